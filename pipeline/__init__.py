@@ -1,0 +1,1 @@
+"""How maskmill works: corpus -> wordpiece -> packing -> masking -> storage -> loader -> training."""

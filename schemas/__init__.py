@@ -1,0 +1,1 @@
+"""What maskmill writes and reads: Arrow schemas, manifests, receipts, run files and errors."""

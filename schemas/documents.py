@@ -1,0 +1,32 @@
+"""The Arrow schema of document shards."""
+
+from __future__ import annotations
+
+import pyarrow as pa
+
+from schemas.version import SCHEMA_VERSION
+
+DOCUMENT_SCHEMA = pa.schema(
+    [
+        pa.field("doc_id", pa.string(), nullable=False),
+        pa.field("source", pa.string(), nullable=False),
+        pa.field("path", pa.string(), nullable=False),
+        pa.field("line", pa.uint64(), nullable=False),
+        pa.field("text", pa.string(), nullable=False),
+    ],
+    metadata={"maskmill_kind": "documents", "maskmill_schema_version": SCHEMA_VERSION},
+)
+"""One document a row: `doc_id`; `source`, what it is counted under; `path` (relative) and `line` (from 1), where
+it stood; `text`."""
+
+QUARANTINE_SCHEMA = pa.schema(
+    [
+        pa.field("path", pa.string(), nullable=False),
+        pa.field("line", pa.uint64(), nullable=False),
+        pa.field("reason", pa.string(), nullable=False),
+        pa.field("size_bytes", pa.uint64(), nullable=False),
+        pa.field("content", pa.binary(), nullable=False),
+    ],
+    metadata={"maskmill_kind": "quarantine", "maskmill_schema_version": SCHEMA_VERSION},
+)
+"""One rejected input a row: where it stood, why, how long it is, and its bytes (the first MiB of a longer one)."""

@@ -1,0 +1,80 @@
+"""The error tree: one class for each party who must act.
+
+Every error says what it is about (`path`), the place in it (`place`), what was expected, what was found and
+what to do. All of them cross process boundaries: pickling an error keeps its class and its fields.
+"""
+
+from __future__ import annotations
+
+
+class MaskmillError(Exception):
+    """What every error of maskmill is; raised only as one of its subclasses.
+
+    Args:
+        what: The failure in one clause, without a trailing full stop.
+        path: The file, URL or run-file key it is about; credentials already removed.
+        place: The place inside it, such as `line 7` or `block 3`.
+        expected: What should have been there.
+        found: What was there.
+        action: What the reader should do next.
+    """
+
+    def __init__(
+        self,
+        what: str,
+        *,
+        path: str | None = None,
+        place: str | None = None,
+        expected: str | None = None,
+        found: str | None = None,
+        action: str | None = None,
+    ) -> None:
+        super().__init__(what)
+        self.what = what
+        self.path = path
+        self.place = place
+        self.expected = expected
+        self.found = found
+        self.action = action
+
+    def __str__(self) -> str:
+        where = ", ".join(part for part in (self.path, self.place) if part)
+        text = f"{where}: {self.what}" if where else self.what
+        if self.expected is not None:
+            text += f"; expected {self.expected}"
+        if self.found is not None:
+            text += f"; found {self.found}"
+        if self.action is not None:
+            text += f"; {self.action}"
+        return text
+
+    def __reduce__(self) -> tuple[object, ...]:
+        # The rest of `__dict__`, such as notes, is the state that unpickling puts back.
+        return (_rebuild, (type(self), self.what, tuple(getattr(self, name) for name in _FIELDS)), self.__dict__)
+
+
+_FIELDS = ("path", "place", "expected", "found", "action")
+
+
+def _rebuild(cls: type[MaskmillError], what: str, fields: tuple[str | None, ...]) -> MaskmillError:
+    return cls(what, **dict(zip(_FIELDS, fields, strict=True)))
+
+
+class ConfigError(MaskmillError):
+    """The operator must act: a run file, an option, a permission or a disk is not as it has to be."""
+
+
+class InputDataError(MaskmillError):
+    """The owner of the raw text must act: the text cannot be read or too much of it is bad."""
+
+
+class ShardCorruptError(MaskmillError):
+    """Storage must be mended: bytes read are not the bytes written."""
+
+
+class StaleArtifactError(MaskmillError):
+    """Something changed under a resumed run: what stands does not belong to what is asked for."""
+
+
+class TransientStorageError(MaskmillError):
+    """Nobody must act yet: the store may answer next time. The only error that is retried."""

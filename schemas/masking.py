@@ -1,0 +1,120 @@
+"""Mask settings and what a manifest keeps of a vocabulary: all that fixes a mask besides the row itself.
+
+Rates and shares are read as decimals and used only as integers: `ppm = round(rate * 10**6)` once, here, and
+from then on integer arithmetic alone. Floats would not do: `round(0.15 * 510)` is 76 in Python and 77 in
+float32, and 510 is the commonest number of maskable tokens of a row.
+"""
+
+from __future__ import annotations
+
+from enum import StrEnum
+from typing import Annotated, Self
+
+from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
+
+IGNORE_INDEX = -100
+"""The label of a position that is not predicted; torch's cross-entropy skips it by default."""
+
+PPM = 10**6
+_TWO_TO_32 = 2**32
+_PPM_TOLERANCE = 1e-6
+"""In ppm: lets 0.1 + 0.05 through as 0.15, and refuses 0.1234567."""
+
+
+class MaskStrategy(StrEnum):
+    """How the masked positions of a row are chosen."""
+
+    TOKEN = "token"  # noqa: S105 - a strategy's name, not a password
+    """Every maskable token alone, as in BERT (arXiv 1810.04805, section 3.1)."""
+
+
+Share = Annotated[float, Field(strict=True, ge=0.0, le=1.0, allow_inf_nan=False)]
+Id = Annotated[int, Field(strict=True, ge=0, lt=_TWO_TO_32)]
+
+
+class Masking(BaseModel):
+    """The mask settings of a run file's `[mask]` table and of the loader.
+
+    Equal settings give equal masks, and every field takes part: keep the whole model in a fingerprint.
+    """
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    strategy: MaskStrategy = MaskStrategy.TOKEN
+    rate: Share = 0.15
+    """Share of a row's maskable tokens that is predicted, in whole ppm; at least one token of any row with one."""
+    mask_share: Share = 0.8
+    """Share of the predicted tokens that is shown as [MASK], in whole ppm."""
+    random_share: Share = 0.1
+    """Share of the predicted tokens that is shown as a random ordinary token; the rest is shown as it is."""
+    seed: Annotated[int, Field(strict=True, ge=0, lt=2**64)] = 0
+
+    @field_validator("rate", "mask_share", "random_share")
+    @classmethod
+    def _round_to_ppm(cls, value: float) -> float:
+        ppm = round(value * PPM)
+        if abs(value * PPM - ppm) > _PPM_TOLERANCE:
+            raise ValueError(f"masks are computed in whole millionths: write {ppm / PPM:.6f} instead of {value!r}")
+        return ppm / PPM
+
+    @model_validator(mode="after")
+    def _check_shares(self) -> Self:
+        if round(self.mask_share * PPM) + round(self.random_share * PPM) > PPM:
+            raise ValueError(
+                f"mask_share + random_share must not exceed 1: {self.mask_share} and {self.random_share} "
+                "leave less than nothing for the tokens shown as they are"
+            )
+        return self
+
+    @property
+    def rate_ppm(self) -> int:
+        """The rate in millionths, 0 to 10**6."""
+        return round(self.rate * PPM)
+
+    @property
+    def mask_threshold(self) -> int:
+        """A selected position whose action hash is below this, of 2**32, becomes [MASK]."""
+        return round(self.mask_share * PPM) * _TWO_TO_32 // PPM
+
+    @property
+    def random_threshold(self) -> int:
+        """From `mask_threshold` to below this, of 2**32, it becomes a random token; above, it is kept."""
+        return (round(self.mask_share * PPM) + round(self.random_share * PPM)) * _TWO_TO_32 // PPM
+
+
+class MaskVocabulary(BaseModel):
+    """What masking needs to know of a vocabulary; kept in the manifest, so a loader needs no tokenizer."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    vocab_size: Annotated[int, Field(strict=True, gt=0, le=_TWO_TO_32)]
+    """Rows of the embedding: the tokens and the ids that only pad the size to a round number."""
+    pad_id: Id
+    unk_id: Id
+    cls_id: Id
+    sep_id: Id
+    mask_id: Id
+    excluded_ranges: tuple[tuple[Id, Annotated[int, Field(strict=True, gt=0, le=_TWO_TO_32)]], ...]
+    """`(start, stop)` of ids that are never a random replacement: special tokens, `[unusedN]`, size padding.
+    Ascending, half open, neither overlapping nor touching, so that one set of ids has one spelling."""
+
+    @model_validator(mode="after")
+    def _check_ids(self) -> Self:
+        special = {"[PAD]": self.pad_id, "[UNK]": self.unk_id, "[CLS]": self.cls_id, "[SEP]": self.sep_id}
+        special["[MASK]"] = self.mask_id
+        if len(set(special.values())) < len(special):
+            raise ValueError(f"special tokens must have ids of their own, got {special}")
+        previous_stop = -1
+        for start, stop in self.excluded_ranges:
+            if not previous_stop < start < stop <= self.vocab_size:
+                raise ValueError(
+                    f"excluded range ({start}, {stop}) is empty, out of order, touches the one before it "
+                    f"or leaves the vocabulary of {self.vocab_size} ids"
+                )
+            previous_stop = stop
+        for token, token_id in special.items():
+            if not any(start <= token_id < stop for start, stop in self.excluded_ranges):
+                raise ValueError(f"{token} has id {token_id}, which no excluded range holds")
+        if sum(stop - start for start, stop in self.excluded_ranges) == self.vocab_size:
+            raise ValueError("no id is left that could replace a token: every id is excluded")
+        return self

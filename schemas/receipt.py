@@ -1,0 +1,57 @@
+"""The receipt a finished unit leaves behind: what it wrote and what it counted."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from pydantic import BaseModel, ConfigDict
+
+
+class ShardReceipt(BaseModel):
+    """One Arrow file that a unit wrote.
+
+    Attributes:
+        path: Relative to the run's output.
+        rows: Documents or packed rows in it.
+        tokens: Document tokens in it, specials not counted; 0 in document shards.
+        text_bytes: UTF-8 bytes of text it holds or was encoded from.
+        size_bytes: Length of the file.
+        checksum: xxh3-128 of the whole file, hexadecimal.
+        block_offsets: Where each block begins in the file, in bytes.
+        block_lengths: Length of each block in bytes.
+        block_checksums: xxh3-64 of each block's bytes.
+    """
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    path: str
+    rows: int
+    tokens: int
+    text_bytes: int
+    size_bytes: int
+    checksum: str
+    block_offsets: list[int]
+    block_lengths: list[int]
+    block_checksums: list[int]
+
+
+class Receipt(BaseModel):
+    """What one unit of a stage did; the manifest is put together from these.
+
+    Attributes:
+        stage: Name of the stage.
+        unit: Number of the unit in it.
+        description: xxh3-128 of the unit's description: a receipt of another description is stale.
+        shards: The Arrow files that become part of a dataset.
+        counts: What was counted, summed over units in the manifest.
+        details: Anything the next stage needs, in JSON's types.
+    """
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    stage: str
+    unit: int
+    description: str
+    shards: list[ShardReceipt] = []
+    counts: dict[str, int] = {}
+    details: dict[str, Any] = {}

@@ -1,0 +1,51 @@
+"""The Arrow schema of packed shards: one row of `seq_len` token ids with its boundaries and provenance."""
+
+from __future__ import annotations
+
+import pyarrow as pa
+
+from schemas.version import SCHEMA_VERSION
+
+MIN_SEQ_LEN = 32
+MAX_SEQ_LEN = 65_536
+BLOCK_BYTES = 256 * 1024
+
+
+def id_type(vocab_size: int) -> pa.DataType:
+    """The narrowest unsigned type that holds every id: uint16 up to 65,536 pieces, else uint32."""
+    return pa.uint16() if vocab_size <= 1 << 16 else pa.uint32()
+
+
+def rows_per_block(seq_len: int, vocab_size: int) -> int:
+    """How many rows make a block of about 256 KiB of token ids; at least one."""
+    row_bytes = seq_len * id_type(vocab_size).bit_width // 8
+    return max(1, int(BLOCK_BYTES // row_bytes))
+
+
+def packed_row_schema(seq_len: int, vocab_size: int, copies: int) -> pa.Schema:
+    """The schema of a packed shard.
+
+    Args:
+        seq_len: Token ids in a row.
+        vocab_size: Decides the width of an id.
+        copies: Static mask copies; each adds three columns.
+    """
+    ids = id_type(vocab_size)
+
+    def lists_of(name: str, values: pa.DataType) -> pa.Field:
+        return pa.field(name, pa.list_(pa.field("item", values, nullable=False)), nullable=False)
+
+    fields = [
+        pa.field("input_ids", pa.list_(pa.field("item", ids, nullable=False), seq_len), nullable=False),
+        lists_of("sequence_lengths", pa.uint16()),
+        lists_of("segment_lengths", pa.uint16()),
+        lists_of("segment_document", pa.uint64()),
+        lists_of("segment_offset", pa.uint32()),
+    ]
+    for copy in range(copies):
+        fields += [
+            lists_of(f"mask_{copy}_positions", pa.uint16()),
+            lists_of(f"mask_{copy}_input_ids", ids),
+            lists_of(f"mask_{copy}_labels", ids),
+        ]
+    return pa.schema(fields, metadata={"maskmill_kind": "packed", "maskmill_schema_version": SCHEMA_VERSION})

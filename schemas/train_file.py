@@ -1,0 +1,188 @@
+"""The train file: one TOML document that describes the training of one BERT on one packed dataset.
+
+```toml
+[data]
+dataset = "out/packed"
+held_out = "out/packed-heldout"
+global_batch_rows = 256
+[mask]
+rate = 0.15
+[model]
+hidden_size = 768
+[optimizer]
+learning_rate = 5e-4
+warmup_steps = 1000
+decay_steps = 100000
+[run]
+output = "out/training"
+steps = 100000
+```
+
+The keys of `[run]` but `seed`, with the two URLs and `micro_batch_rows`, say where and how long to train. They may
+change when a run goes on from a checkpoint; every other key decides the weights and may not.
+"""
+
+from __future__ import annotations
+
+from typing import Annotated, Literal
+
+from pydantic import BaseModel, ConfigDict, Field, model_validator
+
+from schemas.masking import Masking
+
+Url = Annotated[str, Field(min_length=1)]
+Count = Annotated[int, Field(ge=1)]
+UInt63 = Annotated[int, Field(ge=0, lt=1 << 63)]
+Probability = Annotated[float, Field(ge=0.0, lt=1.0)]
+
+
+class TrainSection(BaseModel):
+    """What every section of a train file shares: frozen, no unknown keys, no silent conversions."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid", strict=True)
+
+
+class DataSection(TrainSection):
+    """`[data]`: the rows that are trained on, and in what batches.
+
+    Attributes:
+        dataset: fsspec URL of a packed dataset.
+        held_out: fsspec URL of the packed held-out documents; without it nothing is evaluated.
+        global_batch_rows: Rows of one optimizer step.
+        micro_batch_rows: Rows that pass through the model at once, a divisor of `global_batch_rows`; without it all
+            of them. Fewer need less memory and give the same gradient up to rounding.
+        seed: Orders the rows.
+    """
+
+    dataset: Url
+    held_out: Url | None = None
+    global_batch_rows: Count = 256
+    micro_batch_rows: Count | None = None
+    seed: UInt63 = 0
+
+    @model_validator(mode="after")
+    def _micro_batches_divide(self) -> DataSection:
+        if self.micro_batch_rows is not None and self.global_batch_rows % self.micro_batch_rows:
+            raise ValueError(
+                f"micro_batch_rows {self.micro_batch_rows} does not divide global_batch_rows {self.global_batch_rows}"
+            )
+        return self
+
+
+class ModelSection(TrainSection):
+    """`[model]`: a BERT encoder; the vocabulary and the longest sequence are the dataset's.
+
+    Attributes:
+        hidden_size: Width of the residual stream; a multiple of `num_heads`.
+        num_layers: Encoder layers.
+        num_heads: Attention heads of a layer.
+        intermediate_size: Width inside the feed-forward layers; without it four times `hidden_size`.
+        dropout: Probability of dropping an activation or an attention weight. Zero suits a run that sees its
+            text about once.
+        initializer_range: Standard deviation of the initial weights.
+    """
+
+    hidden_size: Count = 768
+    num_layers: Count = 12
+    num_heads: Count = 12
+    intermediate_size: Count | None = None
+    dropout: Probability = 0.1
+    initializer_range: Annotated[float, Field(gt=0.0)] = 0.02
+
+    @model_validator(mode="after")
+    def _heads_divide_width(self) -> ModelSection:
+        if self.hidden_size % self.num_heads:
+            raise ValueError(f"hidden_size {self.hidden_size} is no multiple of num_heads {self.num_heads}")
+        return self
+
+
+class OptimizerSection(TrainSection):
+    """`[optimizer]`: AdamW, and the learning rate of each step.
+
+    The rate rises linearly over `warmup_steps`, then falls linearly to zero at `decay_steps`. `decay_steps` is a
+    key of its own, apart from `run.steps`, so that the rate of a step does not depend on where a run stops.
+
+    Attributes:
+        learning_rate: The highest rate.
+        warmup_steps: Steps until it is reached.
+        decay_steps: The step at which the rate has fallen to zero; without it the rate stays after warmup.
+        weight_decay: Decoupled decay of matrices; biases, LayerNorm weights and other vectors are exempt.
+        betas: Decay of the running mean of gradients and of their squares.
+        epsilon: Added to the denominator.
+        clip_norm: The most that the norm of the whole gradient may be; a larger gradient is scaled down.
+    """
+
+    learning_rate: Annotated[float, Field(gt=0.0)] = 5e-4
+    warmup_steps: Annotated[int, Field(ge=0)] = 1000
+    decay_steps: Count | None = None
+    weight_decay: Annotated[float, Field(ge=0.0)] = 0.01
+    betas: Annotated[tuple[Probability, Probability], Field(strict=False)] = (0.9, 0.98)
+    epsilon: Annotated[float, Field(gt=0.0)] = 1e-6
+    clip_norm: Annotated[float, Field(gt=0.0)] = 1.0
+
+    @model_validator(mode="after")
+    def _decay_follows_warmup(self) -> OptimizerSection:
+        if self.decay_steps is not None and self.decay_steps <= self.warmup_steps:
+            raise ValueError(f"decay_steps {self.decay_steps} is not after warmup_steps {self.warmup_steps}")
+        return self
+
+
+class RunSection(TrainSection):
+    """`[run]`: where the run writes, when it stops, and what it says on the way.
+
+    Attributes:
+        output: fsspec URL of a folder; holds `checkpoints/`, and `model/` once the run has ended.
+        steps: Optimizer steps after which to stop, counted from the start of training, not of this process.
+        checkpoint_every: Steps between checkpoints; one more is written at the end.
+        keep_checkpoints: The newest checkpoints that stay.
+        evaluate_every: Steps between evaluations on the held-out rows; one more comes at the end.
+        log_every: Steps between reports of the loss.
+        target_gap_nats: Stop early once the held-out loss is this far below the unigram entropy of the same
+            tokens, in nats a token.
+        max_seconds: Stop early once this process has trained for so long, evaluations included.
+        seed: Of the initial weights and of dropout.
+        device: `auto` is the first CUDA device, else the CPU; or any name that torch knows.
+        precision: `auto` is bf16 autocast on a CUDA device that computes in it, else float32.
+    """
+
+    output: Url
+    steps: Count = 10_000
+    checkpoint_every: Count = 1000
+    keep_checkpoints: Count = 3
+    evaluate_every: Count = 1000
+    log_every: Count = 10
+    target_gap_nats: Annotated[float, Field(gt=0.0)] | None = None
+    max_seconds: Annotated[float, Field(gt=0.0)] | None = None
+    seed: UInt63 = 0
+    device: Annotated[str, Field(min_length=1)] = "auto"
+    precision: Literal["auto", "bf16", "float32"] = "auto"
+
+
+class TrainFile(TrainSection):
+    """A whole train file."""
+
+    data: DataSection
+    mask: Masking = Masking()
+    model: ModelSection = ModelSection()
+    optimizer: OptimizerSection = OptimizerSection()
+    run: RunSection
+
+    @model_validator(mode="after")
+    def _keys_agree(self) -> TrainFile:
+        decay_steps = self.optimizer.decay_steps
+        if decay_steps is not None and self.run.steps > decay_steps:
+            raise ValueError(
+                f"run.steps {self.run.steps} goes beyond optimizer.decay_steps {decay_steps}, where the learning "
+                "rate is zero"
+            )
+        if self.run.target_gap_nats is not None and self.data.held_out is None:
+            raise ValueError("run.target_gap_nats needs data.held_out")
+        return self
+
+    def fingerprinted(self) -> dict[str, object]:
+        """The keys that decide the weights, as `{"section.key": value}`; a resumed run must not change them."""
+        free = {"data.dataset", "data.held_out", "data.micro_batch_rows"}
+        free |= {f"run.{name}" for name in RunSection.model_fields if name != "seed"}
+        sections: dict[str, dict[str, object]] = self.model_dump(mode="json")
+        flat = {f"{section}.{key}": value for section, keys in sections.items() for key, value in keys.items()}
+        return {key: value for key, value in flat.items() if key not in free}

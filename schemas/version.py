@@ -1,0 +1,60 @@
+"""The version that every written schema carries, and the refusal of a newer major one.
+
+A new minor version may add fields at the end of a manifest's models, and nothing else; all that an older reader must
+not overlook is a new major version.
+"""
+
+from __future__ import annotations
+
+import re
+
+from schemas.errors import ConfigError
+
+SCHEMA_VERSION = "1.0"
+
+
+def check_schema_version(found: str, path: str) -> None:
+    """Refuse what a newer maskmill wrote in a way this one cannot read.
+
+    Args:
+        found: The version that stands in the file, `major.minor`.
+        path: The file, for the message.
+
+    Raises:
+        ConfigError: The major number is above ours, or the text is no version.
+    """
+    major, minor = split_version(found) or (None, None)
+    if major is None or minor is None:
+        raise ConfigError(
+            "the schema version is not readable",
+            path=path,
+            expected="a version such as 1.0",
+            found=repr(found),
+        )
+    if major > _OUR_MAJOR:
+        raise too_new(found, path)
+
+
+def is_newer_minor(found: str) -> bool:
+    """Whether a version that `check_schema_version` let through may have fields that this maskmill does not know."""
+    return (split_version(found) or (0, 0)) > (_OUR_MAJOR, _OUR_MINOR)
+
+
+def too_new(found: str, path: str) -> ConfigError:
+    """The refusal of what a newer maskmill wrote."""
+    return ConfigError(
+        "written by a newer maskmill",
+        path=path,
+        expected=f"schema version {SCHEMA_VERSION} or an older one",
+        found=found,
+        action="upgrade maskmill, or write the dataset again with this version",
+    )
+
+
+def split_version(version: str) -> tuple[int, int] | None:
+    """`major.minor` as numbers; `None` if it is no version."""
+    match = re.fullmatch(r"([0-9]{1,9})\.([0-9]{1,9})", version)
+    return (int(match[1]), int(match[2])) if match else None
+
+
+_OUR_MAJOR, _OUR_MINOR = split_version(SCHEMA_VERSION) or (0, 0)

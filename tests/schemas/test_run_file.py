@@ -1,0 +1,271 @@
+"""The run file: what stands in it is what runs; what cannot be meant is refused by name."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+from schemas.errors import ConfigError
+from schemas.run_file import RunFile, without_user_info
+from schemas.toml_files import parse_toml
+
+SHORTEST = '[input]\npaths = ["a.jsonl"]\n[output]\nurl = "out"\n'
+SAMPLE = """
+[input]
+paths = ["corpora/*.jsonl.zst"]
+text_field = "text"
+id_field = "id"
+max_quarantined = 0.01
+[output]
+url = "out"
+[documents]
+shard_mb = 64
+deduplicate = true
+held_out = 0.005
+seed = 0
+[tokenizer]
+vocab_size = 30522
+min_frequency = 2
+limit_alphabet = 1000
+lowercase = true
+strip_accents = true
+special_in_text = "text"
+[pack]
+seq_len = 512
+cut = "word"
+min_segment = 16
+[mask]
+copies = 0
+strategy = "token"
+rate = 0.15
+mask_share = 0.8
+random_share = 0.1
+seed = 0
+[engine]
+kind = "local"
+workers = 0
+address = ""
+"""
+
+
+def parse(text: str = SHORTEST, *overrides: str) -> RunFile:
+    return parse_toml(RunFile, text, "run.toml", overrides)
+
+
+def refuse(text: str = SHORTEST, *overrides: str) -> ConfigError:
+    with pytest.raises(ConfigError) as refused:
+        parse(text, *overrides)
+    return refused.value
+
+
+def test_a_run_file_of_defaults_written_out_equals_the_shortest_one() -> None:
+    written_out = parse(SAMPLE).model_dump(by_alias=True)
+    shortest = parse().model_dump(by_alias=True)
+    assert written_out["input"].pop("paths") == ("corpora/*.jsonl.zst",)
+    assert (written_out["input"].pop("id_field"), written_out["tokenizer"].pop("strip_accents")) == ("id", True)
+    assert shortest["input"].pop("paths") == ("a.jsonl",)
+    assert (shortest["input"].pop("id_field"), shortest["tokenizer"].pop("strip_accents")) == (None, None)
+    assert written_out == shortest
+
+
+@pytest.mark.parametrize(
+    ("line", "key", "near"),
+    [
+        ("[inputs]", "inputs", "input"),
+        ("[pack]\nseq_length = 5", "pack.seq_length", "pack.seq_len"),
+        ("[tokenizer]\nfrom_ = 'x'", "tokenizer.from_", "tokenizer.from"),
+        ("[mask]\nrates = 0.1", "mask.rates", "mask.rate"),
+        ("[documents]\nshard_gb = 1", "documents.shard_gb", "documents.shard_mb"),
+        ("[engine]\nworker = 1", "engine.worker", "engine.workers"),
+        ("[input.more]\nx = 1", "input.more", None),
+    ],
+)
+def test_an_unknown_key_is_named_with_the_nearest_valid_one(line: str, key: str, near: str | None) -> None:
+    error = refuse(f"{SHORTEST}{line}\n")
+    assert error.what == f"unknown key {key}"
+    assert error.path == "run.toml"
+    if near:
+        assert error.action == f"did you mean {near}?"
+        assert near.rpartition(".")[2] in str(error.expected).split("one of ")[1].split(", ")
+
+
+@pytest.mark.parametrize(
+    "override",
+    [
+        "pack.seq_len=31",
+        "pack.seq_len=65537",
+        "pack.seq_len='512'",
+        "pack.seq_len=512.0",
+        "pack.seq_len=true",
+        "pack.min_segment=256",
+        "pack.min_segment=0",
+        "pack.cut='sentences'",
+        "mask.copies=-1",
+        "mask.copies='3'",
+        "mask.rate=1.5",
+        "mask.rate=nan",
+        "mask.strategy='tokens'",
+        "documents.shard_mb=0",
+        "documents.shard_mb=1e-9",
+        "documents.shard_mb=513",
+        "documents.shard_mb=nan",
+        "documents.shard_mb=inf",
+        "documents.held_out=0.6",
+        "documents.held_out=nan",
+        "documents.deduplicate=1",
+        "documents.seed=-1",
+        "documents.seed=0.5",
+        "input.paths='a.jsonl'",
+        "input.paths=[]",
+        "input.paths=['']",
+        "input.paths=[3]",
+        "input.max_document_mb=0",
+        "input.max_document_mb=1e-9",
+        "input.max_quarantined=1.1",
+        "input.text_document='word'",
+        "output.url=''",
+        "output.url=7",
+        "tokenizer.vocab_size=5",
+        "tokenizer.lowercase='yes'",
+        "engine.kind='spark'",
+        "engine.workers=-1",
+    ],
+)
+def test_a_value_that_is_not_allowed_is_named_and_shown(override: str) -> None:
+    error = refuse(SHORTEST, override)
+    key, _, _ = override.partition("=")
+    assert str(error.what).startswith((f"{key} is not allowed", f"{key.partition('.')[0]} is not allowed")), error
+    assert error.expected
+    assert error.found
+    assert error.action
+
+
+@pytest.mark.parametrize(
+    "value", ["pack.seq_len=32", "pack.seq_len=65536", "documents.shard_mb=512", "input.paths=['a','b']"]
+)
+def test_the_bounds_themselves_are_allowed(value: str) -> None:
+    parse(SHORTEST, value, "pack.min_segment=15")
+
+
+def test_min_segment_may_fill_half_of_a_row_and_no_more() -> None:
+    assert parse(SHORTEST, "pack.min_segment=255").pack.min_segment == 255
+    assert "min_segment 256 is more than half of the 510 tokens" in str(refuse(SHORTEST, "pack.min_segment=256"))
+
+
+def test_a_missing_key_is_named() -> None:
+    assert str(refuse("[output]\nurl = 'out'\n")) == "run.toml: the key input is missing; add input"
+    assert refuse("[input]\n[output]\nurl = 'out'\n").what == "the key input.paths is missing"
+    assert refuse("").what == "the key input is missing (and 1 more)"
+
+
+def test_broken_toml_is_refused_with_its_place() -> None:
+    error = refuse("[input\n")
+    assert error.what == "not valid TOML"
+    assert "line 1" in str(error.found)
+
+
+@pytest.mark.parametrize(
+    ("override", "keys", "value"),
+    [
+        ("pack.seq_len=1024", ("pack", "seq_len"), 1024),
+        ("documents.deduplicate = false", ("documents", "deduplicate"), False),
+        ("output.url=s3://bucket/run", ("output", "url"), "s3://bucket/run"),
+        ("output.url = two words ", ("output", "url"), "two words"),
+        ('output.url="quoted"', ("output", "url"), "quoted"),
+        ("output.url=a=b", ("output", "url"), "a=b"),
+        ("output.url=1\nx = 2", ("output", "url"), "1\nx = 2"),
+        ('input.paths=["x", "y"]', ("input", "paths"), ("x", "y")),
+        ("tokenizer.from=vocab.txt", ("tokenizer", "from"), "vocab.txt"),
+        ("mask.rate=3e-1", ("mask", "rate"), 0.3),
+        (" pack . cut = token", ("pack", "cut"), "token"),
+    ],
+)
+def test_set_overrides_any_key(override: str, keys: tuple[str, str], value: object) -> None:
+    assert parse(SHORTEST, override).model_dump(by_alias=True)[keys[0]][keys[1]] == value
+
+
+def test_the_last_override_counts() -> None:
+    assert parse(SHORTEST, "pack.seq_len=64", "pack.seq_len=128").pack.seq_len == 128
+
+
+@pytest.mark.parametrize("override", ["pack", "seq_len=3", "=3", ".x=3", "pack.=3", "a..b=3", "pack.seq_len", ""])
+def test_an_unreadable_override_is_refused(override: str) -> None:
+    error = refuse(SHORTEST, override)
+    assert (error.path, error.what) == ("--set", "an override is not readable")
+    assert error.found == repr(override)
+
+
+def test_an_override_below_a_value_is_refused() -> None:
+    assert refuse(f"x = 1\n{SHORTEST}", "x.y=1").what == "x is not a section"
+
+
+def changed(value: Any) -> Any:
+    """A different value that every field of the type allows."""
+    if isinstance(value, bool):
+        return not value
+    if isinstance(value, int):
+        return value + 1
+    return value / 2 if isinstance(value, float) else f"{value}x"
+
+
+SPECIAL = {
+    ("input", "text_document"): "line",
+    ("input", "id_field"): "x",
+    ("input", "source_field"): "x",
+    ("input", "paths"): ["b.jsonl"],
+    ("tokenizer", "special_in_text"): "special",
+    ("tokenizer", "strip_accents"): True,
+    ("tokenizer", "from"): "vocab.txt",
+    ("pack", "cut"): "token",
+    ("mask", "strategy"): None,  # there is only one
+    ("engine", "kind"): "ray",
+}
+
+
+def test_the_fingerprint_covers_every_key_but_those_of_engine_and_output() -> None:
+    plain = parse()
+    for section, values in plain.model_dump(by_alias=True, mode="json").items():
+        for key, value in values.items():
+            other = SPECIAL[section, key] if (section, key) in SPECIAL else changed(value)
+            if other is None:
+                continue
+            whole = plain.model_dump(by_alias=True)
+            whole[section][key] = other
+            whole["mask"]["strategy"] = plain.mask.strategy
+            same = RunFile.model_validate(whole).fingerprinted() == plain.fingerprinted()
+            assert same == (section in ("engine", "output")), (section, key)
+
+
+def test_credentials_are_in_no_fingerprint_and_no_message() -> None:
+    run = parse(
+        SHORTEST, 'input.paths=["https://me:pa@ss@host/a.jsonl?sig=pass"]', "tokenizer.from=https://me:pass@host/vocab"
+    )
+    fingerprinted = run.fingerprinted()
+    assert fingerprinted["input"]["paths"] == ["https://host/a.jsonl"]
+    assert fingerprinted["tokenizer"]["from"] == "https://host/vocab"
+    assert "pass" not in str(refuse(SHORTEST, "input.paths=s3://me:pass@bucket/a"))
+    assert "pass" not in str(refuse(SHORTEST, "s3://me:pass@bucket/a"))
+    assert "pass" not in str(refuse(SHORTEST, "x.y=1", "z.s3://me:pass@bucket"))
+
+
+@pytest.mark.parametrize(
+    ("url", "cleaned"),
+    [
+        ("s3://bucket/a?b/*.jsonl", "s3://bucket/a?b/*.jsonl"),
+        ("s3://bucket/part-?/lang=en/x", "s3://bucket/part-?/lang=en/x"),
+        ("https://host/x?sig=a/b", "https://host/x"),
+        ("https://u@host/x", "https://host/x"),
+        ("https://u:p@ss@host:80/x", "https://host:80/x"),
+        ("s3://KEY:se/cr@t/et@bucket/x", "s3://bucket/x"),
+        ("s3://bucket/who@where/x", "s3://bucket/who@where/x"),
+        ("https://host:8080/who@where", "https://host:8080/who@where"),
+        ("http://[::1]:80/who@where", "http://[::1]:80/who@where"),
+        ("folder/who@where?a=b", "folder/who@where?a=b"),
+        ("cache::https://u:p@host/x", "cache::https://host/x"),
+        ("", ""),
+    ],
+)
+def test_user_info_and_queries_leave_a_url(url: str, cleaned: str) -> None:
+    assert without_user_info(url) == cleaned
+    assert without_user_info(cleaned) == cleaned
