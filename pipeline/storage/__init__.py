@@ -1,0 +1,1 @@
+"""Storage: any fsspec URL, durable writes, Arrow files in checked blocks."""

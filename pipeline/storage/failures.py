@@ -1,0 +1,166 @@
+"""What a storage failure means: who must act on it, and whether trying again can help."""
+
+from __future__ import annotations
+
+import contextlib
+import errno
+import random
+import time
+from collections.abc import Callable, Iterator, Sequence
+from typing import Any, TypeVar
+
+from schemas.errors import ConfigError, MaskmillError, TransientStorageError
+from schemas.run_file import without_user_info
+
+Result = TypeVar("Result")
+
+ATTEMPTS = 6
+FIRST_DELAY_SECONDS = 0.2
+
+_OPERATOR = {
+    errno.ENOSPC: "no space left on the device",
+    errno.EDQUOT: "the disk quota is used up",
+    errno.EROFS: "the file system is read-only",
+    errno.EACCES: "no permission",
+    errno.EPERM: "no permission",
+    errno.EFBIG: "the file system does not take a file this large",
+    errno.ENAMETOOLONG: "the path is too long",
+    errno.ENOTDIR: "a part of the path is not a folder",
+    errno.EISDIR: "a folder stands where a file should",
+    errno.EMFILE: "too many open files: raise `ulimit -n`",
+    errno.ENOLCK: "the file system gives no locks",
+}
+_TRANSIENT = {
+    errno.EIO,
+    errno.EREMOTEIO,  # s3fs's word for the server's internal error
+    errno.EAGAIN,
+    errno.EBUSY,  # s3fs's word for throttling
+    errno.ETIMEDOUT,
+    errno.ECONNRESET,
+    errno.ECONNREFUSED,
+    errno.ECONNABORTED,
+    errno.EPIPE,
+    errno.ENETUNREACH,
+    errno.EHOSTUNREACH,
+    errno.ESTALE,
+}
+_CLIENT_LIBRARIES = ("aiohttp", "aiobotocore", "botocore", "urllib3", "http")
+_NO_ACCESS = (
+    "NoCredentialsError",
+    "PartialCredentialsError",
+    "CredentialRetrievalError",
+    "ProfileNotFound",
+    "TokenRetrievalError",
+    "UnauthorizedSSOTokenError",
+    "SSOTokenLoadError",
+)
+# What the caller asked for cannot be sent at all; no second attempt changes that.
+_NEVER_SENT = (
+    "ParamValidationError",
+    "InvalidRegionError",
+    "NoRegionError",
+    "InvalidConfigError",
+    "UnsupportedSignatureVersionError",
+)
+# S3 codes with a status below 500 that pass all the same: throttling, a body cut or damaged, a conflict.
+_PASSING_CODES = (
+    "SlowDown",
+    "Throttling",
+    "ThrottlingException",
+    "RequestLimitExceeded",
+    "TooManyRequests",
+    "RequestTimeout",
+    "IncompleteBody",
+    "BadDigest",
+    "XAmzContentSHA256Mismatch",
+    "OperationAborted",
+    "ConditionalRequestConflict",
+)
+_TOO_MANY_REQUESTS = 429
+_SERVER_ERROR = 500
+_NOT_IMPLEMENTED = 501
+
+
+@contextlib.contextmanager
+def explained_failures(url: str, secrets: Sequence[str] = ()) -> Iterator[None]:
+    """Turn the failures of a storage call into maskmill's errors; a missing file stays `FileNotFoundError`.
+
+    Args:
+        url: What the call was about.
+        secrets: Texts that no message may show.
+    """
+    try:
+        yield
+    except (MaskmillError, FileNotFoundError):
+        raise
+    except Exception as error:
+        explained = explain_failure(error, url, secrets)
+        if explained is None:
+            raise
+        # A chained error would show in a traceback what the message hides.
+        raise explained from (None if any(secret in str(error) for secret in secrets) else error)
+
+
+def explain_failure(error: Exception, url: str, secrets: Sequence[str] = ()) -> MaskmillError | None:
+    """Who must act on a failure of storage; `None` if it is no failure of storage at all."""
+    path = without_user_info(url)
+    text = str(error)
+    for secret in secrets:
+        text = text.replace(secret, "***")
+    kind = type(error)
+    if kind.__name__ in _NO_ACCESS:
+        return ConfigError("no credentials for the store", path=path, found=text, action="set AWS_* or a profile")
+    if kind.__name__ in _NEVER_SENT:
+        return ConfigError("the store cannot be asked for this", path=path, found=text)
+    passes = _server_says_it_passes(error)
+    if passes is None and isinstance(error, OSError) and error.errno in _OPERATOR:
+        return ConfigError(
+            _OPERATOR[error.errno],
+            path=path,
+            found=text,
+            action="mend it, then give the same command again",
+        )
+    if passes is None:
+        passes = (
+            isinstance(error, (TimeoutError, ConnectionError))
+            or (isinstance(error, OSError) and error.errno in _TRANSIENT)
+            or kind.__module__.partition(".")[0] in _CLIENT_LIBRARIES
+        )
+    if passes:
+        return TransientStorageError(
+            "the store did not answer as it should", path=path, found=f"{kind.__name__}: {text}"
+        )
+    if isinstance(error, PermissionError):
+        return ConfigError("no permission", path=path, found=text, action="check the credentials and their rights")
+    if isinstance(error, OSError) or kind.__module__.partition(".")[0] in _CLIENT_LIBRARIES:
+        return ConfigError("the store refused", path=path, found=f"{kind.__name__}: {text}")
+    return None
+
+
+def _server_says_it_passes(error: Exception) -> bool | None:
+    """What an S3 server's answer says about trying again; `None` where no server answered."""
+    for candidate in (error, error.__cause__):
+        response: Any = getattr(candidate, "response", None)
+        if not isinstance(response, dict):
+            continue
+        if response.get("Error", {}).get("Code") in _PASSING_CODES:
+            return True
+        status = response.get("ResponseMetadata", {}).get("HTTPStatusCode")
+        if isinstance(status, int):
+            return status == _TOO_MANY_REQUESTS or (status >= _SERVER_ERROR and status != _NOT_IMPLEMENTED)
+    return None
+
+
+def retry_transient(call: Callable[[], Result], *, attempts: int = ATTEMPTS) -> Result:
+    """Call again after a `TransientStorageError`, with exponential backoff and jitter over its upper half.
+
+    Raises:
+        TransientStorageError: The last of `attempts` calls failed too.
+    """
+    for attempt in range(1, attempts):
+        try:
+            return call()
+        except TransientStorageError:
+            # Jitter keeps many workers from coming back at the same moment; it decides no byte that is written.
+            time.sleep(FIRST_DELAY_SECONDS * 2 ** (attempt - 1) * (0.5 + random.random() / 2))  # noqa: S311
+    return call()

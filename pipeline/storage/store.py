@@ -1,0 +1,378 @@
+"""A store: one folder at any fsspec URL, with the writes that maskmill relies on.
+
+A file is visible only when complete: local files are renamed into place, object stores show an upload only when it
+is finished. Reads and whole writes are tried again after a passing failure. Paths are relative, with `/`.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import errno
+import io
+import os
+import posixpath
+import threading
+import uuid
+from collections.abc import Callable, Iterator, Sequence
+from functools import partial
+from typing import IO, Any, TypeVar, cast
+
+import pyarrow as pa
+from fsspec.core import split_protocol, url_to_fs
+
+from pipeline.storage import local_files
+from pipeline.storage.credentials import find_secrets, refuse_credentials
+from pipeline.storage.failures import explained_failures, retry_transient
+from pipeline.storage.remote_files import (
+    PART_BYTES,
+    READ_AHEAD_BYTES,
+    ExplainedWriter,
+    RangeReader,
+    RemoteOutput,
+)
+from schemas.errors import ConfigError, ShardCorruptError
+from schemas.run_file import without_user_info
+
+Result = TypeVar("Result")
+
+_MEMORY_LOCK = threading.Lock()
+_S3 = ("s3", "s3a")
+_S3_OPTIONS: dict[str, Any] = {
+    # A cached listing hides what another worker has written since.
+    "use_listings_cache": False,
+    "default_cache_type": "none",
+}
+# s3fs and `retry_transient` try again already; a third layer multiplies the wait for a store that is down.
+_S3_CLIENT: dict[str, Any] = {"retries": {"mode": "standard", "total_max_attempts": 1}}
+_DELETE_AT_ONCE = 1000  # S3's limit for one request
+
+
+class Store:
+    """One folder in some file system. Picklable: workers open their own connection.
+
+    Args:
+        url: The folder: a local path or any fsspec URL.
+        options: Keyword arguments for the fsspec file system.
+
+    Raises:
+        ConfigError: No driver for the URL, or credentials in the URL of an S3 bucket.
+    """
+
+    def __init__(self, url: str, options: dict[str, Any] | None = None) -> None:
+        protocol, path = split_protocol(url)
+        self.protocol = protocol or "file"
+        self.options = dict(options or {})
+        self.is_local = self.protocol in ("file", "local")
+        if self.protocol in _S3:
+            refuse_credentials(self.protocol, path)
+        self._secrets = find_secrets(url, self.options)
+        try:
+            self.fs, root = self._connect(url)
+        except (ValueError, ImportError) as error:
+            raise ConfigError(
+                "no file system for this URL",
+                path=without_user_info(url),
+                found=str(error),
+                action="install its fsspec driver",
+            ) from error
+        self.root = os.path.abspath(path) if self.is_local else str(root).rstrip("/")
+        self.url = self.root if self.is_local else url.rstrip("/")
+        self.display_url = without_user_info(self.url)
+
+    def __reduce__(self) -> tuple[object, ...]:
+        return (Store, (self.url, self.options))
+
+    def __repr__(self) -> str:
+        return f"Store({self.display_url!r})"
+
+    @property
+    def is_in_process(self) -> bool:
+        """Whether other processes cannot see what is written here."""
+        return self.protocol == "memory"
+
+    def below(self, path: str) -> Store:
+        """The store of a folder inside this one."""
+        return Store(f"{self.url.rstrip('/')}/{path}" if path else self.url, self.options)
+
+    def full(self, path: str) -> str:
+        """The path of a file as the file system knows it."""
+        return f"{self.root.rstrip('/')}/{path}" if path else self.root
+
+    def locate(self, path: str) -> str:
+        """The URL of a file for messages, credentials removed."""
+        return f"{self.display_url.rstrip('/')}/{path}" if path else self.display_url
+
+    def read_bytes(self, path: str) -> bytes:
+        """The whole of a file. Raises `FileNotFoundError` if there is none."""
+        return self._read(path, lambda: cast(bytes, self.fs.cat_file(self.full(path))))
+
+    def read_range(self, path: str, offset: int, length: int) -> bytes:
+        """`length` bytes from `offset`; fewer if the file ends before, none if it ends before `offset`."""
+
+        def read() -> bytes:
+            if length == 0:  # S3 has no empty range: it would send the whole file
+                self.fs.info(self.full(path))
+                return b""
+            try:
+                return cast(bytes, self.fs.cat_file(self.full(path), start=offset, end=offset + length))
+            except OSError as error:
+                if error.errno == errno.EINVAL and offset >= int(self.fs.info(self.full(path))["size"]):
+                    return b""
+                raise
+
+        return self._read(path, read)
+
+    def map_file(self, path: str) -> pa.Buffer:
+        """A file as one buffer: memory-mapped where it is local, downloaded elsewhere."""
+        if not self.is_local:
+            return pa.py_buffer(self.read_bytes(path))
+
+        def map_whole() -> pa.Buffer:
+            with pa.memory_map(self.full(path)) as file:
+                return file.read_buffer()
+
+        return self._read(path, map_whole)
+
+    def open_input(self, path: str) -> Any:
+        """A file as a seekable Arrow file, for readers that need parts of it."""
+        if self.is_local:
+            return self._read(path, lambda: pa.memory_map(self.full(path)))
+        reader = RangeReader(lambda offset, length: self.read_range(path, offset, length), self.size(path))
+        return pa.PythonFile(io.BufferedReader(reader, READ_AHEAD_BYTES), mode="r")
+
+    def size(self, path: str) -> int:
+        """Length of a file in bytes. Raises `FileNotFoundError` if there is none."""
+        info = self._file_info(path)
+        if info is None:
+            raise FileNotFoundError(errno.ENOENT, os.strerror(errno.ENOENT), self.locate(path))
+        return int(info["size"])
+
+    def exists(self, path: str) -> bool:
+        """Whether there is such a file."""
+        return self._file_info(path) is not None
+
+    def list(self, prefix: str = "") -> list[str]:
+        """Relative paths of all files below the folder `prefix`, sorted; empty if there is nothing.
+
+        Raises:
+            ConfigError: A folder below cannot be read.
+        """
+        folder = prefix.rstrip("/")
+
+        def find() -> list[str]:
+            if self.is_local:
+                return [posixpath.join(folder, name) for name in local_files.list_files(self.full(folder))]
+            with contextlib.suppress(FileNotFoundError):
+                start = len(self.root.rstrip("/")) + 1
+                found = self.fs.find(self.full(folder))
+                # S3 has no folders: consoles mark them with empty keys; a key may stand where a folder is asked.
+                inside = [path[start:] for path in found if not path.endswith("/")]
+                return [path for path in inside if path != folder]
+            return []
+
+        return sorted(self._read(folder, find))
+
+    def write_bytes(self, path: str, data: bytes) -> None:
+        """Write a whole file, replacing what stands there."""
+
+        def write() -> None:
+            if self.is_local:
+                with local_files.open_durable(self.full(path)) as file:
+                    file.write(data)
+            else:
+                self.fs.pipe_file(self.full(path), data)
+
+        self._write(path, write)
+
+    def create(self, path: str, data: bytes) -> bool:
+        """Write a small file only if there is none; of many writers exactly one succeeds, on any store.
+
+        Returns:
+            Whether this call wrote it.
+        """
+        if self.is_local:
+            return self._write(path, lambda: local_files.create_exclusively(self.full(path), data))
+        if self.is_in_process:
+            with _MEMORY_LOCK:
+                if self.exists(path):
+                    return False
+                self.fs.pipe_file(self.full(path), data)
+                return True
+        writer = uuid.uuid4().hex
+        return self._write(path, lambda: self._put_if_absent(path, data, writer))
+
+    def _put_if_absent(self, path: str, data: bytes, writer: str) -> bool:
+        # After a lost answer some layer puts again (aiohttp does, unasked) and meets its own first success. So the
+        # object says in its metadata who wrote it.
+        marked = {"Metadata": {"writer": writer}} if self.protocol in _S3 else {}
+        try:
+            # A single PUT with `If-None-Match: *`: Ceph ignores the condition on multipart uploads.
+            self.fs.pipe_file(self.full(path), data, mode="create", **marked)
+        except FileExistsError:
+            return self._is_written_by(path, writer)
+        except OSError as error:
+            if error.errno == errno.EINVAL and self.exists(path):  # how s3fs reports Ceph's 412
+                return self._is_written_by(path, writer)
+            raise
+        return True
+
+    def _is_written_by(self, path: str, writer: str) -> bool:
+        if self.protocol not in _S3:
+            return False
+        try:
+            return bool(self.fs.metadata(self.full(path), refresh=True).get("writer") == writer)
+        except FileNotFoundError:  # another's, deleted since
+            return False
+
+    @contextlib.contextmanager
+    def open_output(self, path: str) -> Iterator[IO[bytes]]:
+        """Stream a file; it appears only if the block ends without an error."""
+        whole = self._local_output(path) if self.is_local else self._remote_output(path)
+        # Only the file's own steps are explained: an error of the caller's block says nothing about this path.
+        write = self._step(path, whole.__enter__)
+        try:
+            yield cast(IO[bytes], ExplainedWriter(lambda data: self._step(path, lambda: write(data))))
+        except BaseException as error:
+            # On a full disk closing the file fails once more; what counts is the first failure.
+            with contextlib.suppress(Exception):
+                whole.__exit__(type(error), error, error.__traceback__)
+            raise
+        self._step(path, lambda: whole.__exit__(None, None, None))
+
+    @contextlib.contextmanager
+    def _local_output(self, path: str) -> Iterator[Callable[[Any], object]]:
+        with local_files.open_durable(self.full(path)) as file:
+            yield file.write
+
+    @contextlib.contextmanager
+    def _remote_output(self, path: str) -> Iterator[Callable[[Any], object]]:
+        parts = None if self.is_in_process else lambda: self._open_parts(path)
+        output = RemoteOutput(lambda data: self.write_bytes(path, data), parts)
+        try:
+            yield output.write
+            output.commit()
+        except BaseException:
+            output.discard()
+            raise
+
+    def _open_parts(self, path: str) -> Any:
+        # Committed apart from closing: a file that fsspec closes on its own must not become visible.
+        return self.fs.open(self.full(path), "wb", block_size=PART_BYTES, autocommit=False)
+
+    def delete(self, path: str) -> None:
+        """Delete a file; nothing happens if there is none."""
+
+        def delete() -> None:
+            with contextlib.suppress(FileNotFoundError):
+                self.fs.rm_file(self.full(path))
+
+        self._read(path, delete)
+
+    def delete_tree(self, prefix: str) -> None:
+        """Delete everything below the folder `prefix`; nothing happens if there is nothing.
+
+        Raises:
+            ConfigError: The store would not delete something.
+        """
+        if self.is_local:
+            self._read(prefix, lambda: local_files.delete_tree(self.full(prefix)))
+            return
+        paths = self.list(prefix)
+        for start in range(0, len(paths), _DELETE_AT_ONCE):
+            self._read(prefix, partial(self._delete_many, paths[start : start + _DELETE_AT_ONCE]))
+
+    def _delete_many(self, paths: Sequence[str]) -> None:
+        if self.protocol in _S3:
+            # s3fs's own bulk delete drops the list of keys that the server would not delete.
+            bucket = self.root.partition("/")[0]
+            keys = [{"Key": self.full(path).removeprefix(f"{bucket}/")} for path in paths]
+            answer = self.fs.call_s3("delete_objects", Bucket=bucket, Delete={"Objects": keys, "Quiet": True})
+            for kept in answer.get("Errors", []):
+                raise ConfigError(
+                    "the store would not delete",
+                    path=f"{self.protocol}://{bucket}/{kept.get('Key')}",
+                    found=f"{kept.get('Code')}: {kept.get('Message')}",
+                    action="check the right to delete",
+                )
+            return
+        for path in paths:
+            with contextlib.suppress(FileNotFoundError):
+                self.fs.rm_file(self.full(path))
+
+    def delete_partials(self, prefix: str = "") -> None:
+        """Delete what killed writers left; only when no writer is at work. Object stores keep nothing visible."""
+        if self.is_local:
+            self._read(prefix, lambda: local_files.delete_partials(self.full(prefix)))
+
+    def _file_info(self, path: str) -> dict[str, Any] | None:
+        # Not fsspec's `isfile`: it takes any failure, a lost connection too, for "no".
+        def ask() -> dict[str, Any] | None:
+            try:
+                info = cast(dict[str, Any], self.fs.info(self.full(path)))
+            except (FileNotFoundError, NotADirectoryError):
+                return None
+            return info if info["type"] == "file" else None
+
+        return self._read(path, ask)
+
+    def _connect(self, url: str) -> tuple[Any, str]:
+        options = dict(self.options)
+        if self.protocol in _S3:
+            client = {**_S3_CLIENT, **options.get("config_kwargs", {})}
+            options = {**_S3_OPTIONS, **options, "config_kwargs": client}
+        filesystem, root = url_to_fs(url, **options)
+        return filesystem, str(root)
+
+    def _read(self, path: str, call: Callable[[], Result]) -> Result:
+        def attempt() -> Result:
+            with explained_failures(self.locate(path), self._secrets):
+                try:
+                    return call()
+                except FileNotFoundError:
+                    raise FileNotFoundError(errno.ENOENT, os.strerror(errno.ENOENT), self.locate(path)) from None
+
+        return retry_transient(attempt)
+
+    def _write(self, path: str, call: Callable[[], Result]) -> Result:
+        return retry_transient(lambda: self._step(path, call))
+
+    def _step(self, path: str, call: Callable[[], Result]) -> Result:
+        with explained_failures(self.locate(path), self._secrets):
+            try:
+                return call()
+            except FileNotFoundError as error:
+                raise ConfigError(
+                    "there is nothing to write into",
+                    path=self.locate(path),
+                    found="no such bucket" if self.protocol in _S3 else "the folder was deleted meanwhile",
+                    action="create it, then give the same command again",
+                ) from error
+
+
+def open_store(url: str, options: dict[str, Any] | None = None) -> Store:
+    """The store at a URL."""
+    return Store(url, options)
+
+
+def check_inside(path: str, dataset: str) -> str:
+    """A path that a manifest names, refused if it leaves the dataset.
+
+    Raises:
+        ShardCorruptError: The path is absolute, has a protocol or climbs out of the dataset.
+    """
+    if (
+        not path
+        or posixpath.isabs(path)
+        or "://" in path
+        or "\\" in path
+        or "\0" in path
+        or posixpath.normpath(path) != path
+        or path.startswith("..")
+    ):
+        raise ShardCorruptError(
+            "a shard's path leaves the dataset",
+            path=dataset,
+            expected="a relative path inside it",
+            found=repr(path),
+        )
+    return path

@@ -1,0 +1,79 @@
+"""Fixtures for every test: S3 servers, started once a session, and a fresh bucket for each test."""
+
+from __future__ import annotations
+
+import uuid
+from collections.abc import Iterator
+
+import pytest
+
+from tests.servers.s3_servers import has_ceph, run_ceph, run_moto
+
+S3_ENVIRONMENT = {
+    "AWS_ACCESS_KEY_ID": "testkey",
+    "AWS_SECRET_ACCESS_KEY": "testsecret",
+    "AWS_DEFAULT_REGION": "us-east-1",
+    # Ceph refuses the checksums that newer clients add to every request.
+    "AWS_REQUEST_CHECKSUM_CALCULATION": "when_required",
+    "AWS_RESPONSE_CHECKSUM_VALIDATION": "when_required",
+    "AWS_EC2_METADATA_DISABLED": "true",
+}
+_CONNECTED_TO: list[str] = []
+
+
+@pytest.fixture(scope="session")
+def moto_endpoint() -> Iterator[str]:
+    """The endpoint of a moto server."""
+    with run_moto() as endpoint:
+        yield endpoint
+
+
+@pytest.fixture(scope="session")
+def ceph_endpoint() -> Iterator[str]:
+    """The endpoint of a Ceph object store; skips where Ceph is not installed."""
+    if not has_ceph():
+        pytest.skip("radosgw is not installed: infra/install_ceph.sh")
+    with run_ceph() as endpoint:
+        yield endpoint
+
+
+@pytest.fixture
+def moto_url(moto_endpoint: str, monkeypatch: pytest.MonkeyPatch) -> str:
+    """A folder in a fresh bucket on moto; the environment, workers' too, points there."""
+    return make_bucket(moto_endpoint, monkeypatch)
+
+
+@pytest.fixture(scope="session", params=["moto", "ceph"])
+def s3_endpoint(request: pytest.FixtureRequest) -> str:
+    """Each S3 server's endpoint in turn; session-scoped, so that pytest runs all tests of one server together."""
+    return str(request.getfixturevalue(f"{request.param}_endpoint"))
+
+
+@pytest.fixture
+def s3_url(s3_endpoint: str, monkeypatch: pytest.MonkeyPatch) -> str:
+    """A folder in a fresh bucket, once on moto and once on Ceph; the environment points there."""
+    return make_bucket(s3_endpoint, monkeypatch)
+
+
+def make_bucket(endpoint: str, monkeypatch: pytest.MonkeyPatch) -> str:
+    """Point the environment at an endpoint and make a bucket there; returns the URL of a folder in it."""
+    import boto3
+
+    point_at(endpoint, monkeypatch)
+    bucket = f"bucket-{uuid.uuid4().hex[:12]}"
+    boto3.client("s3").create_bucket(Bucket=bucket)
+    return f"s3://{bucket}/run/out"
+
+
+def point_at(endpoint: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Point the environment, which workers inherit, at an S3 endpoint."""
+    from s3fs import S3FileSystem
+
+    monkeypatch.setenv("AWS_ENDPOINT_URL", endpoint)
+    monkeypatch.delenv("AWS_PROFILE", raising=False)
+    for name, value in S3_ENVIRONMENT.items():
+        monkeypatch.setenv(name, value)
+    # fsspec gives the same connection for the same arguments, whatever the environment says by now.
+    if [endpoint] != _CONNECTED_TO:
+        S3FileSystem.clear_instance_cache()
+        _CONNECTED_TO[:] = [endpoint]

@@ -1,0 +1,97 @@
+"""Processes that tests start: on free loopback ports, and gone when the tests are, even after a SIGKILL."""
+
+from __future__ import annotations
+
+import ctypes
+import os
+import signal
+import socket
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+
+_PR_SET_PDEATHSIG = 1
+_LIBC = ctypes.CDLL(None)
+
+
+def find_free_ports(count: int) -> list[int]:
+    """Loopback ports that nobody listened on a moment ago."""
+    held = [socket.socket() for _ in range(count)]
+    try:
+        for one in held:
+            one.bind(("127.0.0.1", 0))
+        return [one.getsockname()[1] for one in held]
+    finally:
+        for one in held:
+            one.close()
+
+
+def start_python(*arguments: str, **options: object) -> subprocess.Popen[bytes]:
+    """Start this interpreter; the child is killed when the thread that started it ends."""
+    return subprocess.Popen([sys.executable, *arguments], preexec_fn=_die_with_parent, **options)
+
+
+def stop_process(process: subprocess.Popen[bytes]) -> None:
+    """Kill a process and collect it."""
+    process.kill()
+    process.wait()
+
+
+def wait_until(holds: Callable[[], object], what: str, seconds: float = 30.0) -> None:
+    """Return once `holds()` is true; fail after `seconds`."""
+    deadline = time.monotonic() + seconds
+    while not holds():
+        if time.monotonic() > deadline:
+            raise TimeoutError(f"{what}: not after {seconds} s")
+        time.sleep(0.02)
+
+
+def answers(port: int) -> bool:
+    """Whether somebody listens on a loopback port."""
+    try:
+        socket.create_connection(("127.0.0.1", port), timeout=1).close()
+    except OSError:
+        return False
+    return True
+
+
+def is_running(pid: int) -> bool:
+    """Whether a process lives; a zombie does not."""
+    try:
+        with open(f"/proc/{pid}/stat") as file:
+            return file.read().rpartition(")")[2].split()[0] != "Z"
+    except (FileNotFoundError, ProcessLookupError):
+        return False
+
+
+def command_line(pid: int) -> str:
+    """A process's arguments, joined by spaces; empty if it is gone."""
+    try:
+        with open(f"/proc/{pid}/cmdline") as file:
+            return file.read().replace("\0", " ").strip()
+    except (FileNotFoundError, ProcessLookupError):
+        return ""
+
+
+def descendants(pid: int) -> list[int]:
+    """All processes below one, itself not included."""
+    children: dict[int, list[int]] = {}
+    for name in os.listdir("/proc"):
+        if name.isdigit():
+            try:
+                with open(f"/proc/{name}/stat") as file:
+                    parent = int(file.read().rpartition(")")[2].split()[1])
+            except (FileNotFoundError, ProcessLookupError):
+                continue
+            children.setdefault(parent, []).append(int(name))
+    found: list[int] = []
+    front = [pid]
+    while front:
+        front = [child for parent in front for child in children.get(parent, [])]
+        found += front
+    return found
+
+
+def _die_with_parent() -> None:
+    _LIBC.prctl(_PR_SET_PDEATHSIG, signal.SIGKILL, 0, 0, 0)

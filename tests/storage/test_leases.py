@@ -1,0 +1,275 @@
+"""One driver for an output: a second is refused, and follows at once when the first has died."""
+
+from __future__ import annotations
+
+import fcntl
+import json
+import os
+import signal
+import socket
+import subprocess
+import threading
+import time
+import uuid
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from pipeline.storage import leases
+from pipeline.storage.leases import CLAIMS, LOCK, hold_output
+from pipeline.storage.store import Store, open_store
+from schemas.errors import ConfigError, StaleArtifactError
+from tests.servers.processes import start_python, stop_process
+
+BEAT = 0.3
+
+
+class Driver:
+    """A real process that holds an output."""
+
+    def __init__(self, url: str, hold_seconds: float) -> None:
+        arguments = ("-m", "tests.storage.drive", url, str(BEAT), str(hold_seconds))
+        self.process = start_python(*arguments, stdin=subprocess.PIPE, stdout=subprocess.PIPE)
+        self.is_ready = False
+
+    def wait_until_ready(self) -> None:
+        if not self.is_ready:
+            assert self.read() == "ready"
+            self.is_ready = True
+
+    def go(self) -> None:
+        self.wait_until_ready()
+        assert self.process.stdin is not None
+        self.process.stdin.write(b"go\n")
+        self.process.stdin.flush()
+
+    def read(self) -> str:
+        assert self.process.stdout is not None
+        return self.process.stdout.readline().decode().partition(" ")[2].strip()
+
+    def kill(self) -> None:
+        os.kill(self.process.pid, signal.SIGKILL)
+        self.process.wait()
+
+
+@pytest.fixture(params=["local", "moto"])
+def url(request: pytest.FixtureRequest, tmp_path: Path) -> str:
+    return str(tmp_path / "out") if request.param == "local" else str(request.getfixturevalue("moto_url"))
+
+
+@pytest.fixture
+def start(url: str) -> Iterator[object]:
+    started: list[Driver] = []
+
+    def begin(hold_seconds: float = 60.0) -> Driver:
+        started.append(Driver(url, hold_seconds))
+        return started[-1]
+
+    yield begin
+    for driver in started:
+        stop_process(driver.process)
+
+
+def test_a_second_driver_is_refused_by_name_and_the_next_after_the_end_is_not(url: str, start) -> None:
+    first = start(1.0)
+    first.go()
+    assert first.read() == "held"
+    store = open_store(url)
+    began = time.monotonic()
+    with pytest.raises(ConfigError, match="another driver") as refused, hold_output(store, beat_seconds=BEAT):
+        pass
+    assert time.monotonic() - began < 1.0  # it is seen to live, not waited for
+    assert f"process {first.process.pid} on {socket.gethostname()}" in str(refused.value)
+    assert first.read() == "ending"
+    first.process.wait()
+    assert store.list() == []
+    with hold_output(store, beat_seconds=BEAT) as lease:
+        lease.check()
+        assert len(store.list()) == 1
+    assert store.list() == []
+    if store.is_local:
+        assert os.listdir(store.root) == []
+
+
+def test_a_killed_driver_is_followed_at_once(url: str, start) -> None:
+    first = start()
+    first.go()
+    assert first.read() == "held"
+    first.kill()
+    store = open_store(url)
+    assert len(store.list()) == 1
+    began = time.monotonic()
+    with hold_output(store, beat_seconds=60.0):
+        assert time.monotonic() - began < 1.5
+    assert store.list() == []
+
+
+@pytest.mark.parametrize("leftover", [False, True], ids=["empty", "after a killed one"])
+def test_of_drivers_started_at_once_one_holds(url: str, start, leftover: bool) -> None:
+    if leftover:
+        dead = start()
+        dead.go()
+        assert dead.read() == "held"
+        dead.kill()
+    drivers = [start(1.0) for _ in range(3)]
+    for driver in drivers:
+        driver.wait_until_ready()
+    for driver in drivers:
+        driver.go()
+    said = [driver.read() for driver in drivers]
+    assert said.count("held") == 1
+    assert sum(text.startswith("refused") for text in said) == 2
+    assert drivers[said.index("held")].read() == "ending"
+
+
+def test_the_output_is_free_after_an_error_too(url: str) -> None:
+    store = open_store(url)
+    with pytest.raises(KeyboardInterrupt), hold_output(store):
+        raise KeyboardInterrupt
+    assert store.list() == []
+
+
+def test_in_memory_one_holds_at_a_time() -> None:
+    store = open_store(f"memory://{uuid.uuid4().hex}")
+    with hold_output(store):
+        with pytest.raises(ConfigError, match="another driver"), hold_output(open_store(store.url)):
+            pass
+        with hold_output(open_store(f"memory://{uuid.uuid4().hex}")):
+            pass
+    with hold_output(store) as lease:
+        lease.check()
+
+
+def test_a_lock_file_unlinked_while_waiting_is_not_taken_for_the_lock(tmp_path: Path) -> None:
+    """Ten threads take and give back the lock as fast as they can; never two hold it, and no file remains."""
+    store = open_store(str(tmp_path))
+    holding: list[int] = []
+    most: list[int] = []
+    turns: list[int] = []
+
+    def drive(number: int) -> None:
+        end = time.monotonic() + 1.0
+        while time.monotonic() < end:
+            try:
+                with hold_output(store):
+                    holding.append(number)
+                    most.append(len(holding))
+                    holding.remove(number)
+                    turns.append(number)
+            except ConfigError:
+                continue
+
+    threads = [threading.Thread(target=drive, args=(number,)) for number in range(10)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert set(most) == {1}
+    assert len(turns) > 100
+    assert os.listdir(tmp_path) == []
+
+
+def test_a_lock_on_a_file_that_its_holder_has_just_unlinked_is_not_enough(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    store = open_store(str(tmp_path))
+    real_flock, calls = fcntl.flock, []
+
+    def flock(descriptor: int, how: int) -> None:
+        if not calls:
+            os.unlink(store.full(LOCK))  # the last holder ends between our opening and our locking
+        calls.append(descriptor)
+        real_flock(descriptor, how)
+
+    monkeypatch.setattr(fcntl, "flock", flock)
+    with hold_output(store):
+        assert store.exists(LOCK)
+        with pytest.raises(ConfigError, match="another driver"), hold_output(open_store(str(tmp_path))):
+            pass
+    assert len(calls) == 3
+
+
+def test_a_lock_that_another_file_has_replaced_is_left_alone(tmp_path: Path) -> None:
+    store = open_store(str(tmp_path))
+    with hold_output(store):
+        store.delete_tree("work")
+        store.write_bytes(LOCK, b"a newcomer's")
+    assert store.read_bytes(LOCK) == b"a newcomer's"
+
+
+def claim_elsewhere(store: Store, number: int, beat: int = 0) -> None:
+    elsewhere = {"driver": "d", "host": "elsewhere", "boot": "b", "pid_namespace": "n", "pid": 1, "started": 1}
+    store.write_bytes(f"{CLAIMS}/{number:06d}.json", json.dumps({**elsewhere, "beat": beat}).encode())
+
+
+def test_a_driver_on_another_machine_is_refused_to_while_it_beats_and_followed_when_it_stops(moto_url: str) -> None:
+    store = open_store(moto_url)
+    claim_elsewhere(store, 1)
+    stop = threading.Event()
+
+    def beat() -> None:
+        count = 0
+        while not stop.wait(BEAT):
+            count += 1
+            claim_elsewhere(store, 1, count)
+
+    beating = threading.Thread(target=beat)
+    beating.start()
+    try:
+        with pytest.raises(ConfigError, match="process 1 on elsewhere"), hold_output(store, beat_seconds=BEAT):
+            pass
+    finally:
+        stop.set()
+        beating.join()
+    began = time.monotonic()
+    with hold_output(store, beat_seconds=BEAT):
+        assert leases.MISSED_BEATS * BEAT <= time.monotonic() - began < 3.0
+        assert store.list(CLAIMS)[-1] == f"{CLAIMS}/000002.json"
+        claim = json.loads(store.read_bytes(f"{CLAIMS}/000002.json"))
+        time.sleep(3 * BEAT)
+        assert json.loads(store.read_bytes(f"{CLAIMS}/000002.json"))["beat"] > claim["beat"]
+    assert store.list() == []
+
+
+def test_a_driver_that_was_overtaken_learns_it(moto_url: str) -> None:
+    store = open_store(moto_url)
+    with hold_output(store, beat_seconds=BEAT) as lease:
+        lease.check()
+        claim_elsewhere(store, 2)
+        time.sleep(4 * BEAT)
+        with pytest.raises(StaleArtifactError, match="taken over"):
+            lease.check()
+    assert store.list() == [f"{CLAIMS}/000002.json"]
+
+
+def test_a_newcomers_claim_under_the_same_number_is_left_alone(moto_url: str) -> None:
+    store = open_store(moto_url)
+    with hold_output(store, beat_seconds=BEAT) as lease:
+        claim_elsewhere(store, 1)
+        time.sleep(4 * BEAT)
+        with pytest.raises(StaleArtifactError, match="taken over"):
+            lease.check()
+    assert json.loads(store.read_bytes(f"{CLAIMS}/000001.json"))["host"] == "elsewhere"
+
+
+def test_a_driver_that_deletes_its_own_work_keeps_the_output(moto_url: str) -> None:
+    store = open_store(moto_url)
+    with hold_output(store, beat_seconds=BEAT) as lease:
+        store.delete_tree("work")
+        time.sleep(4 * BEAT)
+        lease.check()
+        assert len(store.list(CLAIMS)) == 1
+    assert store.list() == []
+
+
+def test_a_pid_given_to_another_process_is_not_the_holder(moto_url: str) -> None:
+    store = open_store(moto_url)
+    described = {**leases._describe_process(), "driver": "d", "beat": 0}
+    store.write_bytes(f"{CLAIMS}/000001.json", json.dumps({**described, "started": 1}).encode())
+    began = time.monotonic()
+    with hold_output(store, beat_seconds=60.0):
+        assert time.monotonic() - began < 2.0
+    store.write_bytes(f"{CLAIMS}/000001.json", json.dumps(described).encode())
+    with pytest.raises(ConfigError, match="another driver"), hold_output(store, beat_seconds=60.0):
+        pass
