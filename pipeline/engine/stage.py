@@ -1,0 +1,255 @@
+"""A stage: a list of units, each a pure function of its description that writes its output and leaves a receipt.
+
+A receipt is written after the output it speaks of, durably, by whoever ran the unit. So a driver that is killed
+loses nothing: the next one runs only the units that have no receipt. Engines differ in where a unit runs, never in
+what it writes.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import socket
+import time
+from collections import deque
+from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
+from dataclasses import dataclass
+from typing import Any, Protocol
+
+import xxhash
+from pydantic import BaseModel, ConfigDict, ValidationError
+
+from pipeline.storage.failures import retry_transient
+from pipeline.storage.store import Store
+from schemas.errors import ConfigError, ShardCorruptError, StaleArtifactError
+from schemas.receipt import Receipt, ShardReceipt
+
+RECEIPTS = "work/receipts"
+RECEIPTS_AT_ONCE = 16
+UNIT_ATTEMPTS = 3
+
+
+class UnitDescription(BaseModel):
+    """What a unit is told; its digest ties a receipt to it. Holds nothing that differs between machines."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    stage: str
+    unit: int
+
+    def digest(self) -> str:
+        """xxh3-128 of the description."""
+        return xxhash.xxh3_128_hexdigest(self.model_dump_json().encode())
+
+
+@dataclass(frozen=True)
+class UnitOutcome:
+    """What a unit hands back to its function's caller, to be made into a receipt."""
+
+    shards: list[ShardReceipt]
+    counts: dict[str, int]
+    details: dict[str, Any]
+
+
+UnitFunction = Callable[[Any, Any], UnitOutcome]
+"""`function(context, description)`: a module-level function; the context is the same for every unit of a run."""
+
+
+@dataclass(frozen=True)
+class Finished:
+    """What an engine tells the driver about a unit: enough for progress and early stops, small at any scale."""
+
+    stage: str
+    unit: int
+    counts: dict[str, int]
+    seconds: float
+    retries: int
+    host: str
+
+
+class Engine(Protocol):
+    """Runs units somewhere, at most a bounded number at a time."""
+
+    @property
+    def shares_memory(self) -> bool:
+        """Whether units run in the driver's own process."""
+        ...
+
+    def run(
+        self,
+        function: UnitFunction,
+        context: Any,
+        output: Store,
+        units: Iterable[UnitDescription],
+    ) -> Generator[Finished, None, None]:
+        """Run the units in any order, yielding each as it ends; the first error ends all.
+
+        Units are taken from the iterable as they can be run, never many ahead. Closing the iterator ends the units
+        that are at work.
+        """
+        ...
+
+    def close(self) -> None:
+        """Give back what the engine holds."""
+        ...
+
+
+Listener = Callable[[dict[str, Any]], None]
+"""Takes one event of a job: a dictionary of JSON's types with an `event` key."""
+
+
+def execute_unit(function: UnitFunction, context: Any, output: Store, description: UnitDescription) -> Finished:
+    """Run one unit where we are: retry what may pass, write the receipt last.
+
+    Raises:
+        TransientStorageError: The store failed every attempt.
+    """
+    started = time.perf_counter()
+    attempts = 0
+
+    def attempt() -> UnitOutcome:
+        nonlocal attempts
+        attempts += 1
+        return function(context, description)
+
+    outcome = retry_transient(attempt, attempts=UNIT_ATTEMPTS)
+    receipt = Receipt(
+        stage=description.stage,
+        unit=description.unit,
+        description=description.digest(),
+        shards=outcome.shards,
+        counts=outcome.counts,
+        details=outcome.details,
+    )
+    output.write_bytes(receipt_path(description.stage, description.unit), receipt.model_dump_json().encode())
+    return Finished(
+        description.stage,
+        description.unit,
+        outcome.counts,
+        time.perf_counter() - started,
+        attempts - 1,
+        socket.gethostname(),
+    )
+
+
+def receipt_path(stage: str, unit: int) -> str:
+    """Where the receipt of a unit stands, relative to the output."""
+    return f"{RECEIPTS}/{stage}/{unit:06d}.json"
+
+
+def run_stage(
+    engine: Engine,
+    function: UnitFunction,
+    context: Any,
+    output: Store,
+    units: Sequence[UnitDescription],
+    listen: Listener,
+    on_finished: Callable[[Finished], None] | None = None,
+) -> None:
+    """Run the units of one stage that have no receipt yet.
+
+    Args:
+        engine: Who runs them.
+        function: What a unit does.
+        context: Handed to every unit.
+        output: The run's output, where receipts stand.
+        units: All units of the stage, numbered from 0.
+        listen: Hears `stage_started`, `unit_done` and `stage_done`.
+        on_finished: Called for each unit run now; may raise to stop the stage.
+
+    Raises:
+        ConfigError: The output is visible only in this process but units run in others.
+    """
+    if not units:
+        return
+    if output.is_in_process and not engine.shares_memory:
+        raise ConfigError(
+            "memory:// is visible only in the driver's process",
+            path=output.display_url,
+            expected="units in the driver's process",
+            found="an engine of several processes",
+            action='set engine.kind = "local" and engine.workers = 1',
+        )
+    stage = units[0].stage
+    done = set(output.list(f"{RECEIPTS}/{stage}"))
+    pending = [unit for unit in units if receipt_path(stage, unit.unit) not in done]
+    listen({"event": "stage_started", "stage": stage, "units": len(units), "reused": len(units) - len(pending)})
+    started = time.perf_counter()
+    retries = 0
+    # Closed here: an error that a caller holds on to would keep the iterator, and its workers, alive.
+    with contextlib.closing(engine.run(function, context, output, pending)) as running:
+        for finished in running:
+            retries += finished.retries
+            listen(
+                {
+                    "event": "unit_done",
+                    "stage": stage,
+                    "unit": finished.unit,
+                    "seconds": round(finished.seconds, 4),
+                    "host": finished.host,
+                    "counts": finished.counts,
+                }
+            )
+            if on_finished is not None:
+                on_finished(finished)
+    listen(
+        {
+            "event": "stage_done",
+            "stage": stage,
+            "units": len(units),
+            "ran": len(pending),
+            "seconds": round(time.perf_counter() - started, 4),
+            "retries": retries,
+        }
+    )
+
+
+def iter_receipts(output: Store, units: Sequence[UnitDescription]) -> Iterator[Receipt]:
+    """The receipts of a finished stage in the order of its units, a bounded number in memory at a time.
+
+    Raises:
+        StaleArtifactError: A receipt is missing or belongs to another description.
+        ShardCorruptError: A receipt's bytes are no receipt.
+    """
+    if output.is_local or output.is_in_process:
+        yield from (_read_receipt(output, unit) for unit in units)
+        return
+    # One after another, 100,000 receipts at 20 ms a request would take half an hour.
+    with ThreadPoolExecutor(RECEIPTS_AT_ONCE) as pool:
+        ahead: deque[Future[Receipt]] = deque()
+        try:
+            for unit in units:
+                ahead.append(pool.submit(_read_receipt, output, unit))
+                if len(ahead) >= 2 * RECEIPTS_AT_ONCE:
+                    yield ahead.popleft().result()
+            while ahead:
+                yield ahead.popleft().result()
+        finally:
+            for one in ahead:
+                one.cancel()
+
+
+def _read_receipt(output: Store, unit: UnitDescription) -> Receipt:
+    path = receipt_path(unit.stage, unit.unit)
+    try:
+        receipt = Receipt.model_validate_json(output.read_bytes(path))
+    except FileNotFoundError:
+        raise StaleArtifactError(
+            "a receipt is gone", path=output.locate(path), action="give the same command again"
+        ) from None
+    except ValidationError as error:
+        raise ShardCorruptError(
+            "a receipt cannot be read",
+            path=output.locate(path),
+            found=str(error).replace("\n", " "),
+            action="delete it and give the same command again: its unit runs once more",
+        ) from None
+    if receipt.description != unit.digest():
+        raise StaleArtifactError(
+            "this receipt belongs to another description of the unit",
+            path=output.locate(path),
+            expected=unit.digest(),
+            found=receipt.description,
+            action="delete the output, or finish it with the maskmill version and inputs that began it",
+        )
+    return receipt

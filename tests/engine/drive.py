@@ -1,0 +1,29 @@
+"""A driver for tests that kill it: `python -m tests.engine.drive ENGINE OUTPUT LOG [FUNCTION]`."""
+
+from __future__ import annotations
+
+import sys
+
+from pipeline.engine.local_engine import LocalEngine
+from pipeline.engine.stage import Engine, run_stage
+from pipeline.storage.store import open_store
+from tests.engine import units
+
+
+def main(kind: str, output: str, log: str, function: str = "square_slowly") -> None:
+    if kind == "ray":
+        from pipeline.engine.ray_engine import RayEngine
+
+        engine: Engine = RayEngine(2)
+    else:
+        engine = LocalEngine(int(kind))
+    pending = [units.Square(stage="square", unit=number, number=number) for number in range(4)]
+    try:
+        run_stage(engine, getattr(units, function), log, open_store(output), pending, lambda _: None)
+    finally:
+        engine.close()
+    print("done", flush=True)
+
+
+if __name__ == "__main__":
+    main(*sys.argv[1:])

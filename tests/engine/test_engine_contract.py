@@ -1,0 +1,273 @@
+"""One contract for every engine: the same results and receipts, retries, deaths of workers and of the driver."""
+
+from __future__ import annotations
+
+import contextlib
+import itertools
+import os
+import signal
+import subprocess
+import time
+import uuid
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from pipeline.engine.answers import WorkerTraceback
+from pipeline.engine.local_engine import LocalEngine
+from pipeline.engine.stage import Engine, Finished, iter_receipts, receipt_path, run_stage
+from pipeline.storage import failures
+from pipeline.storage.store import Store, open_store
+from schemas.errors import ConfigError, InputDataError, ShardCorruptError, StaleArtifactError, TransientStorageError
+from tests.engine import units
+from tests.engine.units import Square, count
+from tests.servers.processes import command_line, descendants, is_running, start_python, stop_process, wait_until
+
+KINDS = ["local-1", "local-2", "ray-2"]
+
+
+@pytest.fixture(scope="module", params=KINDS)
+def engine(request: pytest.FixtureRequest) -> Iterator[Engine]:
+    """Each engine in turn; Ray is started once."""
+    kind, _, workers = request.param.partition("-")
+    if kind == "local":
+        yield LocalEngine(int(workers))
+        return
+    pytest.importorskip("ray")
+    from pipeline.engine.ray_engine import RayEngine
+
+    ray_engine = RayEngine(int(workers))
+    yield ray_engine
+    ray_engine.close()
+
+
+@pytest.fixture
+def output(tmp_path: Path) -> Store:
+    return open_store(str(tmp_path / "out"))
+
+
+@pytest.fixture
+def log(tmp_path: Path) -> str:
+    return str(tmp_path / "log")
+
+
+def squares(num: int) -> list[Square]:
+    return [Square(stage="square", unit=number, number=number) for number in range(num)]
+
+
+def run(engine: Engine, function: Any, log: str, output: Store, pending: list[Square]) -> list[dict[str, Any]]:
+    events: list[dict[str, Any]] = []
+    run_stage(engine, function, log, output, pending, events.append)
+    return events
+
+
+def test_results_and_receipts_are_the_same_on_every_engine(engine: Engine, output: Store, log: str) -> None:
+    pending = squares(10)
+    events = run(engine, units.square, log, output, pending)
+    receipts = list(iter_receipts(output, pending))
+    assert [receipt.counts for receipt in receipts] == [{"square": number**2} for number in range(10)]
+    assert [(receipt.stage, receipt.unit) for receipt in receipts] == [("square", number) for number in range(10)]
+    assert [receipt.description for receipt in receipts] == [unit.digest() for unit in pending]
+    assert output.list() == [f"work/receipts/square/{number:06d}.json" for number in range(10)]
+    assert [event["event"] for event in events] == ["stage_started", *["unit_done"] * 10, "stage_done"]
+    assert sorted(event["unit"] for event in events[1:-1]) == list(range(10))
+    assert (events[0]["units"], events[0]["reused"], events[-1]["ran"], events[-1]["retries"]) == (10, 0, 10, 0)
+    pids = {receipt.details["pid"] for receipt in receipts}
+    assert (pids == {os.getpid()}) is engine.shares_memory
+
+
+def test_a_restart_runs_only_what_has_no_receipt(engine: Engine, output: Store, log: str) -> None:
+    pending = squares(6)
+    run(engine, units.square, log, output, pending)
+    output.delete(receipt_path("square", 1))
+    output.delete(receipt_path("square", 4))
+    output.write_bytes("work/receipts/square/notes.txt", b"not a receipt")
+    events = run(engine, units.square, log, output, pending)
+    assert [count(log, f"unit-{number}") for number in range(6)] == [1, 2, 1, 1, 2, 1]
+    assert (events[0]["reused"], events[-1]["ran"]) == (4, 2)
+    events = run(engine, units.square, log, output, pending)
+    assert [event["event"] for event in events] == ["stage_started", "stage_done"]
+    assert len(list(iter_receipts(output, pending))) == 6
+
+
+def test_a_passing_failure_is_tried_again_within_its_unit(engine: Engine, output: Store, log: str) -> None:
+    events = run(engine, units.stumble_twice, log, output, squares(4))
+    assert [count(log, f"unit-{number}") for number in range(4)] == [1, 1, 3, 1]
+    assert events[-1]["retries"] == 2
+    with pytest.raises(TransientStorageError, match="not now"):
+        run(engine, units.stumble_always, log, open_store(f"{output.url}-2"), squares(1))
+    assert count(log, "unit-0") == 1 + 3
+
+
+def test_any_other_error_ends_the_stage_with_its_class_and_fields(engine: Engine, output: Store, log: str) -> None:
+    with pytest.raises(InputDataError) as caught:
+        run(engine, units.fail, log, output, squares(100))
+    error = caught.value
+    fields = (error.what, error.path, error.place, error.expected, error.found, error.action)
+    assert fields == ("bad text", "a.jsonl", "line 7", "JSON", "{", "mend")
+    if not engine.shares_memory:
+        assert isinstance(error.__cause__, WorkerTraceback)
+        assert "in fail" in str(error.__cause__)
+    started = [number for number in range(100) if count(log, f"unit-{number}")]
+    assert len(started) < 20
+    time.sleep(0.5)
+    assert [number for number in range(100) if count(log, f"unit-{number}")] == started  # none starts later
+    assert count(log, "unit-2") == 1
+
+
+def test_an_error_that_cannot_travel_is_told_all_the_same(engine: Engine, output: Store, log: str) -> None:
+    expected = (units.UnportableError, RuntimeError)
+    with pytest.raises(expected, match="about text"):
+        run(engine, units.fail_unportably, log, output, squares(1))
+    assert count(log, "unit-0") == 1
+    with pytest.raises((ValueError, RuntimeError), match="valid integer"):
+        run(engine, units.fail_validation, log, output, squares(1))
+
+
+def test_a_listener_that_stops_the_stage_ends_the_units_at_work(engine: Engine, output: Store, log: str) -> None:
+    def stop(_: Finished) -> None:
+        raise InputDataError("too much is bad")
+
+    with pytest.raises(InputDataError) as held:  # held on to, as a caller does that prints it
+        run_stage(engine, units.fail, log, output, [u for u in squares(60) if u.number != 2], lambda _: None, stop)
+    started = sum(bool(count(log, f"unit-{number}")) for number in range(60))
+    assert started < 20
+    time.sleep(0.5)
+    assert sum(bool(count(log, f"unit-{number}")) for number in range(60)) == started
+    assert str(held.value) == "too much is bad"
+
+
+def test_units_are_taken_from_a_generator_a_bounded_number_ahead(engine: Engine, output: Store, log: str) -> None:
+    taken = 0
+
+    def generate() -> Iterator[Square]:
+        nonlocal taken
+        for number in itertools.count():
+            taken += 1
+            yield Square(stage="square", unit=number, number=number)
+
+    with contextlib.closing(engine.run(units.square, log, output, generate())) as running:  # type: ignore[type-var]
+        for finished, _ in enumerate(itertools.islice(running, 50), start=1):
+            assert taken - finished <= 6
+    time.sleep(0.3)
+    started = sum(bool(count(log, f"unit-{number}")) for number in range(100))
+    assert 50 <= started <= 56
+
+
+def test_memory_is_refused_where_units_run_in_other_processes(engine: Engine, log: str) -> None:
+    output = open_store(f"memory://{uuid.uuid4().hex}")
+    if engine.shares_memory:
+        run(engine, units.square, log, output, squares(2))
+        assert len(list(iter_receipts(output, squares(2)))) == 2
+        return
+    with pytest.raises(ConfigError, match="memory://"):
+        run(engine, units.square, log, output, squares(2))
+    assert count(log, "unit-0") == 0
+
+
+def test_no_units_is_nothing_to_do(engine: Engine, output: Store, log: str) -> None:
+    assert run(engine, units.square, log, output, []) == []
+    assert list(engine.run(units.square, log, output, [])) == []
+
+
+def test_a_killed_worker_costs_only_its_own_unit_another_run(engine: Engine, output: Store, log: str) -> None:
+    if engine.shares_memory:
+        pytest.skip("its worker is the driver")
+    pending = squares(6)
+    run(engine, units.die_once, log, output, pending)
+    assert [count(log, f"unit-{number}") for number in range(6)] == [1, 1, 2, 1, 1, 1]
+    assert [receipt.counts["square"] for receipt in iter_receipts(output, pending)] == [0, 1, 4, 9, 16, 25]
+
+
+def test_a_unit_that_kills_its_worker_every_time_is_named(engine: Engine, output: Store, log: str) -> None:
+    if engine.shares_memory:
+        pytest.skip("its worker is the driver")
+    with pytest.raises(ConfigError, match="unit 2 of stage square died 3 times"):
+        run(engine, units.die_always, log, output, squares(4))
+    assert count(log, "unit-2") == 3
+
+
+def test_receipts_that_are_gone_broken_or_anothers_are_refused(output: Store, log: str, tmp_path: Path) -> None:
+    pending = squares(2)
+    run(LocalEngine(1), units.square, log, output, pending)
+    other = [pending[0], Square(stage="square", unit=1, number=7)]
+    with pytest.raises(StaleArtifactError, match="another description"):
+        list(iter_receipts(output, other))
+    output.write_bytes(receipt_path("square", 1), b"{")
+    with pytest.raises(ShardCorruptError, match="000001"):
+        list(iter_receipts(output, pending))
+    output.delete(receipt_path("square", 1))
+    with pytest.raises(StaleArtifactError, match="gone"):
+        list(iter_receipts(output, pending))
+
+
+def test_receipts_on_s3_come_in_order_and_a_bounded_number_ahead(moto_url: str, log: str) -> None:
+    output = open_store(moto_url)
+    pending = squares(70)
+    run(LocalEngine(1), units.square, log, output, pending)
+    assert [receipt.unit for receipt in iter_receipts(output, pending)] == list(range(70))
+    output.delete(receipt_path("square", 40))
+    reading = iter_receipts(output, pending)
+    assert [receipt.unit for receipt in itertools.islice(reading, 40)] == list(range(40))
+    with pytest.raises(StaleArtifactError, match="000040"):
+        next(reading)
+
+
+# On its driver's SIGKILL the kernel kills what Ray started; two agents of its raylet, which write nothing of ours,
+# first try for a minute to report that to the dead cluster.
+RAY_AGENTS = ("ray::DashboardAgent", "ray::RuntimeEnvAgent")
+
+
+@pytest.mark.parametrize(
+    ("kind", "how"),
+    [
+        ("2", signal.SIGKILL),
+        ("2", signal.SIGINT),
+        ("2", signal.SIGTERM),
+        ("ray", signal.SIGKILL),
+        ("ray", signal.SIGINT),
+    ],
+)
+def test_workers_end_with_their_driver(kind: str, how: signal.Signals, output: Store, log: str) -> None:
+    driver = start_python(
+        "-m", "tests.engine.drive", kind, output.url, log, stdout=subprocess.PIPE, stderr=subprocess.PIPE
+    )
+    below: list[int] = []
+    try:
+        wait_until(lambda: count(log, "alive-0") and count(log, "alive-1"), "units at work", 60)
+        below = descendants(driver.pid)
+        matter = [pid for pid in below if command_line(pid).split(" ")[0] not in RAY_AGENTS]
+        assert len(matter) >= (2 if kind == "2" else 4)
+        os.kill(driver.pid, how)
+        began = time.monotonic()
+        driver.wait(timeout=20)
+        wait_until(lambda: not any(is_running(pid) for pid in matter), f"{matter} end", 20)
+        assert time.monotonic() - began < (3.0 if kind == "2" or how == signal.SIGKILL else 15.0)
+        at_work = [count(log, f"alive-{number}") for number in range(4)]
+        time.sleep(0.4)
+        assert [count(log, f"alive-{number}") for number in range(4)] == at_work
+        assert driver.returncode != 0
+    finally:
+        stop_process(driver)
+        for pid in below:
+            with contextlib.suppress(ProcessLookupError):
+                os.kill(pid, signal.SIGKILL)
+
+
+@pytest.mark.parametrize("kind", ["1", "2", "ray"])
+def test_a_plain_program_runs_units_quietly_offline_and_leaves_nothing(kind: str, output: Store, log: str) -> None:
+    driver = start_python(
+        "-m", "tests.engine.drive", kind, output.url, log, "square", stdout=subprocess.PIPE, stderr=subprocess.PIPE
+    )
+    began = time.monotonic()
+    printed, noise = driver.communicate(timeout=60)
+    assert time.monotonic() - began < 30
+    assert (driver.returncode, printed, noise) == (0, b"done\n", b"")
+    assert len(list(iter_receipts(output, squares(4)))) == 4
+
+
+@pytest.fixture(autouse=True)
+def quick_retries(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(failures, "FIRST_DELAY_SECONDS", 0.01)

@@ -1,0 +1,112 @@
+"""Units for the engine tests; at module level so that every engine's workers can import them.
+
+Side effects that the tests look at go to `log`, a folder that all workers share: one file for each attempt.
+"""
+
+from __future__ import annotations
+
+import os
+import signal
+import time
+import uuid
+from pathlib import Path
+from typing import Any
+
+import pydantic
+
+from pipeline.engine.stage import UnitDescription, UnitOutcome
+from schemas.errors import ConfigError, InputDataError, TransientStorageError
+
+
+class Square(UnitDescription):
+    """Squares a number."""
+
+    number: int
+
+
+def note(log: str, what: str) -> int:
+    """Leave a mark; returns how many of its kind there are now."""
+    folder = Path(log) / what
+    folder.mkdir(parents=True, exist_ok=True)
+    (folder / f"{time.time():.6f}-{os.getpid()}-{uuid.uuid4().hex}").touch()
+    return len(list(folder.iterdir()))
+
+
+def count(log: str, what: str) -> int:
+    """How many marks of a kind there are."""
+    folder = Path(log) / what
+    return len(list(folder.iterdir())) if folder.exists() else 0
+
+
+def square(log: str, unit: Square) -> UnitOutcome:
+    note(log, f"unit-{unit.unit}")
+    return UnitOutcome(shards=[], counts={"square": unit.number**2}, details={"pid": os.getpid()})
+
+
+def square_slowly(log: str, unit: Square) -> UnitOutcome:
+    note(log, f"at-work-{os.getpid()}")
+    for _ in range(600):
+        note(log, f"alive-{unit.unit}")
+        time.sleep(0.1)
+    return square(log, unit)
+
+
+def stumble_twice(log: str, unit: Square) -> UnitOutcome:
+    outcome = square(log, unit)
+    if unit.number == 2 and count(log, f"unit-{unit.unit}") < 3:
+        raise TransientStorageError("not now", path="s3://bucket/file")
+    return outcome
+
+
+def stumble_always(log: str, unit: Square) -> UnitOutcome:
+    square(log, unit)
+    raise TransientStorageError("not now", path="s3://bucket/file")
+
+
+def fail(log: str, unit: Square) -> UnitOutcome:
+    outcome = square(log, unit)
+    if unit.number == 2:
+        raise InputDataError("bad text", path="a.jsonl", place="line 7", expected="JSON", found="{", action="mend")
+    time.sleep(0.05)
+    return outcome
+
+
+class UnportableError(Exception):
+    """Pickles, but cannot be unpickled."""
+
+    def __init__(self, *, field: str) -> None:
+        super().__init__(f"about {field}")
+
+
+def fail_unportably(log: str, unit: Square) -> UnitOutcome:
+    note(log, f"unit-{unit.unit}")
+    raise UnportableError(field="text")
+
+
+def fail_validation(log: str, unit: Square) -> UnitOutcome:
+    note(log, f"unit-{unit.unit}")
+    pydantic.TypeAdapter(int).validate_python("no number")
+    raise AssertionError
+
+
+def die_once(log: str, unit: Square) -> UnitOutcome:
+    if note(log, f"unit-{unit.unit}") == 1 and unit.number == 2:
+        os.kill(os.getpid(), signal.SIGKILL)
+    time.sleep(0.3)
+    return UnitOutcome(shards=[], counts={"square": unit.number**2}, details={})
+
+
+def die_always(log: str, unit: Square) -> UnitOutcome:
+    note(log, f"unit-{unit.unit}")
+    if unit.number == 2:
+        os.kill(os.getpid(), signal.SIGKILL)
+    return UnitOutcome(shards=[], counts={"square": unit.number**2}, details={})
+
+
+def refuse(context: Any, unit: Square) -> UnitOutcome:
+    raise ConfigError("no", path="key")
+
+
+def tell_node(log: str, unit: Square) -> UnitOutcome:
+    time.sleep(0.3)
+    return UnitOutcome(shards=[], counts={}, details={"node": os.environ.get("MASKMILL_TEST_FOGGY_NODE", "")})
