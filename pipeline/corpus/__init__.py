@@ -1,0 +1,1 @@
+"""Corpus: raw text to globally shuffled, deduplicated document shards."""

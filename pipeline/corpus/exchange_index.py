@@ -1,0 +1,170 @@
+"""Where the pieces of every bucket lie: written once between map and sort, read by each sort unit for its buckets.
+
+The index is read by sort units instead of being sent to them: at 10 TB it has 4 * 10^7 lines.
+"""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Iterable, Iterator, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
+from dataclasses import dataclass
+
+import numpy as np
+import pyarrow as pa
+
+from pipeline.corpus.hash_documents import assign_to_intervals
+from pipeline.corpus.map_documents import EXCHANGE_SCHEMA, exchange_path
+from pipeline.corpus.plan import MapUnit, SortUnit
+from pipeline.engine.stage import iter_receipts
+from pipeline.storage.arrow_files import read_block, write_blocks
+from pipeline.storage.store import Store
+from schemas.errors import StaleArtifactError
+from schemas.receipt import Receipt
+
+INDEX_PATH = "work/exchange/index.arrow"
+INDEX_SCHEMA = pa.schema(
+    [
+        pa.field("bucket", pa.uint32(), nullable=False),
+        pa.field("unit", pa.uint32(), nullable=False),
+        pa.field("offset", pa.uint64(), nullable=False),
+        pa.field("length", pa.uint64(), nullable=False),
+        pa.field("checksum", pa.uint64(), nullable=False),
+    ]
+)
+GROUP_LINES = 1 << 20
+"""Lines that the driver holds at a time, some 30 MiB."""
+READ_AHEAD_BYTES = 32 << 20
+READ_AHEAD_THREADS = 8
+
+Piece = tuple[int, int, int, int]
+"""Map unit, offset, length and checksum."""
+
+
+@dataclass(frozen=True)
+class ExchangeTotals:
+    """What the map stage read, summed over its units.
+
+    Attributes:
+        counts: Of the receipts.
+        text_bytes: Of the documents to train on and of the held-out ones, duplicates within a run left out.
+    """
+
+    counts: dict[str, int]
+    text_bytes: tuple[int, int]
+
+
+def write_index(output: Store, units: Sequence[MapUnit]) -> ExchangeTotals:
+    """Write where the pieces of every bucket lie, in the order of (path, line) within a bucket.
+
+    The units are taken in groups of about a million lines; of each group the file has one record batch a bucket.
+    """
+    counts: dict[str, int] = {}
+    text_bytes = [0, 0]
+    num_buckets = units[0].num_buckets + units[0].num_held_out_buckets
+
+    def iter_units() -> Iterator[tuple[MapUnit, Receipt]]:
+        for unit, receipt in zip(units, iter_receipts(output, units), strict=True):
+            for name, count in receipt.counts.items():
+                counts[name] = counts.get(name, 0) + count
+            held_out = np.asarray(receipt.details["buckets"], dtype=np.int64) >= unit.num_buckets
+            sizes = np.asarray(receipt.details["text_bytes"], dtype=np.int64)
+            text_bytes[0] += int(sizes[~held_out].sum())
+            text_bytes[1] += int(sizes[held_out].sum())
+            yield unit, receipt
+
+    write_blocks(output, INDEX_PATH, INDEX_SCHEMA, _iter_groups(iter_units(), num_buckets))
+    return ExchangeTotals(counts, (text_bytes[0], text_bytes[1]))
+
+
+def _iter_groups(units: Iterable[tuple[MapUnit, Receipt]], num_buckets: int) -> Iterator[pa.RecordBatch]:
+    group: list[pa.RecordBatch] = []
+    lines = 0
+    for unit, receipt in units:
+        bucket = receipt.details["buckets"]
+        values = [bucket, [unit.unit] * len(bucket), *(receipt.details[n] for n in ("offsets", "lengths", "checksums"))]
+        arrays = [pa.array(value, kind.type) for value, kind in zip(values, INDEX_SCHEMA, strict=True)]
+        group.append(pa.record_batch(arrays, schema=INDEX_SCHEMA))
+        lines += len(bucket)
+        if lines >= GROUP_LINES:
+            yield from _split_group(group, num_buckets)
+            group, lines = [], 0
+    if group:
+        yield from _split_group(group, num_buckets)
+
+
+def _split_group(group: list[pa.RecordBatch], num_buckets: int) -> Iterator[pa.RecordBatch]:
+    whole = pa.concat_batches(group)
+    buckets = whole.column("bucket").to_numpy()
+    order = np.argsort(buckets, kind="stable")
+    bounds = np.searchsorted(buckets[order], np.arange(num_buckets + 1))
+    for start, stop in zip(bounds[:-1].tolist(), bounds[1:].tolist(), strict=True):
+        yield whole.take(pa.array(order[start:stop]))
+
+
+def iter_pieces(output: Store, unit: SortUnit) -> Iterator[pa.RecordBatch]:
+    """The documents of the unit's shards, bucket by bucket, in the order of (path, line) within each.
+
+    Raises:
+        ShardCorruptError: A piece is not what the map stage wrote.
+        StaleArtifactError: An object of the exchange is gone.
+    """
+    for (number, offset, _, checksum), data in _read_pieces(output, _list_pieces(output, unit)):
+        batch = read_block(data, EXCHANGE_SCHEMA, checksum, output.locate(exchange_path(number)), offset)
+        shard = assign_to_intervals(batch.column("hash_high").to_numpy(), unit.num_shards)
+        inside = (shard >= unit.first_shard) & (shard < unit.stop_shard)
+        if inside.any():
+            yield batch if inside.all() else batch.filter(pa.array(inside))
+
+
+def _list_pieces(output: Store, unit: SortUnit) -> list[Piece]:
+    try:
+        with output.open_input(INDEX_PATH) as file:
+            reader = pa.ipc.open_file(file)
+            groups = range(0, reader.num_record_batches, unit.num_buckets)
+            batches = [reader.get_batch(group + bucket) for bucket in unit.buckets for group in groups]
+            columns = [[batch.column(name).to_pylist() for batch in batches] for name in INDEX_SCHEMA.names[1:]]
+    except FileNotFoundError:
+        raise _gone(output, INDEX_PATH) from None
+    return [piece for parts in zip(*columns, strict=True) for piece in zip(*parts, strict=True)]
+
+
+def _read_pieces(output: Store, pieces: Sequence[Piece]) -> Iterator[tuple[Piece, bytes]]:
+    """The bytes of the pieces in order; from an object store some are on their way while one is being sorted."""
+
+    def read(piece: Piece) -> bytes:
+        number, offset, length, _ = piece
+        try:
+            return output.read_range(exchange_path(number), offset, length)
+        except FileNotFoundError:
+            raise _gone(output, exchange_path(number)) from None
+
+    if output.is_local or output.is_in_process:
+        yield from ((piece, read(piece)) for piece in pieces)
+        return
+    pool = ThreadPoolExecutor(READ_AHEAD_THREADS)
+    try:
+        waiting: deque[tuple[Piece, Future[bytes]]] = deque()
+        waiting_bytes = 0
+        for piece in pieces:
+            while waiting and waiting_bytes + piece[2] > READ_AHEAD_BYTES:
+                first, answer = waiting.popleft()
+                waiting_bytes -= first[2]
+                yield first, answer.result()
+            waiting.append((piece, pool.submit(read, piece)))
+            waiting_bytes += piece[2]
+        while waiting:
+            first, answer = waiting.popleft()
+            yield first, answer.result()
+    finally:
+        pool.shutdown(cancel_futures=True)
+
+
+def _gone(output: Store, path: str) -> StaleArtifactError:
+    return StaleArtifactError(
+        "an object of the exchange is gone",
+        path=output.locate(path),
+        expected="what the map stage wrote",
+        found="no file",
+        action="delete work/ in the output, then give the same command again",
+    )

@@ -1,0 +1,195 @@
+"""Which input files a run reads: globs resolved, sizes taken, ids made independent of where the corpus lies."""
+
+from __future__ import annotations
+
+import glob
+import itertools
+import os
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import xxhash
+from fsspec.core import split_protocol, url_to_fs
+
+from pipeline.storage.credentials import find_secrets, refuse_credentials
+from pipeline.storage.failures import explained_failures
+from schemas.errors import ConfigError
+from schemas.run_file import without_user_info
+
+COMPRESSIONS = {".gz": "gzip", ".zst": "zstd", ".bz2": "bz2", ".xz": "xz"}
+FORMATS = {".jsonl": "jsonl", ".ndjson": "jsonl", ".txt": "txt"}
+
+# Stored bytes are turned into bytes of text by this factor where a file is compressed. It only decides how files are
+# grouped into units and how finely they are partitioned, both of which hold for any factor.
+ASSUMED_COMPRESSION_RATIO = 4
+
+
+@dataclass(frozen=True)
+class InputFile:
+    """One file of raw text.
+
+    Attributes:
+        url: Where it is read.
+        path: Its name in ids: relative to the fixed prefix of the glob that found it.
+        size_bytes: As stored.
+    """
+
+    url: str
+    path: str
+    size_bytes: int
+
+    @property
+    def compression(self) -> str | None:
+        """The codec by the name's last suffix; Arrow's names, and `xz`."""
+        return COMPRESSIONS.get(os.path.splitext(self.path)[1].lower())
+
+    @property
+    def format(self) -> str | None:
+        """`jsonl` or `txt` by the suffix before the compression's; `None` if it is neither."""
+        stem = self.path[: -len(os.path.splitext(self.path)[1])] if self.compression else self.path
+        return FORMATS.get(os.path.splitext(stem)[1].lower())
+
+    @property
+    def assumed_text_bytes(self) -> int:
+        """A guess at the bytes of text in it, from its size and suffix alone."""
+        return self.size_bytes * (ASSUMED_COMPRESSION_RATIO if self.compression else 1)
+
+
+def list_inputs(patterns: Sequence[str]) -> list[InputFile]:
+    """All files that the patterns name, in the order of their relative paths.
+
+    A file that several patterns find is read once, under the name that the first of them gives it.
+
+    Args:
+        patterns: fsspec URLs, with or without `*`, `?`, `[...]` and `**`.
+
+    Raises:
+        ConfigError: A path is missing, a glob finds nothing, a file's format or size is unknown, a name is not
+            UTF-8, or two files would have the same relative path.
+    """
+    found: dict[str, InputFile] = {}
+    for pattern in patterns:
+        for file in _resolve(pattern):
+            found.setdefault(file.url, file)
+    files = sorted(found.values(), key=lambda file: file.path)  # by code point, as UTF-8 sorts too
+    for before, file in itertools.pairwise(files):
+        if before.path == file.path:
+            raise ConfigError(
+                f"two inputs have the same relative path {file.path}",
+                path="input.paths",
+                found=f"{without_user_info(before.url)} and {without_user_info(file.url)}",
+                action="name both with one pattern over the folder they have in common",
+            )
+    for file in files:
+        if file.format is None:
+            known = ", ".join(FORMATS)
+            raise ConfigError(
+                "unknown input format",
+                path=without_user_info(file.url),
+                expected=f"one of {known}, plain or with {', '.join(COMPRESSIONS)}",
+                found=os.path.basename(file.path),
+                action="leave it out of input.paths",
+            )
+    return files
+
+
+def digest_inputs(files: Sequence[InputFile]) -> str:
+    """xxh3-128 over relative paths and sizes: tells a resumed run that its inputs are no longer the same."""
+    digest = xxhash.xxh3_128()
+    for file in files:
+        digest.update(f"{file.path}\0{file.size_bytes}\n".encode())
+    return digest.hexdigest()
+
+
+def _resolve(pattern: str) -> list[InputFile]:
+    shown = without_user_info(pattern)
+    if "::" in pattern:
+        raise ConfigError(
+            "chained URLs are not read",
+            path=shown,
+            expected="one file system",
+            found="a URL with ::",
+            action="unpack the archive and name its files",
+        )
+    protocol, _ = split_protocol(pattern)
+    if protocol in ("s3", "s3a"):
+        refuse_credentials(protocol, pattern.partition("://")[2])
+    with explained_failures(pattern, find_secrets(pattern, {})):
+        try:
+            fs, path = url_to_fs(pattern)
+        except (ValueError, ImportError) as error:
+            raise ConfigError(
+                "no file system for this URL", path=shown, found=str(error), action="install its fsspec driver"
+            ) from error
+        if glob.has_magic(path):
+            fixed = path[: min(path.find(sign) for sign in "*?[" if sign in path)].rpartition("/")[0]
+            entries = [entry for entry in fs.glob(path, detail=True).values() if _is_file(entry)]
+            if not entries:
+                raise ConfigError(
+                    "the pattern finds no file",
+                    path=shown,
+                    expected="at least one",
+                    action="check input.paths; a folder is named as folder/*",
+                )
+        else:
+            fixed = path.rpartition("/")[0]
+            try:
+                entries = [fs.info(path)]
+            except FileNotFoundError:
+                raise ConfigError(
+                    "no such input", path=shown, expected="a file", found="nothing", action="check input.paths"
+                ) from None
+            if not _is_file(entries[0]):
+                raise ConfigError(
+                    "this input is a folder",
+                    path=shown,
+                    expected="a file",
+                    found=f"a {entries[0]['type']}",
+                    action=f"name its files: {shown.rstrip('/')}/*",
+                )
+    return [_describe(fs, entry, fixed) for entry in entries]
+
+
+def _is_file(entry: dict[str, Any]) -> bool:
+    name = str(entry["name"])
+    if entry.get("islink"):
+        # In a local folder's listing fsspec gives links no type. A broken one is missed when it is described.
+        return not os.path.isdir(name)
+    # S3 consoles mark a folder with an empty key that ends in a slash.
+    return entry["type"] == "file" and not name.endswith("/")
+
+
+def _describe(fs: Any, entry: dict[str, Any], fixed: str) -> InputFile:
+    name = str(entry["name"])
+    url = str(fs.unstrip_protocol(name))
+    shown = without_user_info(ascii(url)[1:-1])
+    try:
+        name.encode()
+    except UnicodeEncodeError:
+        raise ConfigError(
+            "a file's name is not UTF-8",
+            path=shown,
+            expected="a name that can stand in the ids of documents",
+            found=ascii(os.path.basename(name)),
+            action="rename it",
+        ) from None
+    size = entry["size"]
+    if entry.get("islink"):
+        if not os.path.isfile(name):
+            raise ConfigError(
+                "this input is a link to nothing",
+                path=shown,
+                expected="a file",
+                found="a link that leads nowhere",
+                action="restore what it leads to, or leave it out of input.paths",
+            )
+        size = os.path.getsize(name)
+    if size is None:
+        raise ConfigError(
+            "the size of an input is not known",
+            path=shown,
+            expected="a store that says how long a file is",
+            action="download the file, and name the copy",
+        )
+    return InputFile(url, name.removeprefix(fixed).lstrip("/"), int(size))

@@ -1,0 +1,269 @@
+"""First level of the exchange: read raw files, reject what is bad, and partition documents by hash.
+
+A map unit writes one object. It is made of runs of bounded size; within a run the documents of each bucket form one
+record batch, in the order they were read. So a bucket's documents, taken object by object and run by run, stand in
+the order of (path, line), and of exact duplicates the first is the one that stays.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+
+import numpy as np
+import pyarrow as pa
+
+from pipeline.corpus.hash_documents import assign_to_intervals, find_duplicates, hash_documents, sort_by_hash
+from pipeline.corpus.list_inputs import InputFile
+from pipeline.corpus.open_input import OpenInput
+from pipeline.corpus.plan import MapUnit
+from pipeline.corpus.quarantine import Quarantine
+from pipeline.corpus.read_documents import DocumentBlock, Reject, iter_documents
+from pipeline.engine.stage import UnitOutcome
+from pipeline.storage.arrow_files import write_blocks
+from pipeline.storage.store import Store
+from schemas.documents import DOCUMENT_SCHEMA
+from schemas.errors import InputDataError
+from schemas.run_file import RunFile
+
+EXCHANGE_SCHEMA = pa.schema([*DOCUMENT_SCHEMA, pa.field("hash_high", pa.uint64()), pa.field("hash_low", pa.uint64())])
+RUN_BYTES_PER_SHARD = 2
+MIN_RUN_BYTES = 1 << 20
+MAX_RUN_BYTES = 1 << 30  # with one document more, of 1 GiB at most, still within Arrow's 32-bit offsets
+MAX_RUN_DOCUMENTS = 1 << 20
+CHECK_EVERY_DOCUMENTS = 1000
+MIN_QUARANTINED_TO_STOP_EARLY = 20  # one bad line in a first file of ten says little about a corpus
+DOCUMENT_OVERHEAD_BYTES = 200  # what the Python objects of a document take besides its text
+
+
+@dataclass(frozen=True)
+class CorpusContext:
+    """What every unit of the corpus's stages is given."""
+
+    output: Store
+    run: RunFile
+    inputs: tuple[InputFile, ...]
+
+    @property
+    def shard_bytes(self) -> int:
+        """Text wanted in a shard, in bytes."""
+        return int(self.run.documents.shard_mb * (1 << 20))
+
+
+@dataclass
+class _Run:
+    """Documents gathered until they are worth a run."""
+
+    doc_id: list[str] = field(default_factory=list)
+    source: list[str] = field(default_factory=list)
+    path: list[str] = field(default_factory=list)
+    line: list[int] = field(default_factory=list)
+    text: list[bytes] = field(default_factory=list)
+    size_bytes: int = 0
+
+    def add(self, path: str, block: DocumentBlock, start: int, stop: int, size_bytes: int) -> None:
+        self.doc_id += block.doc_id[start:stop]
+        self.source += block.source[start:stop]
+        self.path += [path] * (stop - start)
+        self.line += block.line[start:stop]
+        self.text += block.text[start:stop]
+        self.size_bytes += size_bytes
+
+
+def map_documents(context: CorpusContext, unit: MapUnit) -> UnitOutcome:
+    """Partition the documents of some files into buckets; the unit of the map stage.
+
+    Raises:
+        InputDataError: A file cannot be read, or more is being quarantined than `max_quarantined` allows.
+    """
+    counts: Counter[str] = Counter()
+    ranges: list[tuple[int, int, int]] = []
+    receipt = write_blocks(
+        context.output,
+        exchange_path(unit.unit),
+        EXCHANGE_SCHEMA,
+        _iter_buckets(context, unit, counts, ranges),
+    )
+    details = {
+        "buckets": [bucket for bucket, _, _ in ranges],
+        "rows": [rows for _, rows, _ in ranges],
+        "text_bytes": [text_bytes for _, _, text_bytes in ranges],
+        "offsets": receipt.block_offsets,
+        "lengths": receipt.block_lengths,
+        "checksums": receipt.block_checksums,
+    }
+    return UnitOutcome([], dict(counts), details)
+
+
+def exchange_path(unit: int) -> str:
+    """Where a map unit's object stands."""
+    return f"work/exchange/{unit:06d}.arrow"
+
+
+def _iter_buckets(
+    context: CorpusContext, unit: MapUnit, counts: Counter[str], ranges: list[tuple[int, int, int]]
+) -> Iterator[pa.RecordBatch]:
+    """Record batches of one bucket each; fills `counts` and, for each batch, `ranges`."""
+    quarantine = Quarantine(context.output, unit.unit)
+    try:
+        for run in _iter_runs(context, unit, counts, quarantine):
+            yield from _partition(run, context.run, unit, counts, ranges)
+    except InputDataError:
+        quarantine.write()  # the job stops, most likely because of these: a person will want to look at them
+        raise
+    quarantine.write()
+
+
+def _iter_runs(context: CorpusContext, unit: MapUnit, counts: Counter[str], quarantine: Quarantine) -> Iterator[_Run]:
+    """The unit's documents in runs, cut by the documents' sizes alone and not by how reads happen to fall."""
+    limit_bytes = min(max(RUN_BYTES_PER_SHARD * context.shard_bytes, MIN_RUN_BYTES), MAX_RUN_BYTES)
+    guard = _QuarantineGuard(context)
+    run = _Run()
+    for index in unit.files:
+        file = context.inputs[index]
+        with OpenInput(file) as opened:
+            for block in iter_documents(file, opened, context.run.input):
+                quarantine.add(block.rejects)
+                _count_block(counts, block)
+                guard.check(counts, opened.share_read * file.assumed_text_bytes, quarantine.first)
+                sizes = _measure_documents(file.path, block)
+                start = 0
+                while start < len(sizes):
+                    stop, size_bytes = _fill_run(run, sizes, start, limit_bytes)
+                    if stop == start:
+                        yield run
+                        run = _Run()
+                        continue
+                    run.add(file.path, block, start, stop, size_bytes)
+                    start = stop
+            guard.finish_file(file)
+    if run.line:
+        yield run
+
+
+def _count_block(counts: Counter[str], block: DocumentBlock) -> None:
+    counts["read"] += len(block.line) + len(block.rejects)
+    counts["text_bytes"] += sum(map(len, block.text))
+    for reject in block.rejects:
+        counts["quarantined"] += 1
+        counts[f"quarantined: {reject.reason}"] += 1
+
+
+def _measure_documents(path: str, block: DocumentBlock) -> list[int]:
+    """What each document takes in memory, in bytes, about; a character of an id up to four."""
+    fixed = DOCUMENT_OVERHEAD_BYTES + 4 * len(path)
+    return [
+        fixed + len(text) + 4 * (len(doc_id) + len(source))
+        for text, doc_id, source in zip(block.text, block.doc_id, block.source, strict=True)
+    ]
+
+
+def _fill_run(run: _Run, sizes: list[int], start: int, limit_bytes: int) -> tuple[int, int]:
+    """How far the documents from `start` fit into a run, and their bytes; an empty run takes any document."""
+    filled = run.size_bytes
+    room = MAX_RUN_DOCUMENTS - len(run.line)
+    stop = start
+    while stop < len(sizes) and stop - start < room and (not filled or filled + sizes[stop] <= limit_bytes):
+        filled += sizes[stop]
+        stop += 1
+    return stop, filled - run.size_bytes
+
+
+def _partition(
+    run: _Run, settings: RunFile, unit: MapUnit, counts: Counter[str], ranges: list[tuple[int, int, int]]
+) -> Iterator[pa.RecordBatch]:
+    hashes = hash_documents(run.text, settings.documents.seed, settings.documents.held_out)
+    kept = np.arange(len(run.line))
+    if settings.documents.deduplicate:
+        # Duplicates within a run go here already, so that a text that stands a million times in a corpus comes
+        # at most once a run to the unit that sorts it.
+        order = sort_by_hash(hashes.high, hashes.low)
+        sorted_texts = [run.text[i] for i in order]
+        duplicate = find_duplicates(hashes.high[order], hashes.low[order], sorted_texts)
+        counts["duplicates"] += int(duplicate.sum())
+        kept = np.sort(order[~duplicate], kind="stable")
+    bucket = np.where(
+        hashes.held_out,
+        unit.num_buckets + assign_to_intervals(hashes.high, max(1, unit.num_held_out_buckets)),
+        assign_to_intervals(hashes.high, unit.num_buckets),
+    )[kept]
+    documents = pa.record_batch(
+        [
+            pa.array(run.doc_id, pa.string()),
+            pa.array(run.source, pa.string()),
+            pa.array(run.path, pa.string()),
+            pa.array(run.line, pa.uint64()),
+            pa.array(run.text, pa.string()),
+            pa.array(hashes.high),
+            pa.array(hashes.low),
+        ],
+        schema=EXCHANGE_SCHEMA,
+    )
+    text_bytes = np.fromiter(map(len, run.text), np.int64, len(run.text))
+    order = np.argsort(bucket, kind="stable")
+    numbers, starts = np.unique(bucket[order], return_index=True)
+    stops = [*starts[1:].tolist(), len(order)]
+    for number, start, stop in zip(numbers.tolist(), starts.tolist(), stops, strict=True):
+        rows = kept[order[start:stop]]
+        ranges.append((number, len(rows), int(text_bytes[rows].sum())))
+        yield documents.take(pa.array(rows))
+
+
+class _QuarantineGuard:
+    """Stops a unit as soon as it alone rejects more than the whole corpus may, at the density it meets.
+
+    The corpus's documents are estimated from this unit's documents a byte, so a unit stops early only where the
+    limit would be exceeded even if all other files were without fault.
+    """
+
+    def __init__(self, context: CorpusContext) -> None:
+        self._limit = context.run.input.max_quarantined
+        self._total_bytes = sum(file.assumed_text_bytes for file in context.inputs)
+        self._bytes_before = 0
+        self._next_check = CHECK_EVERY_DOCUMENTS
+
+    def finish_file(self, file: InputFile) -> None:
+        self._bytes_before += file.assumed_text_bytes
+
+    def check(self, counts: Counter[str], bytes_of_file: float, first: Reject | None) -> None:
+        if counts["read"] < self._next_check:
+            return
+        self._next_check = counts["read"] + CHECK_EVERY_DOCUMENTS
+        place = f"{first.path} line {first.line}" if first else None
+        check_quarantined(counts, self._bytes_before + bytes_of_file, self._total_bytes, self._limit, place)
+
+
+def check_quarantined(
+    counts: Counter[str], bytes_read: float, total_bytes: int, limit: float, first: str | None = None
+) -> None:
+    """Stop when the quarantined documents exceed their share of all that the corpus can be expected to hold.
+
+    Args:
+        counts: `read`, `quarantined` and `quarantined: <reason>` so far.
+        bytes_read: Assumed bytes of text those documents came from. Before the end of the corpus nothing is
+            concluded from fewer than 20 rejected ones.
+        total_bytes: The same of the whole corpus.
+        limit: Share of documents that may be quarantined.
+        first: Where a person may look at one of them.
+
+    Raises:
+        InputDataError: With the commonest reasons.
+    """
+    if bytes_read < total_bytes and limit and counts["quarantined"] < MIN_QUARANTINED_TO_STOP_EARLY:
+        return
+    expected = counts["read"] * max(1.0, total_bytes / max(1.0, bytes_read))
+    if counts["quarantined"] <= limit * expected:
+        return
+    reasons = Counter(
+        {key.removeprefix("quarantined: "): n for key, n in counts.items() if key.startswith("quarantined: ")}
+    )
+    raise InputDataError(
+        "too much of the input is bad",
+        path="input.max_quarantined",
+        place=f"first at {first}" if first else None,
+        expected=f"at most {limit:.4g} of all documents quarantined",
+        found=f"{counts['quarantined']} of the first {counts['read']}: "
+        + ", ".join(f"{n} {reason}" for reason, n in sorted(reasons.items(), key=lambda item: (-item[1], item[0]))[:3]),
+        action="look at quarantine/, check input.text_field and the files, or raise input.max_quarantined",
+    )

@@ -1,0 +1,156 @@
+"""How the exchange is cut: files into map units, the hash's range into buckets, buckets into document shards.
+
+Everything here is a pure function of the inputs' names and sizes, the counts of the map stage and the run file, so
+every driver on every machine makes the same plan.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from pipeline.corpus.list_inputs import InputFile
+from pipeline.engine.stage import UnitDescription
+
+MAX_BUCKETS = 512
+BUCKETS_PER_SHARD = 4
+MAP_UNITS_PER_SHARD = 4
+MAX_FILES_PER_UNIT = 1024
+"""Opening a file of an object store takes some 30 ms: a million tiny ones must not come to one unit."""
+
+
+class MapUnit(UnitDescription):
+    """Read some input files and partition their documents into buckets.
+
+    Attributes:
+        files: Indices into the run's list of inputs, consecutive.
+        paths: Their relative paths: a receipt is tied to the files it speaks of.
+        sizes_bytes: As stored, when listed.
+        num_buckets: Buckets of documents to train on.
+        num_held_out_buckets: Buckets of held-out documents; they follow the others.
+    """
+
+    stage: str = "map"
+    files: tuple[int, ...]
+    paths: tuple[str, ...]
+    sizes_bytes: tuple[int, ...]
+    num_buckets: int
+    num_held_out_buckets: int
+
+
+class SortUnit(UnitDescription):
+    """Sort one interval of the hash's range and write its document shards.
+
+    Attributes:
+        held_out: Which of the two datasets.
+        num_shards: Of the dataset; shard s holds the hashes in [s, s + 1) / num_shards.
+        first_shard: The first shard of this unit.
+        stop_shard: The one after its last.
+        buckets: Indices of the buckets that overlap the interval.
+        num_buckets: Of both datasets together.
+    """
+
+    stage: str = "sort"
+    held_out: bool
+    num_shards: int
+    first_shard: int
+    stop_shard: int
+    buckets: tuple[int, ...]
+    num_buckets: int
+
+
+@dataclass(frozen=True)
+class Buckets:
+    """How the hash's range is cut between map and sort."""
+
+    train: int
+    held_out: int
+
+
+def plan_buckets(files: Sequence[InputFile], shard_bytes: int, held_out_share: float) -> Buckets:
+    """At most 512 buckets in all, about four for a shard, so that shards come out even.
+
+    With one level and no bound, 10 TB in 64 MiB shards would be 2.4 * 10^10 pieces of 410 bytes.
+    """
+    shards = sum(file.assumed_text_bytes for file in files) / shard_bytes
+    wanted = max(1, round(BUCKETS_PER_SHARD * shards))
+    held_out = max(1, min(round(wanted * held_out_share), MAX_BUCKETS // 2)) if held_out_share else 0
+    return Buckets(min(wanted, MAX_BUCKETS - held_out), held_out)
+
+
+def plan_map_units(files: Sequence[InputFile], shard_bytes: int, buckets: Buckets) -> list[MapUnit]:
+    """One unit a file; small files together until they hold a quarter of a shard or are 1024.
+
+    A file is never cut, so a corpus of one large file is read by one worker.
+    """
+    units: list[MapUnit] = []
+    group: list[int] = []
+    group_bytes = 0
+    for index, file in enumerate(files):
+        group.append(index)
+        group_bytes += file.assumed_text_bytes
+        full = group_bytes * MAP_UNITS_PER_SHARD >= shard_bytes or len(group) == MAX_FILES_PER_UNIT
+        if full or index == len(files) - 1:
+            units.append(
+                MapUnit(
+                    unit=len(units),
+                    files=tuple(group),
+                    paths=tuple(files[i].path for i in group),
+                    sizes_bytes=tuple(files[i].size_bytes for i in group),
+                    num_buckets=buckets.train,
+                    num_held_out_buckets=buckets.held_out,
+                )
+            )
+            group, group_bytes = [], 0
+    return units
+
+
+def plan_sort_units(text_bytes: Sequence[int], shard_bytes: int, buckets: Buckets) -> list[SortUnit]:
+    """Units that write about `shard_bytes` of text in each shard.
+
+    With no more shards than buckets a unit is one shard and reads the buckets that overlap it; with more, a unit is
+    one bucket and writes several shards.
+
+    Args:
+        text_bytes: Of the documents to train on, and of the held-out ones.
+        shard_bytes: Text wanted in a shard.
+        buckets: As planned for the map stage.
+    """
+    units: list[SortUnit] = []
+    for held_out, num_buckets, first_bucket in (
+        (False, buckets.train, 0),
+        (True, buckets.held_out, buckets.train),
+    ):
+        if not num_buckets:
+            continue
+        num_shards = max(1, round(text_bytes[held_out] / shard_bytes))
+        shards_per_unit = 1
+        if num_shards > num_buckets:
+            shards_per_unit = round(num_shards / num_buckets)
+            num_shards = shards_per_unit * num_buckets
+        for first in range(0, num_shards, shards_per_unit):
+            stop = first + shards_per_unit
+            start_bucket = first * num_buckets // num_shards
+            stop_bucket = -(-stop * num_buckets // num_shards)
+            units.append(
+                SortUnit(
+                    unit=len(units),
+                    held_out=held_out,
+                    num_shards=num_shards,
+                    first_shard=first,
+                    stop_shard=stop,
+                    buckets=tuple(first_bucket + bucket for bucket in range(start_bucket, stop_bucket)),
+                    num_buckets=buckets.train + buckets.held_out,
+                )
+            )
+    return units
+
+
+def shard_path(dataset: str, shard: int) -> str:
+    """Where shard number `shard` of a dataset stands, relative to the run's output."""
+    return f"{dataset}/shard-{shard:05d}.arrow"
+
+
+def documents_folder(held_out: bool) -> str:
+    """The folder of document shards, relative to the run's output."""
+    return "documents-heldout" if held_out else "documents"

@@ -1,0 +1,68 @@
+"""Lines of a raw file in bounded memory, whatever stands in it."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Protocol
+
+_BOM = b"\xef\xbb\xbf"
+
+
+class Blocks(Protocol):
+    """Anything that hands out bytes a block at a time, and an empty block at the end."""
+
+    def read(self) -> bytes:
+        """The next block."""
+        ...
+
+
+def iter_lines(opened: Blocks, max_line_bytes: int) -> Iterator[list[tuple[int, bytes, int]]]:
+    """Lists of `(number from 1, bytes without the line's end, their full length)`.
+
+    Lines end at LF or at the end of the file; a CR before that belongs to the line's end. A UTF-8 byte order mark at
+    the start of the file is dropped. Of a line longer than `max_line_bytes` the first `max_line_bytes` are kept, its
+    full length beside them. How the file comes in blocks makes no difference to the lines.
+    """
+    number = 0
+    pieces: list[bytes] = []
+    kept = 0
+    length = 0
+    ends_with_cr = False
+    for block in _iter_without_bom(opened):
+        lines: list[tuple[int, bytes, int]] = []
+        *whole, rest = block.split(b"\n")
+        for line in whole:
+            full = len(line)
+            if length:
+                if full:
+                    ends_with_cr = line.endswith(b"\r")
+                pieces.append(line[: max_line_bytes - kept])
+                full += length
+                line = b"".join(pieces)
+                pieces, kept, length = [], 0, 0
+            else:
+                ends_with_cr = line.endswith(b"\r")
+            if ends_with_cr:
+                full -= 1
+            number += 1
+            lines.append((number, line[: min(full, max_line_bytes)], full))
+        if rest:
+            ends_with_cr = rest.endswith(b"\r")
+            length += len(rest)
+            if kept < max_line_bytes:
+                pieces.append(rest[: max_line_bytes - kept])
+                kept += len(pieces[-1])
+        yield lines
+    if length:
+        full = length - ends_with_cr
+        yield [(number + 1, b"".join(pieces)[: min(full, max_line_bytes)], full)]
+
+
+def _iter_without_bom(opened: Blocks) -> Iterator[bytes]:
+    start = b""
+    while len(start) < len(_BOM) and (block := opened.read()):
+        start += block
+    if start := start.removeprefix(_BOM):
+        yield start
+    while block := opened.read():
+        yield block

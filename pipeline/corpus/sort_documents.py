@@ -1,0 +1,112 @@
+"""Second level of the exchange: sort an interval of the hash's range, drop duplicates, write document shards.
+
+A unit of several shards (a corpus of more shards than buckets) first spreads its documents over one scratch file a
+shard, so that memory holds one shard at a time.
+"""
+
+from __future__ import annotations
+
+import tempfile
+from collections.abc import Iterable, Iterator
+
+import numpy as np
+import numpy.typing as npt
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from pipeline.corpus.exchange_index import iter_pieces
+from pipeline.corpus.hash_documents import assign_to_intervals
+from pipeline.corpus.map_documents import CorpusContext
+from pipeline.corpus.order_documents import order_documents, order_scratch, spread_over_scratch
+from pipeline.corpus.plan import SortUnit, documents_folder, shard_path
+from pipeline.engine.stage import UnitOutcome
+from pipeline.storage.arrow_files import write_blocks
+from schemas.documents import DOCUMENT_SCHEMA
+from schemas.receipt import ShardReceipt
+from schemas.rows import BLOCK_BYTES
+
+SORT_BYTES_PER_SHARD = 4
+MIN_SORT_BYTES = 16 << 20
+MAX_SORT_BYTES = 1 << 30
+"""Of documents sorted in memory at once; Arrow's 32-bit offsets end at 2 GiB."""
+
+SortedShard = tuple[int, Iterator[tuple[pa.Table, int]]]
+
+
+def sort_documents(context: CorpusContext, unit: SortUnit) -> UnitOutcome:
+    """Write the document shards of one interval; the unit of the sort stage.
+
+    Raises:
+        ConfigError: The disk that TMPDIR names is full.
+        ShardCorruptError: A piece of the exchange is not what the map stage wrote.
+        StaleArtifactError: An object of the exchange is gone.
+    """
+    shards: list[ShardReceipt] = []
+    counts = {"written": 0, "duplicates": 0, "text_bytes": 0}
+
+    def select_documents(tables: Iterable[tuple[pa.Table, int]]) -> Iterator[pa.Table]:
+        for table, duplicates in tables:
+            counts["written"] += table.num_rows
+            counts["duplicates"] += duplicates
+            counts["text_bytes"] += int(_lengths(table, "text").sum())
+            yield table.select(DOCUMENT_SCHEMA.names).replace_schema_metadata(DOCUMENT_SCHEMA.metadata)
+
+    with tempfile.TemporaryDirectory(prefix="maskmill-sort-") as folder:
+        for shard, tables in _iter_shards(context, unit, folder):
+            before = counts["text_bytes"]
+            path = shard_path(documents_folder(unit.held_out), shard)
+            blocks = cut_blocks(select_documents(tables))
+            receipt = write_blocks(context.output, path, DOCUMENT_SCHEMA, blocks)
+            shards.append(receipt.model_copy(update={"text_bytes": counts["text_bytes"] - before}))
+    return UnitOutcome(shards, counts, {})
+
+
+def _iter_shards(context: CorpusContext, unit: SortUnit, folder: str) -> Iterator[SortedShard]:
+    deduplicate = context.run.documents.deduplicate
+    limit_bytes = min(max(SORT_BYTES_PER_SHARD * context.shard_bytes, MIN_SORT_BYTES), MAX_SORT_BYTES)
+    pieces = iter_pieces(context.output, unit)
+    num_shards = unit.stop_shard - unit.first_shard
+    if num_shards == 1:
+        yield unit.first_shard, order_documents(pieces, deduplicate, limit_bytes, folder)
+        return
+
+    def shard_of(piece: pa.RecordBatch) -> npt.NDArray[np.int64]:
+        return assign_to_intervals(piece.column("hash_high").to_numpy(), unit.num_shards) - unit.first_shard
+
+    for shard, part in enumerate(spread_over_scratch(pieces, shard_of, num_shards, folder), unit.first_shard):
+        yield shard, order_scratch(part, deduplicate, limit_bytes, folder)
+
+
+def cut_blocks(tables: Iterable[pa.Table]) -> Iterator[pa.RecordBatch]:
+    """Record batches of about 256 KiB each, at places that depend on the documents and not on the tables.
+
+    A block takes documents until one more would make its text, ids, sources and paths more than 256 KiB; a document
+    larger than that is a block of its own.
+    """
+    rest: pa.Table | None = None
+    for table in tables:
+        whole = (pa.concat_tables([rest, table]) if rest is not None else table).combine_chunks()
+        sizes = sum((_lengths(whole, name) for name in ("doc_id", "source", "path", "text")), start=np.int64(0))
+        ends = np.cumsum(sizes)
+        start, filled = 0, 0
+        while start < whole.num_rows:
+            stop = max(start + 1, int(np.searchsorted(ends, filled + BLOCK_BYTES, side="right")))
+            if stop == whole.num_rows:
+                break
+            yield _copy_rows(whole, start, stop)
+            start, filled = stop, int(ends[stop - 1])
+        rest = pa.Table.from_batches([_copy_rows(whole, start, whole.num_rows)]) if start < whole.num_rows else None
+    if rest is not None:
+        yield from rest.to_batches()
+
+
+def _copy_rows(table: pa.Table, start: int, stop: int) -> pa.RecordBatch:
+    """Rows in arrays of their own: a slice would be written by its parent's offsets."""
+    rows = table.take(pa.array(np.arange(start, stop))).combine_chunks()
+    return rows.to_batches()[0]
+
+
+def _lengths(table: pa.Table, name: str) -> npt.NDArray[np.int64]:
+    """UTF-8 bytes of each text of a column, `(N,)`."""
+    lengths: npt.NDArray[np.int64] = pc.binary_length(table.column(name)).to_numpy().astype(np.int64)
+    return lengths

@@ -1,0 +1,90 @@
+"""The two stages of the corpus run over small files in memory, and what they left."""
+
+from __future__ import annotations
+
+import json
+import uuid
+from collections import Counter
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import fsspec
+import pyarrow as pa
+import xxhash
+
+from pipeline.corpus.exchange_index import write_index
+from pipeline.corpus.list_inputs import list_inputs
+from pipeline.corpus.map_documents import CorpusContext, map_documents
+from pipeline.corpus.plan import MapUnit, SortUnit, plan_buckets, plan_map_units, plan_sort_units
+from pipeline.corpus.sort_documents import sort_documents
+from pipeline.engine.local_engine import LocalEngine
+from pipeline.engine.stage import iter_receipts, run_stage
+from pipeline.storage.store import Store, open_store
+from schemas.run_file import RunFile
+
+Document = tuple[str, str, str, int, str]
+"""Id, source, path, line, text."""
+
+
+@dataclass
+class Ran:
+    """What the stages left: documents of both datasets as they stand on storage, counts, units and files."""
+
+    documents: dict[bool, list[Document]]
+    counts: Counter[str]
+    map_units: list[MapUnit]
+    sort_units: list[SortUnit]
+    output: Store
+
+    def shards(self) -> dict[str, bytes]:
+        paths = [path for path in self.output.list() if path.startswith("documents")]
+        return {path: self.output.read_bytes(path) for path in paths}
+
+    def read_table(self, path: str) -> pa.Table:
+        return pa.ipc.open_file(pa.BufferReader(self.output.read_bytes(path))).read_all()
+
+
+def json_lines(values: list[dict[str, Any]]) -> bytes:
+    return b"".join(json.dumps(value).encode() + b"\n" for value in values)
+
+
+def make_context(files: Mapping[str, bytes], sections: Mapping[str, dict[str, Any]], url: str = "") -> CorpusContext:
+    url = url or f"memory://{uuid.uuid4().hex}"
+    for name, data in files.items():
+        with fsspec.open(f"{url}/in/{name}", "wb", auto_mkdir=True) as file:
+            file.write(data)
+    whole: dict[str, dict[str, Any]] = {"input": {"paths": [f"{url}/in/**"]}, "output": {"url": f"{url}/out"}}
+    for section, values in sections.items():
+        whole[section] = whole.get(section, {}) | values
+    run = RunFile.model_validate(whole)
+    return CorpusContext(open_store(run.output.url), run, tuple(list_inputs(run.input.paths)))
+
+
+def run_both_stages(
+    files: Mapping[str, bytes], sections: Mapping[str, dict[str, Any]] | None = None, url: str = ""
+) -> Ran:
+    context = make_context(files, sections or {}, url)
+    output, engine = context.output, LocalEngine(1)
+    buckets = plan_buckets(context.inputs, context.shard_bytes, context.run.documents.held_out)
+    map_units = plan_map_units(context.inputs, context.shard_bytes, buckets)
+    run_stage(engine, map_documents, context, output, map_units, lambda _: None)
+    totals = write_index(output, map_units)
+    sort_units = plan_sort_units(totals.text_bytes, context.shard_bytes, buckets)
+    run_stage(engine, sort_documents, context, output, sort_units, lambda _: None)
+    counts = Counter(totals.counts)
+    ran = Ran({False: [], True: []}, counts, map_units, sort_units, output)
+    for unit, receipt in zip(sort_units, iter_receipts(output, sort_units), strict=True):
+        counts["duplicates"] += receipt.counts["duplicates"]
+        counts["held_out" if unit.held_out else "written"] += receipt.counts["written"]
+        assert len(receipt.shards) == unit.stop_shard - unit.first_shard
+        for shard in receipt.shards:
+            table = ran.read_table(shard.path)
+            documents = [tuple(row.values()) for row in table.to_pylist()]
+            ran.documents[unit.held_out] += documents  # type: ignore[arg-type]
+            assert shard.rows == len(documents)
+            assert shard.text_bytes == sum(len(row["text"].encode()) for row in table.to_pylist())
+            assert shard.size_bytes == output.size(shard.path)
+            assert shard.checksum == xxhash.xxh3_128_hexdigest(output.read_bytes(shard.path))
+        assert receipt.counts["text_bytes"] == sum(shard.text_bytes for shard in receipt.shards)
+    return ran

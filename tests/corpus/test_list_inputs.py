@@ -1,0 +1,190 @@
+"""Inputs are found, named and ordered the same wherever the corpus lies."""
+
+from __future__ import annotations
+
+import os
+import uuid
+from collections.abc import Callable
+from pathlib import Path
+
+import fsspec
+import pytest
+
+from pipeline.corpus.list_inputs import InputFile, digest_inputs, list_inputs
+from schemas.errors import ConfigError
+
+FILES = {
+    "corpus/b.jsonl": 3,
+    "corpus/a.jsonl": 1,
+    "corpus/A.JSONL.GZ": 2,
+    "corpus/é.txt": 4,
+    "corpus/a-b.ndjson.zst": 5,
+    "corpus/deep/a.jsonl": 6,
+    "corpus/deep/er/c.txt.bz2": 7,
+    "corpus/deep/er/c.txt.xz": 0,
+}
+Corpus = str
+
+
+@pytest.fixture(params=["local", "memory", "s3"])
+def corpus(request: pytest.FixtureRequest, tmp_path: Path) -> Corpus:
+    if request.param == "s3":
+        url = str(request.getfixturevalue("moto_url"))
+    else:
+        url = str(tmp_path) if request.param == "local" else f"memory://{uuid.uuid4().hex}"
+    for name, size in FILES.items():
+        if request.param == "local":
+            (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
+        with fsspec.open(f"{url}/{name}", "wb") as file:
+            file.write(b"x" * size)
+    return url
+
+
+def names(files: list[InputFile]) -> list[str]:
+    return [file.path for file in files]
+
+
+def test_a_glob_finds_its_files_by_code_point_of_their_relative_paths(corpus: Corpus) -> None:
+    files = list_inputs([f"{corpus}/corpus/*.*"])
+    assert names(files) == ["A.JSONL.GZ", "a-b.ndjson.zst", "a.jsonl", "b.jsonl", "é.txt"]
+    assert [file.size_bytes for file in files] == [2, 5, 1, 3, 4]
+    for file in files:
+        with fsspec.open(file.url, "rb") as opened:
+            assert len(opened.read()) == file.size_bytes
+
+
+@pytest.mark.parametrize(
+    ("patterns", "expected"),
+    [
+        (["corpus/**/*.jsonl"], ["a.jsonl", "b.jsonl", "deep/a.jsonl"]),
+        (["corpus/deep/**"], ["a.jsonl", "er/c.txt.bz2", "er/c.txt.xz"]),
+        (["corpus/[ab].jsonl"], ["a.jsonl", "b.jsonl"]),
+        (["corpus/?.jsonl"], ["a.jsonl", "b.jsonl"]),
+        (["c*/*.jsonl"], ["corpus/a.jsonl", "corpus/b.jsonl"]),
+        (["corpus/b.jsonl", "corpus/*.jsonl"], ["a.jsonl", "b.jsonl"]),
+        (["corpus/*.jsonl", "corpus/b.jsonl", "corpus/b.*"], ["a.jsonl", "b.jsonl"]),
+        (["corpus/deep/a.jsonl"], ["a.jsonl"]),
+        (
+            ["corpus/deep/a.jsonl", "corpus/**/*.jsonl", "corpus/b.jsonl"],
+            "two inputs have the same relative path a.jsonl",
+        ),
+        (["corpus/a.jsonl", "corpus/deep/a.jsonl"], "two inputs have the same relative path a.jsonl"),
+        (["corpus/**/a.jsonl", "corpus/deep/a.jsonl"], ["a.jsonl", "deep/a.jsonl"]),
+        (["corpus/*.json"], "the pattern finds no file"),
+        (["corpus/de*"], "the pattern finds no file"),
+        (["corpus/missing.jsonl"], "no such input"),
+        (["corpus/deep"], "this input is a folder"),
+        (["corpus/deep/"], "this input is a folder"),
+    ],
+)
+def test_patterns_give_these_names(corpus: Corpus, patterns: list[str], expected: list[str] | str) -> None:
+    urls = [f"{corpus}/{pattern}" for pattern in patterns]
+    if isinstance(expected, list):
+        assert names(list_inputs(urls)) == expected
+        return
+    with pytest.raises(ConfigError, match=expected) as refused:
+        list_inputs(urls)
+    assert refused.value.path
+    assert refused.value.found or refused.value.expected
+    assert refused.value.action
+
+
+def test_names_do_not_depend_on_where_the_corpus_lies(corpus: Corpus, tmp_path: Path) -> None:
+    elsewhere = tmp_path / "else where"
+    for name, size in FILES.items():
+        (elsewhere / name).parent.mkdir(parents=True, exist_ok=True)
+        (elsewhere / name).write_bytes(b"y" * size)
+    here, there = (list_inputs([f"{url}/corpus/**/*.*"]) for url in (corpus, str(elsewhere)))
+    assert names(here) == names(there)
+    assert digest_inputs(here) == digest_inputs(there)
+
+
+def test_a_file_at_the_root_of_a_store_has_a_relative_name() -> None:
+    name = f"{uuid.uuid4().hex}.jsonl"
+    fsspec.filesystem("memory").pipe_file(f"/{name}", b"x")
+    assert names(list_inputs([f"memory://{name}"])) == [name]
+    assert names(list_inputs([f"memory://{name[:12]}*"])) == [name]
+
+
+def test_a_relative_local_path_is_read_from_the_working_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "a.jsonl").write_bytes(b"x")
+    monkeypatch.chdir(tmp_path)
+    assert names(list_inputs(["a.jsonl"])) == names(list_inputs(["*.jsonl"])) == ["a.jsonl"]
+
+
+def test_a_link_to_a_file_is_a_file(tmp_path: Path) -> None:
+    (tmp_path / "a.jsonl").write_bytes(b"xyz")
+    (tmp_path / "b.jsonl").symlink_to(tmp_path / "a.jsonl")
+    (tmp_path / "folder").mkdir()
+    (tmp_path / "c.jsonl").symlink_to(tmp_path / "folder")
+    for files in (list_inputs([f"{tmp_path}/*"]), list_inputs([f"{tmp_path}/a.jsonl", f"{tmp_path}/b.jsonl"])):
+        assert [(file.path, file.size_bytes) for file in files] == [("a.jsonl", 3), ("b.jsonl", 3)]
+    (tmp_path / "d.jsonl").symlink_to(tmp_path / "nothing")
+    for pattern in ("*", "d.jsonl"):
+        with pytest.raises(ConfigError, match=r"link to nothing|no such input"):
+            list_inputs([f"{tmp_path}/{pattern}"])
+
+
+@pytest.mark.parametrize("name", ["a.parquet", "a.jsonl.rar", "a", "a.gz", ".jsonl", "a.txt.gz.gz"])
+def test_an_unknown_format_is_refused_by_name(tmp_path: Path, name: str) -> None:
+    (tmp_path / name).write_bytes(b"x")
+    with pytest.raises(ConfigError, match="unknown input format") as refused:
+        list_inputs([str(tmp_path / name)])
+    assert str(refused.value.path).endswith(f"/{name}")
+    assert ".jsonl" in str(refused.value.expected)
+
+
+@pytest.mark.parametrize(
+    ("name", "expected"),
+    [
+        ("a.jsonl", ("jsonl", None)),
+        ("a.NDJSON.GZ", ("jsonl", "gzip")),
+        ("a.b.txt.zst", ("txt", "zstd")),
+        ("a.txt.bz2", ("txt", "bz2")),
+        ("a.txt.xz", ("txt", "xz")),
+    ],
+)
+def test_format_and_compression_are_the_suffixes(name: str, expected: tuple[str, str | None]) -> None:
+    file = InputFile("", name, 10)
+    assert (file.format, file.compression) == expected
+    assert file.assumed_text_bytes == (10 if expected[1] is None else 40)
+
+
+def test_a_name_that_is_not_utf_8_is_refused(tmp_path: Path) -> None:
+    with open(os.fsencode(tmp_path) + b"/\xff.jsonl", "wb"):
+        pass
+    with pytest.raises(ConfigError, match="not UTF-8") as refused:
+        list_inputs([f"{tmp_path}/*"])
+    str(refused.value).encode()
+
+
+@pytest.mark.parametrize(
+    ("url", "what"),
+    [
+        ("zip://a.jsonl::s3://bucket/a.zip", "chained URLs"),
+        ("nonsense://a.jsonl", "no file system for this URL"),
+        ("s3://key:pass@bucket/a.jsonl", "credentials do not belong in a URL"),
+    ],
+)
+def test_what_cannot_be_read_is_refused(url: str, what: str) -> None:
+    with pytest.raises(ConfigError, match=what) as refused:
+        list_inputs([url])
+    assert "pass" not in str(refused.value)
+
+
+Change = Callable[[InputFile], InputFile]
+
+
+@pytest.mark.parametrize(
+    ("change", "same"),
+    [
+        (lambda file: InputFile("elsewhere", file.path, file.size_bytes), True),
+        (lambda file: InputFile(file.url, "b", file.size_bytes), False),
+        (lambda file: InputFile(file.url, file.path, 4), False),
+    ],
+)
+def test_the_digest_covers_names_and_sizes(change: Change, same: bool) -> None:
+    file = InputFile("memory://a", "a", 3)
+    assert (digest_inputs([file]) == digest_inputs([change(file)])) == same
+    assert digest_inputs([file]) != digest_inputs([file, file])
+    assert digest_inputs([InputFile("", "a", 11), InputFile("", "b", 1)]) != digest_inputs([InputFile("", "a", 1)])

@@ -1,0 +1,127 @@
+"""The plan leaves no hash and no file without a unit, and gives none to two."""
+
+from __future__ import annotations
+
+import numpy as np
+from hypothesis import example, given
+from hypothesis import strategies as st
+
+from pipeline.corpus.hash_documents import assign_to_intervals
+from pipeline.corpus.list_inputs import InputFile
+from pipeline.corpus.plan import (
+    MAX_BUCKETS,
+    MAX_FILES_PER_UNIT,
+    Buckets,
+    plan_buckets,
+    plan_map_units,
+    plan_sort_units,
+)
+
+MIB = 1 << 20
+BUCKETS = st.builds(Buckets, st.integers(1, 256), st.integers(0, 256))
+FILES = st.lists(st.integers(0, 40 * MIB), max_size=30, min_size=1).map(
+    lambda sizes: [InputFile("", f"{number}.txt", size) for number, size in enumerate(sizes)]
+)
+PROBES = np.unique(
+    np.concatenate(
+        [
+            np.array([0, 2**64 - 1], np.uint64),
+            *(  # the edges of all intervals up to 64, the hashes beside them, and some of finer ones
+                np.array([-(-k * 2**32 // n) * 2**32 + d for k in range(1, n) for d in (-1, 0)], np.uint64)
+                for n in (*range(2, 65), 512, 1000)
+            ),
+        ]
+    )
+)
+
+
+@given(BUCKETS, st.integers(0, 3000), st.integers(0, 3000))
+@example(Buckets(512, 0), 512, 0)
+@example(Buckets(512, 0), 511, 0)
+@example(Buckets(512, 0), 513, 0)
+@example(Buckets(1, 1), 1, 64)
+@example(Buckets(64, 3), 1000, 63)
+def test_every_hash_belongs_to_one_shard_and_its_unit_reads_its_bucket(
+    buckets: Buckets, train_mib: int, held_out_mib: int
+) -> None:
+    units = plan_sort_units((train_mib * MIB, held_out_mib * MIB), MIB, buckets)
+    assert [unit.unit for unit in units] == list(range(len(units)))
+    for held_out, num_buckets, offset, mib in (
+        (False, buckets.train, 0, train_mib),
+        (True, buckets.held_out, buckets.train, held_out_mib),
+    ):
+        ours = [unit for unit in units if unit.held_out is held_out]
+        assert bool(ours) == bool(num_buckets)
+        if not ours:
+            continue
+        num_shards = ours[0].num_shards
+        assert {(unit.num_shards, unit.num_buckets) for unit in ours} == {
+            (num_shards, buckets.train + buckets.held_out)
+        }
+        assert [shard for unit in ours for shard in range(unit.first_shard, unit.stop_shard)] == list(range(num_shards))
+        if mib > num_buckets:
+            assert 2 / 3 * mib <= num_shards <= 4 / 3 * mib
+            assert all(len(unit.buckets) == 1 for unit in ours)
+        else:
+            assert num_shards == max(1, mib)
+        unit_of_shard = np.repeat(np.arange(len(ours)), [unit.stop_shard - unit.first_shard for unit in ours])
+        unit_of_probe = unit_of_shard[assign_to_intervals(PROBES, num_shards)]
+        bucket_of_probe = offset + assign_to_intervals(PROBES, num_buckets)
+        reads = np.zeros((len(ours), MAX_BUCKETS), np.bool_)
+        for position, unit in enumerate(ours):
+            assert list(unit.buckets) == list(range(unit.buckets[0], unit.buckets[-1] + 1))
+            assert offset <= unit.buckets[0] <= unit.buckets[-1] < offset + num_buckets
+            reads[position, list(unit.buckets)] = True
+            # No bucket is read for nothing: it overlaps the unit's interval [first, stop) / num_shards.
+            for bucket in unit.buckets:
+                number = bucket - offset
+                assert number * num_shards < unit.stop_shard * num_buckets
+                assert (number + 1) * num_shards > unit.first_shard * num_buckets
+        assert reads[unit_of_probe, bucket_of_probe].all()
+
+
+@given(FILES, st.floats(0.001, 512), st.floats(0, 0.5))
+@example([InputFile("", "a.txt", 10**14)], 64.0, 0.005)
+@example([InputFile("", "a.txt", 10**14)], 64.0, 0.5)
+@example([InputFile("", "a.txt", 10**14)], 64.0, 1e-9)
+@example([InputFile("", "a.txt", 0)], 64.0, 0.0)
+def test_buckets_are_at_most_512(files: list[InputFile], shard_mb: float, held_out: float) -> None:
+    buckets = plan_buckets(files, int(shard_mb * MIB), held_out)
+    assert buckets.train >= 1
+    assert (buckets.held_out >= 1) == (held_out > 0)
+    assert buckets.train + buckets.held_out <= MAX_BUCKETS
+
+
+@given(FILES, st.integers(MIB, 64 * MIB), BUCKETS)
+def test_every_file_is_read_by_one_unit_in_order(files: list[InputFile], shard_bytes: int, buckets: Buckets) -> None:
+    units = plan_map_units(files, shard_bytes, buckets)
+    assert [unit.unit for unit in units] == list(range(len(units)))
+    assert [file for unit in units for file in unit.files] == list(range(len(files)))
+    for unit in units:
+        assert unit.paths == tuple(files[index].path for index in unit.files)
+        assert unit.sizes_bytes == tuple(files[index].size_bytes for index in unit.files)
+        assert (unit.num_buckets, unit.num_held_out_buckets) == (buckets.train, buckets.held_out)
+        assert sum(unit.sizes_bytes[:-1]) * 4 < shard_bytes  # without its last file it was not full
+    assert all(sum(unit.sizes_bytes) * 4 >= shard_bytes for unit in units[:-1])
+
+
+def test_many_tiny_files_come_to_many_units() -> None:
+    files = [InputFile("", f"{number:06d}.txt", number % 2) for number in range(100_000)]
+    units = plan_map_units(files, 64 * MIB, Buckets(1, 0))
+    assert max(len(unit.files) for unit in units) == MAX_FILES_PER_UNIT
+    assert len(units) == -(-100_000 // MAX_FILES_PER_UNIT)
+    assert sum(len(unit.files) for unit in units) == 100_000
+
+
+def test_a_receipt_is_tied_to_the_files_and_the_buckets() -> None:
+    digests = [
+        plan_map_units([InputFile("", path, size)], MIB, Buckets(train, held_out))[0].digest()
+        for path, size, train, held_out in [
+            ("a", 1, 1, 1),
+            ("b", 1, 1, 1),
+            ("a", 2, 1, 1),
+            ("a", 1, 2, 1),
+            ("a", 1, 1, 2),
+        ]
+    ]
+    assert len(set(digests)) == len(digests)
