@@ -1,0 +1,1 @@
+"""Masking: which tokens a model must predict, as a pure function of counters."""

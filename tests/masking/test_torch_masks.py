@@ -1,0 +1,74 @@
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from pipeline.masking.numba_masks import mask_rows
+from schemas.masking import Masking
+from tests.masking.cases import epochs, expect, maskings, row_ids_63, rows_of_ids
+from tests.masking.oracle import VOCAB_SIZE
+
+torch = pytest.importorskip("torch", reason="torch is not installed here")
+from pipeline.masking.torch_masks import mask_rows_torch  # noqa: E402
+
+DEVICES = ["cpu"] + (["cuda"] if torch.cuda.is_available() else [])
+
+
+@pytest.mark.parametrize("device", DEVICES)
+@given(data=st.data(), masking=maskings(), epoch=epochs)
+@settings(deadline=None, max_examples=80)
+def test_torch_masks_equal_the_law_in_plain_integers(tables, device, data, masking, epoch):
+    rows = data.draw(rows_of_ids())
+    row_ids = [data.draw(row_ids_63) for _ in rows]
+    got = mask_rows_torch(
+        torch.from_numpy(rows.astype(np.int64)).to(device),
+        torch.tensor(row_ids, dtype=torch.int64, device=device),
+        epoch,
+        masking,
+        tables,
+    )
+    for ours, law in zip(got, expect(rows, row_ids, epoch, masking), strict=True):
+        assert ours.dtype == torch.int64
+        np.testing.assert_array_equal(ours.cpu().numpy(), law)
+
+
+@pytest.mark.parametrize("device", DEVICES)
+@pytest.mark.parametrize(("shape", "rate"), [((2, 65_536), 0.15), ((1, 65_536), 1.0), ((256, 512), 0.3)])
+def test_torch_masks_equal_numba_masks_on_large_batches(tables, device, shape, rate):
+    rows = np.random.default_rng(2).integers(0, VOCAB_SIZE, shape)
+    row_ids = np.arange(shape[0]) * (2**32 + 1)
+    masking = Masking(rate=rate, seed=2**64 - 1)
+    got = mask_rows_torch(torch.from_numpy(rows).to(device), torch.from_numpy(row_ids).to(device), 1, masking, tables)
+    for ours, numba in zip(got, mask_rows(rows, row_ids, 1, masking, tables), strict=True):
+        np.testing.assert_array_equal(ours.cpu().numpy(), numba)
+
+
+def test_torch_masks_leave_their_rows_alone(tables):
+    rows = torch.randint(0, VOCAB_SIZE, (4, 64), generator=torch.Generator().manual_seed(0))
+    before = rows.clone()
+    mask_rows_torch(rows, torch.arange(4), 0, Masking(), tables)
+    assert torch.equal(rows, before)
+
+
+@pytest.mark.parametrize("shape", [(0, 8), (3, 0)])
+def test_torch_masks_of_nothing_are_nothing(tables, shape):
+    rows = torch.zeros(shape, dtype=torch.int64)
+    got = mask_rows_torch(rows, torch.arange(shape[0]), 0, Masking(), tables)
+    assert [tuple(t.shape) for t in got] == [shape, shape]
+
+
+@pytest.mark.parametrize(
+    ("rows", "row_ids", "words"),
+    [
+        (torch.zeros(8, dtype=torch.int64), torch.arange(8), "rows must be"),
+        (torch.zeros((2, 8), dtype=torch.int32), torch.arange(2), "got torch.int32"),
+        (torch.zeros((2, 8), dtype=torch.int64), torch.arange(3), "row_ids must be"),
+        (torch.zeros((2, 8), dtype=torch.int64), torch.zeros(2), "got torch.float32"),
+        (torch.zeros((1, 65_537), dtype=torch.int64), torch.arange(1), "at most 65536"),
+    ],
+)
+def test_wrong_tensors_are_refused_in_words(tables, rows, row_ids, words):
+    with pytest.raises(ValueError, match=words):
+        mask_rows_torch(rows, row_ids, 0, Masking(), tables)
