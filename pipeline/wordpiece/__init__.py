@@ -1,0 +1,1 @@
+"""WordPiece: count words, train a vocabulary, encode text."""

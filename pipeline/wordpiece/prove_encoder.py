@@ -1,0 +1,111 @@
+"""Prove once for each tokenizer that the fast path gives the ids of `tokenizers`."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Iterable
+from dataclasses import dataclass
+from importlib import metadata
+from itertools import islice
+
+import numpy as np
+from tokenizers import Tokenizer
+
+from pipeline.wordpiece.encode import (
+    Encoder,
+    FastEncode,
+    SpecialInText,
+    encode_by_tokenizers,
+    load_fast_encode,
+    load_law,
+)
+from pipeline.wordpiece.hostile_text import list_hostile_texts
+
+_TEXTS_A_BATCH = 64
+_HOSTILE_TEXT_VERSION = 1  # another set of texts proves something else
+
+
+@dataclass(frozen=True)
+class ProofKey:
+    """What a proof holds for: another tokenizer or library is another proof."""
+
+    tokenizer_sha256: str
+    special_in_text: str
+    tokenizers_version: str
+    nanotoken_version: str
+    hostile_text_version: int = _HOSTILE_TEXT_VERSION
+
+
+@dataclass(frozen=True)
+class Proof:
+    """Whether the fast path may be used; plain values, to be stored and read back."""
+
+    key: ProofKey
+    num_texts: int
+    num_bytes: int
+    difference: str | None
+    """None: every id was equal. Else why the fast path is not used."""
+
+
+def make_proof_key(tokenizer_json: bytes, special_in_text: SpecialInText) -> ProofKey:
+    """What a proof of this tokenizer must be for, on this machine."""
+    return ProofKey(
+        hashlib.sha256(tokenizer_json).hexdigest(),
+        SpecialInText(special_in_text).value,
+        _find_version("tokenizers"),
+        _find_version("nanotoken"),
+    )
+
+
+def _find_version(distribution: str) -> str:
+    try:
+        return metadata.version(distribution)
+    except metadata.PackageNotFoundError:
+        return "not installed"
+
+
+def prove_encoder(tokenizer_json: bytes, special_in_text: SpecialInText = SpecialInText.TEXT) -> Proof:
+    """Encode hostile texts both ways and compare every id; stops at the first difference."""
+    key = make_proof_key(tokenizer_json, special_in_text)
+    try:
+        fast_encode = load_fast_encode(tokenizer_json, SpecialInText(special_in_text))
+    except (ImportError, ValueError) as error:
+        return Proof(key, 0, 0, f"nanotoken does not take this tokenizer: {error}")
+    law = load_law(tokenizer_json, SpecialInText(special_in_text))
+    vocabulary: dict[str, int] = law.get_vocab(with_added_tokens=True)
+    return compare_on(list_hostile_texts(sorted(vocabulary)), fast_encode, law, key)
+
+
+def compare_on(texts: Iterable[str], fast_encode: FastEncode, law: Tokenizer, key: ProofKey) -> Proof:
+    """Encode these texts both ways, up to the first batch with a difference."""
+    num_texts = num_bytes = 0
+    remaining = iter(texts)
+    while batch := list(islice(remaining, _TEXTS_A_BATCH)):
+        num_texts += len(batch)
+        num_bytes += sum(len(text.encode()) for text in batch)
+        ids, offsets, _ = encode_by_tokenizers(law, batch)
+        fast_ids, fast_offsets = fast_encode(batch)
+        if not (np.array_equal(offsets, fast_offsets) and np.array_equal(ids, fast_ids)):
+            for text, start, stop, fast_start, fast_stop in zip(
+                batch, offsets[:-1], offsets[1:], fast_offsets[:-1], fast_offsets[1:], strict=True
+            ):
+                if not np.array_equal(ids[start:stop], fast_ids[fast_start:fast_stop]):
+                    why = f"nanotoken and tokenizers differ on a text that begins {text[:40]!a}"
+                    return Proof(key, num_texts, num_bytes, why)
+    return Proof(key, num_texts, num_bytes, None)
+
+
+def open_encoder(
+    tokenizer_json: bytes, special_in_text: SpecialInText, proof: Proof | None
+) -> tuple[Encoder, str | None]:
+    """Make an encoder that uses the fast path if `proof` allows it here.
+
+    Returns:
+        The encoder, and why it does not use the fast path (None: it does).
+    """
+    special_in_text = SpecialInText(special_in_text)
+    if proof is None or proof.key != make_proof_key(tokenizer_json, special_in_text):
+        return Encoder(tokenizer_json, special_in_text), "the proof is not of this tokenizer and these libraries"
+    if proof.difference is not None:
+        return Encoder(tokenizer_json, special_in_text), proof.difference
+    return Encoder(tokenizer_json, special_in_text, load_fast_encode(tokenizer_json, special_in_text)), None

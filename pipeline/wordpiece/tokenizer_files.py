@@ -1,0 +1,233 @@
+"""A tokenizer as files and back: built from trained pieces, or brought by the user and checked."""
+
+from __future__ import annotations
+
+import json
+import re
+from collections import Counter
+from collections.abc import Iterable, Mapping
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+from tokenizers import Tokenizer, decoders, models, processors
+
+from pipeline.wordpiece.normalise import Normalisation
+from pipeline.wordpiece.train import SPECIAL_TOKENS
+from schemas.errors import ConfigError
+from schemas.masking import MaskVocabulary
+
+PAD, UNK, CLS, SEP, MASK = SPECIAL_TOKENS
+_MAX_WORD_CHARACTERS = 100  # a longer word is [UNK], as in BERT
+_UNUSED = re.compile(r"\[unused\d+\]")
+
+
+def build_tokenizer(pieces: Iterable[str], normalisation: Normalisation) -> Tokenizer:
+    """Make a BERT tokenizer of these pieces, the first of which has id 0."""
+    vocabulary = {piece: number for number, piece in enumerate(pieces)}
+    tokenizer = Tokenizer(models.WordPiece(vocabulary, unk_token=UNK, max_input_chars_per_word=_MAX_WORD_CHARACTERS))
+    tokenizer.normalizer = normalisation.build_normalizer()
+    tokenizer.pre_tokenizer = normalisation.build_pre_tokenizer()
+    tokenizer.decoder = decoders.WordPiece(prefix="##", cleanup=True)
+    _refuse_unusable(tokenizer)
+    tokenizer.post_processor = processors.TemplateProcessing(
+        single=f"{CLS} $A {SEP}",
+        pair=f"{CLS} $A {SEP} $B:1 {SEP}:1",
+        special_tokens=[(CLS, vocabulary[CLS]), (SEP, vocabulary[SEP])],
+    )
+    tokenizer.add_special_tokens(list(SPECIAL_TOKENS))
+    return tokenizer
+
+
+def tokenizer_files(tokenizer: Tokenizer, *, model_max_length: int = 512) -> dict[str, bytes]:
+    """Write a tokenizer as the files of a folder that `transformers.AutoTokenizer` loads.
+
+    Args:
+        tokenizer: As `build_tokenizer` or `load_tokenizer` returned it.
+        model_max_length: Tokens, special ones included, beyond which `transformers` warns.
+
+    Returns:
+        File name to content: tokenizer.json, vocab.txt, tokenizer_config.json. The same tokenizer gives the
+        same bytes.
+    """
+    normalizer = json.loads(tokenizer.to_str())["normalizer"] or {}
+    config = {
+        # The general class takes tokenizer.json as it stands; BertTokenizer would build another from vocab.txt.
+        "tokenizer_class": "PreTrainedTokenizerFast",
+        "model_max_length": model_max_length,
+        "clean_up_tokenization_spaces": False,
+        "do_lower_case": normalizer.get("lowercase", False),
+        "strip_accents": normalizer.get("strip_accents"),
+        "tokenize_chinese_chars": normalizer.get("handle_chinese_chars", False),
+        "model_input_names": ["input_ids", "token_type_ids", "attention_mask"],
+        "pad_token": PAD,
+        "unk_token": UNK,
+        "cls_token": CLS,
+        "sep_token": SEP,
+        "mask_token": MASK,
+    }
+    pieces = _list_pieces(tokenizer)
+    return {
+        "tokenizer.json": tokenizer.to_str(pretty=True).encode() + b"\n",
+        "vocab.txt": "".join(f"{piece}\n" for piece in pieces).encode(),
+        "tokenizer_config.json": json.dumps(config, indent=2).encode() + b"\n",
+    }
+
+
+def load_tokenizer(files: Mapping[str, bytes] | bytes, normalisation: Normalisation) -> Tokenizer:
+    """Load a tokenizer that the user brings, without truncation and padding, its special tokens marked special.
+
+    Args:
+        files: A folder's files by name, of which tokenizer.json is taken if there, else vocab.txt; or the
+            content of one of the two.
+        normalisation: How text is normalised where there is only a vocab.txt.
+
+    Raises:
+        ConfigError: If it is not a WordPiece tokenizer, a special token is missing, ids have holes, or
+            vocab.txt has duplicate or empty lines.
+    """
+    if isinstance(files, bytes):
+        files = {"tokenizer.json" if _is_tokenizer_json(files) else "vocab.txt": files}
+    if "tokenizer.json" in files:
+        tokenizer = _parse_tokenizer_json(files["tokenizer.json"])
+    elif "vocab.txt" in files:
+        tokenizer = build_tokenizer(_parse_vocab(files["vocab.txt"]), normalisation)
+    else:
+        raise ConfigError(
+            "there is no tokenizer here",
+            path="tokenizer.from",
+            expected="tokenizer.json or vocab.txt",
+            found=", ".join(sorted(files)) or "nothing",
+        )
+    _refuse_unusable(tokenizer)
+    tokenizer.no_truncation()
+    tokenizer.no_padding()
+    special = {token.content for token in tokenizer.get_added_tokens_decoder().values() if token.special}
+    tokenizer.add_special_tokens([token for token in SPECIAL_TOKENS if token not in special])
+    return tokenizer
+
+
+def describe_vocabulary(
+    tokenizer: Tokenizer, *, padded_size: int | None = None
+) -> tuple[MaskVocabulary, npt.NDArray[np.bool_]]:
+    """Read off what packing and masking need, as a manifest keeps it.
+
+    Args:
+        tokenizer: As `build_tokenizer` or `load_tokenizer` returned it.
+        padded_size: Ids from the tokenizer's own size up to this one exist only to round the size up.
+
+    Returns:
+        The vocabulary, and which ids continue a word (their piece starts with `##`), bool `(vocab_size,)`.
+
+    Raises:
+        ConfigError: If no piece is ordinary text, so that none could replace another.
+    """
+    pieces = _list_pieces(tokenizer)
+    prefix = tokenizer.model.continuing_subword_prefix
+    special = {number for number, token in tokenizer.get_added_tokens_decoder().items() if token.special}
+    vocab_size = max(len(pieces), padded_size or 0)
+    excluded = np.zeros(vocab_size + 1, np.bool_)
+    excluded[len(pieces) : vocab_size] = True
+    for number, piece in enumerate(pieces):
+        excluded[number] = number in special or piece in SPECIAL_TOKENS or bool(_UNUSED.fullmatch(piece))
+    if excluded[:vocab_size].all():
+        raise ConfigError(
+            "the vocabulary has no ordinary piece",
+            path="tokenizer",
+            expected="at least one piece that is neither special nor unused",
+            found=f"{vocab_size} special, unused and padding ids",
+        )
+    edges = np.flatnonzero(np.diff(excluded.astype(np.int8), prepend=0))
+    starts_with_prefix = [piece.startswith(prefix) for piece in pieces]
+    vocabulary = MaskVocabulary(
+        vocab_size=vocab_size,
+        pad_id=pieces.index(PAD),
+        unk_id=pieces.index(UNK),
+        cls_id=pieces.index(CLS),
+        sep_id=pieces.index(SEP),
+        mask_id=pieces.index(MASK),
+        excluded_ranges=tuple((int(start), int(stop)) for start, stop in edges.reshape(-1, 2)),
+    )
+    return vocabulary, np.array(starts_with_prefix + [False] * (vocab_size - len(pieces)), np.bool_)
+
+
+def _list_pieces(tokenizer: Tokenizer) -> list[str]:
+    ids: dict[str, int] = tokenizer.get_vocab(with_added_tokens=True)
+    return sorted(ids, key=ids.__getitem__)
+
+
+def _is_tokenizer_json(content: bytes) -> bool:
+    try:
+        parsed: Any = json.loads(content)
+    except ValueError:
+        return False
+    return isinstance(parsed, dict)
+
+
+def _parse_tokenizer_json(content: bytes) -> Tokenizer:
+    try:
+        return Tokenizer.from_str(content.decode())
+    except Exception as error:  # tokenizers raises plain Exception for JSON that it cannot read
+        raise ConfigError(
+            "tokenizer.json cannot be read",
+            path="tokenizer.from",
+            expected="a tokenizer.json of the tokenizers library",
+            found=str(error),
+        ) from error
+
+
+def _parse_vocab(content: bytes) -> list[str]:
+    """Split vocab.txt at line feeds (a piece may hold any other line separator) and refuse what has no id."""
+    try:
+        lines = content.decode("utf-8-sig").split("\n")
+    except UnicodeDecodeError as error:
+        raise ConfigError("vocab.txt is not UTF-8", path="tokenizer.from", found=str(error)) from error
+    pieces = [line.removesuffix("\r") for line in lines[: -1 if lines[-1] == "" else None]]
+    unusable = [piece for piece, times in Counter(pieces).items() if times > 1 or not piece]
+    if unusable:
+        numbers = [str(number) for number, piece in enumerate(pieces, 1) if piece == unusable[0]]
+        raise ConfigError(
+            "vocab.txt has duplicate or empty lines",
+            path="tokenizer.from",
+            place=f"line {numbers[-1]}",
+            expected="every piece once, one a line",
+            found=f"{unusable[0]!r} on lines {', '.join(numbers[:5])}",
+            action="remove or rename the lines; mind that this moves the ids behind them",
+        )
+    return pieces
+
+
+def _refuse_unusable(tokenizer: Tokenizer) -> None:
+    if not isinstance(tokenizer.model, models.WordPiece):
+        raise ConfigError(
+            "the tokenizer's model is not WordPiece",
+            path="tokenizer.from",
+            expected="WordPiece",
+            found=type(tokenizer.model).__name__,
+        )
+    ids: dict[str, int] = tokenizer.get_vocab(with_added_tokens=True)
+    missing = [token for token in SPECIAL_TOKENS if token not in ids]
+    if missing:
+        raise ConfigError(
+            "the tokenizer lacks special tokens",
+            path="tokenizer.from",
+            expected=" ".join(SPECIAL_TOKENS),
+            found=f"no {' '.join(missing)}",
+            action="add them to the vocabulary",
+        )
+    if tokenizer.model.unk_token != UNK:
+        raise ConfigError(
+            "the tokenizer's token for unknown words is another one",
+            path="tokenizer.from",
+            expected=UNK,
+            found=str(tokenizer.model.unk_token),
+        )
+    if sorted(ids.values()) != list(range(len(ids))):
+        holes = sorted(set(range(max(ids.values()) + 1)) - set(ids.values()))
+        raise ConfigError(
+            "the tokenizer's ids are not 0, 1, 2 and so on, each once",
+            path="tokenizer.from",
+            expected=f"ids 0 to {len(ids) - 1}",
+            found=f"{len(holes)} holes, the first at {holes[0]}" if holes else "one id for two pieces",
+            action="give every id a piece, such as [unused1]",
+        )
