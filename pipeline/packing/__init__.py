@@ -1,0 +1,1 @@
+"""Packing: cut documents into segments and fit them into rows."""
