@@ -1,0 +1,117 @@
+"""Where a loader stands: a few integers and all that decides what comes next."""
+
+from __future__ import annotations
+
+import functools
+from typing import Any, Literal, NamedTuple
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
+
+from schemas.errors import ConfigError, StaleArtifactError
+from schemas.masking import Masking
+
+
+class Position(NamedTuple):
+    """The place of the next batch.
+
+    Attributes:
+        epoch: From 0.
+        step: Global batch in the epoch, from 0.
+        rows_served: Rows of this rank's share of that global batch that came already, with micro-batches.
+    """
+
+    epoch: int = 0
+    step: int = 0
+    rows_served: int = 0
+
+
+class LoaderState(BaseModel):
+    """The state of a loader; JSON all through.
+
+    World size, rank and workers are not in it: a run may go on with others. Only inside a global batch, between
+    two micro-batches, the rank's share of it must be the same: every rank has then served the front of its own.
+
+    Attributes:
+        version: Of this format.
+        dataset: Fingerprint of the packed dataset.
+        seed: Of the order.
+        global_batch_rows: G.
+        partitions: P.
+        shuffle_blocks: Consecutive blocks whose rows are permuted among themselves.
+        masking: The settings in force; `None` for stored masks.
+        epoch: Of the next batch.
+        step: Of the next batch in its epoch.
+        rows_served: Rows of this rank's share of that global batch that came already, with micro-batches.
+        share_rows: Rows of that share; counts only where some of them were served.
+    """
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    version: Literal[1] = 1
+    dataset: str
+    seed: int
+    global_batch_rows: int
+    partitions: int
+    shuffle_blocks: int
+    masking: Masking | None
+    epoch: int = Field(default=0, ge=0, lt=1 << 63)
+    step: int = Field(default=0, ge=0)
+    rows_served: int = Field(default=0, ge=0)
+    share_rows: int = Field(default=0, ge=0)
+
+    def describe(self, position: Position) -> dict[str, Any]:
+        """This loader's state at a position, in JSON's types; cheap enough for every batch."""
+        return {**self._described, **position._asdict()}
+
+    @functools.cached_property
+    def _described(self) -> dict[str, Any]:
+        return self.model_dump(mode="json")
+
+    def resume(self, found: dict[str, Any], steps_per_epoch: int, micro_batch_rows: int) -> Position:
+        """The position of another state, after checking that everything else is the same.
+
+        Args:
+            found: A state as a batch carried it.
+            steps_per_epoch: Global batches in an epoch.
+            micro_batch_rows: Rows in a micro-batch.
+
+        Raises:
+            ConfigError: It is no state of a loader.
+            StaleArtifactError: Something that decides the order or the masks differs; it is named.
+        """
+        try:
+            other = LoaderState.model_validate(found)
+        except ValidationError as error:
+            raise ConfigError("not a state of this loader", path="loader state", found=_describe_first(error)) from None
+        of_the_place = {*Position._fields, "share_rows"}
+        ours, theirs = self.model_dump(exclude=of_the_place), other.model_dump(exclude=of_the_place)
+        differing = [name for name in ours if ours[name] != theirs[name]]
+        if differing:
+            raise StaleArtifactError(
+                f"the state belongs to a loader with another {', '.join(differing)}",
+                path="loader state",
+                expected=", ".join(f"{name} = {ours[name]}" for name in differing),
+                found=", ".join(f"{name} = {theirs[name]}" for name in differing),
+                action="resume with the settings and the dataset of the run that saved it",
+            )
+        if other.step >= steps_per_epoch or (other.rows_served and other.rows_served >= other.share_rows):
+            raise ConfigError(
+                "not a state of this loader",
+                path="loader state",
+                expected=f"a step below {steps_per_epoch}, fewer rows served than the share has",
+                found=f"step {other.step}, {other.rows_served} of {other.share_rows} rows served",
+            )
+        if other.rows_served and (other.share_rows != self.share_rows or other.rows_served % micro_batch_rows):
+            raise StaleArtifactError(
+                "the state lies inside a global batch and does not fit this share of it",
+                path="loader state",
+                expected=f"a share of {self.share_rows} rows, a multiple of {micro_batch_rows} of them served",
+                found=f"a share of {other.share_rows} rows, {other.rows_served} of them served",
+                action="resume with the same world size and micro_batch_rows, or from a state between global batches",
+            )
+        return Position(other.epoch, other.step, other.rows_served)
+
+
+def _describe_first(error: ValidationError) -> str:
+    finding = error.errors()[0]
+    return f"{'.'.join(map(str, finding['loc']))}: {finding['msg']}"

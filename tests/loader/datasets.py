@@ -1,0 +1,152 @@
+"""Small packed datasets of random documents, and the same rows read back by pyarrow alone."""
+
+from __future__ import annotations
+
+import os
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+
+from pipeline.masking.static_masks import static_masks
+from pipeline.masking.tables import MaskTables
+from pipeline.packing.assemble_rows import assemble_rows
+from pipeline.packing.best_fit import pack_best_fit
+from pipeline.packing.split_documents import split_documents
+from pipeline.storage.arrow_files import write_blocks
+from pipeline.storage.datasets import write_manifest, write_shard_table
+from pipeline.storage.store import open_store
+from schemas.manifest import PackedManifest, PackingCounts
+from schemas.masking import Masking, MaskVocabulary
+from schemas.rows import packed_row_schema
+
+PAD, UNK, CLS, SEP, MASK = range(5)
+VOCAB_SIZE, SEQ_LEN, BLOCK_ROWS, COPIES = 300, 32, 4, 2
+SHARD_ROWS = (23, 0, 41, 1, 16, 9, 33)
+NUM_ROWS = sum(SHARD_ROWS)
+STATIC_MASKING = Masking(rate=0.3, seed=11)
+VOCABULARY = MaskVocabulary(
+    vocab_size=VOCAB_SIZE, pad_id=PAD, unk_id=UNK, cls_id=CLS, sep_id=SEP, mask_id=MASK, excluded_ranges=((0, 5),)
+)
+
+
+@dataclass(frozen=True)
+class StoredRow:
+    """A row as pyarrow reads it."""
+
+    input_ids: list[int]
+    sequence_lengths: list[int]
+
+
+def pack_random_documents(num_rows: int, seq_len: int, vocab_size: int, shard: int, seed: int) -> Any:
+    """`num_rows` packed rows of random documents; long ones fill rows, short ones share them."""
+    random = np.random.default_rng([seed, shard])
+    # Half a row each on average: more than enough of them.
+    lengths = random.integers(1, seq_len, 8 * num_rows + 8)
+    offsets = np.concatenate([[0], np.cumsum(lengths)])
+    dtype = np.uint16 if vocab_size <= 1 << 16 else np.uint32
+    ids = random.integers(5, vocab_size, offsets[-1]).astype(dtype)
+    segments = split_documents(ids, offsets, np.zeros(vocab_size, np.bool_), seq_len, 1, "word")
+    row_of_segment, made = pack_best_fit(segments.lengths, seq_len)
+    rows = assemble_rows(
+        ids,
+        offsets,
+        segments,
+        row_of_segment,
+        made,
+        seq_len=seq_len,
+        cls_id=CLS,
+        sep_id=SEP,
+        pad_id=PAD,
+        dtype=dtype,
+        document_shard=shard,
+        seed=seed,
+    )
+    assert made >= num_rows
+    return rows.slice(0, num_rows)
+
+
+def write_dataset(
+    url: str,
+    *,
+    shard_rows: tuple[int, ...] = SHARD_ROWS,
+    block_rows: int = BLOCK_ROWS,
+    seq_len: int = SEQ_LEN,
+    vocab_size: int = VOCAB_SIZE,
+    copies: int = COPIES,
+    seed: int = 5,
+    change_receipts: Any = None,
+    **changes: Any,
+) -> PackedManifest:
+    """Write a packed dataset with the project's own functions; `changes` replace fields of its manifest."""
+    parent, _, folder = url.rpartition("/")
+    store = open_store(parent)
+    schema = packed_row_schema(seq_len, vocab_size, copies)
+    vocabulary = VOCABULARY.model_copy(update={"vocab_size": vocab_size})
+    tables = MaskTables.build(vocabulary)
+    receipts = []
+    ids = []
+    for shard, num_rows in enumerate(shard_rows):
+        rows = pack_random_documents(num_rows, seq_len, vocab_size, shard, seed)
+        ids.append(rows.input_ids)
+        blocks = []
+        for start in range(0, num_rows, block_rows):
+            block = rows.slice(start, start + block_rows)
+            flat = pa.array(block.input_ids.reshape(-1))
+            columns = [pa.FixedSizeListArray.from_arrays(flat, type=schema.field("input_ids").type)]
+            for name in ("sequence_lengths", "segment_lengths", "segment_document", "segment_offset"):
+                lists = getattr(block, name)
+                columns.append(pa.ListArray.from_arrays(pa.array(lists.offsets), pa.array(lists.values)))
+            row_ids = np.arange(start, start + len(block), dtype=np.uint64) + np.uint64(shard << 32)
+            for copy in range(copies):
+                offsets, *masks = static_masks(block.input_ids, row_ids, copy, STATIC_MASKING, tables)
+                columns += [pa.ListArray.from_arrays(pa.array(offsets), pa.array(values)) for values in masks]
+            cast = [column.cast(field.type) for column, field in zip(columns, schema, strict=True)]
+            blocks.append(pa.record_batch(cast, schema=schema))
+        receipts.append(write_blocks(store, f"{folder}/shard-{shard:05d}.arrow", schema, blocks))
+    if change_receipts is not None:
+        receipts = change_receipts(receipts)
+    num_shards, checksum = write_shard_table(store, folder, receipts)
+    every = np.concatenate([block.reshape(-1) for block in ids])
+    special = int(np.isin(every, (CLS, SEP)).sum())
+    padding = int((every == PAD).sum())
+    counts = dict.fromkeys(PackingCounts.model_fields, 0) | {
+        "rows": sum(shard_rows),
+        "special_tokens": special,
+        "padding": padding,
+        "tokens_encoded": len(every) - special - padding,
+        "tokens_in_rows": len(every) - special - padding,
+    }
+    manifest = PackedManifest(
+        run_fingerprint="0" * 32,
+        num_shards=num_shards,
+        shards_checksum=checksum,
+        held_out=False,
+        seq_len=seq_len,
+        block_rows=block_rows,
+        vocabulary=vocabulary,
+        tokenizer_checksum="0" * 32,
+        documents_fingerprint="0" * 32,
+        copies=copies,
+        masking=STATIC_MASKING,
+        text_bytes=0,
+        counts=PackingCounts(**counts),
+    )
+    return write_manifest(store, folder, manifest.model_copy(update=changes))
+
+
+def read_stored_rows(folder: str) -> dict[int, StoredRow]:
+    """Every row of a local dataset by its id, without any of the loader's code."""
+    stored = {}
+    for name in sorted(os.listdir(folder)):
+        if not name.startswith("shard-"):
+            continue
+        shard = int(name.removeprefix("shard-").removesuffix(".arrow"))
+        with pa.memory_map(f"{folder}/{name}") as file:
+            table = pa.ipc.open_file(file).read_all()
+            for row, (ids, lengths) in enumerate(
+                zip(table["input_ids"].to_pylist(), table["sequence_lengths"].to_pylist(), strict=True)
+            ):
+                stored[shard * 2**32 + row] = StoredRow(ids, lengths)
+    return stored

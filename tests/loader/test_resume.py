@@ -1,0 +1,142 @@
+"""Law 7: a loader resumed anywhere goes on exactly, and refuses by name what would make it go on otherwise."""
+
+from __future__ import annotations
+
+import json
+
+import pytest
+
+from pipeline.loader import Masking
+from schemas.errors import ConfigError, StaleArtifactError
+from tests.loader.datasets import write_dataset
+from tests.loader.streams import MASKING, equal_batches, hash_steps, join_ranks, open_loader
+
+SETTINGS = {"global_batch_rows": 24, "partitions": 3, "shuffle_blocks": 2}
+
+
+@pytest.mark.parametrize("masking", [MASKING, "static"])
+@pytest.mark.parametrize("micro", [None, 8])
+def test_every_state_goes_on_exactly(dataset, masking, micro):
+    settings = SETTINGS | {"masking": masking, "micro_batch_rows": micro}
+    every = list(open_loader(dataset, **settings).epochs(3))
+    for done, batch in enumerate(every):
+        resumed = open_loader(dataset, **settings).epochs(3)
+        resumed.load_state_dict(json.loads(json.dumps(batch.state)))
+        rest = list(resumed)
+        assert len(rest) == len(every) - done - 1
+        assert all(map(equal_batches, rest, every[done + 1 :]))
+
+
+@pytest.mark.parametrize(("world_size", "micro"), [(2, None), (4, 3), (8, 1), (24, None)])
+def test_a_state_goes_on_at_another_world_size(dataset, world_size, micro):
+    alone = list(open_loader(dataset, **SETTINGS).epochs(2))
+    for done in (0, 3, 4, 7):
+        ranks = []
+        for rank in range(world_size):
+            resumed = open_loader(dataset, **SETTINGS, rank=rank, world_size=world_size, micro_batch_rows=micro).epochs(
+                2
+            )
+            resumed.load_state_dict(alone[done].state)
+            ranks.append(resumed)
+        assert join_ranks(ranks) == hash_steps(alone[done + 1 :])
+        # and back again, from a state of one of many ranks
+        first = next(iter(open_loader(dataset, **SETTINGS, rank=1, world_size=world_size)))
+        back = open_loader(dataset, **SETTINGS).epochs(2)
+        back.load_state_dict(first.state)
+        assert hash_steps(back) == hash_steps(alone[1:])
+
+
+def test_the_states_of_all_ranks_are_equal_but_for_their_share(dataset):
+    states = [next(iter(open_loader(dataset, **SETTINGS, rank=rank, world_size=4))).state for rank in range(4)]
+    alone = next(iter(open_loader(dataset, **SETTINGS))).state
+    assert all(state == states[0] for state in states)
+    assert {**alone, "share_rows": 6} == states[0]
+
+
+def test_a_state_inside_a_global_batch_fits_only_its_own_share(dataset):
+    inside = next(iter(open_loader(dataset, **SETTINGS, micro_batch_rows=8))).state
+    for settings in ({"world_size": 2, "micro_batch_rows": 4}, {"world_size": 3}, {"micro_batch_rows": 3}):
+        with pytest.raises(StaleArtifactError, match="inside a global batch"):
+            open_loader(dataset, **SETTINGS, **settings).load_state_dict(inside)
+    finer = open_loader(dataset, **SETTINGS, micro_batch_rows=4)
+    finer.load_state_dict(inside)
+    rest = open_loader(dataset, **SETTINGS, micro_batch_rows=8)
+    rest.load_state_dict(inside)
+    assert hash_steps(finer.epochs(1)) == hash_steps(rest.epochs(1))
+
+
+@pytest.mark.parametrize(
+    ("name", "change"),
+    [
+        ("seed", {"seed": 2}),
+        ("global_batch_rows", {"global_batch_rows": 12}),
+        ("partitions", {"partitions": 6}),
+        ("shuffle_blocks", {"shuffle_blocks": 3}),
+        ("masking", {"masking": Masking(rate=0.2, seed=3)}),
+        ("masking", {"masking": "static"}),
+    ],
+)
+def test_a_difference_is_refused_by_name(dataset, name, change):
+    state = next(iter(open_loader(dataset, **SETTINGS))).state
+    with pytest.raises(StaleArtifactError, match=f"another {name};"):
+        open_loader(dataset, **SETTINGS | change).load_state_dict(state)
+
+
+def test_every_difference_is_named_and_another_dataset_is_one(dataset, tmp_path):
+    write_dataset(str(tmp_path), seed=6)
+    state = next(iter(open_loader(dataset, **SETTINGS))).state
+    with pytest.raises(StaleArtifactError, match="another dataset, seed;"):
+        open_loader(str(tmp_path), **SETTINGS | {"seed": 8}).load_state_dict(state)
+
+
+@pytest.mark.parametrize(
+    "change",
+    [{"version": 2}, {"step": -1}, {"epoch": -1}, {"step": 5}, {"rows_served": 24}, {"rows_served": -8},
+     {"share_rows": -1}, {"seed": "one"}, {"unknown": 1}],
+)  # fmt: skip
+def test_what_is_no_state_is_refused(dataset, change):
+    loader = open_loader(dataset, **SETTINGS)
+    assert loader.steps_per_epoch == 5
+    state = next(iter(loader)).state
+    with pytest.raises(ConfigError, match="not a state of this loader"):
+        loader.load_state_dict(state | change)
+    with pytest.raises(ConfigError, match="not a state of this loader"):
+        loader.load_state_dict({})
+
+
+def test_state_dict_is_the_state_of_the_last_batch(dataset):
+    loader = open_loader(dataset, **SETTINGS)
+    start = loader.state_dict()
+    assert (start["epoch"], start["step"], start["rows_served"]) == (0, 0, 0)
+    bounded = loader.epochs(2)  # shares the state: whoever holds `loader` need not know of it
+    for batch in bounded:
+        assert loader.state_dict() == bounded.state_dict() == batch.state
+    assert (batch.state["epoch"], batch.state["step"]) == (2, 0)
+
+
+def test_every_iteration_begins_where_the_loader_was_loaded(dataset):
+    loader = open_loader(dataset, **SETTINGS)
+    stream = iter(loader)
+    first, second = next(stream), next(stream)
+    assert equal_batches(next(iter(loader)), first)
+    loader.load_state_dict(first.state)
+    assert loader.state_dict() == first.state
+    for _ in range(2):
+        assert equal_batches(next(iter(loader)), second)
+
+
+def test_a_bounded_loader_past_its_end_gives_nothing(dataset):
+    loader = open_loader(dataset, **SETTINGS)
+    *_, last = loader.epochs(1)
+    resumed = open_loader(dataset, **SETTINGS)
+    resumed.load_state_dict(last.state)
+    assert list(resumed.epochs(1)) == []
+    assert next(iter(resumed)).epoch == 1
+
+
+def test_a_dataset_replaced_before_reading_is_refused(tmp_path):
+    write_dataset(str(tmp_path))
+    loader = open_loader(str(tmp_path))
+    write_dataset(str(tmp_path), seed=6)
+    with pytest.raises(StaleArtifactError, match="replaced"):
+        next(iter(loader))
