@@ -1,0 +1,1 @@
+"""Training: a BERT-style encoder on masked batches, resumable to the bit."""

@@ -1,0 +1,74 @@
+"""Opening what a train file names: a packed dataset's rows in batches, its held-out rows, its tokenizer."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+
+from pipeline.loader import MaskedBatches
+from pipeline.loader.fixed_rows import iter_fixed_batches
+from pipeline.storage.store import open_store
+from pipeline.training.masked_loss import TrainingBatch
+from pipeline.training.score_held_out import HELD_OUT_MASKING
+from pipeline.training.train_data import TrainData
+from schemas.errors import ConfigError
+from schemas.manifest import PackedManifest, parse_manifest
+from schemas.train_file import TrainFile
+
+
+def open_train_data(config: TrainFile) -> TrainData:
+    """Open the datasets that a train file names.
+
+    Raises:
+        ConfigError: There is no packed dataset at a URL, or the two do not fit together.
+        ShardCorruptError: A manifest does not hold together.
+    """
+    data = config.data
+    manifest = _read_manifest(data.dataset)
+    open_held_out: Callable[[], Iterable[TrainingBatch]] | None = None
+    if data.held_out is not None:
+        held_out_url = data.held_out
+        _check_fits(manifest, _read_manifest(held_out_url), held_out_url)
+        batch_rows = data.micro_batch_rows or data.global_batch_rows
+
+        def open_held_out() -> Iterable[TrainingBatch]:
+            return iter_fixed_batches(held_out_url, HELD_OUT_MASKING, batch_rows)
+
+    return TrainData(
+        fingerprint=manifest.fingerprint,
+        seq_len=manifest.seq_len,
+        vocab_size=manifest.vocabulary.vocab_size,
+        pad_id=manifest.vocabulary.pad_id,
+        tokenizer_json=open_store(data.dataset).read_bytes("tokenizer.json"),
+        batches=MaskedBatches(
+            data.dataset,
+            global_batch_rows=data.global_batch_rows,
+            micro_batch_rows=data.micro_batch_rows,
+            seed=data.seed,
+            masking=config.mask,
+        ),
+        open_held_out=open_held_out,
+    )
+
+
+def _read_manifest(url: str) -> PackedManifest:
+    store = open_store(url)
+    try:
+        data = store.read_bytes("manifest.json")
+    except FileNotFoundError:
+        raise ConfigError(
+            "there is no packed dataset", path=store.display_url, action="run `maskmill prepare` first"
+        ) from None
+    return parse_manifest(PackedManifest, data, store.locate("manifest.json"))
+
+
+def _check_fits(trained: PackedManifest, held_out: PackedManifest, url: str) -> None:
+    for name in ("seq_len", "tokenizer_checksum"):
+        expected, found = getattr(trained, name), getattr(held_out, name)
+        if expected != found:
+            raise ConfigError(
+                f"data.held_out has another {name} than data.dataset",
+                path=open_store(url).display_url,
+                expected=str(expected),
+                found=str(found),
+                action="give both datasets of one run",
+            )

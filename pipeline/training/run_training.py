@@ -1,0 +1,239 @@
+"""Training one BERT on one packed dataset, on one device, from wherever the last checkpoint left it.
+
+A step takes the micro-batches of one global batch, adds up their gradients, clips, and updates. What the next
+step depends on is in the checkpoint, and evaluation draws no random number, so a run that was stopped and resumed
+reports the losses of one that never stopped: to the bit on the CPU.
+"""
+
+from __future__ import annotations
+
+import math
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from typing import Any, Literal
+
+import torch
+from torch.nn.utils import clip_grad_norm_
+
+from pipeline.storage.store import Store
+from pipeline.training.build_model import build_model
+from pipeline.training.checkpoints import (
+    Checkpoint,
+    check_belongs,
+    find_checkpoint,
+    load_checkpoint,
+    write_checkpoint,
+)
+from pipeline.training.device import open_autocast, resolve_device, resolve_precision
+from pipeline.training.export_model import export_model
+from pipeline.training.masked_loss import accumulate_gradients
+from pipeline.training.optimizer import build_optimizer, compute_learning_rate, set_learning_rate
+from pipeline.training.score_held_out import HeldOutScore, score_held_out
+from pipeline.training.train_data import LoadedBatch, ResumableBatches, TrainData
+from schemas.errors import ConfigError, ShardCorruptError
+from schemas.train_file import TrainFile
+
+Report = Callable[[dict[str, Any]], None]
+
+
+@dataclass(frozen=True)
+class TrainResult:
+    """How a run ended.
+
+    Attributes:
+        step: Optimizer steps taken since the start of training.
+        resumed_from: The step of the checkpoint that this process went on from; None for a fresh start.
+        stopped_by: What ended it: all steps, the target gap or the time limit.
+        held_out: The last score; None without held-out rows.
+        train_seconds: Wall time of this process's loop, evaluations and checkpoints included.
+        model_url: Where the exported model is.
+    """
+
+    step: int
+    resumed_from: int | None
+    stopped_by: Literal["steps", "target", "seconds"]
+    held_out: HeldOutScore | None
+    train_seconds: float
+    model_url: str
+
+
+def run_training(config: TrainFile, data: TrainData, store: Store, report: Report) -> TrainResult:
+    """Do what `train.train` says, on data and an output that are already open."""
+    device = resolve_device(config.run.device)
+    with torch.random.fork_rng(devices=[device] if device.type == "cuda" else []):
+        return _Run(config, data, store, report, device).train()
+
+
+class _Run:
+    """One process's part of a run: the model, its optimizer and the step they stand at."""
+
+    def __init__(self, config: TrainFile, data: TrainData, store: Store, report: Report, device: torch.device) -> None:
+        self.config, self.data, self.store, self.report, self.device = config, data, store, report, device
+        self.precision = resolve_precision(config.run.precision, device)
+        self.model = build_model(
+            config.model,
+            vocab_size=data.vocab_size,
+            seq_len=data.seq_len,
+            pad_id=data.pad_id,
+            seed=config.run.seed,
+        ).to(device)
+        self.optimizer = build_optimizer(self.model, config.optimizer)
+        self.step = 0
+        self.saved_step: int | None = None
+        self.loader_state: dict[str, Any] = {}
+        self.score: HeldOutScore | None = None
+        self.scored_step: int | None = None
+        self.start_seconds = 0.0
+
+    def train(self) -> TrainResult:
+        run = self.config.run
+        resumed_from = self._resume()
+        self.report(
+            {
+                "event": "start",
+                "step": self.step,
+                "resumed_from": resumed_from,
+                "device": str(self.device),
+                "precision": self.precision,
+                "num_parameters": sum(parameter.numel() for parameter in self.model.parameters()),
+            }
+        )
+        self.start_seconds = time.monotonic()
+        stopped_by: Literal["steps", "target", "seconds"] = "steps"
+        if self.step < run.steps:
+            for micro_batches in iter_global_batches(self.data.batches, self.config.data.global_batch_rows):
+                self._take_step(micro_batches)
+                if self.step % run.checkpoint_every == 0:
+                    self._save()
+                if self.step % run.evaluate_every == 0:
+                    self._evaluate()
+                if self._has_reached_target():
+                    stopped_by = "target"
+                    break
+                if self.step >= run.steps:
+                    break
+                if run.max_seconds is not None and self._measure_seconds() >= run.max_seconds:
+                    stopped_by = "seconds"
+                    break
+        self._save()
+        self._evaluate()
+        seconds = self._measure_seconds()
+        model_url = export_model(
+            self.store, self.model, tokenizer_json=self.data.tokenizer_json, seq_len=self.data.seq_len
+        )
+        self.report({"event": "export", "step": self.step, "url": model_url})
+        return TrainResult(self.step, resumed_from, stopped_by, self.score, seconds, model_url)
+
+    def _resume(self) -> int | None:
+        checkpoint = find_checkpoint(self.store)
+        if checkpoint is None:
+            return None
+        check_belongs(self.store, checkpoint, self.config.fingerprinted(), self.data.fingerprint)
+        load_checkpoint(self.store, checkpoint, self.model, self.optimizer)
+        self.data.batches.load_state_dict(checkpoint.loader_state)
+        self.step = self.saved_step = checkpoint.step
+        return checkpoint.step
+
+    def _take_step(self, micro_batches: list[LoadedBatch]) -> None:
+        section = self.config.optimizer
+        learning_rate = compute_learning_rate(section, self.step)
+        set_learning_rate(self.optimizer, learning_rate)
+        self.optimizer.zero_grad(set_to_none=True)
+        autocast = open_autocast(self.precision, self.device)
+        loss = accumulate_gradients(self.model, micro_batches, device=self.device, autocast=autocast)
+        norm = clip_grad_norm_(self.model.parameters(), section.clip_norm).item()
+        if not (math.isfinite(loss) and math.isfinite(norm)):
+            # Before the update: the weights of the last checkpoint stay the last good ones.
+            raise ConfigError(
+                f"the loss is no longer a number at step {self.step}",
+                path="optimizer.learning_rate",
+                found=f"loss {loss}, gradient norm {norm}",
+                action="lower the learning rate or lengthen the warmup, in another run.output",
+            )
+        self.optimizer.step()
+        self.step += 1
+        self.loader_state = micro_batches[-1].state
+        if self.step % self.config.run.log_every == 0 or self.step == self.config.run.steps:
+            self.report(
+                {
+                    "event": "train_step",
+                    "step": self.step,
+                    "epoch": int(micro_batches[-1].epoch),
+                    "loss": loss,
+                    "learning_rate": learning_rate,
+                    "gradient_norm": norm,
+                    "seconds": self._measure_seconds(),
+                }
+            )
+
+    def _save(self) -> None:
+        if self.saved_step == self.step:
+            return
+        checkpoint = Checkpoint(
+            step=self.step,
+            configuration=self.config.fingerprinted(),
+            dataset_fingerprint=self.data.fingerprint,
+            loader_state=self.loader_state,
+        )
+        keep = self.config.run.keep_checkpoints
+        write_checkpoint(self.store, checkpoint, self.model, self.optimizer, keep=keep)
+        self.saved_step = self.step
+        self.report({"event": "checkpoint", "step": self.step})
+
+    def _evaluate(self) -> None:
+        if self.data.open_held_out is None or self.scored_step == self.step:
+            return
+        self.score = score_held_out(
+            self.model,
+            self.data.open_held_out(),
+            vocab_size=self.data.vocab_size,
+            device=self.device,
+            open_autocast=lambda: open_autocast(self.precision, self.device),
+        )
+        self.scored_step = self.step
+        self.report(
+            {
+                "event": "held_out",
+                "step": self.step,
+                "loss": self.score.loss,
+                "unigram_entropy": self.score.unigram_entropy,
+                "gap": self.score.gap,
+                "num_labels": self.score.num_labels,
+                "seconds": self._measure_seconds(),
+            }
+        )
+
+    def _has_reached_target(self) -> bool:
+        target = self.config.run.target_gap_nats
+        return target is not None and self.scored_step == self.step and self._gap() >= target
+
+    def _gap(self) -> float:
+        return self.score.gap if self.score is not None else -math.inf
+
+    def _measure_seconds(self) -> float:
+        return time.monotonic() - self.start_seconds
+
+
+def iter_global_batches(batches: ResumableBatches, global_batch_rows: int) -> Iterator[list[LoadedBatch]]:
+    """Gather the micro-batches of one step after the other, without asking for one more than the step needs.
+
+    Raises:
+        ShardCorruptError: The micro-batches of a step do not add up to a global batch.
+    """
+    gathered: list[LoadedBatch] = []
+    num_rows = 0
+    for batch in batches:
+        gathered.append(batch)
+        num_rows += len(batch.row_ids)
+        places = {(int(each.epoch), int(each.step)) for each in gathered}
+        if num_rows > global_batch_rows or len(places) > 1:
+            raise ShardCorruptError(
+                "micro-batches do not add up to a global batch",
+                place=f"epoch {batch.epoch}, step {batch.step}",
+                expected=f"{global_batch_rows} rows of one step",
+                found=f"{num_rows} rows of {len(places)}",
+            )
+        if num_rows == global_batch_rows:
+            yield gathered
+            gathered, num_rows = [], 0

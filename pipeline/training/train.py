@@ -1,0 +1,26 @@
+"""Training as a train file says: its datasets and its output opened, the loop run."""
+
+from __future__ import annotations
+
+from pipeline.storage.store import open_store
+from pipeline.training.open_data import open_train_data
+from pipeline.training.run_training import Report, TrainResult, run_training
+from schemas.train_file import TrainFile
+
+
+def train(config: TrainFile, report: Report) -> TrainResult:
+    """Train as a train file says, or go on from the newest checkpoint in its output, and export the model.
+
+    Args:
+        config: The train file.
+        report: Called with one JSON-able event at a time, `event` being its kind: `start` (step, resumed_from,
+            device, precision, num_parameters), `train_step` (step, epoch, loss, learning_rate, gradient_norm,
+            seconds), `checkpoint` (step), `held_out` (step, loss, unigram_entropy, gap, num_labels, seconds) and
+            `export` (step, url). Losses are in nats a token.
+
+    Raises:
+        ConfigError: A dataset or device is not there, or the loss is no longer a number.
+        StaleArtifactError: The checkpoint in the output belongs to another train file or dataset.
+        ShardCorruptError: A checkpoint or a dataset is not as it was written.
+    """
+    return run_training(config, open_train_data(config), open_store(config.run.output), report)

@@ -1,0 +1,62 @@
+"""What a training run reads, as it sees it: the loop knows these shapes, not the loader."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import dataclass
+from typing import Any, Protocol
+
+from pipeline.training.masked_loss import TrainingBatch
+
+
+class LoadedBatch(TrainingBatch, Protocol):
+    """A micro-batch that knows its place in the order."""
+
+    @property
+    def row_ids(self) -> Any:
+        """The rows' ids, (B,)."""
+
+    @property
+    def epoch(self) -> int:
+        """The epoch, from 0."""
+
+    @property
+    def step(self) -> int:
+        """The global batch within the epoch, from 0."""
+
+    @property
+    def state(self) -> dict[str, Any]:
+        """The loader's state after this micro-batch."""
+
+
+class ResumableBatches(Protocol):
+    """An endless, resumable source of micro-batches."""
+
+    def __iter__(self) -> Iterator[LoadedBatch]:
+        """Go on from the state that was loaded, or from the start."""
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        """Go on from here."""
+
+
+@dataclass(frozen=True)
+class TrainData:
+    """All that a run reads.
+
+    Attributes:
+        fingerprint: The identity of the packed dataset.
+        seq_len: Tokens of a row.
+        vocab_size: Rows of the embedding.
+        pad_id: Id of [PAD].
+        tokenizer_json: The dataset's tokenizer.
+        batches: Rows to train on.
+        open_held_out: Gives all held-out rows, masked in the same way every time; None where there are none.
+    """
+
+    fingerprint: str
+    seq_len: int
+    vocab_size: int
+    pad_id: int
+    tokenizer_json: bytes
+    batches: ResumableBatches
+    open_held_out: Callable[[], Iterable[TrainingBatch]] | None

@@ -1,0 +1,112 @@
+"""Training on a packed dataset as `maskmill prepare` writes it, through the loader."""
+
+from __future__ import annotations
+
+import random
+
+import pytest
+import torch
+from transformers import AutoModelForMaskedLM, AutoTokenizer
+
+from jobs.prepare import prepare
+from pipeline.loader.fixed_rows import iter_fixed_batches
+from pipeline.storage.store import open_store
+from pipeline.training.score_held_out import HELD_OUT_MASKING, measure_unigram_entropy
+from pipeline.training.train import train
+from schemas.errors import ConfigError, StaleArtifactError
+from schemas.masking import IGNORE_INDEX
+from schemas.run_file import RunFile
+from schemas.train_file import TrainFile
+
+WORDS = [f"{first}{last}" for first in ("al", "be", "ga", "del") for last in ("pha", "ta", "mma", "tau", "rho")]
+
+
+@pytest.fixture(scope="module")
+def prepared(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("prepared")
+    generator = random.Random(1)
+    lines = [" ".join(generator.choices(WORDS, k=generator.randint(5, 60))) for _ in range(400)]
+    (folder / "lines.txt").write_text("\n".join(lines))
+    prepare(
+        RunFile.model_validate(
+            {
+                "input": {"paths": [str(folder / "*.txt")], "text_document": "line"},
+                "output": {"url": str(folder / "out")},
+                "documents": {"held_out": 0.2},
+                "tokenizer": {"vocab_size": 60},
+                "pack": {"seq_len": 32, "min_segment": 4},
+                "engine": {"workers": 1},
+            }
+        ),
+        lambda _: None,
+    )
+    return str(folder / "out")
+
+
+def make_train_file(prepared, output, **run):
+    return TrainFile.model_validate(
+        {
+            "data": {
+                "dataset": f"{prepared}/packed",
+                "held_out": f"{prepared}/packed-heldout",
+                "global_batch_rows": 16,
+                "micro_batch_rows": 4,
+            },
+            "model": {"hidden_size": 16, "num_layers": 1, "num_heads": 2},
+            "optimizer": {"learning_rate": 5e-3, "warmup_steps": 2},
+            "run": {"output": str(output), "steps": 30, "log_every": 1, "evaluate_every": 15} | run,
+        }
+    )
+
+
+def run(config):
+    events = []
+    result = train(config, events.append)
+    return result, {event["step"]: event["loss"] for event in events if event["event"] == "train_step"}
+
+
+def test_a_run_on_prepared_rows_learns_and_resumes_to_the_bit(prepared, tmp_path):
+    result, losses = run(make_train_file(prepared, tmp_path / "whole"))
+    assert list(losses) == list(range(1, 31))
+    assert losses[30] < losses[1]
+    _, first = run(make_train_file(prepared, tmp_path / "halves", steps=17))
+    again, second = run(make_train_file(prepared, tmp_path / "halves"))
+    assert again.resumed_from == 17
+    assert first | second == losses
+    assert again.held_out == result.held_out
+
+
+def test_the_score_is_over_every_held_out_row_with_mask_at_every_label(prepared, tmp_path):
+    result, _ = run(make_train_file(prepared, tmp_path, steps=1))
+    batches = list(iter_fixed_batches(f"{prepared}/packed-heldout", HELD_OUT_MASKING, 3))
+    labels = torch.cat([batch.labels.flatten() for batch in batches])
+    shown = torch.cat([batch.input_ids.flatten() for batch in batches])
+    chosen = labels != IGNORE_INDEX
+    assert set(shown[chosen].tolist()) == {4}
+    assert result.held_out.num_labels == int(chosen.sum()) > 0
+    entropy = measure_unigram_entropy(torch.bincount(labels[chosen]))
+    assert result.held_out.unigram_entropy == entropy
+
+
+def test_the_exported_model_and_tokenizer_belong_together(prepared, tmp_path):
+    result, _ = run(make_train_file(prepared, tmp_path, steps=1))
+    tokenizer = AutoTokenizer.from_pretrained(result.model_url)
+    model = AutoModelForMaskedLM.from_pretrained(result.model_url)
+    tokens = tokenizer.convert_ids_to_tokens(tokenizer("alpha [MASK] gamma")["input_ids"])
+    assert (tokens[0], tokens[-1], tokens.count("[MASK]")) == ("[CLS]", "[SEP]", 1)
+    assert len(tokenizer) == model.config.vocab_size
+    assert tokenizer.pad_token_id == model.config.pad_token_id
+
+
+def test_another_dataset_is_refused(prepared, tmp_path):
+    config = make_train_file(prepared, tmp_path, steps=1)
+    run(config)
+    data = config.data.model_copy(update={"dataset": config.data.held_out})
+    with pytest.raises(StaleArtifactError, match="dataset"):
+        run(config.model_copy(update={"data": data}))
+
+
+def test_a_place_without_a_dataset_is_named(prepared, tmp_path):
+    with pytest.raises(ConfigError, match="no packed dataset") as caught:
+        run(make_train_file(str(tmp_path / "nowhere"), tmp_path / "training"))
+    assert caught.value.path == open_store(str(tmp_path / "nowhere" / "packed")).display_url
