@@ -1,0 +1,164 @@
+"""The command line: `maskmill`, also as `python -m jobs`."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Callable
+from typing import Annotated, Any
+
+import click
+import typer
+from rich.console import Console
+
+from schemas.errors import MaskmillError
+
+app = typer.Typer(
+    name="maskmill",
+    help="Raw text in, packed and masked batches for BERT-style pretraining out.",
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+    rich_markup_mode="rich",
+)
+
+RunFileArgument = Annotated[str, typer.Argument(metavar="RUN.toml", help="The run file, at a path or any fsspec URL.")]
+DatasetArgument = Annotated[
+    str, typer.Argument(metavar="DATASET", help="A dataset's folder, or the whole output of a run.")
+]
+SetOption = Annotated[
+    list[str] | None,
+    typer.Option("--set", metavar="SECTION.KEY=VALUE", help="Override a key of the file; may be repeated."),
+]
+JsonOption = Annotated[bool, typer.Option("--json", help="Write one JSON line an event instead of bars and tables.")]
+DebugOption = Annotated[bool, typer.Option("--debug", help="Show the traceback of an error.")]
+
+
+@app.command()
+def prepare(
+    run_file: RunFileArgument, set_: SetOption = None, json: JsonOption = False, debug: DebugOption = False
+) -> None:
+    """Shard the text, train or take a tokenizer, and write packed shards.
+
+    Give the same command again after an interruption: what is done is not done again, and the bytes are those of
+    an undisturbed run. The engine and its workers may change in between.
+
+        maskmill prepare run.toml --set engine.kind=ray --set pack.seq_len=1024
+    """
+    _run(lambda: _prepare(run_file, set_, json, "pack"), debug)
+
+
+@app.command()
+def shard(
+    run_file: RunFileArgument, set_: SetOption = None, json: JsonOption = False, debug: DebugOption = False
+) -> None:
+    """Only shuffle, deduplicate and shard the documents."""
+    _run(lambda: _prepare(run_file, set_, json, "shard"), debug)
+
+
+@app.command()
+def tokenizer(
+    run_file: RunFileArgument, set_: SetOption = None, json: JsonOption = False, debug: DebugOption = False
+) -> None:
+    """Train the vocabulary, or take the one in tokenizer.from, sharding first if need be."""
+    _run(lambda: _prepare(run_file, set_, json, "tokenizer"), debug)
+
+
+@app.command()
+def pack(
+    run_file: RunFileArgument, set_: SetOption = None, json: JsonOption = False, debug: DebugOption = False
+) -> None:
+    """Encode and pack, with all that comes before if need be; the same as prepare."""
+    _run(lambda: _prepare(run_file, set_, json, "pack"), debug)
+
+
+@app.command()
+def verify(dataset: DatasetArgument, json: JsonOption = False, debug: DebugOption = False) -> None:
+    """Re-read a dataset and check every checksum, count, boundary, special token and mask.
+
+    Exits with 1 and names every file that is wrong.
+    """
+    from jobs.verify import verify as verify_job
+
+    _run(lambda: verify_job(dataset, json), debug)
+
+
+@app.command()
+def report(dataset: DatasetArgument, debug: DebugOption = False) -> None:
+    """Show what a dataset, or every part of a run, holds and what was counted when it was written."""
+    from jobs.report import report as report_job
+
+    _run(lambda: report_job(dataset), debug)
+
+
+@app.command()
+def train(
+    train_file: Annotated[str, typer.Argument(metavar="TRAIN.toml", help="The train file.")],
+    set_: SetOption = None,
+    json: JsonOption = False,
+    debug: DebugOption = False,
+) -> None:
+    """Train a BERT on a packed dataset, going on from the newest checkpoint in its output."""
+    from jobs.train import train as train_job
+
+    _run(lambda: train_job(train_file, set_ or [], json), debug)
+
+
+@app.command()
+def demo(
+    output: Annotated[str, typer.Option(help="Where everything is written.")] = "demo-out",
+    megabytes: Annotated[int, typer.Option(help="Text to gather, in MB.")] = 12,
+    json: JsonOption = False,
+    debug: DebugOption = False,
+) -> None:
+    """Run the whole of maskmill on this machine, on the documentation of its installed Python packages."""
+    from jobs.demo import demo as demo_job
+
+    _run(lambda: demo_job(output, megabytes, json), debug)
+
+
+def main() -> None:
+    """Run the command line; exit status 0 done, 1 failed, 2 wrong use."""
+    app()
+
+
+def _prepare(run_file: str, overrides: list[str] | None, as_json: bool, last_part: str) -> int:
+    from jobs.open_run import read_toml
+    from jobs.prepare import prepare as prepare_job
+    from jobs.progress import JsonLines, LiveBars
+    from jobs.tables import table_of_run
+    from schemas.run_file import RunFile
+
+    settings = read_toml(RunFile, run_file, overrides or [])
+    console = Console()
+    listen = JsonLines() if as_json else LiveBars(console)
+    try:
+        prepared = prepare_job(settings, listen, last_part)
+    finally:
+        listen.close()
+    if not as_json:
+        console.print(table_of_run(prepared, settings.output.url), highlight=False)
+    return 0
+
+
+def _run(job: Callable[[], int | None], debug: bool) -> None:
+    """Run a job; a failure is one clear line, its traceback only on request."""
+    try:
+        status: Any = job()
+    except MaskmillError as error:
+        if debug:
+            raise
+        kind = type(error).__name__
+        Console(stderr=True, soft_wrap=True).print(f"{kind}: {error}", style="red", markup=False, highlight=False)
+        raise typer.Exit(1) from None
+    except KeyboardInterrupt:
+        sys.stderr.write("interrupted; the same command goes on from here\n")
+        raise typer.Exit(130) from None
+    except (click.exceptions.Exit, click.ClickException):
+        raise
+    except Exception as error:
+        if debug:
+            raise
+        sys.stderr.write(f"unexpected {type(error).__name__}: {error}; give --debug for the traceback\n")
+        raise typer.Exit(1) from None
+    if status:
+        raise typer.Exit(status)

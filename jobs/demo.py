@@ -1,0 +1,80 @@
+"""`maskmill demo`: the whole of maskmill on this machine, on text that every machine with Python has."""
+
+from __future__ import annotations
+
+import os
+
+from rich.console import Console
+
+from jobs.prepare import Prepared, prepare
+from jobs.progress import JsonLines, LiveBars
+from jobs.tables import table_of_pairs, table_of_run
+from jobs.train import TrainLines, train_pairs
+from jobs.verify import verify
+from pipeline.corpus.python_docs import write_python_docs
+from pipeline.training.demo_recipe import DEMO_GAP_NATS, make_demo_run_file, make_demo_train_file
+from pipeline.training.train import train
+from schemas.errors import ConfigError
+
+NUM_FILES = 10
+JSON_BYTES_PER_TEXT_BYTE = 1.1
+MIN_UNITS = 8
+SINGLE_UNIT_STAGES = ("train", "prove")  # one vocabulary, one proof
+
+
+def demo(output: str, megabytes: int, as_json: bool) -> int:
+    """Gather a corpus, prepare it on Ray, verify it, and train a small BERT until it has learnt from context.
+
+    Raises:
+        ConfigError: The corpus is too small to show anything, or the model did not learn.
+    """
+    console = Console(quiet=as_json)
+    output = os.path.abspath(output)
+    console.print(f"gathering {megabytes} MB of documentation of the installed Python packages", highlight=False)
+    corpus = write_python_docs(
+        os.path.join(output, "corpus"),
+        num_files=NUM_FILES,
+        target_bytes=int(megabytes * 1e6 * JSON_BYTES_PER_TEXT_BYTE),
+    )
+    run_folder = os.path.join(output, "run")
+    listen = JsonLines() if as_json else LiveBars(console)
+    try:
+        prepared = prepare(make_demo_run_file(corpus.paths, run_folder), listen)
+    finally:
+        listen.close()
+    _check_size(prepared)
+    status = verify(run_folder, as_json)
+    if status:
+        return status
+    config = make_demo_train_file(
+        os.path.join(run_folder, "packed"),
+        os.path.join(run_folder, "packed-heldout"),
+        os.path.join(output, "training"),
+    )
+    lines = TrainLines(console)
+    lines.expect(config.run.steps)
+    result = train(config, JsonLines() if as_json else lines)
+    console.print()
+    console.print(table_of_run(prepared, run_folder), highlight=False)
+    console.print(table_of_pairs("", train_pairs(result, lines)), highlight=False)
+    gap = result.held_out.gap if result.held_out else 0.0
+    if gap < DEMO_GAP_NATS:
+        raise ConfigError(
+            "the model did not learn from context",
+            path=config.run.output,
+            expected=f"a held-out loss {DEMO_GAP_NATS} nats below the unigram entropy",
+            found=f"{gap:.3f}",
+            action="give more text with --megabytes, in another --output",
+        )
+    return 0
+
+
+def _check_size(prepared: Prepared) -> None:
+    for stage, timing in prepared.timings.items():
+        if stage not in SINGLE_UNIT_STAGES and timing["units"] < MIN_UNITS:
+            raise ConfigError(
+                f"the corpus is too small: stage {stage} has only {timing['units']} units",
+                path="--megabytes",
+                expected=f"at least {MIN_UNITS}",
+                action="give more text, in another --output",
+            )

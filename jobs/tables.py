@@ -1,0 +1,74 @@
+"""The plain tables that jobs end with."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from rich.table import Table
+
+from jobs.prepare import Prepared
+from jobs.progress import STAGE_WORDS
+from schemas.manifest import DocumentsManifest, PackedManifest
+
+
+def table_of_run(prepared: Prepared, output: str) -> Table:
+    """What a run made: documents, tokens, rows, and the pace of every stage."""
+    table = _plain("")
+    documents = prepared.documents[0]
+    for name, value in document_lines(documents):
+        table.add_row(name, value)
+    if prepared.tokenizer is not None:
+        how = "trained" if prepared.tokenizer.trained else "brought"
+        table.add_row("vocabulary", f"{prepared.tokenizer.vocab_size:,} pieces, {how}")
+    for packed in prepared.packed[:1]:
+        for name, value in packed_lines(packed):
+            table.add_row(name, value)
+    for stage, timing in prepared.timings.items():
+        pace = f", {timing['mb_per_second']:.1f} MB/s" if timing["text_bytes"] else ""
+        table.add_row(STAGE_WORDS.get(stage, stage), f"{timing['units']} units, {timing['seconds']:.1f} s{pace}")
+    table.add_row("output", output)
+    return table
+
+
+def document_lines(manifest: DocumentsManifest) -> list[tuple[str, str]]:
+    """Law 1 for documents, a line a number."""
+    counts = manifest.counts
+    reasons = ", ".join(f"{count:,} {reason}" for reason, count in counts.quarantined_by_reason.items())
+    return [
+        ("documents read", f"{counts.read:,}"),
+        ("  written", f"{counts.written:,}"),
+        ("  held out", f"{counts.held_out:,}"),
+        ("  duplicates", f"{counts.duplicates:,}"),
+        ("  quarantined", f"{counts.quarantined:,}" + (f" ({reasons})" if reasons else "")),
+        ("text", f"{manifest.text_bytes / 1e6:,.1f} MB in {manifest.num_shards} shards"),
+    ]
+
+
+def packed_lines(manifest: PackedManifest) -> list[tuple[str, str]]:
+    """What is in a packed dataset, a line a number."""
+    counts = manifest.counts
+    places = max(1, counts.rows * manifest.seq_len)
+    over = counts.rows - counts.rows_lower_bound
+    return [
+        ("tokens", f"{counts.tokens_in_rows:,}"),
+        ("rows", f"{counts.rows:,} of {manifest.seq_len} in {manifest.num_shards} shards"),
+        ("  fill", f"{1 - counts.padding / places:.2%} ({over:,} rows above the lower bound)"),
+        ("  static copies", str(manifest.copies)),
+        ("  special in text", f"{counts.special_in_text:,}"),
+        ("  proven by sample", f"{counts.proof_documents:,} documents, {counts.proof_bytes / 1e6:.1f} MB"),
+    ]
+
+
+def table_of_pairs(title: str, lines: list[tuple[str, Any]]) -> Table:
+    """Names and values under a title."""
+    table = _plain(title)
+    for name, value in lines:
+        table.add_row(name, str(value))
+    return table
+
+
+def _plain(title: str) -> Table:
+    table = Table(title=title or None, show_header=False, box=None, pad_edge=False, title_justify="left")
+    table.add_column(no_wrap=True)
+    table.add_column(overflow="fold")
+    return table

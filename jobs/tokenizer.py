@@ -1,0 +1,107 @@
+"""The second part of a run: a vocabulary from the documents, or the one that the user brings, and its proof."""
+
+from __future__ import annotations
+
+import xxhash
+
+from jobs.open_run import Run
+from pipeline.corpus.plan import documents_folder
+from pipeline.engine.stage import UnitOutcome, iter_receipts, run_stage
+from pipeline.storage.datasets import read_shard_table
+from pipeline.wordpiece.count_stage import (
+    WORD_PARTITIONS,
+    CountContext,
+    CountUnit,
+    MergeUnit,
+    count_document_words,
+    merge_word_counts,
+)
+from pipeline.wordpiece.train_stage import (
+    FOLDER,
+    ProveUnit,
+    TrainUnit,
+    bring_tokenizer,
+    prove_tokenizer,
+    train_vocabulary,
+)
+from schemas.errors import StaleArtifactError
+from schemas.manifest import DocumentsManifest, TokenizerManifest, parse_manifest
+
+MANIFEST = f"{FOLDER}/manifest.json"
+
+
+def tokenizer(run: Run, documents: DocumentsManifest) -> TokenizerManifest:
+    """Write the tokenizer folder; nothing is done where it stands.
+
+    Raises:
+        ConfigError: The vocabulary is smaller than its alphabet, or the brought tokenizer cannot be used.
+    """
+    if run.output.exists(MANIFEST):
+        _drop_work(run)
+        return parse_manifest(TokenizerManifest, run.output.read_bytes(MANIFEST), run.output.locate(MANIFEST))
+    context = CountContext(run.output, run.settings.tokenizer)
+    max_length = run.settings.pack.seq_len
+    if run.brought:
+        outcome = bring_tokenizer(run.output, run.settings.tokenizer, run.brought, max_length)
+    else:
+        outcome = _train(run, context, documents, max_length)
+    prove_unit = ProveUnit(
+        unit=0,
+        checksum=outcome.details["checksums"]["tokenizer.json"],
+        special_in_text=run.settings.tokenizer.special_in_text,
+    )
+    run_stage(run.engine(), prove_tokenizer, context, run.output, [prove_unit], run.hear)
+    manifest = TokenizerManifest(
+        run_fingerprint=run.fingerprint,
+        documents_fingerprint="" if run.brought else documents.fingerprint,
+        trained=not run.brought,
+        vocab_size=outcome.details["vocab_size"],
+        counts=outcome.counts,
+        checksums=outcome.details["checksums"],
+    )
+    run.output.write_bytes(MANIFEST, (manifest.model_dump_json(indent=2) + "\n").encode())
+    _drop_work(run)
+    return manifest
+
+
+def read_tokenizer_json(run: Run, manifest: TokenizerManifest) -> bytes:
+    """The tokenizer of the run, which must still be the one that its manifest speaks of.
+
+    Raises:
+        StaleArtifactError: It was changed or deleted.
+    """
+    path = f"{FOLDER}/tokenizer.json"
+    try:
+        data = run.output.read_bytes(path)
+    except FileNotFoundError:
+        data = b""
+    expected = manifest.checksums["tokenizer.json"]
+    found = xxhash.xxh3_128_hexdigest(data)
+    if found != expected:
+        raise StaleArtifactError(
+            "the tokenizer is not the one that was written",
+            path=run.output.locate(path),
+            expected=f"xxh3-128 {expected}",
+            found=found if data else "no file",
+            action="restore it; to pack with another tokenizer, name it in tokenizer.from and another output.url",
+        )
+    return data
+
+
+def _train(run: Run, context: CountContext, documents: DocumentsManifest, max_length: int) -> UnitOutcome:
+    shards = read_shard_table(run.output.below(documents_folder(held_out=False)), documents)
+    count_units = [
+        CountUnit(unit=shard, path=f"documents/{shards.path(shard)}", checksum=shards.checksums[shard].as_py())
+        for shard in range(len(shards))
+    ]
+    run_stage(run.engine(), count_document_words, context, run.output, count_units, run.hear)
+    merge_units = [MergeUnit(unit=number, num_files=len(count_units)) for number in range(WORD_PARTITIONS)]
+    run_stage(run.engine(), merge_word_counts, context, run.output, merge_units, run.hear)
+    train_unit = TrainUnit(unit=0, model_max_length=max_length)
+    run_stage(run.engine(), train_vocabulary, context, run.output, [train_unit], run.hear)
+    (receipt,) = iter_receipts(run.output, [train_unit])
+    return UnitOutcome([], receipt.counts, receipt.details)
+
+
+def _drop_work(run: Run) -> None:
+    run.drop_work("count", "merge", "train", "prove", folders=["work/words"])

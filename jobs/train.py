@@ -1,0 +1,83 @@
+"""`maskmill train`: a train file in, a trained and exported model out."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from rich.console import Console
+
+from jobs.open_run import read_toml
+from jobs.progress import JsonLines
+from jobs.tables import table_of_pairs
+from pipeline.training.run_training import TrainResult
+from pipeline.training.train import train as train_model
+from schemas.train_file import TrainFile
+
+
+class TrainLines:
+    """A line for every report of a training run."""
+
+    def __init__(self, console: Console) -> None:
+        self._console = console
+        self.first_loss: float | None = None
+        self.last_loss: float | None = None
+        self._total_steps = 0
+
+    def expect(self, steps: int) -> None:
+        """Say how many steps there will be at most, for the time left."""
+        self._total_steps = steps
+
+    def __call__(self, event: dict[str, Any]) -> None:
+        """Show a report."""
+        kind = event["event"]
+        if kind == "start":
+            self._started_at = event["step"]
+            resumed = f", going on from step {event['resumed_from']}" if event["resumed_from"] is not None else ""
+            size = f"{event['num_parameters'] / 1e6:.1f} M parameters"
+            self._print(f"training {size} on {event['device']} in {event['precision']}{resumed}")
+        elif kind == "train_step":
+            self.first_loss = self.first_loss if self.first_loss is not None else event["loss"]
+            self.last_loss = event["loss"]
+            pace = (event["step"] - self._started_at) / max(event["seconds"], 1e-6)
+            left = max(0, self._total_steps - event["step"]) / max(pace, 1e-6)
+            self._print(
+                f"step {event['step']:>6}/{self._total_steps}  loss {event['loss']:.3f}  "
+                f"{pace:.1f} steps/s  {left / 60:.0f} min left at most"
+            )
+        elif kind == "held_out":
+            self._print(
+                f"held out  loss {event['loss']:.3f}, unigram entropy {event['unigram_entropy']:.3f}, "
+                f"{event['gap']:+.3f} nats below it"
+            )
+
+    def _print(self, text: str) -> None:
+        self._console.print(text, highlight=False)
+
+
+def train(path: str, overrides: list[str], as_json: bool) -> int:
+    """Train as a train file says; returns the exit status."""
+    config = read_toml(TrainFile, path, overrides)
+    if as_json:
+        train_model(config, JsonLines())
+        return 0
+    console = Console()
+    lines = TrainLines(console)
+    lines.expect(config.run.steps)
+    result = train_model(config, lines)
+    console.print(table_of_pairs("", train_pairs(result, lines)), highlight=False)
+    return 0
+
+
+def train_pairs(result: TrainResult, lines: TrainLines) -> list[tuple[str, str]]:
+    """How a training run ended, a line a number."""
+    pairs = [("steps", f"{result.step:,} in {result.train_seconds:.0f} s, ended by {result.stopped_by}")]
+    if lines.first_loss is not None and lines.last_loss is not None:
+        pairs.append(("training loss", f"first {lines.first_loss:.3f}, last {lines.last_loss:.3f} nats"))
+    if result.held_out is not None:
+        score = result.held_out
+        pairs += [
+            ("unigram entropy", f"{score.unigram_entropy:.3f} nats, of the held-out tokens predicted"),
+            ("held-out loss", f"{score.loss:.3f} nats, {score.gap:.3f} below it"),
+        ]
+    pairs.append(("model", result.model_url))
+    return pairs

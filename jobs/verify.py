@@ -1,0 +1,45 @@
+"""`maskmill verify`: re-read what stands and say what is wrong with it."""
+
+from __future__ import annotations
+
+import os
+
+from rich.console import Console
+
+from jobs.progress import JsonLines
+from pipeline.storage.store import open_store
+from pipeline.verification.verify_output import verify_output
+from schemas.manifest import DocumentsManifest, PackedManifest
+
+
+def verify(dataset: str, as_json: bool) -> int:
+    """Verify a dataset or a run; returns the exit status, 1 if anything is wrong."""
+    console = Console(soft_wrap=True)
+    lines = JsonLines() if as_json else None
+
+    def progress(path: str, done: int, total: int) -> None:
+        if lines is not None:
+            lines({"event": "shard_verified", "path": path, "done": done, "shards": total})
+
+    wrong = 0
+    for part in verify_output(open_store(dataset), progress, threads=len(os.sched_getaffinity(0))):
+        wrong += len(part.findings)
+        if lines is not None:
+            found = [str(finding) for finding in part.findings]
+            lines({"event": "verified", "path": part.path, "findings": found})
+            continue
+        for finding in part.findings:
+            console.print(f"wrong  {finding}", style="red", markup=False, highlight=False)
+        if not part.findings and part.manifest is not None:
+            console.print(f"good   {part.path}: {_describe(part.manifest)}", markup=False, highlight=False)
+    if lines is None:
+        console.print(f"{wrong} things are wrong" if wrong else "everything is as it was written", highlight=False)
+    return 1 if wrong else 0
+
+
+def _describe(manifest: object) -> str:
+    if isinstance(manifest, DocumentsManifest):
+        return f"{manifest.documents:,} documents in {manifest.num_shards} shards"
+    if isinstance(manifest, PackedManifest):
+        return f"{manifest.counts.rows:,} rows in {manifest.num_shards} shards, {manifest.copies} static copies"
+    return "tokenizer"

@@ -1,0 +1,56 @@
+"""Verification of document shards."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from pipeline.storage.datasets import read_manifest, read_shard_table
+from pipeline.storage.store import Store
+from pipeline.verification.findings import Finding
+from pipeline.verification.verify_shards import check_each_shard, read_shard
+from schemas.documents import DOCUMENT_SCHEMA
+from schemas.manifest import DocumentsManifest
+
+
+def verify_documents(
+    store: Store, progress: Callable[[int, int], None], threads: int = 2
+) -> tuple[DocumentsManifest, list[Finding]]:
+    """Re-read document shards: every checksum, every text's UTF-8, and the sums of law 1.
+
+    Raises:
+        ConfigError: There is no dataset, or a newer maskmill wrote it.
+        ShardCorruptError: The manifest or the table of shards cannot be believed.
+    """
+    manifest = read_manifest(store, DocumentsManifest)
+    shards = read_shard_table(store, manifest)
+
+    def check(shard: int) -> tuple[tuple[int, int], list[Finding]]:
+        path = store.locate(shards.path(shard))
+        findings = []
+        text_bytes = 0
+        for number, block in enumerate(read_shard(store, shards, shard, DOCUMENT_SCHEMA)):
+            try:
+                block.validate(full=True)
+            except pa.ArrowInvalid as error:
+                findings.append(Finding(path, f"block {number}: {error}"))
+                continue
+            text_bytes += pc.sum(pc.binary_length(block.column("text"))).as_py() or 0
+        return (int(shards.rows[shard]), text_bytes), findings
+
+    documents = text_bytes = 0
+    findings: list[Finding] = []
+    for _, counted, found in check_each_shard(store, shards, check, progress, threads):
+        findings += found
+        if counted is not None:
+            documents += counted[0]
+            text_bytes += counted[1]
+    here = store.locate("manifest.json")
+    expected = manifest.counts.held_out if manifest.held_out else manifest.counts.written
+    if not expected == manifest.documents == documents and not findings:
+        findings.append(Finding(here, f"{manifest.documents} documents and {expected} counted, {documents} found"))
+    if manifest.text_bytes != text_bytes and not findings:
+        findings.append(Finding(here, f"{manifest.text_bytes} bytes of text, {text_bytes} found"))
+    return manifest, findings

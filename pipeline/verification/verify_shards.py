@@ -1,0 +1,98 @@
+"""What holds for the shards of every dataset: the files are those the manifest speaks of, block by block."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from typing import TypeVar
+
+import pyarrow as pa
+
+from pipeline.storage.arrow_files import check_bytes, read_block
+from pipeline.storage.datasets import ShardTable
+from pipeline.storage.store import Store
+from pipeline.verification.findings import Finding
+from schemas.errors import ShardCorruptError
+
+Result = TypeVar("Result")
+
+
+def read_shard(store: Store, shards: ShardTable, shard: int, schema: pa.Schema) -> list[pa.RecordBatch]:
+    """All blocks of a shard after checking the file, its footer and every block.
+
+    Raises:
+        ShardCorruptError: Something is not what was written.
+    """
+    name = shards.path(shard)
+    path = store.locate(name)
+    try:
+        data = store.map_file(name)
+    except FileNotFoundError:
+        raise ShardCorruptError("the shard is gone", path=path) from None
+    if data.size != shards.size_bytes[shard]:
+        raise ShardCorruptError(
+            "the file has another length than when it was written",
+            path=path,
+            expected=f"{shards.size_bytes[shard]} bytes",
+            found=str(data.size),
+        )
+    first, stop = int(shards.first_block[shard]), int(shards.first_block[shard + 1])
+    blocks = [
+        read_block(
+            data.slice(int(shards.block_offsets[index]), int(shards.block_lengths[index])),
+            schema,
+            int(shards.block_checksums[index]),
+            path,
+            index - first,
+        )
+        for index in range(first, stop)
+    ]
+    check_bytes(data, shards.checksums[shard].as_py(), path)
+    reader = pa.ipc.open_file(pa.BufferReader(data))
+    if not reader.schema.equals(schema, check_metadata=True):
+        raise ShardCorruptError("the schema is another one", path=path, expected=str(schema), found=str(reader.schema))
+    if reader.num_record_batches != len(blocks):
+        raise ShardCorruptError(
+            "the file has not as many blocks as the table of shards",
+            path=path,
+            expected=str(len(blocks)),
+            found=str(reader.num_record_batches),
+        )
+    rows = sum(block.num_rows for block in blocks)
+    if rows != shards.rows[shard]:
+        raise ShardCorruptError(
+            "the rows are not as many as the table of shards says",
+            path=path,
+            expected=str(shards.rows[shard]),
+            found=str(rows),
+        )
+    return blocks
+
+
+def check_each_shard(
+    store: Store,
+    shards: ShardTable,
+    check: Callable[[int], tuple[Result, list[Finding]]],
+    progress: Callable[[int, int], None],
+    threads: int,
+) -> Iterator[tuple[int, Result | None, list[Finding]]]:
+    """Check shards side by side; a shard that cannot be read is a finding and the others go on.
+
+    Args:
+        store: The dataset.
+        shards: Its shards.
+        check: Takes the number of a shard; Arrow, xxhash and the compiled checks let other threads run.
+        progress: Hears how many shards of how many are done.
+        threads: How many at a time; each holds one shard.
+    """
+
+    def guarded(shard: int) -> tuple[int, Result | None, list[Finding]]:
+        try:
+            return (shard, *check(shard))
+        except ShardCorruptError as error:
+            return shard, None, [Finding.of(error, store.locate(shards.path(shard)))]
+
+    with ThreadPoolExecutor(threads) as pool:
+        for done, outcome in enumerate(pool.map(guarded, range(len(shards))), 1):
+            progress(done, len(shards))
+            yield outcome

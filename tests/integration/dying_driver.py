@@ -1,0 +1,57 @@
+"""A driver that kills itself at an exact moment: `python -m tests.integration.dying_driver MOMENT PLACE RUN.toml ...`.
+
+The moments are `stage_done` of a stage, and `before` or `after` a file gets its final name. From outside these last
+less than a millisecond.
+"""
+
+from __future__ import annotations
+
+import os
+import signal
+import sys
+from typing import Any
+
+from jobs import cli, progress
+
+
+def main(moment: str, place: str, *arguments: str) -> None:
+    """Prepare, and die at the moment."""
+    if moment in ("before", "after"):
+        _die_around_replace(moment, place)
+    else:
+        _die_at_event(moment, place)
+    sys.argv = ["maskmill", "prepare", *arguments]
+    cli.main()
+
+
+def _die_at_event(event: str, stage: str) -> None:
+    speak = progress.JsonLines.__call__
+
+    def speak_and_die(lines: progress.JsonLines, said: dict[str, Any]) -> None:
+        speak(lines, said)
+        if (said["event"], said.get("stage")) == (event, stage):
+            _die()
+
+    progress.JsonLines.__call__ = speak_and_die  # type: ignore[method-assign]
+
+
+def _die_around_replace(moment: str, place: str) -> None:
+    replace = os.replace
+
+    def replace_and_die(source: str, target: str) -> None:
+        is_here = target.endswith(f"/{place}")
+        if is_here and moment == "before":
+            _die()
+        replace(source, target)
+        if is_here:
+            _die()
+
+    os.replace = replace_and_die  # type: ignore[assignment]
+
+
+def _die() -> None:
+    os.kill(os.getpid(), signal.SIGKILL)
+
+
+if __name__ == "__main__":
+    main(*sys.argv[1:])

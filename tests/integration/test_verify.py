@@ -1,0 +1,167 @@
+"""Law 9: `verify` names every damaged file, and the loader gives no row of a damaged block."""
+
+from __future__ import annotations
+
+import json
+import random
+import shutil
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+import xxhash
+from typer.testing import CliRunner
+
+from jobs.cli import app
+from pipeline.loader import MaskedBatches
+from schemas.errors import MaskmillError, ShardCorruptError
+from tests.integration.conftest import Undisturbed
+
+CHECKED = [
+    "documents/shard-00003.arrow",
+    "documents-heldout/shard-00000.arrow",
+    "packed/shard-00002.arrow",
+    "packed-heldout/shard-00000.arrow",
+    "documents/shards.arrow",
+    "packed/shards.arrow",
+    "documents/manifest.json",
+    "packed/manifest.json",
+    "packed/tokenizer.json",
+    "tokenizer/tokenizer.json",
+    "tokenizer/vocab.txt",
+    "tokenizer/tokenizer_config.json",
+    "tokenizer/word_counts.parquet",
+]
+
+
+def flip_byte(path: Path, offset: int) -> None:
+    data = bytearray(path.read_bytes())
+    data[offset] ^= 1 << (offset % 8)
+    path.write_bytes(data)
+
+
+def verify(folder: Path) -> tuple[int, str]:
+    ended = CliRunner().invoke(app, ["verify", str(folder), "--json"])
+    assert ended.exception is None or isinstance(ended.exception, SystemExit), ended.exception
+    return ended.exit_code, ended.output
+
+
+@pytest.fixture
+def damaged(undisturbed: Undisturbed, tmp_path: Path) -> Path:
+    """A copy of the output, to be damaged."""
+    return Path(shutil.copytree(undisturbed.output, tmp_path / "out"))
+
+
+def test_what_is_whole_passes(undisturbed: Undisturbed) -> None:
+    assert verify(undisturbed.output)[0] == 0
+    for part in ("documents", "documents-heldout", "tokenizer", "packed", "packed-heldout"):
+        assert verify(undisturbed.output / part)[0] == 0
+
+
+@pytest.mark.parametrize("name", CHECKED)
+def test_every_flipped_byte_is_found(damaged: Path, name: str) -> None:
+    whole = (damaged / name).read_bytes()
+    rng = random.Random(name)
+    offsets = {0, 9, len(whole) // 2, len(whole) - 1, *(rng.randrange(len(whole)) for _ in range(4))}
+    for offset in sorted(offsets):
+        flip_byte(damaged / name, offset)
+        status, said = verify(damaged / name.partition("/")[0])
+        assert status == 1, f"byte {offset} of {name}"
+        assert str(damaged / name) in said, f"byte {offset} of {name}: {said}"
+        (damaged / name).write_bytes(whole)
+    flip_byte(damaged / name, len(whole) // 3)
+    status, said = verify(damaged)  # over the whole run too
+    assert status == 1
+    assert str(damaged / name) in said
+
+
+@pytest.mark.parametrize("name", CHECKED)
+@pytest.mark.parametrize("harm", ["truncated", "emptied", "missing"])
+def test_what_is_cut_or_gone_is_found(damaged: Path, name: str, harm: str) -> None:
+    path = damaged / name
+    if harm == "missing":
+        path.unlink()
+    else:
+        data = path.read_bytes()
+        path.write_bytes(data[: len(data) - 3 if harm == "truncated" else 0])
+    status, said = verify(damaged)
+    assert status == 1
+    assert str(path) in said
+
+
+@pytest.mark.parametrize(
+    ("part", "other"), [("documents", "documents-heldout"), ("packed", "packed-heldout"), ("packed", "documents")]
+)
+def test_a_part_in_the_place_of_another_is_found(damaged: Path, part: str, other: str) -> None:
+    shutil.rmtree(damaged / part)
+    shutil.copytree(damaged / other, damaged / part)
+    status, said = verify(damaged)
+    assert status == 1
+    assert f"{damaged / part / 'manifest.json'}: this is the manifest of another part" in said
+
+
+@pytest.mark.parametrize("key", ["documents_fingerprint", "checksums"])
+def test_a_tokenizer_of_another_run_is_found(damaged: Path, key: str) -> None:
+    path = damaged / "tokenizer" / "manifest.json"
+    values = json.loads(path.read_text())
+    if key == "checksums":
+        (damaged / "tokenizer" / "tokenizer.json").write_bytes(b"{}")
+        values[key]["tokenizer.json"] = xxhash.xxh3_128_hexdigest(b"{}")
+    else:
+        values[key] = "0" * 32
+    path.write_text(json.dumps(values))
+    assert verify(damaged / "tokenizer")[0] == 0
+    status, said = verify(damaged)
+    assert status == 1
+    assert "tokenizer" in said
+
+
+def test_sums_that_do_not_add_up_are_found(damaged: Path) -> None:
+    """Even with a fingerprint that fits: counts are held against the rows."""
+    from pipeline.storage.datasets import fingerprint_manifest
+    from schemas.manifest import PackedManifest
+
+    path = damaged / "packed" / "manifest.json"
+    values = json.loads(path.read_text())
+    values["counts"]["segments"] += 1
+    values["counts"]["cuts"] += 1
+    manifest = PackedManifest.model_validate(values)
+    path.write_text(manifest.model_copy(update={"fingerprint": fingerprint_manifest(manifest)}).model_dump_json())
+    status, said = verify(damaged / "packed")
+    assert status == 1
+    assert "segments" in said
+
+
+def row_ids(folder: Path, shuffle_blocks: int = 1) -> tuple[list[int], MaskmillError | None]:
+    """The ids of an epoch's rows as far as the loader gives them, and what stopped it."""
+    rows: list[int] = []
+    try:
+        for batch in MaskedBatches(str(folder), global_batch_rows=1, shuffle_blocks=shuffle_blocks).epochs(1):
+            rows += batch.row_ids.tolist()
+    except ShardCorruptError as error:
+        return rows, error
+    return rows, None
+
+
+def test_the_loader_gives_no_row_of_a_damaged_block(damaged: Path) -> None:
+    whole, error = row_ids(damaged / "packed")
+    assert error is None
+    shard = whole[len(whole) // 2] >> 32
+    name = damaged / "packed" / f"shard-{shard:05d}.arrow"
+    flip_byte(name, name.stat().st_size // 2)
+    rows, error = row_ids(damaged / "packed")
+    assert error is not None
+    assert str(name) in str(error)
+    assert rows == whole[: len(rows)]
+    assert all(row >> 32 != shard for row in rows)
+    assert whole[len(rows)] >> 32 == shard  # all rows before it are given
+
+
+@pytest.mark.parametrize("harm", [lambda path: path.unlink(), lambda path: path.write_bytes(path.read_bytes()[:-1])])
+def test_the_loader_names_a_shard_that_is_cut_or_gone(damaged: Path, harm: Callable[[Path], None]) -> None:
+    name = damaged / "packed" / "shard-00001.arrow"
+    harm(name)
+    rows, error = row_ids(damaged / "packed")
+    assert error is not None
+    assert str(name) in str(error)
+    assert all(row >> 32 != 1 for row in rows)
