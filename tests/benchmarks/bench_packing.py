@@ -1,0 +1,80 @@
+"""Document shards to packed shards on one core, against the `run_mlm.py` way with `datasets.map`."""
+
+from __future__ import annotations
+
+import os
+from typing import Any
+
+import pyarrow as pa
+
+from jobs.open_run import open_run
+from jobs.pack import pack
+from jobs.prepare import prepare
+from pipeline.storage.store import open_store
+from schemas.run_file import RunFile
+from tests.benchmarks.measuring import Figure, find_text, seconds_of
+
+PEER_BYTES = 16_000_000
+SEQ_LEN = 512
+
+
+def measure(scratch: str) -> list[Figure]:
+    """The pack stage, encoding and its proof by sample included."""
+    path, name = find_text("eltec-eng", scratch)
+    output = os.path.join(scratch, "packing")
+    settings = RunFile.model_validate(
+        {
+            "input": {"paths": [path]},
+            "output": {"url": output},
+            "documents": {"held_out": 0.0},
+            "pack": {"seq_len": SEQ_LEN},
+            "engine": {"workers": 1},
+        }
+    )
+    prepared = prepare(settings, str, "tokenizer")
+    assert prepared.tokenizer is not None
+    text_bytes = prepared.documents[0].text_bytes
+    with open_run(settings, str) as run:
+        tokenizer = prepared.tokenizer
+
+        def pack_again() -> None:
+            run.output.delete_tree("packed")
+            pack(run, prepared.documents, tokenizer)
+
+        pack_again()  # compiles
+        ours = text_bytes / 1e6 / seconds_of(pack_again, repeats=3)
+    theirs = _measure_run_mlm(output)
+    work = f"documents to rows of {SEQ_LEN}, {name}, {text_bytes / 1e6:.0f} MB"
+    return [Figure(work, ours, "datasets.map, the run_mlm.py way", theirs, "MB/s")]
+
+
+def _measure_run_mlm(output: str) -> float:
+    """Tokenise with `return_special_tokens_mask`, concatenate, cut into rows: what `run_mlm.py` does by default."""
+    from datasets import Dataset
+    from transformers import AutoTokenizer
+
+    tokenizer = AutoTokenizer.from_pretrained(os.path.join(output, "tokenizer"))
+    store = open_store(os.path.join(output, "documents"))
+    with pa.memory_map(store.full("shard-00000.arrow")) as file:
+        texts = pa.ipc.open_file(file).read_all().column("text").to_pylist()
+    taken, text_bytes = [], 0
+    for text in texts:
+        if text_bytes >= PEER_BYTES:
+            break
+        taken.append(text)
+        text_bytes += len(text.encode())
+    dataset = Dataset.from_dict({"text": taken})
+
+    def tokenize(examples: dict[str, Any]) -> Any:
+        return tokenizer(examples["text"], return_special_tokens_mask=True)
+
+    def group(examples: dict[str, Any]) -> dict[str, Any]:
+        joined = {key: [value for row in rows for value in row] for key, rows in examples.items()}
+        total = len(joined["input_ids"]) // SEQ_LEN * SEQ_LEN
+        return {key: [values[i : i + SEQ_LEN] for i in range(0, total, SEQ_LEN)] for key, values in joined.items()}
+
+    def work() -> None:
+        tokenized = dataset.map(tokenize, batched=True, remove_columns=["text"], load_from_cache_file=False)
+        tokenized.map(group, batched=True, load_from_cache_file=False)
+
+    return text_bytes / 1e6 / seconds_of(work)

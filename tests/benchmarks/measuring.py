@@ -1,0 +1,88 @@
+"""What every benchmark shares: the text it runs on, one core, and the line it prints."""
+
+from __future__ import annotations
+
+import glob
+import os
+import platform
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+
+from pipeline.corpus.python_docs import write_python_docs
+
+CORPORA = "MASKMILL_CORPORA"
+
+
+@dataclass(frozen=True)
+class Figure:
+    """One line of the benchmarks' table.
+
+    Attributes:
+        work: What was done.
+        ours: Our figure.
+        peer: Who else did it.
+        theirs: Their figure, or why there is none.
+        unit: Of both.
+    """
+
+    work: str
+    ours: float
+    peer: str
+    theirs: float | str
+    unit: str
+
+    @property
+    def ratio(self) -> str:
+        """Ours over theirs."""
+        return f"{self.ours / self.theirs:.1f}x" if isinstance(self.theirs, float) and self.theirs else ""
+
+
+def find_text(name: str, scratch: str) -> tuple[str, str]:
+    """A corpus of `MASKMILL_CORPORA`, or the documentation of the installed packages where it is not set.
+
+    Returns:
+        A glob of JSONL files and what the text is.
+    """
+    folder = os.environ.get(CORPORA)
+    if folder:
+        found = glob.glob(os.path.join(folder, f"{name}.jsonl*"))
+        if found:
+            return found[0], name
+    write_python_docs(os.path.join(scratch, "docs"), num_files=1, target_bytes=14_000_000)
+    return os.path.join(scratch, "docs", "*.jsonl"), "python docs"
+
+
+def use_one_core() -> None:
+    """Keep this process and all its threads on one core."""
+    os.environ |= {"RAYON_NUM_THREADS": "1", "TOKENIZERS_PARALLELISM": "false", "OMP_NUM_THREADS": "1"}
+    os.sched_setaffinity(0, {max(os.sched_getaffinity(0))})
+
+
+def seconds_of(work: Callable[[], object], *, repeats: int = 1) -> float:
+    """The quickest of some runs: what else the machine does only ever adds."""
+    return min(_timed(work) for _ in range(repeats))
+
+
+def _timed(work: Callable[[], object]) -> float:
+    started = time.perf_counter()
+    work()
+    return time.perf_counter() - started
+
+
+def describe_machine() -> str:
+    """Processor and cores, for the figures' caption."""
+    model = platform.processor() or platform.machine()
+    for line in _cpuinfo():
+        if line.startswith("model name"):
+            model = line.partition(":")[2].strip()
+            break
+    return f"{model}, {os.cpu_count()} cores, Python {platform.python_version()}"
+
+
+def _cpuinfo() -> Iterator[str]:
+    try:
+        with open("/proc/cpuinfo", encoding="ascii", errors="replace") as file:
+            yield from file
+    except OSError:
+        return
