@@ -30,6 +30,7 @@ bench: $(READY)
 $(READY): pyproject.toml constraints.txt
 	$(PYTHON) -m venv $(VENV)
 	$(BIN)/pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[prepare,train,dev]'
+	$(BIN)/python infra/compile_kernels.py
 	touch $(READY)
 
 clean:

@@ -56,7 +56,7 @@ def demo(output: str, megabytes: int, as_json: bool) -> int:
     result = train(config, JsonLines() if as_json else lines)
     console.print()
     console.print(table_of_run(prepared, run_folder), highlight=False)
-    console.print(table_of_pairs("", train_pairs(result, lines)), highlight=False)
+    console.print(table_of_pairs("", train_pairs(result)), highlight=False)
     gap = result.held_out.gap if result.held_out else 0.0
     if gap < DEMO_GAP_NATS:
         raise ConfigError(

@@ -7,7 +7,7 @@ import xxhash
 from jobs.open_run import Run
 from pipeline.corpus.plan import documents_folder
 from pipeline.engine.stage import UnitOutcome, iter_receipts, run_stage
-from pipeline.storage.datasets import read_shard_table
+from pipeline.storage.datasets import MANIFEST, read_manifest, read_shard_table, write_manifest
 from pipeline.wordpiece.count_stage import (
     WORD_PARTITIONS,
     CountContext,
@@ -25,9 +25,7 @@ from pipeline.wordpiece.train_stage import (
     train_vocabulary,
 )
 from schemas.errors import StaleArtifactError
-from schemas.manifest import DocumentsManifest, TokenizerManifest, parse_manifest
-
-MANIFEST = f"{FOLDER}/manifest.json"
+from schemas.manifest import DocumentsManifest, TokenizerManifest
 
 
 def tokenizer(run: Run, documents: DocumentsManifest) -> TokenizerManifest:
@@ -36,9 +34,9 @@ def tokenizer(run: Run, documents: DocumentsManifest) -> TokenizerManifest:
     Raises:
         ConfigError: The vocabulary is smaller than its alphabet, or the brought tokenizer cannot be used.
     """
-    if run.output.exists(MANIFEST):
+    if run.output.exists(f"{FOLDER}/{MANIFEST}"):
         _drop_work(run)
-        return parse_manifest(TokenizerManifest, run.output.read_bytes(MANIFEST), run.output.locate(MANIFEST))
+        return read_manifest(run.output.below(FOLDER), TokenizerManifest)
     context = CountContext(run.output, run.settings.tokenizer)
     max_length = run.settings.pack.seq_len
     if run.brought:
@@ -59,7 +57,7 @@ def tokenizer(run: Run, documents: DocumentsManifest) -> TokenizerManifest:
         counts=outcome.counts,
         checksums=outcome.details["checksums"],
     )
-    run.output.write_bytes(MANIFEST, (manifest.model_dump_json(indent=2) + "\n").encode())
+    manifest = write_manifest(run.output, FOLDER, manifest)
     _drop_work(run)
     return manifest
 

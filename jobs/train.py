@@ -19,8 +19,6 @@ class TrainLines:
 
     def __init__(self, console: Console) -> None:
         self._console = console
-        self.first_loss: float | None = None
-        self.last_loss: float | None = None
         self._total_steps = 0
 
     def expect(self, steps: int) -> None:
@@ -36,8 +34,6 @@ class TrainLines:
             size = f"{event['num_parameters'] / 1e6:.1f} M parameters"
             self._print(f"training {size} on {event['device']} in {event['precision']}{resumed}")
         elif kind == "train_step":
-            self.first_loss = self.first_loss if self.first_loss is not None else event["loss"]
-            self.last_loss = event["loss"]
             pace = (event["step"] - self._started_at) / max(event["seconds"], 1e-6)
             left = max(0, self._total_steps - event["step"]) / max(pace, 1e-6)
             self._print(
@@ -64,15 +60,15 @@ def train(path: str, overrides: list[str], as_json: bool) -> int:
     lines = TrainLines(console)
     lines.expect(config.run.steps)
     result = train_model(config, lines)
-    console.print(table_of_pairs("", train_pairs(result, lines)), highlight=False)
+    console.print(table_of_pairs("", train_pairs(result)), highlight=False)
     return 0
 
 
-def train_pairs(result: TrainResult, lines: TrainLines) -> list[tuple[str, str]]:
+def train_pairs(result: TrainResult) -> list[tuple[str, str]]:
     """How a training run ended, a line a number."""
     pairs = [("steps", f"{result.step:,} in {result.train_seconds:.0f} s, ended by {result.stopped_by}")]
-    if lines.first_loss is not None and lines.last_loss is not None:
-        pairs.append(("training loss", f"first {lines.first_loss:.3f}, last {lines.last_loss:.3f} nats"))
+    if result.first_loss is not None and result.last_loss is not None:
+        pairs.append(("training loss", f"first {result.first_loss:.3f}, last {result.last_loss:.3f} nats"))
     if result.held_out is not None:
         score = result.held_out
         pairs += [

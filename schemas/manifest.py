@@ -178,7 +178,8 @@ class TokenizerManifest(Written):
         documents_fingerprint: The documents whose words were counted; empty where the tokenizer was brought.
         trained: Whether the vocabulary was trained here or brought.
         counts: What was counted in training: words, distinct words, characters, what limits cut.
-        checksums: xxh3-128 of every other file of the folder.
+        checksums: xxh3-128 of the other files of the folder.
+        fingerprint: xxh3-128 of this manifest without this field.
     """
 
     kind: Literal["tokenizer"] = "tokenizer"
@@ -189,6 +190,7 @@ class TokenizerManifest(Written):
     vocab_size: Count
     counts: dict[str, Count]
     checksums: dict[str, str]
+    fingerprint: str = ""
 
 
 AnyManifest = TypeVar("AnyManifest", DocumentsManifest, PackedManifest, TokenizerManifest)

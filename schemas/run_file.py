@@ -92,10 +92,8 @@ class PackSection(Section):
 
     @model_validator(mode="after")
     def _segment_fits(self) -> PackSection:
-        if self.min_segment > (self.seq_len - 2) // 2:
-            raise ValueError(
-                f"min_segment {self.min_segment} is more than half of the {self.seq_len - 2} tokens a row holds"
-            )
+        if self.min_segment > self.seq_len // 2:
+            raise ValueError(f"min_segment {self.min_segment} is more than half of a row of {self.seq_len}")
         return self
 
 

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from dataclasses import dataclass
-from typing import TypeVar
 
 import numpy as np
 import numpy.typing as npt
@@ -18,13 +17,18 @@ import xxhash
 from pipeline.storage.arrow_files import check_bytes
 from pipeline.storage.store import Store, check_inside
 from schemas.errors import ConfigError, ShardCorruptError
-from schemas.manifest import SHARD_TABLE_SCHEMA, DocumentsManifest, PackedManifest, parse_manifest
+from schemas.manifest import (
+    SHARD_TABLE_SCHEMA,
+    AnyManifest,
+    DocumentsManifest,
+    PackedManifest,
+    TokenizerManifest,
+    parse_manifest,
+)
 from schemas.receipt import ShardReceipt
 
 MANIFEST = "manifest.json"
 SHARD_TABLE = "shards.arrow"
-
-AnyDataset = TypeVar("AnyDataset", DocumentsManifest, PackedManifest)
 
 
 @dataclass(frozen=True)
@@ -79,19 +83,19 @@ def write_shard_table(output: Store, folder: str, receipts: Iterable[ShardReceip
     return len(columns["path"]), xxhash.xxh3_128_hexdigest(data)
 
 
-def write_manifest(output: Store, folder: str, manifest: AnyDataset) -> AnyDataset:
+def write_manifest(output: Store, folder: str, manifest: AnyManifest) -> AnyManifest:
     """Write a manifest with its fingerprint, last: from now on the dataset stands."""
     finished = manifest.model_copy(update={"fingerprint": fingerprint_manifest(manifest)})
     output.write_bytes(f"{folder}/{MANIFEST}", (finished.model_dump_json(indent=2) + "\n").encode())
     return finished
 
 
-def fingerprint_manifest(manifest: DocumentsManifest | PackedManifest) -> str:
+def fingerprint_manifest(manifest: DocumentsManifest | PackedManifest | TokenizerManifest) -> str:
     """The identity of a dataset: xxh3-128 of its manifest without the fingerprint."""
     return xxhash.xxh3_128_hexdigest(manifest.model_dump_json(exclude={"fingerprint"}).encode())
 
 
-def read_manifest(dataset: Store, model: type[AnyDataset]) -> AnyDataset:
+def read_manifest(dataset: Store, model: type[AnyManifest]) -> AnyManifest:
     """Read and check a dataset's manifest.
 
     Raises:

@@ -38,6 +38,8 @@ class Checkpoint(BaseModel):
         configuration: `TrainFile.fingerprinted()`.
         dataset_fingerprint: Of the packed dataset.
         loader_state: What the loader resumes from.
+        first_loss: Training loss of the first step, in nats a token.
+        last_loss: Training loss of this step.
         checksums: xxh3-128 of every other file of the folder, in hex.
     """
 
@@ -48,6 +50,8 @@ class Checkpoint(BaseModel):
     configuration: dict[str, Any]
     dataset_fingerprint: str
     loader_state: dict[str, Any]
+    first_loss: float | None = None
+    last_loss: float | None = None
     checksums: dict[str, str] = {}
 
     @property

@@ -35,6 +35,7 @@ from schemas.errors import ConfigError, ShardCorruptError
 from schemas.train_file import TrainFile
 
 Report = Callable[[dict[str, Any]], None]
+StoppedBy = Literal["steps", "target", "seconds"]
 
 
 @dataclass(frozen=True)
@@ -46,14 +47,18 @@ class TrainResult:
         resumed_from: The step of the checkpoint that this process went on from; None for a fresh start.
         stopped_by: What ended it: all steps, the target gap or the time limit.
         held_out: The last score; None without held-out rows.
+        first_loss: Training loss of the very first step, in nats a token; None before it.
+        last_loss: Training loss of the last step.
         train_seconds: Wall time of this process's loop, evaluations and checkpoints included.
         model_url: Where the exported model is.
     """
 
     step: int
     resumed_from: int | None
-    stopped_by: Literal["steps", "target", "seconds"]
+    stopped_by: StoppedBy
     held_out: HeldOutScore | None
+    first_loss: float | None
+    last_loss: float | None
     train_seconds: float
     model_url: str
 
@@ -84,6 +89,8 @@ class _Run:
         self.loader_state: dict[str, Any] = {}
         self.score: HeldOutScore | None = None
         self.scored_step: int | None = None
+        self.first_loss: float | None = None
+        self.last_loss: float | None = None
         self.start_seconds = 0.0
 
     def train(self) -> TrainResult:
@@ -100,22 +107,9 @@ class _Run:
             }
         )
         self.start_seconds = time.monotonic()
-        stopped_by: Literal["steps", "target", "seconds"] = "steps"
-        if self.step < run.steps:
-            for micro_batches in iter_global_batches(self.data.batches, self.config.data.global_batch_rows):
-                self._take_step(micro_batches)
-                if self.step % run.checkpoint_every == 0:
-                    self._save()
-                if self.step % run.evaluate_every == 0:
-                    self._evaluate()
-                if self._has_reached_target():
-                    stopped_by = "target"
-                    break
-                if self.step >= run.steps:
-                    break
-                if run.max_seconds is not None and self._measure_seconds() >= run.max_seconds:
-                    stopped_by = "seconds"
-                    break
+        if resumed_from is not None and run.target_gap_nats is not None:
+            self._evaluate()  # a run that has reached its target takes no further step
+        stopped_by = "target" if self._has_reached_target() else self._take_steps()
         self._save()
         self._evaluate()
         seconds = self._measure_seconds()
@@ -123,7 +117,34 @@ class _Run:
             self.store, self.model, tokenizer_json=self.data.tokenizer_json, seq_len=self.data.seq_len
         )
         self.report({"event": "export", "step": self.step, "url": model_url})
-        return TrainResult(self.step, resumed_from, stopped_by, self.score, seconds, model_url)
+        return TrainResult(
+            step=self.step,
+            resumed_from=resumed_from,
+            stopped_by=stopped_by,
+            held_out=self.score,
+            first_loss=self.first_loss,
+            last_loss=self.last_loss,
+            train_seconds=seconds,
+            model_url=model_url,
+        )
+
+    def _take_steps(self) -> StoppedBy:
+        run = self.config.run
+        if self.step >= run.steps:
+            return "steps"
+        for micro_batches in iter_global_batches(self.data.batches, self.config.data.global_batch_rows):
+            self._take_step(micro_batches)
+            if self.step % run.checkpoint_every == 0:
+                self._save()
+            if self.step % run.evaluate_every == 0:
+                self._evaluate()
+            if self._has_reached_target():
+                return "target"
+            if self.step >= run.steps:
+                break
+            if run.max_seconds is not None and self._measure_seconds() >= run.max_seconds:
+                return "seconds"
+        return "steps"
 
     def _resume(self) -> int | None:
         checkpoint = find_checkpoint(self.store)
@@ -132,6 +153,8 @@ class _Run:
         check_belongs(self.store, checkpoint, self.config.fingerprinted(), self.data.fingerprint)
         load_checkpoint(self.store, checkpoint, self.model, self.optimizer)
         self.data.batches.load_state_dict(checkpoint.loader_state)
+        self.loader_state = checkpoint.loader_state
+        self.first_loss, self.last_loss = checkpoint.first_loss, checkpoint.last_loss
         self.step = self.saved_step = checkpoint.step
         return checkpoint.step
 
@@ -153,6 +176,8 @@ class _Run:
             )
         self.optimizer.step()
         self.step += 1
+        self.first_loss = loss if self.first_loss is None else self.first_loss
+        self.last_loss = loss
         self.loader_state = micro_batches[-1].state
         if self.step % self.config.run.log_every == 0 or self.step == self.config.run.steps:
             self.report(
@@ -175,6 +200,8 @@ class _Run:
             configuration=self.config.fingerprinted(),
             dataset_fingerprint=self.data.fingerprint,
             loader_state=self.loader_state,
+            first_loss=self.first_loss,
+            last_loss=self.last_loss,
         )
         keep = self.config.run.keep_checkpoints
         write_checkpoint(self.store, checkpoint, self.model, self.optimizer, keep=keep)

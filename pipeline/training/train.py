@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from pipeline.storage.leases import hold_output
 from pipeline.storage.store import open_store
 from pipeline.training.open_data import open_train_data
 from pipeline.training.run_training import Report, TrainResult, run_training
@@ -19,8 +20,11 @@ def train(config: TrainFile, report: Report) -> TrainResult:
             `export` (step, url). Losses are in nats a token.
 
     Raises:
-        ConfigError: A dataset or device is not there, or the loss is no longer a number.
+        ConfigError: A dataset or device is not there, another process trains into the same output, or the loss is no
+            longer a number.
         StaleArtifactError: The checkpoint in the output belongs to another train file or dataset.
         ShardCorruptError: A checkpoint or a dataset is not as it was written.
     """
-    return run_training(config, open_train_data(config), open_store(config.run.output), report)
+    output = open_store(config.run.output)
+    with hold_output(output):
+        return run_training(config, open_train_data(config), output, report)

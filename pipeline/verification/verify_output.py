@@ -7,13 +7,13 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 
 from pipeline.storage.arrow_files import check_bytes
-from pipeline.storage.datasets import MANIFEST
+from pipeline.storage.datasets import MANIFEST, read_manifest
 from pipeline.storage.store import Store
 from pipeline.verification.findings import Finding
 from pipeline.verification.verify_documents import verify_documents
 from pipeline.verification.verify_packed import verify_packed
 from schemas.errors import ConfigError, MaskmillError
-from schemas.manifest import DocumentsManifest, PackedManifest, TokenizerManifest, parse_manifest
+from schemas.manifest import DocumentsManifest, PackedManifest, TokenizerManifest
 
 FOLDERS = ("documents", "documents-heldout", "tokenizer", "packed", "packed-heldout")
 Progress = Callable[[str, int, int], None]
@@ -88,7 +88,7 @@ def _kind_of(store: Store) -> str:
 
 
 def _verify_tokenizer(store: Store) -> tuple[TokenizerManifest, list[Finding]]:
-    manifest = parse_manifest(TokenizerManifest, store.read_bytes(MANIFEST), store.locate(MANIFEST))
+    manifest = read_manifest(store, TokenizerManifest)
     findings = []
     for name, checksum in manifest.checksums.items():
         try:

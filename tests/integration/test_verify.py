@@ -14,7 +14,9 @@ from typer.testing import CliRunner
 
 from jobs.cli import app
 from pipeline.loader import MaskedBatches
+from pipeline.storage.datasets import fingerprint_manifest
 from schemas.errors import MaskmillError, ShardCorruptError
+from schemas.manifest import PackedManifest, TokenizerManifest
 from tests.integration.conftest import Undisturbed
 
 CHECKED = [
@@ -27,6 +29,7 @@ CHECKED = [
     "documents/manifest.json",
     "packed/manifest.json",
     "packed/tokenizer.json",
+    "tokenizer/manifest.json",
     "tokenizer/tokenizer.json",
     "tokenizer/vocab.txt",
     "tokenizer/tokenizer_config.json",
@@ -109,7 +112,8 @@ def test_a_tokenizer_of_another_run_is_found(damaged: Path, key: str) -> None:
         values[key]["tokenizer.json"] = xxhash.xxh3_128_hexdigest(b"{}")
     else:
         values[key] = "0" * 32
-    path.write_text(json.dumps(values))
+    manifest = TokenizerManifest.model_validate(values)
+    path.write_text(manifest.model_copy(update={"fingerprint": fingerprint_manifest(manifest)}).model_dump_json())
     assert verify(damaged / "tokenizer")[0] == 0
     status, said = verify(damaged)
     assert status == 1
@@ -118,9 +122,6 @@ def test_a_tokenizer_of_another_run_is_found(damaged: Path, key: str) -> None:
 
 def test_sums_that_do_not_add_up_are_found(damaged: Path) -> None:
     """Even with a fingerprint that fits: counts are held against the rows."""
-    from pipeline.storage.datasets import fingerprint_manifest
-    from schemas.manifest import PackedManifest
-
     path = damaged / "packed" / "manifest.json"
     values = json.loads(path.read_text())
     values["counts"]["segments"] += 1

@@ -67,6 +67,7 @@ TOKENIZER: dict[str, Any] = {
     "vocab_size": 10,
     "counts": {"words": 3},
     "checksums": {"vocab.txt": "ff"},
+    "fingerprint": "cc",
 }
 
 

@@ -170,6 +170,22 @@ def test_the_target_stops_a_run_at_the_evaluation_that_reaches_it(tmp_path, monk
     assert [event["step"] for event in events if event["event"] == "checkpoint"] == [5, 8]
 
 
+def test_a_run_that_has_reached_its_target_takes_no_further_step(tmp_path, monkeypatch):
+    monkeypatch.setattr(
+        run_training_module,
+        "score_held_out",
+        lambda *_, **__: HeldOutScore(loss=1.0, unigram_entropy=2.0, num_labels=1),
+    )
+    config = make_config(str(tmp_path), run={"target_gap_nats": 0.5, "steps": 12})
+    first, _ = run(config)
+    again, events = run(config)
+    assert (first.stopped_by, again.stopped_by) == ("target", "target")
+    assert again.step == first.step == again.resumed_from
+    assert collect_losses(events) == {}
+    assert (again.first_loss, again.last_loss) == (first.first_loss, first.last_loss)
+    assert None not in (again.first_loss, again.last_loss)
+
+
 def test_the_time_limit_stops_a_run_after_whole_steps(tmp_path):
     result, events = run(make_config(str(tmp_path), run={"max_seconds": 1e-9}))
     assert (result.step, result.stopped_by) == (1, "seconds")
