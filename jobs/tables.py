@@ -23,9 +23,10 @@ def table_of_run(prepared: Prepared, output: str) -> Table:
     for packed in prepared.packed[:1]:
         for name, value in packed_lines(packed):
             table.add_row(name, value)
-    for stage, timing in prepared.timings.items():
+    for stage in sorted(prepared.timings, key=list(STAGE_WORDS).index):
+        timing = prepared.timings[stage]
         pace = f", {timing['mb_per_second']:.1f} MB/s" if timing["text_bytes"] else ""
-        table.add_row(STAGE_WORDS.get(stage, stage), f"{timing['units']} units, {timing['seconds']:.1f} s{pace}")
+        table.add_row(STAGE_WORDS[stage], f"{timing['units']} units, {timing['seconds']:.1f} s{pace}")
     table.add_row("output", output)
     return table
 

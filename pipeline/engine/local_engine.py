@@ -7,6 +7,7 @@ their driver does, so no orphan writes into a folder that a restarted driver is 
 
 from __future__ import annotations
 
+import contextlib
 import multiprocessing
 import os
 import signal
@@ -34,6 +35,7 @@ class LocalEngine:
 
     def __init__(self, workers: int = 0) -> None:
         self.workers = workers or len(os.sched_getaffinity(0))
+        self._idle: list[_Worker] = []
 
     @property
     def shares_memory(self) -> bool:
@@ -52,14 +54,26 @@ class LocalEngine:
             for unit in units:
                 yield execute_unit(function, context, output, unit)
             return
-        pool = _Pool(function, context, output, units)
+        pool = _Pool(_Work(function, context, output), units, self._idle)
         try:
             yield from pool.run(self.workers)
         finally:
-            pool.stop()
+            self._idle = pool.stop()
 
     def close(self) -> None:
-        """Nothing is held between stages."""
+        """End the workers, which wait between stages: starting one and its libraries takes a second."""
+        for worker in self._idle:
+            worker.end()
+        self._idle = []
+
+
+@dataclass(frozen=True)
+class _Work:
+    """What all units of a stage share; a worker is sent it once, before the first of them."""
+
+    function: UnitFunction
+    context: Any
+    output: Store
 
 
 @dataclass
@@ -68,14 +82,21 @@ class _Worker:
     pipe: Connection
     unit: UnitDescription | None = None
 
+    def end(self) -> None:
+        self.process.kill()
+        self.process.join()
+        self.pipe.close()
+
 
 class _Pool:
-    def __init__(self, function: UnitFunction, context: Any, output: Store, units: Iterable[UnitDescription]) -> None:
+    """The workers of one stage: idle ones of an earlier stage first, then new ones."""
+
+    def __init__(self, work: _Work, units: Iterable[UnitDescription], idle: Iterable[_Worker]) -> None:
         # A fork would copy the locks of Arrow's and fsspec's threads in whatever state they are.
         self._spawn = multiprocessing.get_context("spawn")
-        self._arguments = (function, context, output)
+        self._work = work
         self._units = iter(units)
-
+        self._idle = list(idle)
         self._deaths: dict[int, int] = {}
         self._workers: list[_Worker] = []
 
@@ -84,8 +105,7 @@ class _Pool:
             unit = self._next_unit()
             if unit is None:
                 break
-            self._workers.append(self._start())
-            _hand_over(self._workers[-1], unit)
+            self._employ(unit)
         while busy := {worker.pipe: worker for worker in self._workers if worker.unit is not None}:
             for pipe in wait(list(busy)):
                 worker = busy[pipe]  # type: ignore[index]  # `wait` gives back what it was given
@@ -101,9 +121,16 @@ class _Pool:
     def _next_unit(self) -> UnitDescription | None:
         return next(self._units, None)
 
+    def _employ(self, unit: UnitDescription) -> None:
+        worker = self._idle.pop() if self._idle else self._start()
+        self._workers.append(worker)
+        worker.unit = unit
+        _send(worker, self._work)
+        _send(worker, unit)
+
     def _start(self) -> _Worker:
         ours, theirs = self._spawn.Pipe()
-        process = self._spawn.Process(target=_serve, args=(theirs, *self._arguments), daemon=True)
+        process = self._spawn.Process(target=_serve, args=(theirs,), daemon=True)
         process.start()
         theirs.close()
         return _Worker(process, ours)
@@ -123,37 +150,42 @@ class _Pool:
                 found=f"exit code {dead.process.exitcode}",
                 action="most likely memory ran out: lower documents.shard_mb or engine.workers",
             )
-        self._workers.append(self._start())
-        _hand_over(self._workers[-1], unit)
+        self._employ(unit)
 
-    def stop(self) -> None:
-        """Kill the workers: between stages they are idle, after an error what they do is wanted no more."""
+    def stop(self) -> list[_Worker]:
+        """End the workers that are at work, what they do is wanted no more, and give back the idle ones."""
         for worker in self._workers:
-            worker.process.kill()
-        for worker in self._workers:
-            worker.process.join()
-            worker.pipe.close()
+            if worker.unit is not None:
+                worker.end()
+        return self._idle + [worker for worker in self._workers if worker.unit is None]
 
 
 def _hand_over(worker: _Worker, unit: UnitDescription | None) -> None:
     worker.unit = unit
     if unit is not None:
-        try:
-            worker.pipe.send(unit)
-        except OSError:
-            return  # it died while idle: its closed pipe is seen, and the unit given on, at the next wait
+        _send(worker, unit)
 
 
-def _serve(pipe: Connection, function: UnitFunction, context: Any, output: Store) -> None:
+def _send(worker: _Worker, message: _Work | UnitDescription) -> None:
+    # One that died while idle is seen by its closed pipe, and its unit given on, at the next wait.
+    with contextlib.suppress(OSError):
+        worker.pipe.send(message)
+
+
+def _serve(pipe: Connection) -> None:
     # Ctrl-C goes to every process of the terminal; the driver takes it and ends its workers.
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     _end_with_driver()
+    work: _Work | None = None
     while True:
         try:
-            unit = pipe.recv()
+            message: _Work | UnitDescription = pipe.recv()
         except EOFError:
             return
-        pipe.send(answer_unit(function, context, output, unit))
+        if isinstance(message, _Work):
+            work = message
+        elif work is not None:
+            pipe.send(answer_unit(work.function, work.context, work.output, message))
 
 
 def _end_with_driver() -> None:
