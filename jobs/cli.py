@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Callable
+from importlib import metadata
 from typing import Annotated, Any
 
 import click
@@ -14,7 +15,6 @@ from schemas.errors import MaskmillError
 
 app = typer.Typer(
     name="maskmill",
-    help="Raw text in, packed and masked batches for BERT-style pretraining out.",
     no_args_is_help=True,
     add_completion=False,
     pretty_exceptions_enable=False,
@@ -33,18 +33,34 @@ JsonOption = Annotated[bool, typer.Option("--json", help="Write one JSON line an
 DebugOption = Annotated[bool, typer.Option("--debug", help="Show the traceback of an error.")]
 
 
+def _show_version(wanted: bool) -> None:
+    if wanted:
+        typer.echo(f"maskmill {metadata.version('maskmill')}")
+        raise typer.Exit
+
+
+@app.callback()
+def options(
+    version: Annotated[  # acted on by its callback
+        bool, typer.Option("--version", callback=_show_version, is_eager=True, help="Show the version.")
+    ] = False,
+) -> None:
+    """Raw text in, packed and masked batches for BERT-style pretraining out."""
+
+
 @app.command()
 def prepare(
     run_file: RunFileArgument, set_: SetOption = None, json: JsonOption = False, debug: DebugOption = False
 ) -> None:
     """Shard the text, train or take a tokenizer, and write packed shards.
 
-    Give the same command again after an interruption: what is done is not done again, and the bytes are those of
-    an undisturbed run. The engine and its workers may change in between.
+    Give the same command again after an interruption: it goes on, and ends with the same bytes.
+
+    The engine and its workers may change in between.
 
         maskmill prepare run.toml --set engine.kind=ray --set pack.seq_len=1024
     """
-    _run(lambda: _prepare(run_file, set_, json, "pack"), debug)
+    _run(lambda: _prepare(run_file, set_, json, "PACK"), debug)
 
 
 @app.command()
@@ -52,7 +68,7 @@ def shard(
     run_file: RunFileArgument, set_: SetOption = None, json: JsonOption = False, debug: DebugOption = False
 ) -> None:
     """Only shuffle, deduplicate and shard the documents."""
-    _run(lambda: _prepare(run_file, set_, json, "shard"), debug)
+    _run(lambda: _prepare(run_file, set_, json, "SHARD"), debug)
 
 
 @app.command()
@@ -60,7 +76,7 @@ def tokenizer(
     run_file: RunFileArgument, set_: SetOption = None, json: JsonOption = False, debug: DebugOption = False
 ) -> None:
     """Train the vocabulary, or take the one in tokenizer.from, sharding first if need be."""
-    _run(lambda: _prepare(run_file, set_, json, "tokenizer"), debug)
+    _run(lambda: _prepare(run_file, set_, json, "TOKENIZER"), debug)
 
 
 @app.command()
@@ -68,7 +84,7 @@ def pack(
     run_file: RunFileArgument, set_: SetOption = None, json: JsonOption = False, debug: DebugOption = False
 ) -> None:
     """Encode and pack, with all that comes before if need be; the same as prepare."""
-    _run(lambda: _prepare(run_file, set_, json, "pack"), debug)
+    _run(lambda: _prepare(run_file, set_, json, "PACK"), debug)
 
 
 @app.command()
@@ -106,7 +122,7 @@ def train(
 @app.command()
 def demo(
     output: Annotated[str, typer.Option(help="Where everything is written.")] = "demo-out",
-    megabytes: Annotated[int, typer.Option(help="Text to gather, in MB.")] = 12,
+    megabytes: Annotated[int, typer.Option(min=8, help="Text to gather, in MB; every stage wants 8 units.")] = 12,
     json: JsonOption = False,
     debug: DebugOption = False,
 ) -> None:
@@ -117,14 +133,15 @@ def demo(
 
 
 def main() -> None:
-    """Run the command line; exit status 0 done, 1 failed, 2 wrong use."""
+    """Run the command line; exit status 0 done, 1 failed, 2 wrong use, 130 interrupted."""
     app()
 
 
 def _prepare(run_file: str, overrides: list[str] | None, as_json: bool, last_part: str) -> int:
-    from jobs.open_run import read_toml
+    from jobs.prepare import Part
     from jobs.prepare import prepare as prepare_job
     from jobs.progress import JsonLines, LiveBars
+    from jobs.read_toml import read_toml
     from jobs.tables import table_of_run
     from schemas.run_file import RunFile
 
@@ -132,7 +149,7 @@ def _prepare(run_file: str, overrides: list[str] | None, as_json: bool, last_par
     console = Console()
     listen = JsonLines() if as_json else LiveBars(console)
     try:
-        prepared = prepare_job(settings, listen, last_part)
+        prepared = prepare_job(settings, listen, Part[last_part])
     finally:
         listen.close()
     if not as_json:

@@ -20,7 +20,6 @@ from pipeline.storage.store import Store, open_store
 from pipeline.wordpiece.train_stage import read_brought_files
 from schemas.errors import ConfigError, StaleArtifactError
 from schemas.run_file import RunFile
-from schemas.toml_files import Model, parse_toml
 from schemas.version import SCHEMA_VERSION, check_schema_version
 
 RUN_RECORD = "run.json"
@@ -95,36 +94,14 @@ class Run:
         for folder in folders:
             self.output.delete_tree(folder)
 
-    def finish(self) -> None:
-        """Write the timings of this driver, those of stages it did not run as they stood."""
+    def finish(self) -> dict[str, dict[str, Any]]:
+        """Write the timings of this driver beside those of stages that it did not run; returns all of them."""
         timings = {name: stage for name, stage in self._stages.items() if stage.get("ran")}
         with contextlib.suppress(FileNotFoundError, ValueError):
             timings = json.loads(self.output.read_bytes(TIMINGS)) | timings
         if timings:
             self.output.write_bytes(TIMINGS, (json.dumps(timings, indent=2, sort_keys=True) + "\n").encode())
-
-    def timings(self) -> dict[str, dict[str, Any]]:
-        """Seconds, units and MB/s of every stage that ever ran for this output."""
-        with contextlib.suppress(FileNotFoundError, ValueError):
-            found: dict[str, dict[str, Any]] = json.loads(self.output.read_bytes(TIMINGS))
-            return found
-        return {}
-
-
-def read_toml(model: type[Model], path: str, overrides: Sequence[str] = ()) -> Model:
-    """Read and check a run or train file at any fsspec URL.
-
-    Raises:
-        ConfigError: It is missing, no TOML, or a key or value is wrong.
-    """
-    folder, _, name = path.rpartition("/")
-    try:
-        text = open_store(folder or ".").read_bytes(name).decode()
-    except FileNotFoundError:
-        raise ConfigError("no such file", path=path, action="check the path") from None
-    except UnicodeDecodeError:
-        raise ConfigError("the file is not UTF-8", path=path) from None
-    return parse_toml(model, text, path, overrides)
+        return timings
 
 
 @contextlib.contextmanager
@@ -147,7 +124,6 @@ def open_run(settings: RunFile, listen: Listener) -> Iterator[Run]:
         started = time.perf_counter()
         try:
             yield run
-            run.finish()
             output.delete_partials()  # a worker that was killed left one, and its driver lived on
             listen({"event": "finished", "seconds": round(time.perf_counter() - started, 3)})
         finally:

@@ -4,16 +4,23 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from enum import IntEnum
 from typing import Any
 
-from jobs.open_run import Run, open_run
+from jobs.open_run import open_run
 from jobs.pack import pack
 from jobs.shard import shard
 from jobs.tokenizer import tokenizer
 from schemas.manifest import DocumentsManifest, PackedManifest, TokenizerManifest
 from schemas.run_file import RunFile
 
-PARTS = ("shard", "tokenizer", "pack")
+
+class Part(IntEnum):
+    """The parts of a run in the order they are done."""
+
+    SHARD = 1
+    TOKENIZER = 2
+    PACK = 3
 
 
 @dataclass(frozen=True)
@@ -26,21 +33,16 @@ class Prepared:
     timings: dict[str, dict[str, Any]]
 
 
-def prepare(settings: RunFile, listen: Callable[[dict[str, Any]], None], last_part: str = "pack") -> Prepared:
+def prepare(settings: RunFile, listen: Callable[[dict[str, Any]], None], last_part: Part = Part.PACK) -> Prepared:
     """Run a run file up to and including a part; parts that stand are not done again.
 
     Args:
         settings: The run file.
         listen: Hears every event.
-        last_part: `shard`, `tokenizer` or `pack`.
+        last_part: The last part to do.
     """
     with open_run(settings, listen) as run:
-        return _prepare(run, PARTS.index(last_part))
-
-
-def _prepare(run: Run, last: int) -> Prepared:
-    documents = shard(run)
-    trained = tokenizer(run, documents[0]) if last >= 1 else None
-    packed = pack(run, documents, trained) if last >= 2 and trained else []
-    run.finish()
-    return Prepared(documents, trained, packed, run.timings())
+        documents = shard(run)
+        trained = tokenizer(run, documents[0]) if last_part >= Part.TOKENIZER else None
+        packed = pack(run, documents, trained) if trained and last_part >= Part.PACK else []
+        return Prepared(documents, trained, packed, run.finish())

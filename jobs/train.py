@@ -6,8 +6,8 @@ from typing import Any
 
 from rich.console import Console
 
-from jobs.open_run import read_toml
 from jobs.progress import JsonLines
+from jobs.read_toml import read_toml
 from jobs.tables import table_of_pairs
 from pipeline.training.run_training import TrainResult
 from pipeline.training.train import train as train_model

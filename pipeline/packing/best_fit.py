@@ -1,9 +1,9 @@
-"""Put segments into rows by best-fit decreasing.
+"""Put segments into rows: best-fit decreasing, and a second packing where it may take rows too many.
 
 Longest first, each into the open row with the least space that is still enough (Johnson 1973, "Near-optimal
 bin packing algorithms": at most 11/9 of the fewest rows plus a constant). On text, where short documents abound,
-it needs almost no row more than the fewest, which is why "Fewer Truncations Improve Language Modeling" (arXiv
-2404.10830) packs by it; as there, a tree over the remaining space finds the row.
+it needs few rows more than the fewest, which is why "Fewer Truncations Improve Language Modeling" (arXiv 2404.10830)
+packs by it; as there, a tree over the remaining space finds the row. What it leaves too many `minimum_slack` saves.
 """
 
 from __future__ import annotations
@@ -22,8 +22,10 @@ from pipeline.packing.space_tree import add_value, find_smallest, make_tree, rem
 def pack_best_fit(lengths: npt.NDArray[Any], capacity: int) -> tuple[npt.NDArray[np.int64], int]:
     """Assigns every segment to a row, with next to no row more than needed.
 
-    Best-fit decreasing; where it takes more rows than Martello and Toth's L2 says are needed, also rows filled one
-    by one (see `pack_minimum_slack`), and the packing with fewer rows is taken: best fit's where both have as many.
+    Best-fit decreasing; where it takes more rows than Martello and Toth's L2, a second packing is searched for (see
+    `pack_minimum_slack`) and the one with fewer rows is taken, best fit's where they are even. Deterministic, in time
+    linear in D but for a factor log capacity. Where L2 is met at once 2 million lengths take 0.02-0.4 s on one core,
+    else 0.3-1.2 s; 64 MB of novels, 31,109 segments at capacity 512, take 6 ms.
 
     Args:
         lengths: Row positions each segment takes, special tokens included, each in 1..capacity; shape (D,).
@@ -45,23 +47,12 @@ def pack_best_fit(lengths: npt.NDArray[Any], capacity: int) -> tuple[npt.NDArray
 
 
 def pack_best_fit_decreasing(lengths: npt.NDArray[Any], capacity: int) -> tuple[npt.NDArray[np.int64], int]:
-    """Assigns every segment to a row, with next to no row more than needed.
+    """The first of the two packings, alone; arguments, result and errors are those of `pack_best_fit`.
 
-    Deterministic: equal lengths go in the order given, and of rows with equal space the one that came to it
-    last is taken. O(D log capacity) time, O(D + capacity) memory: open rows hang in linked lists by remaining
-    space, and a tree of flags over 0..capacity finds the smallest space that is enough. 2 million lengths
-    take 0.06-0.18 s at capacity 512 and 0.10-0.27 s at 65,536 on one core.
-
-    Args:
-        lengths: Row positions each segment takes, special tokens included, each in 1..capacity; shape (D,).
-        capacity: Positions in a row.
-
-    Returns:
-        The row of every segment, int64 (D,), rows numbered from 0 in the order they were opened; and the
-        number of rows.
-
-    Raises:
-        ValueError: A length is not in 1..capacity.
+    Equal lengths go in the order given, and of rows with equal space the one that came to it last is taken.
+    O(D log capacity) time, O(D + capacity) memory: open rows hang in linked lists by remaining space, and a tree of
+    flags over 0..capacity finds the smallest space that is enough. 2 million lengths take 0.02-0.15 s at capacity 512
+    and 0.03-0.35 s at 65,536 on one core.
     """
     order = sort_longest_first(lengths, capacity)
     row_of_segment = np.empty(order.size, np.int64)

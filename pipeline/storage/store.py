@@ -354,6 +354,12 @@ def open_store(url: str, options: dict[str, Any] | None = None) -> Store:
     return Store(url, options)
 
 
+def split_file_url(url: str) -> tuple[str, str]:
+    """The folder of a file, as a URL for `open_store`, and its name in it."""
+    folder, slash, name = url.rpartition("/")
+    return folder or slash or ".", name
+
+
 def check_inside(path: str, dataset: str) -> str:
     """A path that a manifest names, refused if it leaves the dataset.
 

@@ -13,7 +13,7 @@ import pyarrow.parquet as pq
 import xxhash
 
 from pipeline.engine.stage import UnitDescription, UnitOutcome
-from pipeline.storage.store import Store, open_store
+from pipeline.storage.store import Store, open_store, split_file_url
 from pipeline.wordpiece.count_stage import CountContext, normalisation_of, read_merged
 from pipeline.wordpiece.encode import SpecialInText
 from pipeline.wordpiece.prove_encoder import Proof, ProofKey, make_proof_key, prove_encoder
@@ -90,9 +90,9 @@ def read_brought_files(url: str) -> dict[str, bytes]:
     Raises:
         ConfigError: There is neither.
     """
-    folder, _, name = url.rstrip("/").rpartition("/")
+    folder, name = split_file_url(url.rstrip("/"))
     names = [name] if os.path.splitext(name)[1] in (".json", ".txt") else []
-    store = open_store((folder or ".") if names else url)
+    store = open_store(folder if names else url)
     for candidate in names or ["tokenizer.json", "vocab.txt"]:
         try:
             kind = "tokenizer.json" if candidate.endswith(".json") else "vocab.txt"

@@ -9,7 +9,7 @@ import pyarrow as pa
 
 from jobs.open_run import open_run
 from jobs.pack import pack
-from jobs.prepare import prepare
+from jobs.prepare import Part, prepare
 from pipeline.packing import pack_stage
 from pipeline.storage.store import open_store
 from schemas.run_file import RunFile
@@ -32,7 +32,7 @@ def measure(scratch: str) -> list[Figure]:
             "engine": {"workers": 1},
         }
     )
-    prepared = prepare(settings, str, "tokenizer")
+    prepared = prepare(settings, str, Part.TOKENIZER)
     assert prepared.tokenizer is not None
     text_bytes = prepared.documents[0].text_bytes
     with open_run(settings, str) as run:

@@ -5,7 +5,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from pipeline.packing.best_fit import pack_best_fit, sort_longest_first
+from pipeline.packing.best_fit import pack_best_fit, pack_best_fit_decreasing, sort_longest_first
 from pipeline.packing.lower_bound import lower_bound_l2
 from tests.packing.exact_packing import fewest_rows, small_instances
 
@@ -41,7 +41,7 @@ def test_rows_are_those_of_best_fit_decreasing_done_by_looking_everywhere(
     instance: tuple[list[int], int],
 ) -> None:
     lengths, capacity = instance
-    rows, num_rows = pack_best_fit(np.array(lengths, np.int32), capacity)
+    rows, num_rows = pack_best_fit_decreasing(np.array(lengths, np.int32), capacity)
     assert rows.tolist() == pack_plainly(lengths, capacity)
     assert num_rows == len(set(rows.tolist()))
     assert rows.dtype == np.int64

@@ -1,0 +1,25 @@
+"""Reading a run or train file from wherever it lies."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from pipeline.storage.store import open_store, split_file_url
+from schemas.errors import ConfigError
+from schemas.toml_files import Model, parse_toml
+
+
+def read_toml(model: type[Model], path: str, overrides: Sequence[str] = ()) -> Model:
+    """Read and check a run or train file at any fsspec URL.
+
+    Raises:
+        ConfigError: It is missing, no TOML, or a key or value is wrong.
+    """
+    folder, name = split_file_url(path)
+    try:
+        text = open_store(folder).read_bytes(name).decode()
+    except FileNotFoundError:
+        raise ConfigError("no such file", path=path, action="check the path") from None
+    except UnicodeDecodeError as error:
+        raise ConfigError("the file is not UTF-8", path=path, found=str(error), action="save it as UTF-8") from None
+    return parse_toml(model, text, path, overrides)
