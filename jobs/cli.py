@@ -143,6 +143,7 @@ def _prepare(run_file: str, overrides: list[str] | None, as_json: bool, last_par
     from jobs.progress import JsonLines, LiveBars
     from jobs.read_toml import read_toml
     from jobs.tables import table_of_run
+    from pipeline.storage.store import open_store
     from schemas.run_file import RunFile
 
     settings = read_toml(RunFile, run_file, overrides or [])
@@ -153,7 +154,7 @@ def _prepare(run_file: str, overrides: list[str] | None, as_json: bool, last_par
     finally:
         listen.close()
     if not as_json:
-        console.print(table_of_run(prepared, settings.output.url), highlight=False)
+        console.print(table_of_run(prepared, open_store(settings.output.url).display_url), highlight=False)
     return 0
 
 

@@ -5,26 +5,31 @@ from __future__ import annotations
 import contextlib
 import json
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from importlib import metadata
-from typing import Any
+from typing import Any, TypeVar
 
 import xxhash
 
 from pipeline.corpus.list_inputs import InputFile, digest_inputs, list_inputs
 from pipeline.engine.local_engine import LocalEngine
-from pipeline.engine.stage import RECEIPTS, Engine, Listener
+from pipeline.engine.stage import RECEIPTS, Engine, Finished, Listener, UnitDescription, UnitFunction, run_stage
+from pipeline.storage.datasets import MANIFEST
 from pipeline.storage.leases import Lease, hold_output
 from pipeline.storage.store import Store, open_store
 from pipeline.wordpiece.train_stage import read_brought_files
-from schemas.errors import ConfigError, StaleArtifactError
+from schemas.errors import ConfigError, ShardCorruptError, StaleArtifactError
+from schemas.manifest import AnyManifest
+from schemas.redaction import without_user_info
 from schemas.run_file import RunFile
 from schemas.version import SCHEMA_VERSION, check_schema_version
 
+Unit = TypeVar("Unit", bound=UnitDescription)
+
 RUN_RECORD = "run.json"
 TIMINGS = "timings.json"
-_LIBRARIES = ("maskmill", "pyarrow", "numpy", "tokenizers", "nanotoken", "xxhash", "ray")
+DECISIVE_LIBRARIES = ("maskmill", "pyarrow", "numpy", "tokenizers", "nanotoken", "xxhash")
 
 
 @dataclass
@@ -87,6 +92,36 @@ class Run:
             stage["mb_per_second"] = round(stage["text_bytes"] / 1e6 / max(event["seconds"], 1e-6), 2)
         self.listen(event)
 
+    def run_stage(
+        self,
+        function: UnitFunction,
+        context: Any,
+        units: Sequence[Unit],
+        on_finished: Callable[[Finished], None] | None = None,
+    ) -> None:
+        """Run the units of a stage that have no receipt of this run yet."""
+        run_stage(self.engine(), function, context, self.output, units, self.hear, on_finished)
+
+    def sign(self, units: Sequence[Unit]) -> list[Unit]:
+        """The units of a stage as units of this run: no receipt of another run is taken for theirs."""
+        return [unit.model_copy(update={"run": self.fingerprint}) for unit in units]
+
+    def check_own(self, manifest: AnyManifest, path: str) -> AnyManifest:
+        """A manifest that stands already, which must be this run's.
+
+        Raises:
+            StaleArtifactError: Another run wrote it.
+        """
+        if manifest.run_fingerprint != self.fingerprint:
+            raise StaleArtifactError(
+                "this part was written by another run",
+                path=self.output.locate(path),
+                expected=f"run fingerprint {self.fingerprint}",
+                found=manifest.run_fingerprint,
+                action="give another output.url, or delete this output",
+            )
+        return manifest
+
     def drop_work(self, *stages: str, folders: Sequence[str] = ()) -> None:
         """Delete what a finished part no longer needs; its manifest stands."""
         for stage in stages:
@@ -115,10 +150,11 @@ def open_run(settings: RunFile, listen: Listener) -> Iterator[Run]:
     output = open_store(settings.output.url)
     inputs = tuple(list_inputs(settings.input.paths))
     brought = read_brought_files(settings.tokenizer.from_) if settings.tokenizer.from_ else {}
+    _refuse_inputs_in_output(inputs, output)
     record = describe_run(settings, inputs, brought)
     with hold_output(output) as lease:
         if not output.create(RUN_RECORD, (json.dumps(record, indent=2) + "\n").encode()):
-            check_same_run(record, json.loads(output.read_bytes(RUN_RECORD)), output.locate(RUN_RECORD))
+            check_same_run(record, _read_record(output), output)
         output.delete_partials()
         run = Run(settings, output, inputs, record["fingerprint"], brought, listen, lease)
         started = time.perf_counter()
@@ -129,6 +165,36 @@ def open_run(settings: RunFile, listen: Listener) -> Iterator[Run]:
         finally:
             if run._engine is not None:  # noqa: SLF001  # this function is where the run's life ends
                 run._engine.close()  # noqa: SLF001
+
+
+def _refuse_inputs_in_output(inputs: Sequence[InputFile], output: Store) -> None:
+    for file in inputs:
+        if file.url.removeprefix("file://").startswith(f"{output.url}/"):
+            raise ConfigError(
+                "an input lies in the output",
+                path=without_user_info(file.url),
+                expected=f"inputs outside {output.display_url}",
+                found="what a run writes would become its input when it goes on",
+                action="give an output.url outside the folders of input.paths, or a narrower pattern",
+            )
+
+
+def _read_record(output: Store) -> dict[str, Any]:
+    try:
+        record: dict[str, Any] = json.loads(output.read_bytes(RUN_RECORD))
+        check_schema_version(record["schema_version"], output.locate(RUN_RECORD))
+        missing = {"fingerprint", "decisive", "versions"} - record.keys()
+    except (ValueError, KeyError, TypeError, AttributeError) as error:
+        missing = {f"{type(error).__name__}: {error}"}
+    if missing:
+        raise ShardCorruptError(
+            "the record of the run is damaged",
+            path=output.locate(RUN_RECORD),
+            expected="the run's settings as JSON",
+            found=f"without {', '.join(sorted(missing))}",
+            action="restore it, or give another output.url",
+        )
+    return record
 
 
 def describe_run(settings: RunFile, inputs: Sequence[InputFile], brought: Mapping[str, bytes]) -> dict[str, Any]:
@@ -150,19 +216,20 @@ def describe_run(settings: RunFile, inputs: Sequence[InputFile], brought: Mappin
         "input_paths": run["input"]["paths"],
         "input_files": len(inputs),
         "input_bytes": sum(file.size_bytes for file in inputs),
-        "versions": {name: _version(name) for name in _LIBRARIES},
+        "versions": {name: _version(name) for name in (*DECISIVE_LIBRARIES, "ray")},
     }
 
 
-def check_same_run(ours: Mapping[str, Any], theirs: Mapping[str, Any], path: str) -> None:
+def check_same_run(ours: Mapping[str, Any], theirs: Mapping[str, Any], output: Store) -> None:
     """Refuse an output that holds another run, naming the keys that differ.
 
     Raises:
         ConfigError: The settings differ.
-        StaleArtifactError: Only the inputs differ.
+        StaleArtifactError: Only the inputs differ, or what is left to do would be done by other libraries.
     """
-    check_schema_version(theirs["schema_version"], path)
+    path = output.locate(RUN_RECORD)
     if ours["fingerprint"] == theirs["fingerprint"]:
+        _check_unfinished(ours, theirs, output)
         return
     differing = [
         (f"{section}.{key}", value, theirs["decisive"].get(section, {}).get(key))
@@ -185,6 +252,22 @@ def check_same_run(ours: Mapping[str, Any], theirs: Mapping[str, Any], path: str
         found=", ".join(f"{key} = {value!r}" for key, value, _ in differing),
         action="give another output.url, or delete this output",
     )
+
+
+def _check_unfinished(ours: Mapping[str, Any], theirs: Mapping[str, Any], output: Store) -> None:
+    """What is left to do must be done by the libraries that began it; once all is done they may change."""
+    path = output.locate(RUN_RECORD)
+    if not output.exists(f"packed/{MANIFEST}"):
+        theirs_of = {name: theirs["versions"].get(name) for name in DECISIVE_LIBRARIES}
+        differing = [name for name in DECISIVE_LIBRARIES if ours["versions"][name] != theirs_of[name]]
+        if differing:
+            raise StaleArtifactError(
+                f"this run was begun with another {', '.join(differing)}",
+                path=path,
+                expected=", ".join(f"{name} {theirs_of[name]}" for name in differing),
+                found=", ".join(f"{name} {ours['versions'][name]}" for name in differing),
+                action="finish it with the libraries that began it, or give another output.url",
+            )
 
 
 def _version(library: str) -> str:

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from collections import Counter
+from collections.abc import Iterator
 
 from jobs.open_run import Run
-from jobs.tokenizer import read_tokenizer_json
+from jobs.tokenizer import prove, read_tokenizer_json
 from pipeline.corpus.plan import documents_folder
-from pipeline.engine.stage import iter_receipts, run_stage
+from pipeline.engine.stage import iter_receipts
 from pipeline.packing.pack_stage import (
     PackContext,
     PackUnit,
@@ -20,6 +21,7 @@ from pipeline.storage.datasets import MANIFEST, read_manifest, read_shard_table,
 from pipeline.wordpiece.encode import SpecialInText
 from pipeline.wordpiece.train_stage import read_proof
 from schemas.manifest import DocumentsManifest, PackedManifest, PackingCounts, TokenizerManifest
+from schemas.receipt import ShardReceipt
 from schemas.rows import rows_per_block
 
 
@@ -41,6 +43,8 @@ def pack(run: Run, documents: list[DocumentsManifest], tokenizer: TokenizerManif
         ]
     tokenizer_json = read_tokenizer_json(run, tokenizer)
     special = SpecialInText(run.settings.tokenizer.special_in_text)
+    if read_proof(run.output, tokenizer_json, special) is None:
+        prove(run, tokenizer.checksums["tokenizer.json"])
     context = PackContext(
         output=run.output,
         pack=run.settings.pack,
@@ -55,11 +59,15 @@ def pack(run: Run, documents: list[DocumentsManifest], tokenizer: TokenizerManif
     for dataset in documents:
         table = read_shard_table(run.output.below(documents_folder(dataset.held_out)), dataset)
         shards.append(list(zip(table.paths.to_pylist(), table.checksums.to_pylist(), strict=True)))
-    units = plan_pack_units(shards, tokenizer.checksums["tokenizer.json"])
-    run_stage(run.engine(), pack_documents, context, run.output, units, run.hear)
+    units = run.sign(plan_pack_units(shards, tokenizer.checksums["tokenizer.json"]))
+    run.run_stage(pack_documents, context, units)
     manifests = [_write_manifest(run, context, units, dataset, tokenizer) for dataset in reversed(documents)]
     _drop_work(run)
     return manifests[::-1]
+
+
+def _read_own(run: Run, folder: str) -> PackedManifest:
+    return run.check_own(read_manifest(run.output.below(folder), PackedManifest), f"{folder}/{MANIFEST}")
 
 
 def _write_manifest(
@@ -67,14 +75,16 @@ def _write_manifest(
 ) -> PackedManifest:
     folder = packed_folder(documents.held_out)
     counts = Counter[str]()
-    receipts = []
-    for receipt in iter_receipts(run.output, [unit for unit in units if unit.held_out is documents.held_out]):
-        counts.update(receipt.counts)
-        receipts += receipt.shards
-        if receipt.details["fell_back"]:
-            run.hear({"event": "warning", "message": receipt.details["fell_back"]})
+
+    def iter_shards() -> Iterator[ShardReceipt]:
+        for receipt in iter_receipts(run.output, [unit for unit in units if unit.held_out is documents.held_out]):
+            counts.update(receipt.counts)
+            yield from receipt.shards
+            if receipt.details["fell_back"]:
+                run.hear({"event": "warning", "message": receipt.details["fell_back"]})
+
+    num_shards, checksum = write_shard_table(run.output, folder, iter_shards())
     text_bytes = counts.pop("text_bytes", 0)
-    num_shards, checksum = write_shard_table(run.output, folder, receipts)
     run.output.write_bytes(f"{folder}/tokenizer.json", context.tokenizer_json)
     vocabulary, _ = describe_tokenizer(context.tokenizer_json)
     seq_len = run.settings.pack.seq_len
@@ -100,4 +110,4 @@ def _write_manifest(
 
 
 def _drop_work(run: Run) -> None:
-    run.drop_work("pack")
+    run.drop_work("prove", "pack")

@@ -6,6 +6,7 @@ from collections.abc import Sequence
 
 from pipeline.storage.store import open_store, split_file_url
 from schemas.errors import ConfigError
+from schemas.redaction import without_user_info
 from schemas.toml_files import Model, parse_toml
 
 
@@ -16,10 +17,11 @@ def read_toml(model: type[Model], path: str, overrides: Sequence[str] = ()) -> M
         ConfigError: It is missing, no TOML, or a key or value is wrong.
     """
     folder, name = split_file_url(path)
+    shown = without_user_info(path)
     try:
         text = open_store(folder).read_bytes(name).decode()
     except FileNotFoundError:
-        raise ConfigError("no such file", path=path, action="check the path") from None
+        raise ConfigError("no such file", path=shown, action="check the path") from None
     except UnicodeDecodeError as error:
-        raise ConfigError("the file is not UTF-8", path=path, found=str(error), action="save it as UTF-8") from None
-    return parse_toml(model, text, path, overrides)
+        raise ConfigError("the file is not UTF-8", path=shown, found=str(error), action="save it as UTF-8") from None
+    return parse_toml(model, text, shown, overrides)

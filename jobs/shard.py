@@ -3,11 +3,15 @@
 from __future__ import annotations
 
 from collections import Counter
+from collections.abc import Iterator
+
+import xxhash
 
 from jobs.open_run import Run
 from pipeline.corpus.exchange_index import write_index
 from pipeline.corpus.map_documents import CorpusContext, check_quarantined, map_documents
 from pipeline.corpus.plan import (
+    MapUnit,
     SortUnit,
     documents_folder,
     plan_buckets,
@@ -15,10 +19,13 @@ from pipeline.corpus.plan import (
     plan_sort_units,
 )
 from pipeline.corpus.sort_documents import sort_documents
-from pipeline.engine.stage import Finished, iter_receipts, run_stage
+from pipeline.engine.stage import Finished, iter_receipts, iter_standing_receipts
 from pipeline.storage.datasets import MANIFEST, read_manifest, write_manifest, write_shard_table
 from schemas.errors import InputDataError
 from schemas.manifest import DocumentCounts, DocumentsManifest
+from schemas.receipt import ShardReceipt
+
+INPUT_MARKS = "work/input-marks"
 
 
 def shard(run: Run) -> list[DocumentsManifest]:
@@ -33,31 +40,75 @@ def shard(run: Run) -> list[DocumentsManifest]:
     datasets = [False, True] if run.settings.documents.held_out else [False]
     if run.output.exists(f"{documents_folder(held_out=False)}/{MANIFEST}"):
         _drop_work(run)
-        return [read_manifest(run.output.below(documents_folder(held_out)), DocumentsManifest) for held_out in datasets]
+        return [_read_own(run, documents_folder(held_out)) for held_out in datasets]
+    _begin_again_if_inputs_changed(run)
     context = CorpusContext(run.output, run.settings, run.inputs)
     buckets = plan_buckets(run.inputs, run.shard_bytes, run.settings.documents.held_out)
-    map_units = plan_map_units(run.inputs, run.shard_bytes, buckets)
-    total_bytes = sum(file.assumed_text_bytes for file in run.inputs)
-    limit = run.settings.input.max_quarantined
-    read = Counter[str]()
-    bytes_read = 0
-
-    def check(finished: Finished) -> None:
-        nonlocal bytes_read
-        read.update(finished.counts)
-        bytes_read += sum(run.inputs[index].assumed_text_bytes for index in map_units[finished.unit].files)
-        check_quarantined(read, bytes_read, total_bytes, limit)
-
-    run_stage(run.engine(), map_documents, context, run.output, map_units, run.hear, check)
+    map_units = run.sign(plan_map_units(run.inputs, run.shard_bytes, buckets))
+    run.run_stage(map_documents, context, map_units, _QuarantineWatch(run, map_units).hear)
     totals = write_index(run.output, map_units)
     counts = Counter(totals.counts)
-    check_quarantined(counts, total_bytes, total_bytes, limit)
+    check_quarantined(counts, 1, 1, run.settings.input.max_quarantined)
     if not counts["read"]:
-        raise InputDataError("the inputs hold no document", path="input.paths", action="check the files")
+        raise InputDataError(
+            "the inputs hold no document",
+            path="input.paths",
+            expected="at least one document",
+            found=f"{len(run.inputs)} files without one",
+            action="check the files",
+        )
 
-    sort_units = plan_sort_units(totals.text_bytes, run.shard_bytes, buckets)
-    run_stage(run.engine(), sort_documents, context, run.output, sort_units, run.hear)
+    sort_units = run.sign(plan_sort_units(totals.text_bytes, run.shard_bytes, buckets))
+    run.run_stage(sort_documents, context, sort_units)
     return _write_manifests(run, sort_units, counts)
+
+
+def _begin_again_if_inputs_changed(run: Run) -> None:
+    """Read the inputs again if any was written to since units read it, even to the same size.
+
+    A file that was only copied back is read again too: its time of change says no more, and the bytes are the same.
+    """
+    marks = xxhash.xxh3_128_hexdigest("\n".join(file.mark for file in run.inputs).encode()).encode()
+    if not run.output.create(INPUT_MARKS, marks) and run.output.read_bytes(INPUT_MARKS) != marks:
+        run.hear({"event": "warning", "message": "input files were written to since the run began; reading all again"})
+        _drop_work(run)
+        run.output.write_bytes(INPUT_MARKS, marks)
+
+
+class _QuarantineWatch:
+    """Stops the map stage when too much of what it reads is bad.
+
+    Judged are the first k units in their order, for every k, whichever units finish first: so a corpus is refused by
+    any engine and at any repetition, or by none.
+    """
+
+    def __init__(self, run: Run, units: list[MapUnit]) -> None:
+        self._limit = run.settings.input.max_quarantined
+        self._bytes = [sum(run.inputs[index].assumed_text_bytes for index in unit.files) for unit in units]
+        self._waiting = {receipt.unit: dict(receipt.counts) for receipt in iter_standing_receipts(run.output, units)}
+        self._read = Counter[str]()
+        self._next = 0
+        self._judge()
+
+    def hear(self, finished: Finished) -> None:
+        """Take in a finished unit.
+
+        Raises:
+            InputDataError: With the commonest reasons.
+        """
+        self._waiting[finished.unit] = finished.counts
+        self._judge()
+
+    def _judge(self) -> None:
+        while self._next in self._waiting:
+            self._read.update(self._waiting.pop(self._next))
+            self._next += 1
+            check_quarantined(self._read, sum(self._bytes[: self._next]), sum(self._bytes), self._limit)
+
+
+def _read_own(run: Run, folder: str) -> DocumentsManifest:
+    manifest = read_manifest(run.output.below(folder), DocumentsManifest)
+    return run.check_own(manifest, f"{folder}/{MANIFEST}")
 
 
 def _write_manifests(run: Run, units: list[SortUnit], counts: Counter[str]) -> list[DocumentsManifest]:
@@ -68,13 +119,16 @@ def _write_manifests(run: Run, units: list[SortUnit], counts: Counter[str]) -> l
         chosen = [unit for unit in units if unit.held_out is held_out]
         if not chosen:
             continue
-        receipts = []
-        for receipt in iter_receipts(run.output, chosen):
-            counts["duplicates"] += receipt.counts["duplicates"]
-            written[held_out] += receipt.counts["written"]
-            text_bytes[held_out] += receipt.counts["text_bytes"]
-            receipts += receipt.shards
-        tables[held_out] = write_shard_table(run.output, documents_folder(held_out), receipts)
+
+        def iter_shards(chosen: list[SortUnit], held_out: bool) -> Iterator[ShardReceipt]:
+            for receipt in iter_receipts(run.output, chosen):
+                counts["duplicates"] += receipt.counts["duplicates"]
+                written[held_out] += receipt.counts["written"]
+                text_bytes[held_out] += receipt.counts["text_bytes"]
+                yield from receipt.shards
+
+        folder = documents_folder(held_out)
+        tables[held_out] = write_shard_table(run.output, folder, iter_shards(chosen, held_out))
     reasons = {
         name.removeprefix("quarantined: "): count
         for name, count in sorted(counts.items())
@@ -110,3 +164,4 @@ def _write_manifests(run: Run, units: list[SortUnit], counts: Counter[str]) -> l
 
 def _drop_work(run: Run) -> None:
     run.drop_work("map", "sort", folders=["work/exchange"])
+    run.output.delete(INPUT_MARKS)

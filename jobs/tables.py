@@ -32,7 +32,7 @@ def table_of_run(prepared: Prepared, output: str) -> Table:
 
 
 def document_lines(manifest: DocumentsManifest) -> list[tuple[str, str]]:
-    """Law 1 for documents, a line a number."""
+    """What became of every document that was read, a line a number."""
     counts = manifest.counts
     reasons = ", ".join(f"{count:,} {reason}" for reason, count in counts.quarantined_by_reason.items())
     return [

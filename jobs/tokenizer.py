@@ -6,7 +6,7 @@ import xxhash
 
 from jobs.open_run import Run
 from pipeline.corpus.plan import documents_folder
-from pipeline.engine.stage import UnitOutcome, iter_receipts, run_stage
+from pipeline.engine.stage import UnitOutcome, iter_receipts
 from pipeline.storage.datasets import MANIFEST, read_manifest, read_shard_table, write_manifest
 from pipeline.wordpiece.count_stage import (
     WORD_PARTITIONS,
@@ -36,19 +36,15 @@ def tokenizer(run: Run, documents: DocumentsManifest) -> TokenizerManifest:
     """
     if run.output.exists(f"{FOLDER}/{MANIFEST}"):
         _drop_work(run)
-        return read_manifest(run.output.below(FOLDER), TokenizerManifest)
+        manifest = read_manifest(run.output.below(FOLDER), TokenizerManifest)
+        return run.check_own(manifest, f"{FOLDER}/{MANIFEST}")
     context = CountContext(run.output, run.settings.tokenizer)
     max_length = run.settings.pack.seq_len
     if run.brought:
         outcome = bring_tokenizer(run.output, run.settings.tokenizer, run.brought, max_length)
     else:
         outcome = _train(run, context, documents, max_length)
-    prove_unit = ProveUnit(
-        unit=0,
-        checksum=outcome.details["checksums"]["tokenizer.json"],
-        special_in_text=run.settings.tokenizer.special_in_text,
-    )
-    run_stage(run.engine(), prove_tokenizer, context, run.output, [prove_unit], run.hear)
+    prove(run, outcome.details["checksums"]["tokenizer.json"])
     manifest = TokenizerManifest(
         run_fingerprint=run.fingerprint,
         documents_fingerprint="" if run.brought else documents.fingerprint,
@@ -60,6 +56,21 @@ def tokenizer(run: Run, documents: DocumentsManifest) -> TokenizerManifest:
     manifest = write_manifest(run.output, FOLDER, manifest)
     _drop_work(run)
     return manifest
+
+
+def prove(run: Run, checksum: str) -> None:
+    """Prove the fast encoder for the tokenizer that stands, and say so if it cannot be used.
+
+    Args:
+        run: The run.
+        checksum: Of its tokenizer.json.
+    """
+    special = run.settings.tokenizer.special_in_text
+    units = run.sign([ProveUnit(unit=0, checksum=checksum, special_in_text=special)])
+    run.run_stage(prove_tokenizer, CountContext(run.output, run.settings.tokenizer), units)
+    (receipt,) = iter_receipts(run.output, units)
+    if receipt.details["difference"]:
+        run.hear({"event": "warning", "message": f"encoding by tokenizers alone: {receipt.details['difference']}"})
 
 
 def read_tokenizer_json(run: Run, manifest: TokenizerManifest) -> bytes:
@@ -92,12 +103,12 @@ def _train(run: Run, context: CountContext, documents: DocumentsManifest, max_le
         CountUnit(unit=shard, path=f"documents/{shards.path(shard)}", checksum=shards.checksums[shard].as_py())
         for shard in range(len(shards))
     ]
-    run_stage(run.engine(), count_document_words, context, run.output, count_units, run.hear)
+    run.run_stage(count_document_words, context, run.sign(count_units))
     merge_units = [MergeUnit(unit=number, num_files=len(count_units)) for number in range(WORD_PARTITIONS)]
-    run_stage(run.engine(), merge_word_counts, context, run.output, merge_units, run.hear)
-    train_unit = TrainUnit(unit=0, model_max_length=max_length)
-    run_stage(run.engine(), train_vocabulary, context, run.output, [train_unit], run.hear)
-    (receipt,) = iter_receipts(run.output, [train_unit])
+    run.run_stage(merge_word_counts, context, run.sign(merge_units))
+    train_units = run.sign([TrainUnit(unit=0, model_max_length=max_length)])
+    run.run_stage(train_vocabulary, context, train_units)
+    (receipt,) = iter_receipts(run.output, train_units)
     return UnitOutcome([], receipt.counts, receipt.details)
 
 

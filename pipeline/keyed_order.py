@@ -9,7 +9,7 @@ import numpy as np
 import numpy.typing as npt
 
 GAMMA = 0x9E3779B97F4A7C15  # 2^64 over the golden ratio, odd
-_MIX_1, _MIX_2 = 0xBF58476D1CE4E5B9, 0x94D049BB133111EB
+MIX_1, MIX_2 = 0xBF58476D1CE4E5B9, 0x94D049BB133111EB
 _MASK_64 = 2**64 - 1
 
 
@@ -21,22 +21,31 @@ def mix_64(values: npt.NDArray[np.uint64]) -> npt.NDArray[np.uint64]:
     Args:
         values: uint64, any shape.
     """
-    values = (values ^ (values >> np.uint64(30))) * np.uint64(_MIX_1)
-    values = (values ^ (values >> np.uint64(27))) * np.uint64(_MIX_2)
+    values = (values ^ (values >> np.uint64(30))) * np.uint64(MIX_1)
+    values = (values ^ (values >> np.uint64(27))) * np.uint64(MIX_2)
     return values ^ (values >> np.uint64(31))
 
 
-def derive_key(*words: int) -> np.uint64:
-    """One 64-bit key from several integers, each absorbed in turn: `key = mix((key ^ word) + GAMMA)`.
+def absorb(key: int, word: int) -> int:
+    """Work a word into a 64-bit key: `mix((key ^ word) + GAMMA)`.
 
     In plain integers: for a single value they are ten times as fast as arrays of one.
+
+    Args:
+        key: 0 <= key < 2^64.
+        word: Any integer; taken modulo 2^64.
     """
+    key = ((key ^ word) + GAMMA) & _MASK_64
+    key = ((key ^ (key >> 30)) * MIX_1) & _MASK_64
+    key = ((key ^ (key >> 27)) * MIX_2) & _MASK_64
+    return key ^ (key >> 31)
+
+
+def derive_key(*words: int) -> np.uint64:
+    """One 64-bit key from several integers, absorbed in turn from 0."""
     key = 0
     for word in words:
-        key = ((key ^ (word & _MASK_64)) + GAMMA) & _MASK_64
-        key = ((key ^ (key >> 30)) * _MIX_1) & _MASK_64
-        key = ((key ^ (key >> 27)) * _MIX_2) & _MASK_64
-        key ^= key >> 31
+        key = absorb(key, word)
     return np.uint64(key)
 
 

@@ -6,6 +6,9 @@ what to do. All of them cross process boundaries: pickling an error keeps its cl
 
 from __future__ import annotations
 
+RESTORE = "restore it from a good copy, or write the dataset again"
+"""What to do where bytes are not those that were written."""
+
 
 class MaskmillError(Exception):
     """What every error of maskmill is; raised only as one of its subclasses.

@@ -7,7 +7,7 @@ from typing import Annotated, Literal, TypeVar
 import pyarrow as pa
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
-from schemas.errors import ConfigError, ShardCorruptError
+from schemas.errors import RESTORE, ConfigError, ShardCorruptError
 from schemas.masking import Masking, MaskVocabulary
 from schemas.version import SCHEMA_VERSION, check_schema_version, is_newer_minor, too_new
 
@@ -60,7 +60,16 @@ class Manifest(Written):
 
 
 class DocumentCounts(Written):
-    """Law 1 for documents: read = written + held out + duplicates + quarantined."""
+    """What became of every document: nothing is lost silently, so the sums below hold or the manifest is refused.
+
+    Attributes:
+        read: Documents found in the input; = written + held_out + duplicates + quarantined.
+        written: Of them, those in the document shards to train on.
+        held_out: Those in the held-out shards.
+        duplicates: Those left out because another has the same text.
+        quarantined: Those rejected, whose bytes stand in the quarantine.
+        quarantined_by_reason: Reason to number; the numbers add up to `quarantined`.
+    """
 
     read: Count
     written: Count
@@ -80,7 +89,15 @@ class DocumentCounts(Written):
 
 
 class DocumentsManifest(Manifest):
-    """The manifest of document shards, trained on or held out."""
+    """The manifest of document shards, trained on or held out.
+
+    Attributes:
+        kind: Tells manifests apart.
+        held_out: Whether these are the held-out documents.
+        documents: In the shards; = `counts.held_out` or `counts.written`.
+        text_bytes: UTF-8 bytes of their texts.
+        counts: Of the whole run: the same in both manifests.
+    """
 
     kind: Literal["documents"] = "documents"
     held_out: bool
@@ -97,11 +114,17 @@ class DocumentsManifest(Manifest):
 
 
 class PackingCounts(Written):
-    """Law 1 for packing: every document and every token has a place.
+    """Where every document and token went: nothing is lost silently, so the sums hold or the manifest is refused.
 
     Attributes:
         documents: In the document shards; = packed + without_tokens + quarantined.
+        packed: Documents with tokens in rows.
+        without_tokens: Documents whose text encodes to nothing, such as one of control characters alone.
+        quarantined: Documents that could not be encoded.
         tokens_encoded: Tokens of all documents; = tokens_in_rows.
+        tokens_in_rows: Of all segments, special tokens that packing added not counted.
+        rows: Each of `seq_len` places.
+        segments: Pieces of documents in the rows; = packed + cuts.
         special_tokens: [CLS] and [SEP] added by packing.
         padding: [PAD] at the ends of rows.
         cuts: Places where a document longer than a row was cut.
@@ -148,7 +171,21 @@ class PackingCounts(Written):
 
 
 class PackedManifest(Manifest):
-    """The manifest of a packed dataset: all that a loader needs beside `shards.arrow`."""
+    """The manifest of a packed dataset: all that a loader needs beside `shards.arrow`.
+
+    Attributes:
+        kind: Tells manifests apart.
+        held_out: Whether these are the rows of the held-out documents.
+        seq_len: Token ids in a row.
+        block_rows: Rows in a block; the last block of a shard may have fewer.
+        vocabulary: Special ids, and which ids may replace a token.
+        tokenizer_checksum: xxh3-128 of the `tokenizer.json` beside this manifest, which encoded the rows.
+        documents_fingerprint: The documents' identity: `fingerprint` of their manifest.
+        copies: Static masks beside every row.
+        masking: The settings of these masks.
+        text_bytes: UTF-8 bytes of text that the rows were encoded from.
+        counts: Of these rows and documents alone.
+    """
 
     kind: Literal["packed"] = "packed"
     held_out: bool
@@ -174,9 +211,12 @@ class TokenizerManifest(Written):
     """The manifest of a tokenizer folder; written last, so its presence says that the folder is whole.
 
     Attributes:
+        kind: Tells manifests apart.
+        schema_version: As in the datasets' manifests.
         run_fingerprint: As in the datasets' manifests.
         documents_fingerprint: The documents whose words were counted; empty where the tokenizer was brought.
         trained: Whether the vocabulary was trained here or brought.
+        vocab_size: Pieces in it.
         counts: What was counted in training: words, distinct words, characters, what limits cut.
         checksums: xxh3-128 of the other files of the folder.
         fingerprint: xxh3-128 of this manifest without this field.
@@ -249,7 +289,7 @@ def _damaged(what: str, path: str, found: str) -> ShardCorruptError:
         path=path,
         expected="the manifest as it was written",
         found=found,
-        action="restore it from a good copy, or write the dataset again",
+        action=RESTORE,
     )
 
 

@@ -48,6 +48,7 @@ class Masking(BaseModel):
     random_share: Share = 0.1
     """Share of the predicted tokens that is shown as a random ordinary token; the rest is shown as it is."""
     seed: Annotated[int, Field(strict=True, ge=0, lt=2**64)] = 0
+    """Decides the masks, with a row's number and the epoch."""
 
     @field_validator("rate", "mask_share", "random_share")
     @classmethod

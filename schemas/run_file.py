@@ -2,24 +2,17 @@
 
 from __future__ import annotations
 
-import re
 from typing import Annotated, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, model_validator
+from pydantic import Field, model_validator
 
 from schemas.masking import Masking
+from schemas.redaction import without_user_info
 from schemas.rows import MAX_SEQ_LEN, MIN_SEQ_LEN
+from schemas.section import AtLeastOne, Section, Share, UInt63, Url
 
-Share = Annotated[float, Field(ge=0.0, le=1.0)]
 MIN_MB = 0.001
 """1 KiB: below it a size in MiB is a slip, and a shard holds nothing."""
-UInt63 = Annotated[int, Field(ge=0, lt=1 << 63)]
-
-
-class Section(BaseModel):
-    """What every section of a run file shares: frozen, no unknown keys, no silent conversions."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid", strict=True, allow_inf_nan=False)
 
 
 class InputSection(Section):
@@ -37,7 +30,7 @@ class InputSection(Section):
         max_quarantined: Share of documents above which the job stops.
     """
 
-    paths: Annotated[tuple[Annotated[str, Field(min_length=1)], ...], Field(min_length=1, strict=False)]
+    paths: Annotated[tuple[Url, ...], Field(min_length=1, strict=False)]
     text_field: str = "text"
     id_field: str | None = None
     source_field: str | None = None
@@ -47,9 +40,13 @@ class InputSection(Section):
 
 
 class OutputSection(Section):
-    """`[output]`: where everything is written."""
+    """`[output]`: where everything is written.
 
-    url: Annotated[str, Field(min_length=1)]
+    Attributes:
+        url: fsspec URL or path of a folder; holds `documents/`, `tokenizer/`, `packed/` and their held-out parts.
+    """
+
+    url: Url
 
 
 class DocumentsSection(Section):
@@ -70,12 +67,31 @@ class DocumentsSection(Section):
 
 
 class TokenizerSection(Section):
-    """`[tokenizer]`: a vocabulary to train, or one to bring with `from`."""
+    """`[tokenizer]`: a vocabulary to train, or one to bring with `from`.
+
+    With `from` nothing is trained and the first four keys have no effect; the next three say how text is normalised
+    where a `vocab.txt` is brought. A `tokenizer.json` brings its own normalisation.
+
+    Attributes:
+        vocab_size: Pieces in the vocabulary, the five special ones included; fewer where no pair is left to merge.
+        min_frequency: Two pieces that stand side by side fewer times than this are not merged.
+        limit_alphabet: Characters that are kept, the most frequent ones; a word with any other encodes as [UNK].
+            `None`, which only Python can say, keeps all.
+        max_words: Distinct words that are trained on, the most frequent ones. It bounds the memory of training, and
+            what it cuts is counted.
+        lowercase: Map every character to its lower case.
+        strip_accents: Drop combining marks after decomposing characters; unset, it is what `lowercase` is.
+        handle_chinese_chars: Set every CJK ideograph apart as a word of its own.
+        special_in_text: What `[MASK]` and the like are where they stand in raw text: `text` like any other, or the
+            `special` token.
+        from: Path or URL of a `tokenizer.json`, of a `vocab.txt`, or of a folder with one of them; unset, a
+            vocabulary is trained. In Python the field is `from_`.
+    """
 
     vocab_size: Annotated[int, Field(ge=6, lt=1 << 31)] = 30522
-    min_frequency: Annotated[int, Field(ge=1)] = 2
-    limit_alphabet: Annotated[int, Field(ge=1)] | None = 1000
-    max_words: Annotated[int, Field(ge=1)] = 20_000_000
+    min_frequency: AtLeastOne = 2
+    limit_alphabet: AtLeastOne | None = 1000
+    max_words: AtLeastOne = 20_000_000
     lowercase: bool = True
     strip_accents: bool | None = None
     handle_chinese_chars: bool = True
@@ -84,11 +100,19 @@ class TokenizerSection(Section):
 
 
 class PackSection(Section):
-    """`[pack]`: how token ids become rows."""
+    """`[pack]`: how token ids become rows.
+
+    Attributes:
+        seq_len: Token ids in a row, [CLS], [SEP] and [PAD] included.
+        cut: Where a document longer than a row is cut: at the start of a `word`, or after any `token`. A stretch
+            without a word start that fits is cut inside a word, and counted.
+        min_segment: Tokens that the last piece of a cut document has at least, by moving the cut before it; where
+            the word starts do not allow it, the piece is shorter. At most half of `seq_len`.
+    """
 
     seq_len: Annotated[int, Field(ge=MIN_SEQ_LEN, le=MAX_SEQ_LEN)] = 512
     cut: Literal["word", "token"] = "word"
-    min_segment: Annotated[int, Field(ge=1)] = 16
+    min_segment: AtLeastOne = 16
 
     @model_validator(mode="after")
     def _segment_fits(self) -> PackSection:
@@ -98,7 +122,17 @@ class PackSection(Section):
 
 
 class MaskSection(Masking):
-    """`[mask]`: static copies and the settings of the mask."""
+    """`[mask]`: static copies, and how rows are masked; a loader may be given other settings.
+
+    Attributes:
+        copies: Masks that are written beside every row, those of epochs 0, 1 and so on; with 0 none is, and the
+            loader draws masks as it reads.
+        strategy: How the positions that are predicted are chosen: `token`, each alone.
+        rate: Share of a row's maskable tokens that is predicted, in whole millionths.
+        mask_share: Share of the predicted tokens that is shown as [MASK].
+        random_share: Share of them that is shown as a random token; the rest is shown as it is.
+        seed: Decides the masks, with a row's number and the epoch.
+    """
 
     copies: Annotated[int, Field(strict=True, ge=0, le=100)] = 0
 
@@ -108,7 +142,14 @@ class MaskSection(Masking):
 
 
 class EngineSection(Section):
-    """`[engine]`: who runs the units. Outside the fingerprint: another engine may finish a run."""
+    """`[engine]`: who runs the units. Outside the fingerprint: another engine may finish a run.
+
+    Attributes:
+        kind: `local`, processes of this machine, or `ray`, a Ray started here or a cluster.
+        workers: Units at work at a time; 0 is one for every core, on a cluster as many as it takes. 1 with `local`
+            is the command's own process.
+        address: Of a running Ray cluster; with "" it is that in `RAY_ADDRESS`, and without one Ray starts here.
+    """
 
     kind: Literal["local", "ray"] = "local"
     workers: Annotated[int, Field(ge=0)] = 0
@@ -131,19 +172,8 @@ class RunFile(Section):
         whole: dict[str, dict[str, object]] = self.model_dump(mode="json", by_alias=True)
         whole.pop("engine")
         whole.pop("output")
+        whole["input"].pop("max_quarantined")  # says when to stop, not what is written: it may be raised
         whole["input"]["paths"] = [without_user_info(path) for path in self.input.paths]
         if self.tokenizer.from_ is not None:
             whole["tokenizer"]["from"] = without_user_info(self.tokenizer.from_)
         return whole
-
-
-def without_user_info(url: str) -> str:
-    """A URL without `user:password@` and without its query, fit for logs, manifests and reports.
-
-    User-info ends at the last `@` before the path. Secret keys may hold a `/`, so where `name:secret` stands before
-    the first one, it ends at the last `@` of all; `host:port` alone is no user-info.
-    """
-    # A query holds a `=`; without one, `?` is a glob's sign. So it is where a folder such as `day=1` follows it.
-    cleaned = re.sub(r"(?<=\w)\?[^/]*=.*$", "", url) if "://" in url else url
-    cleaned = re.sub(r"(?<=://)[^/\s]*@", "", cleaned)
-    return re.sub(r"(?<=://)(?!\[)[^/:\s]*:(?![0-9]*(?:/|$))\S*@", "", cleaned)

@@ -10,7 +10,7 @@ from typing import Any, TypeVar
 from pydantic import BaseModel, ValidationError
 
 from schemas.errors import ConfigError
-from schemas.run_file import without_user_info
+from schemas.redaction import without_user_info
 
 SHOWN_CHARACTERS = 200
 

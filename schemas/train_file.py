@@ -26,23 +26,15 @@ from __future__ import annotations
 
 from typing import Annotated, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, model_validator
+from pydantic import Field, model_validator
 
 from schemas.masking import Masking
+from schemas.section import AtLeastOne, Section, UInt63, Url
 
-Url = Annotated[str, Field(min_length=1)]
-Count = Annotated[int, Field(ge=1)]
-UInt63 = Annotated[int, Field(ge=0, lt=1 << 63)]
 Probability = Annotated[float, Field(ge=0.0, lt=1.0)]
 
 
-class TrainSection(BaseModel):
-    """What every section of a train file shares: frozen, no unknown keys, no silent conversions."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid", strict=True)
-
-
-class DataSection(TrainSection):
+class DataSection(Section):
     """`[data]`: the rows that are trained on, and in what batches.
 
     Attributes:
@@ -56,8 +48,8 @@ class DataSection(TrainSection):
 
     dataset: Url
     held_out: Url | None = None
-    global_batch_rows: Count = 256
-    micro_batch_rows: Count | None = None
+    global_batch_rows: AtLeastOne = 256
+    micro_batch_rows: AtLeastOne | None = None
     seed: UInt63 = 0
 
     @model_validator(mode="after")
@@ -69,7 +61,7 @@ class DataSection(TrainSection):
         return self
 
 
-class ModelSection(TrainSection):
+class ModelSection(Section):
     """`[model]`: a BERT encoder; the vocabulary and the longest sequence are the dataset's.
 
     Attributes:
@@ -82,10 +74,10 @@ class ModelSection(TrainSection):
         initializer_range: Standard deviation of the initial weights.
     """
 
-    hidden_size: Count = 768
-    num_layers: Count = 12
-    num_heads: Count = 12
-    intermediate_size: Count | None = None
+    hidden_size: AtLeastOne = 768
+    num_layers: AtLeastOne = 12
+    num_heads: AtLeastOne = 12
+    intermediate_size: AtLeastOne | None = None
     dropout: Probability = 0.1
     initializer_range: Annotated[float, Field(gt=0.0)] = 0.02
 
@@ -96,7 +88,7 @@ class ModelSection(TrainSection):
         return self
 
 
-class OptimizerSection(TrainSection):
+class OptimizerSection(Section):
     """`[optimizer]`: AdamW, and the learning rate of each step.
 
     The rate rises linearly over `warmup_steps`, then falls linearly to zero at `decay_steps`. `decay_steps` is a
@@ -114,7 +106,7 @@ class OptimizerSection(TrainSection):
 
     learning_rate: Annotated[float, Field(gt=0.0)] = 5e-4
     warmup_steps: Annotated[int, Field(ge=0)] = 1000
-    decay_steps: Count | None = None
+    decay_steps: AtLeastOne | None = None
     weight_decay: Annotated[float, Field(ge=0.0)] = 0.01
     betas: Annotated[tuple[Probability, Probability], Field(strict=False)] = (0.9, 0.98)
     epsilon: Annotated[float, Field(gt=0.0)] = 1e-6
@@ -127,7 +119,7 @@ class OptimizerSection(TrainSection):
         return self
 
 
-class RunSection(TrainSection):
+class RunSection(Section):
     """`[run]`: where the run writes, when it stops, and what it says on the way.
 
     Attributes:
@@ -146,11 +138,11 @@ class RunSection(TrainSection):
     """
 
     output: Url
-    steps: Count = 10_000
-    checkpoint_every: Count = 1000
-    keep_checkpoints: Count = 3
-    evaluate_every: Count = 1000
-    log_every: Count = 10
+    steps: AtLeastOne = 10_000
+    checkpoint_every: AtLeastOne = 1000
+    keep_checkpoints: AtLeastOne = 3
+    evaluate_every: AtLeastOne = 1000
+    log_every: AtLeastOne = 10
     target_gap_nats: Annotated[float, Field(gt=0.0)] | None = None
     max_seconds: Annotated[float, Field(gt=0.0)] | None = None
     seed: UInt63 = 0
@@ -158,7 +150,7 @@ class RunSection(TrainSection):
     precision: Literal["auto", "bf16", "float32"] = "auto"
 
 
-class TrainFile(TrainSection):
+class TrainFile(Section):
     """A whole train file."""
 
     data: DataSection

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import re
 
-from schemas.errors import ConfigError
+from schemas.errors import RESTORE, ConfigError
 
 SCHEMA_VERSION = "1.0"
 
@@ -30,6 +30,7 @@ def check_schema_version(found: str, path: str) -> None:
             path=path,
             expected="a version such as 1.0",
             found=repr(found),
+            action=RESTORE,
         )
     if major > _OUR_MAJOR:
         raise too_new(found, path)

@@ -15,7 +15,7 @@ from fsspec.core import split_protocol, url_to_fs
 from pipeline.storage.credentials import find_secrets, refuse_credentials
 from pipeline.storage.failures import explained_failures
 from schemas.errors import ConfigError
-from schemas.run_file import without_user_info
+from schemas.redaction import without_user_info
 
 COMPRESSIONS = {".gz": "gzip", ".zst": "zstd", ".bz2": "bz2", ".xz": "xz"}
 FORMATS = {".jsonl": "jsonl", ".ndjson": "jsonl", ".txt": "txt"}
@@ -33,11 +33,14 @@ class InputFile:
         url: Where it is read.
         path: Its name in ids: relative to the fixed prefix of the glob that found it.
         size_bytes: As stored.
+        mark: Its time of change or entity tag, as the store gives it; empty where there is none. Never part of what
+            decides bytes.
     """
 
     url: str
     path: str
     size_bytes: int
+    mark: str = ""
 
     @property
     def compression(self) -> str | None:
@@ -88,7 +91,7 @@ def list_inputs(patterns: Sequence[str]) -> list[InputFile]:
                 "unknown input format",
                 path=without_user_info(file.url),
                 expected=f"one of {known}, plain or with {', '.join(COMPRESSIONS)}",
-                found=os.path.basename(file.path),
+                found=os.path.splitext(without_user_info(file.path))[1] or "no suffix",
                 action="leave it out of input.paths",
             )
     return files
@@ -192,4 +195,5 @@ def _describe(fs: Any, entry: dict[str, Any], fixed: str) -> InputFile:
             expected="a store that says how long a file is",
             action="download the file, and name the copy",
         )
-    return InputFile(url, name.removeprefix(fixed).lstrip("/"), int(size))
+    mark = entry.get("ETag") or entry.get("mtime") or entry.get("LastModified") or ""
+    return InputFile(url, name.removeprefix(fixed).lstrip("/"), int(size), str(mark))

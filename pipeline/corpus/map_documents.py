@@ -34,6 +34,7 @@ MAX_RUN_BYTES = 1 << 30  # with one document more, of 1 GiB at most, still withi
 MAX_RUN_DOCUMENTS = 1 << 20
 CHECK_EVERY_DOCUMENTS = 1000
 MIN_QUARANTINED_TO_STOP_EARLY = 20  # one bad line in a first file of ten says little about a corpus
+MAX_DENSITY_RATIO = 16  # documents a byte of text in what is unread, over those in what was read
 DOCUMENT_OVERHEAD_BYTES = 200  # what the Python objects of a document take besides its text
 
 
@@ -211,11 +212,7 @@ def _partition(
 
 
 class _QuarantineGuard:
-    """Stops a unit as soon as it alone rejects more than the whole corpus may, at the density it meets.
-
-    The corpus's documents are estimated from this unit's documents a byte, so a unit stops early only where the
-    limit would be exceeded even if all other files were without fault.
-    """
+    """Stops a unit as soon as it alone shows that the whole corpus will be refused; see `check_quarantined`."""
 
     def __init__(self, context: CorpusContext) -> None:
         self._limit = context.run.input.max_quarantined
@@ -239,6 +236,10 @@ def check_quarantined(
 ) -> None:
     """Stop when the quarantined documents exceed their share of all that the corpus can be expected to hold.
 
+    Before the end, the corpus's documents are estimated from those read, a byte of text. Files differ, so unless more
+    than half of what was read is bad, as with a wrong `text_field`, the rest is taken to hold 16 times as many
+    documents a byte: a corpus within its limit is not refused for a first file of few long documents.
+
     Args:
         counts: `read`, `quarantined` and `quarantined: <reason>` so far.
         bytes_read: Assumed bytes of text those documents came from. Before the end of the corpus nothing is
@@ -250,10 +251,13 @@ def check_quarantined(
     Raises:
         InputDataError: With the commonest reasons.
     """
-    if bytes_read < total_bytes and limit and counts["quarantined"] < MIN_QUARANTINED_TO_STOP_EARLY:
+    bad = counts["quarantined"]
+    if bytes_read < total_bytes and limit and bad < MIN_QUARANTINED_TO_STOP_EARLY:
         return
-    expected = counts["read"] * max(1.0, total_bytes / max(1.0, bytes_read))
-    if counts["quarantined"] <= limit * expected:
+    unread = max(0.0, total_bytes / max(1.0, bytes_read) - 1)
+    denser = 1 if 2 * bad > counts["read"] else MAX_DENSITY_RATIO
+    expected = counts["read"] * (1 + denser * unread)
+    if bad <= limit * expected:
         return
     reasons = Counter(
         {key.removeprefix("quarantined: "): n for key, n in counts.items() if key.startswith("quarantined: ")}
@@ -263,7 +267,7 @@ def check_quarantined(
         path="input.max_quarantined",
         place=f"first at {first}" if first else None,
         expected=f"at most {limit:.4g} of all documents quarantined",
-        found=f"{counts['quarantined']} of the first {counts['read']}: "
+        found=f"{bad} of the first {counts['read']}: "
         + ", ".join(f"{n} {reason}" for reason, n in sorted(reasons.items(), key=lambda item: (-item[1], item[0]))[:3]),
         action="look at quarantine/, check input.text_field and the files, or raise input.max_quarantined",
     )

@@ -14,7 +14,7 @@ from pipeline.corpus.list_inputs import InputFile
 from pipeline.storage.credentials import find_secrets
 from pipeline.storage.failures import explained_failures
 from schemas.errors import InputDataError
-from schemas.run_file import without_user_info
+from schemas.redaction import without_user_info
 
 READ_BYTES = 1 << 18  # as a list of lines, 4 MiB of newlines would be 400 MB
 MEMBER_READ_BYTES = 1 << 16

@@ -30,12 +30,19 @@ UNIT_ATTEMPTS = 3
 
 
 class UnitDescription(BaseModel):
-    """What a unit is told; its digest ties a receipt to it. Holds nothing that differs between machines."""
+    """What a unit is told; its digest ties a receipt to it. Holds nothing that differs between machines.
+
+    Attributes:
+        stage: Name of the stage.
+        unit: Its number in the stage, from 0.
+        run: Fingerprint of the run, so that no receipt of other settings is taken for this one's.
+    """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
     stage: str
     unit: int
+    run: str = ""
 
     def digest(self) -> str:
         """xxh3-128 of the description."""
@@ -106,6 +113,9 @@ def execute_unit(function: UnitFunction, context: Any, output: Store, descriptio
     """
     started = time.perf_counter()
     attempts = 0
+    standing = _standing_receipt(output, description)
+    if standing is not None:  # its worker died after it was finished, before it could say so
+        return Finished(description.stage, description.unit, standing.counts, 0.0, 0, socket.gethostname())
 
     def attempt() -> UnitOutcome:
         nonlocal attempts
@@ -130,6 +140,19 @@ def execute_unit(function: UnitFunction, context: Any, output: Store, descriptio
         attempts - 1,
         socket.gethostname(),
     )
+
+
+def _standing_receipt(output: Store, description: UnitDescription) -> Receipt | None:
+    if not output.exists(receipt_path(description.stage, description.unit)):
+        return None
+    return _read_receipt(output, description)
+
+
+def iter_standing_receipts(output: Store, units: Sequence[UnitDescription]) -> Iterator[Receipt]:
+    """The receipts of the units that have one, in the order of the units; for a driver that goes on."""
+    if units:
+        done = set(output.list(f"{RECEIPTS}/{units[0].stage}"))
+        yield from iter_receipts(output, [unit for unit in units if receipt_path(unit.stage, unit.unit) in done])
 
 
 def receipt_path(stage: str, unit: int) -> str:

@@ -30,18 +30,15 @@ from __future__ import annotations
 import numpy as np
 from numba import njit
 
+from pipeline.keyed_order import GAMMA, MIX_1, MIX_2, absorb
+
 SELECTION_STREAM = 0x6D61736B5F73656C  # "mask_sel", "mask_act" and "mask_rep" in ASCII
 ACTION_STREAM = 0x6D61736B5F616374
 REPLACEMENT_STREAM = 0x6D61736B5F726570
 
-GAMMA = 0x9E3779B97F4A7C15
-MIX_1 = 0xBF58476D1CE4E5B9
-MIX_2 = 0x94D049BB133111EB
 G = 0x9E3779B1
 M1 = 0x7FEB352D
 M2 = 0x846CA68B
-
-_U64 = 2**64 - 1
 
 # Typed copies: in numba an unsigned word meeting a Python int becomes a float64 or a wider integer.
 _GAMMA, _MIX_1, _MIX_2 = np.uint64(GAMMA), np.uint64(MIX_1), np.uint64(MIX_2)
@@ -60,14 +57,7 @@ def derive_stream_key(stream: int, seed: int, epoch: int) -> int:
     """
     if not 0 <= epoch < 2**63:
         raise ValueError(f"epochs count from 0 and stay below 2**63, got {epoch}")
-    return _absorb(_absorb(stream, seed), epoch)
-
-
-def _absorb(state: int, word: int) -> int:
-    z = ((state ^ word) + GAMMA) & _U64
-    z = ((z ^ (z >> 30)) * MIX_1) & _U64
-    z = ((z ^ (z >> 27)) * MIX_2) & _U64
-    return z ^ (z >> 31)
+    return absorb(absorb(stream, seed), epoch)
 
 
 @njit(cache=True, nogil=True)

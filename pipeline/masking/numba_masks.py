@@ -1,6 +1,6 @@
 """Token masks on the CPU: exact counts without a sort, one row at a time.
 
-For a row of m maskable tokens the law selects the `count` smallest of the keys `hash32 * 2**16 + position`.
+Of the m maskable tokens of a row those with the `count` smallest keys `hash32 * 2**16 + position` are selected.
 The hashes of a row are all different (see `hashing`), so any threshold that exactly `count` of them do not
 exceed selects the same positions. Hashes are uniform, so interpolation search meets such a threshold after 4
 guesses on rows of 512 and 5 on rows of 65,536, each a vectorised count over the row.
@@ -27,8 +27,8 @@ from pipeline.masking.hashing import (
 )
 from pipeline.masking.tables import MaskTables
 from schemas.masking import IGNORE_INDEX, PPM, Masking
+from schemas.rows import MAX_SEQ_LEN
 
-MAX_SEQ_LEN = 2**16
 _NEVER = np.uint32(2**32 - 1)
 _INTERPOLATIONS = 16
 

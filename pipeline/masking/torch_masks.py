@@ -12,21 +12,20 @@ from functools import lru_cache
 import torch
 from torch import Tensor
 
+from pipeline.keyed_order import GAMMA, MIX_1, MIX_2
 from pipeline.masking.hashing import (
     ACTION_STREAM,
-    GAMMA,
     M1,
     M2,
-    MIX_1,
-    MIX_2,
     REPLACEMENT_STREAM,
     SELECTION_STREAM,
     G,
     derive_stream_key,
 )
-from pipeline.masking.numba_masks import MAX_SEQ_LEN, count_selected
+from pipeline.masking.numba_masks import count_selected
 from pipeline.masking.tables import MaskTables
 from schemas.masking import IGNORE_INDEX, PPM, Masking
+from schemas.rows import MAX_SEQ_LEN
 
 _LOW_32 = 0xFFFFFFFF
 _NEVER = 1 << 48

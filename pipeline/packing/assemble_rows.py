@@ -46,7 +46,7 @@ def assemble_rows(
         cls_id: Id of `[CLS]`.
         sep_id: Id of `[SEP]`.
         pad_id: Id of `[PAD]`.
-        dtype: Type of the ids in rows, see `token_dtype`.
+        dtype: Type of the ids in rows, see `schemas.rows.id_type`.
         document_shard: Number of the document shard that the documents are from.
         seed: Key of the hash that orders rows.
 

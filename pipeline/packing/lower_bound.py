@@ -1,4 +1,4 @@
-"""How few rows could do: lower bounds that a packing is held against."""
+"""How few rows could do: the lower bound that a packing is held against."""
 
 from __future__ import annotations
 
@@ -8,19 +8,6 @@ import numpy as np
 import numpy.typing as npt
 
 
-def lower_bound_l1(lengths: npt.NDArray[Any], capacity: int) -> int:
-    """Rows needed if segments could be cut anywhere: all positions over the capacity, rounded up.
-
-    Args:
-        lengths: Row positions each segment takes; shape (D,).
-        capacity: Positions in a row.
-
-    Returns:
-        The bound L1.
-    """
-    return -(-int(lengths.sum(dtype=np.int64)) // capacity)
-
-
 def lower_bound_l2(lengths: npt.NDArray[Any], capacity: int) -> int:
     """Rows needed, counting that segments longer than half a row cannot share one.
 
@@ -28,7 +15,8 @@ def lower_bound_l2(lengths: npt.NDArray[Any], capacity: int) -> int:
     Mathematics 28, 1990), bound L2. For each alpha in 0..capacity/2 the segments of at least alpha fall into
     those over capacity - alpha (a row each, with no space for the others), the rest of those over capacity/2
     (a row each), and the small ones, which take the space these leave before they take rows of their own. The
-    bound is the largest over alpha; alpha = 0 makes it at least L1. O(D + capacity) by sums over a histogram.
+    bound is the largest over alpha; alpha = 0 makes it at least the sum of lengths divided
+    by the capacity. O(D + capacity) by sums over a histogram.
 
     Args:
         lengths: Row positions each segment takes, each in 1..capacity; shape (D,).

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from pipeline.packing.lower_bound import lower_bound_l1, lower_bound_l2
+from pipeline.packing.lower_bound import lower_bound_l2
 from pipeline.packing.split_documents import SPECIAL_TOKENS_PER_SEQUENCE, Segments
 
 
@@ -13,38 +13,25 @@ class FillStatistics:
     """What fills the positions of some rows; every position is a token, a special token or padding.
 
     Attributes:
-        num_rows: Rows written.
         tokens: Document tokens in them.
         special_tokens: `[CLS]` and `[SEP]`.
         padding: `[PAD]`.
-        num_rows_l1: Rows the positions would fill if segments could be cut anywhere.
         num_rows_l2: Rows that no packing of these segments goes below (Martello and Toth's L2).
     """
 
-    num_rows: int
     tokens: int
     special_tokens: int
     padding: int
-    num_rows_l1: int
     num_rows_l2: int
-
-    @property
-    def fill(self) -> float:
-        """Share of positions that are not padding, 0..1; 1 where there are no rows."""
-        used = self.tokens + self.special_tokens
-        return used / (used + self.padding) if self.num_rows else 1.0
 
 
 def measure_fill(segments: Segments, num_rows: int, seq_len: int) -> FillStatistics:
     """Counts what fills `num_rows` rows of `seq_len` positions into which all `segments` were packed."""
-    lengths = segments.lengths
     tokens = int(segments.num_tokens.sum(dtype="int64"))
     special_tokens = SPECIAL_TOKENS_PER_SEQUENCE * len(segments)
     return FillStatistics(
-        num_rows=num_rows,
         tokens=tokens,
         special_tokens=special_tokens,
         padding=num_rows * seq_len - tokens - special_tokens,
-        num_rows_l1=lower_bound_l1(lengths, seq_len),
-        num_rows_l2=lower_bound_l2(lengths, seq_len),
+        num_rows_l2=lower_bound_l2(segments.lengths, seq_len),
     )

@@ -9,6 +9,7 @@ any order. Row r of packed shard s has the id s * 2^32 + r.
 from __future__ import annotations
 
 import functools
+import socket
 from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
@@ -29,11 +30,12 @@ from pipeline.packing.split_documents import split_documents
 from pipeline.storage.arrow_files import read_file, write_blocks
 from pipeline.storage.store import Store
 from pipeline.wordpiece.encode import Encoder, FastEncode, SpecialInText, load_fast_encode
-from pipeline.wordpiece.prove_encoder import Proof
+from pipeline.wordpiece.prove_encoder import Proof, make_proof_key
 from pipeline.wordpiece.tokenizer_files import describe_vocabulary
 from schemas.documents import QUARANTINE_SCHEMA
+from schemas.errors import ConfigError
 from schemas.masking import Masking, MaskVocabulary
-from schemas.rows import packed_row_schema, rows_per_block
+from schemas.rows import id_type, packed_row_schema, rows_per_block
 from schemas.run_file import PackSection
 
 
@@ -115,16 +117,17 @@ def pack_documents(context: PackContext, unit: PackUnit) -> UnitOutcome:
         cls_id=vocabulary.cls_id,
         sep_id=vocabulary.sep_id,
         pad_id=vocabulary.pad_id,
-        dtype=np.uint16 if vocabulary.vocab_size <= 1 << 16 else np.uint32,
+        dtype=id_type(vocabulary.vocab_size).to_pandas_dtype(),
         document_shard=unit.shard,
         seed=context.seed,
     )
     fill = measure_fill(segments, num_rows, pack.seq_len)
+    schema = packed_row_schema(pack.seq_len, vocabulary.vocab_size, context.copies)
     receipt = write_blocks(
         context.output,
         shard_path(packed_folder(unit.held_out), unit.shard),
-        packed_row_schema(pack.seq_len, vocabulary.vocab_size, context.copies),
-        _iter_blocks(context, rows, unit.shard, vocabulary),
+        schema,
+        _iter_blocks(context, rows, unit.shard, vocabulary, schema),
         tokens=fill.tokens,
         text_bytes=text_bytes,
     )
@@ -162,8 +165,23 @@ def describe_tokenizer(tokenizer_json: bytes) -> tuple[MaskVocabulary, np.ndarra
 def _prepare_encoder(
     context: PackContext,
 ) -> tuple[Encoder, MaskVocabulary, np.ndarray[Any, np.dtype[np.bool_]]]:
-    """An encoder of this unit's own: whether it falls back must not depend on what its worker did before."""
+    """An encoder of this unit's own: whether it falls back must not depend on what its worker did before.
+
+    Raises:
+        ConfigError: The proof was made with other libraries than stand on this machine.
+    """
     vocabulary, is_continuation = _describe(context.tokenizer_json)
+    if context.proof is not None:
+        here = make_proof_key(context.tokenizer_json, context.special_in_text)
+        if context.proof.key != here:
+            raise ConfigError(
+                "the encoder is proven for other libraries than this machine has",
+                path=socket.gethostname(),
+                expected=f"tokenizers {context.proof.key.tokenizers_version}, "
+                f"nanotoken {context.proof.key.nanotoken_version}",
+                found=f"tokenizers {here.tokenizers_version}, nanotoken {here.nanotoken_version}",
+                action="install the same versions on every node",
+            )
     proven = context.proof is not None and context.proof.difference is None
     fast = _load_fast(context.tokenizer_json, context.special_in_text) if proven else None
     return Encoder(context.tokenizer_json, context.special_in_text, fast), vocabulary, is_continuation
@@ -196,9 +214,8 @@ def _write_rejected(output: Store, unit: PackUnit, documents: pa.Table, rejected
 
 
 def _iter_blocks(
-    context: PackContext, rows: PackedRows, shard: int, vocabulary: MaskVocabulary
+    context: PackContext, rows: PackedRows, shard: int, vocabulary: MaskVocabulary, schema: pa.Schema
 ) -> Iterator[pa.RecordBatch]:
-    schema = packed_row_schema(context.pack.seq_len, vocabulary.vocab_size, context.copies)
     tables = MaskTables.build(vocabulary)
     block_rows = rows_per_block(context.pack.seq_len, vocabulary.vocab_size)
     for start in range(0, len(rows), block_rows):

@@ -25,10 +25,6 @@ class RowLists(Generic[Value]):
     offsets: npt.NDArray[np.int32]
     values: npt.NDArray[Value]
 
-    def row(self, index: int) -> npt.NDArray[Value]:
-        """The values of row `index`, a view."""
-        return self.values[self.offsets[index] : self.offsets[index + 1]]
-
     def slice(self, start: int, stop: int) -> RowLists[Value]:
         """Rows start..stop - 1; values are a view, offsets begin at 0 again."""
         first = self.offsets[start]

@@ -39,22 +39,17 @@ class Segments:
         document: Index of the document each segment is from, int64 (D,).
         start: Tokens of the document before the segment, uint32 (D,).
         num_tokens: Tokens in the segment without `[CLS]` and `[SEP]`, at least 1, int32 (D,).
-        num_documents: Documents cut, those without tokens included.
         documents_without_tokens: Documents that gave no segment.
         cuts: Cuts made.
         cuts_inside_words: Those of them before a continuation token.
-        short_segments: Pieces of cut documents that stayed below `min_segment`, because words beside them are
-            too long to move the cut.
     """
 
     document: npt.NDArray[np.int64]
     start: npt.NDArray[np.uint32]
     num_tokens: npt.NDArray[np.int32]
-    num_documents: int
     documents_without_tokens: int
     cuts: int
     cuts_inside_words: int
-    short_segments: int
 
     def __len__(self) -> int:
         return self.document.size
@@ -108,7 +103,7 @@ def split_documents(
     if too_long.size:
         raise InputDataError(
             "a document has more tokens than an offset into it can count",
-            place=f"document {too_long[0]}",
+            place=f"document {too_long[0]} of its shard",
             expected="at most 4,294,967,295 tokens",
             found=f"{document_tokens[too_long[0]]:,}",
             action="split the document in the source",
@@ -126,17 +121,13 @@ def split_documents(
 
     is_cut = start > 0
     cut_before = offsets[document[is_cut]] + start[is_cut]
-    of_cut_document = is_cut.copy()
-    of_cut_document[:-1] |= is_cut[1:]
     return Segments(
         document=document,
         start=start,
         num_tokens=num_tokens,
-        num_documents=document_tokens.size,
         documents_without_tokens=int(np.count_nonzero(document_tokens == 0)),
         cuts=int(np.count_nonzero(is_cut)),
         cuts_inside_words=int(np.count_nonzero(is_continuation[ids[cut_before]])),
-        short_segments=int(np.count_nonzero(of_cut_document & (num_tokens < min_segment))),
     )
 
 
@@ -147,6 +138,7 @@ def _check_settings(seq_len: int, min_segment: int, cut: Cut | str) -> Cut:
             path="pack.seq_len",
             expected="at least 3: [CLS], a token and [SEP]",
             found=str(seq_len),
+            action="raise pack.seq_len",
         )
     if not 1 <= min_segment <= max(1, seq_len // 2):
         raise ConfigError(
@@ -154,6 +146,7 @@ def _check_settings(seq_len: int, min_segment: int, cut: Cut | str) -> Cut:
             path="pack.min_segment",
             expected=f"1 to {max(1, seq_len // 2)}, half of seq_len {seq_len}",
             found=str(min_segment),
+            action="lower pack.min_segment or raise pack.seq_len",
         )
     try:
         return Cut(cut)
@@ -163,6 +156,7 @@ def _check_settings(seq_len: int, min_segment: int, cut: Cut | str) -> Cut:
             path="pack.cut",
             expected=" or ".join(f'"{mode}"' for mode in Cut),
             found=f'"{cut}"',
+            action="set pack.cut to one of them",
         ) from None
 
 

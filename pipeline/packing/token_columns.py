@@ -15,11 +15,6 @@ TokenIds: TypeAlias = npt.NDArray[np.uint16 | np.uint32]
 TokenType: TypeAlias = type[np.uint16 | np.uint32]
 
 
-def token_dtype(vocab_size: int) -> TokenType:
-    """The narrowest stored type of a token id: uint16 up to 65,536 entries, else uint32."""
-    return np.uint16 if vocab_size <= 1 << 16 else np.uint32
-
-
 def check_offsets(offsets: npt.NDArray[Any], num_ids: int) -> npt.NDArray[np.int64]:
     """Checks where documents start and end in `num_ids` ids.
 

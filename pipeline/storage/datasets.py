@@ -16,7 +16,7 @@ import xxhash
 
 from pipeline.storage.arrow_files import check_bytes
 from pipeline.storage.store import Store, check_inside
-from schemas.errors import ConfigError, ShardCorruptError
+from schemas.errors import RESTORE, ConfigError, ShardCorruptError
 from schemas.manifest import (
     SHARD_TABLE_SCHEMA,
     AnyManifest,
@@ -29,6 +29,7 @@ from schemas.receipt import ShardReceipt
 
 MANIFEST = "manifest.json"
 SHARD_TABLE = "shards.arrow"
+TOKENIZER = "tokenizer.json"
 
 
 @dataclass(frozen=True)
@@ -120,8 +121,30 @@ def read_manifest(dataset: Store, model: type[AnyManifest]) -> AnyManifest:
             path=path,
             expected=f"fingerprint {fingerprint_manifest(manifest)}",
             found=manifest.fingerprint,
+            action=RESTORE,
         )
     return manifest
+
+
+def read_tokenizer(dataset: Store, manifest: PackedManifest) -> bytes:
+    """Read a packed dataset's `tokenizer.json`, checked against the manifest.
+
+    Raises:
+        ShardCorruptError: It is missing or has changed.
+    """
+    path = dataset.locate(TOKENIZER)
+    try:
+        data = dataset.read_bytes(TOKENIZER)
+    except FileNotFoundError:
+        raise ShardCorruptError(
+            "the tokenizer is gone",
+            path=path,
+            expected=f"xxh3-128 {manifest.tokenizer_checksum}",
+            found="no file",
+            action=RESTORE,
+        ) from None
+    check_bytes(data, manifest.tokenizer_checksum, path)
+    return data
 
 
 def read_shard_table(dataset: Store, manifest: DocumentsManifest | PackedManifest) -> ShardTable:
@@ -134,7 +157,13 @@ def read_shard_table(dataset: Store, manifest: DocumentsManifest | PackedManifes
     try:
         data = dataset.map_file(SHARD_TABLE)
     except FileNotFoundError:
-        raise ShardCorruptError("the table of shards is gone", path=path) from None
+        raise ShardCorruptError(
+            "the table of shards is gone",
+            path=path,
+            expected=f"xxh3-128 {manifest.shards_checksum}",
+            found="no file",
+            action=RESTORE,
+        ) from None
     check_bytes(data, manifest.shards_checksum, path)
     table = pa.ipc.open_file(pa.BufferReader(data)).read_all().combine_chunks()
     if len(table) != manifest.num_shards:
@@ -143,6 +172,7 @@ def read_shard_table(dataset: Store, manifest: DocumentsManifest | PackedManifes
             path=path,
             expected=f"{manifest.num_shards}",
             found=f"{len(table)}",
+            action=RESTORE,
         )
 
     def column(name: str) -> pa.Array:

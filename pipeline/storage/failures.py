@@ -10,7 +10,7 @@ from collections.abc import Callable, Iterator, Sequence
 from typing import Any, TypeVar
 
 from schemas.errors import ConfigError, MaskmillError, TransientStorageError
-from schemas.run_file import without_user_info
+from schemas.redaction import without_user_info
 
 Result = TypeVar("Result")
 

@@ -9,12 +9,14 @@ from __future__ import annotations
 import contextlib
 import errno
 import os
+import re
 import shutil
 import uuid
 from collections.abc import Iterator
 from typing import BinaryIO
 
 PARTIAL_SUFFIX = ".partial"
+_PARTIAL_NAME = re.compile(r"\.[0-9a-f]{32}\.partial$")  # what `partial_name` makes, and no file of the user's
 
 
 def partial_name(path: str) -> str:
@@ -131,7 +133,7 @@ def delete_partials(folder: str) -> None:
 
 def is_partial(name: str) -> bool:
     """Whether a file of this name is one that is still being written, or was when its writer died."""
-    return name.endswith(PARTIAL_SUFFIX)
+    return _PARTIAL_NAME.search(name) is not None
 
 
 def _raise_unless_missing(error: BaseException) -> None:

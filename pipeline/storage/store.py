@@ -31,7 +31,7 @@ from pipeline.storage.remote_files import (
     RemoteOutput,
 )
 from schemas.errors import ConfigError, ShardCorruptError
-from schemas.run_file import without_user_info
+from schemas.redaction import without_user_info
 
 Result = TypeVar("Result")
 

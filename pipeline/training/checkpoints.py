@@ -109,6 +109,7 @@ def find_checkpoint(store: Store) -> Checkpoint | None:
         raise ShardCorruptError(
             "not a checkpoint's marker",
             path=store.locate(path),
+            expected="the marker as it was written",
             found=error.errors()[0]["msg"],
             action=f"delete {folders[-1]} to go on from the checkpoint before it",
         ) from None
@@ -159,11 +160,16 @@ def load_checkpoint(store: Store, checkpoint: Checkpoint, model: nn.Module, opti
     tensors = {name: load(data) for name, data in files.items()}
     parameters = dict(model.named_parameters())
     saved = tensors["model.safetensors"]
-    shapes = {name: tuple(tensor.shape) for name, tensor in parameters.items()}
-    if shapes != {name: tuple(tensor.shape) for name, tensor in saved.items()}:
+    expected = {name: tuple(tensor.shape) for name, tensor in parameters.items()}
+    found = {name: tuple(tensor.shape) for name, tensor in saved.items()}
+    if expected != found:
+        name = min(name for name, _ in expected.items() ^ found.items())
         raise StaleArtifactError(
             "the checkpoint holds another model's weights",
             path=store.locate(checkpoint.folder),
+            place=name,
+            expected=f"shape {expected.get(name, 'none')}",
+            found=f"{found.get(name, 'none')}",
             action="give run.output another folder",
         )
     with torch.no_grad():
@@ -185,7 +191,13 @@ def _read_checked(store: Store, checkpoint: Checkpoint, name: str) -> bytes:
     try:
         data = store.read_bytes(path)
     except FileNotFoundError:
-        raise ShardCorruptError("a file of the checkpoint is gone", path=store.locate(path), action=action) from None
+        raise ShardCorruptError(
+            "a file of the checkpoint is gone",
+            path=store.locate(path),
+            expected=f"checksum {checkpoint.checksums[name]}",
+            found="no file",
+            action=action,
+        ) from None
     found = xxhash.xxh3_128_hexdigest(data)
     if found != checkpoint.checksums[name]:
         raise ShardCorruptError(

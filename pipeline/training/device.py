@@ -23,7 +23,13 @@ def resolve_device(name: str) -> torch.device:
         torch.empty(0, device=device)
     except (RuntimeError, AssertionError, NotImplementedError) as error:
         first_line = str(error).partition("\n")[0]
-        raise ConfigError("no such device here", path="run.device", found=f"{name!r}: {first_line}") from error
+        raise ConfigError(
+            "no such device here",
+            path="run.device",
+            expected="auto, cpu, or a device that torch finds on this machine",
+            found=f"{name!r}: {first_line}",
+            action="change run.device",
+        ) from error
     return device
 
 

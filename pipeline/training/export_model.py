@@ -38,7 +38,7 @@ def export_model(store: Store, model: Any, *, tokenizer_json: bytes, seq_len: in
     model.config.architectures = [type(model).__name__]
     files = {
         "tokenizer.json": tokenizer_json,
-        "tokenizer_config.json": _describe_tokenizer(seq_len),
+        "tokenizer_config.json": _describe_tokenizer(tokenizer_json, seq_len),
         "model.safetensors": save(weights, metadata={"format": "pt"}),
         "config.json": model.config.to_json_string().encode(),
     }
@@ -47,12 +47,17 @@ def export_model(store: Store, model: Any, *, tokenizer_json: bytes, seq_len: in
     return store.locate(MODEL_FOLDER)
 
 
-def _describe_tokenizer(seq_len: int) -> bytes:
+def _describe_tokenizer(tokenizer_json: bytes, seq_len: int) -> bytes:
+    """The settings that the tokenizer folder has, with the model's own longest sequence."""
+    normalizer = json.loads(tokenizer_json)["normalizer"] or {}
     settings = {
         "tokenizer_class": "PreTrainedTokenizerFast",
         "model_max_length": seq_len,
-        "model_input_names": ["input_ids", "token_type_ids", "attention_mask"],
         "clean_up_tokenization_spaces": False,
+        "do_lower_case": normalizer.get("lowercase", False),
+        "strip_accents": normalizer.get("strip_accents"),
+        "tokenize_chinese_chars": normalizer.get("handle_chinese_chars", False),
+        "model_input_names": ["input_ids", "token_type_ids", "attention_mask"],
         **_SPECIAL_TOKENS,
     }
     return json.dumps(settings, indent=2).encode() + b"\n"

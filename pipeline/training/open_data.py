@@ -6,12 +6,13 @@ from collections.abc import Callable, Iterable
 
 from pipeline.loader import MaskedBatches
 from pipeline.loader.fixed_rows import iter_fixed_batches
+from pipeline.storage.datasets import read_manifest, read_tokenizer
 from pipeline.storage.store import open_store
 from pipeline.training.masked_loss import TrainingBatch
 from pipeline.training.score_held_out import HELD_OUT_MASKING
 from pipeline.training.train_data import TrainData
 from schemas.errors import ConfigError
-from schemas.manifest import PackedManifest, parse_manifest
+from schemas.manifest import PackedManifest
 from schemas.train_file import TrainFile
 
 
@@ -20,14 +21,15 @@ def open_train_data(config: TrainFile) -> TrainData:
 
     Raises:
         ConfigError: There is no packed dataset at a URL, or the two do not fit together.
-        ShardCorruptError: A manifest does not hold together.
+        ShardCorruptError: A manifest or the tokenizer is not what was written.
     """
     data = config.data
-    manifest = _read_manifest(data.dataset)
+    dataset = open_store(data.dataset)
+    manifest = read_manifest(dataset, PackedManifest)
     open_held_out: Callable[[], Iterable[TrainingBatch]] | None = None
     if data.held_out is not None:
         held_out_url = data.held_out
-        _check_fits(manifest, _read_manifest(held_out_url), held_out_url)
+        _check_fits(manifest, read_manifest(open_store(held_out_url), PackedManifest), held_out_url)
         batch_rows = data.micro_batch_rows or data.global_batch_rows
 
         def open_held_out() -> Iterable[TrainingBatch]:
@@ -38,7 +40,7 @@ def open_train_data(config: TrainFile) -> TrainData:
         seq_len=manifest.seq_len,
         vocab_size=manifest.vocabulary.vocab_size,
         pad_id=manifest.vocabulary.pad_id,
-        tokenizer_json=open_store(data.dataset).read_bytes("tokenizer.json"),
+        tokenizer_json=read_tokenizer(dataset, manifest),
         batches=MaskedBatches(
             data.dataset,
             global_batch_rows=data.global_batch_rows,
@@ -48,17 +50,6 @@ def open_train_data(config: TrainFile) -> TrainData:
         ),
         open_held_out=open_held_out,
     )
-
-
-def _read_manifest(url: str) -> PackedManifest:
-    store = open_store(url)
-    try:
-        data = store.read_bytes("manifest.json")
-    except FileNotFoundError:
-        raise ConfigError(
-            "there is no packed dataset", path=store.display_url, action="run `maskmill prepare` first"
-        ) from None
-    return parse_manifest(PackedManifest, data, store.locate("manifest.json"))
 
 
 def _check_fits(trained: PackedManifest, held_out: PackedManifest, url: str) -> None:

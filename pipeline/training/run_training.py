@@ -107,8 +107,10 @@ class _Run:
             }
         )
         self.start_seconds = time.monotonic()
-        if resumed_from is not None and run.target_gap_nats is not None:
-            self._evaluate()  # a run that has reached its target takes no further step
+        if resumed_from is not None and run.target_gap_nats is not None and self.step % run.evaluate_every == 0:
+            # A run that has reached its target takes no further step; one that was killed between two evaluations
+            # is not judged at a step where an undisturbed one is not.
+            self._evaluate()
         stopped_by = "target" if self._has_reached_target() else self._take_steps()
         self._save()
         self._evaluate()
@@ -171,6 +173,7 @@ class _Run:
             raise ConfigError(
                 f"the loss is no longer a number at step {self.step}",
                 path="optimizer.learning_rate",
+                expected="a finite loss and gradient",
                 found=f"loss {loss}, gradient norm {norm}",
                 action="lower the learning rate or lengthen the warmup, in another run.output",
             )
@@ -257,9 +260,11 @@ def iter_global_batches(batches: ResumableBatches, global_batch_rows: int) -> It
         if num_rows > global_batch_rows or len(places) > 1:
             raise ShardCorruptError(
                 "micro-batches do not add up to a global batch",
+                path="data.dataset",
                 place=f"epoch {batch.epoch}, step {batch.step}",
                 expected=f"{global_batch_rows} rows of one step",
                 found=f"{num_rows} rows of {len(places)}",
+                action="run `maskmill verify` on data.dataset; if it finds nothing, this is a defect of maskmill",
             )
         if num_rows == global_batch_rows:
             yield gathered

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 from pipeline.storage.leases import hold_output
 from pipeline.storage.store import open_store
 from pipeline.training.open_data import open_train_data
@@ -22,9 +24,16 @@ def train(config: TrainFile, report: Report) -> TrainResult:
     Raises:
         ConfigError: A dataset or device is not there, another process trains into the same output, or the loss is no
             longer a number.
-        StaleArtifactError: The checkpoint in the output belongs to another train file or dataset.
+        StaleArtifactError: The checkpoint in the output belongs to another train file or dataset, or another process
+            has taken over the output.
         ShardCorruptError: A checkpoint or a dataset is not as it was written.
     """
     output = open_store(config.run.output)
-    with hold_output(output):
-        return run_training(config, open_train_data(config), output, report)
+    with hold_output(output) as lease:
+        output.delete_partials()
+
+        def report_while_held(event: dict[str, Any]) -> None:
+            lease.check()
+            report(event)
+
+        return run_training(config, open_train_data(config), output, report_while_held)

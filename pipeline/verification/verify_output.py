@@ -8,7 +8,7 @@ from dataclasses import dataclass
 
 from pipeline.storage.arrow_files import check_bytes
 from pipeline.storage.datasets import MANIFEST, read_manifest
-from pipeline.storage.store import Store
+from pipeline.storage.store import Store, check_inside
 from pipeline.verification.findings import Finding
 from pipeline.verification.verify_documents import verify_documents
 from pipeline.verification.verify_packed import verify_packed
@@ -54,6 +54,7 @@ def verify_output(store: Store, progress: Progress, threads: int = 2) -> Iterato
             "nothing to verify here",
             path=store.display_url,
             expected=f"a {MANIFEST}, or a run's output with finished parts",
+            found="neither",
             action="check the path; an unfinished run has no manifest yet",
         )
     verified = [_verify_folder(store.below(folder), progress, threads) for folder in parts]
@@ -92,7 +93,7 @@ def _verify_tokenizer(store: Store) -> tuple[TokenizerManifest, list[Finding]]:
     findings = []
     for name, checksum in manifest.checksums.items():
         try:
-            check_bytes(store.read_bytes(name), checksum, store.locate(name))
+            check_bytes(store.read_bytes(check_inside(name, store.display_url)), checksum, store.locate(name))
         except FileNotFoundError:
             findings.append(Finding(store.locate(name), "the file is gone"))
         except MaskmillError as error:
@@ -115,6 +116,13 @@ def _check_folders(store: Store, verified: dict[str, Verified]) -> list[Finding]
             continue
         if manifest.kind != part or getattr(manifest, "held_out", False) != bool(held_out):
             findings.append(Finding(path, "this is the manifest of another part of a run"))
+    documents = verified["documents"].manifest if "documents" in verified else None
+    if isinstance(documents, DocumentsManifest) and documents.counts.held_out:
+        findings += [
+            Finding(store.locate(f"{part}-heldout"), f"{documents.counts.held_out} held-out documents are gone")
+            for part in ("documents", "packed")
+            if part in verified and f"{part}-heldout" not in verified
+        ]
     return findings
 
 

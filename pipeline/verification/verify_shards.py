@@ -9,10 +9,10 @@ from typing import TypeVar
 import pyarrow as pa
 
 from pipeline.storage.arrow_files import check_bytes, read_block
-from pipeline.storage.datasets import ShardTable
+from pipeline.storage.datasets import SHARD_TABLE, ShardTable
 from pipeline.storage.store import Store
 from pipeline.verification.findings import Finding
-from schemas.errors import ShardCorruptError
+from schemas.errors import RESTORE, ShardCorruptError
 
 Result = TypeVar("Result")
 
@@ -28,13 +28,20 @@ def read_shard(store: Store, shards: ShardTable, shard: int, schema: pa.Schema) 
     try:
         data = store.map_file(name)
     except FileNotFoundError:
-        raise ShardCorruptError("the shard is gone", path=path) from None
+        raise ShardCorruptError(
+            "the shard is gone",
+            path=path,
+            expected=f"{shards.size_bytes[shard]} bytes",
+            found="no file",
+            action=RESTORE,
+        ) from None
     if data.size != shards.size_bytes[shard]:
         raise ShardCorruptError(
             "the file has another length than when it was written",
             path=path,
             expected=f"{shards.size_bytes[shard]} bytes",
             found=str(data.size),
+            action=RESTORE,
         )
     first, stop = int(shards.first_block[shard]), int(shards.first_block[shard + 1])
     blocks = [
@@ -50,13 +57,20 @@ def read_shard(store: Store, shards: ShardTable, shard: int, schema: pa.Schema) 
     check_bytes(data, shards.checksums[shard].as_py(), path)
     reader = pa.ipc.open_file(pa.BufferReader(data))
     if not reader.schema.equals(schema, check_metadata=True):
-        raise ShardCorruptError("the schema is another one", path=path, expected=str(schema), found=str(reader.schema))
+        raise ShardCorruptError(
+            "the schema is another one",
+            path=path,
+            expected=str(schema),
+            found=str(reader.schema),
+            action=RESTORE,
+        )
     if reader.num_record_batches != len(blocks):
         raise ShardCorruptError(
             "the file has not as many blocks as the table of shards",
             path=path,
             expected=str(len(blocks)),
             found=str(reader.num_record_batches),
+            action=RESTORE,
         )
     rows = sum(block.num_rows for block in blocks)
     if rows != shards.rows[shard]:
@@ -65,6 +79,7 @@ def read_shard(store: Store, shards: ShardTable, shard: int, schema: pa.Schema) 
             path=path,
             expected=str(shards.rows[shard]),
             found=str(rows),
+            action=RESTORE,
         )
     return blocks
 
@@ -96,3 +111,13 @@ def check_each_shard(
         for done, outcome in enumerate(pool.map(guarded, range(len(shards))), 1):
             progress(done, len(shards))
             yield outcome
+
+
+def find_strangers(store: Store, shards: ShardTable) -> list[Finding]:
+    """Shards that stand in a dataset's folder and are not in its table: a reader that takes a glob would read them."""
+    named = set(shards.paths.to_pylist())
+    return [
+        Finding(store.locate(path), "a shard that the table of shards does not name")
+        for path in store.list()
+        if path.endswith(".arrow") and path not in named and path != SHARD_TABLE
+    ]

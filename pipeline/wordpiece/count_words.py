@@ -139,7 +139,9 @@ class WordCounter:
             if self._spill is None:
                 raise ConfigError(
                     "there are more distinct words than may be held and nowhere to put them",
+                    path="WordCounter.max_words",
                     expected=f"at most {self._max_words} distinct words",
+                    found=f"{int(table.used[0])} and more to come",
                     action="give WordCounter a spill function or raise max_words",
                 )
             self._spill(self._take_words())
@@ -170,7 +172,12 @@ class WordCounter:
             try:
                 split = self._split_chunk(chunk_bytes.decode())
             except UnicodeDecodeError as error:
-                raise InputDataError("text is not UTF-8", expected="UTF-8", found=repr(chunk_bytes[:40])) from error
+                raise InputDataError(
+                    "text is not UTF-8",
+                    expected="UTF-8",
+                    found=repr(chunk_bytes[max(0, error.start - 20) : error.start + 20]),
+                    action="convert the text to UTF-8 before it is counted",
+                ) from error
             words += split
             counts += [count] * len(split)
             if len(words) >= _WORDS_A_BATCH:
@@ -221,8 +228,16 @@ def merge_counts(tables: Sequence[pa.Table]) -> pa.Table:
     rows = pa.concat_tables([table.select(["word", "count"]).cast(wide) for table in tables])
     if rows.num_rows == 0:
         return WORD_COUNTS_SCHEMA.empty_table()
+    if _is_merged(rows["word"]):
+        return rows.cast(WORD_COUNTS_SCHEMA)
     summed = rows.group_by("word", use_threads=False).aggregate([("count", "sum")])
     return _sort_words(summed.rename_columns(["word", "count"]))
+
+
+def _is_merged(words: pa.ChunkedArray) -> bool:
+    """Whether words are distinct and sorted by their bytes already: what `WordCounter` and a merge give."""
+    keys = words.cast(pa.large_binary())
+    return words.null_count == 0 and bool(pc.all(pc.less(keys[:-1], keys[1:])).as_py())
 
 
 def partition_of_words(words: pa.Array | pa.ChunkedArray, num_partitions: int) -> npt.NDArray[np.int64]:

@@ -150,22 +150,29 @@ def load_law(tokenizer_json: bytes, special_in_text: SpecialInText) -> Tokenizer
     return tokenizer
 
 
-def choose_sample(texts: Sequence[str]) -> list[int]:
+def choose_sample(texts: Sequence[str]) -> tuple[list[int], int]:
     """Choose documents to encode both ways: by hash of their bytes, 1 % of the bytes and at least 8.
 
     The choice depends on the batch's texts alone, so a repeated run checks the same ones.
+
+    Returns:
+        Their indices and how many bytes they are.
     """
-    encoded = [text.encode("utf-8", "surrogatepass") for text in texts]
-    hashes = [xxhash.xxh3_64_intdigest(text) for text in encoded]
-    wanted_bytes = _SAMPLE_SHARE * sum(map(len, encoded))
+    hashes: list[int] = []
+    sizes_bytes: list[int] = []
+    for text in texts:  # one at a time: all of them encoded would be a second copy of the batch
+        encoded = text.encode("utf-8", "surrogatepass")
+        hashes.append(xxhash.xxh3_64_intdigest(encoded))
+        sizes_bytes.append(len(encoded))
+    wanted_bytes = _SAMPLE_SHARE * sum(sizes_bytes)
     chosen: list[int] = []
     num_bytes = 0
     for index in sorted(range(len(texts)), key=lambda index: (hashes[index], index)):
         if len(chosen) >= _SAMPLE_DOCUMENTS and num_bytes >= wanted_bytes:
             break
         chosen.append(index)
-        num_bytes += len(encoded[index])
-    return chosen
+        num_bytes += sizes_bytes[index]
+    return chosen, num_bytes
 
 
 @dataclass
@@ -188,22 +195,6 @@ class Encoder:
         added = self.law.get_added_tokens_decoder().values()
         self._special = sorted(token.content for token in added if token.special)
 
-    def encode(self, texts: Sequence[str]) -> tuple[Ids, Offsets]:
-        """Encode without a sample.
-
-        Returns:
-            Flat ids (uint32) and offsets (int64, one more than texts).
-
-        Raises:
-            ValueError: If a text cannot be encoded, such as one with a lone surrogate.
-        """
-        if self.fast_encode is not None:
-            return self.fast_encode(texts)
-        ids, offsets, rejected = encode_by_tokenizers(self.law, texts)
-        if rejected:
-            raise ValueError(f"text {min(rejected)} cannot be encoded: {rejected[min(rejected)]}")
-        return ids, offsets
-
     def encode_proven(self, texts: Sequence[str]) -> EncodedBatch:
         """Encode a batch and encode a sample of it with `tokenizers` too.
 
@@ -224,7 +215,7 @@ class Encoder:
             self.fast_encode = None
             why = f"nanotoken failed where tokenizers did not: {type(error).__name__}: {error}"
             return EncodedBatch(ids, offsets, rejected, special, fell_back=why)
-        chosen = choose_sample(texts)
+        chosen, num_bytes = choose_sample(texts)
         law_ids, law_offsets, rejected = encode_by_tokenizers(self.law, [texts[index] for index in chosen])
         different = [
             index
@@ -234,7 +225,6 @@ class Encoder:
                 ids[offsets[index] : offsets[index + 1]], law_ids[law_offsets[place] : law_offsets[place + 1]]
             )
         ]
-        num_bytes = sum(len(texts[index].encode("utf-8", "surrogatepass")) for index in chosen)
         sample = Sample(len(chosen), num_bytes, not different)
         if not different:
             return EncodedBatch(ids, offsets, {}, special, sample)

@@ -12,7 +12,6 @@ import numpy as np
 from tokenizers import Tokenizer
 
 from pipeline.wordpiece.encode import (
-    Encoder,
     FastEncode,
     SpecialInText,
     encode_by_tokenizers,
@@ -93,19 +92,3 @@ def compare_on(texts: Iterable[str], fast_encode: FastEncode, law: Tokenizer, ke
                     why = f"nanotoken and tokenizers differ on a text that begins {text[:40]!a}"
                     return Proof(key, num_texts, num_bytes, why)
     return Proof(key, num_texts, num_bytes, None)
-
-
-def open_encoder(
-    tokenizer_json: bytes, special_in_text: SpecialInText, proof: Proof | None
-) -> tuple[Encoder, str | None]:
-    """Make an encoder that uses the fast path if `proof` allows it here.
-
-    Returns:
-        The encoder, and why it does not use the fast path (None: it does).
-    """
-    special_in_text = SpecialInText(special_in_text)
-    if proof is None or proof.key != make_proof_key(tokenizer_json, special_in_text):
-        return Encoder(tokenizer_json, special_in_text), "the proof is not of this tokenizer and these libraries"
-    if proof.difference is not None:
-        return Encoder(tokenizer_json, special_in_text), proof.difference
-    return Encoder(tokenizer_json, special_in_text, load_fast_encode(tokenizer_json, special_in_text)), None

@@ -98,6 +98,7 @@ def load_tokenizer(files: Mapping[str, bytes] | bytes, normalisation: Normalisat
             path="tokenizer.from",
             expected="tokenizer.json or vocab.txt",
             found=", ".join(sorted(files)) or "nothing",
+            action="name one of the two files, or a folder that holds one",
         )
     _refuse_unusable(tokenizer)
     tokenizer.no_truncation()
@@ -107,14 +108,11 @@ def load_tokenizer(files: Mapping[str, bytes] | bytes, normalisation: Normalisat
     return tokenizer
 
 
-def describe_vocabulary(
-    tokenizer: Tokenizer, *, padded_size: int | None = None
-) -> tuple[MaskVocabulary, npt.NDArray[np.bool_]]:
+def describe_vocabulary(tokenizer: Tokenizer) -> tuple[MaskVocabulary, npt.NDArray[np.bool_]]:
     """Read off what packing and masking need, as a manifest keeps it.
 
     Args:
         tokenizer: As `build_tokenizer` or `load_tokenizer` returned it.
-        padded_size: Ids from the tokenizer's own size up to this one exist only to round the size up.
 
     Returns:
         The vocabulary, and which ids continue a word (their piece starts with `##`), bool `(vocab_size,)`.
@@ -125,22 +123,20 @@ def describe_vocabulary(
     pieces = _list_pieces(tokenizer)
     prefix = tokenizer.model.continuing_subword_prefix
     special = {number for number, token in tokenizer.get_added_tokens_decoder().items() if token.special}
-    vocab_size = max(len(pieces), padded_size or 0)
-    excluded = np.zeros(vocab_size + 1, np.bool_)
-    excluded[len(pieces) : vocab_size] = True
+    excluded = np.zeros(len(pieces) + 1, np.bool_)
     for number, piece in enumerate(pieces):
         excluded[number] = number in special or piece in SPECIAL_TOKENS or bool(_UNUSED.fullmatch(piece))
-    if excluded[:vocab_size].all():
+    if excluded[:-1].all():
         raise ConfigError(
             "the vocabulary has no ordinary piece",
             path="tokenizer",
             expected="at least one piece that is neither special nor unused",
-            found=f"{vocab_size} special, unused and padding ids",
+            found=f"{len(pieces)} special and unused ids",
+            action="bring a tokenizer with text pieces, or raise tokenizer.vocab_size",
         )
     edges = np.flatnonzero(np.diff(excluded.astype(np.int8), prepend=0))
-    starts_with_prefix = [piece.startswith(prefix) for piece in pieces]
     vocabulary = MaskVocabulary(
-        vocab_size=vocab_size,
+        vocab_size=len(pieces),
         pad_id=pieces.index(PAD),
         unk_id=pieces.index(UNK),
         cls_id=pieces.index(CLS),
@@ -148,7 +144,7 @@ def describe_vocabulary(
         mask_id=pieces.index(MASK),
         excluded_ranges=tuple((int(start), int(stop)) for start, stop in edges.reshape(-1, 2)),
     )
-    return vocabulary, np.array(starts_with_prefix + [False] * (vocab_size - len(pieces)), np.bool_)
+    return vocabulary, np.array([piece.startswith(prefix) for piece in pieces], np.bool_)
 
 
 def _list_pieces(tokenizer: Tokenizer) -> list[str]:
@@ -173,6 +169,7 @@ def _parse_tokenizer_json(content: bytes) -> Tokenizer:
             path="tokenizer.from",
             expected="a tokenizer.json of the tokenizers library",
             found=str(error),
+            action="write it again with Tokenizer.save, or bring the vocab.txt",
         ) from error
 
 
@@ -181,7 +178,15 @@ def _parse_vocab(content: bytes) -> list[str]:
     try:
         lines = content.decode("utf-8-sig").split("\n")
     except UnicodeDecodeError as error:
-        raise ConfigError("vocab.txt is not UTF-8", path="tokenizer.from", found=str(error)) from error
+        line = content.count(b"\n", 0, error.start) + 1
+        raise ConfigError(
+            "vocab.txt is not UTF-8",
+            path="tokenizer.from",
+            place=f"line {line}",
+            expected="UTF-8, one piece a line",
+            found=repr(content[error.start : error.end]),
+            action="save the file as UTF-8",
+        ) from error
     pieces = [line.removesuffix("\r") for line in lines[: -1 if lines[-1] == "" else None]]
     unusable = [piece for piece, times in Counter(pieces).items() if times > 1 or not piece]
     if unusable:
@@ -204,6 +209,7 @@ def _refuse_unusable(tokenizer: Tokenizer) -> None:
             path="tokenizer.from",
             expected="WordPiece",
             found=type(tokenizer.model).__name__,
+            action="bring a WordPiece tokenizer, or remove tokenizer.from to train one",
         )
     ids: dict[str, int] = tokenizer.get_vocab(with_added_tokens=True)
     missing = [token for token in SPECIAL_TOKENS if token not in ids]
@@ -221,6 +227,7 @@ def _refuse_unusable(tokenizer: Tokenizer) -> None:
             path="tokenizer.from",
             expected=UNK,
             found=str(tokenizer.model.unk_token),
+            action=f"rename the piece to {UNK} and set model.unk_token in tokenizer.json",
         )
     if sorted(ids.values()) != list(range(len(ids))):
         holes = sorted(set(range(max(ids.values()) + 1)) - set(ids.values()))

@@ -20,7 +20,8 @@ from pipeline.wordpiece.prove_encoder import Proof, ProofKey, make_proof_key, pr
 from pipeline.wordpiece.tokenizer_files import build_tokenizer, load_tokenizer, tokenizer_files
 from pipeline.wordpiece.train import train_wordpiece
 from schemas.errors import ConfigError, MaskmillError
-from schemas.run_file import TokenizerSection, without_user_info
+from schemas.redaction import without_user_info
+from schemas.run_file import TokenizerSection
 
 FOLDER = "tokenizer"
 WORD_COUNTS = f"{FOLDER}/word_counts.parquet"
@@ -125,7 +126,9 @@ def prove_tokenizer(context: CountContext, unit: ProveUnit) -> UnitOutcome:
     key = make_proof_key(tokenizer_json, special)
     cache = open_store(os.path.join(_cache_folder(), "proofs"))
     name = f"{xxhash.xxh3_128_hexdigest(repr(key).encode())}.json"
-    proof = _read_proof(cache, name, key)
+    proof = None
+    with contextlib.suppress(MaskmillError):  # nor one that cannot be read
+        proof = _read_proof(cache, name, key)
     if proof is None:
         proof = prove_encoder(tokenizer_json, special)
         with contextlib.suppress(MaskmillError):  # a cache that cannot be written costs ten seconds next time

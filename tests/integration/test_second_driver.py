@@ -82,3 +82,26 @@ def test_changed_inputs_are_refused(undisturbed: Undisturbed, tmp_path: Path, ch
     undisturbed.corpus.write(corpus)  # with the inputs restored the run goes on
     prepare(run_file)
     assert_same_tree(read_tree(tmp_path / "out"), undisturbed.tree)
+
+
+def test_inputs_written_to_at_the_same_size_are_read_again(undisturbed: Undisturbed, tmp_path: Path) -> None:
+    """A run that was killed, and one of its inputs changed: the bytes are those of a run over what stands now."""
+    corpus = tmp_path / "corpus"
+    undisturbed.corpus.write(corpus)
+    run_file = write_run_file(tmp_path / "run.toml", corpus, tmp_path / "out")
+    driver = Driver("prepare", run_file, *engine_options("local", 1), log=tmp_path / "log")
+    for event in driver:
+        if event["event"] == "stage_started" and event["stage"] == "sort":
+            driver.kill()
+            break
+    changed = corpus / "a-0.jsonl"
+    data = changed.read_bytes()
+    changed.write_bytes(data.replace(b"e", b"o"))
+    changed_keys = b'"toxt"' in changed.read_bytes()
+    changed.write_bytes(changed.read_bytes().replace(b'"toxt"', b'"text"'))
+    assert changed_keys
+    assert len(changed.read_bytes()) == len(data)
+    prepare(run_file)
+    anew = write_run_file(tmp_path / "anew.toml", corpus, tmp_path / "anew")
+    prepare(anew)
+    assert_same_tree(read_tree(tmp_path / "out"), read_tree(tmp_path / "anew"))

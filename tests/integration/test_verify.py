@@ -103,6 +103,22 @@ def test_a_part_in_the_place_of_another_is_found(damaged: Path, part: str, other
     assert f"{damaged / part / 'manifest.json'}: this is the manifest of another part" in said
 
 
+@pytest.mark.parametrize("part", ["documents", "packed"])
+def test_a_shard_that_no_table_names_is_found(damaged: Path, part: str) -> None:
+    shutil.copy(damaged / part / "shard-00000.arrow", damaged / part / "shard-00099.arrow")
+    status, said = verify(damaged)
+    assert status == 1
+    assert str(damaged / part / "shard-00099.arrow") in said
+
+
+@pytest.mark.parametrize("part", ["documents-heldout", "packed-heldout"])
+def test_held_out_parts_that_are_gone_are_found(damaged: Path, part: str) -> None:
+    shutil.rmtree(damaged / part)
+    status, said = verify(damaged)
+    assert status == 1
+    assert str(damaged / part) in said
+
+
 @pytest.mark.parametrize("key", ["documents_fingerprint", "checksums"])
 def test_a_tokenizer_of_another_run_is_found(damaged: Path, key: str) -> None:
     path = damaged / "tokenizer" / "manifest.json"

@@ -82,15 +82,13 @@ def test_no_cut_falls_inside_a_word_that_fits_in_a_row(docs: Documents, settings
 
 
 @given(documents(), row_settings(), st.sampled_from(list(Cut)))
-def test_every_cut_and_every_short_piece_is_counted(docs: Documents, settings: tuple[int, int], cut: Cut) -> None:
+def test_every_cut_is_counted(docs: Documents, settings: tuple[int, int], cut: Cut) -> None:
     segments = split(docs, *settings, cut)
-    cuts = inside = short = 0
+    cuts = inside = 0
     for document, bounds in pieces(segments).items():
         cuts += len(bounds) - 1
         inside += sum(start not in docs.word_starts(document) for start, _ in bounds)
-        short += sum(stop - start < settings[1] for start, stop in bounds if len(bounds) > 1)
-    assert (segments.cuts, segments.cuts_inside_words, segments.short_segments) == (cuts, inside, short)
-    assert segments.num_documents == len(docs.words)
+    assert (segments.cuts, segments.cuts_inside_words) == (cuts, inside)
     assert segments.documents_without_tokens == docs.lengths.count(0)
 
 
@@ -109,13 +107,11 @@ def test_a_short_remainder_takes_tokens_from_the_piece_before_it() -> None:
     assert pieces(segments) == {0: [(0, 496), (496, 512)]}
     whole_words = split(Documents([[1] * 490 + [10] + [1] * 12]), 512, min_segment=16)
     assert pieces(whole_words) == {0: [(0, 490), (490, 512)]}
-    assert whole_words.short_segments == 0
 
 
 def test_a_remainder_stays_short_where_moving_the_cut_would_only_move_the_shortness() -> None:
     segments = split(Documents([[3, 500, 10]]), 512, min_segment=16)
     assert pieces(segments) == {0: [(0, 503), (503, 513)]}
-    assert segments.short_segments == 1
     assert pieces(split(Documents([[2, 8, 2]]), 12, min_segment=4)) == {0: [(0, 10), (10, 12)]}
     assert pieces(split(Documents([[3, 7, 2]]), 12, min_segment=4)) == {0: [(0, 3), (3, 12)]}
 
@@ -144,7 +140,7 @@ def test_a_document_of_exactly_the_capacity_is_one_segment_and_one_token_more_is
 def test_documents_without_tokens_give_no_segment_and_are_counted(lengths: list[int]) -> None:
     segments = split(Documents([[1] * length for length in lengths]), 32)
     assert len(segments) == 0
-    assert (segments.num_documents, segments.documents_without_tokens) == (len(lengths), len(lengths))
+    assert segments.documents_without_tokens == len(lengths)
     assert (segments.document.dtype, segments.start.dtype) == (np.int64, np.uint32)
 
 

@@ -158,5 +158,8 @@ def test_another_models_weights_are_refused(store):
     model, optimizer = build()
     checkpoint = write_checkpoint(store, make_marker(), model, optimizer, keep=1)
     other, other_optimizer = build(hidden_size=8)
-    with pytest.raises(StaleArtifactError, match="another model"):
+    with pytest.raises(StaleArtifactError, match="another model") as caught:
         load_checkpoint(store, checkpoint, other, other_optimizer)
+    name = caught.value.place
+    assert caught.value.found == str(tuple(model.get_parameter(name).shape))
+    assert caught.value.expected == f"shape {tuple(other.get_parameter(name).shape)}"

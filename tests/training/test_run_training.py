@@ -264,5 +264,7 @@ def test_global_batches_are_whole_and_nothing_is_read_ahead():
 
 @pytest.mark.parametrize("global_batch_rows", [5, 7, 10])
 def test_micro_batches_that_do_not_add_up_are_refused(global_batch_rows):
-    with pytest.raises(ShardCorruptError, match="add up"):
+    with pytest.raises(ShardCorruptError, match="add up") as caught:
         next(iter_global_batches(Batches(global_rows=6, micro_rows=4), global_batch_rows))
+    assert caught.value.path == "data.dataset"
+    assert "maskmill verify" in caught.value.action

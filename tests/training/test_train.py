@@ -2,18 +2,24 @@
 
 from __future__ import annotations
 
+import json
 import random
+import shutil
+from pathlib import Path
 
 import pytest
 import torch
+from tokenizers import Tokenizer
 from transformers import AutoModelForMaskedLM, AutoTokenizer
 
 from jobs.prepare import prepare
 from pipeline.loader.fixed_rows import iter_fixed_batches
 from pipeline.storage.store import open_store
+from pipeline.training.open_data import open_train_data
 from pipeline.training.score_held_out import HELD_OUT_MASKING, measure_unigram_entropy
 from pipeline.training.train import train
-from schemas.errors import ConfigError, StaleArtifactError
+from pipeline.wordpiece.tokenizer_files import tokenizer_files
+from schemas.errors import ConfigError, ShardCorruptError, StaleArtifactError
 from schemas.masking import IGNORE_INDEX
 from schemas.run_file import RunFile
 from schemas.train_file import TrainFile
@@ -96,6 +102,11 @@ def test_the_exported_model_and_tokenizer_belong_together(prepared, tmp_path):
     assert (tokens[0], tokens[-1], tokens.count("[MASK]")) == ("[CLS]", "[SEP]", 1)
     assert len(tokenizer) == model.config.vocab_size
     assert tokenizer.pad_token_id == model.config.pad_token_id
+    exported = Path(result.model_url)
+    prepared_files = tokenizer_files(Tokenizer.from_file(str(exported / "tokenizer.json")), model_max_length=32)
+    settings = json.loads((exported / "tokenizer_config.json").read_bytes())
+    assert settings == json.loads(prepared_files["tokenizer_config.json"])
+    assert settings["do_lower_case"]
 
 
 def test_another_dataset_is_refused(prepared, tmp_path):
@@ -107,6 +118,39 @@ def test_another_dataset_is_refused(prepared, tmp_path):
 
 
 def test_a_place_without_a_dataset_is_named(prepared, tmp_path):
-    with pytest.raises(ConfigError, match="no packed dataset") as caught:
+    with pytest.raises(ConfigError, match="no dataset here") as caught:
         run(make_train_file(str(tmp_path / "nowhere"), tmp_path / "training"))
     assert caught.value.path == open_store(str(tmp_path / "nowhere" / "packed")).display_url
+
+
+def remove(path):
+    path.unlink()
+
+
+def change(path):
+    path.write_bytes(path.read_bytes().replace(b"alpha", b"alphb", 1) + b" ")
+
+
+@pytest.mark.parametrize("part", ["packed", "packed-heldout"])
+def test_a_changed_manifest_is_refused(prepared, tmp_path, part):
+    copied = shutil.copytree(prepared, tmp_path / "copied")
+    manifest = copied / part / "manifest.json"
+    values = json.loads(manifest.read_bytes())
+    values["text_bytes"] += 1
+    manifest.write_text(json.dumps(values))
+    with pytest.raises(ShardCorruptError, match="not the one that was written") as caught:
+        open_train_data(make_train_file(str(copied), tmp_path / "training"))
+    assert caught.value.path.endswith(f"{part}/manifest.json")
+    assert caught.value.action
+
+
+@pytest.mark.parametrize(("harm", "named"), [(remove, "gone"), (change, "have changed")])
+def test_a_changed_tokenizer_is_refused(prepared, tmp_path, harm, named):
+    copied = shutil.copytree(prepared, tmp_path / "copied")
+    harm(copied / "packed" / "tokenizer.json")
+    with pytest.raises(ShardCorruptError, match=named) as caught:
+        open_train_data(make_train_file(str(copied), tmp_path / "training"))
+    assert caught.value.path.endswith("packed/tokenizer.json")
+    assert caught.value.expected
+    assert caught.value.found
+    assert caught.value.action

@@ -36,6 +36,17 @@ def test_what_is_not_given_has_a_default():
         ("model.dropout=1.0", "model.dropout"),
         ("run.precision='fp8'", "run.precision"),
         ("optimizer.betas=[0.9, 1.0]", "optimizer.betas"),
+        ("optimizer.betas=[0.9, nan]", "optimizer.betas"),
+        ("optimizer.learning_rate=inf", "optimizer.learning_rate"),
+        ("optimizer.learning_rate=nan", "optimizer.learning_rate"),
+        ("optimizer.weight_decay=inf", "optimizer.weight_decay"),
+        ("optimizer.epsilon=inf", "optimizer.epsilon"),
+        ("optimizer.clip_norm=inf", "optimizer.clip_norm"),
+        ("model.dropout=nan", "model.dropout"),
+        ("model.initializer_range=inf", "model.initializer_range"),
+        ("run.target_gap_nats=inf", "run.target_gap_nats"),
+        ("run.max_seconds=inf", "run.max_seconds"),
+        ("mask.rate=nan", "mask.rate"),
     ],
 )
 def test_what_cannot_be_is_refused_by_name(override, named):

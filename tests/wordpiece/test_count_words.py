@@ -11,7 +11,7 @@ import xxhash
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from pipeline.wordpiece.count_words import WordCounter, merge_counts, partition_of_words
+from pipeline.wordpiece.count_words import WORD_COUNTS_SCHEMA, WordCounter, merge_counts, partition_of_words
 from pipeline.wordpiece.normalise import Normalisation
 from schemas.errors import ConfigError, InputDataError
 from tests.wordpiece.texts import hostile_texts, read_corpus
@@ -127,10 +127,25 @@ def test_special_tokens_in_text_are_text() -> None:
     assert as_dict(counter.finish()) == {"[": 2, "mask": 2, "]": 2, "x": 1, "y": 1}
 
 
+def test_only_a_table_that_is_merged_already_is_taken_as_it_is() -> None:
+    for rows, merged in [
+        ([("b", 1), ("a", 2)], [("a", 2), ("b", 1)]),  # not sorted
+        ([("a", 1), ("a", 2), ("b", 3)], [("a", 3), ("b", 3)]),  # not distinct
+        ([("a", 1), ("\ue000", 2), ("\U0001f600", 3)], None),  # by code point, as by bytes
+        ([("a", 1)], None),
+    ]:
+        words, counts = zip(*rows, strict=True)
+        found = merge_counts([pa.table({"word": pa.array(words), "count": pa.array(counts)})])
+        assert list(zip(found["word"].to_pylist(), found["count"].to_pylist(), strict=True)) == (merged or rows)
+        assert found.schema == WORD_COUNTS_SCHEMA
+    halves = [pa.table({"word": [word], "count": [1]}) for word in ("b", "a")]  # each sorted, not together
+    assert merge_counts(halves)["word"].to_pylist() == ["a", "b"]
+
+
 def test_what_is_not_utf8_is_refused() -> None:
     counter = WordCounter(Normalisation())
     counter.add([b"good \xff\xfe bad"])
-    with pytest.raises(InputDataError, match="not UTF-8"):
+    with pytest.raises(InputDataError, match=r"not UTF-8.*xff.*convert"):
         counter.finish()
 
 

@@ -5,9 +5,11 @@ from __future__ import annotations
 import json
 from collections.abc import Sequence
 from dataclasses import asdict, replace
+from pathlib import Path
 
 import pytest
 
+from pipeline.storage.store import open_store
 from pipeline.wordpiece.encode import Ids, Offsets, SpecialInText, load_fast_encode, load_law
 from pipeline.wordpiece.hostile_text import list_hostile_texts
 from pipeline.wordpiece.prove_encoder import (
@@ -15,9 +17,9 @@ from pipeline.wordpiece.prove_encoder import (
     ProofKey,
     compare_on,
     make_proof_key,
-    open_encoder,
     prove_encoder,
 )
+from pipeline.wordpiece.train_stage import PROOF, read_proof
 from tests.wordpiece.test_encode import CASED_JSON, TOKENIZER_JSON
 from tests.wordpiece.texts import SENTENCES
 
@@ -71,22 +73,17 @@ def test_one_wrong_id_is_found_and_said() -> None:
     assert shifted.difference is not None
 
 
-def test_a_proof_opens_the_fast_path_for_its_tokenizer_mode_and_libraries_alone(proof: Proof) -> None:
-    encoder, why = open_encoder(TOKENIZER_JSON, TEXT, proof)
-    assert encoder.fast_encode is not None
-    assert why is None
-    stale = replace(proof, key=replace(proof.key, tokenizers_version="0.0"))
-    for source, mode, given in [
-        (CASED_JSON, TEXT, proof),
-        (TOKENIZER_JSON, SPECIAL, proof),
-        (TOKENIZER_JSON, TEXT, stale),
-        (TOKENIZER_JSON, TEXT, None),
-    ]:
-        encoder, why = open_encoder(source, mode, given)
-        assert encoder.fast_encode is None
-        assert "not of this tokenizer" in str(why)
-    encoder, why = open_encoder(TOKENIZER_JSON, TEXT, replace(proof, difference="differs"))
-    assert (encoder.fast_encode, why) == (None, "differs")
+def test_a_stored_proof_holds_for_its_tokenizer_mode_and_libraries_alone(proof: Proof, tmp_path: Path) -> None:
+    output = open_store(str(tmp_path))
+    assert read_proof(output, TOKENIZER_JSON, TEXT) is None
+    output.write_bytes(PROOF, json.dumps(asdict(proof)).encode())
+    assert read_proof(output, TOKENIZER_JSON, TEXT) == proof
+    assert read_proof(output, CASED_JSON, TEXT) is None
+    assert read_proof(output, TOKENIZER_JSON, SPECIAL) is None
+    for library in ("tokenizers_version", "nanotoken_version"):
+        stale = replace(proof, key=replace(proof.key, **{library: "0.0"}))
+        output.write_bytes(PROOF, json.dumps(asdict(stale)).encode())
+        assert read_proof(output, TOKENIZER_JSON, TEXT) is None
 
 
 def test_a_tokenizer_that_the_fast_path_refuses_is_left_to_tokenizers() -> None:
@@ -95,8 +92,6 @@ def test_a_tokenizer_that_the_fast_path_refuses_is_left_to_tokenizers() -> None:
     source = json.dumps(description).encode()
     proof = prove_encoder(source, TEXT)
     assert "does not take this tokenizer" in str(proof.difference)
-    encoder, why = open_encoder(source, TEXT, proof)
-    assert (encoder.fast_encode, why) == (None, proof.difference)
 
 
 def test_a_proof_is_stored_as_plain_values(proof: Proof) -> None:

@@ -1,0 +1,29 @@
+"""What is shown or kept of a URL holds no credentials, and nothing else is taken from it."""
+
+from __future__ import annotations
+
+import pytest
+
+from schemas.redaction import without_user_info
+
+
+@pytest.mark.parametrize(
+    ("url", "cleaned"),
+    [
+        ("s3://bucket/a?b/*.jsonl", "s3://bucket/a?b/*.jsonl"),
+        ("s3://bucket/part-?/lang=en/x", "s3://bucket/part-?/lang=en/x"),
+        ("https://host/x?sig=a/b", "https://host/x"),
+        ("https://u@host/x", "https://host/x"),
+        ("https://u:p@ss@host:80/x", "https://host:80/x"),
+        ("s3://KEY:se/cr@t/et@bucket/x", "s3://bucket/x"),
+        ("s3://bucket/who@where/x", "s3://bucket/who@where/x"),
+        ("https://host:8080/who@where", "https://host:8080/who@where"),
+        ("http://[::1]:80/who@where", "http://[::1]:80/who@where"),
+        ("folder/who@where?a=b", "folder/who@where?a=b"),
+        ("cache::https://u:p@host/x", "cache::https://host/x"),
+        ("", ""),
+    ],
+)
+def test_user_info_and_queries_leave_a_url(url: str, cleaned: str) -> None:
+    assert without_user_info(url) == cleaned
+    assert without_user_info(cleaned) == cleaned
