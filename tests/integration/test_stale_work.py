@@ -1,0 +1,122 @@
+"""Nothing of another run, of other libraries or of the user's is taken for work of this one."""
+
+from __future__ import annotations
+
+import json
+from collections import Counter
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from jobs.open_run import DECISIVE_LIBRARIES
+from jobs.prepare import Part, prepare
+from schemas.errors import ConfigError, InputDataError, ShardCorruptError, StaleArtifactError
+from schemas.run_file import RunFile
+
+
+@pytest.fixture
+def corpus(tmp_path: Path) -> Path:
+    folder = tmp_path / "corpus"
+    folder.mkdir()
+    for name in ("a", "b"):
+        lines = [json.dumps({"text": f"{name} {number} some words"}) for number in range(100)]
+        (folder / f"{name}.jsonl").write_text("\n".join(lines))
+    return folder
+
+
+def run_file(corpus: Path, output: Path, **sections: dict[str, Any]) -> RunFile:
+    values: dict[str, dict[str, Any]] = {
+        "input": {"paths": [f"{corpus}/*.jsonl"]},
+        "output": {"url": str(output)},
+        "documents": {"shard_mb": 0.001, "held_out": 0.1},
+        "engine": {"workers": 1},
+    }
+    for name, keys in sections.items():
+        values[name] = values.get(name, {}) | keys
+    return RunFile.model_validate(values)
+
+
+class UnitsDone:
+    """Counts the units of each stage that ran."""
+
+    def __init__(self) -> None:
+        self.stages = Counter[str]()
+
+    def __call__(self, event: dict[str, Any]) -> None:
+        if event["event"] == "unit_done":
+            self.stages[event["stage"]] += 1
+
+
+def test_a_part_of_another_run_is_refused_though_the_record_is_gone(corpus: Path, tmp_path: Path) -> None:
+    prepare(run_file(corpus, tmp_path / "out"), str, Part.SHARD)
+    (tmp_path / "out" / "run.json").unlink()
+    with pytest.raises(StaleArtifactError, match="written by another run"):
+        prepare(run_file(corpus, tmp_path / "out", documents={"seed": 7}), str, Part.SHARD)
+
+
+def test_receipts_of_another_run_are_refused_though_the_record_is_gone(corpus: Path, tmp_path: Path) -> None:
+    class StoppedError(Exception):
+        pass
+
+    def stop_before_sort(event: dict[str, Any]) -> None:
+        if event["event"] == "stage_started" and event["stage"] == "sort":
+            raise StoppedError
+
+    with pytest.raises(StoppedError):
+        prepare(run_file(corpus, tmp_path / "out"), stop_before_sort, Part.SHARD)
+    (tmp_path / "out" / "run.json").unlink()
+    with pytest.raises(StaleArtifactError, match="another description"):
+        prepare(run_file(corpus, tmp_path / "out", documents={"seed": 7}), str, Part.SHARD)
+
+
+@pytest.mark.parametrize("library", DECISIVE_LIBRARIES)
+def test_a_run_is_finished_by_the_libraries_that_began_it(corpus: Path, tmp_path: Path, library: str) -> None:
+    prepare(run_file(corpus, tmp_path / "out"), str, Part.SHARD)
+    record = json.loads((tmp_path / "out" / "run.json").read_text())
+    record["versions"][library] = "0.0.1"
+    (tmp_path / "out" / "run.json").write_text(json.dumps(record))
+    with pytest.raises(StaleArtifactError, match=f"begun with another {library}"):
+        prepare(run_file(corpus, tmp_path / "out"), str, Part.SHARD)
+
+
+def test_a_damaged_record_is_named(corpus: Path, tmp_path: Path) -> None:
+    prepare(run_file(corpus, tmp_path / "out"), str, Part.SHARD)
+    for damaged in ("{", "[]", "{}"):
+        (tmp_path / "out" / "run.json").write_text(damaged)
+        with pytest.raises(ShardCorruptError, match=r"run\.json: the record of the run is damaged"):
+            prepare(run_file(corpus, tmp_path / "out"), str, Part.SHARD)
+
+
+def test_inputs_in_the_output_are_refused(corpus: Path) -> None:
+    with pytest.raises(ConfigError, match=r"corpus/a\.jsonl: an input lies in the output"):
+        prepare(run_file(corpus, corpus.parent), str, Part.SHARD)
+
+
+def test_files_of_the_users_are_left_alone(corpus: Path, tmp_path: Path) -> None:
+    (tmp_path / "out").mkdir()
+    (tmp_path / "out" / "film.partial").write_text("mine")
+    prepare(run_file(corpus, tmp_path / "out"), str, Part.SHARD)
+    assert (tmp_path / "out" / "film.partial").read_text() == "mine"
+
+
+def test_a_limit_may_be_raised_and_nothing_is_read_again(corpus: Path, tmp_path: Path) -> None:
+    with (corpus / "b.jsonl").open("a") as file:
+        file.write("\n{}" * 10)
+    with pytest.raises(InputDataError, match="10 of the first 210"):
+        prepare(run_file(corpus, tmp_path / "out"), str, Part.SHARD)
+    done = UnitsDone()
+    prepare(run_file(corpus, tmp_path / "out", input={"max_quarantined": 0.05}), done, Part.SHARD)
+    assert done.stages["map"] == 0
+    assert done.stages["sort"] > 0
+
+
+def test_a_corpus_within_its_limit_is_not_refused_for_its_first_file(tmp_path: Path) -> None:
+    """25 of the first 500 documents are bad, but of all 30,500 only 0.08 %."""
+    folder = tmp_path / "corpus"
+    folder.mkdir()
+    long = json.dumps({"text": "long " * 800})
+    (folder / "a.jsonl").write_text("\n".join([*["{}"] * 25, *[long] * 475]))
+    (folder / "b.jsonl").write_text("\n".join(json.dumps({"text": f"{number}"}) for number in range(30_000)))
+    prepared = prepare(run_file(folder, tmp_path / "out", documents={"shard_mb": 0.5}), str, Part.SHARD)
+    assert prepared.documents[0].counts.quarantined == 25
