@@ -129,6 +129,11 @@ class Run:
         for folder in folders:
             self.output.delete_tree(folder)
 
+    def close(self) -> None:
+        """End the engine, if one was started."""
+        if self._engine is not None:
+            self._engine.close()
+
     def finish(self) -> dict[str, dict[str, Any]]:
         """Write the timings of this driver beside those of stages that it did not run; returns all of them."""
         timings = {name: stage for name, stage in self._stages.items() if stage.get("ran")}
@@ -163,8 +168,7 @@ def open_run(settings: RunFile, listen: Listener) -> Iterator[Run]:
             output.delete_partials()  # a worker that was killed left one, and its driver lived on
             listen({"event": "finished", "seconds": round(time.perf_counter() - started, 3)})
         finally:
-            if run._engine is not None:  # noqa: SLF001  # this function is where the run's life ends
-                run._engine.close()  # noqa: SLF001
+            run.close()
 
 
 def _refuse_inputs_in_output(inputs: Sequence[InputFile], output: Store) -> None:

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from pipeline.storage.store import open_store, split_file_url
+from pipeline.storage.paths import split_file_url
+from pipeline.storage.store import open_store
 from schemas.errors import ConfigError
 from schemas.redaction import without_user_info
 from schemas.toml_files import Model, parse_toml

@@ -15,7 +15,8 @@ import pyarrow as pa
 import xxhash
 
 from pipeline.storage.arrow_files import check_bytes
-from pipeline.storage.store import Store, check_inside
+from pipeline.storage.paths import check_inside
+from pipeline.storage.store import Store
 from schemas.errors import RESTORE, ConfigError, ShardCorruptError
 from schemas.manifest import (
     SHARD_TABLE_SCHEMA,

@@ -30,7 +30,7 @@ from pipeline.storage.remote_files import (
     RangeReader,
     RemoteOutput,
 )
-from schemas.errors import ConfigError, ShardCorruptError
+from schemas.errors import ConfigError
 from schemas.redaction import without_user_info
 
 Result = TypeVar("Result")
@@ -352,33 +352,3 @@ class Store:
 def open_store(url: str, options: dict[str, Any] | None = None) -> Store:
     """The store at a URL."""
     return Store(url, options)
-
-
-def split_file_url(url: str) -> tuple[str, str]:
-    """The folder of a file, as a URL for `open_store`, and its name in it."""
-    folder, slash, name = url.rpartition("/")
-    return folder or slash or ".", name
-
-
-def check_inside(path: str, dataset: str) -> str:
-    """A path that a manifest names, refused if it leaves the dataset.
-
-    Raises:
-        ShardCorruptError: The path is absolute, has a protocol or climbs out of the dataset.
-    """
-    if (
-        not path
-        or posixpath.isabs(path)
-        or "://" in path
-        or "\\" in path
-        or "\0" in path
-        or posixpath.normpath(path) != path
-        or path.startswith("..")
-    ):
-        raise ShardCorruptError(
-            "a shard's path leaves the dataset",
-            path=dataset,
-            expected="a relative path inside it",
-            found=repr(path),
-        )
-    return path

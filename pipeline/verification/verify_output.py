@@ -8,7 +8,8 @@ from dataclasses import dataclass
 
 from pipeline.storage.arrow_files import check_bytes
 from pipeline.storage.datasets import MANIFEST, read_manifest
-from pipeline.storage.store import Store, check_inside
+from pipeline.storage.paths import check_inside
+from pipeline.storage.store import Store
 from pipeline.verification.findings import Finding
 from pipeline.verification.verify_documents import verify_documents
 from pipeline.verification.verify_packed import verify_packed

@@ -13,7 +13,8 @@ import pyarrow.parquet as pq
 import xxhash
 
 from pipeline.engine.stage import UnitDescription, UnitOutcome
-from pipeline.storage.store import Store, open_store, split_file_url
+from pipeline.storage.paths import split_file_url
+from pipeline.storage.store import Store, open_store
 from pipeline.wordpiece.count_stage import CountContext, normalisation_of, read_merged
 from pipeline.wordpiece.encode import SpecialInText
 from pipeline.wordpiece.prove_encoder import Proof, ProofKey, make_proof_key, prove_encoder

@@ -17,8 +17,9 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from pipeline.storage.arrow_files import read_block, read_file, write_blocks
+from pipeline.storage.paths import check_inside
 from pipeline.storage.remote_files import PART_BYTES
-from pipeline.storage.store import Store, check_inside, open_store
+from pipeline.storage.store import Store, open_store
 from schemas.errors import ConfigError, ShardCorruptError
 from tests.conftest import make_bucket
 

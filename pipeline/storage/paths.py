@@ -1,0 +1,38 @@
+"""Paths as people and manifests write them: the file of a URL, and what may be named inside a dataset."""
+
+from __future__ import annotations
+
+import posixpath
+
+from schemas.errors import RESTORE, ShardCorruptError
+
+
+def split_file_url(url: str) -> tuple[str, str]:
+    """The folder of a file, as a URL for `open_store`, and its name in it."""
+    folder, slash, name = url.rpartition("/")
+    return folder or slash or ".", name
+
+
+def check_inside(path: str, dataset: str) -> str:
+    """A path that a manifest names, refused if it leaves the dataset.
+
+    Raises:
+        ShardCorruptError: The path is absolute, has a protocol or climbs out of the dataset.
+    """
+    if (
+        not path
+        or posixpath.isabs(path)
+        or "://" in path
+        or "\\" in path
+        or "\0" in path
+        or posixpath.normpath(path) != path
+        or path.startswith("..")
+    ):
+        raise ShardCorruptError(
+            "a shard's path leaves the dataset",
+            path=dataset,
+            expected="a relative path inside it",
+            found=repr(path),
+            action=RESTORE,
+        )
+    return path
