@@ -18,6 +18,7 @@ from pipeline.wordpiece.prove_encoder import Proof, make_proof_key
 from pipeline.wordpiece.tokenizer_files import build_tokenizer, tokenizer_files
 from pipeline.wordpiece.train import SPECIAL_TOKENS
 from schemas.documents import DOCUMENT_SCHEMA
+from schemas.errors import ConfigError
 from schemas.masking import Masking
 from schemas.rows import id_type, packed_row_schema
 from schemas.run_file import PackSection
@@ -78,6 +79,13 @@ def test_only_a_proof_without_a_difference_opens_the_fast_path(context: PackCont
         encoder, _, _ = _prepare_encoder(replace(context, proof=proof))
         assert encoder.fast_encode is None
         assert encoder.encode_proven(["ab b"]).ids.tolist() == [5, 7, 6]
+
+
+def test_a_proof_for_other_libraries_is_refused(context: PackContext) -> None:
+    assert context.proof is not None
+    other = replace(context.proof, key=replace(context.proof.key, nanotoken_version="0.0.1"))
+    with pytest.raises(ConfigError, match=r"expected tokenizers .*, nanotoken 0\.0\.1; found"):
+        _prepare_encoder(replace(context, proof=other))
 
 
 def test_a_unit_that_fell_back_leaves_the_next_one_its_fast_path(context: PackContext) -> None:

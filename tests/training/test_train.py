@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import random
 import shutil
@@ -14,7 +15,9 @@ from transformers import AutoModelForMaskedLM, AutoTokenizer
 
 from jobs.prepare import prepare
 from pipeline.loader.fixed_rows import iter_fixed_batches
+from pipeline.storage.leases import Lease, hold_output
 from pipeline.storage.store import open_store
+from pipeline.training import train as train_module
 from pipeline.training.open_data import open_train_data
 from pipeline.training.score_held_out import HELD_OUT_MASKING, measure_unigram_entropy
 from pipeline.training.train import train
@@ -154,3 +157,20 @@ def test_a_changed_tokenizer_is_refused(prepared, tmp_path, harm, named):
     assert caught.value.expected
     assert caught.value.found
     assert caught.value.action
+
+
+def test_a_second_trainer_leaves(prepared, tmp_path):
+    config = make_train_file(prepared, tmp_path)
+    with hold_output(open_store(config.run.output)), pytest.raises(ConfigError, match="another driver is at work"):
+        train(config, [].append)
+
+
+def test_a_trainer_stops_when_another_has_taken_over(prepared, tmp_path, monkeypatch):
+    """No step is reported and nothing is written by one that no longer holds the output."""
+    lost = Lease(open_store(str(tmp_path)))
+    lost.lose()
+    monkeypatch.setattr(train_module, "hold_output", lambda _: contextlib.nullcontext(lost))
+    events = []
+    with pytest.raises(StaleArtifactError, match="taken over"):
+        train(make_train_file(prepared, tmp_path), events.append)
+    assert events == []
