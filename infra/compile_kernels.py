@@ -10,12 +10,20 @@ from __future__ import annotations
 
 import os
 import tempfile
+from typing import Any
 
+from jobs.describe_run import Part
 from jobs.prepare import prepare
 from pipeline.loader import MaskedBatches, Masking
 from pipeline.storage.store import open_store
 from pipeline.verification.verify_output import verify_output
 from schemas.run_file import RunFile
+
+WAYS_TO_PACK: tuple[dict[str, Any], ...] = (
+    {"sequences": "full_sentences"},
+    {"split": "fill", "max_waste": 0.0, "min_segment": 1, "cut": "sentence"},
+    {},
+)
 
 
 def compile_kernels() -> None:
@@ -23,17 +31,19 @@ def compile_kernels() -> None:
     with tempfile.TemporaryDirectory(prefix="maskmill-compile-") as folder:
         with open(os.path.join(folder, "text.txt"), "w", encoding="utf-8") as file:
             file.writelines(f"document {number} of a few words, {number * 'longer '}\n" for number in range(200))
-        settings = RunFile.model_validate(
-            {
-                "input": {"paths": [os.path.join(folder, "text.txt")], "text_document": "line"},
-                "output": {"url": os.path.join(folder, "out")},
-                "tokenizer": {"vocab_size": 64, "min_frequency": 1},
-                "pack": {"seq_len": 64},
-                "mask": {"copies": 1},
-                "engine": {"workers": 1},
-            }
-        )
-        prepare(settings, listen=str)
+        run = {
+            "input": {"paths": [os.path.join(folder, "text.txt")], "text_document": "line"},
+            "output": {"url": os.path.join(folder, "out")},
+            "tokenizer": {"vocab_size": 64, "min_frequency": 1, "max_words": 5},
+            "mask": {"copies": 1},
+            "engine": {"workers": 1},
+        }
+        for pack in WAYS_TO_PACK:
+            settings = RunFile.model_validate({**run, "pack": {"seq_len": 64, **pack}})
+            prepare(settings, listen=str, replace=True)
+        brought = {"from": os.path.join(folder, "out", "tokenizer"), "extend": 3, "extend_into": "append"}
+        extended = {**run, "tokenizer": brought, "output": {"url": os.path.join(folder, "extended")}}
+        prepare(RunFile.model_validate(extended), str, Part.TOKENIZER)
         for _ in verify_output(open_store(settings.output.url), progress=lambda *_: None):
             pass
         packed = os.path.join(folder, "out", "packed")

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from importlib import metadata
 from typing import Annotated, Any
 
@@ -29,6 +29,12 @@ SetOption = Annotated[
     list[str] | None,
     typer.Option("--set", metavar="SECTION.KEY=VALUE", help="Override a key of the file; may be repeated."),
 ]
+ReplaceOption = Annotated[
+    bool,
+    typer.Option(
+        "--replace", help="Where [tokenizer], [pack] or [mask] have changed: delete what stands, make it again."
+    ),
+]
 JsonOption = Annotated[bool, typer.Option("--json", help="Write one JSON line an event instead of bars and tables.")]
 DebugOption = Annotated[bool, typer.Option("--debug", help="Show the traceback of an error.")]
 
@@ -50,7 +56,11 @@ def options(
 
 @app.command()
 def prepare(
-    run_file: RunFileArgument, set_: SetOption = None, json: JsonOption = False, debug: DebugOption = False
+    run_file: RunFileArgument,
+    set_: SetOption = None,
+    replace: ReplaceOption = False,
+    json: JsonOption = False,
+    debug: DebugOption = False,
 ) -> None:
     """Shard the text, train or take a tokenizer, and write packed shards.
 
@@ -60,7 +70,7 @@ def prepare(
 
         maskmill prepare run.toml --set engine.kind=ray --set pack.seq_len=1024
     """
-    _run(lambda: _prepare(run_file, set_, json, "PACK"), debug)
+    _run(lambda: _prepare(run_file, set_, json, "PACK", replace), debug)
 
 
 @app.command()
@@ -73,18 +83,40 @@ def shard(
 
 @app.command()
 def tokenizer(
-    run_file: RunFileArgument, set_: SetOption = None, json: JsonOption = False, debug: DebugOption = False
+    run_file: RunFileArgument,
+    set_: SetOption = None,
+    compare: Annotated[
+        list[str] | None,
+        typer.Option(metavar="FILE", help="Measure this vocab.txt, tokenizer.json or folder too; may be repeated."),
+    ] = None,
+    replace: ReplaceOption = False,
+    json: JsonOption = False,
+    debug: DebugOption = False,
 ) -> None:
-    """Train the vocabulary, or take the one in tokenizer.from, sharding first if need be."""
-    _run(lambda: _prepare(run_file, set_, json, "TOKENIZER"), debug)
+    """Train the vocabulary, or take the one in tokenizer.from, and show what it makes of the text.
+
+    Counted words are kept, so another size of vocabulary or another alpha needs no second pass over the text:
+
+        maskmill tokenizer run.toml --set tokenizer.vocab_size=50000 --replace
+    """
+    _run(lambda: _prepare(run_file, set_, json, "TOKENIZER", replace, compare or []), debug)
 
 
 @app.command()
 def pack(
-    run_file: RunFileArgument, set_: SetOption = None, json: JsonOption = False, debug: DebugOption = False
+    run_file: RunFileArgument,
+    set_: SetOption = None,
+    replace: ReplaceOption = False,
+    json: JsonOption = False,
+    debug: DebugOption = False,
 ) -> None:
-    """Encode and pack, with all that comes before if need be; the same as prepare."""
-    _run(lambda: _prepare(run_file, set_, json, "PACK"), debug)
+    """Encode and pack, with all that comes before if need be; the same as prepare.
+
+    With pack.keep_encoded = true, packing again needs no encoding:
+
+        maskmill pack run.toml --set pack.seq_len=1024 --replace
+    """
+    _run(lambda: _prepare(run_file, set_, json, "PACK", replace), debug)
 
 
 @app.command()
@@ -137,12 +169,20 @@ def main() -> None:
     app()
 
 
-def _prepare(run_file: str, overrides: list[str] | None, as_json: bool, last_part: str) -> int:
-    from jobs.prepare import Part
+def _prepare(
+    run_file: str,
+    overrides: list[str] | None,
+    as_json: bool,
+    last_part: str,
+    replace: bool = False,
+    compare: Sequence[str] = (),
+) -> int:
+    from jobs.compare_tokenizers import compare_tokenizers
+    from jobs.describe_run import Part
     from jobs.prepare import prepare as prepare_job
     from jobs.progress import JsonLines, LiveBars
     from jobs.read_toml import read_toml
-    from jobs.tables import table_of_run
+    from jobs.tables import tables_of_run
     from pipeline.storage.store import open_store
     from schemas.run_file import RunFile
 
@@ -150,11 +190,14 @@ def _prepare(run_file: str, overrides: list[str] | None, as_json: bool, last_par
     console = Console()
     listen = JsonLines() if as_json else LiveBars(console)
     try:
-        prepared = prepare_job(settings, listen, Part[last_part])
+        prepared = prepare_job(settings, listen, Part[last_part], replace=replace)
+        compared = compare_tokenizers(settings, prepared, compare, listen) if compare else {}
     finally:
         listen.close()
     if not as_json:
-        console.print(table_of_run(prepared, open_store(settings.output.url).display_url), highlight=False)
+        for table in tables_of_run(prepared, compared, open_store(settings.output.url).display_url):
+            console.print(table, highlight=False)
+            console.print()
     return 0
 
 

@@ -8,7 +8,7 @@ from rich.console import Console
 
 from jobs.prepare import Prepared, prepare
 from jobs.progress import JsonLines, LiveBars
-from jobs.tables import table_of_pairs, table_of_run
+from jobs.tables import table_of_pairs, tables_of_run
 from jobs.train import TrainLines, train_pairs
 from jobs.verify import verify
 from pipeline.corpus.python_docs import write_python_docs
@@ -19,7 +19,7 @@ from schemas.errors import ConfigError
 NUM_FILES = 10
 JSON_BYTES_PER_TEXT_BYTE = 1.1
 MIN_UNITS = 8
-SINGLE_UNIT_STAGES = ("train", "prove")  # one vocabulary, one proof
+SINGLE_UNIT_STAGES = ("collect", "train", "prove")  # one table of words, one vocabulary, one proof
 
 
 def demo(output: str, megabytes: int, as_json: bool) -> int:
@@ -55,7 +55,9 @@ def demo(output: str, megabytes: int, as_json: bool) -> int:
     lines.expect(config.run.steps)
     result = train(config, JsonLines() if as_json else lines)
     console.print()
-    console.print(table_of_run(prepared, run_folder), highlight=False)
+    for table in tables_of_run(prepared, {}, run_folder):
+        console.print(table, highlight=False)
+        console.print()
     console.print(table_of_pairs("", train_pairs(result)), highlight=False)
     gap = result.held_out.gap if result.held_out else 0.0
     if gap < DEMO_GAP_NATS:

@@ -1,28 +1,53 @@
-"""The third part of a run: document shards to packed shards."""
+"""The third part of a run: document shards to packed shards, of every dataset that is asked for."""
 
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
 
+from jobs.describe_run import Part
 from jobs.open_run import Run
 from jobs.tokenizer import prove, read_tokenizer_json
-from pipeline.corpus.plan import documents_folder
 from pipeline.engine.stage import iter_receipts
-from pipeline.packing.pack_stage import (
-    PackContext,
-    PackUnit,
-    describe_tokenizer,
-    pack_documents,
-    packed_folder,
-    plan_pack_units,
+from pipeline.packing.pack_receipts import (
+    encoding_counts,
+    iter_dataset_shards,
+    packing_counts,
+    summarise_fallbacks,
+    take_encoding,
 )
-from pipeline.storage.datasets import MANIFEST, read_manifest, read_shard_table, write_manifest, write_shard_table
+from pipeline.packing.pack_stage import PackContext, PackUnit, describe_tokenizer, pack_documents, plan_pack_units
+from pipeline.storage.datasets import (
+    MANIFEST,
+    read_manifest,
+    read_shard_table,
+    write_manifest,
+    write_shard_table,
+)
 from pipeline.wordpiece.encode import SpecialInText
 from pipeline.wordpiece.train_stage import read_proof
-from schemas.manifest import DocumentsManifest, PackedManifest, PackingCounts, TokenizerManifest
-from schemas.receipt import ShardReceipt
+from schemas.layout import documents_folder, encoded_folder, packed_folders
+from schemas.manifest import (
+    DocumentsManifest,
+    EncodedManifest,
+    EncodingCounts,
+    PackedManifest,
+    PackingCounts,
+    TokenizerManifest,
+    text_fill_ppm,
+)
+from schemas.receipt import Receipt, ShardReceipt
 from schemas.rows import rows_per_block
+
+
+@dataclass(frozen=True)
+class _Target:
+    """One packed dataset: the documents it is made of, its length of rows and its folder."""
+
+    documents: DocumentsManifest
+    seq_len: int
+    folder: str
 
 
 def pack(run: Run, documents: list[DocumentsManifest], tokenizer: TokenizerManifest) -> list[PackedManifest]:
@@ -34,18 +59,54 @@ def pack(run: Run, documents: list[DocumentsManifest], tokenizer: TokenizerManif
         tokenizer: Manifest of the tokenizer.
 
     Returns:
-        The manifests of the packed datasets in the same order.
+        The manifests of the packed datasets: those to train on as the run file lists them, then the held-out ones.
     """
-    if run.output.exists(f"{packed_folder(held_out=False)}/{MANIFEST}"):
-        _drop_work(run)
-        return [
-            read_manifest(run.output.below(packed_folder(dataset.held_out)), PackedManifest) for dataset in documents
-        ]
+    targets = [
+        _Target(dataset, seq_len, folder)
+        for dataset in documents
+        for seq_len, folder in packed_folders(run.settings.pack, dataset.held_out).items()
+    ]
+    # The first of them is written last: its manifest says that all stand.
+    if run.output.exists(f"{targets[0].folder}/{MANIFEST}"):
+        run.drop_work("prove", "pack")
+        return [_read_own(run, target.folder) for target in targets]
+    context = _make_context(run, tokenizer)
+    encoded = _read_encoded(run, documents)
+    tables = {
+        dataset.held_out: read_shard_table(run.output.below(documents_folder(dataset.held_out)), dataset)
+        for dataset in documents
+    }
+    kept = {
+        held_out: read_shard_table(run.output.below(encoded_folder(held_out)), manifest)
+        for held_out, manifest in encoded.items()
+    }
+    units = run.sign(Part.PACK, plan_pack_units(tables, tokenizer.checksums["tokenizer.json"], kept or None))
+    run.run_stage(pack_documents, context, units)
+    fell_back = summarise_fallbacks(iter_receipts(run.output, units))
+    if fell_back:
+        run.hear({"event": "warning", "message": fell_back})
+    if run.settings.pack.keep_encoded and not encoded:
+        for dataset in reversed(documents):
+            _write_encoded(run, units, dataset, tokenizer)
+    manifests = [
+        _write_packed(run, context, units, target, tokenizer, encoded.get(target.documents.held_out))
+        for target in reversed(targets)
+    ]
+    run.drop_work("prove", "pack")
+    return manifests[::-1]
+
+
+def _read_own(run: Run, folder: str) -> PackedManifest:
+    manifest = read_manifest(run.output.below(folder), PackedManifest)
+    return run.check_own(Part.PACK, manifest, f"{folder}/{MANIFEST}")
+
+
+def _make_context(run: Run, tokenizer: TokenizerManifest) -> PackContext:
     tokenizer_json = read_tokenizer_json(run, tokenizer)
     special = SpecialInText(run.settings.tokenizer.special_in_text)
     if read_proof(run.output, tokenizer_json, special) is None:
         prove(run, tokenizer.checksums["tokenizer.json"])
-    context = PackContext(
+    return PackContext(
         output=run.output,
         pack=run.settings.pack,
         masking=run.settings.mask.masking(),
@@ -55,44 +116,77 @@ def pack(run: Run, documents: list[DocumentsManifest], tokenizer: TokenizerManif
         special_in_text=special,
         proof=read_proof(run.output, tokenizer_json, special),
     )
-    shards = []
-    for dataset in documents:
-        table = read_shard_table(run.output.below(documents_folder(dataset.held_out)), dataset)
-        shards.append(list(zip(table.paths.to_pylist(), table.checksums.to_pylist(), strict=True)))
-    units = run.sign(plan_pack_units(shards, tokenizer.checksums["tokenizer.json"]))
-    run.run_stage(pack_documents, context, units)
-    manifests = [_write_manifest(run, context, units, dataset, tokenizer) for dataset in reversed(documents)]
-    _drop_work(run)
-    return manifests[::-1]
 
 
-def _read_own(run: Run, folder: str) -> PackedManifest:
-    return run.check_own(read_manifest(run.output.below(folder), PackedManifest), f"{folder}/{MANIFEST}")
+def _read_encoded(run: Run, documents: Sequence[DocumentsManifest]) -> dict[bool, EncodedManifest]:
+    """The encoded documents, if they all stand; a part of the tokenizer's fingerprint, so `[pack]` may have changed."""
+    folders = {dataset.held_out: encoded_folder(dataset.held_out) for dataset in documents}
+    if not run.output.exists(f"{encoded_folder(held_out=False)}/{MANIFEST}"):
+        return {}
+    return {
+        held_out: run.check_own(
+            Part.TOKENIZER, read_manifest(run.output.below(folder), EncodedManifest), f"{folder}/{MANIFEST}"
+        )
+        for held_out, folder in folders.items()
+    }
 
 
-def _write_manifest(
-    run: Run, context: PackContext, units: list[PackUnit], documents: DocumentsManifest, tokenizer: TokenizerManifest
-) -> PackedManifest:
-    folder = packed_folder(documents.held_out)
+def _write_table(
+    run: Run, units: list[PackUnit], held_out: bool, folder: str, count: Callable[[Receipt], Counter[str]]
+) -> tuple[int, str, Counter[str]]:
+    """Write the table of a dataset's shards; returns how many they are, its checksum, and what was counted."""
     counts = Counter[str]()
 
     def iter_shards() -> Iterator[ShardReceipt]:
-        for receipt in iter_receipts(run.output, [unit for unit in units if unit.held_out is documents.held_out]):
-            counts.update(receipt.counts)
-            yield from receipt.shards
-            if receipt.details["fell_back"]:
-                run.hear({"event": "warning", "message": receipt.details["fell_back"]})
+        for receipt in iter_receipts(run.output, [unit for unit in units if unit.held_out is held_out]):
+            counts.update(count(receipt))
+            yield from iter_dataset_shards(receipt, folder)
 
-    num_shards, checksum = write_shard_table(run.output, folder, iter_shards())
-    text_bytes = counts.pop("text_bytes", 0)
+    return *write_shard_table(run.output, folder, iter_shards()), counts
+
+
+def _write_encoded(
+    run: Run, units: list[PackUnit], documents: DocumentsManifest, tokenizer: TokenizerManifest
+) -> EncodedManifest:
+    folder = encoded_folder(documents.held_out)
+    num_shards, checksum, counts = _write_table(run, units, documents.held_out, folder, encoding_counts)
+    return write_manifest(
+        run.output,
+        folder,
+        EncodedManifest(
+            run_fingerprint=run.fingerprints[Part.TOKENIZER],
+            num_shards=num_shards,
+            shards_checksum=checksum,
+            held_out=documents.held_out,
+            tokenizer_checksum=tokenizer.checksums["tokenizer.json"],
+            documents_fingerprint=documents.fingerprint,
+            text_bytes=counts["text_bytes"],
+            counts=EncodingCounts(**{name: counts[name] for name in EncodingCounts.model_fields}),
+        ),
+    )
+
+
+def _write_packed(
+    run: Run,
+    context: PackContext,
+    units: list[PackUnit],
+    target: _Target,
+    tokenizer: TokenizerManifest,
+    encoded: EncodedManifest | None,
+) -> PackedManifest:
+    folder, seq_len, documents = target.folder, target.seq_len, target.documents
+    num_shards, checksum, counts = _write_table(
+        run, units, documents.held_out, folder, lambda receipt: packing_counts(receipt, seq_len)
+    )
+    if encoded is not None:
+        counts = take_encoding(counts, encoded.counts)
     run.output.write_bytes(f"{folder}/tokenizer.json", context.tokenizer_json)
     vocabulary, _ = describe_tokenizer(context.tokenizer_json)
-    seq_len = run.settings.pack.seq_len
     return write_manifest(
         run.output,
         folder,
         PackedManifest(
-            run_fingerprint=run.fingerprint,
+            run_fingerprint=run.fingerprints[Part.PACK],
             num_shards=num_shards,
             shards_checksum=checksum,
             held_out=documents.held_out,
@@ -101,13 +195,12 @@ def _write_manifest(
             vocabulary=vocabulary,
             tokenizer_checksum=tokenizer.checksums["tokenizer.json"],
             documents_fingerprint=documents.fingerprint,
+            sequences=context.pack.sequences.value,
+            compression=context.pack.compression,
+            text_fill_ppm=text_fill_ppm(counts["tokens_in_rows"], counts["rows"] * seq_len),
             copies=context.copies,
             masking=context.masking,
-            text_bytes=text_bytes,
+            text_bytes=counts["text_bytes"],
             counts=PackingCounts(**{name: counts[name] for name in PackingCounts.model_fields}),
         ),
     )
-
-
-def _drop_work(run: Run) -> None:
-    run.drop_work("prove", "pack")

@@ -4,23 +4,15 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from enum import IntEnum
 from typing import Any
 
+from jobs.describe_run import Part
 from jobs.open_run import open_run
 from jobs.pack import pack
 from jobs.shard import shard
 from jobs.tokenizer import tokenizer
 from schemas.manifest import DocumentsManifest, PackedManifest, TokenizerManifest
 from schemas.run_file import RunFile
-
-
-class Part(IntEnum):
-    """The parts of a run in the order they are done."""
-
-    SHARD = 1
-    TOKENIZER = 2
-    PACK = 3
 
 
 @dataclass(frozen=True)
@@ -33,15 +25,22 @@ class Prepared:
     timings: dict[str, dict[str, Any]]
 
 
-def prepare(settings: RunFile, listen: Callable[[dict[str, Any]], None], last_part: Part = Part.PACK) -> Prepared:
+def prepare(
+    settings: RunFile,
+    listen: Callable[[dict[str, Any]], None],
+    last_part: Part = Part.PACK,
+    *,
+    replace: bool = False,
+) -> Prepared:
     """Run a run file up to and including a part; parts that stand are not done again.
 
     Args:
         settings: The run file.
         listen: Hears every event.
         last_part: The last part to do.
+        replace: Make the tokenizer or the rows again where they stand with other settings.
     """
-    with open_run(settings, listen) as run:
+    with open_run(settings, listen, replace=replace) as run:
         documents = shard(run)
         trained = tokenizer(run, documents[0]) if last_part >= Part.TOKENIZER else None
         packed = pack(run, documents, trained) if trained and last_part >= Part.PACK else []

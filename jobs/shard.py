@@ -7,13 +7,13 @@ from collections.abc import Iterator
 
 import xxhash
 
+from jobs.describe_run import Part
 from jobs.open_run import Run
 from pipeline.corpus.exchange_index import write_index
 from pipeline.corpus.map_documents import CorpusContext, check_quarantined, map_documents
 from pipeline.corpus.plan import (
     MapUnit,
     SortUnit,
-    documents_folder,
     plan_buckets,
     plan_map_units,
     plan_sort_units,
@@ -22,6 +22,7 @@ from pipeline.corpus.sort_documents import sort_documents
 from pipeline.engine.stage import Finished, iter_receipts, iter_standing_receipts
 from pipeline.storage.datasets import MANIFEST, read_manifest, write_manifest, write_shard_table
 from schemas.errors import InputDataError
+from schemas.layout import documents_folder
 from schemas.manifest import DocumentCounts, DocumentsManifest
 from schemas.receipt import ShardReceipt
 
@@ -44,7 +45,7 @@ def shard(run: Run) -> list[DocumentsManifest]:
     _begin_again_if_inputs_changed(run)
     context = CorpusContext(run.output, run.settings, run.inputs)
     buckets = plan_buckets(run.inputs, run.shard_bytes, run.settings.documents.held_out)
-    map_units = run.sign(plan_map_units(run.inputs, run.shard_bytes, buckets))
+    map_units = run.sign(Part.SHARD, plan_map_units(run.inputs, run.shard_bytes, buckets))
     run.run_stage(map_documents, context, map_units, _QuarantineWatch(run, map_units).hear)
     totals = write_index(run.output, map_units)
     counts = Counter(totals.counts)
@@ -58,7 +59,7 @@ def shard(run: Run) -> list[DocumentsManifest]:
             action="check the files",
         )
 
-    sort_units = run.sign(plan_sort_units(totals.text_bytes, run.shard_bytes, buckets))
+    sort_units = run.sign(Part.SHARD, plan_sort_units(totals.text_bytes, run.shard_bytes, buckets))
     run.run_stage(sort_documents, context, sort_units)
     return _write_manifests(run, sort_units, counts)
 
@@ -108,7 +109,7 @@ class _QuarantineWatch:
 
 def _read_own(run: Run, folder: str) -> DocumentsManifest:
     manifest = read_manifest(run.output.below(folder), DocumentsManifest)
-    return run.check_own(manifest, f"{folder}/{MANIFEST}")
+    return run.check_own(Part.SHARD, manifest, f"{folder}/{MANIFEST}")
 
 
 def _write_manifests(run: Run, units: list[SortUnit], counts: Counter[str]) -> list[DocumentsManifest]:
@@ -149,7 +150,7 @@ def _write_manifests(run: Run, units: list[SortUnit], counts: Counter[str]) -> l
             run.output,
             documents_folder(held_out),
             DocumentsManifest(
-                run_fingerprint=run.fingerprint,
+                run_fingerprint=run.fingerprints[Part.SHARD],
                 num_shards=num_shards,
                 shards_checksum=checksum,
                 held_out=held_out,

@@ -2,13 +2,22 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from rich.table import Table
 
 from jobs.prepare import Prepared
 from jobs.progress import STAGE_WORDS
-from schemas.manifest import DocumentsManifest, PackedManifest
+from jobs.tokenizer_report import table_of_sources, tables_side_by_side
+from schemas.manifest import DocumentsManifest, PackedManifest, SourceReport
+
+
+def tables_of_run(prepared: Prepared, compared: Mapping[str, Sequence[SourceReport]], output: str) -> list[Table]:
+    """What a job has to show at its end: what the tokenizer makes of the text, and the run in numbers."""
+    own = prepared.tokenizer.sources if prepared.tokenizer is not None else ()
+    tables = [table_of_sources(own)] if own else []
+    return [*tables, *(tables_side_by_side(compared) if compared else ()), table_of_run(prepared, output)]
 
 
 def table_of_run(prepared: Prepared, output: str) -> Table:
@@ -20,8 +29,8 @@ def table_of_run(prepared: Prepared, output: str) -> Table:
     if prepared.tokenizer is not None:
         how = "trained" if prepared.tokenizer.trained else "brought"
         table.add_row("vocabulary", f"{prepared.tokenizer.vocab_size:,} pieces, {how}")
-    for packed in prepared.packed[:1]:
-        for name, value in packed_lines(packed):
+    for packed in prepared.packed:
+        for name, value in [] if packed.held_out else packed_lines(packed):
             table.add_row(name, value)
     for stage in sorted(prepared.timings, key=list(STAGE_WORDS).index):
         timing = prepared.timings[stage]
@@ -49,11 +58,14 @@ def packed_lines(manifest: PackedManifest) -> list[tuple[str, str]]:
     """What is in a packed dataset, a line a number."""
     counts = manifest.counts
     places = max(1, counts.rows * manifest.seq_len)
-    over = counts.rows - counts.rows_lower_bound
+    over = [counts.rows - bound for bound in (counts.rows_lower_bound_l1, counts.rows_lower_bound_l2)]
     return [
         ("tokens", f"{counts.tokens_in_rows:,}"),
         ("rows", f"{counts.rows:,} of {manifest.seq_len} in {manifest.num_shards} shards"),
-        ("  fill", f"{1 - counts.padding / places:.2%} ({over:,} rows above the lower bound)"),
+        ("  fill", f"{1 - counts.padding / places:.2%}, text {manifest.text_fill_ppm / 1e6:.2%}"),
+        ("  above the fewest", f"{over[0]:,} rows above the bound L1, {over[1]:,} above L2"),
+        ("  cuts", f"{counts.cuts:,}, {counts.cuts_inside_words:,} inside words, {counts.cuts_to_fill:,} to fill rows"),
+        ("  set aside", f"{counts.quarantined:,} documents, {counts.too_long:,} as longer than a row"),
         ("  static copies", str(manifest.copies)),
         ("  special in text", f"{counts.special_in_text:,}"),
         ("  proven by sample", f"{counts.proof_documents:,} documents, {counts.proof_bytes / 1e6:.1f} MB"),

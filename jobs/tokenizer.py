@@ -4,28 +4,47 @@ from __future__ import annotations
 
 import xxhash
 
+from jobs.describe_run import STAGES, Part
 from jobs.open_run import Run
-from pipeline.corpus.plan import documents_folder
+from jobs.tokenizer_report import iter_warnings
 from pipeline.engine.stage import UnitOutcome, iter_receipts
 from pipeline.storage.datasets import MANIFEST, read_manifest, read_shard_table, write_manifest
+from pipeline.wordpiece.check_tokenizer import read_normalisation
+from pipeline.wordpiece.collect_stage import CollectUnit, collect_word_counts, find_word_counts
 from pipeline.wordpiece.count_stage import (
-    WORD_PARTITIONS,
     CountContext,
-    CountUnit,
-    MergeUnit,
     count_document_words,
-    merge_word_counts,
+    has_one_source,
+    normalisation_of,
+    plan_count_units,
+    sum_sources,
 )
+from pipeline.wordpiece.merge_stage import (
+    check_words_kept,
+    gather_word_counts,
+    merge_word_counts,
+    plan_gather_units,
+    plan_merge_units,
+)
+from pipeline.wordpiece.normalise import Normalisation
+from pipeline.wordpiece.sample_texts import sample_texts
+from pipeline.wordpiece.tokenizer_files import count_cased_pieces, load_tokenizer
 from pipeline.wordpiece.train_stage import (
-    FOLDER,
     ProveUnit,
+    TrainContext,
     TrainUnit,
     bring_tokenizer,
     prove_tokenizer,
     train_vocabulary,
 )
-from schemas.errors import StaleArtifactError
-from schemas.manifest import DocumentsManifest, TokenizerManifest
+from schemas.errors import ConfigError, StaleArtifactError
+from schemas.layout import TOKENIZER, documents_folder
+from schemas.manifest import DocumentsManifest, SourceReport, TokenizerManifest
+
+SAMPLE_BYTES = 4 << 20
+"""Text that a brought tokenizer is measured on."""
+CASED_PIECES_WORTH_A_WARNING = 100
+"""An uncased vocabulary may have some, such as `[unused]` slots that were filled."""
 
 
 def tokenizer(run: Run, documents: DocumentsManifest) -> TokenizerManifest:
@@ -34,28 +53,40 @@ def tokenizer(run: Run, documents: DocumentsManifest) -> TokenizerManifest:
     Raises:
         ConfigError: The vocabulary is smaller than its alphabet, or the brought tokenizer cannot be used.
     """
-    if run.output.exists(f"{FOLDER}/{MANIFEST}"):
+    if run.output.exists(f"{TOKENIZER}/{MANIFEST}"):
         _drop_work(run)
-        manifest = read_manifest(run.output.below(FOLDER), TokenizerManifest)
-        return run.check_own(manifest, f"{FOLDER}/{MANIFEST}")
-    context = CountContext(run.output, run.settings.tokenizer)
-    max_length = run.settings.pack.seq_len
-    if run.brought:
-        outcome = bring_tokenizer(run.output, run.settings.tokenizer, run.brought, max_length)
+        manifest = read_manifest(run.output.below(TOKENIZER), TokenizerManifest)
+        return run.check_own(Part.TOKENIZER, manifest, f"{TOKENIZER}/{MANIFEST}")
+    settings = run.settings.tokenizer
+    max_length = settings.model_max_length
+    shards = list_shards(run, documents)
+    is_brought = bool(run.brought) and not settings.extend
+    if is_brought:
+        texts = sample_texts(run.output, shards[:1], SAMPLE_BYTES)
+        outcome = bring_tokenizer(run.output, settings, run.brought, max_length, texts)
     else:
-        outcome = _train(run, context, documents, max_length)
+        outcome = _train(run, documents, shards, max_length)
     prove(run, outcome.details["checksums"]["tokenizer.json"])
     manifest = TokenizerManifest(
-        run_fingerprint=run.fingerprint,
-        documents_fingerprint="" if run.brought else documents.fingerprint,
-        trained=not run.brought,
+        run_fingerprint=run.fingerprints[Part.TOKENIZER],
+        documents_fingerprint="" if is_brought else documents.fingerprint,
+        trained=not is_brought,
         vocab_size=outcome.details["vocab_size"],
         counts=outcome.counts,
+        sources=tuple(SourceReport.model_validate(source) for source in outcome.details["sources"]),
         checksums=outcome.details["checksums"],
     )
-    manifest = write_manifest(run.output, FOLDER, manifest)
+    manifest = write_manifest(run.output, TOKENIZER, manifest)
+    _warn(run, manifest)
     _drop_work(run)
     return manifest
+
+
+def list_shards(run: Run, documents: DocumentsManifest) -> list[tuple[str, str]]:
+    """Path and checksum of every document shard."""
+    folder = documents_folder(documents.held_out)
+    table = read_shard_table(run.output.below(folder), documents)
+    return [(f"{folder}/{table.path(shard)}", table.checksums[shard].as_py()) for shard in range(len(table))]
 
 
 def prove(run: Run, checksum: str) -> None:
@@ -66,8 +97,8 @@ def prove(run: Run, checksum: str) -> None:
         checksum: Of its tokenizer.json.
     """
     special = run.settings.tokenizer.special_in_text
-    units = run.sign([ProveUnit(unit=0, checksum=checksum, special_in_text=special)])
-    run.run_stage(prove_tokenizer, CountContext(run.output, run.settings.tokenizer), units)
+    units = run.sign(Part.TOKENIZER, [ProveUnit(unit=0, checksum=checksum, special_in_text=special)])
+    run.run_stage(prove_tokenizer, TrainContext(run.output, run.settings.tokenizer, run.brought), units)
     (receipt,) = iter_receipts(run.output, units)
     if receipt.details["difference"]:
         run.hear({"event": "warning", "message": f"encoding by tokenizers alone: {receipt.details['difference']}"})
@@ -79,7 +110,7 @@ def read_tokenizer_json(run: Run, manifest: TokenizerManifest) -> bytes:
     Raises:
         StaleArtifactError: It was changed or deleted.
     """
-    path = f"{FOLDER}/tokenizer.json"
+    path = f"{TOKENIZER}/tokenizer.json"
     try:
         data = run.output.read_bytes(path)
     except FileNotFoundError:
@@ -97,20 +128,61 @@ def read_tokenizer_json(run: Run, manifest: TokenizerManifest) -> bytes:
     return data
 
 
-def _train(run: Run, context: CountContext, documents: DocumentsManifest, max_length: int) -> UnitOutcome:
-    shards = read_shard_table(run.output.below(documents_folder(held_out=False)), documents)
-    count_units = [
-        CountUnit(unit=shard, path=f"documents/{shards.path(shard)}", checksum=shards.checksums[shard].as_py())
-        for shard in range(len(shards))
-    ]
-    run.run_stage(count_document_words, context, run.sign(count_units))
-    merge_units = [MergeUnit(unit=number, num_files=len(count_units)) for number in range(WORD_PARTITIONS)]
-    run.run_stage(merge_word_counts, context, run.sign(merge_units))
-    train_units = run.sign([TrainUnit(unit=0, model_max_length=max_length)])
-    run.run_stage(train_vocabulary, context, train_units)
-    (receipt,) = iter_receipts(run.output, train_units)
+def _normalisation(run: Run) -> Normalisation:
+    """What makes words of text: as the run file says, or as the tokenizer that is brought does it.
+
+    One that is not BERT's, which only a brought tokenizer.json can have, is taken to keep accents.
+    """
+    normalisation = normalisation_of(run.settings.tokenizer)
+    if not run.brought:
+        return normalisation
+    try:
+        return read_normalisation(load_tokenizer(run.brought, normalisation))
+    except ConfigError:
+        if run.settings.tokenizer.extend:
+            raise
+        return Normalisation(lowercase=False, strip_accents=False)
+
+
+def _warn(run: Run, manifest: TokenizerManifest) -> None:
+    """Say what a person should know before training on this."""
+    normalisation = _normalisation(run)
+    for message in iter_warnings(manifest.sources, normalisation.strips_accents):
+        run.hear({"event": "warning", "message": message})
+    cased = count_cased_pieces(load_tokenizer(run.brought, normalisation)) if run.brought else 0
+    if normalisation.lowercase and cased > CASED_PIECES_WORTH_A_WARNING:
+        message = f"{cased:,} pieces of the vocabulary have capital letters but text is lowercased, so they never occur"
+        run.hear({"event": "warning", "message": f"{message}: set tokenizer.lowercase = false for a cased vocabulary"})
+
+
+def _train(run: Run, documents: DocumentsManifest, shards: list[tuple[str, str]], max_length: int) -> UnitOutcome:
+    normalisation = _normalisation(run)
+    checksum = find_word_counts(run.output, documents.fingerprint, normalisation)
+    if checksum is None:
+        checksum = _count(run, CountContext(run.output, normalisation), documents, shards)
+    units = run.sign(Part.TOKENIZER, [TrainUnit(unit=0, model_max_length=max_length, word_counts=checksum)])
+    run.run_stage(train_vocabulary, TrainContext(run.output, run.settings.tokenizer, run.brought), units)
+    (receipt,) = iter_receipts(run.output, units)
     return UnitOutcome([], receipt.counts, receipt.details)
 
 
+def _count(run: Run, context: CountContext, documents: DocumentsManifest, shards: list[tuple[str, str]]) -> str:
+    """Count the words of all documents and write them down; returns the checksum of the table."""
+    count_units = run.sign(Part.TOKENIZER, plan_count_units(shards))
+    run.run_stage(count_document_words, context, count_units)
+    sources = sum_sources(iter_receipts(run.output, count_units))
+    one_source = has_one_source(sources)
+    gather_units = run.sign(Part.TOKENIZER, plan_gather_units(len(count_units), one_source))
+    run.run_stage(gather_word_counts, context, gather_units)
+    merge_units = run.sign(Part.TOKENIZER, plan_merge_units(len(count_units), one_source))
+    run.run_stage(merge_word_counts, context, merge_units)
+    check_words_kept(sources, iter_receipts(run.output, merge_units))
+    lines = tuple((text.source, text.text_bytes, text.words, text.letters, text.letters_changed) for text in sources)
+    collect_units = run.sign(Part.TOKENIZER, [CollectUnit(unit=0, corpus=documents.fingerprint, sources=lines)])
+    run.run_stage(collect_word_counts, context, collect_units)
+    (receipt,) = iter_receipts(run.output, collect_units)
+    return str(receipt.details["checksum"])
+
+
 def _drop_work(run: Run) -> None:
-    run.drop_work("count", "merge", "train", "prove", folders=["work/words"])
+    run.drop_work(*STAGES[Part.TOKENIZER], folders=["work/words"])

@@ -9,6 +9,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_valida
 
 from schemas.errors import RESTORE, ConfigError, ShardCorruptError
 from schemas.masking import Masking, MaskVocabulary
+from schemas.rows import Compression
 from schemas.version import SCHEMA_VERSION, check_schema_version, is_newer_minor, too_new
 
 Count = Annotated[int, Field(ge=0)]
@@ -16,6 +17,7 @@ Count = Annotated[int, Field(ge=0)]
 SHARD_TABLE_SCHEMA = pa.schema(
     [
         pa.field("path", pa.string(), nullable=False),
+        pa.field("first_row_id", pa.uint64(), nullable=False),
         pa.field("rows", pa.uint64(), nullable=False),
         pa.field("tokens", pa.uint64(), nullable=False),
         pa.field("text_bytes", pa.uint64(), nullable=False),
@@ -120,17 +122,21 @@ class PackingCounts(Written):
         documents: In the document shards; = packed + without_tokens + quarantined.
         packed: Documents with tokens in rows.
         without_tokens: Documents whose text encodes to nothing, such as one of control characters alone.
-        quarantined: Documents that could not be encoded.
+        quarantined: Documents that could not be encoded, or that are longer than a row and may not be cut.
+        too_long: Those of them that are longer than a row.
         tokens_encoded: Tokens of all documents; = tokens_in_rows.
         tokens_in_rows: Of all segments, special tokens that packing added not counted.
         rows: Each of `seq_len` places.
         segments: Pieces of documents in the rows; = packed + cuts.
         special_tokens: [CLS] and [SEP] added by packing.
         padding: [PAD] at the ends of rows.
-        cuts: Places where a document longer than a row was cut.
+        cuts: Places where a document was cut.
+        cuts_to_fill: Of them those that only fill a row.
+        cuts_inside_sentences: Of them at no sentence start; counted where sentences are looked for.
         cuts_inside_words: Of them inside a word, because no word start fits.
         special_in_text: What looked like a special token in raw text.
-        rows_lower_bound: Martello-Toth L2, summed over shards.
+        rows_lower_bound_l1: Rows that the lengths of the segments fill if they could be poured, summed over shards.
+        rows_lower_bound_l2: Martello-Toth L2 of the same lengths, summed over shards.
         proof_documents: Documents whose encoding was compared with `tokenizers`.
         proof_bytes: Their bytes of text.
         fallback_shards: Shards encoded by `tokenizers` because the fast path is not proven for this tokenizer.
@@ -140,6 +146,7 @@ class PackingCounts(Written):
     packed: Count
     without_tokens: Count
     quarantined: Count
+    too_long: Count
     tokens_encoded: Count
     tokens_in_rows: Count
     rows: Count
@@ -147,9 +154,12 @@ class PackingCounts(Written):
     special_tokens: Count
     padding: Count
     cuts: Count
+    cuts_to_fill: Count
+    cuts_inside_sentences: Count
     cuts_inside_words: Count
     special_in_text: Count
-    rows_lower_bound: Count
+    rows_lower_bound_l1: Count
+    rows_lower_bound_l2: Count
     proof_documents: Count
     proof_bytes: Count
     fallback_shards: Count
@@ -165,8 +175,10 @@ class PackingCounts(Written):
             raise ValueError(f"{self.tokens_encoded} tokens encoded but {self.tokens_in_rows} in rows")
         if self.segments != self.packed + self.cuts:
             raise ValueError(f"{self.segments} segments of {self.packed} documents cut in {self.cuts} places")
-        if self.cuts_inside_words > self.cuts:
-            raise ValueError(f"{self.cuts_inside_words} of {self.cuts} cuts are inside words")
+        if max(self.cuts_inside_words, self.cuts_inside_sentences, self.cuts_to_fill) > self.cuts:
+            raise ValueError(f"more cuts inside words or sentences, or to fill rows, than the {self.cuts} cuts")
+        if self.too_long > self.quarantined:
+            raise ValueError(f"{self.too_long} of {self.quarantined} quarantined documents are too long")
         return self
 
 
@@ -181,6 +193,9 @@ class PackedManifest(Manifest):
         vocabulary: Special ids, and which ids may replace a token.
         tokenizer_checksum: xxh3-128 of the `tokenizer.json` beside this manifest, which encoded the rows.
         documents_fingerprint: The documents' identity: `fingerprint` of their manifest.
+        sequences: What a sequence is made of, as the run file says it.
+        compression: Of the shards' blocks.
+        text_fill_ppm: Millionths of all places that hold text: neither [CLS], [SEP] nor [PAD].
         copies: Static masks beside every row.
         masking: The settings of these masks.
         text_bytes: UTF-8 bytes of text that the rows were encoded from.
@@ -194,6 +209,9 @@ class PackedManifest(Manifest):
     vocabulary: MaskVocabulary
     tokenizer_checksum: str
     documents_fingerprint: str
+    sequences: str
+    compression: Compression
+    text_fill_ppm: Count
     copies: Count
     masking: Masking
     text_bytes: Count
@@ -204,6 +222,89 @@ class PackedManifest(Manifest):
         places = self.counts.tokens_in_rows + self.counts.special_tokens + self.counts.padding
         if places != self.counts.rows * self.seq_len:
             raise ValueError(f"{places} places accounted for in {self.counts.rows} rows of {self.seq_len}")
+        if self.text_fill_ppm != text_fill_ppm(self.counts.tokens_in_rows, places):
+            raise ValueError(f"a text fill of {self.text_fill_ppm} ppm does not go with the counts")
+        return self
+
+
+def text_fill_ppm(tokens: int, places: int) -> int:
+    """Millionths of places that hold text, rounded down."""
+    return tokens * 1_000_000 // max(1, places)
+
+
+class EncodingCounts(Written):
+    """What became of the documents of encoded shards.
+
+    Attributes:
+        documents: In the document shards.
+        quarantined: Of them those that could not be encoded.
+        tokens: Of all documents.
+        special_in_text: What looked like a special token in raw text.
+        proof_documents: Documents whose encoding was compared with `tokenizers`.
+        proof_bytes: Their bytes of text.
+        fallback_shards: Shards encoded by `tokenizers` because the fast path is not proven for this tokenizer.
+    """
+
+    documents: Count
+    quarantined: Count
+    tokens: Count
+    special_in_text: Count
+    proof_documents: Count
+    proof_bytes: Count
+    fallback_shards: Count
+
+
+class EncodedManifest(Manifest):
+    """The manifest of encoded documents, kept so that packing again needs no encoding.
+
+    Attributes:
+        kind: Tells manifests apart.
+        held_out: Whether these are the held-out documents.
+        tokenizer_checksum: xxh3-128 of the `tokenizer.json` that encoded them.
+        documents_fingerprint: The documents' identity: `fingerprint` of their manifest.
+        text_bytes: UTF-8 bytes of their texts.
+        counts: Of these documents alone.
+    """
+
+    kind: Literal["encoded"] = "encoded"
+    held_out: bool
+    tokenizer_checksum: str
+    documents_fingerprint: str
+    text_bytes: Count
+    counts: EncodingCounts
+
+
+class SourceReport(Written):
+    """What a tokenizer makes of the text of one source.
+
+    Attributes:
+        source: Its name.
+        text_bytes: UTF-8 bytes of text that were looked at.
+        words: Words in it, as the tokenizer's pre-tokeniser splits them.
+        tokens: Tokens that they make.
+        unknown: Of them [UNK].
+        characters: Characters of the words, normalised.
+        characters_unknown: Of them those in words that encode as [UNK].
+        letters: Letters of the raw text.
+        letters_changed: Of them those that stripping accents changes.
+    """
+
+    source: str
+    text_bytes: Count
+    words: Count
+    tokens: Count
+    unknown: Count
+    characters: Count
+    characters_unknown: Count
+    letters: Count
+    letters_changed: Count
+
+    @model_validator(mode="after")
+    def _parts_fit(self) -> SourceReport:
+        if self.unknown > self.tokens or self.characters_unknown > self.characters:
+            raise ValueError(f"more is unknown than there is in source {self.source!r}")
+        if self.letters_changed > self.letters:
+            raise ValueError(f"more letters are changed than there are in source {self.source!r}")
         return self
 
 
@@ -218,6 +319,8 @@ class TokenizerManifest(Written):
         trained: Whether the vocabulary was trained here or brought.
         vocab_size: Pieces in it.
         counts: What was counted in training: words, distinct words, characters, what limits cut.
+        sources: What the tokenizer makes of every source, by name: of all text where it was trained, of a sample where
+            it was brought. One line named "" for all text where there are too many sources to keep apart.
         checksums: xxh3-128 of the other files of the folder.
         fingerprint: xxh3-128 of this manifest without this field.
     """
@@ -229,11 +332,12 @@ class TokenizerManifest(Written):
     trained: bool
     vocab_size: Count
     counts: dict[str, Count]
+    sources: tuple[SourceReport, ...]
     checksums: dict[str, str]
     fingerprint: str = ""
 
 
-AnyManifest = TypeVar("AnyManifest", DocumentsManifest, PackedManifest, TokenizerManifest)
+AnyManifest = TypeVar("AnyManifest", DocumentsManifest, EncodedManifest, PackedManifest, TokenizerManifest)
 
 
 def parse_manifest(model: type[AnyManifest], data: bytes, path: str) -> AnyManifest:

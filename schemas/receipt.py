@@ -20,6 +20,7 @@ class ShardReceipt(BaseModel):
         block_offsets: Where each block begins in the file, in bytes.
         block_lengths: Length of each block in bytes.
         block_checksums: xxh3-64 of each block's bytes.
+        first_row_id: Number of its first row or document: shard * 2^32 + row in the shard it was cut from.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
@@ -33,6 +34,7 @@ class ShardReceipt(BaseModel):
     block_offsets: list[int]
     block_lengths: list[int]
     block_checksums: list[int]
+    first_row_id: int = 0
 
 
 class Receipt(BaseModel):

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from enum import StrEnum
+
 import pyarrow as pa
 
 from schemas.version import SCHEMA_VERSION
@@ -9,6 +11,24 @@ from schemas.version import SCHEMA_VERSION
 MIN_SEQ_LEN = 32
 MAX_SEQ_LEN = 65_536
 BLOCK_BYTES = 256 * 1024
+
+
+class Compression(StrEnum):
+    """How the blocks of an Arrow file are compressed."""
+
+    NONE = "none"
+    LZ4 = "lz4"
+    ZSTD = "zstd"
+
+
+def encoded_schema(vocab_size: int) -> pa.Schema:
+    """The schema of an encoded shard: a row a document of the document shard, in its order.
+
+    `is_rejected` marks a document that could not be encoded; it has no ids.
+    """
+    ids = pa.list_(pa.field("item", id_type(vocab_size), nullable=False))
+    fields = [pa.field("input_ids", ids, nullable=False), pa.field("is_rejected", pa.bool_(), nullable=False)]
+    return pa.schema(fields, metadata={"maskmill_kind": "encoded", "maskmill_schema_version": SCHEMA_VERSION})
 
 
 def id_type(vocab_size: int) -> pa.DataType:

@@ -2,17 +2,20 @@
 
 from __future__ import annotations
 
+from enum import StrEnum
 from typing import Annotated, Literal
 
-from pydantic import Field, model_validator
+from pydantic import Discriminator, Field, Tag, field_validator, model_validator
 
 from schemas.masking import Masking
 from schemas.redaction import without_user_info
-from schemas.rows import MAX_SEQ_LEN, MIN_SEQ_LEN
-from schemas.section import AtLeastOne, Section, Share, UInt63, Url
+from schemas.rows import MAX_SEQ_LEN, MIN_SEQ_LEN, Compression
+from schemas.section import AtLeastOne, AtLeastZero, Section, Share, UInt63, Url
 
 MIN_MB = 0.001
 """1 KiB: below it a size in MiB is a slip, and a shard holds nothing."""
+THOUSANDTH_TOLERANCE = 1e-6
+"""In thousandths: lets 0.1 + 0.2 through as 0.3, and refuses 0.12345."""
 
 
 class InputSection(Section):
@@ -54,13 +57,14 @@ class DocumentsSection(Section):
 
     Attributes:
         shard_mb: MiB of text in a document shard, about; decides what a worker holds in memory, some four times
-            as much.
+            as much. Unset it is 64, and for a corpus of fewer than 16 such shards less, down to 8, so that every
+            worker has something to do.
         deduplicate: Drop exact duplicates by content.
         held_out: Share of documents set apart by a keyed content hash.
         seed: Decides the order of documents and which are held out.
     """
 
-    shard_mb: Annotated[float, Field(ge=MIN_MB, le=512)] = 64.0
+    shard_mb: Annotated[float, Field(ge=MIN_MB, le=512)] | None = None
     deduplicate: bool = True
     held_out: Annotated[float, Field(ge=0.0, le=0.5)] = 0.005
     seed: UInt63 = 0
@@ -69,56 +73,174 @@ class DocumentsSection(Section):
 class TokenizerSection(Section):
     """`[tokenizer]`: a vocabulary to train, or one to bring with `from`.
 
-    With `from` nothing is trained and the first four keys have no effect; the next three say how text is normalised
-    where a `vocab.txt` is brought. A `tokenizer.json` brings its own normalisation.
+    With `from` nothing is trained, unless `extend` asks for it, and how text is normalised is said here only for a
+    `vocab.txt`: a `tokenizer.json` brings its own normalisation.
 
     Attributes:
-        vocab_size: Pieces in the vocabulary, the five special ones included; fewer where no pair is left to merge.
+        vocab_size: Pieces in the vocabulary, the special and unused ones included; fewer where no pair is left to
+            merge.
         min_frequency: Two pieces that stand side by side fewer times than this are not merged.
         limit_alphabet: Characters that are kept, the most frequent ones; a word with any other encodes as [UNK].
             `None`, which only Python can say, keeps all.
+        initial_alphabet: Characters that are kept before any other, whether or not the text has them.
         max_words: Distinct words that are trained on, the most frequent ones. It bounds the memory of training, and
             what it cuts is counted.
+        alpha: A source of n words is weighted as if it had n^alpha: 1 leaves sources as they are, 0.7 is what
+            multilingual BERT took, 0 makes them equal. In whole thousandths.
+        unused: `[unused0]`, `[unused1]` and so on that follow the special tokens, for pieces of a later domain.
+        size_multiple: The vocabulary is padded to a multiple of this with further `[unusedN]` at its end; 64 suits
+            tensor cores.
         lowercase: Map every character to its lower case.
         strip_accents: Drop combining marks after decomposing characters; unset, it is what `lowercase` is.
         handle_chinese_chars: Set every CJK ideograph apart as a word of its own.
+        model_max_length: What `tokenizer_config.json` says: tokens, special ones included, to which `transformers`
+            truncates. Rows may have any length.
         special_in_text: What `[MASK]` and the like are where they stand in raw text: `text` like any other, or the
             `special` token.
         from: Path or URL of a `tokenizer.json`, of a `vocab.txt`, or of a folder with one of them; unset, a
             vocabulary is trained. In Python the field is `from_`.
+        extend: Pieces to add to the vocabulary of `from`, the most useful ones for this text; its ids stay.
+        extend_into: Where they go: into its `[unusedN]` slots, the lowest id first (`unused`), or behind its last id
+            (`append`).
     """
 
     vocab_size: Annotated[int, Field(ge=6, lt=1 << 31)] = 30522
     min_frequency: AtLeastOne = 2
     limit_alphabet: AtLeastOne | None = 1000
+    initial_alphabet: str = ""
     max_words: AtLeastOne = 20_000_000
+    alpha: Share = 1.0
+    unused: AtLeastZero = 0
+    size_multiple: AtLeastOne = 1
     lowercase: bool = True
     strip_accents: bool | None = None
     handle_chinese_chars: bool = True
+    model_max_length: AtLeastOne = 512
     special_in_text: Literal["text", "special"] = "text"
     from_: str | None = Field(default=None, alias="from")
+    extend: AtLeastZero = 0
+    extend_into: Literal["unused", "append"] = "unused"
+
+    @field_validator("alpha")
+    @classmethod
+    def _in_thousandths(cls, value: float) -> float:
+        thousandths = round(value * 1000)
+        if abs(value * 1000 - thousandths) > THOUSANDTH_TOLERANCE:
+            raise ValueError(f"alpha is taken in whole thousandths: write {thousandths / 1000} instead of {value!r}")
+        return thousandths / 1000
+
+    @model_validator(mode="after")
+    def _extends_something(self) -> TokenizerSection:
+        if self.extend and self.from_ is None:
+            raise ValueError("extend needs from, the vocabulary that is extended")
+        return self
+
+    @property
+    def alpha_thousandths(self) -> int:
+        """The exponent in thousandths, 0 to 1000."""
+        return round(self.alpha * 1000)
+
+
+class Sequences(StrEnum):
+    """What a sequence is made of: it is what attends within itself."""
+
+    SEGMENT = "segment"
+    """One segment: a document, or a piece of one that is longer than a row."""
+    DOC_SENTENCES = "doc_sentences"
+    """One segment of whole sentences of one document (RoBERTa's DOC-SENTENCES, arXiv 1907.11692, section 4.2)."""
+    FULL_SENTENCES = "full_sentences"
+    """A row of whole sentences from one document after the other (RoBERTa's FULL-SENTENCES)."""
+    DOCUMENT = "document"
+    """One segment, alone in its row: for models that cannot keep several sequences apart."""
+
+
+class Cut(StrEnum):
+    """Where a document may be cut."""
+
+    WORD = "word"
+    TOKEN = "token"  # noqa: S105 - a place to cut, not a password
+    SENTENCE = "sentence"
+
+
+class Split(StrEnum):
+    """Which documents may be cut."""
+
+    NEVER = "never"
+    LONG = "long"
+    FILL = "fill"
+
+
+SeqLen = Annotated[int, Field(ge=MIN_SEQ_LEN, le=MAX_SEQ_LEN)]
+SeqLens = Annotated[
+    Annotated[SeqLen, Tag("one")] | Annotated[tuple[SeqLen, ...], Field(min_length=1, strict=False), Tag("several")],
+    Discriminator(lambda value: "several" if isinstance(value, list | tuple) else "one"),
+]
+"""One length, or a list of them."""
 
 
 class PackSection(Section):
     """`[pack]`: how token ids become rows.
 
     Attributes:
-        seq_len: Token ids in a row, [CLS], [SEP] and [PAD] included.
-        cut: Where a document longer than a row is cut: at the start of a `word`, or after any `token`. A stretch
-            without a word start that fits is cut inside a word, and counted.
+        seq_len: Token ids in a row, [CLS], [SEP] and [PAD] included; or a list, which gives a dataset for each, such
+            as `packed-128/` and `packed-512/`, in one pass over the text.
+        sequences: What a sequence is: a `segment` (`[CLS] text [SEP]`, the default), whole sentences of one document
+            (`doc_sentences`) or of one document after the other (`full_sentences`), or a `document` alone in its row.
+        length_bins: With `sequences = "document"`: lengths of rows, rising, the last one `seq_len`; a document goes
+            to the shortest that holds it, each a dataset of its own, such as `packed-128/`.
+        split: Which documents are cut: those `long`er than a row; `never` one, and a longer one is set aside in the
+            quarantine; or any to `fill` rows that lengths alone leave emptier than `max_waste`.
+        max_waste: With `split = "fill"`: the share of a row that may stay empty before a document is cut for it.
+        cut: Where a document is cut: at the start of a `sentence` or of a `word`, or after any `token`. A stretch
+            without a sentence start that fits is cut at a word, and one without a word start inside a word, and
+            counted.
+        sentence_language: For sentences: the language of the text, by its ISO 639-1 code.
         min_segment: Tokens that the last piece of a cut document has at least, by moving the cut before it; where
-            the word starts do not allow it, the piece is shorter. At most half of `seq_len`.
+            the places to cut do not allow it, the piece is shorter. At most half of `seq_len`.
+        keep_encoded: Keep the token ids of every document in `encoded/`: packing again needs no tokenizer then.
+        rows_per_shard: Rows in a packed shard at most; unset, a document shard gives one packed shard.
+        compression: Of packed shards: `none`, which a loader reads without a copy, `lz4` or `zstd`.
     """
 
-    seq_len: Annotated[int, Field(ge=MIN_SEQ_LEN, le=MAX_SEQ_LEN)] = 512
-    cut: Literal["word", "token"] = "word"
+    seq_len: SeqLens = 512
+    sequences: Annotated[Sequences, Field(strict=False)] = Sequences.SEGMENT
+    length_bins: Annotated[tuple[SeqLen, ...], Field(strict=False)] = ()
+    split: Annotated[Split, Field(strict=False)] = Split.LONG
+    max_waste: Share = 0.05
+    cut: Annotated[Cut, Field(strict=False)] = Cut.WORD
+    sentence_language: Annotated[str, Field(pattern="^[a-z]{2,3}$")] = "en"
     min_segment: AtLeastOne = 16
+    keep_encoded: bool = False
+    rows_per_shard: AtLeastOne | None = None
+    compression: Annotated[Compression, Field(strict=False)] = Compression.NONE
 
     @model_validator(mode="after")
-    def _segment_fits(self) -> PackSection:
-        if self.min_segment > self.seq_len // 2:
-            raise ValueError(f"min_segment {self.min_segment} is more than half of a row of {self.seq_len}")
+    def _fits_together(self) -> PackSection:
+        lengths = self.seq_lens
+        if len(set(lengths)) < len(lengths):
+            raise ValueError("seq_len names a length twice")
+        if self.min_segment > min(lengths) // 2:
+            raise ValueError(f"min_segment {self.min_segment} is more than half of a row of {min(lengths)}")
+        if self.length_bins:
+            if self.sequences is not Sequences.DOCUMENT or not isinstance(self.seq_len, int):
+                raise ValueError('length_bins goes with sequences = "document" and one seq_len')
+            if list(self.length_bins) != sorted(set(self.length_bins)) or self.length_bins[-1] != self.seq_len:
+                raise ValueError(f"length_bins must rise and end with seq_len {self.seq_len}")
+        if self.split is Split.FILL and self.sequences in (Sequences.FULL_SENTENCES, Sequences.DOCUMENT):
+            raise ValueError(f'split = "fill" does not go with sequences = "{self.sequences}"')
+        if self.split is Split.NEVER and self.sequences in (Sequences.FULL_SENTENCES, Sequences.DOC_SENTENCES):
+            raise ValueError(f'split = "never" does not go with sequences = "{self.sequences}"')
         return self
+
+    @property
+    def seq_lens(self) -> tuple[int, ...]:
+        """The lengths of rows that are asked for, as given."""
+        return (self.seq_len,) if isinstance(self.seq_len, int) else self.seq_len
+
+    @property
+    def needs_sentences(self) -> bool:
+        """Whether sentences must be found."""
+        return self.cut is Cut.SENTENCE or self.sequences in (Sequences.FULL_SENTENCES, Sequences.DOC_SENTENCES)
 
 
 class MaskSection(Masking):

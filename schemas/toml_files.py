@@ -79,7 +79,7 @@ def _explain(model: type[BaseModel], error: ValidationError, path: str) -> Confi
     """Turn the first of pydantic's findings into one sentence; further ones are counted."""
     findings = error.errors()
     first = findings[0]
-    location = [str(part) for part in first["loc"] if not isinstance(part, int)]
+    location = _drop_inner(model, [str(part) for part in first["loc"] if not isinstance(part, int)])
     key = ".".join(location) or "the whole file"
     more = f" (and {len(findings) - 1} more)" if len(findings) > 1 else ""
     if first["type"] == "extra_forbidden":
@@ -107,6 +107,19 @@ def _show(value: object) -> str:
     """A value as a message may show it: without credentials, and not a screen long."""
     text = without_user_info(repr(value))
     return text if len(text) <= SHOWN_CHARACTERS else f"{text[:SHOWN_CHARACTERS]}..."
+
+
+def _drop_inner(model: type[BaseModel], location: list[str]) -> list[str]:
+    """A finding's location up to the key: within a key that takes a number or a list, pydantic names which it tried."""
+    for depth, part in enumerate(location):
+        fields = {field.alias or name: field for name, field in model.model_fields.items()}
+        annotation = fields[part].annotation if part in fields else None
+        if annotation is None:
+            return location
+        if not (isinstance(annotation, type) and issubclass(annotation, BaseModel)):
+            return location[: depth + 1]
+        model = annotation
+    return location
 
 
 def _keys_at(model: type[BaseModel], location: list[str]) -> list[str]:

@@ -1,4 +1,4 @@
-"""The version that every written schema carries, and the refusal of a newer major one.
+"""The version that every written schema carries, and the refusal of another major one.
 
 A new minor version may add fields at the end of a manifest's models, and nothing else; all that an older reader must
 not overlook is a new major version.
@@ -10,30 +10,38 @@ import re
 
 from schemas.errors import RESTORE, ConfigError
 
-SCHEMA_VERSION = "1.0"
+SCHEMA_VERSION = "2.0"
 
 
 def check_schema_version(found: str, path: str) -> None:
-    """Refuse what a newer maskmill wrote in a way this one cannot read.
+    """Refuse what another maskmill wrote in a way this one cannot read.
 
     Args:
         found: The version that stands in the file, `major.minor`.
         path: The file, for the message.
 
     Raises:
-        ConfigError: The major number is above ours, or the text is no version.
+        ConfigError: The major number is not ours, or the text is no version.
     """
     major, minor = split_version(found) or (None, None)
     if major is None or minor is None:
         raise ConfigError(
             "the schema version is not readable",
             path=path,
-            expected="a version such as 1.0",
+            expected=f"a version such as {SCHEMA_VERSION}",
             found=repr(found),
             action=RESTORE,
         )
     if major > _OUR_MAJOR:
         raise too_new(found, path)
+    if major < _OUR_MAJOR:
+        raise ConfigError(
+            "written by an older maskmill",
+            path=path,
+            expected=f"schema version {SCHEMA_VERSION}",
+            found=found,
+            action="write the dataset again with this version, or read it with the one that wrote it",
+        )
 
 
 def is_newer_minor(found: str) -> bool:
@@ -46,7 +54,7 @@ def too_new(found: str, path: str) -> ConfigError:
     return ConfigError(
         "written by a newer maskmill",
         path=path,
-        expected=f"schema version {SCHEMA_VERSION} or an older one",
+        expected=f"schema version {_OUR_MAJOR}.x",
         found=found,
         action="upgrade maskmill, or write the dataset again with this version",
     )

@@ -17,7 +17,7 @@ import pyarrow as pa
 from pipeline.corpus.hash_documents import assign_to_intervals, find_duplicates, hash_documents, sort_by_hash
 from pipeline.corpus.list_inputs import InputFile
 from pipeline.corpus.open_input import OpenInput
-from pipeline.corpus.plan import MapUnit
+from pipeline.corpus.plan import MapUnit, plan_shard_bytes
 from pipeline.corpus.quarantine import Quarantine
 from pipeline.corpus.read_documents import DocumentBlock, Reject, iter_documents
 from pipeline.engine.stage import UnitOutcome
@@ -49,7 +49,7 @@ class CorpusContext:
     @property
     def shard_bytes(self) -> int:
         """Text wanted in a shard, in bytes."""
-        return int(self.run.documents.shard_mb * (1 << 20))
+        return plan_shard_bytes(self.inputs, self.run.documents.shard_mb)
 
 
 @dataclass

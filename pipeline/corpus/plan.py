@@ -15,6 +15,10 @@ from pipeline.engine.stage import UnitDescription
 MAX_BUCKETS = 512
 BUCKETS_PER_SHARD = 4
 MAP_UNITS_PER_SHARD = 4
+MIB = 1 << 20
+FEW_SHARDS = 16
+SMALL_SHARD_BYTES = 8 * MIB
+LARGE_SHARD_BYTES = 64 * MIB
 MAX_FILES_PER_UNIT = 1024
 """Opening a file of an object store takes some 30 ms: a million tiny ones must not come to one unit."""
 
@@ -65,6 +69,18 @@ class Buckets:
 
     train: int
     held_out: int
+
+
+def plan_shard_bytes(files: Sequence[InputFile], shard_mb: float | None) -> int:
+    """Text wanted in a document shard, in bytes: what is configured, else 64 MiB, or less where that is few shards.
+
+    183 MB in shards of 64 MiB are three units, which two workers pack hardly quicker than one. So a corpus is cut into
+    sixteen shards at least, while they hold 8 MiB or more.
+    """
+    if shard_mb is not None:
+        return int(shard_mb * MIB)
+    assumed_bytes = sum(file.assumed_text_bytes for file in files)
+    return min(LARGE_SHARD_BYTES, max(SMALL_SHARD_BYTES, assumed_bytes // FEW_SHARDS))
 
 
 def plan_buckets(files: Sequence[InputFile], shard_bytes: int, held_out_share: float) -> Buckets:

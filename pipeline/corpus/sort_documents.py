@@ -18,10 +18,11 @@ from pipeline.corpus.exchange_index import iter_pieces
 from pipeline.corpus.hash_documents import assign_to_intervals
 from pipeline.corpus.map_documents import CorpusContext
 from pipeline.corpus.order_documents import order_documents, order_scratch, spread_over_scratch
-from pipeline.corpus.plan import SortUnit, documents_folder, shard_path
+from pipeline.corpus.plan import SortUnit
 from pipeline.engine.stage import UnitOutcome
 from pipeline.storage.arrow_files import write_blocks
 from schemas.documents import DOCUMENT_SCHEMA
+from schemas.layout import documents_folder, shard_path
 from schemas.receipt import ShardReceipt
 from schemas.rows import BLOCK_BYTES
 

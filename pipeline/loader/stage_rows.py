@@ -85,13 +85,14 @@ class StagedRows:
         """
         start = 0
         block_rows = self._dataset.manifest.block_rows
+        first_row_id = self._dataset.shards.first_row_id[shard]
         copy = epoch % max(1, self._dataset.manifest.copies)
         for block, batch in zip(blocks.tolist(), self._dataset.read_blocks(shard, blocks.tolist()), strict=True):
             here = np.flatnonzero((rows >= start) & (rows < start + batch.num_rows))
             local = rows[here] - start
             places = at + here
             _copy_rows(row_matrix(batch, self.rows.shape[2]), local, places, self.rows[slot])
-            self.row_ids[slot, places] = ((shard << 32) + block * block_rows + local).astype(np.uint64)
+            self.row_ids[slot, places] = first_row_id + (block * block_rows + local).astype(np.uint64)
             lists = {"sequence_lengths": (self.lengths, self.num_sequences)}
             if self._static:
                 lists |= {

@@ -38,8 +38,8 @@ class RowLists(Generic[Value]):
 class PackedRows:
     """R packed rows of S token ids and their boundaries.
 
-    A sequence is `[CLS]`, its segments, each closed by `[SEP]`; today it has one segment, so the two length
-    columns are one object. `[PAD]` stands only after the last sequence of a row.
+    A sequence is `[CLS]` and its segments, each closed by `[SEP]`. `[PAD]` stands only after the last sequence of a
+    row.
 
     Attributes:
         input_ids: uint16 or uint32 (R, S).

@@ -2,7 +2,7 @@
 
 A document that fits stays whole: a cut takes context from both its sides, and best-fit packing fills the rows
 all the same ("Fewer Truncations Improve Language Modeling", arXiv 2404.10830). A longer one becomes pieces as
-full as word starts allow, and a remainder.
+full as the places to cut at allow, and a remainder.
 
     tokens   w1 w2 ##a w3 | w4 ##b w5 | w6 w7 ##c        cuts (|) fall before a token that is no continuation
 """
@@ -10,54 +10,50 @@ full as word starts allow, and a remainder.
 from __future__ import annotations
 
 from dataclasses import dataclass
-from enum import StrEnum
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 from numba import njit
 
-from pipeline.packing.token_columns import TokenIds, check_ids, check_offsets
+from pipeline.packing.token_columns import TokenIds, check_ids, check_offsets, check_sentence_starts
 from schemas.errors import ConfigError, InputDataError
+from schemas.run_file import Cut
 
-SPECIAL_TOKENS_PER_SEQUENCE = 2  # [CLS] and [SEP]; one segment a sequence
+SPECIAL_TOKENS_PER_SEQUENCE = 2  # [CLS] and [SEP] of a sequence with one segment
 MAX_SEQUENCE_TOKENS = 2**16 - 1  # lengths are stored as uint16
-
-
-class Cut(StrEnum):
-    """Where a document longer than a row may be cut."""
-
-    WORD = "word"
-    TOKEN = "token"  # noqa: S105 - a place to cut, not a password
 
 
 @dataclass(frozen=True, slots=True)
 class Segments:
-    """Contiguous pieces of documents in document order (D segments), and what cutting them cost.
+    """Contiguous pieces of documents (D segments).
 
     Attributes:
         document: Index of the document each segment is from, int64 (D,).
         start: Tokens of the document before the segment, uint32 (D,).
         num_tokens: Tokens in the segment without `[CLS]` and `[SEP]`, at least 1, int32 (D,).
-        documents_without_tokens: Documents that gave no segment.
-        cuts: Cuts made.
-        cuts_inside_words: Those of them before a continuation token.
     """
 
     document: npt.NDArray[np.int64]
     start: npt.NDArray[np.uint32]
     num_tokens: npt.NDArray[np.int32]
-    documents_without_tokens: int
-    cuts: int
-    cuts_inside_words: int
 
     def __len__(self) -> int:
         return self.document.size
 
     @property
     def lengths(self) -> npt.NDArray[np.int32]:
-        """Positions each segment takes in a row, its sequence's `[CLS]` and `[SEP]` included, int32 (D,)."""
+        """Positions each segment takes as a sequence of its own, `[CLS]` and `[SEP]` included, int32 (D,)."""
         return self.num_tokens + np.int32(SPECIAL_TOKENS_PER_SEQUENCE)
+
+    @property
+    def total_tokens(self) -> int:
+        """Tokens of all segments, special tokens not counted."""
+        return int(self.num_tokens.sum(dtype=np.int64))
+
+    def select(self, chosen: npt.NDArray[Any]) -> Segments:
+        """Some of the segments, by index or by a flag for each."""
+        return Segments(self.document[chosen], self.start[chosen], self.num_tokens[chosen])
 
 
 def max_segment_tokens(seq_len: int) -> int:
@@ -71,14 +67,18 @@ def split_documents(
     is_continuation: npt.NDArray[np.bool_],
     seq_len: int,
     min_segment: int = 16,
-    cut: Cut | str = Cut.WORD,
+    cut: Cut = Cut.WORD,
+    sentence_starts: npt.NDArray[np.bool_] | None = None,
+    *,
+    leave_out_long: bool = False,
 ) -> Segments:
-    """Cuts every document that is longer than a row at word starts, and no other document.
+    """Cuts every document that is longer than a row, and no other document.
 
-    Each cut stands at the last word start that still fits. Where that leaves a remainder below `min_segment`,
-    the last cut moves to the last word start that gives the remainder enough, unless the piece before it
-    would then become as short as the remainder was. Only where the rest of one word alone is longer than a
-    row does a cut fall inside it. Linear time: of the tokens only those around cuts are looked at.
+    Each cut stands at the last place that still fits: a sentence start where sentences are given, and where none of
+    them fits a word start. Where that leaves a remainder below `min_segment`, the last cut moves to the last place of
+    its kind that gives the remainder enough, unless the piece before it would then become as short as the remainder
+    was. Only where the rest of one word alone is longer than a row does a cut fall inside it. Linear time: of the
+    tokens only those around cuts are looked at.
 
     Args:
         ids: Token ids of all documents without special tokens, shape (T,).
@@ -86,52 +86,43 @@ def split_documents(
         is_continuation: For every token id, whether it continues a word (`##`); shape (vocab,).
         seq_len: Token positions in a row, `[CLS]` and `[SEP]` included.
         min_segment: Fewest tokens in the remainder of a cut document.
-        cut: `word`, or `token` for cuts anywhere (those inside words are counted).
+        cut: `token` for cuts anywhere (those inside words are counted), else at words; `sentence` needs
+            `sentence_starts`.
+        sentence_starts: Whether a sentence starts at a token, shape (T,).
+        leave_out_long: Give no segments of documents that would have to be cut.
 
     Returns:
         The segments in order of (document, start).
 
     Raises:
-        ConfigError: `seq_len` holds no token, `min_segment` is over half a row, or `cut` is unknown.
+        ConfigError: `seq_len` holds no token, or `min_segment` is over half a row.
         InputDataError: A document has more than 2^32 - 1 tokens.
-        ValueError: The arrays do not fit together.
+        ValueError: The arrays do not fit together, or sentences are missing.
     """
-    mode = _check_settings(seq_len, min_segment, cut)
+    _check_settings(seq_len, min_segment)
+    if cut == Cut.SENTENCE and sentence_starts is None:
+        raise ValueError("sentence_starts: expected a flag for every token, to cut at sentences")
     offsets = check_offsets(offsets, ids.size)
     document_tokens = np.diff(offsets)
-    too_long = np.flatnonzero(document_tokens >= 1 << 32)
-    if too_long.size:
-        raise InputDataError(
-            "a document has more tokens than an offset into it can count",
-            place=f"document {too_long[0]} of its shard",
-            expected="at most 4,294,967,295 tokens",
-            found=f"{document_tokens[too_long[0]]:,}",
-            action="split the document in the source",
-        )
+    _check_document_tokens(document_tokens)
     ids = check_ids(ids)
+    sentences = check_sentence_starts(sentence_starts, ids.size)
     max_tokens = max_segment_tokens(seq_len)
     if ids.size and (document_tokens > max_tokens).any() and int(ids.max()) >= is_continuation.size:
         raise ValueError(f"ids: expected below {is_continuation.size}, the vocabulary, found {ids.max()}")
-    forbidden = is_continuation if mode is Cut.WORD else np.zeros_like(is_continuation)
-    num_segments = _count_segments(ids, offsets, forbidden, max_tokens, min_segment)
-    document = np.empty(num_segments, np.int64)
-    start = np.empty(num_segments, np.uint32)
-    num_tokens = np.empty(num_segments, np.int32)
-    _write_segments(ids, offsets, forbidden, max_tokens, min_segment, document, start, num_tokens)
-
-    is_cut = start > 0
-    cut_before = offsets[document[is_cut]] + start[is_cut]
-    return Segments(
-        document=document,
-        start=start,
-        num_tokens=num_tokens,
-        documents_without_tokens=int(np.count_nonzero(document_tokens == 0)),
-        cuts=int(np.count_nonzero(is_cut)),
-        cuts_inside_words=int(np.count_nonzero(is_continuation[ids[cut_before]])),
+    forbidden = np.zeros_like(is_continuation) if cut == Cut.TOKEN else is_continuation
+    places = (ids, offsets, forbidden, sentences, max_tokens, min_segment, leave_out_long)
+    num_segments = _count_segments(*places)
+    segments = Segments(
+        document=np.empty(num_segments, np.int64),
+        start=np.empty(num_segments, np.uint32),
+        num_tokens=np.empty(num_segments, np.int32),
     )
+    _write_segments(*places, segments.document, segments.start, segments.num_tokens)
+    return segments
 
 
-def _check_settings(seq_len: int, min_segment: int, cut: Cut | str) -> Cut:
+def _check_settings(seq_len: int, min_segment: int) -> None:
     if seq_len <= SPECIAL_TOKENS_PER_SEQUENCE:
         raise ConfigError(
             "a row has no place for a token",
@@ -148,23 +139,34 @@ def _check_settings(seq_len: int, min_segment: int, cut: Cut | str) -> Cut:
             found=str(min_segment),
             action="lower pack.min_segment or raise pack.seq_len",
         )
-    try:
-        return Cut(cut)
-    except ValueError:
-        raise ConfigError(
-            "unknown place to cut documents",
-            path="pack.cut",
-            expected=" or ".join(f'"{mode}"' for mode in Cut),
-            found=f'"{cut}"',
-            action="set pack.cut to one of them",
-        ) from None
+
+
+def _check_document_tokens(document_tokens: npt.NDArray[np.int64]) -> None:
+    too_long = np.flatnonzero(document_tokens >= 1 << 32)
+    if too_long.size:
+        raise InputDataError(
+            "a document has more tokens than an offset into it can count",
+            place=f"document {too_long[0]} of its shard",
+            expected="at most 4,294,967,295 tokens",
+            found=f"{document_tokens[too_long[0]]:,}",
+            action="split the document in the source",
+        )
 
 
 @njit(cache=True, nogil=True)
-def _find_word_start(ids: TokenIds, forbidden: npt.NDArray[np.bool_], low: int, high: int) -> int:
-    """The largest position in (low, high] where a cut may stand, or `low`."""
+def find_last_word_start(ids: TokenIds, forbidden: npt.NDArray[np.bool_], low: int, high: int) -> int:
+    """The largest position in (low, high] whose token is not forbidden, or `low`."""
     for position in range(high, low, -1):
         if not forbidden[ids[position]]:
+            return position
+    return low
+
+
+@njit(cache=True, nogil=True)
+def find_last_sentence_start(sentences: npt.NDArray[np.bool_], low: int, high: int) -> int:
+    """The largest position in (low, high] at which a sentence starts, or `low`."""
+    for position in range(high, low, -1):
+        if sentences[position]:
             return position
     return low
 
@@ -173,6 +175,7 @@ def _find_word_start(ids: TokenIds, forbidden: npt.NDArray[np.bool_], low: int, 
 def _end_segment(
     ids: TokenIds,
     forbidden: npt.NDArray[np.bool_],
+    sentences: npt.NDArray[np.bool_],
     start: int,
     end: int,
     max_tokens: int,
@@ -181,7 +184,12 @@ def _end_segment(
     """Where the segment that begins at `start` ends in a document that ends at `end` (positions in ids)."""
     if end - start <= max_tokens:
         return end
-    fitting: int = _find_word_start(ids, forbidden, start, start + max_tokens)
+    fitting: int = start
+    if sentences.size:
+        fitting = find_last_sentence_start(sentences, start, start + max_tokens)
+    at_sentence = fitting > start
+    if not at_sentence:
+        fitting = find_last_word_start(ids, forbidden, start, start + max_tokens)
     inside_word = fitting == start
     if inside_word:
         fitting = start + max_tokens
@@ -193,7 +201,10 @@ def _end_segment(
     # The piece before stays longer than the remainder was, so the new remainder is shorter than that piece was
     # and fits in a row.
     earliest = start + remainder + 1
-    earlier: int = _find_word_start(ids, forbidden, earliest - 1, end - min_segment)
+    if at_sentence:
+        earlier: int = find_last_sentence_start(sentences, earliest - 1, end - min_segment)
+    else:
+        earlier = find_last_word_start(ids, forbidden, earliest - 1, end - min_segment)
     return earlier if earlier >= earliest else fitting
 
 
@@ -202,15 +213,19 @@ def _count_segments(
     ids: TokenIds,
     offsets: npt.NDArray[np.int64],
     forbidden: npt.NDArray[np.bool_],
+    sentences: npt.NDArray[np.bool_],
     max_tokens: int,
     min_segment: int,
+    leave_out_long: bool,
 ) -> int:
     num_segments = 0
     for document in range(offsets.size - 1):
         position = offsets[document]
         end = offsets[document + 1]
+        if leave_out_long and end - position > max_tokens:
+            continue
         while position < end:
-            position = _end_segment(ids, forbidden, position, end, max_tokens, min_segment)
+            position = _end_segment(ids, forbidden, sentences, position, end, max_tokens, min_segment)
             num_segments += 1
     return num_segments
 
@@ -220,8 +235,10 @@ def _write_segments(
     ids: TokenIds,
     offsets: npt.NDArray[np.int64],
     forbidden: npt.NDArray[np.bool_],
+    sentences: npt.NDArray[np.bool_],
     max_tokens: int,
     min_segment: int,
+    leave_out_long: bool,
     out_document: npt.NDArray[np.int64],
     out_start: npt.NDArray[np.uint32],
     out_num_tokens: npt.NDArray[np.int32],
@@ -231,8 +248,10 @@ def _write_segments(
         first = offsets[document]
         position = first
         end = offsets[document + 1]
+        if leave_out_long and end - position > max_tokens:
+            continue
         while position < end:
-            stop = _end_segment(ids, forbidden, position, end, max_tokens, min_segment)
+            stop = _end_segment(ids, forbidden, sentences, position, end, max_tokens, min_segment)
             out_document[segment] = document
             out_start[segment] = position - first
             out_num_tokens[segment] = stop - position

@@ -55,3 +55,26 @@ def check_ids(ids: npt.NDArray[Any]) -> TokenIds:
     if ids.size and (int(ids.min()) < 0 or int(ids.max()) >= 1 << 32):
         raise ValueError(f"ids: expected 0..2^32 - 1, found {ids.min()}..{ids.max()}")
     return np.ascontiguousarray(ids, dtype=np.uint32)
+
+
+def check_sentence_starts(sentence_starts: npt.NDArray[np.bool_] | None, num_ids: int) -> npt.NDArray[np.bool_]:
+    """Brings the flags of sentence starts to the type that compiled loops are built for.
+
+    Args:
+        sentence_starts: Whether a sentence starts at a token, shape (T,), or None where sentences are not known.
+        num_ids: T.
+
+    Returns:
+        Contiguous flags; none at all, shape (0,), for None.
+
+    Raises:
+        ValueError: They are no flags, or not one for every id.
+    """
+    if sentence_starts is None:
+        return np.empty(0, np.bool_)
+    if sentence_starts.dtype != np.bool_ or sentence_starts.shape != (num_ids,):
+        raise ValueError(
+            f"sentence_starts: expected {num_ids} flags, one for every token, "
+            f"found {sentence_starts.dtype} of shape {sentence_starts.shape}"
+        )
+    return np.ascontiguousarray(sentence_starts)

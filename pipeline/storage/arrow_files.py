@@ -11,6 +11,7 @@ import xxhash
 from pipeline.storage.store import Store
 from schemas.errors import ShardCorruptError
 from schemas.receipt import ShardReceipt
+from schemas.rows import Compression
 
 
 class _HashingSink:
@@ -58,6 +59,8 @@ def write_blocks(
     *,
     tokens: int = 0,
     text_bytes: int = 0,
+    first_row_id: int = 0,
+    compression: Compression = Compression.NONE,
 ) -> ShardReceipt:
     """Write record batches as one Arrow file, a block each, durably.
 
@@ -68,6 +71,9 @@ def write_blocks(
         batches: One block each, written as they come.
         tokens: For the receipt.
         text_bytes: For the receipt.
+        first_row_id: For the receipt.
+        compression: Of the blocks' buffers; readers of Arrow files undo it by themselves. Checksums are over the
+            bytes as they are stored.
 
     Raises:
         ValueError: The schema has a dictionary type; its batches would stand between the blocks, unchecked.
@@ -82,7 +88,9 @@ def write_blocks(
         # Arrow writes the magic bytes and the schema together with the first batch, not when the file is opened.
         header_bytes = len(b"ARROW1\0\0") + schema.serialize().size
         sink = _HashingSink(file, header_bytes)
-        with pa.ipc.new_file(sink, schema) as writer:
+        codec = None if compression is Compression.NONE else compression.value
+        options = pa.ipc.IpcWriteOptions(compression=codec, use_threads=False)  # a unit has one core
+        with pa.ipc.new_file(sink, schema, options=options) as writer:
             for batch in batches:
                 offsets.append(max(sink.position, header_bytes))
                 sink.block.reset()
@@ -100,11 +108,12 @@ def write_blocks(
         block_offsets=offsets,
         block_lengths=lengths,
         block_checksums=checksums,
+        first_row_id=first_row_id,
     )
 
 
 def read_block(data: pa.Buffer | bytes, schema: pa.Schema, checksum: int, path: str, block: int) -> pa.RecordBatch:
-    """One block, its checksum compared before a byte of it is believed. Zero-copy.
+    """One block, its checksum compared before a byte of it is believed. Zero-copy unless it is compressed.
 
     Raises:
         ShardCorruptError: The bytes are not those that were written.

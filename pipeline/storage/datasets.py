@@ -22,6 +22,7 @@ from schemas.manifest import (
     SHARD_TABLE_SCHEMA,
     AnyManifest,
     DocumentsManifest,
+    EncodedManifest,
     PackedManifest,
     TokenizerManifest,
     parse_manifest,
@@ -39,7 +40,9 @@ class ShardTable:
 
     Attributes:
         paths: K strings, relative to the dataset.
+        first_row_id: `(K,)` uint64, the number of each shard's first row.
         rows: `(K,)` int64.
+        text_bytes: `(K,)` int64, of the text that a shard holds or was encoded from.
         size_bytes: `(K,)` int64.
         checksums: K strings, xxh3-128 of each file.
         first_block: `(K + 1,)` int64: blocks of shard k are `first_block[k]` up to `first_block[k + 1]`.
@@ -49,7 +52,9 @@ class ShardTable:
     """
 
     paths: pa.StringArray
+    first_row_id: npt.NDArray[np.uint64]
     rows: npt.NDArray[np.int64]
+    text_bytes: npt.NDArray[np.int64]
     size_bytes: npt.NDArray[np.int64]
     checksums: pa.StringArray
     first_block: npt.NDArray[np.int64]
@@ -92,7 +97,7 @@ def write_manifest(output: Store, folder: str, manifest: AnyManifest) -> AnyMani
     return finished
 
 
-def fingerprint_manifest(manifest: DocumentsManifest | PackedManifest | TokenizerManifest) -> str:
+def fingerprint_manifest(manifest: DocumentsManifest | EncodedManifest | PackedManifest | TokenizerManifest) -> str:
     """The identity of a dataset: xxh3-128 of its manifest without the fingerprint."""
     return xxhash.xxh3_128_hexdigest(manifest.model_dump_json(exclude={"fingerprint"}).encode())
 
@@ -148,7 +153,7 @@ def read_tokenizer(dataset: Store, manifest: PackedManifest) -> bytes:
     return data
 
 
-def read_shard_table(dataset: Store, manifest: DocumentsManifest | PackedManifest) -> ShardTable:
+def read_shard_table(dataset: Store, manifest: DocumentsManifest | EncodedManifest | PackedManifest) -> ShardTable:
     """Read `shards.arrow`, checked against the manifest, as columns.
 
     Raises:
@@ -185,7 +190,9 @@ def read_shard_table(dataset: Store, manifest: DocumentsManifest | PackedManifes
     offsets = column("block_offsets")
     return ShardTable(
         paths=column("path"),
+        first_row_id=column("first_row_id").to_numpy().astype(np.uint64),
         rows=column("rows").to_numpy().astype(np.int64),
+        text_bytes=column("text_bytes").to_numpy().astype(np.int64),
         size_bytes=column("size_bytes").to_numpy().astype(np.int64),
         checksums=column("checksum"),
         first_block=offsets.offsets.to_numpy().astype(np.int64) if len(offsets) else np.zeros(1, np.int64),

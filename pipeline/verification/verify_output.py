@@ -3,36 +3,43 @@
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
 
 from pipeline.storage.arrow_files import check_bytes
 from pipeline.storage.datasets import MANIFEST, read_manifest
 from pipeline.storage.paths import check_inside
 from pipeline.storage.store import Store
+from pipeline.verification.check_parts import AnyPart, Verified, check_between, check_folders
 from pipeline.verification.findings import Finding
 from pipeline.verification.verify_documents import verify_documents
+from pipeline.verification.verify_encoded import verify_encoded
 from pipeline.verification.verify_packed import verify_packed
 from schemas.errors import ConfigError, MaskmillError
-from schemas.manifest import DocumentsManifest, PackedManifest, TokenizerManifest
+from schemas.manifest import TokenizerManifest
 
-FOLDERS = ("documents", "documents-heldout", "tokenizer", "packed", "packed-heldout")
+__all__ = ["AnyPart", "Verified", "list_parts", "verify_output"]
+
+_PART = re.compile(r"(documents|tokenizer|encoded|packed)(-heldout)?(-\d+)?")
+_ORDER = ("documents", "tokenizer", "encoded", "packed")
 Progress = Callable[[str, int, int], None]
 
 
-@dataclass(frozen=True)
-class Verified:
-    """What was verified and what was wrong with it.
+def list_parts(store: Store) -> dict[str, bool]:
+    """The folders of a run's output that belong to its parts, in their order, and whether each has a manifest."""
+    files: dict[str, set[str]] = {}
+    for path in store.list():
+        folder, slash, name = path.partition("/")
+        if slash and _PART.fullmatch(folder):
+            files.setdefault(folder, set()).add(name)
+    ordered = sorted(files, key=_place_in_order)
+    return {folder: MANIFEST in files[folder] for folder in ordered}
 
-    Attributes:
-        path: The folder.
-        manifest: What its manifest says; `None` if that cannot be believed.
-        findings: Everything that is wrong.
-    """
 
-    path: str
-    manifest: DocumentsManifest | PackedManifest | TokenizerManifest | None
-    findings: list[Finding]
+def _place_in_order(folder: str) -> tuple[int, bool, int]:
+    kind, _, rest = folder.partition("-")
+    number = rest.removeprefix("heldout").removeprefix("-")
+    return _ORDER.index(kind), rest.startswith("heldout"), int(number or 0)
 
 
 def verify_output(store: Store, progress: Progress, threads: int = 2) -> Iterator[Verified]:
@@ -49,8 +56,8 @@ def verify_output(store: Store, progress: Progress, threads: int = 2) -> Iterato
     if store.exists(MANIFEST):
         yield _verify_folder(store, progress, threads)
         return
-    parts = [folder for folder in FOLDERS if store.exists(f"{folder}/{MANIFEST}")]
-    if not parts:
+    parts = list_parts(store)
+    if not any(parts.values()):
         raise ConfigError(
             "nothing to verify here",
             path=store.display_url,
@@ -58,10 +65,14 @@ def verify_output(store: Store, progress: Progress, threads: int = 2) -> Iterato
             found="neither",
             action="check the path; an unfinished run has no manifest yet",
         )
-    verified = [_verify_folder(store.below(folder), progress, threads) for folder in parts]
-    yield from verified
-    by_folder = dict(zip(parts, verified, strict=True))
-    yield Verified(store.display_url, None, _check_folders(store, by_folder) + _check_between(store, verified))
+    verified: dict[str, Verified] = {}
+    for folder, is_finished in parts.items():
+        if is_finished:
+            verified[folder] = _verify_folder(store.below(folder), progress, threads)
+            yield verified[folder]
+    unfinished = [folder for folder, is_finished in parts.items() if not is_finished]
+    findings = check_folders(store, verified, unfinished) + check_between(store, verified)
+    yield Verified(store.display_url, None, findings)
 
 
 def _verify_folder(store: Store, progress: Progress, threads: int) -> Verified:
@@ -72,6 +83,8 @@ def _verify_folder(store: Store, progress: Progress, threads: int) -> Verified:
         kind = _kind_of(store)
         if kind == "documents":
             return Verified(store.display_url, *verify_documents(store, step, threads))
+        if kind == "encoded":
+            return Verified(store.display_url, *verify_encoded(store, step, threads))
         if kind == "packed":
             return Verified(store.display_url, *verify_packed(store, step, threads))
         return Verified(store.display_url, *_verify_tokenizer(store))
@@ -100,58 +113,3 @@ def _verify_tokenizer(store: Store) -> tuple[TokenizerManifest, list[Finding]]:
         except MaskmillError as error:
             findings.append(Finding.of(error, store.locate(name)))
     return manifest, findings
-
-
-def _check_folders(store: Store, verified: dict[str, Verified]) -> list[Finding]:
-    """What must hold of the folders of a run: each has a manifest if it has anything, and that of its own part."""
-    findings = []
-    for folder in FOLDERS:
-        path = store.locate(f"{folder}/{MANIFEST}")
-        part, _, held_out = folder.partition("-")
-        if folder not in verified:
-            if store.list(folder):
-                findings.append(Finding(path, "no manifest beside the files: it is gone, or the run is not finished"))
-            continue
-        manifest = verified[folder].manifest
-        if manifest is None:
-            continue
-        if manifest.kind != part or getattr(manifest, "held_out", False) != bool(held_out):
-            findings.append(Finding(path, "this is the manifest of another part of a run"))
-    documents = verified["documents"].manifest if "documents" in verified else None
-    if isinstance(documents, DocumentsManifest) and documents.counts.held_out:
-        findings += [
-            Finding(store.locate(f"{part}-heldout"), f"{documents.counts.held_out} held-out documents are gone")
-            for part in ("documents", "packed")
-            if part in verified and f"{part}-heldout" not in verified
-        ]
-    return findings
-
-
-def _check_between(store: Store, verified: list[Verified]) -> list[Finding]:
-    """What must hold between the parts of one run: one fingerprint, and every document packed or accounted for."""
-    manifests = [part.manifest for part in verified if part.manifest is not None]
-    findings = []
-    if len({manifest.run_fingerprint for manifest in manifests}) > 1:
-        findings.append(Finding(store.display_url, "its parts belong to different runs"))
-    documents = {manifest.held_out: manifest for manifest in manifests if isinstance(manifest, DocumentsManifest)}
-    for tokenizer in manifests:
-        if not isinstance(tokenizer, TokenizerManifest):
-            continue
-        if tokenizer.trained and False in documents and tokenizer.documents_fingerprint != documents[False].fingerprint:
-            findings.append(Finding(store.display_url, "the tokenizer was trained on other documents than stand here"))
-        if any(
-            isinstance(packed, PackedManifest)
-            and packed.tokenizer_checksum != tokenizer.checksums.get("tokenizer.json")
-            for packed in manifests
-        ):
-            findings.append(Finding(store.display_url, "the rows were encoded with another tokenizer than stands here"))
-    for packed in manifests:
-        if not isinstance(packed, PackedManifest) or packed.held_out not in documents:
-            continue
-        source = documents[packed.held_out]
-        if packed.documents_fingerprint != source.fingerprint:
-            findings.append(Finding(store.display_url, "the packed rows come from other documents than stand here"))
-        elif packed.counts.documents != source.documents:
-            found = f"{source.documents} documents were written but {packed.counts.documents} came to be packed"
-            findings.append(Finding(store.display_url, found))
-    return findings

@@ -9,36 +9,33 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
-from numba import njit
 
 from pipeline.masking.static_masks import static_masks
 from pipeline.masking.tables import MaskTables
-from pipeline.storage.datasets import MANIFEST, TOKENIZER, read_manifest, read_shard_table, read_tokenizer
+from pipeline.storage.datasets import MANIFEST, TOKENIZER, ShardTable, read_manifest, read_shard_table, read_tokenizer
 from pipeline.storage.store import Store
+from pipeline.verification.check_provenance import Places, check_provenance
+from pipeline.verification.check_rows import FAULTS, find_row_faults
 from pipeline.verification.findings import MAX_FINDINGS_PER_SHARD, Finding
-from pipeline.verification.verify_shards import check_each_shard, find_strangers, read_shard
+from pipeline.verification.verify_shards import check_each_shard, find_misnumbered, find_strangers, read_shard
 from schemas.errors import MaskmillError
 from schemas.manifest import PackedManifest
 from schemas.rows import packed_row_schema
+from schemas.run_file import Sequences
 
-_FAULTS = (
-    "",
-    "its sequences are longer than the row",
-    "a sequence does not begin with [CLS]",
-    "a segment does not end with [SEP]",
-    "its segments do not fill its sequences",
-    "something other than [PAD] stands after the last sequence",
-    "a token is outside the vocabulary",
-    "it has no sequence",
-)
+_COUNTED = ("rows", "segments", "packed", "cuts", "tokens_in_rows", "special_tokens", "padding")
 
 
 def verify_packed(
     store: Store, progress: Callable[[int, int], None], threads: int = 2
-) -> tuple[PackedManifest, list[Finding]]:
+) -> tuple[PackedManifest, list[Finding], int]:
     """Re-read packed shards: every checksum, boundary, special token, mask and segment's place.
 
     Nothing is lost silently: the rows, segments, documents and tokens found are as many as the manifest counts.
+
+    Returns:
+        The manifest, what is wrong, and how many segments continue a document of which this dataset does not hold
+        what comes before. Only a length bin may have such, so with other sequences they are findings already.
 
     Raises:
         ConfigError: There is no dataset, or a newer maskmill wrote it.
@@ -49,172 +46,127 @@ def verify_packed(
     schema = packed_row_schema(manifest.seq_len, manifest.vocabulary.vocab_size, manifest.copies)
     tables = MaskTables.build(manifest.vocabulary)
 
-    def check(shard: int) -> tuple[Counter[str], list[Finding]]:
-        path = store.locate(shards.path(shard))
+    def check(shard: int) -> tuple[tuple[Counter[str], Places], list[Finding]]:
         blocks = read_shard(store, shards, shard, schema)
-        return _check_shard(blocks, shard, path, manifest, tables)
+        return _ShardCheck(store.locate(shards.path(shard)), manifest, tables).check(
+            blocks, int(shards.first_row_id[shard])
+        )
 
     counts = Counter[str]()
-    findings = find_strangers(store, shards)
-    for _, counted, found in check_each_shard(store, shards, check, progress, threads):
+    findings = find_strangers(store, shards) + find_misnumbered(store, shards)
+    strays = 0
+    held: list[Places] = []
+    is_whole = True
+    for shard, checked, found in check_each_shard(store, shards, check, progress, threads):
         findings += found
-        if counted is not None:
-            counts.update(counted)
+        is_whole = is_whole and checked is not None and not found
+        if checked is not None:
+            counts.update(checked[0])
+            held.append(checked[1])
+        if _is_last_part(shards, shard):
+            if is_whole:
+                document_shard = int(shards.first_row_id[shard]) >> 32
+                gaps, found = check_provenance(Places.join(held), document_shard, store.locate(shards.path(shard)))
+                strays += gaps
+                findings += found
+            held, is_whole = [], True
     if not findings:
-        here = store.locate(MANIFEST)
-        expected = manifest.counts.model_dump()
-        findings += [
-            Finding(here, f"{name}: {expected[name]} counted when written, {counts[name]} found")
-            for name in ("rows", "segments", "packed", "tokens_in_rows", "special_tokens", "padding")
-            if counts[name] != expected[name]
-        ]
+        findings += _check_sums(store.locate(MANIFEST), manifest, shards, counts, strays)
     try:
         read_tokenizer(store, manifest)
     except MaskmillError as error:
         findings.append(Finding.of(error, store.locate(TOKENIZER)))
-    return manifest, findings
+    return manifest, findings, strays
 
 
-def _check_shard(
-    blocks: list[pa.RecordBatch], shard: int, path: str, manifest: PackedManifest, tables: MaskTables
-) -> tuple[Counter[str], list[Finding]]:
-    counts = Counter[str]()
-    findings: list[Finding] = []
-    vocabulary = manifest.vocabulary
-    special = (vocabulary.pad_id, vocabulary.cls_id, vocabulary.sep_id, vocabulary.vocab_size)
-    places: list[tuple[npt.NDArray[Any], ...]] = []
-    for number, block in enumerate(blocks):
-        if number < len(blocks) - 1 and block.num_rows != manifest.block_rows:
-            findings.append(Finding(path, f"block {number} has {block.num_rows} rows, not {manifest.block_rows}"))
-        rows = block.column("input_ids").values.to_numpy().reshape(-1, manifest.seq_len)
-        sequences = _lists(block, "sequence_lengths")
-        segments = _lists(block, "segment_lengths")
-        documents = _lists(block, "segment_document")
-        offsets = _lists(block, "segment_offset")
-        faults, tokens = _check_rows(rows, *sequences, *segments, *special)
-        findings += [
-            Finding(path, f"row {number * manifest.block_rows + row}: {_FAULTS[faults[row]]}")
-            for row in np.flatnonzero(faults)[:MAX_FINDINGS_PER_SHARD].tolist()
-        ]
-        same_lists = all(np.array_equal(segments[0], other[0]) for other in (documents, offsets))
-        if not same_lists:
-            findings.append(Finding(path, f"block {number}: not every segment has a document and an offset"))
-        else:
-            places.append((documents[1], offsets[1].astype(np.int64), tokens))
-        row_ids = np.arange(len(rows), dtype=np.uint64) + np.uint64((shard << 32) + number * manifest.block_rows)
-        findings += _check_masks(block, rows, row_ids, path, number, manifest, tables)
-        used = int(sequences[1].sum())
-        counts["rows"] += len(rows)
-        counts["segments"] += len(segments[1])
-        counts["tokens_in_rows"] += int(tokens.sum())
-        counts["special_tokens"] += used - int(tokens.sum())
-        counts["padding"] += rows.size - used
-    if places and not findings:
-        document, offset, length = (np.concatenate(column) for column in zip(*places, strict=True))
-        counts["packed"] = len(np.unique(document))
-        findings += _check_provenance(document, offset, length, shard, path)
-    return counts, findings
+def _is_last_part(shards: ShardTable, shard: int) -> bool:
+    """Whether the next packed shard, if there is one, comes from another document shard."""
+    document_shards = shards.first_row_id[shard : shard + 2] >> np.uint64(32)
+    return len(document_shards) == 1 or bool(document_shards[0] != document_shards[1])
 
 
-def _check_masks(
-    block: pa.RecordBatch,
-    rows: npt.NDArray[Any],
-    row_ids: npt.NDArray[np.uint64],
-    path: str,
-    number: int,
-    manifest: PackedManifest,
-    tables: MaskTables,
+def _check_sums(
+    path: str, manifest: PackedManifest, shards: ShardTable, counts: Counter[str], strays: int
 ) -> list[Finding]:
-    findings = []
-    for copy in range(manifest.copies):
-        offsets, *columns = static_masks(rows, row_ids, copy, manifest.masking, tables)
-        for name, expected in zip(("positions", "input_ids", "labels"), columns, strict=True):
-            found_offsets, found = _lists(block, f"mask_{copy}_{name}")
-            if not (np.array_equal(found_offsets, offsets) and np.array_equal(found, expected)):
-                findings.append(Finding(path, f"block {number}: mask_{copy}_{name} is not the mask of epoch {copy}"))
+    expected = manifest.counts.model_dump() | {"text_bytes": manifest.text_bytes}
+    found = dict(counts) | {"text_bytes": int(shards.text_bytes.sum())}
+    findings = [
+        Finding(path, f"{name}: {expected[name]} counted when written, {found.get(name, 0)} found")
+        for name in (*_COUNTED, "text_bytes")
+        if found.get(name, 0) != expected[name]
+    ]
+    if strays and manifest.sequences != Sequences.DOCUMENT:
+        findings.append(Finding(path, f"{strays} segments continue documents whose tokens before them are not there"))
     return findings
 
 
-def _check_provenance(
-    document: npt.NDArray[np.uint64],
-    offset: npt.NDArray[np.int64],
-    length: npt.NDArray[np.int64],
-    shard: int,
-    path: str,
-) -> list[Finding]:
-    """Every document's segments, laid end to end, cover it from its first token without gap or overlap."""
-    order = np.lexsort((offset, document))
-    document, offset, length = document[order], offset[order], length[order]
-    begins = np.append(True, document[1:] != document[:-1])
-    expected = np.where(begins, 0, np.append(0, (offset + length)[:-1]))
-    wrong = np.flatnonzero((offset != expected) | (document >> np.uint64(32) != shard))
-    return [
-        Finding(path, f"document {document[i] >> np.uint64(32)}:{document[i] & np.uint64(0xFFFFFFFF)}: a segment "
-                f"begins at token {offset[i]}, expected {expected[i]}")
-        for i in wrong[:MAX_FINDINGS_PER_SHARD].tolist()
-    ]  # fmt: skip
+class _ShardCheck:
+    """Looks at the rows of one shard."""
+
+    def __init__(self, path: str, manifest: PackedManifest, tables: MaskTables) -> None:
+        self._path = path
+        self._manifest = manifest
+        self._tables = tables
+        self._findings: list[Finding] = []
+
+    def check(
+        self, blocks: list[pa.RecordBatch], first_row_id: int
+    ) -> tuple[tuple[Counter[str], Places], list[Finding]]:
+        """What is counted in its blocks, where their segments come from, and what is wrong."""
+        block_rows = self._manifest.block_rows
+        counts = Counter[str]()
+        places: list[Places] = []
+        for number, block in enumerate(blocks):
+            if number < len(blocks) - 1 and block.num_rows != block_rows:
+                self._find(f"block {number} has {block.num_rows} rows, not {block_rows}")
+            here = self._check_block(block, number, first_row_id + number * block_rows)
+            places.append(here)
+            used = int(_lists(block, "sequence_lengths")[1].sum(dtype=np.int64))
+            tokens = int(here.length.sum())
+            counts["rows"] += block.num_rows
+            counts["segments"] += len(here.length)
+            counts["packed"] += int(np.count_nonzero(here.offset == 0))
+            counts["cuts"] += int(np.count_nonzero(here.offset))
+            counts["tokens_in_rows"] += tokens
+            counts["special_tokens"] += used - tokens
+            counts["padding"] += block.num_rows * self._manifest.seq_len - used
+        return (counts, Places.join(places)), self._findings
+
+    def _check_block(self, block: pa.RecordBatch, number: int, first_row_id: int) -> Places:
+        manifest, vocabulary = self._manifest, self._manifest.vocabulary
+        rows = block.column("input_ids").values.to_numpy().reshape(-1, manifest.seq_len)
+        segments = _lists(block, "segment_lengths")
+        documents, offsets = _lists(block, "segment_document"), _lists(block, "segment_offset")
+        faults, tokens = find_row_faults(
+            rows,
+            _lists(block, "sequence_lengths"),
+            segments,
+            (vocabulary.pad_id, vocabulary.cls_id, vocabulary.sep_id),
+            vocabulary.vocab_size,
+            manifest.sequences,
+        )
+        for row in np.flatnonzero(faults)[:MAX_FINDINGS_PER_SHARD].tolist():
+            self._find(f"row {number * manifest.block_rows + row}: {FAULTS[faults[row]]}")
+        self._check_masks(block, number, rows, np.arange(len(rows), dtype=np.uint64) + np.uint64(first_row_id))
+        if not all(np.array_equal(segments[0], other[0]) for other in (documents, offsets)):
+            self._find(f"block {number}: not every segment has a document and an offset")
+            return Places.join([])
+        return Places(documents[1], offsets[1].astype(np.int64), tokens)
+
+    def _check_masks(
+        self, block: pa.RecordBatch, number: int, rows: npt.NDArray[Any], row_ids: npt.NDArray[np.uint64]
+    ) -> None:
+        for copy in range(self._manifest.copies):
+            offsets, *columns = static_masks(rows, row_ids, copy, self._manifest.masking, self._tables)
+            for name, expected in zip(("positions", "input_ids", "labels"), columns, strict=True):
+                found_offsets, found = _lists(block, f"mask_{copy}_{name}")
+                if not (np.array_equal(found_offsets, offsets) and np.array_equal(found, expected)):
+                    self._find(f"block {number}: mask_{copy}_{name} is not the mask of epoch {copy}")
+
+    def _find(self, what: str) -> None:
+        self._findings.append(Finding(self._path, what))
 
 
 def _lists(block: pa.RecordBatch, name: str) -> tuple[npt.NDArray[Any], npt.NDArray[Any]]:
     column = block.column(name)
     return column.offsets.to_numpy(), column.values.to_numpy()
-
-
-@njit(cache=True, nogil=True)
-def _check_rows(
-    rows: Any,
-    sequence_offsets: Any,
-    sequence_lengths: Any,
-    segment_offsets: Any,
-    segment_lengths: Any,
-    pad_id: int,
-    cls_id: int,
-    sep_id: int,
-    vocab_size: int,
-) -> tuple[npt.NDArray[np.int8], npt.NDArray[np.int64]]:
-    """Which of `_FAULTS` each row has, `(R,)` int8, and the document tokens of every segment, `(D,)` int64."""
-    faults = np.zeros(len(rows), np.int8)
-    tokens = np.zeros(len(segment_lengths), np.int64)
-    for r in range(len(rows)):
-        faults[r] = _check_row(
-            rows[r],
-            sequence_lengths[sequence_offsets[r] : sequence_offsets[r + 1]],
-            segment_lengths[segment_offsets[r] : segment_offsets[r + 1]],
-            tokens[segment_offsets[r] : segment_offsets[r + 1]],
-            cls_id,
-            sep_id,
-        )
-        if faults[r] == 0:
-            used = np.sum(sequence_lengths[sequence_offsets[r] : sequence_offsets[r + 1]].astype(np.int64))
-            if (rows[r, used:] != pad_id).any():
-                faults[r] = 5
-            if rows[r].max() >= vocab_size:
-                faults[r] = 6
-    return faults, tokens
-
-
-@njit(cache=True, nogil=True)
-def _check_row(row: Any, sequences: Any, segments: Any, tokens: Any, cls_id: int, sep_id: int) -> int:
-    """The first of `_FAULTS` that a row's sequences have; fills the document tokens of its segments."""
-    if len(sequences) == 0:
-        return 7
-    position = np.int64(0)
-    segment = 0
-    for sequence in sequences:
-        end = position + np.int64(sequence)
-        if end > len(row):
-            return 1
-        if row[position] != cls_id:
-            return 2
-        special = 2  # the first segment of a sequence counts [CLS] too
-        while segment < len(segments) and position < end:
-            length = np.int64(segments[segment])
-            tokens[segment] = length - special
-            special = 1
-            position += length
-            segment += 1
-            if length == 0 or position > end or row[position - 1] != sep_id:
-                return 3
-        if position != end:
-            return 4
-    return 0 if segment == len(segments) else 4

@@ -6,6 +6,7 @@ from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from typing import TypeVar
 
+import numpy as np
 import pyarrow as pa
 
 from pipeline.storage.arrow_files import check_bytes, read_block
@@ -120,4 +121,21 @@ def find_strangers(store: Store, shards: ShardTable) -> list[Finding]:
         Finding(store.locate(path), "a shard that the table of shards does not name")
         for path in store.list()
         if path.endswith(".arrow") and path not in named and path != SHARD_TABLE
+    ]
+
+
+def find_misnumbered(store: Store, shards: ShardTable) -> list[Finding]:
+    """The first shard whose rows are not numbered on from those before it, or from the next document shard's first.
+
+    Row r of document shard s has the number s * 2^32 + r, so no two rows of a dataset have the same.
+    """
+    first, rows = shards.first_row_id, shards.rows.astype(np.uint64)
+    if not len(shards):
+        return []
+    next_shard = ((first[:-1] >> np.uint64(32)) + np.uint64(1)) << np.uint64(32)
+    follows = (first[1:] == next_shard) | ((first[1:] == first[:-1] + rows[:-1]) & (rows[:-1] > 0))
+    wrong = np.flatnonzero(~np.append(first[0] == 0, follows))
+    return [
+        Finding(store.locate(shards.path(shard)), f"its first row has number {first[shard]}, which does not follow")
+        for shard in wrong[:1].tolist()
     ]

@@ -1,27 +1,43 @@
-"""The stages that turn document shards into one table of words: count each shard, merge by hash partition.
+"""The stage that counts the words of document shards, each source apart.
 
-A count unit writes one file whose record batches go round and round through the partitions: batch `r * P + p` is
-partition p of round r. There is more than one round only where a shard holds more distinct words than a worker may.
-A merge unit reads one partition of every file, so no unit ever holds more than its share of the words.
+    document shards --count--> a file a shard --gather--> a file for 256 of them --merge--> a file a partition
+
+A unit holds `MAX_WORDS` words at most. Its file's record batches go round and round through the hash partitions of
+the words: batch `r * WORD_PARTITIONS + p` is partition p of round r. There is more than one round only where there
+are more distinct words than a unit may hold. `merge_stage` adds the files up.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 
 import numpy as np
+import numpy.typing as npt
 import pyarrow as pa
+import pyarrow.compute as pc
 
 from pipeline.engine.stage import UnitDescription, UnitOutcome
 from pipeline.storage.arrow_files import iter_batches, read_file, write_blocks
 from pipeline.storage.store import Store
-from pipeline.wordpiece.count_words import WORD_COUNTS_SCHEMA, WordCounter, merge_counts, partition_of_words
+from pipeline.wordpiece.count_words import WordCounter
+from pipeline.wordpiece.counted_words import MAX_WORDS, PartitionedWords
 from pipeline.wordpiece.normalise import Normalisation
+from pipeline.wordpiece.word_counts import MAX_SOURCES, SourceText
+from schemas.receipt import Receipt
 from schemas.run_file import TokenizerSection
 
-WORD_PARTITIONS = 16
-FILES_MERGED_AT_ONCE = 16
+COUNT_FILE_SCHEMA = pa.schema(
+    [
+        pa.field("word", pa.large_string(), nullable=False),
+        pa.field("source", pa.string(), nullable=False),
+        pa.field("count", pa.int64(), nullable=False),
+    ]
+)
+"""Between stages sources go by name: their numbers differ from unit to unit."""
+
+ALL_SOURCES = ""
+"""The name that all text is counted under where there are too many sources to keep apart."""
 
 
 @dataclass(frozen=True)
@@ -29,7 +45,15 @@ class CountContext:
     """What every unit of the counting stages is given."""
 
     output: Store
-    settings: TokenizerSection
+    normalisation: Normalisation
+    folder: str = "work/words"
+    """Where the files between stages stand: one folder for each normalisation that is counted."""
+    max_words: int = MAX_WORDS
+    """(word, source) pairs that a unit holds at most."""
+
+    def count_path(self, unit: int) -> str:
+        """Where the words of one document shard stand."""
+        return f"{self.folder}/count-{unit:06d}.arrow"
 
 
 class CountUnit(UnitDescription):
@@ -40,74 +64,98 @@ class CountUnit(UnitDescription):
     checksum: str
 
 
-class MergeUnit(UnitDescription):
-    """Sum the counts of one hash partition over all count units; the unit's number is the partition."""
-
-    stage: str = "merge"
-    num_files: int
-
-
 def normalisation_of(settings: TokenizerSection) -> Normalisation:
     """The normalisation that a run file asks for."""
     return Normalisation(settings.lowercase, settings.strip_accents, settings.handle_chinese_chars)
 
 
-def count_path(unit: int) -> str:
-    """Where the words of one document shard stand."""
-    return f"work/words/count-{unit:06d}.arrow"
+def plan_count_units(shards: Sequence[tuple[str, str]], stage: str = "count") -> list[CountUnit]:
+    """A unit for each document shard.
 
-
-def merged_path(partition: int) -> str:
-    """Where the words of one partition stand."""
-    return f"work/words/merged-{partition:03d}.arrow"
+    Args:
+        shards: Path and checksum of each.
+        stage: Another name where the same shards are counted for another normalisation.
+    """
+    return [
+        CountUnit(stage=stage, unit=unit, path=path, checksum=checksum) for unit, (path, checksum) in enumerate(shards)
+    ]
 
 
 def count_document_words(context: CountContext, unit: CountUnit) -> UnitOutcome:
-    """Count the words of one document shard; the unit of the count stage."""
+    """Count the words of one document shard; the unit of the count stage.
+
+    Returns:
+        counts: words and text_bytes. details: `sources`, a list of (name, text bytes, words, letters, letters
+        changed) for each source of the shard, and `one_source`, whether they are too many to keep apart.
+    """
     data = context.output.map_file(unit.path)
     reader = read_file(data, unit.checksum, context.output.locate(unit.path))
-    spilled: list[pa.Table] = []
-    counter = WordCounter(normalisation_of(context.settings), spill=spilled.append)
+    names = _list_sources(reader)
+    is_one = len(names) > MAX_SOURCES
+    names = [ALL_SOURCES] if is_one else names
+    rounds: list[PartitionedWords] = []
+    counter = WordCounter(
+        context.normalisation, num_sources=len(names), max_words=context.max_words, spill=rounds.append
+    )
+    words = np.zeros(len(names), np.int64)
+
+    def count_rounds() -> Iterator[PartitionedWords]:
+        for batch in iter_batches(reader):
+            counter.add(batch.column("text"), None if is_one else _number_sources(batch.column("source"), names))
+            while rounds:
+                yield rounds.pop(0)
+        yield counter.take()
+        yield from rounds  # what the last words pushed out
+
+    def iter_named() -> Iterator[pa.RecordBatch]:
+        for partitions in count_rounds():
+            for rows in partitions:
+                np.add.at(words, rows.column("source").to_numpy(), rows.column("count").to_numpy())
+                yield name_sources(rows, names)
+
+    write_blocks(context.output, context.count_path(unit.unit), COUNT_FILE_SCHEMA, iter_named())
+    numbers = np.column_stack([counter.text_bytes, words, counter.letters]).tolist()
+    details = {"sources": [[name, *row] for name, row in zip(names, numbers, strict=True)], "one_source": is_one}
+    return UnitOutcome([], {"words": int(words.sum()), "text_bytes": int(counter.text_bytes.sum())}, details)
+
+
+def name_sources(rows: pa.RecordBatch, names: Sequence[str]) -> pa.RecordBatch:
+    """Rows of `WORD_ROWS_SCHEMA` with names in place of numbers."""
+    named = pa.array(names, pa.string()).take(rows.column("source"))
+    columns = [rows.column("word"), named, rows.column("count")]
+    return pa.RecordBatch.from_arrays(columns, schema=COUNT_FILE_SCHEMA)
+
+
+def sum_sources(receipts: Iterable[Receipt]) -> tuple[SourceText, ...]:
+    """What the raw text of each source holds, from the receipts of the count units in any order.
+
+    Returns:
+        Sorted by the UTF-8 bytes of the name; one line named "" where there are too many sources to keep apart.
+    """
+    totals: dict[str, npt.NDArray[np.int64]] = {}
+    is_one = False
+    for receipt in receipts:
+        is_one = is_one or receipt.details["one_source"]
+        for name, *numbers in receipt.details["sources"]:
+            key = ALL_SOURCES if is_one else name
+            totals[key] = totals.get(key, np.zeros(len(numbers), np.int64)) + numbers
+        if is_one or len(totals) > MAX_SOURCES:
+            is_one = True
+            totals = {ALL_SOURCES: np.sum(list(totals.values()), axis=0)}
+    return tuple(SourceText(name, *totals[name].tolist()) for name in sorted(totals, key=str.encode))
+
+
+def has_one_source(sources: Sequence[SourceText]) -> bool:
+    """Whether all words are to be merged under the one name "": what `sum_sources` decided."""
+    return [source.source for source in sources] == [ALL_SOURCES]
+
+
+def _list_sources(reader: pa.ipc.RecordBatchFileReader) -> list[str]:
+    names: set[str] = set()
     for batch in iter_batches(reader):
-        counter.add(batch.column("text"))
-    spilled.append(counter.finish())
-    write_blocks(context.output, count_path(unit.unit), WORD_COUNTS_SCHEMA, _partition_tables(spilled))
-    words = sum(int(np.sum(table["count"].to_numpy())) for table in spilled)
-    return UnitOutcome([], {"words": words, "text_bytes": counter.num_bytes}, {})
+        names.update(pc.unique(batch.column("source")).to_pylist())
+    return sorted(names, key=str.encode)
 
 
-def _partition_tables(tables: Sequence[pa.Table]) -> Iterator[pa.RecordBatch]:
-    for table in tables:
-        partition = partition_of_words(table["word"], WORD_PARTITIONS)
-        for number in range(WORD_PARTITIONS):
-            yield one_batch(table.take(pa.array(np.flatnonzero(partition == number))))
-
-
-def merge_word_counts(context: CountContext, unit: MergeUnit) -> UnitOutcome:
-    """Sum one partition over all count units; the unit of the merge stage."""
-    merged: list[pa.Table] = []
-    for number in range(unit.num_files):
-        with context.output.open_input(count_path(number)) as file:
-            reader = pa.ipc.open_file(file)
-            rounds = range(unit.unit, reader.num_record_batches, WORD_PARTITIONS)
-            merged += [pa.Table.from_batches([reader.get_batch(index)]) for index in rounds]
-        if len(merged) >= FILES_MERGED_AT_ONCE:
-            merged = [merge_counts(merged)]
-    table = merge_counts(merged)
-    write_blocks(context.output, merged_path(unit.unit), WORD_COUNTS_SCHEMA, [one_batch(table)])
-    return UnitOutcome([], {"distinct_words": table.num_rows}, {})
-
-
-def read_merged(output: Store) -> pa.Table:
-    """The words of all partitions, sorted by their UTF-8 bytes."""
-    tables = []
-    for partition in range(WORD_PARTITIONS):
-        data = output.map_file(merged_path(partition))
-        tables.append(pa.ipc.open_file(pa.BufferReader(data)).read_all())
-    return merge_counts(tables)
-
-
-def one_batch(table: pa.Table) -> pa.RecordBatch:
-    """A table as one record batch, an empty one where it has no rows."""
-    batches = table.combine_chunks().to_batches()
-    return batches[0] if batches else pa.RecordBatch.from_pylist([], schema=table.schema)
+def _number_sources(sources: pa.Array, names: Sequence[str]) -> npt.NDArray[np.int32]:
+    return np.asarray(pc.index_in(sources, pa.array(names, pa.string())), np.int32)

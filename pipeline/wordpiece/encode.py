@@ -1,47 +1,56 @@
 """Encode text: `nanotoken` where it is proven equal to `tokenizers`, `tokenizers` everywhere else.
 
-`tokenizers` is the law (4 MB/s on one core); `nanotoken` (90 MB/s cold, 250 warm) is work skipped whose result is
+`tokenizers` is the law (4 MB/s on one core); `nanotoken` (130 MB/s cold, 240 warm) is work skipped whose result is
 known. It is known twice over: by a proof made once for each tokenizer (`prove_encoder`), and by a sample of
-every batch's documents, encoded both ways.
+every shard's documents, encoded both ways.
+
+Text comes as Arrow arrays, of which a slice at a time is alive as Python objects (`slice_texts`).
 """
 
 from __future__ import annotations
 
-import json
-import os
-from collections.abc import Sequence
 from dataclasses import dataclass, field
-from enum import StrEnum
-from typing import Any, Protocol
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
+import pyarrow as pa
+import pyarrow.compute as pc
 import xxhash
 from tokenizers import Tokenizer
 
+from pipeline.wordpiece.load_encoders import (
+    FastEncode,
+    Ids,
+    Offsets,
+    SpecialInText,
+    encode_by_tokenizers,
+    find_break,
+    list_breaks,
+    load_fast_encode,
+    load_law,
+    reraise_foreign,
+)
+from pipeline.wordpiece.slice_texts import JoinedIds, count_special, iter_contents
+from schemas.rows import id_type
+
+__all__ = [
+    "EncodedBatch",
+    "Encoder",
+    "FastEncode",
+    "Ids",
+    "Offsets",
+    "Sample",
+    "SpecialInText",
+    "choose_sample",
+    "encode_by_tokenizers",
+    "load_fast_encode",
+    "load_law",
+]
+
 _SAMPLE_SHARE = 0.01  # of the bytes; a larger sample halves the speed
 _SAMPLE_DOCUMENTS = 8
-_LAW_BATCH_CHARACTERS = 1 << 20  # bounds the Encoding objects alive: about 100 bytes a token
-_CACHE_ENTRIES = 1 << 19  # for each of two levels: at most 65 MB; half as many encode novels at 200 MB/s, not 265
-
-Ids = npt.NDArray[np.uint32]
-Offsets = npt.NDArray[np.int64]
-
-
-class SpecialInText(StrEnum):
-    """What a special token's string in raw text is."""
-
-    TEXT = "text"
-    """Text like any other: `[MASK]` is `[`, `mask`, `]`."""
-    SPECIAL = "special"
-    """The special token."""
-
-
-class FastEncode(Protocol):
-    """Encodes texts without special tokens: flat ids (uint32) and offsets (int64, one more than texts)."""
-
-    def __call__(self, texts: Sequence[str]) -> tuple[Ids, Offsets]:
-        """Encode."""
+_SAMPLE_CHARACTERS = 1 << 17  # of one document: eight novels of 8 MB would take `tokenizers` a quarter of a minute
 
 
 @dataclass(frozen=True)
@@ -57,8 +66,8 @@ class Sample:
 class EncodedBatch:
     """The ids of a batch of documents."""
 
-    ids: Ids
-    """All documents' ids end to end, without [CLS] and [SEP]."""
+    ids: npt.NDArray[Any]
+    """All documents' ids end to end, without [CLS] and [SEP]; uint16 where the vocabulary allows it, else uint32."""
     offsets: Offsets
     """Document i is ids[offsets[i]:offsets[i + 1]]; empty where it is rejected."""
     rejected: dict[int, str]
@@ -71,108 +80,25 @@ class EncodedBatch:
     """Why this batch was the one at which the fast path was given up."""
 
 
-def encode_by_tokenizers(tokenizer: Tokenizer, texts: Sequence[str]) -> tuple[Ids, Offsets, dict[int, str]]:
-    """Encode with `tokenizers`, in small batches; a document on which it fails is set aside, not its batch.
-
-    Returns:
-        Flat ids, offsets, and the reason for each rejected index.
-    """
-    parts: list[Ids] = []
-    lengths = np.zeros(len(texts) + 1, np.int64)
-    rejected: dict[int, str] = {}
-    start = 0
-    while start < len(texts):
-        stop, num_characters = start, 0
-        while stop < len(texts) and (stop == start or num_characters < _LAW_BATCH_CHARACTERS):
-            num_characters += len(texts[stop])
-            stop += 1
-        try:
-            encodings = tokenizer.encode_batch_fast(list(texts[start:stop]), add_special_tokens=False)
-            rows = [encoding.ids for encoding in encodings]
-        except BaseException as error:  # noqa: BLE001 - a panic in Rust is no Exception
-            _reraise_foreign(error)
-            rows = [_encode_one(tokenizer, texts[index], index, rejected) for index in range(start, stop)]
-        lengths[start + 1 : stop + 1] = [len(row) for row in rows]
-        parts += [np.array(row, np.uint32) for row in rows]
-        start = stop
-    ids = np.concatenate(parts) if parts else np.zeros(0, np.uint32)
-    return ids, np.cumsum(lengths), rejected
-
-
-def _encode_one(tokenizer: Tokenizer, text: str, index: int, rejected: dict[int, str]) -> list[int]:
-    try:
-        ids: list[int] = tokenizer.encode(text, add_special_tokens=False).ids
-    except BaseException as error:  # noqa: BLE001 - as above
-        _reraise_foreign(error)
-        rejected[index] = f"{type(error).__name__}: {error}"
-        return []
-    return ids
-
-
-def _reraise_foreign(error: BaseException) -> None:
-    """Let through what is not the text's fault: interrupts, exits, exhausted memory."""
-    is_panic = type(error).__name__ == "PanicException"
-    if isinstance(error, MemoryError) or not (isinstance(error, Exception) or is_panic):
-        raise error
-
-
-def load_fast_encode(tokenizer_json: bytes, special_in_text: SpecialInText) -> FastEncode:
-    """Load `nanotoken` for a tokenizer, on one thread and with a bounded cache.
-
-    Raises:
-        ImportError: If `nanotoken` is not installed.
-        Exception: Whatever `nanotoken` raises for a tokenizer that it does not take.
-    """
-    import nanotoken
-
-    description: dict[str, Any] = json.loads(tokenizer_json)
-    description |= {"post_processor": None, "truncation": None, "padding": None}
-    if special_in_text is SpecialInText.TEXT:
-        added = description.get("added_tokens", [])
-        description["added_tokens"] = [token for token in added if not token["special"]]
-    nanotoken.set_cache_entries(_CACHE_ENTRIES)
-    loaded = nanotoken.Tokenizer.from_json(json.dumps(description))
-
-    def encode(texts: Sequence[str]) -> tuple[Ids, Offsets]:
-        batch = loaded.encode_batch(texts, add_special_tokens=False, parallel=False)
-        return batch.ids, batch.offsets
-
-    return encode
-
-
-def load_law(tokenizer_json: bytes, special_in_text: SpecialInText) -> Tokenizer:
-    """Load `tokenizers` for a tokenizer, on one thread, without truncation and padding."""
-    os.environ["TOKENIZERS_PARALLELISM"] = "false"
-    tokenizer = Tokenizer.from_str(tokenizer_json.decode())
-    tokenizer.no_truncation()
-    tokenizer.no_padding()
-    tokenizer.encode_special_tokens = special_in_text is SpecialInText.TEXT
-    return tokenizer
-
-
-def choose_sample(texts: Sequence[str]) -> tuple[list[int], int]:
-    """Choose documents to encode both ways: by hash of their bytes, 1 % of the bytes and at least 8.
+def choose_sample(
+    hashes: npt.NDArray[np.uint64], sizes_bytes: npt.NDArray[np.int64], wanted_bytes: float
+) -> npt.NDArray[np.int64]:
+    """Choose documents to encode both ways: by hash of their bytes, until they are enough, and at least 8.
 
     The choice depends on the batch's texts alone, so a repeated run checks the same ones.
 
+    Args:
+        hashes: Of each text, `(N,)`.
+        sizes_bytes: What each would add to the sample, `(N,)`.
+        wanted_bytes: What is enough.
+
     Returns:
-        Their indices and how many bytes they are.
+        Their indices.
     """
-    hashes: list[int] = []
-    sizes_bytes: list[int] = []
-    for text in texts:  # one at a time: all of them encoded would be a second copy of the batch
-        encoded = text.encode("utf-8", "surrogatepass")
-        hashes.append(xxhash.xxh3_64_intdigest(encoded))
-        sizes_bytes.append(len(encoded))
-    wanted_bytes = _SAMPLE_SHARE * sum(sizes_bytes)
-    chosen: list[int] = []
-    num_bytes = 0
-    for index in sorted(range(len(texts)), key=lambda index: (hashes[index], index)):
-        if len(chosen) >= _SAMPLE_DOCUMENTS and num_bytes >= wanted_bytes:
-            break
-        chosen.append(index)
-        num_bytes += sizes_bytes[index]
-    return chosen, num_bytes
+    by_hash = np.argsort(hashes, kind="stable")
+    before = np.cumsum(sizes_bytes[by_hash]) - sizes_bytes[by_hash]
+    is_enough = (np.arange(len(by_hash)) >= _SAMPLE_DOCUMENTS) & (before >= wanted_bytes)
+    return by_hash[: int(np.argmax(is_enough)) if is_enough.any() else len(by_hash)]
 
 
 @dataclass
@@ -194,48 +120,102 @@ class Encoder:
         self.law = load_law(self.tokenizer_json, self.special_in_text)
         added = self.law.get_added_tokens_decoder().values()
         self._special = sorted(token.content for token in added if token.special)
+        self._dtype = id_type(max(self.law.get_vocab().values(), default=0) + 1).to_pandas_dtype()
+        self._breaks = list_breaks(self.law)
 
-    def encode_proven(self, texts: Sequence[str]) -> EncodedBatch:
+    def encode_proven(self, texts: pa.ChunkedArray) -> EncodedBatch:
         """Encode a batch and encode a sample of it with `tokenizers` too.
 
         At a difference, or where the fast path fails on what `tokenizers` encodes, the whole batch is encoded by
-        `tokenizers`, and so is every later one.
-        """
-        special = self.count_special(texts)
-        if self.fast_encode is None:
-            ids, offsets, rejected = encode_by_tokenizers(self.law, texts)
-            return EncodedBatch(ids, offsets, rejected, special)
-        try:
-            ids, offsets = self.fast_encode(texts)
-        except BaseException as error:  # noqa: BLE001 - a panic in Rust is no Exception
-            _reraise_foreign(error)
-            ids, offsets, rejected = encode_by_tokenizers(self.law, texts)
-            if rejected:  # the text's fault, as `tokenizers` has it too
-                return EncodedBatch(ids, offsets, rejected, special)
-            self.fast_encode = None
-            why = f"nanotoken failed where tokenizers did not: {type(error).__name__}: {error}"
-            return EncodedBatch(ids, offsets, rejected, special, fell_back=why)
-        chosen, num_bytes = choose_sample(texts)
-        law_ids, law_offsets, rejected = encode_by_tokenizers(self.law, [texts[index] for index in chosen])
-        different = [
-            index
-            for place, index in enumerate(chosen)
-            if place in rejected
-            or not np.array_equal(
-                ids[offsets[index] : offsets[index + 1]], law_ids[law_offsets[place] : law_offsets[place + 1]]
-            )
-        ]
-        sample = Sample(len(chosen), num_bytes, not different)
-        if not different:
-            return EncodedBatch(ids, offsets, {}, special, sample)
-        self.fast_encode = None
-        ids, offsets, rejected = encode_by_tokenizers(self.law, texts)
-        why = f"nanotoken and tokenizers differ on document {different[0]} of a batch of {len(texts)}"
-        return EncodedBatch(ids, offsets, rejected, special, sample, why)
+        `tokenizers`, and so is every later one. Of a sampled document longer than 128 Ki characters a part is
+        compared, up to where a cut changes no id.
 
-    def count_special(self, texts: Sequence[str]) -> dict[str, int]:
-        """Count the strings of special tokens in raw text; those that occur."""
-        initials = {token[0] for token in self._special}
-        suspects = [text for text in texts if any(initial in text for initial in initials)]
-        counts = {token: sum(text.count(token) for text in suspects) for token in self._special}
-        return {token: count for token, count in counts.items() if count}
+        Args:
+            texts: Arrow strings, `(N,)`: valid UTF-8, so without lone surrogates.
+        """
+        special = dict.fromkeys(self._special, 0)
+        hashes: list[int] = []
+        parts = JoinedIds(self._dtype)
+        why: str | None = None
+        for contents in iter_contents(texts):
+            count_special(contents, special)
+            if self.fast_encode is None or why is not None:
+                continue
+            hashes += map(xxhash.xxh3_64_intdigest, contents)
+            try:
+                parts.add(*self.fast_encode(contents))
+            except BaseException as error:  # noqa: BLE001 - a panic in Rust is no Exception
+                reraise_foreign(error)
+                why = f"nanotoken failed where tokenizers did not: {type(error).__name__}: {error}"
+        special = {token: count for token, count in special.items() if count}
+        if self.fast_encode is None or why is not None:
+            return self._give_up(texts, special, None, why)
+        ids, offsets = parts.join()
+        del parts
+        sample, different = self._compare_sample(texts, np.array(hashes, np.uint64), ids, offsets)
+        if different is None:
+            return EncodedBatch(ids, offsets, {}, special, sample)
+        del ids
+        why = f"nanotoken and tokenizers differ on document {different} of a batch of {len(texts)}"
+        return self._give_up(texts, special, sample, why)
+
+    def encode_pieces(self, pieces: list[str]) -> tuple[npt.NDArray[Any], Offsets]:
+        """Encode pieces of documents that `encode_proven` has encoded as a whole, by the path that it took.
+
+        Returns:
+            Flat ids and offsets; a piece on which `tokenizers` fails has none.
+        """
+        parts = JoinedIds(self._dtype)
+        if self.fast_encode is not None:
+            try:
+                parts.add(*self.fast_encode(pieces))
+                return parts.join()
+            except BaseException as error:  # noqa: BLE001 - a panic in Rust is no Exception
+                reraise_foreign(error)
+        parts.add(*encode_by_tokenizers(self.law, pieces)[:2])
+        return parts.join()
+
+    def explain_rejection(self, text: str) -> str | None:
+        """Why `tokenizers` cannot encode a text; None if it can."""
+        return encode_by_tokenizers(self.law, [text])[2].get(0)
+
+    def _compare_sample(
+        self, texts: pa.ChunkedArray, hashes: npt.NDArray[np.uint64], ids: npt.NDArray[Any], offsets: Offsets
+    ) -> tuple[Sample, int | None]:
+        """What was compared, and the first document that differs."""
+        sizes_bytes = pc.binary_length(texts).to_numpy().astype(np.int64)
+        wanted_bytes = _SAMPLE_SHARE * int(sizes_bytes.sum())
+        if self._breaks:
+            sizes_bytes = np.minimum(sizes_bytes, _SAMPLE_CHARACTERS)
+        num_bytes = 0
+        different: list[int] = []
+        chosen = choose_sample(hashes, sizes_bytes, wanted_bytes).tolist()
+        for index in chosen:
+            text = texts[index].as_py()
+            compared = text[: find_break(text, 0, _SAMPLE_CHARACTERS, self._breaks)] if self._breaks else text
+            num_bytes += len(compared.encode())
+            expected, _, rejected = encode_by_tokenizers(self.law, [compared])
+            start, stop = int(offsets[index]), int(offsets[index + 1])
+            if compared != text:
+                stop = min(stop, start + len(expected))
+            if rejected or not np.array_equal(ids[start:stop], expected):
+                different.append(index)
+        return Sample(len(chosen), num_bytes, not different), different[0] if different else None
+
+    def _give_up(
+        self, texts: pa.ChunkedArray, special: dict[str, int], sample: Sample | None, why: str | None
+    ) -> EncodedBatch:
+        """Encode by `tokenizers` alone, a slice at a time."""
+        parts = JoinedIds(self._dtype)
+        rejected: dict[int, str] = {}
+        first = 0
+        for contents in iter_contents(texts):
+            ids, offsets, failed = encode_by_tokenizers(self.law, [content.decode() for content in contents])
+            rejected |= {first + index: reason for index, reason in failed.items()}
+            parts.add(ids, offsets)
+            first += len(contents)
+        if sample is None and rejected:
+            why = None  # the text's fault, as `tokenizers` has it too
+        if why is not None:
+            self.fast_encode = None
+        return EncodedBatch(*parts.join(), rejected, special, sample, why)

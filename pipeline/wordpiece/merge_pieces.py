@@ -26,7 +26,15 @@ import numpy.typing as npt
 from numba import njit
 
 from pipeline.wordpiece.pair_queue import Entries, queue_lists, replace_top, reserve_entries
-from pipeline.wordpiece.pair_table import Gathered, add_to_pair, gather_word, make_pairs, reserve_pairs
+from pipeline.wordpiece.pair_table import (
+    Gathered,
+    add_to_pair,
+    gather_word,
+    make_pairs,
+    reserve_gathered,
+    reserve_pairs,
+)
+from pipeline.wordpiece.word_arrays import freeze
 
 _GOLDEN = np.uint64(0x9E3779B97F4A7C15)
 _FNV_PRIME = np.uint64(0x100000001B3)
@@ -113,8 +121,10 @@ def _spell_merged(text, num_pieces, left, right):  # type: ignore[no-untyped-def
 def _run_merges(symbols, starts, lengths, weights, text, num_pieces, vocab_size, min_frequency):  # type: ignore[no-untyped-def]
     num_symbols = len(symbols)
     pairs = make_pairs(1 << 14)
-    gathered = Gathered(np.empty(num_symbols + 2, np.int32), np.empty(num_symbols + 2, np.int32))
     pool = np.empty(3 * num_symbols + 2, np.int32)
+    # The first lists fill at most the first third of the pool: they are gathered in the others, which saves a third
+    # of the memory.
+    gathered = Gathered(pool[num_symbols : 2 * num_symbols + 1], pool[2 * num_symbols + 1 :])
     entries = Entries(
         np.empty(0, np.int32),
         np.empty(0, np.int64),
@@ -134,6 +144,7 @@ def _run_merges(symbols, starts, lengths, weights, text, num_pieces, vocab_size,
             gather_word(pairs, gathered, pair, word, totals)
     entries = reserve_entries(entries, sizes[1], totals[2])
     queue_lists(pairs, gathered, pool, entries, totals, sizes)
+    gathered = Gathered(np.empty(1 << 10, np.int32), np.empty(1 << 10, np.int32))
 
     num_merges = 0
     while num_pieces < vocab_size and sizes[2] > 0:
@@ -163,6 +174,7 @@ def _run_merges(symbols, starts, lengths, weights, text, num_pieces, vocab_size,
         for place in range(first, first + entries.lengths[entry]):
             word = pool[place]
             pairs = reserve_pairs(pairs, totals[0], 2 * lengths[word])
+            gathered = reserve_gathered(gathered, totals[1], lengths[word])  # two for each two symbols
             lengths[word] = _merge_in_word(
                 symbols,
                 starts[word],
@@ -211,7 +223,7 @@ def merge_pieces(
     num_slots = 1 << max(4, (4 * len(piece_starts) - 1).bit_length())
     text = PieceText(np.concatenate(encoded).copy(), piece_starts, np.full(num_slots, -1, np.int32))
     text, num_pieces, num_merges = _run_merges(
-        symbols, starts, lengths, weights, text, len(pieces), vocab_size, max(1, min_frequency)
+        symbols, starts, lengths, freeze(weights), text, len(pieces), vocab_size, max(1, min_frequency)
     )
     made = [
         text.codes[text.starts[piece] : text.starts[piece + 1]].tobytes().decode("utf-32-le")

@@ -21,6 +21,11 @@ class Normalisation:
     handle_chinese_chars: bool = True
     """Set every CJK ideograph apart as a word of its own."""
 
+    @property
+    def strips_accents(self) -> bool:
+        """Whether combining marks are dropped."""
+        return self.lowercase if self.strip_accents is None else self.strip_accents
+
     def build_normalizer(self) -> normalizers.BertNormalizer:
         """Build the normaliser of `tokenizers` with these settings."""
         return normalizers.BertNormalizer(

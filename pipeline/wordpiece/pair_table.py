@@ -72,6 +72,20 @@ def reserve_pairs(pairs, num_pairs, num_more):  # type: ignore[no-untyped-def]
 
 
 @njit(cache=True, nogil=True)
+def reserve_gathered(gathered, num_gathered, num_more):  # type: ignore[no-untyped-def]
+    """The same lists with room for `num_more` new words."""
+    if num_gathered + num_more <= len(gathered.words):
+        return gathered
+    wider = Gathered(
+        np.empty(2 * (num_gathered + num_more), np.int32),
+        np.empty(2 * (num_gathered + num_more), np.int32),
+    )
+    wider.pairs[:num_gathered] = gathered.pairs[:num_gathered]
+    wider.words[:num_gathered] = gathered.words[:num_gathered]
+    return wider
+
+
+@njit(cache=True, nogil=True)
 def add_to_pair(pairs, left, right, change, totals):  # type: ignore[no-untyped-def]
     """Change the count of (left, right), which is new at 0; returns its number. totals: [pairs, ...]."""
     key = (np.int64(left) << 32) | np.int64(right)

@@ -11,14 +11,14 @@ from itertools import islice
 import numpy as np
 from tokenizers import Tokenizer
 
-from pipeline.wordpiece.encode import (
+from pipeline.wordpiece.hostile_text import list_hostile_texts
+from pipeline.wordpiece.load_encoders import (
     FastEncode,
     SpecialInText,
     encode_by_tokenizers,
     load_fast_encode,
     load_law,
 )
-from pipeline.wordpiece.hostile_text import list_hostile_texts
 
 _TEXTS_A_BATCH = 64
 _HOSTILE_TEXT_VERSION = 1  # another set of texts proves something else

@@ -12,6 +12,7 @@ import numpy as np
 import numpy.typing as npt
 from tokenizers import Tokenizer, decoders, models, processors
 
+from pipeline.wordpiece.check_tokenizer import refuse_unusable
 from pipeline.wordpiece.normalise import Normalisation
 from pipeline.wordpiece.train import SPECIAL_TOKENS
 from schemas.errors import ConfigError
@@ -29,7 +30,7 @@ def build_tokenizer(pieces: Iterable[str], normalisation: Normalisation) -> Toke
     tokenizer.normalizer = normalisation.build_normalizer()
     tokenizer.pre_tokenizer = normalisation.build_pre_tokenizer()
     tokenizer.decoder = decoders.WordPiece(prefix="##", cleanup=True)
-    _refuse_unusable(tokenizer)
+    refuse_unusable(tokenizer)
     tokenizer.post_processor = processors.TemplateProcessing(
         single=f"{CLS} $A {SEP}",
         pair=f"{CLS} $A {SEP} $B:1 {SEP}:1",
@@ -100,7 +101,7 @@ def load_tokenizer(files: Mapping[str, bytes] | bytes, normalisation: Normalisat
             found=", ".join(sorted(files)) or "nothing",
             action="name one of the two files, or a folder that holds one",
         )
-    _refuse_unusable(tokenizer)
+    refuse_unusable(tokenizer)
     tokenizer.no_truncation()
     tokenizer.no_padding()
     special = {token.content for token in tokenizer.get_added_tokens_decoder().values() if token.special}
@@ -145,6 +146,15 @@ def describe_vocabulary(tokenizer: Tokenizer) -> tuple[MaskVocabulary, npt.NDArr
         excluded_ranges=tuple((int(start), int(stop)) for start, stop in edges.reshape(-1, 2)),
     )
     return vocabulary, np.array([piece.startswith(prefix) for piece in pieces], np.bool_)
+
+
+def count_cased_pieces(tokenizer: Tokenizer) -> int:
+    """Pieces of ordinary text with a letter that has a lower case: a tokenizer that lowercases never makes them."""
+    added = {token.content for token in tokenizer.get_added_tokens_decoder().values()}
+    return sum(
+        piece != piece.lower() and piece not in added and not _UNUSED.fullmatch(piece)
+        for piece in _list_pieces(tokenizer)
+    )
 
 
 def _list_pieces(tokenizer: Tokenizer) -> list[str]:
@@ -200,41 +210,3 @@ def _parse_vocab(content: bytes) -> list[str]:
             action="remove or rename the lines; mind that this moves the ids behind them",
         )
     return pieces
-
-
-def _refuse_unusable(tokenizer: Tokenizer) -> None:
-    if not isinstance(tokenizer.model, models.WordPiece):
-        raise ConfigError(
-            "the tokenizer's model is not WordPiece",
-            path="tokenizer.from",
-            expected="WordPiece",
-            found=type(tokenizer.model).__name__,
-            action="bring a WordPiece tokenizer, or remove tokenizer.from to train one",
-        )
-    ids: dict[str, int] = tokenizer.get_vocab(with_added_tokens=True)
-    missing = [token for token in SPECIAL_TOKENS if token not in ids]
-    if missing:
-        raise ConfigError(
-            "the tokenizer lacks special tokens",
-            path="tokenizer.from",
-            expected=" ".join(SPECIAL_TOKENS),
-            found=f"no {' '.join(missing)}",
-            action="add them to the vocabulary",
-        )
-    if tokenizer.model.unk_token != UNK:
-        raise ConfigError(
-            "the tokenizer's token for unknown words is another one",
-            path="tokenizer.from",
-            expected=UNK,
-            found=str(tokenizer.model.unk_token),
-            action=f"rename the piece to {UNK} and set model.unk_token in tokenizer.json",
-        )
-    if sorted(ids.values()) != list(range(len(ids))):
-        holes = sorted(set(range(max(ids.values()) + 1)) - set(ids.values()))
-        raise ConfigError(
-            "the tokenizer's ids are not 0, 1, 2 and so on, each once",
-            path="tokenizer.from",
-            expected=f"ids 0 to {len(ids) - 1}",
-            found=f"{len(holes)} holes, the first at {holes[0]}" if holes else "one id for two pieces",
-            action="give every id a piece, such as [unused1]",
-        )

@@ -1,4 +1,4 @@
-"""The steps after counting: train the vocabulary, or take the user's, and prove the fast encoder for it."""
+"""The steps after counting: train, bring or extend the vocabulary, measure it, and prove the fast encoder."""
 
 from __future__ import annotations
 
@@ -6,34 +6,51 @@ import contextlib
 import dataclasses
 import json
 import os
+from collections.abc import Mapping, Sequence
 from typing import Any
 
-import pyarrow as pa
-import pyarrow.parquet as pq
 import xxhash
+from tokenizers import Tokenizer
 
 from pipeline.engine.stage import UnitDescription, UnitOutcome
 from pipeline.storage.paths import split_file_url
 from pipeline.storage.store import Store, open_store
-from pipeline.wordpiece.count_stage import CountContext, normalisation_of, read_merged
-from pipeline.wordpiece.encode import SpecialInText
+from pipeline.wordpiece.count_stage import normalisation_of
+from pipeline.wordpiece.extend_vocabulary import extend_tokenizer
+from pipeline.wordpiece.load_encoders import SpecialInText
+from pipeline.wordpiece.measure_tokenizer import measure_texts, measure_word_counts
 from pipeline.wordpiece.prove_encoder import Proof, ProofKey, make_proof_key, prove_encoder
+from pipeline.wordpiece.select_words import SelectedWords, select_words
 from pipeline.wordpiece.tokenizer_files import build_tokenizer, load_tokenizer, tokenizer_files
 from pipeline.wordpiece.train import train_wordpiece
+from pipeline.wordpiece.weigh_sources import weigh_sources
+from pipeline.wordpiece.word_counts import WordCounts
 from schemas.errors import ConfigError, MaskmillError
+from schemas.layout import TOKENIZER, WORD_COUNTS
+from schemas.manifest import SourceReport
 from schemas.redaction import without_user_info
 from schemas.run_file import TokenizerSection
 
-FOLDER = "tokenizer"
-WORD_COUNTS = f"{FOLDER}/word_counts.parquet"
-PROOF = f"{FOLDER}/proof.json"
+PROOF = f"{TOKENIZER}/proof.json"
+
+
+@dataclasses.dataclass(frozen=True)
+class TrainContext:
+    """What the units of the train and prove stages are given."""
+
+    output: Store
+    settings: TokenizerSection
+    brought: dict[str, bytes]
+    """The files of the tokenizer that the user names, empty where a vocabulary is trained."""
 
 
 class TrainUnit(UnitDescription):
-    """Train the vocabulary from the merged counts."""
+    """Train the vocabulary from the word counts, or extend the one that the user brings."""
 
     stage: str = "train"
     model_max_length: int
+    word_counts: str
+    """xxh3-128 of `word_counts.parquet`."""
 
 
 class ProveUnit(UnitDescription):
@@ -44,46 +61,114 @@ class ProveUnit(UnitDescription):
     special_in_text: str
 
 
-def train_vocabulary(context: CountContext, unit: TrainUnit) -> UnitOutcome:
-    """Train and write the tokenizer folder, its manifest apart; the one unit of the train stage.
+def train_vocabulary(context: TrainContext, unit: TrainUnit) -> UnitOutcome:
+    """Train or extend, measure, and write the tokenizer folder; the one unit of the train stage.
+
+    Returns:
+        What was counted, and as details the `checksums` of the folder's files, `vocab_size`, and `sources`, a
+        `SourceReport` as a dictionary for each.
 
     Raises:
-        ConfigError: The vocabulary is too small for its alphabet.
+        ConfigError: The vocabulary is too small for its alphabet, or cannot be extended.
+        FileNotFoundError: There are no word counts.
     """
     settings = context.settings
-    words = read_merged(context.output)
+    counts = WordCounts.open(context.output, WORD_COUNTS)
+    selected = select_words(counts, settings.max_words, weigh_sources(counts.sources, settings.alpha_thousandths))
+    if context.brought:
+        tokenizer, found = _extend(context, selected)
+    else:
+        tokenizer, found = _train(settings, selected)
+    files = tokenizer_files(tokenizer, model_max_length=unit.model_max_length)
+    checksums = write_folder(context.output, files) | {os.path.basename(WORD_COUNTS): unit.word_counts}
+    numbers = {
+        "words": selected.num_occurrences,
+        "distinct_words": selected.num_distinct,
+        "words_cut": selected.words_cut,
+        "word_occurrences_cut": selected.word_occurrences_cut,
+    }
+    return _describe(tokenizer, checksums, numbers | found, measure_word_counts(tokenizer, counts))
+
+
+def _train(settings: TokenizerSection, selected: SelectedWords) -> tuple[Tokenizer, dict[str, int]]:
+    normalisation = normalisation_of(settings)
+    _refuse_unwritable(settings.initial_alphabet)
     trained = train_wordpiece(
-        words,
+        selected.words,
         settings.vocab_size,
         min_frequency=settings.min_frequency,
         limit_alphabet=settings.limit_alphabet,
-        max_words=settings.max_words,
+        initial_alphabet=settings.initial_alphabet,
+        unused=settings.unused,
+        size_multiple=settings.size_multiple,
     )
-    sink = pa.BufferOutputStream()
-    pq.write_table(words, sink, compression="zstd")
-    context.output.write_bytes(WORD_COUNTS, sink.getvalue().to_pybytes())
-    tokenizer = build_tokenizer(trained.pieces, normalisation_of(settings))
-    files = tokenizer_files(tokenizer, model_max_length=unit.model_max_length)
-    checksums = write_folder(context.output, files)
-    checksums["word_counts.parquet"] = xxhash.xxh3_128_hexdigest(sink.getvalue())
-    counts = {
-        field.name: value
-        for field in dataclasses.fields(trained)
-        if isinstance(value := getattr(trained, field.name), int)
-    }
-    counts |= {"words": int(words["count"].to_numpy().sum()), "distinct_words": words.num_rows}
-    return UnitOutcome([], counts, {"checksums": checksums, "vocab_size": len(trained.pieces)})
+    counted = {name: value for name, value in vars(trained).items() if isinstance(value, int)}
+    return build_tokenizer(trained.pieces, normalisation), counted
 
 
-def bring_tokenizer(output: Store, settings: TokenizerSection, files: dict[str, bytes], max_length: int) -> UnitOutcome:
-    """Write the tokenizer folder from files that the user brought.
+def _extend(context: TrainContext, selected: SelectedWords) -> tuple[Tokenizer, dict[str, int]]:
+    settings = context.settings
+    tokenizer, extension = extend_tokenizer(
+        load_tokenizer(context.brought, normalisation_of(settings)),
+        selected.words,
+        settings.extend,
+        settings.extend_into,
+        min_frequency=settings.min_frequency,
+        limit_alphabet=settings.limit_alphabet,
+    )
+    counted = {name: value for name, value in vars(extension).items() if isinstance(value, int)}
+    return tokenizer, counted | {"pieces_added": len(extension.pieces)}
+
+
+def _refuse_unwritable(initial_alphabet: str) -> None:
+    """Refuse characters that are in no word: a line's end would be a line of its own in vocab.txt."""
+    for character in initial_alphabet:
+        if character.isspace() or not character.isprintable():
+            raise ConfigError(
+                "this character is in no word",
+                path="tokenizer.initial_alphabet",
+                expected="letters, digits, marks, symbols and punctuation",
+                found=ascii(character),
+                action="leave it out",
+            )
+
+
+def bring_tokenizer(
+    output: Store,
+    settings: TokenizerSection,
+    files: Mapping[str, bytes],
+    max_length: int,
+    texts: Mapping[str, Sequence[str]],
+) -> UnitOutcome:
+    """Write the tokenizer folder from files that the user brought, and measure it on a sample of the texts.
+
+    Args:
+        output: Of the run.
+        settings: Of the run.
+        files: As `read_brought_files` returned them.
+        max_length: Tokens, special ones included, beyond which `transformers` warns.
+        texts: A sample for each source, as `sample_texts` takes it.
+
+    Returns:
+        Details as `train_vocabulary` gives them.
 
     Raises:
         ConfigError: It is no WordPiece tokenizer with the five special tokens.
     """
     tokenizer = load_tokenizer(files, normalisation_of(settings))
     checksums = write_folder(output, tokenizer_files(tokenizer, model_max_length=max_length))
-    return UnitOutcome([], {}, {"checksums": checksums, "vocab_size": tokenizer.get_vocab_size()})
+    return _describe(tokenizer, checksums, {}, measure_texts(tokenizer, texts, SpecialInText(settings.special_in_text)))
+
+
+def _describe(
+    tokenizer: Tokenizer, checksums: dict[str, str], counts: dict[str, int], sources: Sequence[SourceReport]
+) -> UnitOutcome:
+    details = {
+        "checksums": checksums,
+        "vocab_size": tokenizer.get_vocab_size(),
+        "sources": [source.model_dump() for source in sources],
+    }
+    return UnitOutcome([], counts, details)
 
 
 def read_brought_files(url: str) -> dict[str, bytes]:
@@ -112,17 +197,17 @@ def read_brought_files(url: str) -> dict[str, bytes]:
 def write_folder(output: Store, files: dict[str, bytes]) -> dict[str, str]:
     """Write the files of the tokenizer folder; returns the xxh3-128 of each."""
     for name, data in files.items():
-        output.write_bytes(f"{FOLDER}/{name}", data)
+        output.write_bytes(f"{TOKENIZER}/{name}", data)
     return {name: xxhash.xxh3_128_hexdigest(data) for name, data in files.items()}
 
 
-def prove_tokenizer(context: CountContext, unit: ProveUnit) -> UnitOutcome:
+def prove_tokenizer(context: TrainContext, unit: ProveUnit) -> UnitOutcome:
     """Prove the fast encoder and keep the proof beside the tokenizer; the one unit of the prove stage.
 
     A proof holds for a tokenizer and library versions, not for a run, so it is also kept in the user's cache folder
     and taken from there.
     """
-    tokenizer_json = context.output.read_bytes(f"{FOLDER}/tokenizer.json")
+    tokenizer_json = context.output.read_bytes(f"{TOKENIZER}/tokenizer.json")
     special = SpecialInText(unit.special_in_text)
     key = make_proof_key(tokenizer_json, special)
     cache = open_store(os.path.join(_cache_folder(), "proofs"))

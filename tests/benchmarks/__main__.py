@@ -13,10 +13,18 @@ from dataclasses import asdict
 from rich.console import Console
 from rich.table import Table
 
-from tests.benchmarks import bench_loader, bench_packing
+from tests.benchmarks import bench_encoding, bench_loader, bench_packing, bench_prepare, bench_tokenizer
 from tests.benchmarks.measuring import Figure, describe_machine, use_one_core
 
-BENCHMARKS = {"packing": bench_packing.measure, "loader": bench_loader.measure}
+BENCHMARKS = {
+    "encoding": bench_encoding.measure,
+    "tokenizer": bench_tokenizer.measure,
+    "packing": bench_packing.measure,
+    "memory": bench_prepare.measure_memory,
+    "prepare": bench_prepare.measure,
+    "loader": bench_loader.measure,
+}
+SEVERAL_CORES = ("tokenizer", "prepare")
 
 
 def main(names: list[str]) -> None:
@@ -40,7 +48,8 @@ def main(names: list[str]) -> None:
 
 def measure_here(name: str, scratch: str) -> None:
     """Measure one benchmark in this process; figures go to standard output as JSON, all else to standard error."""
-    use_one_core()
+    if name not in SEVERAL_CORES:
+        use_one_core()
     figures_to = os.dup(1)
     os.dup2(2, 1)
     figures = BENCHMARKS[name](scratch)

@@ -9,8 +9,7 @@ from collections.abc import Iterable
 from typing import Any
 
 from jobs.prepare import prepare
-from schemas.run_file import RunFile
-from tests.benchmarks.measuring import Figure, find_text
+from tests.benchmarks.measuring import Figure, find_text, make_run_file
 
 ROWS = 32
 SECONDS = 5.0
@@ -25,15 +24,7 @@ def measure(scratch: str) -> list[Figure]:
     torch.set_num_threads(1)
     path, name = find_text("eltec-eng", scratch)
     output = os.path.join(scratch, "packing")
-    settings = RunFile.model_validate(
-        {
-            "input": {"paths": [path]},
-            "output": {"url": output},
-            "documents": {"held_out": 0.0},
-            "engine": {"workers": 1},
-        }
-    )
-    prepare(settings, listen=str)
+    prepare(make_run_file([path], output, workers=1), listen=str)
     packed = os.path.join(output, "packed")
     ours = _tokens_per_second(MaskedBatches(packed, global_batch_rows=ROWS, masking=Masking()))
     work = f"masked batches of {ROWS} rows of 512, {name}"

@@ -7,13 +7,13 @@ from typing import Any
 
 import pyarrow as pa
 
+from jobs.describe_run import Part
 from jobs.open_run import open_run
 from jobs.pack import pack
-from jobs.prepare import Part, prepare
+from jobs.prepare import prepare
 from pipeline.packing import pack_stage
 from pipeline.storage.store import open_store
-from schemas.run_file import RunFile
-from tests.benchmarks.measuring import Figure, find_text, seconds_of
+from tests.benchmarks.measuring import Figure, find_text, make_run_file, seconds_of
 
 PEER_BYTES = 16_000_000
 SEQ_LEN = 512
@@ -23,15 +23,7 @@ def measure(scratch: str) -> list[Figure]:
     """The pack stage, encoding and its proof by sample included."""
     path, name = find_text("eltec-eng", scratch)
     output = os.path.join(scratch, "packing")
-    settings = RunFile.model_validate(
-        {
-            "input": {"paths": [path]},
-            "output": {"url": output},
-            "documents": {"held_out": 0.0},
-            "pack": {"seq_len": SEQ_LEN},
-            "engine": {"workers": 1},
-        }
-    )
+    settings = make_run_file([path], output, workers=1)
     prepared = prepare(settings, str, Part.TOKENIZER)
     assert prepared.tokenizer is not None
     text_bytes = prepared.documents[0].text_bytes

@@ -3,13 +3,20 @@
 from __future__ import annotations
 
 import glob
+import io
+import json
 import os
 import platform
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 
+import pyarrow as pa
+
+from jobs.describe_run import Part
+from jobs.prepare import prepare
 from pipeline.corpus.python_docs import write_python_docs
+from schemas.run_file import RunFile
 
 CORPORA = "MASKMILL_CORPORA"
 
@@ -51,6 +58,62 @@ def find_text(name: str, scratch: str) -> tuple[str, str]:
             return found[0], name
     write_python_docs(os.path.join(scratch, "docs"), num_files=1, target_bytes=14_000_000)
     return os.path.join(scratch, "docs", "*.jsonl"), "python docs"
+
+
+def find_all_texts(scratch: str) -> tuple[list[str], str]:
+    """Every corpus of `MASKMILL_CORPORA`, or the documentation of the installed packages; and what the text is."""
+    folder = os.environ.get(CORPORA)
+    found = sorted(glob.glob(os.path.join(folder, "*.jsonl*"))) if folder else []
+    if found:
+        return found, f"{len(found)} corpora"
+    path, name = find_text("", scratch)
+    return [path], name
+
+
+def read_texts(path: str, max_bytes: int | None = None) -> list[str]:
+    """The texts of JSONL files, at most about so many bytes of them."""
+    texts, num_bytes = [], 0
+    for name in sorted(glob.glob(path)):
+        with pa.input_stream(name) as file, io.TextIOWrapper(io.BufferedReader(file), "utf-8", newline="\n") as lines:
+            for line in lines:
+                if max_bytes is not None and num_bytes >= max_bytes:
+                    return texts
+                texts.append(json.loads(line)["text"])
+                num_bytes += len(texts[-1].encode())
+    return texts
+
+
+def write_run_file(path: str, inputs: list[str], output: str, workers: int, tokenizer: str = "") -> str:
+    """A run file of defaults for these inputs; returns its path."""
+    lines = [
+        f"[input]\npaths = {json.dumps(inputs)}",
+        f"[output]\nurl = {json.dumps(output)}",
+        "[documents]\nheld_out = 0.0",
+        f"[tokenizer]\nfrom = {json.dumps(tokenizer)}" if tokenizer else "",
+        f"[engine]\nworkers = {workers}",
+    ]
+    with open(path, "w", encoding="utf-8") as file:
+        file.write("\n".join(lines) + "\n")
+    return path
+
+
+def make_run_file(inputs: list[str], output: str, workers: int) -> RunFile:
+    """The same as an object, with a vocabulary to train."""
+    return RunFile.model_validate(
+        {
+            "input": {"paths": inputs},
+            "output": {"url": output},
+            "documents": {"held_out": 0.0},
+            "engine": {"workers": workers},
+        }
+    )
+
+
+def train_tokenizer(path: str, output: str) -> bytes:
+    """Train a vocabulary on a corpus, unless one stands in the output; returns its tokenizer.json."""
+    prepare(make_run_file([path], output, workers=1), str, Part.TOKENIZER)
+    with open(os.path.join(output, "tokenizer", "tokenizer.json"), "rb") as file:
+        return file.read()
 
 
 def use_one_core() -> None:

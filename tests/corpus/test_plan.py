@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import numpy as np
+import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
@@ -11,13 +12,14 @@ from pipeline.corpus.list_inputs import InputFile
 from pipeline.corpus.plan import (
     MAX_BUCKETS,
     MAX_FILES_PER_UNIT,
+    MIB,
     Buckets,
     plan_buckets,
     plan_map_units,
+    plan_shard_bytes,
     plan_sort_units,
 )
 
-MIB = 1 << 20
 BUCKETS = st.builds(Buckets, st.integers(1, 256), st.integers(0, 256))
 FILES = st.lists(st.integers(0, 40 * MIB), max_size=30, min_size=1).map(
     lambda sizes: [InputFile("", f"{number}.txt", size) for number, size in enumerate(sizes)]
@@ -125,3 +127,12 @@ def test_a_receipt_is_tied_to_the_files_and_the_buckets() -> None:
         ]
     ]
     assert len(set(digests)) == len(digests)
+
+
+@pytest.mark.parametrize(
+    ("text_mib", "shard_mib"), [(1, 8), (127, 8), (128, 8), (160, 10), (1023, 63.9375), (1024, 64), (10**7, 64)]
+)
+def test_a_small_corpus_gets_sixteen_shards_of_8_mib_or_more(text_mib: int, shard_mib: float) -> None:
+    files = [InputFile("", "a.txt", text_mib * MIB)]
+    assert plan_shard_bytes(files, None) == shard_mib * MIB
+    assert plan_shard_bytes(files, 48.5) == 48.5 * MIB

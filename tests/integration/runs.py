@@ -18,7 +18,7 @@ from tests.servers.processes import descendants, is_running, start_python, wait_
 
 PARTS = ("documents", "documents-heldout", "tokenizer", "packed", "packed-heldout", "quarantine")
 PARALLEL_STAGES = ("map", "sort", "count", "merge", "pack")
-STAGES = ("map", "sort", "count", "merge", "train", "prove", "pack")
+STAGES = ("map", "sort", "count", "merge", "collect", "train", "prove", "pack")
 
 SEED, HELD_OUT, SEQ_LEN, VOCAB_SIZE, COPIES = 7, 0.05, 128, 1000, 2
 
@@ -80,7 +80,9 @@ def run_maskmill(*arguments: object, timeout: float = 120) -> Ended:
 
 def prepare(run_file: Path, *sets: str, engine: str = "local", workers: int = 1) -> Ended:
     """`maskmill prepare` with an engine; fails unless it ends well."""
-    ended = run_maskmill("prepare", run_file, "--json", *engine_options(engine, workers), *set_options(sets))
+    options = [one for one in sets if one.startswith("--")]
+    settings = set_options([one for one in sets if not one.startswith("--")])
+    ended = run_maskmill("prepare", run_file, "--json", *engine_options(engine, workers), *options, *settings)
     assert ended.status == 0, ended.stderr
     return ended
 

@@ -31,6 +31,7 @@ ENGINES = [("local", 2), ("ray", 2)]
 
 def test_the_corpus_is_large_enough_to_be_spread(undisturbed: Undisturbed) -> None:
     assert {stage: units_of(undisturbed.events, stage) for stage in STAGES if stage not in PARALLEL_STAGES} == {
+        "collect": 1,
         "train": 1,
         "prove": 1,
     }

@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from jobs.open_run import DECISIVE_LIBRARIES
+from jobs.describe_run import DECISIVE_LIBRARIES
 from jobs.prepare import Part, prepare
 from schemas.errors import ConfigError, InputDataError, ShardCorruptError, StaleArtifactError
 from schemas.run_file import RunFile

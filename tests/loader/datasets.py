@@ -12,14 +12,14 @@ import pyarrow as pa
 from pipeline.masking.static_masks import static_masks
 from pipeline.masking.tables import MaskTables
 from pipeline.packing.assemble_rows import assemble_rows
-from pipeline.packing.best_fit import pack_best_fit
-from pipeline.packing.split_documents import split_documents
+from pipeline.packing.plan_rows import plan_rows
 from pipeline.storage.arrow_files import write_blocks
 from pipeline.storage.datasets import write_manifest, write_shard_table
 from pipeline.storage.store import open_store
-from schemas.manifest import PackedManifest, PackingCounts
+from schemas.manifest import PackedManifest, PackingCounts, text_fill_ppm
 from schemas.masking import Masking, MaskVocabulary
-from schemas.rows import packed_row_schema
+from schemas.rows import Compression, packed_row_schema
+from schemas.run_file import PackSection
 
 PAD, UNK, CLS, SEP, MASK = range(5)
 VOCAB_SIZE, SEQ_LEN, BLOCK_ROWS, COPIES = 300, 32, 4, 2
@@ -39,7 +39,9 @@ class StoredRow:
     sequence_lengths: list[int]
 
 
-def pack_random_documents(num_rows: int, seq_len: int, vocab_size: int, shard: int, seed: int) -> Any:
+def pack_random_documents(
+    num_rows: int, seq_len: int, vocab_size: int, shard: int, seed: int, sequences: str = "segment"
+) -> Any:
     """`num_rows` packed rows of random documents; long ones fill rows, short ones share them."""
     random = np.random.default_rng([seed, shard])
     # Half a row each on average: more than enough of them.
@@ -47,24 +49,30 @@ def pack_random_documents(num_rows: int, seq_len: int, vocab_size: int, shard: i
     offsets = np.concatenate([[0], np.cumsum(lengths)])
     dtype = np.uint16 if vocab_size <= 1 << 16 else np.uint32
     ids = random.integers(5, vocab_size, offsets[-1]).astype(dtype)
-    segments = split_documents(ids, offsets, np.zeros(vocab_size, np.bool_), seq_len, 1, "word")
-    row_of_segment, made = pack_best_fit(segments.lengths, seq_len)
+    starts = random.integers(0, 4, offsets[-1]) == 0  # sentences of four tokens
+    pack = PackSection(seq_len=seq_len, min_segment=1, sequences=sequences)
+    plan = plan_rows(ids, offsets, np.zeros(vocab_size, np.bool_), pack, starts)[seq_len]
     rows = assemble_rows(
-        ids,
-        offsets,
-        segments,
-        row_of_segment,
-        made,
-        seq_len=seq_len,
-        cls_id=CLS,
-        sep_id=SEP,
-        pad_id=PAD,
-        dtype=dtype,
-        document_shard=shard,
-        seed=seed,
+        ids, offsets, plan, cls_id=CLS, sep_id=SEP, pad_id=PAD, dtype=dtype, document_shard=shard, seed=seed
     )
-    assert made >= num_rows
+    assert len(rows) >= num_rows
     return rows.slice(0, num_rows)
+
+
+def make_block(rows: Any, first_row_id: int, schema: pa.Schema, tables: MaskTables) -> pa.RecordBatch:
+    """A block of packed rows, with as many static masks as its schema has."""
+    flat = pa.array(rows.input_ids.reshape(-1))
+    columns = [pa.FixedSizeListArray.from_arrays(flat, type=schema.field("input_ids").type)]
+    for name in ("sequence_lengths", "segment_lengths", "segment_document", "segment_offset"):
+        lists = getattr(rows, name)
+        columns.append(pa.ListArray.from_arrays(pa.array(lists.offsets), pa.array(lists.values)))
+    row_ids = np.arange(len(rows), dtype=np.uint64) + np.uint64(first_row_id)
+    for copy in range((len(schema) - len(columns)) // 3):
+        offsets, *masks = static_masks(rows.input_ids, row_ids, copy, STATIC_MASKING, tables)
+        columns += [pa.ListArray.from_arrays(pa.array(offsets), pa.array(values)) for values in masks]
+    return pa.record_batch(
+        [column.cast(field.type) for column, field in zip(columns, schema, strict=True)], schema=schema
+    )
 
 
 def write_dataset(
@@ -76,6 +84,9 @@ def write_dataset(
     vocab_size: int = VOCAB_SIZE,
     copies: int = COPIES,
     seed: int = 5,
+    sequences: str = "segment",
+    compression: Compression = Compression.NONE,
+    rows_per_shard: int | None = None,
     change_receipts: Any = None,
     **changes: Any,
 ) -> PackedManifest:
@@ -88,23 +99,26 @@ def write_dataset(
     receipts = []
     ids = []
     for shard, num_rows in enumerate(shard_rows):
-        rows = pack_random_documents(num_rows, seq_len, vocab_size, shard, seed)
+        rows = pack_random_documents(num_rows, seq_len, vocab_size, shard, seed, sequences)
         ids.append(rows.input_ids)
-        blocks = []
-        for start in range(0, num_rows, block_rows):
-            block = rows.slice(start, start + block_rows)
-            flat = pa.array(block.input_ids.reshape(-1))
-            columns = [pa.FixedSizeListArray.from_arrays(flat, type=schema.field("input_ids").type)]
-            for name in ("sequence_lengths", "segment_lengths", "segment_document", "segment_offset"):
-                lists = getattr(block, name)
-                columns.append(pa.ListArray.from_arrays(pa.array(lists.offsets), pa.array(lists.values)))
-            row_ids = np.arange(start, start + len(block), dtype=np.uint64) + np.uint64(shard << 32)
-            for copy in range(copies):
-                offsets, *masks = static_masks(block.input_ids, row_ids, copy, STATIC_MASKING, tables)
-                columns += [pa.ListArray.from_arrays(pa.array(offsets), pa.array(values)) for values in masks]
-            cast = [column.cast(field.type) for column, field in zip(columns, schema, strict=True)]
-            blocks.append(pa.record_batch(cast, schema=schema))
-        receipts.append(write_blocks(store, f"{folder}/shard-{shard:05d}.arrow", schema, blocks))
+        for part, start in enumerate(range(0, max(1, num_rows), rows_per_shard or max(1, num_rows))):
+            stop = min(num_rows, start + (rows_per_shard or num_rows))
+            name = f"shard-{shard:05d}" + ("" if rows_per_shard is None else f"-{part:04d}")
+            receipts.append(
+                write_blocks(
+                    store,
+                    f"{folder}/{name}.arrow",
+                    schema,
+                    [
+                        make_block(
+                            rows.slice(first, min(stop, first + block_rows)), (shard << 32) + first, schema, tables
+                        )
+                        for first in range(start, stop, block_rows)
+                    ],
+                    first_row_id=(shard << 32) + start,
+                    compression=compression,
+                )
+            )
     if change_receipts is not None:
         receipts = change_receipts(receipts)
     num_shards, checksum = write_shard_table(store, folder, receipts)
@@ -128,6 +142,9 @@ def write_dataset(
         vocabulary=vocabulary,
         tokenizer_checksum="0" * 32,
         documents_fingerprint="0" * 32,
+        sequences=sequences,
+        compression=compression,
+        text_fill_ppm=text_fill_ppm(len(every) - special - padding, len(every)),
         copies=copies,
         masking=STATIC_MASKING,
         text_bytes=0,
@@ -139,14 +156,14 @@ def write_dataset(
 def read_stored_rows(folder: str) -> dict[int, StoredRow]:
     """Every row of a local dataset by its id, without any of the loader's code."""
     stored = {}
+    next_row: dict[int, int] = {}
     for name in sorted(os.listdir(folder)):
         if not name.startswith("shard-"):
             continue
-        shard = int(name.removeprefix("shard-").removesuffix(".arrow"))
+        shard = int(name.removeprefix("shard-").removesuffix(".arrow").partition("-")[0])
         with pa.memory_map(f"{folder}/{name}") as file:
             table = pa.ipc.open_file(file).read_all()
-            for row, (ids, lengths) in enumerate(
-                zip(table["input_ids"].to_pylist(), table["sequence_lengths"].to_pylist(), strict=True)
-            ):
-                stored[shard * 2**32 + row] = StoredRow(ids, lengths)
+            for ids, lengths in zip(table["input_ids"].to_pylist(), table["sequence_lengths"].to_pylist(), strict=True):
+                stored[shard * 2**32 + next_row.setdefault(shard, 0)] = StoredRow(ids, lengths)
+                next_row[shard] += 1
     return stored

@@ -13,9 +13,13 @@ FIRST_ID = 3
 
 @dataclass(frozen=True)
 class Documents:
-    """Token columns, and the same as plain lists: `words[d]` are the word lengths of document d."""
+    """Token columns, and the same as plain lists: `words[d]` are the word lengths of document d.
+
+    Every n-th word of all documents starts a sentence, as every document's first one does.
+    """
 
     words: list[list[int]]
+    sentence_every: int = 5
 
     @property
     def lengths(self) -> list[int]:
@@ -45,6 +49,23 @@ class Documents:
             position += word
         return starts
 
+    def sentences(self, document: int) -> list[int]:
+        """Positions within the document at which a sentence starts, rising."""
+        before = sum(len(words) for words in self.words[:document])
+        starts, position = [], 0
+        for number, word in enumerate(self.words[document]):
+            if number == 0 or (before + number) % self.sentence_every == 0:
+                starts.append(position)
+            position += word
+        return starts
+
+    @property
+    def sentence_starts(self) -> np.ndarray:
+        flags = np.zeros(sum(self.lengths), np.bool_)
+        for document, first in enumerate(self.offsets[:-1].tolist()):
+            flags[[first + start for start in self.sentences(document)]] = True
+        return flags
+
     def tokens(self, document: int) -> list[int]:
         begin = FIRST_ID + sum(self.lengths[:document])
         return list(range(begin, begin + self.lengths[document]))
@@ -52,7 +73,7 @@ class Documents:
 
 def documents(max_word: int = 40) -> st.SearchStrategy[Documents]:
     word = st.one_of(st.integers(1, 4), st.integers(1, max_word))
-    return st.lists(st.lists(word, max_size=30), max_size=12).map(Documents)
+    return st.builds(Documents, st.lists(st.lists(word, max_size=30), max_size=12), st.integers(1, 9))
 
 
 @st.composite

@@ -10,25 +10,39 @@ from hypothesis import strategies as st
 
 from pipeline.packing.assemble_rows import assemble_rows
 from pipeline.packing.best_fit import pack_best_fit, sort_longest_first
-from pipeline.packing.measure_fill import measure_fill
 from pipeline.packing.order_rows import row_order_key
 from pipeline.packing.packed_rows import PackedRows, RowLists
-from pipeline.packing.split_documents import split_documents
+from pipeline.packing.row_plan import RowPlan
+from pipeline.packing.split_documents import Segments, split_documents
 from tests.packing.documents import CLS, FIRST_ID, PAD, SEP, Documents, documents, row_settings
 
 SHARD = 7
 
 
+def plan(segments: Segments, rows: list[int] | np.ndarray, num_rows: int, seq_len: int, **changes: object) -> RowPlan:
+    """A plan with one segment a sequence; what is only counted is left at 0."""
+    counts = {field.name: 0 for field in fields(RowPlan)}
+    placed = {
+        "seq_len": seq_len,
+        "segments": segments,
+        "first_segment": np.arange(len(segments) + 1),
+        "row_of_sequence": np.array(rows, np.int64),
+        "num_rows": num_rows,
+    }
+    return RowPlan(**(counts | placed | changes))
+
+
 def pack(docs: Documents, seq_len: int, min_segment: int = 1, seed: int = 0) -> PackedRows:
     segments = split_documents(docs.ids, docs.offsets, docs.is_continuation, seq_len, min_segment)
     row_of_segment, num_rows = pack_best_fit(segments.lengths, seq_len)
+    return assemble(docs, plan(segments, row_of_segment, num_rows, seq_len), seed)
+
+
+def assemble(docs: Documents, row_plan: RowPlan, seed: int = 0) -> PackedRows:
     return assemble_rows(
         docs.ids,
         docs.offsets,
-        segments,
-        row_of_segment,
-        num_rows,
-        seq_len=seq_len,
+        row_plan,
         cls_id=CLS,
         sep_id=SEP,
         pad_id=PAD,
@@ -98,19 +112,6 @@ def test_segments_of_a_row_stand_as_the_packer_placed_them(docs: Documents, sett
     assert sorted(found) == sorted(placed)
 
 
-@given(documents(), row_settings())
-def test_fill_counts_what_stands_in_the_rows(docs: Documents, settings: tuple[int, int]) -> None:
-    seq_len = settings[0]
-    segments = split_documents(docs.ids, docs.offsets, docs.is_continuation, *settings)
-    _, num_rows = pack_best_fit(segments.lengths, seq_len)
-    flat = pack(docs, *settings).input_ids.ravel().tolist()
-    fill = measure_fill(segments, num_rows, seq_len)
-    assert fill.padding == flat.count(PAD)
-    assert fill.special_tokens == flat.count(CLS) + flat.count(SEP)
-    assert fill.tokens == sum(token >= FIRST_ID for token in flat) == sum(docs.lengths)
-    assert -(-(len(flat) - flat.count(PAD)) // seq_len) <= fill.num_rows_l2 <= num_rows
-
-
 @given(documents(), row_settings(), st.integers(1, 5))
 def test_blocks_of_rows_are_the_rows_and_arrow_takes_their_lists_as_they_are(
     docs: Documents, settings: tuple[int, int], block_rows: int
@@ -150,15 +151,15 @@ def test_a_full_sequence_keeps_its_length_in_16_bits(seq_len: int, length: int) 
 def test_rows_have_the_type_asked_for_and_refuse_ids_beyond_it() -> None:
     docs = Documents([[1, 2, 3], [2]])
     segments = split_documents(docs.ids, docs.offsets, docs.is_continuation, 16, 1)
-    options = {"seq_len": 16, "cls_id": 65_535, "sep_id": SEP, "pad_id": PAD}
-    rows = (segments, np.zeros(2, np.int64), 1)
-    narrow = assemble_rows(docs.ids, docs.offsets, *rows, **options, dtype=np.uint16)
+    options = {"cls_id": 65_535, "sep_id": SEP, "pad_id": PAD}
+    rows = plan(segments, [0, 0], 1, 16)
+    narrow = assemble_rows(docs.ids, docs.offsets, rows, **options, dtype=np.uint16)
     assert narrow.input_ids.tolist() == [[65_535, 3, 4, 5, 6, 7, 8, SEP, 65_535, 9, 10, SEP, 0, 0, 0, 0]]
     assert narrow.input_ids.dtype == np.uint16
     with pytest.raises(ValueError, match="uint16"):
-        assemble_rows(docs.ids + np.uint32(65_530), docs.offsets, *rows, **options, dtype=np.uint16)
+        assemble_rows(docs.ids + np.uint32(65_530), docs.offsets, rows, **options, dtype=np.uint16)
     with pytest.raises(ValueError, match="uint16"):
-        assemble_rows(docs.ids, docs.offsets, *rows, **(options | {"sep_id": 65_536}), dtype=np.uint16)
+        assemble_rows(docs.ids, docs.offsets, rows, **(options | {"sep_id": 65_536}), dtype=np.uint16)
 
 
 def test_packing_again_gives_the_same_bytes() -> None:
@@ -174,7 +175,7 @@ def test_packing_again_gives_the_same_bytes() -> None:
     ("match", "rows", "num_rows"),
     [
         ("at most 16", [0, 0], 1),
-        ("no segment", [0, 2], 3),
+        ("no sequence", [0, 2], 3),
         ("expected 0..1", [0, 2], 2),
         ("expected 0..1", [-1, 1], 2),
         ("found 1", [0], 1),
@@ -183,9 +184,8 @@ def test_packing_again_gives_the_same_bytes() -> None:
 def test_a_packing_that_cannot_be_is_refused(match: str, rows: list[int], num_rows: int) -> None:
     docs = Documents([[1] * 8, [1] * 5])
     segments = split_documents(docs.ids, docs.offsets, docs.is_continuation, 16, 1)
-    options = {"seq_len": 16, "cls_id": CLS, "sep_id": SEP, "pad_id": PAD, "dtype": np.uint16}
     with pytest.raises(ValueError, match=match):
-        assemble_rows(docs.ids, docs.offsets, segments, np.array(rows, np.int64), num_rows, **options)
+        assemble(docs, plan(segments, rows, num_rows, 16))
 
 
 @pytest.mark.parametrize(
@@ -199,18 +199,66 @@ def test_a_packing_that_cannot_be_is_refused(match: str, rows: list[int], num_ro
 def test_segments_past_their_document_are_refused(match: str, change: dict[str, np.ndarray]) -> None:
     docs = Documents([[1] * 8, [1] * 7])
     segments = split_documents(docs.ids, docs.offsets, docs.is_continuation, 16, 1)
-    options = {"seq_len": 16, "cls_id": CLS, "sep_id": SEP, "pad_id": PAD, "dtype": np.uint16}
     with pytest.raises(ValueError, match=match):
-        assemble_rows(docs.ids, docs.offsets, replace(segments, **change), np.array([0, 1]), 2, **options)
+        assemble(docs, plan(replace(segments, **change), [0, 1], 2, 16))
 
 
 @pytest.mark.parametrize("document_shard", [-1, 2**32])
 def test_a_document_shard_beyond_32_bits_is_refused(document_shard: int) -> None:
     docs = Documents([[1] * 8])
     segments = split_documents(docs.ids, docs.offsets, docs.is_continuation, 16, 1)
-    options = {"seq_len": 16, "cls_id": CLS, "sep_id": SEP, "pad_id": PAD, "dtype": np.uint16}
+    options = {"cls_id": CLS, "sep_id": SEP, "pad_id": PAD, "dtype": np.uint16}
+    rows = plan(segments, [0], 1, 16)
     with pytest.raises(ValueError, match="document_shard"):
-        assemble_rows(docs.ids, docs.offsets, segments, np.array([0]), 1, **options, document_shard=document_shard)
+        assemble_rows(docs.ids, docs.offsets, rows, **options, document_shard=document_shard)
+
+
+def test_segments_of_one_sequence_share_its_cls_and_each_has_its_sep() -> None:
+    docs = Documents([[1] * 3, [1] * 4, [1] * 2])  # ids 3 4 5, 6 7 8 9 and 10 11
+    segments = Segments(
+        document=np.array([0, 1, 1, 2]),
+        start=np.array([0, 0, 2, 0], np.uint32),
+        num_tokens=np.array([3, 2, 2, 2], np.int32),
+    )
+    packed = assemble(docs, plan(segments, [1, 0], 2, 12, first_segment=np.array([0, 2, 4])))
+    rows = {
+        (CLS, 3, 4, 5, SEP, 6, 7, SEP, PAD, PAD, PAD, PAD): ([8], [5, 3], [0, 1], [0, 0]),
+        (CLS, 8, 9, SEP, 10, 11, SEP, PAD, PAD, PAD, PAD, PAD): ([7], [4, 3], [1, 2], [2, 0]),
+    }
+    assert {tuple(ids) for ids in packed.input_ids.tolist()} == set(rows)
+    for row, ids in enumerate(packed.input_ids.tolist()):
+        sequence_lengths, segment_lengths, document, start = rows[tuple(ids)]
+        assert row_values(packed.sequence_lengths, row) == sequence_lengths
+        assert row_values(packed.segment_lengths, row) == segment_lengths
+        assert row_values(packed.segment_document, row) == [SHARD << 32 | index for index in document]
+        assert row_values(packed.segment_offset, row) == start
+
+
+def test_sequences_of_several_segments_stand_longest_first_in_a_shared_row() -> None:
+    docs = Documents([[1] * 2, [1] * 1, [1] * 5])  # ids 3 4, 5 and 6 7 8 9 10
+    segments = Segments(np.array([0, 1, 2]), np.zeros(3, np.uint32), np.array([2, 1, 5], np.int32))
+    packed = assemble(docs, plan(segments, [0, 0], 1, 16, first_segment=np.array([0, 2, 3])))
+    assert packed.input_ids.tolist() == [[CLS, 6, 7, 8, 9, 10, SEP, CLS, 3, 4, SEP, 5, SEP, PAD, PAD, PAD]]
+    assert row_values(packed.sequence_lengths, 0) == [7, 6]
+    assert row_values(packed.segment_lengths, 0) == [7, 4, 2]
+    assert packed.sequence_lengths.offsets.tolist() == [0, 2]
+    assert packed.segment_lengths.offsets.tolist() == [0, 3]
+
+
+@pytest.mark.parametrize("first_segment", [[0, 1], [0, 0, 2], [1, 2], [0, 2, 1], []])
+def test_sequences_that_do_not_share_out_the_segments_are_refused(first_segment: list[int]) -> None:
+    docs = Documents([[1] * 4, [1] * 4])
+    segments = split_documents(docs.ids, docs.offsets, docs.is_continuation, 32, 1)
+    rows = plan(segments, [0] * (len(first_segment) - 1), 1, 32, first_segment=np.array(first_segment, np.int64))
+    with pytest.raises(ValueError, match="first_segment"):
+        assemble(docs, rows)
+
+
+def test_a_sequence_longer_than_16_bits_is_refused() -> None:
+    docs = Documents([[1] * 40_000, [1] * 25_533])
+    segments = Segments(np.array([0, 1]), np.zeros(2, np.uint32), np.array([40_000, 25_533], np.int32))
+    with pytest.raises(ValueError, match="at most 65535"):
+        assemble(docs, plan(segments, [0], 1, 65_536, first_segment=np.array([0, 2])))
 
 
 @pytest.mark.parametrize(("start", "stop"), [(-1, 1), (1, 0), (2, 3)])

@@ -66,6 +66,12 @@ def test_best_fit_is_within_johnsons_ratio_of_the_fewest_rows(instance: tuple[li
     assert 9 * num_rows <= 11 * optimum + 6
 
 
+@given(st.lists(st.integers(3, 24), min_size=6, max_size=10), st.integers(24, 36))
+def test_no_small_packing_takes_more_than_one_row_above_the_fewest(lengths: list[int], capacity: int) -> None:
+    _, num_rows = pack_best_fit(np.array(lengths, np.int32), capacity)
+    assert fewest_rows(lengths, capacity) <= num_rows <= fewest_rows(lengths, capacity) + 1
+
+
 @given(instances())
 def test_packing_order_is_pythons_stable_sort(instance: tuple[list[int], int]) -> None:
     lengths, capacity = instance

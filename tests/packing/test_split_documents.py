@@ -5,13 +5,17 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from pipeline.packing.split_documents import Cut, Segments, max_segment_tokens, split_documents
+from pipeline.packing.split_documents import Segments, max_segment_tokens, split_documents
 from schemas.errors import ConfigError, InputDataError
+from schemas.run_file import Cut
 from tests.packing.documents import Documents, documents, row_settings
 
+WORDS_AND_TOKENS = st.sampled_from([Cut.WORD, Cut.TOKEN])
 
-def split(docs: Documents, seq_len: int, min_segment: int = 1, cut: str = "word") -> Segments:
-    return split_documents(docs.ids, docs.offsets, docs.is_continuation, seq_len, min_segment, cut)
+
+def split(docs: Documents, seq_len: int, min_segment: int = 1, cut: Cut = Cut.WORD) -> Segments:
+    sentence_starts = docs.sentence_starts if cut is Cut.SENTENCE else None
+    return split_documents(docs.ids, docs.offsets, docs.is_continuation, seq_len, min_segment, cut, sentence_starts)
 
 
 def pieces(segments: Segments) -> dict[int, list[tuple[int, int]]]:
@@ -42,7 +46,7 @@ def expected_stops(length: int, places: set[int], max_tokens: int, min_segment: 
     return [*stops, length] if length else []
 
 
-@given(documents(), row_settings(), st.sampled_from(list(Cut)))
+@given(documents(), row_settings(), WORDS_AND_TOKENS)
 def test_cuts_fall_where_trying_every_place_puts_them(docs: Documents, settings: tuple[int, int], cut: Cut) -> None:
     seq_len, min_segment = settings
     found = pieces(split(docs, seq_len, min_segment, cut))
@@ -64,6 +68,54 @@ def test_segments_of_a_document_join_end_to_end_and_fit_in_a_row(docs: Documents
         assert ends[-1] == length
 
 
+def expected_sentence_stops(
+    length: int, sentences: set[int], words: set[int], max_tokens: int, min_segment: int
+) -> list[int]:
+    """The same by the rule for sentences: words count only where no sentence start fits."""
+    stops, start = [], 0
+    while length - start > max_tokens:
+        fits = {p for p in sentences if start < p <= start + max_tokens}
+        if not fits:
+            fits = {p for p in words if start < p <= start + max_tokens}
+        stop = max(fits, default=start + max_tokens)
+        remainder = length - stop
+        if remainder < min_segment:
+            movable = fits or set(range(start + 1, start + max_tokens + 1))
+            better = {p for p in movable if length - p >= min_segment and (not fits or p - start > remainder)}
+            stop = max(better, default=stop)
+        stops.append(stop)
+        start = stop
+    return [*stops, length] if length else []
+
+
+@given(documents(), row_settings())
+def test_cuts_fall_at_sentences_and_at_words_only_where_no_sentence_start_fits(
+    docs: Documents, settings: tuple[int, int]
+) -> None:
+    found = pieces(split(docs, *settings, Cut.SENTENCE))
+    for document, length in enumerate(docs.lengths):
+        stops = [stop for _, stop in found.get(document, [])]
+        sentences, words = set(docs.sentences(document)), docs.word_starts(document)
+        assert stops == expected_sentence_stops(length, sentences, words, settings[0] - 2, settings[1])
+
+
+def test_a_cut_stays_at_a_sentence_however_short_the_last_one_is() -> None:
+    docs = Documents([[1] * 20 + [1] * 15 + [1] * 5], sentence_every=20)
+    assert pieces(split(docs, 32, 16, Cut.SENTENCE)) == {0: [(0, 20), (20, 40)]}
+    docs = Documents([[1] * 30 + [1] * 2], sentence_every=30)
+    assert pieces(split(docs, 32, 16, Cut.SENTENCE)) == {0: [(0, 30), (30, 32)]}
+    assert pieces(split(docs, 32, 16, Cut.WORD)) == {0: [(0, 16), (16, 32)]}
+
+
+@given(documents(), row_settings())
+def test_documents_longer_than_a_row_give_nothing_where_none_may_be_cut(
+    docs: Documents, settings: tuple[int, int]
+) -> None:
+    segments = split_documents(docs.ids, docs.offsets, docs.is_continuation, *settings, leave_out_long=True)
+    fitting = {d: [(0, length)] for d, length in enumerate(docs.lengths) if 0 < length <= settings[0] - 2}
+    assert pieces(segments) == fitting
+
+
 @given(documents(), row_settings(), st.sampled_from(list(Cut)))
 def test_a_document_that_fits_is_never_split(docs: Documents, settings: tuple[int, int], cut: Cut) -> None:
     found = pieces(split(docs, *settings, cut))
@@ -75,21 +127,8 @@ def test_a_document_that_fits_is_never_split(docs: Documents, settings: tuple[in
 @given(documents(max_word=14), row_settings())
 def test_no_cut_falls_inside_a_word_that_fits_in_a_row(docs: Documents, settings: tuple[int, int]) -> None:
     seq_len, min_segment = 16 + settings[0], settings[1]
-    segments = split(docs, seq_len, min_segment)
-    for document, bounds in pieces(segments).items():
+    for document, bounds in pieces(split(docs, seq_len, min_segment)).items():
         assert {start for start, _ in bounds} <= docs.word_starts(document)
-    assert segments.cuts_inside_words == 0
-
-
-@given(documents(), row_settings(), st.sampled_from(list(Cut)))
-def test_every_cut_is_counted(docs: Documents, settings: tuple[int, int], cut: Cut) -> None:
-    segments = split(docs, *settings, cut)
-    cuts = inside = 0
-    for document, bounds in pieces(segments).items():
-        cuts += len(bounds) - 1
-        inside += sum(start not in docs.word_starts(document) for start, _ in bounds)
-    assert (segments.cuts, segments.cuts_inside_words) == (cuts, inside)
-    assert segments.documents_without_tokens == docs.lengths.count(0)
 
 
 @given(st.lists(st.integers(1, 500), max_size=20), row_settings())
@@ -116,10 +155,9 @@ def test_a_remainder_stays_short_where_moving_the_cut_would_only_move_the_shortn
     assert pieces(split(Documents([[3, 7, 2]]), 12, min_segment=4)) == {0: [(0, 3), (3, 12)]}
 
 
-def test_a_word_longer_than_a_row_is_cut_inside_and_counted() -> None:
+def test_a_word_longer_than_a_row_is_cut_inside() -> None:
     segments = split(Documents([[5, 100, 5]]), 32, min_segment=4)
     assert pieces(segments) == {0: [(0, 5), (5, 35), (35, 65), (65, 95), (95, 110)]}
-    assert (segments.cuts, segments.cuts_inside_words) == (4, 3)
 
 
 @pytest.mark.parametrize(
@@ -137,10 +175,9 @@ def test_a_document_of_exactly_the_capacity_is_one_segment_and_one_token_more_is
 
 
 @pytest.mark.parametrize("lengths", [[], [0], [0, 0, 0]])
-def test_documents_without_tokens_give_no_segment_and_are_counted(lengths: list[int]) -> None:
+def test_documents_without_tokens_give_no_segment(lengths: list[int]) -> None:
     segments = split(Documents([[1] * length for length in lengths]), 32)
     assert len(segments) == 0
-    assert segments.documents_without_tokens == len(lengths)
     assert (segments.document.dtype, segments.start.dtype) == (np.int64, np.uint32)
 
 
@@ -160,7 +197,6 @@ def test_the_type_and_the_layout_of_the_columns_do_not_matter(
         ("pack.seq_len", {"seq_len": 2, "min_segment": 1}),
         ("pack.min_segment", {"seq_len": 32, "min_segment": 17}),
         ("pack.min_segment", {"seq_len": 32, "min_segment": 0}),
-        ("pack.cut", {"seq_len": 32, "cut": "paragraph"}),
     ],
 )
 def test_settings_that_cannot_hold_are_refused_by_name(key: str, settings: dict[str, int]) -> None:
@@ -188,3 +224,10 @@ def test_ids_outside_the_vocabulary_are_refused(bad: int) -> None:
     ids = np.full(64, bad, np.int64)
     with pytest.raises(ValueError, match="ids"):
         split_documents(ids, np.array([0, 64]), np.zeros(10, np.bool_), 32)
+
+
+def test_sentences_are_asked_for_and_one_flag_a_token() -> None:
+    docs = Documents([[1] * 40])
+    for flags in (None, np.ones(39, np.bool_), np.ones(40, np.uint8)):
+        with pytest.raises(ValueError, match="sentence_starts"):
+            split_documents(docs.ids, docs.offsets, docs.is_continuation, 32, 1, Cut.SENTENCE, flags)

@@ -7,11 +7,11 @@ import pytest
 
 from schemas.documents import DOCUMENT_SCHEMA, QUARANTINE_SCHEMA
 from schemas.manifest import SHARD_TABLE_SCHEMA
-from schemas.rows import BLOCK_BYTES, id_type, packed_row_schema, rows_per_block
+from schemas.rows import BLOCK_BYTES, encoded_schema, id_type, packed_row_schema, rows_per_block
 
 
 def describe(schema: pa.Schema) -> list[str]:
-    assert schema.metadata[b"maskmill_schema_version"] == b"1.0"
+    assert schema.metadata[b"maskmill_schema_version"] == b"2.0"
     return [schema.metadata[b"maskmill_kind"].decode(), *(str(field) for field in schema)]
 
 
@@ -40,6 +40,7 @@ def test_quarantine_files_have_these_columns() -> None:
 def test_the_table_of_shards_has_these_columns() -> None:
     kinds = {
         "path": "string",
+        "first_row_id": "uint64",
         "rows": "uint64",
         "tokens": "uint64",
         "text_bytes": "uint64",
@@ -72,6 +73,15 @@ def test_packed_shards_have_these_columns(vocab_size: int, ids: str) -> None:
             for copy in (0, 1)
             for name, values in (("positions", "uint16"), ("input_ids", ids), ("labels", ids))
         ),
+    ]
+
+
+@pytest.mark.parametrize(("vocab_size", "ids"), [(65_536, "uint16"), (65_537, "uint32")])
+def test_encoded_shards_have_these_columns(vocab_size: int, ids: str) -> None:
+    assert describe(encoded_schema(vocab_size)) == [
+        "encoded",
+        f"pyarrow.Field<input_ids: list<item: {ids} not null> not null>",
+        "pyarrow.Field<is_rejected: bool not null>",
     ]
 
 

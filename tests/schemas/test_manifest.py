@@ -17,11 +17,12 @@ from schemas.manifest import (
     PackingCounts,
     TokenizerManifest,
     parse_manifest,
+    text_fill_ppm,
 )
 from schemas.version import SCHEMA_VERSION, check_schema_version
 
 DOCUMENTS: dict[str, Any] = {
-    "schema_version": "1.0",
+    "schema_version": "2.0",
     "run_fingerprint": "aa",
     "num_shards": 2,
     "shards_checksum": "bb",
@@ -44,6 +45,7 @@ PACKING_COUNTS = {
     "packed": 4,
     "without_tokens": 2,
     "quarantined": 1,
+    "too_long": 1,
     "tokens_encoded": 50,
     "tokens_in_rows": 50,
     "rows": 2,
@@ -51,21 +53,37 @@ PACKING_COUNTS = {
     "special_tokens": 10,
     "padding": 4,
     "cuts": 1,
+    "cuts_to_fill": 0,
+    "cuts_inside_sentences": 1,
     "cuts_inside_words": 0,
     "special_in_text": 0,
-    "rows_lower_bound": 2,
+    "rows_lower_bound_l1": 2,
+    "rows_lower_bound_l2": 2,
     "proof_documents": 1,
     "proof_bytes": 10,
     "fallback_shards": 0,
 }
 TOKENIZER: dict[str, Any] = {
     "kind": "tokenizer",
-    "schema_version": "1.0",
+    "schema_version": "2.0",
     "run_fingerprint": "aa",
     "documents_fingerprint": "",
     "trained": True,
     "vocab_size": 10,
     "counts": {"words": 3},
+    "sources": [
+        {
+            "source": "a",
+            "text_bytes": 20,
+            "words": 3,
+            "tokens": 4,
+            "unknown": 1,
+            "characters": 9,
+            "characters_unknown": 2,
+            "letters": 8,
+            "letters_changed": 1,
+        }
+    ],
     "checksums": {"vocab.txt": "ff"},
     "fingerprint": "cc",
 }
@@ -126,11 +144,14 @@ def test_documents_that_do_not_add_up_are_refused(changes: dict[str, Any]) -> No
         {"segments": 6},
         {"cuts": 2},
         {"cuts_inside_words": 2},
+        {"cuts_inside_sentences": 2},
+        {"cuts_to_fill": 2},
+        {"too_long": 2},
     ],
 )
 def test_packing_counts_that_do_not_add_up_are_refused(changes: dict[str, int]) -> None:
     PackingCounts.model_validate(PACKING_COUNTS)
-    with pytest.raises(ValueError, match=r"document|tokens|segments|cuts"):
+    with pytest.raises(ValueError, match=r"document|tokens|segments|cuts|too long"):
         PackingCounts.model_validate(PACKING_COUNTS | changes)
 
 
@@ -140,7 +161,7 @@ def test_every_count_of_documents_is_required() -> None:
             DocumentCounts.model_validate({key: value for key, value in DOCUMENTS["counts"].items() if key != name})
 
 
-@pytest.mark.parametrize("version", ["2.0", "2.7", "11.0"])
+@pytest.mark.parametrize("version", ["3.0", "3.7", "11.0"])
 @pytest.mark.parametrize("model", [DocumentsManifest, TokenizerManifest])
 def test_a_newer_major_version_is_refused_in_words(version: str, model: Any) -> None:
     unreadable = {"schema_version": version, "kind": "of tomorrow", "another": "world"}
@@ -148,13 +169,13 @@ def test_a_newer_major_version_is_refused_in_words(version: str, model: Any) -> 
         parse_manifest(model, json.dumps(unreadable).encode(), "x")
     assert (refused.value.found, refused.value.expected) == (
         version,
-        f"schema version {SCHEMA_VERSION} or an older one",
+        "schema version 2.x",
     )
 
 
 def test_a_newer_minor_version_is_read_and_its_fields_kept() -> None:
     url = "memory://test-newer-minor"
-    newer = copy_of(DOCUMENTS, schema_version="1.9", language="is", counts__too_short=0, fingerprint="")
+    newer = copy_of(DOCUMENTS, schema_version="2.9", language="is", counts__too_short=0, fingerprint="")
     written = write_manifest(open_store(url), "d", DocumentsManifest.model_validate(newer))
     read = read_manifest(open_store(url).below("d"), DocumentsManifest)
     assert read == written
@@ -165,7 +186,7 @@ def test_a_newer_minor_version_is_read_and_its_fields_kept() -> None:
 
 def test_what_a_newer_minor_version_changed_is_no_damage() -> None:
     with pytest.raises(ConfigError, match="written by a newer maskmill"):
-        parse_documents(copy_of(DOCUMENTS, schema_version="1.9", counts__read=99))
+        parse_documents(copy_of(DOCUMENTS, schema_version="2.9", counts__read=99))
 
 
 @pytest.mark.parametrize(
@@ -176,9 +197,29 @@ def test_what_is_no_version_is_refused(version: str) -> None:
         check_schema_version(version, "x")
 
 
-@pytest.mark.parametrize("version", ["0.9", "1.0", "1.1", "1.99"])
-def test_versions_up_to_our_major_one_pass(version: str) -> None:
+@pytest.mark.parametrize("version", ["2.0", "2.1", "2.99"])
+def test_versions_of_our_major_one_pass(version: str) -> None:
     check_schema_version(version, "x")
+
+
+@pytest.mark.parametrize("version", ["0.9", "1.0", "1.99"])
+def test_an_older_major_version_is_refused_in_words(version: str) -> None:
+    with pytest.raises(ConfigError, match="written by an older maskmill") as refused:
+        check_schema_version(version, "x")
+    assert (refused.value.found, refused.value.expected) == (version, f"schema version {SCHEMA_VERSION}")
+
+
+@pytest.mark.parametrize("change", [{"unknown": 5}, {"characters_unknown": 10}, {"letters_changed": 9}])
+def test_a_report_in_which_a_part_exceeds_the_whole_is_refused(change: dict[str, int]) -> None:
+    values = copy_of(TOKENIZER)
+    values["sources"][0] |= change
+    with pytest.raises(ShardCorruptError, match="does not hold together"):
+        parse_manifest(TokenizerManifest, json.dumps(values).encode(), "x")
+
+
+@pytest.mark.parametrize(("tokens", "places", "ppm"), [(0, 0, 0), (1, 3, 333333), (512, 512, 1000000)])
+def test_the_text_fill_is_in_whole_millionths(tokens: int, places: int, ppm: int) -> None:
+    assert text_fill_ppm(tokens, places) == ppm
 
 
 @pytest.mark.parametrize("data", [b"", b"[]", b"{", b"{}", b'{"schema_version": 1, "kind": "documents"}', b"\xff"])
@@ -199,7 +240,7 @@ def test_the_fingerprint_changes_with_every_field() -> None:
     prints = [fingerprint_manifest(plain)]
     assert fingerprint_manifest(plain.model_copy(update={"fingerprint": "other"})) == prints[0]
     changes: dict[str, Any] = {
-        "schema_version": "1.1",
+        "schema_version": "2.1",
         "run_fingerprint": "changed",
         "num_shards": 3,
         "shards_checksum": "changed",
@@ -219,7 +260,7 @@ def test_the_fingerprint_changes_with_every_field() -> None:
 
 def test_a_manifest_is_these_bytes() -> None:
     expected = (
-        '{"schema_version":"1.0","run_fingerprint":"aa","num_shards":2,"shards_checksum":"bb","fingerprint":"cc",'
+        '{"schema_version":"2.0","run_fingerprint":"aa","num_shards":2,"shards_checksum":"bb","fingerprint":"cc",'
         '"kind":"documents","held_out":false,"documents":5,"text_bytes":99,"counts":{"read":14,"written":5,'
         '"held_out":4,"duplicates":3,"quarantined":2,"quarantined_by_reason":{"broken JSON":1,"empty text":1}}}'
     )

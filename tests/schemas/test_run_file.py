@@ -68,6 +68,7 @@ def test_a_run_file_of_defaults_written_out_equals_the_shortest_one() -> None:
     assert (written_out["input"].pop("id_field"), written_out["tokenizer"].pop("strip_accents")) == ("id", True)
     assert shortest["input"].pop("paths") == ("a.jsonl",)
     assert (shortest["input"].pop("id_field"), shortest["tokenizer"].pop("strip_accents")) == (None, None)
+    assert (written_out["documents"].pop("shard_mb"), shortest["documents"].pop("shard_mb")) == (64.0, None)
     assert written_out == shortest
 
 
@@ -213,20 +214,28 @@ def changed(value: Any) -> Any:
 
 SPECIAL = {
     ("input", "text_document"): "line",
+    ("documents", "shard_mb"): 32.0,
     ("input", "id_field"): "x",
     ("input", "source_field"): "x",
     ("input", "paths"): ["b.jsonl"],
     ("tokenizer", "special_in_text"): "special",
     ("tokenizer", "strip_accents"): True,
     ("tokenizer", "from"): "vocab.txt",
+    ("tokenizer", "extend_into"): "append",
+    ("pack", "sequences"): "doc_sentences",
+    ("pack", "length_bins"): None,  # goes with another value of sequences, which the fingerprint covers
+    ("pack", "split"): "fill",
     ("pack", "cut"): "token",
+    ("pack", "sentence_language"): "de",
+    ("pack", "rows_per_shard"): 100,
+    ("pack", "compression"): "lz4",
     ("mask", "strategy"): None,  # there is only one
     ("engine", "kind"): "ray",
 }
 
 
 def test_the_fingerprint_covers_every_key_that_decides_bytes() -> None:
-    plain = parse()
+    plain = parse(SHORTEST, "tokenizer.from=vocab.json")
     for section, values in plain.model_dump(by_alias=True, mode="json").items():
         for key, value in values.items():
             other = SPECIAL[section, key] if (section, key) in SPECIAL else changed(value)
@@ -238,6 +247,38 @@ def test_the_fingerprint_covers_every_key_that_decides_bytes() -> None:
             same = RunFile.model_validate(whole).fingerprinted() == plain.fingerprinted()
             free = section in ("engine", "output") or (section, key) == ("input", "max_quarantined")
             assert same == free, (section, key)
+
+
+def test_length_bins_are_in_the_fingerprint() -> None:
+    bins = [f"pack.length_bins={lengths}" for lengths in ("[]", "[128,512]", "[64,512]")]
+    prints = [parse(SHORTEST, 'pack.sequences="document"', one).fingerprinted() for one in bins]
+    assert all(prints[a] != prints[b] for a, b in ((0, 1), (0, 2), (1, 2)))
+
+
+@pytest.mark.parametrize(
+    ("overrides", "word"),
+    [
+        (["pack.length_bins=[128,512]"], "length_bins goes with"),
+        (["pack.sequences=document", "pack.length_bins=[128,256]"], "end with seq_len 512"),
+        (["pack.sequences=document", "pack.length_bins=[128,128,512]"], "must rise"),
+        (["pack.sequences=document", "pack.length_bins=[512]", "pack.seq_len=[128,512]"], "one seq_len"),
+        (["pack.seq_len=[128,64,128]"], "twice"),
+        (["pack.seq_len=[512,64]", "pack.min_segment=33"], "half of a row of 64"),
+        (["pack.split=fill", "pack.sequences=full_sentences"], "does not go with"),
+        (["pack.split=fill", "pack.sequences=document"], "does not go with"),
+        (["pack.split=never", "pack.sequences=doc_sentences"], "does not go with"),
+        (["tokenizer.extend=1"], "extend needs from"),
+        (["tokenizer.alpha=0.12345"], "whole thousandths: write 0.123"),
+    ],
+)
+def test_settings_that_do_not_go_together_are_refused(overrides: list[str], word: str) -> None:
+    refused = refuse(SHORTEST, *overrides)
+    assert word in str(refused)
+
+
+def test_several_lengths_of_rows_are_read_as_a_list() -> None:
+    assert parse(SHORTEST, "pack.seq_len=[128, 512]").pack.seq_lens == (128, 512)
+    assert parse(SHORTEST, "pack.seq_len=128").pack.seq_lens == (128,)
 
 
 def test_credentials_are_in_no_fingerprint_and_no_message() -> None:

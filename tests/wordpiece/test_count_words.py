@@ -2,181 +2,228 @@
 
 from __future__ import annotations
 
+import unicodedata
 from collections import Counter
 
 import numpy as np
 import pyarrow as pa
 import pytest
-import xxhash
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from pipeline.wordpiece.count_words import WORD_COUNTS_SCHEMA, WordCounter, merge_counts, partition_of_words
+from pipeline.wordpiece.count_words import WordCounter
+from pipeline.wordpiece.counted_words import CountedWords, PartitionedWords
 from pipeline.wordpiece.normalise import Normalisation
-from schemas.errors import ConfigError, InputDataError
+from schemas.errors import InputDataError
+from tests.wordpiece.any_texts import NORMALISATIONS, any_texts, as_dict, count_all, count_by_tokenizers
 from tests.wordpiece.texts import hostile_texts, read_corpus
 
-NORMALISATIONS = [
-    Normalisation(),
-    Normalisation(lowercase=False),
-    Normalisation(lowercase=True, strip_accents=False),
-    Normalisation(lowercase=False, strip_accents=True, handle_chinese_chars=False),
-]
 
-
-def count_by_tokenizers(texts: list[str], normalisation: Normalisation) -> dict[str, int]:
-    normalizer, pre_tokenizer = normalisation.build_normalizer(), normalisation.build_pre_tokenizer()
-    counts: Counter[str] = Counter()
-    for text in texts:
-        counts.update(word for word, _ in pre_tokenizer.pre_tokenize_str(normalizer.normalize_str(text)))
+def sum_rounds(rounds: list[PartitionedWords]) -> dict[tuple[str, int], int]:
+    """Each (word, source) and its count over all rounds; a round has it once, and in one partition alone."""
+    counts: Counter[tuple[str, int]] = Counter()
+    partition_of: dict[str, int] = {}
+    for partitions in rounds:
+        seen = set()
+        for number, rows in enumerate(partitions):
+            for row in rows.to_pylist():
+                key = (row["word"], row["source"])
+                assert key not in seen
+                assert partition_of.setdefault(row["word"], number) == number
+                seen.add(key)
+                counts[key] += row["count"]
     return dict(counts)
 
 
-def as_dict(table: pa.Table) -> dict[str, int]:
-    assert table.schema.names == ["word", "count"]
-    words = table["word"].to_pylist()
-    assert words == sorted(words, key=str.encode)
-    assert len(set(words)) == len(words)
-    return dict(zip(words, table["count"].to_pylist(), strict=True))
-
-
-@settings(max_examples=300, deadline=None)
-@given(st.lists(hostile_texts, max_size=5), st.sampled_from(NORMALISATIONS))
+@settings(max_examples=600, deadline=None)
+@given(st.lists(st.one_of(any_texts, hostile_texts), max_size=5), st.sampled_from(NORMALISATIONS))
 def test_words_are_those_of_tokenizers_over_whole_texts(texts: list[str], normalisation: Normalisation) -> None:
-    counter = WordCounter(normalisation)
-    counter.add(pa.array(texts, pa.string()))
-    assert as_dict(counter.finish()) == count_by_tokenizers(texts, normalisation)
+    assert count_all(texts, normalisation) == count_by_tokenizers(texts, normalisation)
 
 
-@pytest.mark.parametrize("normalisation", NORMALISATIONS)
-def test_every_ascii_character_alone_and_between_letters(normalisation: Normalisation) -> None:
-    contexts = ("{0}", "Ab{0}Cd", "{0}x", "X{0}{0}y")
-    texts = [context.format(chr(code)) for code in range(128) for context in contexts]
-    counter = WordCounter(normalisation)
-    counter.add(pa.array(texts))
-    assert as_dict(counter.finish()) == count_by_tokenizers(texts, normalisation)
+@settings(max_examples=200, deadline=None)
+@given(st.lists(st.tuples(any_texts, st.integers(0, 3)), max_size=8), st.sampled_from(NORMALISATIONS))
+def test_each_source_is_counted_apart(documents: list[tuple[str, int]], normalisation: Normalisation) -> None:
+    counter = WordCounter(normalisation, num_sources=4)
+    counter.add(
+        pa.array([text for text, _ in documents], pa.string()),
+        np.array([source for _, source in documents], np.int32),
+    )
+    rows = counter.finish().to_pylist()
+    keys = [(row["word"].encode(), row["source"]) for row in rows]
+    assert keys == sorted(set(keys))
+    found = {(row["word"], row["source"]): row["count"] for row in rows}
+    expected = {}
+    for source in range(4):
+        texts = [text for text, its_source in documents if its_source == source]
+        expected |= {(word, source): count for word, count in count_by_tokenizers(texts, normalisation).items()}
+        assert counter.text_bytes[source] == sum(len(text.encode()) for text in texts)
+        letters = [char for text in texts for char in text if unicodedata.category(char)[0] == "L"]
+        changed = [char for char in letters if strip_marks(char) != char]
+        assert counter.letters[source].tolist() == [len(letters), len(changed)]
+    assert found == expected
 
 
-@settings(max_examples=100, deadline=None)
+def strip_marks(text: str) -> str:
+    return "".join(char for char in unicodedata.normalize("NFD", text) if unicodedata.category(char) != "Mn")
+
+
+def test_letters_are_counted_in_text_of_any_length() -> None:
+    for length in range(140):
+        for text, letters, changed in [
+            ("aZ[`{@ 1" * length, 2 * length, 0),
+            ("x" * length + "\u00e9", length + 1, 1),
+            ("\u00e9" + "x" * length, length + 1, 1),
+            ("\uac00 \u4e2d" * length, 2 * length, length),
+        ]:
+            counter = WordCounter(Normalisation())
+            counter.add(pa.array([text, text]))
+            assert counter.letters.tolist() == [[2 * letters, 2 * changed]]
+
+
+@settings(max_examples=150, deadline=None)
 @given(
-    st.lists(hostile_texts, max_size=12),
-    st.integers(1, 5),
-    st.integers(1, 6),
+    st.lists(st.tuples(st.one_of(any_texts, hostile_texts), st.integers(0, 2)), max_size=12),
+    st.integers(1, 9),
     st.integers(1, 4),
 )
-def test_small_memory_gives_the_same_counts(texts: list[str], max_chunks: int, max_words: int, batch: int) -> None:
-    spilled: list[pa.Table] = []
-    counter = WordCounter(Normalisation(), max_chunks=max_chunks, max_words=max_words, spill=spilled.append)
-    for start in range(0, len(texts), batch):
-        counter.add(pa.array(texts[start : start + batch], pa.large_string()))
-    last = counter.finish()
-    for table in [*spilled, last]:
-        as_dict(table)
-    assert as_dict(merge_counts([*spilled, last])) == count_by_tokenizers(texts, Normalisation())
+def test_small_memory_gives_the_same_counts(documents: list[tuple[str, int]], max_words: int, batch: int) -> None:
+    rounds: list[PartitionedWords] = []
+    counter = WordCounter(Normalisation(), num_sources=3, max_words=max_words, spill=rounds.append)
+    for start in range(0, len(documents), batch):
+        texts, sources = zip(*documents[start : start + batch], strict=True)
+        counter.add(pa.array(texts, pa.large_string()), np.array(sources, np.int32))
+    rounds.append(counter.take())
+    assert max(sum(rows.num_rows for rows in partitions) for partitions in rounds) <= max_words
+    expected = {}
+    for source in range(3):
+        texts = [text for text, its_source in documents if its_source == source]
+        expected |= {(word, source): n for word, n in count_by_tokenizers(texts, Normalisation()).items()}
+    assert sum_rounds(rounds) == expected
 
 
 def test_memory_stays_within_its_limits() -> None:
-    spilled: list[pa.Table] = []
-    counter = WordCounter(Normalisation(), max_chunks=1 << 13, max_words=1 << 13, spill=spilled.append)
+    rounds: list[PartitionedWords] = []
+    counter = WordCounter(Normalisation(), max_words=1 << 13, spill=rounds.append)
     counter.add(pa.array([f"word{number}" for number in range(100_000)]))
-    last = counter.finish()
-    tables = [*spilled, last]
-    assert len(tables) >= 100_000 // (1 << 13)
-    assert max(table.num_rows for table in tables) <= 1 << 13
-    assert merge_counts(tables).num_rows == 100_000
+    rounds.append(counter.take())
+    sizes = [sum(rows.num_rows for rows in partitions) for partitions in rounds]
+    assert max(sizes) == 1 << 13
+    assert len(sizes) == -(-100_000 // (1 << 13))
+    assert len(sum_rounds(rounds)) == 100_000
 
 
-def test_a_chunk_longer_than_every_table_is_counted() -> None:
-    long_word = "x" * 300_000
-    spilled: list[pa.Table] = []
-    counter = WordCounter(Normalisation(), max_chunks=4, max_words=4, spill=spilled.append)
-    counter.add(pa.array([f"a {long_word} a", "\u00e9" * 100_000]))
-    last = counter.finish()
-    assert as_dict(merge_counts([*spilled, last])) == {"a": 2, long_word: 1, "e" * 100_000: 1}
+def test_long_words_are_handed_on_by_their_bytes() -> None:
+    rounds: list[PartitionedWords] = []
+    counter = WordCounter(Normalisation(), max_words=1 << 10, spill=rounds.append)
+    counter.add(pa.array([f"{number:0500d}" for number in range(1000)]))
+    rounds.append(counter.take())
+    # 1024 words may be held, of 16 bytes on the whole: 16 KiB, which is 32 words of 504 bytes.
+    assert max(sum(rows.num_rows for rows in partitions) for partitions in rounds) <= 33
+    assert len(sum_rounds(rounds)) == 1000
 
 
-def test_more_words_than_may_be_held_are_refused_without_a_spill() -> None:
-    counter = WordCounter(Normalisation(), max_chunks=1 << 13, max_words=1 << 13)
-    with pytest.raises(ConfigError, match="more distinct words"):
-        counter.add(pa.array([f"word{number}" for number in range(100_000)]))
+@pytest.mark.parametrize("spills", [True, False])
+def test_a_word_longer_than_every_buffer_is_counted(spills: bool) -> None:
+    long_word = "xy" * 1_000_000
+    ordered = "b\u302e" * 100_000  # of characters that only tokenizers can order, longer than the buffer
+    rounds: list[PartitionedWords] = []
+    counter = WordCounter(Normalisation(), max_words=4, spill=rounds.append if spills else None)
+    counter.add(pa.array([f"a {long_word} a", "\u00e9" * 100_000, f"a {ordered} b{long_word}"]))
+    rounds.append(counter.take())
+    words = {"a": 3, long_word: 1, "e" * 100_000: 1, ordered: 1, f"b{long_word}": 1}
+    assert sum_rounds(rounds) == {(word, 0): count for word, count in words.items()}
 
 
-def test_nulls_slices_chunks_and_bytes_are_read_as_texts() -> None:
-    texts = pa.array(["left out", "one two", None, "two", "left out"], pa.string())
-    expected = {"one": 1, "two": 2}
-    for form in (
-        texts[1:4],
-        pa.chunked_array([texts[1:2], texts[2:4]]),
-        [b"one two", b"two"],
-        texts[1:4].cast("binary"),
-    ):
+def test_words_for_tokenizers_are_put_aside_within_limits(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("pipeline.wordpiece.count_words._MAX_ASIDE_BYTES", 1000)
+    counter = WordCounter(Normalisation())
+    split = counter._split_aside
+    held = []
+
+    def split_and_note() -> None:
+        held.append(counter._aside_bytes)
+        split()
+
+    monkeypatch.setattr(counter, "_split_aside", split_and_note)
+    texts = [f"\u302e\u0316{number}" for number in range(20_000)] * 2
+    counter.add(pa.array(texts))
+    assert len(held) > 1
+    assert as_dict(counter.finish()) == count_by_tokenizers(texts, Normalisation())
+
+
+def test_slices_and_bytes_are_read_as_texts() -> None:
+    texts = pa.array(["left out", "one two", "", "two", "left out"], pa.string())
+    for form in (texts[1:4], [b"one two", b"two"], texts[1:4].cast("binary"), texts[1:4].cast("large_string")):
         counter = WordCounter(Normalisation())
         counter.add(form)
-        assert as_dict(counter.finish()) == expected
+        assert as_dict(counter.finish()) == {"one": 1, "two": 2}
+        assert counter.text_bytes.tolist() == [10]
+
+
+def test_nothing_to_count_is_nothing() -> None:
+    counter = WordCounter(Normalisation())
+    counter.add(pa.array([], pa.string()))
+    counter.add(pa.array(["", " \t\r\n", "\x00\u200d"]))
+    assert counter.finish().num_rows == 0
+    with pytest.raises(ValueError, match="null"):
+        counter.add(pa.array(["a", None]))
 
 
 def test_neighbouring_texts_do_not_join_words() -> None:
-    counter = WordCounter(Normalisation())
-    counter.add(pa.array(["one", "two", "", "three"]))
-    assert as_dict(counter.finish()) == {"one": 1, "two": 1, "three": 1}
+    assert count_all(["one", "two", "", "three"], Normalisation()) == {"one": 1, "two": 1, "three": 1}
+    # A mark at the start of a text is no part of the text before it.
+    assert count_all(["b\u302f", "\u302e"], Normalisation()) == {"b\u302f": 1, "\u302e": 1}
 
 
 def test_special_tokens_in_text_are_text() -> None:
+    assert count_all(["[MASK] x[MASK]y"], Normalisation()) == {"[": 2, "mask": 2, "]": 2, "x": 1, "y": 1}
+
+
+@pytest.mark.parametrize("place", [0, 1, 63, 64, 200])
+def test_what_is_not_utf8_is_refused(place: int) -> None:
     counter = WordCounter(Normalisation())
-    counter.add(pa.array(["[MASK] x[MASK]y"]))
-    assert as_dict(counter.finish()) == {"[": 2, "mask": 2, "]": 2, "x": 1, "y": 1}
-
-
-def test_only_a_table_that_is_merged_already_is_taken_as_it_is() -> None:
-    for rows, merged in [
-        ([("b", 1), ("a", 2)], [("a", 2), ("b", 1)]),  # not sorted
-        ([("a", 1), ("a", 2), ("b", 3)], [("a", 3), ("b", 3)]),  # not distinct
-        ([("a", 1), ("\ue000", 2), ("\U0001f600", 3)], None),  # by code point, as by bytes
-        ([("a", 1)], None),
-    ]:
-        words, counts = zip(*rows, strict=True)
-        found = merge_counts([pa.table({"word": pa.array(words), "count": pa.array(counts)})])
-        assert list(zip(found["word"].to_pylist(), found["count"].to_pylist(), strict=True)) == (merged or rows)
-        assert found.schema == WORD_COUNTS_SCHEMA
-    halves = [pa.table({"word": [word], "count": [1]}) for word in ("b", "a")]  # each sorted, not together
-    assert merge_counts(halves)["word"].to_pylist() == ["a", "b"]
-
-
-def test_what_is_not_utf8_is_refused() -> None:
-    counter = WordCounter(Normalisation())
-    counter.add([b"good \xff\xfe bad"])
-    with pytest.raises(InputDataError, match=r"not UTF-8.*xff.*convert"):
-        counter.finish()
+    with pytest.raises(InputDataError, match=rf"byte {place} of the text.*not UTF-8.*xff.*convert"):
+        counter.add([b"well-formed " * 9, b"a" * place + b"\xff\xfe bad"])
 
 
 def test_a_counter_goes_on_after_finish() -> None:
     counter = WordCounter(Normalisation())
-    counter.add(pa.array(["one two"]))
-    first = counter.finish()
+    counter.add(pa.array(["one two \u302e\u0316"]))
+    assert as_dict(counter.finish()) == {"one": 1, "two": 1, "\u302e": 1}
     counter.add(pa.array(["two"]))
-    assert as_dict(merge_counts([first, counter.finish()])) == {"one": 1, "two": 2}
-    assert counter.num_bytes == 10
+    assert as_dict(counter.finish()) == {"two": 1}
+    assert counter.text_bytes.tolist() == [16]
 
 
 def test_sums_beyond_32_bits_are_exact() -> None:
-    schema = pa.schema([("word", pa.string()), ("count", pa.int64())])
-    table = pa.table({"word": ["b", "a"], "count": [3_000_000_000, 5]}, schema=schema)
-    assert as_dict(merge_counts([table, table, table])) == {"a": 15, "b": 9_000_000_000}
-    assert merge_counts([schema.empty_table()]).num_rows == 0
+    words = CountedWords()
+    for _ in range(3):
+        words.add_rows(pa.array(["b", "a", "b"]), np.array([0, 0, 1]), np.array([3_000_000_000, 5, 1]))
+    rows = [row for partition in words.take() for row in partition.to_pylist()]
+    found = {(row["word"], row["source"]): row["count"] for row in rows}
+    assert found == {("a", 0): 15, ("b", 0): 9_000_000_000, ("b", 1): 3}
 
 
-def test_partitions_hold_each_word_once_by_a_fixed_hash() -> None:
-    words = ["", "a", "b", "\u4e2d", "word"]
-    parts = partition_of_words(pa.array(words), 7)
-    assert parts.tolist() == [xxhash.xxh3_64(word.encode()).intdigest() % 7 for word in words]
-    assert xxhash.xxh3_64(b"").intdigest() == 0x2D06800538D394C2  # the published value of the empty string
-    spread = np.bincount(partition_of_words(pa.array([f"w{number}" for number in range(8000)]), 8))
-    assert spread.min() > 850
+@settings(max_examples=100, deadline=None)
+@given(
+    st.lists(st.tuples(st.text(max_size=20), st.integers(0, 999), st.integers(1, 1 << 40)), max_size=60),
+    st.integers(1, 8),
+)
+def test_rows_are_summed_in_any_memory(rows: list[tuple[str, int, int]], max_words: int) -> None:
+    rounds: list[PartitionedWords] = []
+    words = CountedWords(max_words=max_words, spill=rounds.append)
+    expected: Counter[tuple[str, int]] = Counter()
+    for word, source, count in rows:
+        expected[word, source] += count
+    columns = list(zip(*rows, strict=True)) or [(), (), ()]
+    words.add_rows(pa.array(columns[0], pa.string()), np.array(columns[1], np.int32), np.array(columns[2], np.int64))
+    rounds.append(words.take())
+    assert sum_rounds(rounds) == dict(expected)
 
 
-@pytest.mark.parametrize("name", ["tf-docs-ja", "tf-docs-ko", "php-doc-ru", "ms-cpp-docs"])
-def test_corpora_are_counted_as_tokenizers_counts_them(name: str) -> None:
-    texts = read_corpus(name, 40)
-    counter = WordCounter(Normalisation())
-    counter.add(pa.array(texts))
-    assert as_dict(counter.finish()) == count_by_tokenizers(texts, Normalisation())
+@pytest.mark.parametrize("name", ["tf-docs-ja", "tf-docs-ko", "tf-docs-zh", "php-doc-ru", "ms-cpp-docs", "eltec-fra"])
+@pytest.mark.parametrize("normalisation", [Normalisation(), Normalisation(lowercase=False)], ids=["uncased", "cased"])
+def test_corpora_are_counted_as_tokenizers_counts_them(name: str, normalisation: Normalisation) -> None:
+    texts = [text[:50_000] for text in read_corpus(name, 40)]
+    assert count_all(texts, normalisation) == count_by_tokenizers(texts, normalisation)

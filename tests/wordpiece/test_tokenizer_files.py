@@ -7,12 +7,10 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import pyarrow as pa
 import pytest
 from hypothesis import given, settings
-from tokenizers import Tokenizer, models
+from tokenizers import AddedToken, Tokenizer, models
 
-from pipeline.wordpiece.count_words import WordCounter
 from pipeline.wordpiece.normalise import Normalisation
 from pipeline.wordpiece.tokenizer_files import (
     build_tokenizer,
@@ -22,15 +20,15 @@ from pipeline.wordpiece.tokenizer_files import (
 )
 from pipeline.wordpiece.train import SPECIAL_TOKENS, train_wordpiece
 from schemas.errors import ConfigError
+from tests.wordpiece.count_files import as_table, count_by_tokenizers
 from tests.wordpiece.texts import SENTENCES, hostile_texts
 
 UNCASED, CASED = Normalisation(), Normalisation(lowercase=False)
 
 
 def train_small(normalisation: Normalisation) -> Tokenizer:
-    counter = WordCounter(normalisation)
-    counter.add(pa.array(SENTENCES * 3))
-    return build_tokenizer(train_wordpiece(counter.finish(), 200).pieces, normalisation)
+    words = as_table(count_by_tokenizers(SENTENCES * 3, normalisation))
+    return build_tokenizer(train_wordpiece(words, 200).pieces, normalisation)
 
 
 @pytest.fixture(scope="module", params=[UNCASED, CASED], ids=["uncased", "cased"])
@@ -59,6 +57,30 @@ def test_transformers_knows_the_special_tokens_and_the_decoder(both_tokenizers: 
     ids = loaded("the dog sleeps")["input_ids"]
     assert (ids[0], ids[-1]) == (2, 3)
     assert loaded.decode(ids, skip_special_tokens=True) == "the dog sleeps"
+
+
+def test_added_tokens_with_spaces_survive_the_files_and_transformers(tmp_path: Path) -> None:
+    transformers = pytest.importorskip("transformers")
+    tokenizer = train_small(UNCASED)
+    tokenizer.add_tokens([AddedToken("lazy dog", normalized=True), AddedToken(" x\ty ", lstrip=True)])
+    tokenizer.add_special_tokens([AddedToken("<two words>", rstrip=True)])
+    text = "The LAZY DOG x\ty  the<two words>  [MASK]lazy  dog\u2028x y"
+    for name, content in tokenizer_files(tokenizer).items():
+        (tmp_path / name).write_bytes(content)
+    again = load_tokenizer((tmp_path / "tokenizer.json").read_bytes(), UNCASED)
+    loaded = transformers.AutoTokenizer.from_pretrained(str(tmp_path), local_files_only=True)
+    expected = tokenizer.encode(text)
+    assert {tokenizer.token_to_id(token) for token in ("lazy dog", " x\ty ", "<two words>")} <= set(expected.ids)
+    assert again.encode(text).ids == expected.ids
+    assert loaded(text)["input_ids"] == expected.ids
+
+
+def test_an_unused_slot_is_neither_special_nor_found_in_text() -> None:
+    tokenizer = build_tokenizer([*SPECIAL_TOKENS, "[unused0]", "[", "unused", "##0", "]"], UNCASED)
+    loaded = load_tokenizer(tokenizer_files(tokenizer), UNCASED)
+    assert loaded.encode("[unused0]", add_special_tokens=False).tokens == ["[", "unused", "##0", "]"]
+    assert loaded.decode([6, 5]) == "[ [unused0]"
+    assert describe_vocabulary(loaded)[0].excluded_ranges == ((0, 6),)
 
 
 @pytest.mark.parametrize("normalisation", [UNCASED, CASED])

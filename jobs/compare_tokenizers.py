@@ -1,0 +1,82 @@
+"""Other tokenizers beside the run's own, measured on the same sample of the documents."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Sequence
+from typing import Any
+
+from tokenizers import Tokenizer
+
+from jobs.prepare import Prepared
+from pipeline.storage.datasets import read_shard_table
+from pipeline.storage.store import open_store
+from pipeline.wordpiece.count_stage import normalisation_of
+from pipeline.wordpiece.encode import SpecialInText
+from pipeline.wordpiece.measure_tokenizer import measure_texts
+from pipeline.wordpiece.normalise import Normalisation
+from pipeline.wordpiece.sample_texts import sample_texts
+from pipeline.wordpiece.tokenizer_files import count_cased_pieces, load_tokenizer
+from pipeline.wordpiece.train_stage import read_brought_files
+from schemas.layout import TOKENIZER, documents_folder
+from schemas.manifest import SourceReport
+from schemas.redaction import without_user_info
+from schemas.run_file import RunFile, TokenizerSection
+
+SAMPLE_BYTES = 16 << 20
+SAMPLE_SHARDS = 4
+OWN = "this run"
+
+
+def compare_tokenizers(
+    settings: RunFile, prepared: Prepared, urls: Sequence[str], listen: Callable[[dict[str, Any]], None]
+) -> dict[str, Sequence[SourceReport]]:
+    """Measure the run's tokenizer and others; the documents and the tokenizer stand.
+
+    Args:
+        settings: The run file.
+        prepared: What the run has written.
+        urls: Paths or URLs of the others, as `tokenizer.from` takes them.
+        listen: Hears a `tokenizer_measured` for each.
+
+    Returns:
+        By name, `OWN` first: what each makes of the text of every source in the sample.
+
+    Raises:
+        ConfigError: One of them is no WordPiece tokenizer.
+    """
+    special = SpecialInText(settings.tokenizer.special_in_text)
+    output = open_store(settings.output.url)
+    own = Tokenizer.from_str(output.read_bytes(f"{TOKENIZER}/tokenizer.json").decode())
+    tokenizers = {OWN: own} | {_name(url, urls): _load(read_brought_files(url), settings.tokenizer) for url in urls}
+    folder = documents_folder(held_out=False)
+    table = read_shard_table(output.below(folder), prepared.documents[0])
+    shards = [
+        (f"{folder}/{table.path(shard)}", table.checksums[shard].as_py())
+        for shard in range(min(len(table), SAMPLE_SHARDS))
+    ]
+    texts = sample_texts(output, shards, SAMPLE_BYTES)
+    measured: dict[str, Sequence[SourceReport]] = {}
+    for name, tokenizer in tokenizers.items():
+        measured[name] = measure_texts(tokenizer, texts, special)
+        sources = [report.model_dump() for report in measured[name]]
+        listen({"event": "tokenizer_measured", "tokenizer": name, "sources": sources})
+    return measured
+
+
+def _load(files: dict[str, bytes], settings: TokenizerSection) -> Tokenizer:
+    """A tokenizer to compare with; a vocab.txt with capital letters is taken as cased, whatever the run file says."""
+    tokenizer = load_tokenizer(files, normalisation_of(settings))
+    if "vocab.txt" in files and count_cased_pieces(tokenizer):
+        return load_tokenizer(files, Normalisation(lowercase=False, strip_accents=False))
+    return tokenizer
+
+
+def _name(url: str, urls: Sequence[str]) -> str:
+    """The last part of a path without its suffix, or all of it where two end alike."""
+
+    def shorten(one: str) -> str:
+        return os.path.splitext(os.path.basename(one.rstrip("/")))[0]
+
+    is_alone = [shorten(other) for other in urls].count(shorten(url)) == 1
+    return shorten(url) if is_alone and shorten(url) != OWN else without_user_info(url)

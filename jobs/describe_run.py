@@ -1,0 +1,219 @@
+"""What a run is: the record that stands in its output, and the refusal to mix two runs in one place.
+
+A run has parts, and what decides the bytes of a part decides those of all later ones:
+
+    shard       [input], the files it names, [documents]
+    tokenizer   and [tokenizer], the tokenizer that is brought
+    pack        and [pack], [mask]
+
+Each part has a fingerprint of its own, so a change of `[pack]` leaves documents and tokenizer valid.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping, Sequence
+from enum import IntEnum
+from importlib import metadata
+from typing import Any
+
+import xxhash
+
+from pipeline.corpus.list_inputs import InputFile, digest_inputs
+from pipeline.engine.stage import RECEIPTS
+from pipeline.storage.datasets import MANIFEST
+from pipeline.storage.store import Store
+from schemas.errors import ConfigError, ShardCorruptError, StaleArtifactError
+from schemas.layout import TOKENIZER, WORD_COUNTS, packed_folders
+from schemas.run_file import PackSection, RunFile
+from schemas.version import SCHEMA_VERSION, check_schema_version
+
+RUN_RECORD = "run.json"
+TIMINGS = "timings.json"
+DECISIVE_LIBRARIES = ("maskmill", "pyarrow", "numpy", "tokenizers", "nanotoken", "sentencex", "xxhash")
+
+
+class Part(IntEnum):
+    """The parts of a run in the order they are done."""
+
+    SHARD = 1
+    TOKENIZER = 2
+    PACK = 3
+
+
+SECTIONS = {"input": Part.SHARD, "documents": Part.SHARD, "tokenizer": Part.TOKENIZER}
+"""The part that a section of the run file decides first; any other decides the rows."""
+
+STAGES = {
+    Part.TOKENIZER: ("count", "gather", "merge", "collect", "train", "prove"),
+    Part.PACK: ("pack",),
+}
+
+
+def describe_run(settings: RunFile, inputs: Sequence[InputFile], brought: Mapping[str, bytes]) -> dict[str, Any]:
+    """What `run.json` says.
+
+    The fingerprints hold neither where the corpus nor where the output lies, so that a run elsewhere over the same
+    files gives the same bytes.
+    """
+    run = settings.fingerprinted()
+    decisive = json.loads(json.dumps(run))
+    decisive["input"].pop("paths")
+    decisive["input"]["files"] = digest_inputs(inputs)
+    brought_digest = xxhash.xxh3_128_hexdigest(b"".join(brought.values())) if brought else None
+    decisive["tokenizer"]["from"] = brought_digest
+    return {
+        "schema_version": SCHEMA_VERSION,
+        "fingerprints": {part.name.lower(): _fingerprint(decisive, part) for part in Part},
+        "decisive": decisive,
+        "input_paths": run["input"]["paths"],
+        "input_files": len(inputs),
+        "input_bytes": sum(file.size_bytes for file in inputs),
+        "versions": {name: _version(name) for name in (*DECISIVE_LIBRARIES, "ray")},
+    }
+
+
+def claim_output(output: Store, record: Mapping[str, Any], *, replace: bool) -> None:
+    """Write the record where there is none, and make sure that one that stands is of the same run.
+
+    Args:
+        output: The output, held by this driver.
+        record: As `describe_run` gives it.
+        replace: Delete the tokenizer or the rows of other settings, to make way for those of this record.
+
+    Raises:
+        ConfigError: The settings differ, and may not be replaced.
+        StaleArtifactError: Only the inputs differ, or what is left to do would be done by other libraries.
+    """
+    data = (json.dumps(record, indent=2) + "\n").encode()
+    if output.create(RUN_RECORD, data):
+        return
+    standing = _read_record(output)
+    if record["fingerprints"] != standing["fingerprints"]:
+        differing = _differing_keys(record["decisive"], standing["decisive"])
+        first = min(SECTIONS.get(section, Part.PACK) for section, _, _ in differing)
+        if first == Part.SHARD or not replace:
+            raise _refusal(record, standing, output, first, differing)
+        _delete_parts(output, first)
+        output.write_bytes(RUN_RECORD, data)
+        return
+    _check_unfinished(record, standing, output)
+
+
+def _delete_parts(output: Store, first: Part) -> None:
+    """Delete a part and all later ones: what says that they are whole first, so that a kill leaves no half.
+
+    Counted words stay: whether they serve is decided where they are wanted.
+    """
+    gone = [folder for folder in list_folders(output) if part_of(folder) >= first]
+    for folder in gone:
+        output.delete(f"{folder}/{MANIFEST}")
+    loose = [path for path in output.list("quarantine") if path.startswith("quarantine/packed")]
+    if TOKENIZER in gone:
+        gone.remove(TOKENIZER)
+        loose += [path for path in output.list(TOKENIZER) if path != WORD_COUNTS]
+    for path in loose:
+        output.delete(path)
+    stages = [stage for part, stages in STAGES.items() if part >= first for stage in stages]
+    work = [f"{RECEIPTS}/{stage}" for stage in stages] + (["work/words"] if first <= Part.TOKENIZER else [])
+    for tree in gone + work:
+        output.delete_tree(tree)
+
+
+def list_folders(output: Store) -> list[str]:
+    """The folders of an output's parts that hold anything, finished or not, in the order of the parts and names."""
+    folders = {path.partition("/")[0] for path in output.list("")}
+    return sorted((folder for folder in folders if part_of(folder)), key=lambda folder: (part_of(folder), folder))
+
+
+def part_of(folder: str) -> int:
+    """The part that writes a folder of an output, by the folder's name; 0 if none does."""
+    kind = folder.partition("-")[0]
+    parts = {"documents": Part.SHARD, TOKENIZER: Part.TOKENIZER, "encoded": Part.TOKENIZER, "packed": Part.PACK}
+    return parts.get(kind, 0)
+
+
+def _fingerprint(decisive: Mapping[str, Any], part: Part) -> str:
+    sections = {name: keys for name, keys in decisive.items() if SECTIONS.get(name, Part.PACK) <= part}
+    return xxhash.xxh3_128_hexdigest(json.dumps(sections, sort_keys=True).encode())
+
+
+def _differing_keys(ours: Mapping[str, Any], theirs: Mapping[str, Any]) -> list[tuple[str, str, tuple[Any, Any]]]:
+    """Section, key and both values of every key that differs."""
+    return [
+        (section, key, (value, theirs.get(section, {}).get(key)))
+        for section, values in ours.items()
+        for key, value in values.items()
+        if theirs.get(section, {}).get(key) != value
+    ]
+
+
+def _refusal(
+    ours: Mapping[str, Any],
+    theirs: Mapping[str, Any],
+    output: Store,
+    first: Part,
+    differing: list[tuple[str, str, tuple[Any, Any]]],
+) -> ConfigError | StaleArtifactError:
+    path = output.locate(RUN_RECORD)
+    names = [f"{section}.{key}" for section, key, _ in differing]
+    if names == ["input.files"]:
+        return StaleArtifactError(
+            "the input files have changed since this run began",
+            path=path,
+            expected=f"{theirs['input_files']} files of {theirs['input_bytes']} bytes",
+            found=f"{ours['input_files']} files of {ours['input_bytes']} bytes",
+            action="restore the inputs, or give another output.url",
+        )
+    again = "the tokenizer and the rows" if first == Part.TOKENIZER else "the rows"
+    return ConfigError(
+        f"the output holds another run; {', '.join(names)} differ",
+        path=path,
+        expected=", ".join(f"{name} = {values[1]!r}" for name, (_, _, values) in zip(names, differing, strict=True)),
+        found=", ".join(f"{name} = {values[0]!r}" for name, (_, _, values) in zip(names, differing, strict=True)),
+        action="give another output.url, or delete this output"
+        if first == Part.SHARD
+        else f"give another output.url, or --replace to delete {again} that stand and make new ones",
+    )
+
+
+def _read_record(output: Store) -> dict[str, Any]:
+    try:
+        record: dict[str, Any] = json.loads(output.read_bytes(RUN_RECORD))
+        check_schema_version(record["schema_version"], output.locate(RUN_RECORD))
+        missing = {"fingerprints", "decisive", "versions"} - record.keys()
+    except (ValueError, KeyError, TypeError, AttributeError) as error:
+        missing = {f"{type(error).__name__}: {error}"}
+    if missing:
+        raise ShardCorruptError(
+            "the record of the run is damaged",
+            path=output.locate(RUN_RECORD),
+            expected="the run's settings as JSON",
+            found=f"without {', '.join(sorted(missing))}",
+            action="restore it, or give another output.url",
+        )
+    return record
+
+
+def _check_unfinished(ours: Mapping[str, Any], theirs: Mapping[str, Any], output: Store) -> None:
+    """What is left to do must be done by the libraries that began it; once all is done they may change."""
+    path = output.locate(RUN_RECORD)
+    packed = packed_folders(PackSection.model_validate(ours["decisive"]["pack"]), held_out=False).values()
+    if not all(output.exists(f"{folder}/{MANIFEST}") for folder in packed):
+        theirs_of = {name: theirs["versions"].get(name) for name in DECISIVE_LIBRARIES}
+        differing = [name for name in DECISIVE_LIBRARIES if ours["versions"][name] != theirs_of[name]]
+        if differing:
+            raise StaleArtifactError(
+                f"this run was begun with another {', '.join(differing)}",
+                path=path,
+                expected=", ".join(f"{name} {theirs_of[name]}" for name in differing),
+                found=", ".join(f"{name} {ours['versions'][name]}" for name in differing),
+                action="finish it with the libraries that began it, or give another output.url",
+            )
+
+
+def _version(library: str) -> str:
+    try:
+        return metadata.version(library)
+    except metadata.PackageNotFoundError:
+        return "not installed"

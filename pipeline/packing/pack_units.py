@@ -1,0 +1,104 @@
+"""What a pack unit is told: the same for every unit of a run, and its own document shard."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+from pipeline.engine.stage import UnitDescription
+from pipeline.storage.datasets import ShardTable
+from pipeline.storage.store import Store
+from pipeline.wordpiece.load_encoders import SpecialInText
+from pipeline.wordpiece.prove_encoder import Proof
+from schemas.layout import documents_folder, encoded_folder
+from schemas.masking import Masking
+from schemas.run_file import PackSection
+
+
+@dataclass(frozen=True)
+class PackContext:
+    """What every pack unit is given.
+
+    Attributes:
+        output: The run's output.
+        pack: `[pack]` of the run file.
+        masking: Settings of the static masks.
+        copies: How many of them.
+        seed: Key of the order of rows.
+        tokenizer_json: The tokenizer.
+        special_in_text: What a special token's string in raw text is.
+        proof: Whether the fast encoder may be used for it.
+    """
+
+    output: Store
+    pack: PackSection
+    masking: Masking
+    copies: int
+    seed: int
+    tokenizer_json: bytes
+    special_in_text: SpecialInText
+    proof: Proof | None
+
+
+class PackUnit(UnitDescription):
+    """Pack one document shard.
+
+    Attributes:
+        held_out: Which of the two sets of documents.
+        shard: Number of the document shard.
+        path: Of it.
+        checksum: Of it, xxh3-128.
+        tokenizer_checksum: Of tokenizer.json.
+        text_bytes: UTF-8 bytes of its text, as its table says.
+        encoded_path: Of the ids of its documents, where they are kept already; else they are encoded.
+        encoded_checksum: Of that, xxh3-128.
+    """
+
+    stage: str = "pack"
+    held_out: bool
+    shard: int
+    path: str
+    checksum: str
+    tokenizer_checksum: str
+    text_bytes: int = 0
+    encoded_path: str = ""
+    encoded_checksum: str = ""
+
+    def digest(self) -> str:
+        """xxh3-128 of the description but for where ids come from: they are the same, and so are the rows.
+
+        So a run that is killed after its encoded shards stand goes on with the receipts of units that wrote them.
+        """
+        encoded_anew = self.model_copy(update={"encoded_path": "", "encoded_checksum": ""})
+        return UnitDescription.digest(encoded_anew)
+
+
+def plan_pack_units(
+    documents: Mapping[bool, ShardTable], tokenizer_checksum: str, encoded: Mapping[bool, ShardTable] | None = None
+) -> list[PackUnit]:
+    """One unit a document shard, the held-out ones after the others.
+
+    Args:
+        documents: The tables of document shards, by whether they are held out.
+        tokenizer_checksum: xxh3-128 of tokenizer.json.
+        encoded: The tables of the encoded shards of the same documents, if they are to be packed again.
+    """
+    units: list[PackUnit] = []
+    for held_out in sorted(documents):
+        table = documents[held_out]
+        kept = encoded[held_out] if encoded else None
+        for shard, checksum in enumerate(table.checksums.to_pylist()):
+            units.append(
+                PackUnit(
+                    unit=len(units),
+                    held_out=held_out,
+                    shard=shard,
+                    path=f"{documents_folder(held_out)}/{table.path(shard)}",
+                    checksum=checksum,
+                    tokenizer_checksum=tokenizer_checksum,
+                    text_bytes=int(table.text_bytes[shard]),
+                    encoded_path=f"{encoded_folder(held_out)}/{kept.path(shard)}" if kept else "",
+                    encoded_checksum=kept.checksums[shard].as_py() if kept else "",
+                )
+            )
+    return units

@@ -1,0 +1,52 @@
+"""What a unit needs of the tokenizer: its vocabulary, and an encoder.
+
+A worker packs many shards with one tokenizer; what is kept between them changes no result, only the time.
+"""
+
+from __future__ import annotations
+
+import functools
+import socket
+
+import numpy as np
+import numpy.typing as npt
+from tokenizers import Tokenizer
+
+from pipeline.wordpiece.encode import Encoder
+from pipeline.wordpiece.load_encoders import FastEncode, SpecialInText, load_fast_encode
+from pipeline.wordpiece.prove_encoder import Proof, make_proof_key
+from pipeline.wordpiece.tokenizer_files import describe_vocabulary
+from schemas.errors import ConfigError
+from schemas.masking import MaskVocabulary
+
+
+@functools.lru_cache(maxsize=1)
+def describe_tokenizer(tokenizer_json: bytes) -> tuple[MaskVocabulary, npt.NDArray[np.bool_]]:
+    """What a manifest says of the vocabulary, and which ids continue a word, `(vocab_size,)` bool."""
+    return describe_vocabulary(Tokenizer.from_str(tokenizer_json.decode()))
+
+
+def prepare_encoder(tokenizer_json: bytes, special_in_text: SpecialInText, proof: Proof | None) -> Encoder:
+    """An encoder of a unit's own: whether it falls back must not depend on what its worker did before.
+
+    Raises:
+        ConfigError: The proof was made with other libraries than stand on this machine.
+    """
+    if proof is not None:
+        here = make_proof_key(tokenizer_json, special_in_text)
+        if proof.key != here:
+            raise ConfigError(
+                "the encoder is proven for other libraries than this machine has",
+                path=socket.gethostname(),
+                expected=f"tokenizers {proof.key.tokenizers_version}, nanotoken {proof.key.nanotoken_version}",
+                found=f"tokenizers {here.tokenizers_version}, nanotoken {here.nanotoken_version}",
+                action="install the same versions on every node",
+            )
+    proven = proof is not None and proof.difference is None
+    fast = _load_fast(tokenizer_json, special_in_text) if proven else None
+    return Encoder(tokenizer_json, special_in_text, fast)
+
+
+@functools.lru_cache(maxsize=1)
+def _load_fast(tokenizer_json: bytes, special_in_text: SpecialInText) -> FastEncode:
+    return load_fast_encode(tokenizer_json, special_in_text)

@@ -1,0 +1,156 @@
+"""What must hold between the parts of a run: one tokenizer, and every document in the rows or accounted for."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import TypeAlias
+
+from pipeline.storage.datasets import MANIFEST
+from pipeline.storage.store import Store
+from pipeline.verification.findings import Finding
+from schemas.manifest import DocumentsManifest, EncodedManifest, PackedManifest, PackingCounts, TokenizerManifest
+from schemas.run_file import Sequences
+
+AnyPart: TypeAlias = DocumentsManifest | EncodedManifest | PackedManifest | TokenizerManifest
+
+_DECIDED_BY = {"documents": "documents", "tokenizer": "tokenizer", "encoded": "tokenizer", "packed": "packed"}
+"""What settings decide a part: those of the documents, with those of the tokenizer, or with those of packing too."""
+
+
+@dataclass(frozen=True)
+class Verified:
+    """What was verified and what was wrong with it.
+
+    Attributes:
+        path: The folder.
+        manifest: What its manifest says; `None` if that cannot be believed.
+        findings: Everything that is wrong.
+        num_strays: Of packed rows, segments that continue a document of which what comes before is not there.
+    """
+
+    path: str
+    manifest: AnyPart | None
+    findings: list[Finding]
+    num_strays: int = 0
+
+
+def check_folders(store: Store, verified: Mapping[str, Verified], unfinished: Sequence[str]) -> list[Finding]:
+    """What must hold of the folders of a run: each has a manifest, that of its own part, and a held-out side.
+
+    Args:
+        store: The run's output.
+        verified: The finished parts by folder.
+        unfinished: Folders of parts with files and no manifest.
+    """
+    findings = [
+        Finding(store.locate(f"{folder}/{MANIFEST}"), "no manifest beside the files: it is gone, or the run unfinished")
+        for folder in unfinished
+    ]
+    for folder, part in verified.items():
+        if part.manifest is not None and not _is_of_folder(part.manifest, folder):
+            path = store.locate(f"{folder}/{MANIFEST}")
+            findings.append(Finding(path, "this is the manifest of another part of a run"))
+    documents = verified["documents"].manifest if "documents" in verified else None
+    if isinstance(documents, DocumentsManifest) and documents.counts.held_out:
+        findings += [
+            Finding(store.locate(held_out), f"{documents.counts.held_out} held-out documents are gone")
+            for folder in verified
+            if (held_out := _held_out_side(folder)) and held_out not in verified
+        ]
+    return findings
+
+
+def _is_of_folder(manifest: AnyPart, folder: str) -> bool:
+    kind, _, rest = folder.partition("-")
+    held_out, _, number = rest.rpartition("-") if rest != "heldout" else (rest, "", "")
+    return (
+        manifest.kind == kind
+        and getattr(manifest, "held_out", False) == (held_out == "heldout")
+        and (not number or (isinstance(manifest, PackedManifest) and manifest.seq_len == int(number)))
+    )
+
+
+def _held_out_side(folder: str) -> str | None:
+    """The folder of the held-out documents that goes with one to train on."""
+    kind, dash, rest = folder.partition("-")
+    return None if kind == "tokenizer" or rest.startswith("heldout") else f"{kind}-heldout{dash}{rest}"
+
+
+def check_between(store: Store, verified: Mapping[str, Verified]) -> list[Finding]:
+    """What must hold between the parts of one run.
+
+    Args:
+        store: The run's output.
+        verified: The finished parts by folder.
+    """
+    here = store.display_url
+    manifests = [part.manifest for part in verified.values() if part.manifest is not None]
+    findings = []
+    fingerprints: dict[str, set[str]] = {}
+    for manifest in manifests:
+        fingerprints.setdefault(_DECIDED_BY[manifest.kind], set()).add(manifest.run_fingerprint)
+    if any(len(several) > 1 for several in fingerprints.values()):
+        findings.append(Finding(here, "its parts belong to different runs"))
+    documents = {manifest.held_out: manifest for manifest in manifests if isinstance(manifest, DocumentsManifest)}
+    encodings = [manifest for manifest in manifests if isinstance(manifest, EncodedManifest | PackedManifest)]
+    for tokenizer in manifests:
+        if not isinstance(tokenizer, TokenizerManifest):
+            continue
+        if tokenizer.trained and False in documents and tokenizer.documents_fingerprint != documents[False].fingerprint:
+            findings.append(Finding(here, "the tokenizer was trained on other documents than stand here"))
+        if any(encoding.tokenizer_checksum != tokenizer.checksums.get("tokenizer.json") for encoding in encodings):
+            findings.append(Finding(here, "the rows were encoded with another tokenizer than stands here"))
+    for held_out, source in documents.items():
+        parts = {folder: part for folder, part in verified.items() if _encodes(part.manifest, held_out)}
+        findings += _check_documents(here, source, parts)
+    return findings
+
+
+def _encodes(manifest: AnyPart | None, held_out: bool) -> bool:
+    return isinstance(manifest, EncodedManifest | PackedManifest) and manifest.held_out == held_out
+
+
+def _check_documents(here: str, source: DocumentsManifest, parts: Mapping[str, Verified]) -> list[Finding]:
+    """Every document came to every encoded and packed dataset, or to one of the length bins."""
+    findings = []
+    wholes: dict[str, list[Verified]] = {}
+    encoded: EncodedManifest | None = None
+    are_bins = _are_bins(source, parts)
+    for folder, part in parts.items():
+        manifest = part.manifest
+        if not isinstance(manifest, EncodedManifest | PackedManifest):
+            continue
+        if manifest.documents_fingerprint != source.fingerprint:
+            findings.append(Finding(here, f"{folder} comes from other documents than stand here"))
+        elif isinstance(manifest, EncodedManifest):
+            encoded = manifest
+            wholes[folder] = [part]
+        else:
+            wholes.setdefault("all length bins" if are_bins else folder, []).append(part)
+    for name, whole in wholes.items():
+        counts = [part.manifest.counts for part in whole if isinstance(part.manifest, EncodedManifest | PackedManifest)]
+        documents = sum(one.documents for one in counts)
+        if documents != source.documents:
+            found = f"{source.documents} documents were written but {documents} came to {name}"
+            findings.append(Finding(here, found))
+        strays = sum(part.num_strays for part in whole)
+        if strays and len(whole) == 1:
+            found = f"{strays} segments of {name} continue documents whose tokens before them are not there"
+            findings.append(Finding(here, found))
+        packed = [one for one in counts if isinstance(one, PackingCounts)]
+        tokens = sum(one.tokens_encoded for one in packed)
+        if encoded and packed and not any(one.too_long for one in packed) and tokens != encoded.counts.tokens:
+            findings.append(Finding(here, f"{encoded.counts.tokens} tokens were encoded but {tokens} came to {name}"))
+    return findings
+
+
+def _are_bins(source: DocumentsManifest, parts: Mapping[str, Verified]) -> bool:
+    """Whether the packed datasets share the documents; a manifest does not say so, but none alone holds all then."""
+    packed = [part.manifest for part in parts.values() if isinstance(part.manifest, PackedManifest)]
+    documents = [manifest.counts.documents for manifest in packed]
+    return (
+        len(packed) > 1
+        and all(manifest.sequences == Sequences.DOCUMENT for manifest in packed)
+        and (sum(documents) == source.documents or source.documents not in documents)
+    )

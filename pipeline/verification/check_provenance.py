@@ -1,0 +1,62 @@
+"""Whether the segments of documents, wherever they stand, make up these documents."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+
+from pipeline.verification.findings import MAX_FINDINGS_PER_SHARD, Finding
+
+
+@dataclass(frozen=True)
+class Places:
+    """Where the segments of some rows come from (D segments).
+
+    Attributes:
+        document: Document shard * 2^32 + row in it, uint64 (D,).
+        offset: Tokens of the document before the segment, int64 (D,).
+        length: Tokens of the segment, int64 (D,).
+    """
+
+    document: npt.NDArray[np.uint64]
+    offset: npt.NDArray[np.int64]
+    length: npt.NDArray[np.int64]
+
+    @classmethod
+    def join(cls, parts: list[Places]) -> Places:
+        """Those of several parts."""
+        return cls(
+            np.concatenate([np.zeros(0, np.uint64), *(part.document for part in parts)]),
+            np.concatenate([np.zeros(0, np.int64), *(part.offset for part in parts)]),
+            np.concatenate([np.zeros(0, np.int64), *(part.length for part in parts)]),
+        )
+
+
+def check_provenance(places: Places, shard: int, path: str) -> tuple[int, list[Finding]]:
+    """Hold all segments of a document shard against each other.
+
+    Args:
+        places: Of every segment of the dataset that should come from this document shard.
+        shard: Its number.
+        path: What findings speak of.
+
+    Returns:
+        How many segments begin where none before them in this dataset ends, as pieces of a document do whose other
+        pieces stand in another length bin; and what is wrong: segments that overlap, or are of another shard.
+    """
+    order = np.lexsort((places.offset, places.document))
+    document, offset, length = places.document[order], places.offset[order], places.length[order]
+    begins = np.append(True, document[1:] != document[:-1])[: len(document)]
+    expected = np.where(begins, 0, np.append(0, (offset + length)[:-1])[: len(document)])
+    wrong = np.flatnonzero((offset < expected) | (document >> np.uint64(32) != shard))
+    findings = [
+        Finding(
+            path,
+            f"document {document[i] >> np.uint64(32)}:{document[i] & np.uint64(0xFFFFFFFF)}: a segment begins at token "
+            f"{offset[i]}, expected {expected[i]} in document shard {shard}",
+        )
+        for i in wrong[:MAX_FINDINGS_PER_SHARD].tolist()
+    ]
+    return int(np.count_nonzero(offset > expected)), findings

@@ -1,0 +1,69 @@
+"""Verification of encoded shards."""
+
+from __future__ import annotations
+
+import contextlib
+from collections import Counter
+from collections.abc import Callable
+
+import pyarrow as pa
+
+from pipeline.storage.datasets import MANIFEST, ShardTable, read_manifest, read_shard_table
+from pipeline.storage.store import Store
+from pipeline.verification.findings import Finding
+from pipeline.verification.verify_shards import check_each_shard, find_misnumbered, find_strangers, read_shard
+from schemas.manifest import EncodedManifest
+from schemas.rows import encoded_schema
+
+_SCHEMAS = (encoded_schema(1 << 16), encoded_schema((1 << 16) + 1))  # of narrow and of wide ids
+
+
+def verify_encoded(
+    store: Store, progress: Callable[[int, int], None], threads: int = 2
+) -> tuple[EncodedManifest, list[Finding]]:
+    """Re-read encoded shards: every checksum, and as many documents, tokens and rejects as the manifest counts.
+
+    Raises:
+        ConfigError: There is no dataset, or a newer maskmill wrote it.
+        ShardCorruptError: The manifest or the table of shards cannot be believed.
+    """
+    manifest = read_manifest(store, EncodedManifest)
+    shards = read_shard_table(store, manifest)
+    schema = _find_schema(store, shards)
+
+    def check(shard: int) -> tuple[Counter[str], list[Finding]]:
+        counts = Counter[str]()
+        findings: list[Finding] = []
+        for number, block in enumerate(read_shard(store, shards, shard, schema)):
+            try:
+                block.validate(full=True)
+            except pa.ArrowInvalid as error:
+                findings.append(Finding(store.locate(shards.path(shard)), f"block {number}: {error}"))
+                continue
+            counts["documents"] += block.num_rows
+            counts["quarantined"] += block.column("is_rejected").true_count
+            counts["tokens"] += len(block.column("input_ids").flatten())
+        return counts, findings
+
+    counts = Counter[str]()
+    findings = find_strangers(store, shards) + find_misnumbered(store, shards)
+    for _, counted, found in check_each_shard(store, shards, check, progress, threads):
+        findings += found
+        counts.update(counted or {})
+    counts["text_bytes"] = int(shards.text_bytes.sum())
+    if not findings:
+        expected = manifest.counts.model_dump() | {"text_bytes": manifest.text_bytes}
+        findings += [
+            Finding(store.locate(MANIFEST), f"{name}: {expected[name]} counted when written, {counts[name]} found")
+            for name in ("documents", "quarantined", "tokens", "text_bytes")
+            if counts[name] != expected[name]
+        ]
+    return manifest, findings
+
+
+def _find_schema(store: Store, shards: ShardTable) -> pa.Schema:
+    """The schema of the first shard if it is one of the two that there may be; ids are as wide as the vocabulary."""
+    with contextlib.suppress(FileNotFoundError, pa.ArrowInvalid, IndexError):
+        found = pa.ipc.open_file(pa.BufferReader(store.map_file(shards.path(0)))).schema
+        return next((schema for schema in _SCHEMAS if schema.equals(found)), _SCHEMAS[0])
+    return _SCHEMAS[0]

@@ -1,0 +1,172 @@
+"""The two encoders of a tokenizer: `tokenizers`, which is the law, and `nanotoken`, which is fast.
+
+Both are loaded for one thread, without truncation, padding or added [CLS] and [SEP].
+"""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Sequence
+from enum import StrEnum
+from typing import Any, Protocol
+
+import numpy as np
+import numpy.typing as npt
+from tokenizers import Tokenizer
+
+_CACHE_ENTRIES = 1 << 19  # for each of two levels: at most 65 MB; half as many encode novels at 200 MB/s, not 265
+_LAW_BATCH_CHARACTERS = 1 << 20  # bounds the Encoding objects alive: about 100 bytes a token
+_SPACES = " \n\t\r"  # other white space is deleted by BERT's clean-up, and joins its neighbours
+_PUNCTUATION = ",.;:!?\u3001\u3002\uff0c"  # always a word of its own; what a text without spaces still has
+
+Ids = npt.NDArray[np.uint32]
+Offsets = npt.NDArray[np.int64]
+
+
+class SpecialInText(StrEnum):
+    """What a special token's string in raw text is."""
+
+    TEXT = "text"
+    """Text like any other: `[MASK]` is `[`, `mask`, `]`."""
+    SPECIAL = "special"
+    """The special token."""
+
+
+class FastEncode(Protocol):
+    """Encodes texts without special tokens: flat ids (uint32) and offsets (int64, one more than texts).
+
+    A text may be given as its UTF-8 bytes, which must be valid.
+    """
+
+    def __call__(self, texts: Sequence[str] | Sequence[bytes]) -> tuple[Ids, Offsets]:
+        """Encode."""
+
+
+def load_fast_encode(tokenizer_json: bytes, special_in_text: SpecialInText) -> FastEncode:
+    """Load `nanotoken` for a tokenizer, on one thread and with a bounded cache.
+
+    Raises:
+        ImportError: If `nanotoken` is not installed.
+        Exception: Whatever `nanotoken` raises for a tokenizer that it does not take.
+    """
+    import nanotoken
+
+    description: dict[str, Any] = json.loads(tokenizer_json)
+    description |= {"post_processor": None, "truncation": None, "padding": None}
+    if special_in_text is SpecialInText.TEXT:
+        added = description.get("added_tokens", [])
+        description["added_tokens"] = [token for token in added if not token["special"]]
+    nanotoken.set_cache_entries(_CACHE_ENTRIES)
+    loaded = nanotoken.Tokenizer.from_json(json.dumps(description))
+
+    def encode(texts: Sequence[str] | Sequence[bytes]) -> tuple[Ids, Offsets]:
+        batch = loaded.encode_batch(texts, add_special_tokens=False, parallel=False)
+        return batch.ids, batch.offsets
+
+    return encode
+
+
+def load_law(tokenizer_json: bytes, special_in_text: SpecialInText) -> Tokenizer:
+    """Load `tokenizers` for a tokenizer, on one thread, without truncation and padding."""
+    os.environ["TOKENIZERS_PARALLELISM"] = "false"
+    tokenizer = Tokenizer.from_str(tokenizer_json.decode())
+    tokenizer.no_truncation()
+    tokenizer.no_padding()
+    tokenizer.encode_special_tokens = special_in_text is SpecialInText.TEXT
+    return tokenizer
+
+
+def encode_by_tokenizers(tokenizer: Tokenizer, texts: Sequence[str]) -> tuple[Ids, Offsets, dict[int, str]]:
+    """Encode with `tokenizers`, in small batches; a document on which it fails is set aside, not its batch.
+
+    A long document is encoded in pieces where it may be cut (see `list_breaks`), so that what is alive at a time is
+    bounded: 10 MB of text without spaces as a whole take 3 GB.
+
+    Returns:
+        Flat ids, offsets, and the reason for each rejected index.
+    """
+    parts: list[Ids] = []
+    lengths = np.zeros(len(texts) + 1, np.int64)
+    rejected: dict[int, str] = {}
+    start = 0
+    while start < len(texts):
+        stop, num_characters = start + 1, len(texts[start])
+        while stop < len(texts) and num_characters + len(texts[stop]) <= _LAW_BATCH_CHARACTERS:
+            num_characters += len(texts[stop])
+            stop += 1
+        if num_characters > _LAW_BATCH_CHARACTERS:
+            rows = [_encode_long(tokenizer, texts[start], start, rejected)]
+        else:
+            rows = _encode_batch(tokenizer, texts[start:stop], start, rejected)
+        lengths[start + 1 : stop + 1] = [len(row) for row in rows]
+        parts += rows
+        start = stop
+    ids = np.concatenate(parts) if parts else np.zeros(0, np.uint32)
+    return ids, np.cumsum(lengths), rejected
+
+
+def _encode_batch(tokenizer: Tokenizer, texts: Sequence[str], first: int, rejected: dict[int, str]) -> list[Ids]:
+    """The ids of texts, the first of which is document number `first`; those of one that fails are empty."""
+    try:
+        encodings = tokenizer.encode_batch_fast(list(texts), add_special_tokens=False)
+        return [np.array(encoding.ids, np.uint32) for encoding in encodings]
+    except BaseException as error:  # noqa: BLE001 - a panic in Rust is no Exception
+        reraise_foreign(error)
+        return [_encode_one(tokenizer, text, index, rejected) for index, text in enumerate(texts, first)]
+
+
+def _encode_one(tokenizer: Tokenizer, text: str, index: int, rejected: dict[int, str]) -> Ids:
+    try:
+        return np.array(tokenizer.encode(text, add_special_tokens=False).ids, np.uint32)
+    except BaseException as error:  # noqa: BLE001 - as above
+        reraise_foreign(error)
+        rejected[index] = f"{type(error).__name__}: {error}"
+        return np.zeros(0, np.uint32)
+
+
+def _encode_long(tokenizer: Tokenizer, text: str, index: int, rejected: dict[int, str]) -> Ids:
+    breaks = list_breaks(tokenizer)
+    pieces: list[Ids] = []
+    start = 0
+    while start < len(text) and index not in rejected:
+        stop = find_break(text, start, _LAW_BATCH_CHARACTERS, breaks)
+        pieces += _encode_batch(tokenizer, [text[start:stop]], index, rejected)
+        start = stop
+    return np.concatenate(pieces) if index not in rejected else np.zeros(0, np.uint32)
+
+
+def list_breaks(tokenizer: Tokenizer) -> str:
+    """Characters behind which a text may be cut: its ids are then those of its pieces end to end.
+
+    With BERT's normaliser and pre-tokeniser these end a word whatever follows, unless an added token may reach over
+    one. None for any other tokenizer.
+    """
+    description = json.loads(tokenizer.to_str())
+    kinds = [(description[part] or {}).get("type") for part in ("normalizer", "pre_tokenizer")]
+    added = "".join(token["content"] for token in description.get("added_tokens", []))
+    if kinds != ["BertNormalizer", "BertPreTokenizer"] or not added.isascii() or any(map(str.isspace, added)):
+        return ""
+    return "".join(character for character in _SPACES + _PUNCTUATION if character not in added)
+
+
+def find_break(text: str, start: int, num_characters: int, breaks: str) -> int:
+    """Where a piece that begins at `start` ends: behind the last break within so many characters.
+
+    Without one there, behind the first one that follows, or at the end of the text.
+    """
+    stop = start + num_characters
+    if stop >= len(text):
+        return len(text)
+    last = max((text.rfind(character, start, stop) for character in breaks), default=-1)
+    if last >= 0:
+        return last + 1
+    following = [found for character in breaks if (found := text.find(character, stop)) >= 0]
+    return min(following) + 1 if following else len(text)
+
+
+def reraise_foreign(error: BaseException) -> None:
+    """Let through what is not the text's fault: interrupts, exits, exhausted memory."""
+    is_panic = type(error).__name__ == "PanicException"
+    if isinstance(error, MemoryError) or not (isinstance(error, Exception) or is_panic):
+        raise error

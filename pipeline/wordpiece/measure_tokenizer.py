@@ -1,0 +1,233 @@
+"""Measure what a tokenizer makes of the text of each source: by the words of a whole corpus, or by a sample of texts.
+
+All ways count the same things and give the same numbers for the same text. A word is what the tokenizer's
+pre-tokeniser makes one, an added token that it finds in raw text included; a word has the characters that the
+normaliser leaves of it. Word counts know of no added tokens: by words, a special token's string is counted as text,
+as it is when a vocabulary is trained.
+
+`tokenizers` measures 1 MB of text in a second, most of it spent on handing out where each token stands. Where a
+tokenizer is BERT's in all but its pieces and no added token can be found in the text, the words are counted first and
+each is encoded once: 25 MB in a second.
+"""
+
+from __future__ import annotations
+
+import json
+import unicodedata
+from collections import Counter
+from collections.abc import Iterator, Mapping, Sequence
+from functools import lru_cache
+from itertools import groupby
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import pyarrow as pa
+from numba import njit
+from tokenizers import Encoding, Tokenizer, models
+
+from pipeline.wordpiece.check_tokenizer import read_normalisation
+from pipeline.wordpiece.count_words import WordCounter
+from pipeline.wordpiece.load_encoders import SpecialInText, load_law
+from pipeline.wordpiece.match_pieces import PieceTrie, make_tokenizer_trie, match_words
+from pipeline.wordpiece.normalise import Normalisation
+from pipeline.wordpiece.word_arrays import flatten_words, mark_first_rows
+from pipeline.wordpiece.word_counts import SourceText, WordCounts
+from schemas.errors import ConfigError
+from schemas.manifest import SourceReport
+
+_SUMS = ("words", "tokens", "unknown", "characters", "characters_unknown")
+_CHARACTERS_A_BATCH = 1 << 20  # bounds the Encoding objects alive: about 100 bytes a token
+_SLICES_KEPT = 1 << 17
+_NONE = np.zeros(0, np.int32)
+
+
+@njit(cache=True, nogil=True)
+def _add_rows(is_first, sources, counts, lengths, is_unknown, characters, sums):  # type: ignore[no-untyped-def]
+    word = -1
+    for row in range(len(counts)):
+        word += is_first[row]
+        line = sums[sources[row]]
+        line[0] += counts[row]
+        line[1] += counts[row] * lengths[word]
+        line[3] += counts[row] * characters[word]
+        if is_unknown[word]:
+            line[2] += counts[row]
+            line[4] += counts[row] * characters[word]
+
+
+def measure_word_counts(tokenizer: Tokenizer, counts: WordCounts) -> tuple[SourceReport, ...]:
+    """Measure a WordPiece tokenizer on a whole corpus, every distinct word encoded once.
+
+    One partition of the words is in memory at a time.
+
+    Args:
+        tokenizer: As `build_tokenizer` or `load_tokenizer` returned it; it must normalise as the words were.
+        counts: The word counts of the corpus.
+
+    Returns:
+        A report for each source, in the order of `counts.sources`.
+    """
+    trie = make_tokenizer_trie(tokenizer)
+    sums = np.zeros((len(counts.sources), len(_SUMS)), np.int64)
+    for rows in counts.iter_partitions():
+        sources = [chunk.indices.to_numpy() for chunk in rows["source"].chunks]
+        _add_words(trie, rows["word"], np.concatenate([_NONE, *sources]), rows["count"].to_numpy(), sums)
+    return tuple(_report(source, line) for source, line in zip(counts.sources, sums, strict=True))
+
+
+def _add_words(
+    trie: PieceTrie,
+    words: pa.ChunkedArray,
+    sources: npt.NDArray[np.int32],
+    counts: npt.NDArray[np.int64],
+    sums: npt.NDArray[np.int64],
+) -> None:
+    """Add rows sorted by word to the sums of their sources (S, `_SUMS`)."""
+    data, offsets = flatten_words(words)
+    is_first = mark_first_rows(data, offsets)
+    first = np.flatnonzero(is_first)
+    matched = match_words(trie, data, offsets[first], offsets[first + 1])
+    # Copies: written to or not is a part of a type for numba, which would compile once more.
+    sources, counts = np.array(sources, np.int32), np.array(counts, np.int64)
+    _add_rows(is_first, sources, counts, matched.lengths, matched.is_unknown, matched.characters, sums)
+
+
+def _report(text: SourceText, line: npt.NDArray[np.int64]) -> SourceReport:
+    return SourceReport(
+        source=text.source,
+        text_bytes=text.text_bytes,
+        letters=text.letters,
+        letters_changed=text.letters_changed,
+        **dict(zip(_SUMS, line.tolist(), strict=True)),
+    )
+
+
+def measure_texts(
+    tokenizer: Tokenizer, texts: Mapping[str, Sequence[str]], special_in_text: SpecialInText = SpecialInText.TEXT
+) -> tuple[SourceReport, ...]:
+    """Measure any tokenizer of the `tokenizers` library on texts; by words where that is sure to be the same.
+
+    Args:
+        tokenizer: Any, trained here or elsewhere, WordPiece or not.
+        texts: Those of each source.
+        special_in_text: What a special token's string in raw text is.
+
+    Returns:
+        A report for each source, in the order of `texts`.
+    """
+    normalisation = _find_normalisation(tokenizer, texts, special_in_text)
+    if normalisation is None:
+        return measure_encodings(tokenizer, texts, special_in_text)
+    trie = make_tokenizer_trie(tokenizer)
+    counter = WordCounter(normalisation, num_sources=max(1, len(texts)))
+    for number, documents in enumerate(texts.values()):
+        counter.add(pa.array(documents, pa.large_string()), np.full(len(documents), number, np.int32))
+    sums = np.zeros((len(texts), len(_SUMS)), np.int64)
+    rows = counter.finish()
+    _add_words(trie, rows["word"], rows["source"].to_numpy(), rows["count"].to_numpy(), sums)
+    return tuple(
+        _report(SourceText(source, size_bytes, 0, *letters), line)
+        for source, size_bytes, letters, line in zip(
+            texts, counter.text_bytes.tolist(), counter.letters.tolist(), sums, strict=False
+        )
+    )
+
+
+def _find_normalisation(
+    tokenizer: Tokenizer, texts: Mapping[str, Sequence[str]], special_in_text: SpecialInText
+) -> Normalisation | None:
+    """What makes words of these texts, where all that counts is words: None where it is not BERT's alone."""
+    if not isinstance(tokenizer.model, models.WordPiece):
+        return None
+    for token in tokenizer.get_added_tokens_decoder().values():
+        if special_in_text is SpecialInText.TEXT and token.special:
+            continue
+        if token.normalized or any(token.content in text for documents in texts.values() for text in documents):
+            return None
+    try:
+        return read_normalisation(tokenizer)
+    except ConfigError:
+        return None
+
+
+def measure_encodings(
+    tokenizer: Tokenizer, texts: Mapping[str, Sequence[str]], special_in_text: SpecialInText = SpecialInText.TEXT
+) -> tuple[SourceReport, ...]:
+    """Measure any tokenizer by what the `tokenizers` library says of each token; as `measure_texts`, but slowly."""
+    law = load_law(tokenizer.to_str().encode(), special_in_text)
+    return tuple(_measure_source(law, source, texts[source]) for source in texts)
+
+
+def _measure_source(law: Tokenizer, source: str, texts: Sequence[str]) -> SourceReport:
+    unknown_id = _find_unknown_id(law)
+    normalizer = law.normalizer
+
+    @lru_cache(_SLICES_KEPT)
+    def count_characters(raw: str) -> int:
+        # What surrounds an ideograph are spaces.
+        return len("".join((normalizer.normalize_str(raw) if normalizer else raw).split()))
+
+    sums: Counter[str] = Counter()
+    for batch in _iter_batches(texts):
+        for text, encoding in zip(batch, law.encode_batch(batch, add_special_tokens=False), strict=True):
+            ids: list[int] = encoding.ids
+            offsets: list[tuple[int, int]] = encoding.offsets
+            words = list(_iter_words(encoding))
+            unknown = [text[slice(*offsets[place])] for place, number in enumerate(ids) if number == unknown_id]
+            sums["words"] += len(words)
+            sums["tokens"] += len(ids)
+            sums["unknown"] += len(unknown)
+            sums["characters"] += sum(count_characters(text[start:stop]) for start, stop in words)
+            sums["characters_unknown"] += sum(map(count_characters, unknown))
+            letters, letters_changed = count_letters(text)
+            sums["letters"] += letters
+            sums["letters_changed"] += letters_changed
+            sums["text_bytes"] += len(text.encode("utf-8", "surrogatepass"))
+    return SourceReport(source=source, **{name: sums[name] for name in SourceReport.model_fields if name != "source"})
+
+
+def _iter_batches(texts: Sequence[str]) -> Iterator[list[str]]:
+    batch: list[str] = []
+    num_characters = 0
+    for text in texts:
+        batch.append(text)
+        num_characters += len(text)
+        if num_characters >= _CHARACTERS_A_BATCH:
+            yield batch
+            batch, num_characters = [], 0
+    yield batch
+
+
+def _iter_words(encoding: Encoding) -> Iterator[tuple[int, int]]:
+    """Where each word stands in the raw text."""
+    for _, tokens in groupby(zip(encoding.word_ids, encoding.offsets, strict=True), key=lambda token: token[0]):
+        stretches = [stretch for _, stretch in tokens]
+        yield stretches[0][0], stretches[-1][1]
+
+
+def _find_unknown_id(tokenizer: Tokenizer) -> int | None:
+    """The id of the token for what the model cannot spell, if it has one."""
+    model: dict[str, Any] = json.loads(tokenizer.to_str())["model"]
+    if model.get("unk_token") is not None:
+        found: int | None = tokenizer.token_to_id(model["unk_token"])
+        return found
+    return model.get("unk_id")
+
+
+def count_letters(text: str) -> tuple[int, int]:
+    """Letters of raw text, and those of them that are another string once their accents are stripped."""
+    letters = changed = 0
+    for character, occurrences in Counter(text).items():
+        is_letter, is_changed = _tell_letter(character)
+        letters += occurrences * is_letter
+        changed += occurrences * is_changed
+    return letters, changed
+
+
+@lru_cache(_SLICES_KEPT)
+def _tell_letter(character: str) -> tuple[bool, bool]:
+    if not unicodedata.category(character).startswith("L"):
+        return False, False
+    parts = unicodedata.normalize("NFD", character)
+    return True, "".join(part for part in parts if unicodedata.category(part) != "Mn") != character

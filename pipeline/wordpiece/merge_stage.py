@@ -1,0 +1,206 @@
+"""The stages that add counts up: gather count files where they are many, then merge each hash partition.
+
+What 10 TB of text means: 160,000 count files of 64 MB of text each. Were each of 64 merge units to read its partition
+of every one, that would be ten million small reads. So 625 gather units read 256 count files each, whole and once,
+and write one file each, in a few rounds (an estimated 10 to 20 million distinct words of 16 GB of text, 4 million a
+round). A merge unit then reads 625 files' batches of its partition. It holds that one partition, nothing else:
+every row is added to a table, so a word that is there already is never grouped or sorted again. 8 million words of a
+partition take 0.8 GB at the peak; a thousand million distinct words would be 16 million a partition.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Sequence
+
+import numpy as np
+import pyarrow as pa
+
+from pipeline.engine.stage import UnitDescription, UnitOutcome
+from pipeline.storage.arrow_files import iter_batches, write_blocks
+from pipeline.wordpiece.count_stage import (
+    ALL_SOURCES,
+    COUNT_FILE_SCHEMA,
+    CountContext,
+    name_sources,
+)
+from pipeline.wordpiece.count_words import sort_words
+from pipeline.wordpiece.counted_words import WORD_PARTITIONS, CountedWords, PartitionedWords
+from pipeline.wordpiece.pack_words import WORD_ROWS_SCHEMA
+from pipeline.wordpiece.word_counts import WORD_COUNTS_SCHEMA, SourceText
+from schemas.errors import ShardCorruptError
+from schemas.receipt import Receipt
+
+FILES_GATHERED = 256
+"""Count files that one gather unit adds up; with no more than these there is nothing to gather."""
+_ROWS_A_BATCH = 1 << 16
+
+
+class GatherUnit(UnitDescription):
+    """Add up some count files; all words are one source's where `one_source` says so."""
+
+    stage: str = "gather"
+    first_file: int
+    num_files: int
+    one_source: bool
+
+
+class MergeUnit(UnitDescription):
+    """Add up one hash partition of all files; the unit's number is the partition."""
+
+    stage: str = "merge"
+    num_files: int
+    gathered: bool
+    one_source: bool
+
+
+def plan_gather_units(num_files: int, one_source: bool, stage: str = "gather") -> list[GatherUnit]:
+    """A unit for every `FILES_GATHERED` count files, none where these are all.
+
+    Args:
+        num_files: Count files.
+        one_source: What `has_one_source` says.
+        stage: Another name where the same shards are counted for another normalisation.
+    """
+    if num_files <= FILES_GATHERED:
+        return []
+    return [
+        GatherUnit(
+            stage=stage,
+            unit=unit,
+            first_file=first_file,
+            num_files=min(FILES_GATHERED, num_files - first_file),
+            one_source=one_source,
+        )
+        for unit, first_file in enumerate(range(0, num_files, FILES_GATHERED))
+    ]
+
+
+def plan_merge_units(num_files: int, one_source: bool, stage: str = "merge") -> list[MergeUnit]:
+    """A unit for each partition.
+
+    Args:
+        num_files: Count files, however they are gathered.
+        one_source: What `has_one_source` says.
+        stage: Another name where the same shards are counted for another normalisation.
+    """
+    num_gathered = len(plan_gather_units(num_files, one_source))
+    return [
+        MergeUnit(
+            stage=stage,
+            unit=partition,
+            num_files=num_gathered or num_files,
+            gathered=num_gathered > 0,
+            one_source=one_source,
+        )
+        for partition in range(WORD_PARTITIONS)
+    ]
+
+
+def gather_word_counts(context: CountContext, unit: GatherUnit) -> UnitOutcome:
+    """Add up some count files, whole; the unit of the gather stage."""
+    rounds: list[PartitionedWords] = []
+    words = CountedWords(max_words=context.max_words, spill=rounds.append)
+    numbers = _SourceNumbers(unit.one_source)
+    num_words = 0
+
+    def iter_rounds() -> Iterator[PartitionedWords]:
+        nonlocal num_words
+        for number in range(unit.first_file, unit.first_file + unit.num_files):
+            data = context.output.map_file(context.count_path(number))
+            for batch in iter_batches(pa.ipc.open_file(pa.BufferReader(data))):
+                num_words += numbers.add_rows(words, batch)
+                while rounds:
+                    yield rounds.pop(0)
+        yield words.take()
+
+    batches = (name_sources(rows, numbers.names) for partitions in iter_rounds() for rows in partitions)
+    write_blocks(context.output, gathered_path(context, unit.unit), COUNT_FILE_SCHEMA, batches)
+    return UnitOutcome([], {"words": num_words}, {})
+
+
+def merge_word_counts(context: CountContext, unit: MergeUnit) -> UnitOutcome:
+    """Add up one partition of all files; the unit of the merge stage."""
+    words = CountedWords()
+    numbers = _SourceNumbers(unit.one_source)
+    num_words = 0
+    for number in range(unit.num_files):
+        path = gathered_path(context, number) if unit.gathered else context.count_path(number)
+        with context.output.open_input(path) as file:
+            reader = pa.ipc.open_file(file)
+            for index in range(unit.unit, reader.num_record_batches, WORD_PARTITIONS):
+                num_words += numbers.add_rows(words, reader.get_batch(index))
+    rows = pa.Table.from_batches(words.take(), WORD_ROWS_SCHEMA)
+    del words
+    rows, names = numbers.order_by_name(rows)
+    merged = sort_words(rows).combine_chunks().to_batches(_ROWS_A_BATCH)
+    batches = (name_sources(batch, names) for batch in merged)
+    write_blocks(context.output, merged_path(context, unit.unit), COUNT_FILE_SCHEMA, batches)
+    return UnitOutcome([], {"words": num_words, "distinct_words": rows.num_rows}, {})
+
+
+def iter_merged(context: CountContext) -> Iterator[pa.Table]:
+    """The merged partitions in order, as `write_word_counts` takes them; one in memory at a time."""
+    for partition in range(WORD_PARTITIONS):
+        data = context.output.map_file(merged_path(context, partition))
+        rows = pa.ipc.open_file(pa.BufferReader(data)).read_all()
+        yield rows.set_column(1, "source", rows["source"].dictionary_encode()).cast(WORD_COUNTS_SCHEMA)
+
+
+def check_words_kept(sources: Iterable[SourceText], merged: Iterable[Receipt]) -> None:
+    """Compare the words counted with the words merged: none may be lost on the way.
+
+    Raises:
+        ShardCorruptError: They differ.
+    """
+    counted = sum(source.words for source in sources)
+    found = sum(receipt.counts["words"] for receipt in merged)
+    if counted != found:
+        raise ShardCorruptError(
+            "the merged words are not those that were counted",
+            path="the files between the stages count and merge",
+            expected=f"{counted} words",
+            found=f"{found}",
+            action="delete the output's folder work and give the same command again",
+        )
+
+
+def gathered_path(context: CountContext, unit: int) -> str:
+    """Where the words of one gather unit stand."""
+    return f"{context.folder}/gathered-{unit:06d}.arrow"
+
+
+def merged_path(context: CountContext, partition: int) -> str:
+    """Where the words of one partition stand."""
+    return f"{context.folder}/merged-{partition:03d}.arrow"
+
+
+class _SourceNumbers:
+    """Numbers sources as their names come."""
+
+    def __init__(self, one_source: bool) -> None:
+        self._one_source = one_source
+        self._number_of: dict[str, int] = {}
+
+    @property
+    def names(self) -> Sequence[str]:
+        """The name of each number."""
+        return list(self._number_of)
+
+    def add_rows(self, words: CountedWords, rows: pa.RecordBatch) -> int:
+        """Add rows of `COUNT_FILE_SCHEMA`; returns how many words they count."""
+        counts = rows.column("count").to_numpy()
+        encoded = rows.column("source").dictionary_encode()
+        numbers = np.array([self._number(name) for name in encoded.dictionary.to_pylist()], np.int32)
+        words.add_rows(rows.column("word"), numbers[encoded.indices.to_numpy()], counts)
+        return int(counts.sum())
+
+    def order_by_name(self, rows: pa.Table) -> tuple[pa.Table, list[str]]:
+        """The rows with sources numbered in the order of their names' UTF-8 bytes, and these names."""
+        names = sorted(self._number_of, key=str.encode)
+        rank = np.zeros(len(names), np.int32)
+        rank[[self._number_of[name] for name in names]] = np.arange(len(names))
+        ranks = pa.array(rank).take(rows["source"].combine_chunks())
+        return rows.set_column(1, WORD_ROWS_SCHEMA.field("source"), ranks), names
+
+    def _number(self, name: str) -> int:
+        return self._number_of.setdefault(ALL_SOURCES if self._one_source else name, len(self._number_of))

@@ -1,0 +1,108 @@
+"""The first look at raw text: whether it is UTF-8, its letters, and characters that the map does not have yet.
+
+Apart from the counting of words, which may then take every byte for good and every character for known, and can
+begin a word anew without counting a letter twice.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+from numba import njit
+
+from pipeline.wordpiece.map_characters import CHANGED, LETTER
+
+UNKNOWN, NOT_UTF8, DONE = 0, 1, 2
+"""Why a scan stopped: at a character to ask, at a byte that is not UTF-8, at the end."""
+_BLOCK = 64
+
+
+@njit(cache=True, nogil=True)
+def decode_character(data, position, stop):  # type: ignore[no-untyped-def]
+    """The code point at `position` and its bytes, (-1, 0) where there is no well-formed one before `stop`.
+
+    Well-formed as in the Unicode Standard, table 3-7: nothing overlong, no surrogate, nothing above U+10FFFF.
+    """
+    first = np.int64(data[position])
+    if first < 0x80:
+        return first, 1
+    if first < 0xC2 or first > 0xF4:
+        return -1, 0
+    length = 2 if first < 0xE0 else 3 if first < 0xF0 else 4
+    if position + length > stop:
+        return -1, 0
+    code_point = first & (0x7F >> length)
+    for offset in range(1, length):
+        byte = np.int64(data[position + offset])
+        if byte & 0xC0 != 0x80:
+            return -1, 0
+        code_point = code_point << 6 | (byte & 0x3F)
+    if length == 3 and (code_point < 0x800 or 0xD800 <= code_point < 0xE000):
+        return -1, 0
+    if length == 4 and (code_point < 0x10000 or code_point > 0x10FFFF):
+        return -1, 0
+    return code_point, length
+
+
+@njit(cache=True, nogil=True)
+def _count_ascii_letters(data, start):  # type: ignore[no-untyped-def]
+    """Letters in a block of bytes, -1 where not all are ASCII. Compiles to vector instructions."""
+    letters = np.uint8(0)
+    highest = np.uint8(0)
+    for offset in range(_BLOCK):
+        byte = data[start + offset]
+        highest |= byte
+        letters += np.uint8(np.uint8((byte | np.uint8(32)) - np.uint8(97)) < np.uint8(26))
+    return np.int64(letters) if highest < 128 else np.int64(-1)
+
+
+@njit(cache=True, nogil=True)
+def scan_texts(data, offsets, sources, text, position, traits, letters):  # type: ignore[no-untyped-def]
+    """Scan texts from `position` of `text` on.
+
+    Args:
+        data: UTF-8 bytes.
+        offsets: (texts + 1,) where each text begins.
+        sources: (texts,) the number of each one's source.
+        text: The text to go on with.
+        position: Where in it.
+        traits: `CharacterMap.traits`.
+        letters: (sources, 2) letters and changed letters, added to.
+
+    Returns:
+        Why it stopped, and where: text, position, code point (for UNKNOWN).
+    """
+    num_texts = len(offsets) - 1
+    while text < num_texts:
+        reason, position, code_point, num_letters, num_changed = _scan_text(data, position, offsets[text + 1], traits)
+        letters[sources[text], 0] += num_letters
+        letters[sources[text], 1] += num_changed
+        if reason != DONE:
+            return reason, text, position, code_point
+        text += 1
+    return DONE, text, position, np.int64(0)
+
+
+@njit(cache=True, nogil=True)
+def _scan_text(data, position, stop, traits):  # type: ignore[no-untyped-def]
+    """Scan one text; returns why it stopped, the position, the code point there, letters and changed letters."""
+    num_letters = 0
+    num_changed = 0
+    block_stop = position
+    while position < stop:
+        if position >= block_stop and position + _BLOCK <= stop:
+            in_block = _count_ascii_letters(data, position)
+            if in_block >= 0:
+                num_letters += in_block
+                position += _BLOCK
+                continue
+            block_stop = position + _BLOCK
+        code_point, length = decode_character(data, position, stop)
+        if code_point < 0:
+            return NOT_UTF8, position, code_point, num_letters, num_changed
+        trait = traits[code_point]
+        if trait == 0:
+            return UNKNOWN, position, code_point, num_letters, num_changed
+        num_letters += (trait & LETTER) // LETTER
+        num_changed += (trait & CHANGED) // CHANGED
+        position += length
+    return DONE, position, np.int64(0), num_letters, num_changed

@@ -1,0 +1,42 @@
+"""Where everything stands below a run's output."""
+
+from __future__ import annotations
+
+from schemas.run_file import PackSection
+
+TOKENIZER = "tokenizer"
+WORD_COUNTS = f"{TOKENIZER}/word_counts.parquet"
+
+
+def shard_path(dataset: str, shard: int) -> str:
+    """Where shard number `shard` of a dataset stands."""
+    return f"{dataset}/shard-{shard:05d}.arrow"
+
+
+def packed_shard_path(dataset: str, shard: int, part: int, is_whole: bool) -> str:
+    """Where the rows of a document shard stand, or part number `part` of them where they are several files."""
+    return shard_path(dataset, shard) if is_whole else f"{dataset}/shard-{shard:05d}-{part:04d}.arrow"
+
+
+def documents_folder(held_out: bool) -> str:
+    """The folder of document shards."""
+    return "documents-heldout" if held_out else "documents"
+
+
+def encoded_folder(held_out: bool) -> str:
+    """The folder of encoded shards."""
+    return "encoded-heldout" if held_out else "encoded"
+
+
+def packed_folders(pack: PackSection, held_out: bool) -> dict[int, str]:
+    """The length of rows of each packed dataset that is asked for, and its folder.
+
+    One `seq_len` is `packed/`; of several, and of length bins, each has its length in its name: `packed-128/` and
+    `packed-heldout-128/`.
+    """
+    folder = "packed-heldout" if held_out else "packed"
+    if pack.length_bins:
+        return {length: f"{folder}-{length}" for length in pack.length_bins}
+    if isinstance(pack.seq_len, int):
+        return {pack.seq_len: folder}
+    return {length: f"{folder}-{length}" for length in pack.seq_len}

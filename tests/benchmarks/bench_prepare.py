@@ -1,0 +1,78 @@
+"""The whole command `maskmill prepare` with a given tokenizer, on one core and with two; its rows and its memory."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+
+from pipeline.storage.datasets import read_manifest
+from pipeline.storage.store import open_store
+from schemas.manifest import DocumentsManifest, PackedManifest
+from tests.benchmarks.measuring import Figure, find_all_texts, find_text, seconds_of, train_tokenizer, write_run_file
+
+WATCHED = ("eltec-eng", "peps", "ms-cpp-docs", "php-doc-ru")
+
+
+def measure(scratch: str) -> list[Figure]:
+    """As a user gives it, start of Python and all; the encoder's proof for this tokenizer is in the user's cache."""
+    paths, name = find_all_texts(scratch)
+    train_tokenizer(find_text("eltec-eng", scratch)[0], os.path.join(scratch, "packing"))
+    given = os.path.join(scratch, "packing", "tokenizer")
+    cores = sorted(os.sched_getaffinity(0))
+    _prepare(scratch, "warm", paths, given, cores[:2])  # compiles, and proves the encoder
+    one = [_prepare(scratch, f"one-{repeat}", paths, given, cores[-1:]) for repeat in range(2)]
+    two = [_prepare(scratch, f"two-{repeat}", paths, given, cores[:2]) for repeat in range(2)]
+    text_bytes = read_manifest(open_store(os.path.join(scratch, "warm", "documents")), DocumentsManifest).text_bytes
+    megabytes = text_bytes / 1e6
+    work = f"maskmill prepare, tokenizer given, {name}, {megabytes:.0f} MB"
+    figures = [
+        Figure(f"{work}, one core", megabytes / min(one), "", "", "MB/s"),
+        Figure(f"{work}, two workers", megabytes / min(two), "one core", megabytes / min(one), "MB/s"),
+    ]
+    figures.append(_rows_above(os.path.join(scratch, "warm"), name))
+    for source in WATCHED:
+        path, found = find_text(source, scratch)
+        if found == source:
+            _prepare(scratch, source, [path], given, cores[:2])
+            figures.append(_rows_above(os.path.join(scratch, source), source))
+    return figures
+
+
+def measure_memory(scratch: str) -> list[Figure]:
+    """The most memory that a process has which packs shards of 64 MB of text, and does nothing else."""
+    path, name = find_text("eltec-eng", scratch)
+    train_tokenizer(path, os.path.join(scratch, "packing"))
+    given = os.path.join(scratch, "packing", "tokenizer")
+    run_file = write_run_file(os.path.join(scratch, "memory.toml"), [path], os.path.join(scratch, "memory"), 1, given)
+    peaks = {}
+    for part in ("tokenizer", "pack"):
+        process = subprocess.Popen([sys.executable, "-m", "jobs", part, run_file, "--json"], stdout=subprocess.DEVNULL)
+        _, status, used = os.wait4(process.pid, 0)
+        if status:
+            raise RuntimeError(f"maskmill {part} ended with status {status}")
+        peaks[part] = used.ru_maxrss / 1024
+    return [Figure(f"peak memory of a process that packs shards of 64 MB, {name}", peaks["pack"], "", "", "MiB")]
+
+
+def _prepare(scratch: str, name: str, paths: list[str], given: str, cores: list[int]) -> float:
+    run_file = write_run_file(
+        os.path.join(scratch, f"{name}.toml"), paths, os.path.join(scratch, name), len(cores), given
+    )
+    command = [sys.executable, "-m", "jobs", "prepare", run_file, "--json"]
+
+    def run() -> None:
+        subprocess.run(
+            command, check=True, stdout=subprocess.DEVNULL, preexec_fn=lambda: os.sched_setaffinity(0, cores)
+        )
+
+    return seconds_of(run)
+
+
+def _rows_above(output: str, name: str) -> Figure:
+    manifest = read_manifest(open_store(os.path.join(output, "packed")), PackedManifest)
+    counts = manifest.counts
+    allowed = max(manifest.num_shards, counts.rows_lower_bound_l2 // 1000)
+    work = f"rows of {manifest.seq_len} above L2, {name}, {counts.rows:,} rows in {manifest.num_shards} shards"
+    over = counts.rows - counts.rows_lower_bound_l2
+    return Figure(work, float(over), "0.1 % or one a shard", float(allowed), "rows")

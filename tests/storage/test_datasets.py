@@ -1,0 +1,92 @@
+"""A dataset is read as its manifest and table were written, number of its rows included."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from pipeline.storage.datasets import read_manifest, read_shard_table, write_manifest, write_shard_table
+from pipeline.storage.store import open_store
+from schemas.errors import ConfigError, ShardCorruptError
+from schemas.manifest import EncodedManifest, EncodingCounts, PackedManifest
+from schemas.receipt import ShardReceipt
+
+LAST_ROW_ID = (1 << 64) - (1 << 32)  # of the last document shard that there may be
+
+
+def make_receipt(path: str, number: int, first_row_id: int) -> ShardReceipt:
+    return ShardReceipt(
+        path=path,
+        rows=number,
+        tokens=2 * number,
+        text_bytes=3 * number,
+        size_bytes=4 * number,
+        checksum=f"{number:032x}",
+        block_offsets=list(range(number)),
+        block_lengths=list(range(number, 2 * number)),
+        block_checksums=[(1 << 64) - 1 - index for index in range(number)],
+        first_row_id=first_row_id,
+    )
+
+
+RECEIPTS = [
+    make_receipt("encoded/shard-00000.arrow", 2, 0),
+    make_receipt("encoded/shard-00001.arrow", 0, 1 << 32),
+    make_receipt("encoded/shard-99999.arrow", 1, LAST_ROW_ID),
+]
+
+
+def write_encoded(url: str, num_shards: int = 3) -> EncodedManifest:
+    store = open_store(url)
+    written, checksum = write_shard_table(store, "encoded", RECEIPTS)
+    assert written == 3
+    return write_manifest(
+        store,
+        "encoded",
+        EncodedManifest(
+            run_fingerprint="",
+            num_shards=num_shards,
+            shards_checksum=checksum,
+            held_out=False,
+            tokenizer_checksum="",
+            documents_fingerprint="",
+            text_bytes=9,
+            counts=EncodingCounts(**dict.fromkeys(EncodingCounts.model_fields, 0)),
+        ),
+    )
+
+
+def test_a_table_is_read_as_columns_of_what_was_written(tmp_path: Path) -> None:
+    manifest = write_encoded(str(tmp_path))
+    dataset = open_store(str(tmp_path / "encoded"))
+    assert read_manifest(dataset, EncodedManifest) == manifest
+    table = read_shard_table(dataset, manifest)
+    assert [table.path(shard) for shard in range(len(table))] == [
+        "shard-00000.arrow",
+        "shard-00001.arrow",
+        "shard-99999.arrow",
+    ]
+    assert (table.first_row_id.dtype, table.first_row_id.tolist()) == (np.uint64, [0, 1 << 32, LAST_ROW_ID])
+    assert (table.rows.tolist(), table.text_bytes.tolist(), table.size_bytes.tolist()) == (
+        [2, 0, 1],
+        [6, 0, 3],
+        [8, 0, 4],
+    )
+    assert table.first_block.tolist() == [0, 2, 2, 3]
+    assert (table.block_offsets.tolist(), table.block_lengths.tolist()) == ([0, 1, 0], [2, 3, 1])
+    assert table.block_checksums.tolist() == [(1 << 64) - 1, (1 << 64) - 2, (1 << 64) - 1]
+    assert table.checksums.to_pylist() == [receipt.checksum for receipt in RECEIPTS]
+
+
+def test_a_table_of_another_number_of_shards_is_refused(tmp_path: Path) -> None:
+    manifest = write_encoded(str(tmp_path), num_shards=4)
+    with pytest.raises(ShardCorruptError, match="not as many shards"):
+        read_shard_table(open_store(str(tmp_path / "encoded")), manifest)
+
+
+def test_an_encoded_dataset_is_no_packed_one(tmp_path: Path) -> None:
+    write_encoded(str(tmp_path))
+    with pytest.raises(ConfigError, match="a manifest of another kind"):
+        read_manifest(open_store(str(tmp_path / "encoded")), PackedManifest)

@@ -1,0 +1,224 @@
+"""Small whole outputs, written by the project's own stages without a command line."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+
+import pyarrow as pa
+import xxhash
+
+from pipeline.engine.local_engine import LocalEngine
+from pipeline.engine.stage import iter_receipts, run_stage
+from pipeline.packing.pack_receipts import encoding_counts, iter_dataset_shards, packing_counts, take_encoding
+from pipeline.packing.pack_stage import pack_documents
+from pipeline.packing.pack_units import PackContext, PackUnit, plan_pack_units
+from pipeline.packing.prepare_encoder import describe_tokenizer
+from pipeline.storage.arrow_files import write_blocks
+from pipeline.storage.datasets import ShardTable, read_shard_table, write_manifest, write_shard_table
+from pipeline.storage.store import Store, open_store
+from pipeline.wordpiece.encode import SpecialInText
+from pipeline.wordpiece.normalise import Normalisation
+from pipeline.wordpiece.prove_encoder import Proof, make_proof_key
+from schemas.documents import DOCUMENT_SCHEMA
+from schemas.layout import documents_folder, encoded_folder, packed_folders, shard_path
+from schemas.manifest import (
+    DocumentCounts,
+    DocumentsManifest,
+    EncodedManifest,
+    EncodingCounts,
+    PackedManifest,
+    PackingCounts,
+    TokenizerManifest,
+    text_fill_ppm,
+)
+from schemas.masking import Masking
+from schemas.receipt import Receipt, ShardReceipt
+from schemas.rows import rows_per_block
+from schemas.run_file import PackSection
+from tests.wordpiece.test_encode import make_tokenizer_json
+
+TOKENIZER_JSON = make_tokenizer_json(Normalisation())
+RUN = "f" * 32
+Shards = Sequence[Sequence[str]]
+
+
+@dataclass
+class Output:
+    """An output in the making.
+
+    Attributes:
+        store: Where.
+        pack: How it is packed.
+        copies: Static masks.
+        documents: Manifests by held-out.
+        receipts: Of the pack units.
+    """
+
+    store: Store
+    pack: PackSection
+    copies: int = 0
+    documents: dict[bool, DocumentsManifest] = field(default_factory=dict)
+    receipts: list[Receipt] = field(default_factory=list)
+
+    def tables(self) -> dict[bool, ShardTable]:
+        return {
+            held_out: read_shard_table(self.store.below(documents_folder(held_out)), manifest)
+            for held_out, manifest in self.documents.items()
+        }
+
+
+def ignore(*_: object) -> None:
+    """Hear nothing."""
+
+
+def make_context(store: Store, pack: PackSection, copies: int = 0) -> PackContext:
+    key = make_proof_key(TOKENIZER_JSON, SpecialInText.TEXT)
+    return PackContext(
+        output=store,
+        pack=pack,
+        masking=Masking(),
+        copies=copies,
+        seed=3,
+        tokenizer_json=TOKENIZER_JSON,
+        special_in_text=SpecialInText.TEXT,
+        proof=Proof(key, 1, 1, difference=None),
+    )
+
+
+def write_document_shard(
+    store: Store, held_out: bool, shard: int, texts: Sequence[str], block: int = 5
+) -> ShardReceipt:
+    """A document shard of some texts."""
+    batches = []
+    for start in range(0, len(texts), block):
+        lines = range(start, min(len(texts), start + block))
+        columns = [[f"{shard}-{line}" for line in lines], ["s"] * len(lines), ["p.txt"] * len(lines), list(lines)]
+        batches.append(pa.record_batch([*columns, [texts[line] for line in lines]], schema=DOCUMENT_SCHEMA))
+    text_bytes = sum(len(text.encode()) for text in texts)
+    path = shard_path(documents_folder(held_out), shard)
+    return write_blocks(store, path, DOCUMENT_SCHEMA, batches, text_bytes=text_bytes)
+
+
+def write_output(url: str, pack: PackSection, shards: Shards, held_out: Shards = (), *, copies: int = 0) -> Output:
+    """Documents, tokenizer and rows, as a run leaves them."""
+    output = Output(open_store(url), pack, copies)
+    sides = {False: shards, True: held_out} if held_out else {False: shards}
+    written = {side: sum(map(len, texts)) for side, texts in sides.items()}
+    for side, texts in sides.items():
+        receipts = [write_document_shard(output.store, side, number, shard) for number, shard in enumerate(texts)]
+        num_shards, checksum = write_shard_table(output.store, documents_folder(side), receipts)
+        counts = DocumentCounts(
+            read=sum(written.values()),
+            written=written[False],
+            held_out=written.get(True, 0),
+            duplicates=0,
+            quarantined=0,
+            quarantined_by_reason={},
+        )
+        output.documents[side] = write_manifest(
+            output.store,
+            documents_folder(side),
+            DocumentsManifest(
+                run_fingerprint=RUN,
+                num_shards=num_shards,
+                shards_checksum=checksum,
+                held_out=side,
+                documents=written[side],
+                text_bytes=sum(receipt.text_bytes for receipt in receipts),
+                counts=counts,
+            ),
+        )
+    output.store.write_bytes("tokenizer/tokenizer.json", TOKENIZER_JSON)
+    write_manifest(
+        output.store,
+        "tokenizer",
+        TokenizerManifest(
+            run_fingerprint=RUN,
+            documents_fingerprint=output.documents[False].fingerprint,
+            trained=True,
+            vocab_size=1,
+            counts={},
+            sources=(),
+            checksums={"tokenizer.json": xxhash.xxh3_128_hexdigest(TOKENIZER_JSON)},
+        ),
+    )
+    pack_output(output)
+    return output
+
+
+def pack_output(output: Output, encoded: dict[bool, EncodedManifest] | None = None) -> None:
+    """Pack the documents of an output, from encoded shards where they are given."""
+    context = make_context(output.store, output.pack, output.copies)
+    kept = {
+        held_out: read_shard_table(output.store.below(encoded_folder(held_out)), manifest)
+        for held_out, manifest in (encoded or {}).items()
+    }
+    checksum = xxhash.xxh3_128_hexdigest(TOKENIZER_JSON)
+    units = plan_pack_units(output.tables(), checksum, kept or None)
+    output.store.delete_tree("work")
+    run_stage(LocalEngine(1), pack_documents, context, output.store, units, ignore)
+    output.receipts = list(iter_receipts(output.store, units))
+    for held_out in output.documents:
+        if output.pack.keep_encoded and not encoded:
+            _write_encoded(output, units, held_out)
+        for seq_len, folder in packed_folders(output.pack, held_out).items():
+            _write_packed(output, units, held_out, seq_len, folder, (encoded or {}).get(held_out))
+
+
+def _write_encoded(output: Output, units: list[PackUnit], held_out: bool) -> None:
+    folder = encoded_folder(held_out)
+    receipts = [receipt for receipt in output.receipts if units[receipt.unit].held_out is held_out]
+    shards = [shard for receipt in receipts for shard in iter_dataset_shards(receipt, folder)]
+    counts = sum((encoding_counts(receipt) for receipt in receipts), Counter())
+    num_shards, checksum = write_shard_table(output.store, folder, shards)
+    write_manifest(
+        output.store,
+        folder,
+        EncodedManifest(
+            run_fingerprint=RUN,
+            num_shards=num_shards,
+            shards_checksum=checksum,
+            held_out=held_out,
+            tokenizer_checksum=xxhash.xxh3_128_hexdigest(TOKENIZER_JSON),
+            documents_fingerprint=output.documents[held_out].fingerprint,
+            text_bytes=counts["text_bytes"],
+            counts=EncodingCounts(**{name: counts[name] for name in EncodingCounts.model_fields}),
+        ),
+    )
+
+
+def _write_packed(
+    output: Output, units: list[PackUnit], held_out: bool, seq_len: int, folder: str, encoded: EncodedManifest | None
+) -> None:
+    receipts = [receipt for receipt in output.receipts if units[receipt.unit].held_out is held_out]
+    counts: Counter[str] = sum((packing_counts(receipt, seq_len) for receipt in receipts), Counter())
+    if encoded is not None:
+        counts = take_encoding(counts, encoded.counts)
+    shards = [shard for receipt in receipts for shard in iter_dataset_shards(receipt, folder)]
+    num_shards, checksum = write_shard_table(output.store, folder, shards)
+    output.store.write_bytes(f"{folder}/tokenizer.json", TOKENIZER_JSON)
+    vocabulary, _ = describe_tokenizer(TOKENIZER_JSON)
+    write_manifest(
+        output.store,
+        folder,
+        PackedManifest(
+            run_fingerprint=RUN,
+            num_shards=num_shards,
+            shards_checksum=checksum,
+            held_out=held_out,
+            seq_len=seq_len,
+            block_rows=rows_per_block(seq_len, vocabulary.vocab_size),
+            vocabulary=vocabulary,
+            tokenizer_checksum=xxhash.xxh3_128_hexdigest(TOKENIZER_JSON),
+            documents_fingerprint=output.documents[held_out].fingerprint,
+            sequences=output.pack.sequences.value,
+            compression=output.pack.compression,
+            text_fill_ppm=text_fill_ppm(counts["tokens_in_rows"], counts["rows"] * seq_len),
+            copies=output.copies,
+            masking=Masking(),
+            text_bytes=counts["text_bytes"],
+            counts=PackingCounts(**{name: counts[name] for name in PackingCounts.model_fields}),
+        ),
+    )

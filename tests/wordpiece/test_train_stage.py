@@ -1,0 +1,179 @@
+"""The stage after counting writes a tokenizer from the word counts that stand, and what it makes of each source."""
+
+from __future__ import annotations
+
+import json
+import uuid
+from typing import Any, Literal
+
+import pytest
+import xxhash
+
+from pipeline.engine.stage import UnitOutcome, execute_unit
+from pipeline.storage.store import Store
+from pipeline.wordpiece.extend_vocabulary import extend_tokenizer
+from pipeline.wordpiece.measure_tokenizer import measure_texts
+from pipeline.wordpiece.normalise import Normalisation
+from pipeline.wordpiece.select_words import select_words
+from pipeline.wordpiece.tokenizer_files import build_tokenizer, load_tokenizer
+from pipeline.wordpiece.train import SPECIAL_TOKENS, train_wordpiece
+from pipeline.wordpiece.train_stage import (
+    TrainContext,
+    TrainUnit,
+    bring_tokenizer,
+    read_brought_files,
+    train_vocabulary,
+)
+from pipeline.wordpiece.weigh_sources import weigh_sources
+from schemas.errors import ConfigError
+from schemas.manifest import SourceReport
+from schemas.run_file import TokenizerSection
+from tests.wordpiece.count_files import count_by_tokenizers, write_rows
+from tests.wordpiece.texts import SENTENCES
+
+UNIT = TrainUnit(unit=0, model_max_length=128, word_counts="counted")
+TEXTS = {"a": SENTENCES * 3, "b": ["the dog [MASK] sleeps \u4e2d", "q" * 101]}
+FILES = ["tokenizer.json", "tokenizer_config.json", "vocab.txt"]
+
+
+def make_store() -> Store:
+    return Store(f"memory://{uuid.uuid4().hex}")
+
+
+def make_rows() -> dict[tuple[str, str], int]:
+    return {
+        (word, source): count
+        for source, texts in TEXTS.items()
+        for word, count in count_by_tokenizers(texts, Normalisation()).items()
+    }
+
+
+def train(**settings: Any) -> tuple[Store, UnitOutcome]:
+    store = make_store()
+    write_rows(make_rows(), store=store)
+    brought = settings.pop("brought", {})
+    return store, train_vocabulary(TrainContext(store, TokenizerSection(**settings), brought), UNIT)
+
+
+def read_pieces(store: Store) -> list[str]:
+    return store.read_bytes("tokenizer/vocab.txt").decode().split("\n")[:-1]
+
+
+def test_the_vocabulary_is_that_of_the_weighted_words_with_every_setting() -> None:
+    store, outcome = train(
+        vocab_size=100,
+        min_frequency=4,
+        limit_alphabet=25,
+        initial_alphabet="\u00df",
+        unused=3,
+        size_multiple=64,
+        alpha=0.5,
+        max_words=40,
+    )
+    counts = write_rows(make_rows())
+    selected = select_words(counts, 40, weigh_sources(counts.sources, 500))
+    trained = train_wordpiece(
+        selected.words,
+        100,
+        min_frequency=4,
+        limit_alphabet=25,
+        initial_alphabet="\u00df",
+        unused=3,
+        size_multiple=64,
+    )
+    assert read_pieces(store) == trained.pieces
+    assert outcome.details["vocab_size"] == len(trained.pieces) == 128
+    rows = make_rows()
+    assert outcome.counts["words"] == sum(rows.values())
+    assert outcome.counts["distinct_words"] == len({word for word, _ in rows})
+    assert outcome.counts["words_cut"] == outcome.counts["distinct_words"] - 40
+    assert outcome.counts["num_words"] == 40
+    assert all(type(count) is int for count in outcome.counts.values())
+    json.dumps(outcome.details)
+
+
+def test_the_folder_is_described_by_its_checksums_and_sources() -> None:
+    store, outcome = train(vocab_size=150)
+    assert outcome.details["checksums"] == {
+        name: xxhash.xxh3_128_hexdigest(store.read_bytes(f"tokenizer/{name}")) for name in FILES
+    } | {"word_counts.parquet": "counted"}
+    config = json.loads(store.read_bytes("tokenizer/tokenizer_config.json"))
+    assert config["model_max_length"] == 128
+    tokenizer = load_tokenizer(store.read_bytes("tokenizer/tokenizer.json"), Normalisation())
+    reports = [SourceReport.model_validate(source) for source in outcome.details["sources"]]
+    for found, expected in zip(reports, measure_texts(tokenizer, TEXTS), strict=True):
+        # The bytes and letters of these word counts are made up.
+        made_up = {"text_bytes": 10 * found.words, "letters": 4 * found.words, "letters_changed": found.words}
+        assert found == expected.model_copy(update=made_up)
+
+
+def test_the_unit_runs_as_a_unit_and_twice_to_the_same_bytes() -> None:
+    store, _ = train(vocab_size=150)
+    files = {name: store.read_bytes(f"tokenizer/{name}") for name in FILES}
+    other = make_store()
+    write_rows(make_rows(), num_partitions=5, seed=1, store=other)
+    execute_unit(train_vocabulary, TrainContext(other, TokenizerSection(vocab_size=150), {}), other, UNIT)
+    assert {name: other.read_bytes(f"tokenizer/{name}") for name in FILES} == files
+
+
+def make_brought() -> dict[str, bytes]:
+    pieces = [*SPECIAL_TOKENS, *(f"[unused{number}]" for number in range(9)), *"thedogsfx", "##e", "##o", "##s"]
+    return {"tokenizer.json": build_tokenizer(pieces, Normalisation()).to_str().encode()}
+
+
+@pytest.mark.parametrize("into", ["unused", "append"])
+def test_a_brought_tokenizer_is_extended_from_the_word_counts(into: Literal["unused", "append"]) -> None:
+    settings = {"from": "tokenizer.json", "extend": 9, "extend_into": into, "min_frequency": 3, "limit_alphabet": 4}
+    store, outcome = train(brought=make_brought(), **settings, alpha=0.5, max_words=40)
+    counts = write_rows(make_rows())
+    words = select_words(counts, 40, weigh_sources(counts.sources, 500)).words
+    brought = load_tokenizer(make_brought(), Normalisation())
+    extended, extension = extend_tokenizer(brought, words, 9, into, min_frequency=3, limit_alphabet=4)
+    ids = extended.get_vocab()
+    assert read_pieces(store) == sorted(ids, key=ids.__getitem__)
+    assert outcome.counts["pieces_added"] == len(extension.pieces) == 8
+    assert outcome.counts["num_characters"] == 4
+    assert outcome.counts["tokens_after"] == extension.tokens_after
+    assert outcome.counts["words_cut"] > 0
+    assert outcome.details["vocab_size"] == len(ids)
+    assert sum(source["unknown"] for source in outcome.details["sources"]) > 0
+
+
+def test_a_brought_tokenizer_is_written_and_measured_on_a_sample() -> None:
+    store = make_store()
+    settings = TokenizerSection(special_in_text="special")
+    outcome = bring_tokenizer(store, settings, make_brought(), 64, TEXTS)
+    assert outcome.counts == {}
+    assert sorted(store.list("tokenizer")) == [f"tokenizer/{name}" for name in FILES]
+    assert outcome.details["checksums"].keys() == set(FILES)
+    reports = [SourceReport.model_validate(source) for source in outcome.details["sources"]]
+    # dog, [MASK], sleeps and so on: a special token where the run says so.
+    assert [report.source for report in reports] == ["a", "b"]
+    assert reports[1].words == 6
+    assert outcome.details["vocab_size"] == load_tokenizer(make_brought(), Normalisation()).get_vocab_size()
+
+
+@pytest.mark.parametrize("character", ["\n", " ", "\u200b", "\u2028", "\ue000"])
+def test_an_initial_character_that_is_in_no_word_is_refused(character: str) -> None:
+    with pytest.raises(ConfigError, match=r"tokenizer.initial_alphabet: this character is in no word"):
+        train(initial_alphabet=f"a{character}")
+
+
+def test_brought_files_are_found_by_path_or_folder_and_missed_in_words(tmp_path: Any) -> None:
+    for name, content in make_brought().items():
+        (tmp_path / name).write_bytes(content)
+    assert read_brought_files(str(tmp_path)) == make_brought()
+    assert read_brought_files(str(tmp_path / "tokenizer.json")) == make_brought()
+    with pytest.raises(ConfigError, match="no tokenizer here"):
+        read_brought_files(str(tmp_path / "vocab.txt"))
+
+
+@pytest.mark.parametrize(("alpha", "second"), [(1.0, "ab"), (0.0, "cd")])
+def test_a_small_source_weighs_more_with_a_smaller_alpha(alpha: float, second: str) -> None:
+    # 10,000 words against 100: evened out, cd counts 60 * 100 times, between aq and ab.
+    rows = {("aq", "large"): 9100, ("ab", "large"): 900, ("cd", "small"): 60, ("ef", "small"): 40}
+    store = make_store()
+    write_rows(rows, store=store)
+    settings = TokenizerSection(vocab_size=len(SPECIAL_TOKENS) + 11 + 2, alpha=alpha)
+    train_vocabulary(TrainContext(store, settings, {}), UNIT)
+    assert read_pieces(store)[-2:] == ["aq", second]
