@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import sys
 from collections.abc import Callable, Sequence
 from importlib import metadata
@@ -35,6 +36,8 @@ ReplaceOption = Annotated[
         "--replace", help="Where [tokenizer], [pack] or [mask] have changed: delete what stands, make it again."
     ),
 ]
+PRELOADED = ("jobs.preload",)
+"""What every worker of `prepare` needs."""
 JsonOption = Annotated[bool, typer.Option("--json", help="Write one JSON line an event instead of bars and tables.")]
 DebugOption = Annotated[bool, typer.Option("--debug", help="Show the traceback of an error.")]
 
@@ -177,6 +180,11 @@ def _prepare(
     replace: bool = False,
     compare: Sequence[str] = (),
 ) -> int:
+    from pipeline.engine.fork_server import start_fork_server
+
+    if len(os.sched_getaffinity(0)) > 1:  # it imports on another core while this process does on this one
+        start_fork_server(PRELOADED)
+
     from jobs.compare_tokenizers import compare_tokenizers
     from jobs.describe_run import Part
     from jobs.prepare import prepare as prepare_job

@@ -12,7 +12,7 @@ from jobs.prepare import Prepared
 from pipeline.storage.datasets import read_shard_table
 from pipeline.storage.store import open_store
 from pipeline.wordpiece.count_stage import normalisation_of
-from pipeline.wordpiece.encode import SpecialInText
+from pipeline.wordpiece.load_encoders import SpecialInText
 from pipeline.wordpiece.measure_tokenizer import measure_texts
 from pipeline.wordpiece.normalise import Normalisation
 from pipeline.wordpiece.sample_texts import sample_texts

@@ -45,7 +45,7 @@ SECTIONS = {"input": Part.SHARD, "documents": Part.SHARD, "tokenizer": Part.TOKE
 """The part that a section of the run file decides first; any other decides the rows."""
 
 STAGES = {
-    Part.TOKENIZER: ("count", "gather", "merge", "collect", "train", "prove"),
+    Part.TOKENIZER: ("count", "gather", "merge", "collect", "train", "bring", "prove"),
     Part.PACK: ("pack",),
 }
 

@@ -25,7 +25,7 @@ from pipeline.storage.datasets import (
     write_manifest,
     write_shard_table,
 )
-from pipeline.wordpiece.encode import SpecialInText
+from pipeline.wordpiece.load_encoders import SpecialInText
 from pipeline.wordpiece.train_stage import read_proof
 from schemas.layout import documents_folder, encoded_folder, packed_folders
 from schemas.manifest import (

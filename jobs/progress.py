@@ -18,6 +18,7 @@ STAGE_WORDS = {
     "merge": "merge counts",
     "collect": "write word counts",
     "train": "train vocabulary",
+    "bring": "take the tokenizer",
     "prove": "prove the encoder",
     "pack": "encode and pack",
 }

@@ -27,9 +27,9 @@ from pipeline.wordpiece.merge_stage import (
     plan_merge_units,
 )
 from pipeline.wordpiece.normalise import Normalisation
-from pipeline.wordpiece.sample_texts import sample_texts
 from pipeline.wordpiece.tokenizer_files import count_cased_pieces, load_tokenizer
 from pipeline.wordpiece.train_stage import (
+    BringUnit,
     ProveUnit,
     TrainContext,
     TrainUnit,
@@ -41,8 +41,6 @@ from schemas.errors import ConfigError, StaleArtifactError
 from schemas.layout import TOKENIZER, documents_folder
 from schemas.manifest import DocumentsManifest, SourceReport, TokenizerManifest
 
-SAMPLE_BYTES = 4 << 20
-"""Text that a brought tokenizer is measured on."""
 CASED_PIECES_WORTH_A_WARNING = 100
 """An uncased vocabulary may have some, such as `[unused]` slots that were filled."""
 
@@ -61,11 +59,7 @@ def tokenizer(run: Run, documents: DocumentsManifest) -> TokenizerManifest:
     max_length = settings.model_max_length
     shards = list_shards(run, documents)
     is_brought = bool(run.brought) and not settings.extend
-    if is_brought:
-        texts = sample_texts(run.output, shards[:1], SAMPLE_BYTES)
-        outcome = bring_tokenizer(run.output, settings, run.brought, max_length, texts)
-    else:
-        outcome = _train(run, documents, shards, max_length)
+    outcome = _bring(run, shards, max_length) if is_brought else _train(run, documents, shards, max_length)
     prove(run, outcome.details["checksums"]["tokenizer.json"])
     manifest = TokenizerManifest(
         run_fingerprint=run.fingerprints[Part.TOKENIZER],
@@ -166,6 +160,14 @@ def _train(run: Run, documents: DocumentsManifest, shards: list[tuple[str, str]]
     return UnitOutcome([], receipt.counts, receipt.details)
 
 
+def _bring(run: Run, shards: list[tuple[str, str]], max_length: int) -> UnitOutcome:
+    path, checksum = shards[0] if shards else ("", "")
+    units = run.sign(Part.TOKENIZER, [BringUnit(unit=0, model_max_length=max_length, path=path, checksum=checksum)])
+    run.run_stage(bring_tokenizer, TrainContext(run.output, run.settings.tokenizer, run.brought), units)
+    (receipt,) = iter_receipts(run.output, units)
+    return UnitOutcome([], receipt.counts, receipt.details)
+
+
 def _count(run: Run, context: CountContext, documents: DocumentsManifest, shards: list[tuple[str, str]]) -> str:
     """Count the words of all documents and write them down; returns the checksum of the table."""
     count_units = run.sign(Part.TOKENIZER, plan_count_units(shards))
@@ -178,7 +180,10 @@ def _count(run: Run, context: CountContext, documents: DocumentsManifest, shards
     run.run_stage(merge_word_counts, context, merge_units)
     check_words_kept(sources, iter_receipts(run.output, merge_units))
     lines = tuple((text.source, text.text_bytes, text.words, text.letters, text.letters_changed) for text in sources)
-    collect_units = run.sign(Part.TOKENIZER, [CollectUnit(unit=0, corpus=documents.fingerprint, sources=lines)])
+    collect_units = run.sign(
+        Part.TOKENIZER,
+        [CollectUnit(unit=0, corpus=documents.fingerprint, num_partitions=len(merge_units), sources=lines)],
+    )
     run.run_stage(collect_word_counts, context, collect_units)
     (receipt,) = iter_receipts(run.output, collect_units)
     return str(receipt.details["checksum"])

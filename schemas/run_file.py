@@ -57,7 +57,7 @@ class DocumentsSection(Section):
 
     Attributes:
         shard_mb: MiB of text in a document shard, about; decides what a worker holds in memory, some four times
-            as much. Unset it is 64, and for a corpus of fewer than 16 such shards less, down to 8, so that every
+            as much. Unset it is 64, and for a corpus of fewer than 8 such shards less, down to 16, so that every
             worker has something to do.
         deduplicate: Drop exact duplicates by content.
         held_out: Share of documents set apart by a keyed content hash.

@@ -57,7 +57,7 @@ def sort_documents(context: CorpusContext, unit: SortUnit) -> UnitOutcome:
             before = counts["text_bytes"]
             path = shard_path(documents_folder(unit.held_out), shard)
             blocks = cut_blocks(select_documents(tables))
-            receipt = write_blocks(context.output, path, DOCUMENT_SCHEMA, blocks)
+            receipt = write_blocks(context.output, path, DOCUMENT_SCHEMA, blocks, first_row_id=shard << 32)
             shards.append(receipt.model_copy(update={"text_bytes": counts["text_bytes"] - before}))
     return UnitOutcome(shards, counts, {})
 

@@ -19,6 +19,7 @@ from multiprocessing.process import BaseProcess
 from typing import Any
 
 from pipeline.engine.answers import Failed, answer_unit, take_answer
+from pipeline.engine.fork_server import fork_worker
 from pipeline.engine.stage import Finished, UnitDescription, UnitFunction, execute_unit
 from pipeline.storage.store import Store
 from schemas.errors import ConfigError
@@ -61,7 +62,7 @@ class LocalEngine:
             self._idle = pool.stop()
 
     def close(self) -> None:
-        """End the workers, which wait between stages: starting one and its libraries takes a second."""
+        """End the workers, which wait between stages."""
         for worker in self._idle:
             worker.end()
         self._idle = []
@@ -92,8 +93,6 @@ class _Pool:
     """The workers of one stage: idle ones of an earlier stage first, then new ones."""
 
     def __init__(self, work: _Work, units: Iterable[UnitDescription], idle: Iterable[_Worker]) -> None:
-        # A fork would copy the locks of Arrow's and fsspec's threads in whatever state they are.
-        self._spawn = multiprocessing.get_context("spawn")
         self._work = work
         self._units = iter(units)
         self._idle = list(idle)
@@ -129,9 +128,8 @@ class _Pool:
         _send(worker, unit)
 
     def _start(self) -> _Worker:
-        ours, theirs = self._spawn.Pipe()
-        process = self._spawn.Process(target=_serve, args=(theirs,), daemon=True)
-        process.start()
+        ours, theirs = multiprocessing.Pipe()
+        process = fork_worker(_serve, theirs)
         theirs.close()
         return _Worker(process, ours)
 

@@ -10,7 +10,7 @@ import pyarrow.compute as pc
 from pipeline.storage.datasets import MANIFEST, read_manifest, read_shard_table
 from pipeline.storage.store import Store
 from pipeline.verification.findings import Finding
-from pipeline.verification.verify_shards import check_each_shard, find_strangers, read_shard
+from pipeline.verification.verify_shards import check_each_shard, find_misnumbered, find_strangers, read_shard
 from schemas.documents import DOCUMENT_SCHEMA
 from schemas.manifest import DocumentsManifest
 
@@ -43,7 +43,7 @@ def verify_documents(
         return (int(shards.rows[shard]), text_bytes), findings
 
     documents = text_bytes = 0
-    findings = find_strangers(store, shards)
+    findings = find_strangers(store, shards) + find_misnumbered(store, shards)
     for _, counted, found in check_each_shard(store, shards, check, progress, threads):
         findings += found
         if counted is not None:

@@ -21,11 +21,13 @@ class CollectUnit(UnitDescription):
 
     Attributes:
         corpus: Digest of the documents that were counted.
+        num_partitions: Merged.
         sources: The fields of a `SourceText` for each source.
     """
 
     stage: str = "collect"
     corpus: str
+    num_partitions: int
     sources: tuple[tuple[str, int, int, int, int], ...]
 
 
@@ -34,7 +36,7 @@ def collect_word_counts(context: CountContext, unit: CollectUnit) -> UnitOutcome
     checksum = write_word_counts(
         context.output,
         WORD_COUNTS,
-        iter_merged(context),
+        iter_merged(context, unit.num_partitions),
         corpus=unit.corpus,
         normalisation=context.normalisation,
         sources=[SourceText(*source) for source in unit.sources],

@@ -9,6 +9,7 @@ Text comes as Arrow arrays, of which a slice at a time is alive as Python object
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -24,29 +25,15 @@ from pipeline.wordpiece.load_encoders import (
     Ids,
     Offsets,
     SpecialInText,
+    cut_at_breaks,
     encode_by_tokenizers,
     find_break,
     list_breaks,
-    load_fast_encode,
     load_law,
     reraise_foreign,
 )
-from pipeline.wordpiece.slice_texts import JoinedIds, count_special, iter_contents
+from pipeline.wordpiece.slice_texts import SLICE_BYTES, JoinedIds, count_special, iter_contents
 from schemas.rows import id_type
-
-__all__ = [
-    "EncodedBatch",
-    "Encoder",
-    "FastEncode",
-    "Ids",
-    "Offsets",
-    "Sample",
-    "SpecialInText",
-    "choose_sample",
-    "encode_by_tokenizers",
-    "load_fast_encode",
-    "load_law",
-]
 
 _SAMPLE_SHARE = 0.01  # of the bytes; a larger sample halves the speed
 _SAMPLE_DOCUMENTS = 8
@@ -143,7 +130,7 @@ class Encoder:
                 continue
             hashes += map(xxhash.xxh3_64_intdigest, contents)
             try:
-                parts.add(*self.fast_encode(contents))
+                parts.add(*_encode_slice(self.fast_encode, contents, self._breaks))
             except BaseException as error:  # noqa: BLE001 - a panic in Rust is no Exception
                 reraise_foreign(error)
                 why = f"nanotoken failed where tokenizers did not: {type(error).__name__}: {error}"
@@ -219,3 +206,12 @@ class Encoder:
         if why is not None:
             self.fast_encode = None
         return EncodedBatch(*parts.join(), rejected, special, sample, why)
+
+
+def _encode_slice(fast_encode: FastEncode, contents: list[bytes], breaks: Sequence[str]) -> tuple[Ids, Offsets]:
+    """By the fast path; one long text in pieces: 63 MB of Chinese as a whole take 700 MB beside the result."""
+    if len(contents) > 1 or len(contents[0]) <= SLICE_BYTES:
+        return fast_encode(contents)
+    pieces = cut_at_breaks(contents[0], SLICE_BYTES, [one.encode() for one in breaks])
+    ids = [fast_encode([piece])[0] for piece in pieces]
+    return np.concatenate(ids), np.array([0, sum(map(len, ids))], np.int64)

@@ -7,9 +7,9 @@ from __future__ import annotations
 
 import json
 import os
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from enum import StrEnum
-from typing import Any, Protocol
+from typing import Any, AnyStr, Protocol
 
 import numpy as np
 import numpy.typing as npt
@@ -126,17 +126,15 @@ def _encode_one(tokenizer: Tokenizer, text: str, index: int, rejected: dict[int,
 
 
 def _encode_long(tokenizer: Tokenizer, text: str, index: int, rejected: dict[int, str]) -> Ids:
-    breaks = list_breaks(tokenizer)
     pieces: list[Ids] = []
-    start = 0
-    while start < len(text) and index not in rejected:
-        stop = find_break(text, start, _LAW_BATCH_CHARACTERS, breaks)
-        pieces += _encode_batch(tokenizer, [text[start:stop]], index, rejected)
-        start = stop
-    return np.concatenate(pieces) if index not in rejected else np.zeros(0, np.uint32)
+    for piece in cut_at_breaks(text, _LAW_BATCH_CHARACTERS, list_breaks(tokenizer)):
+        pieces += _encode_batch(tokenizer, [piece], index, rejected)
+        if index in rejected:
+            return np.zeros(0, np.uint32)
+    return np.concatenate(pieces)
 
 
-def list_breaks(tokenizer: Tokenizer) -> str:
+def list_breaks(tokenizer: Tokenizer) -> tuple[str, ...]:
     """Characters behind which a text may be cut: its ids are then those of its pieces end to end.
 
     With BERT's normaliser and pre-tokeniser these end a word whatever follows, unless an added token may reach over
@@ -146,23 +144,36 @@ def list_breaks(tokenizer: Tokenizer) -> str:
     kinds = [(description[part] or {}).get("type") for part in ("normalizer", "pre_tokenizer")]
     added = "".join(token["content"] for token in description.get("added_tokens", []))
     if kinds != ["BertNormalizer", "BertPreTokenizer"] or not added.isascii() or any(map(str.isspace, added)):
-        return ""
-    return "".join(character for character in _SPACES + _PUNCTUATION if character not in added)
+        return ()
+    return tuple(character for character in _SPACES + _PUNCTUATION if character not in added)
 
 
-def find_break(text: str, start: int, num_characters: int, breaks: str) -> int:
-    """Where a piece that begins at `start` ends: behind the last break within so many characters.
+def cut_at_breaks(text: AnyStr, size: int, breaks: Sequence[AnyStr]) -> Iterator[AnyStr]:
+    """Cut a text, or its UTF-8, into pieces of at most `size` where breaks allow it; they join to the text."""
+    start = 0
+    while start < len(text):
+        stop = find_break(text, start, size, breaks)
+        yield text[start:stop]
+        start = stop
+
+
+def find_break(text: AnyStr, start: int, size: int, breaks: Sequence[AnyStr]) -> int:
+    """Where a piece that begins at `start` ends: behind the last break within `size`.
 
     Without one there, behind the first one that follows, or at the end of the text.
     """
-    stop = start + num_characters
-    if stop >= len(text):
+    if start + size >= len(text):
         return len(text)
-    last = max((text.rfind(character, start, stop) for character in breaks), default=-1)
-    if last >= 0:
-        return last + 1
-    following = [found for character in breaks if (found := text.find(character, stop)) >= 0]
-    return min(following) + 1 if following else len(text)
+    last = max((_behind(text.rfind(one, start, start + size), one) for one in breaks), default=0)
+    if last:
+        return last
+    following = (_behind(text.find(one, start), one) for one in breaks)
+    return min(filter(None, following), default=len(text))
+
+
+def _behind(place: int, found: AnyStr) -> int:
+    """Where what was found ends; 0 where nothing was."""
+    return 0 if place < 0 else place + len(found)
 
 
 def reraise_foreign(error: BaseException) -> None:

@@ -1,11 +1,11 @@
 """The stages that add counts up: gather count files where they are many, then merge each hash partition.
 
-What 10 TB of text means: 160,000 count files of 64 MB of text each. Were each of 64 merge units to read its partition
-of every one, that would be ten million small reads. So 625 gather units read 256 count files each, whole and once,
-and write one file each, in a few rounds (an estimated 10 to 20 million distinct words of 16 GB of text, 4 million a
-round). A merge unit then reads 625 files' batches of its partition. It holds that one partition, nothing else:
-every row is added to a table, so a word that is there already is never grouped or sorted again. 8 million words of a
-partition take 0.8 GB at the peak; a thousand million distinct words would be 16 million a partition.
+What 10 TB of text means: 160,000 count files of 64 MB of text each. Were each merge unit to read its partition of every
+one, that would be millions of small reads. So 625 gather units read 256 count files each, whole and once, and write one
+file each, in a few rounds (an estimated 10 to 20 million distinct words of 16 GB of text, 4 million a round), parted
+more finely: into 256 partitions. A merge unit then reads 625 files' batches of its partition. It holds that one
+partition, nothing else: every row is added to a table, so a word that is there already is never grouped or sorted
+again. A thousand million distinct words would be 4 million a partition, about 0.4 GB at the peak.
 """
 
 from __future__ import annotations
@@ -32,6 +32,8 @@ from schemas.receipt import Receipt
 
 FILES_GATHERED = 256
 """Count files that one gather unit adds up; with no more than these there is nothing to gather."""
+GATHERED_PARTITIONS = 256
+"""Hash partitions where counts are gathered first: so many words are parted more finely."""
 _ROWS_A_BATCH = 1 << 16
 
 
@@ -49,6 +51,7 @@ class MergeUnit(UnitDescription):
 
     stage: str = "merge"
     num_files: int
+    num_partitions: int
     gathered: bool
     one_source: bool
 
@@ -84,22 +87,24 @@ def plan_merge_units(num_files: int, one_source: bool, stage: str = "merge") -> 
         stage: Another name where the same shards are counted for another normalisation.
     """
     num_gathered = len(plan_gather_units(num_files, one_source))
+    num_partitions = GATHERED_PARTITIONS if num_gathered else WORD_PARTITIONS
     return [
         MergeUnit(
             stage=stage,
             unit=partition,
             num_files=num_gathered or num_files,
+            num_partitions=num_partitions,
             gathered=num_gathered > 0,
             one_source=one_source,
         )
-        for partition in range(WORD_PARTITIONS)
+        for partition in range(num_partitions)
     ]
 
 
 def gather_word_counts(context: CountContext, unit: GatherUnit) -> UnitOutcome:
     """Add up some count files, whole; the unit of the gather stage."""
     rounds: list[PartitionedWords] = []
-    words = CountedWords(max_words=context.max_words, spill=rounds.append)
+    words = CountedWords(max_words=context.max_words, num_partitions=GATHERED_PARTITIONS, spill=rounds.append)
     numbers = _SourceNumbers(unit.one_source)
     num_words = 0
 
@@ -127,7 +132,7 @@ def merge_word_counts(context: CountContext, unit: MergeUnit) -> UnitOutcome:
         path = gathered_path(context, number) if unit.gathered else context.count_path(number)
         with context.output.open_input(path) as file:
             reader = pa.ipc.open_file(file)
-            for index in range(unit.unit, reader.num_record_batches, WORD_PARTITIONS):
+            for index in range(unit.unit, reader.num_record_batches, unit.num_partitions):
                 num_words += numbers.add_rows(words, reader.get_batch(index))
     rows = pa.Table.from_batches(words.take(), WORD_ROWS_SCHEMA)
     del words
@@ -138,9 +143,9 @@ def merge_word_counts(context: CountContext, unit: MergeUnit) -> UnitOutcome:
     return UnitOutcome([], {"words": num_words, "distinct_words": rows.num_rows}, {})
 
 
-def iter_merged(context: CountContext) -> Iterator[pa.Table]:
+def iter_merged(context: CountContext, num_partitions: int) -> Iterator[pa.Table]:
     """The merged partitions in order, as `write_word_counts` takes them; one in memory at a time."""
-    for partition in range(WORD_PARTITIONS):
+    for partition in range(num_partitions):
         data = context.output.map_file(merged_path(context, partition))
         rows = pa.ipc.open_file(pa.BufferReader(data)).read_all()
         yield rows.set_column(1, "source", rows["source"].dictionary_encode()).cast(WORD_COUNTS_SCHEMA)

@@ -16,7 +16,7 @@ import pyarrow.compute as pc
 
 from pipeline.wordpiece.load_encoders import Ids, Offsets
 
-_SLICE_BYTES = 1 << 22
+SLICE_BYTES = 1 << 22  # of text alive as Python objects
 
 
 def iter_contents(texts: pa.ChunkedArray) -> Iterator[list[bytes]]:
@@ -25,7 +25,7 @@ def iter_contents(texts: pa.ChunkedArray) -> Iterator[list[bytes]]:
         ends = np.cumsum(pc.binary_length(chunk).to_numpy().astype(np.int64))
         start, filled = 0, 0
         while start < len(chunk):
-            stop = max(start + 1, int(np.searchsorted(ends, filled + _SLICE_BYTES, side="right")))
+            stop = max(start + 1, int(np.searchsorted(ends, filled + SLICE_BYTES, side="right")))
             yield chunk.slice(start, stop - start).cast(pa.binary()).to_pylist()
             start, filled = stop, int(ends[stop - 1])
 

@@ -6,7 +6,7 @@ import contextlib
 import dataclasses
 import json
 import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from typing import Any
 
 import xxhash
@@ -20,6 +20,7 @@ from pipeline.wordpiece.extend_vocabulary import extend_tokenizer
 from pipeline.wordpiece.load_encoders import SpecialInText
 from pipeline.wordpiece.measure_tokenizer import measure_texts, measure_word_counts
 from pipeline.wordpiece.prove_encoder import Proof, ProofKey, make_proof_key, prove_encoder
+from pipeline.wordpiece.sample_texts import sample_texts
 from pipeline.wordpiece.select_words import SelectedWords, select_words
 from pipeline.wordpiece.tokenizer_files import build_tokenizer, load_tokenizer, tokenizer_files
 from pipeline.wordpiece.train import train_wordpiece
@@ -31,6 +32,8 @@ from schemas.manifest import SourceReport
 from schemas.redaction import without_user_info
 from schemas.run_file import TokenizerSection
 
+SAMPLE_BYTES = 4 << 20
+"""Text that a brought tokenizer is measured on."""
 PROOF = f"{TOKENIZER}/proof.json"
 
 
@@ -51,6 +54,21 @@ class TrainUnit(UnitDescription):
     model_max_length: int
     word_counts: str
     """xxh3-128 of `word_counts.parquet`."""
+
+
+class BringUnit(UnitDescription):
+    """Take the tokenizer that the user brings and measure it.
+
+    Attributes:
+        model_max_length: For `tokenizer_config.json`.
+        path: Of a document shard, a random part of the corpus, that a sample is taken from; empty where there is none.
+        checksum: Of it, xxh3-128.
+    """
+
+    stage: str = "bring"
+    model_max_length: int
+    path: str
+    checksum: str
 
 
 class ProveUnit(UnitDescription):
@@ -133,31 +151,22 @@ def _refuse_unwritable(initial_alphabet: str) -> None:
             )
 
 
-def bring_tokenizer(
-    output: Store,
-    settings: TokenizerSection,
-    files: Mapping[str, bytes],
-    max_length: int,
-    texts: Mapping[str, Sequence[str]],
-) -> UnitOutcome:
-    """Write the tokenizer folder from files that the user brought, and measure it on a sample of the texts.
-
-    Args:
-        output: Of the run.
-        settings: Of the run.
-        files: As `read_brought_files` returned them.
-        max_length: Tokens, special ones included, beyond which `transformers` warns.
-        texts: A sample for each source, as `sample_texts` takes it.
+def bring_tokenizer(context: TrainContext, unit: BringUnit) -> UnitOutcome:
+    """Write the tokenizer folder from files that the user brought, and measure it; the one unit of the bring stage.
 
     Returns:
-        Details as `train_vocabulary` gives them.
+        Details as `train_vocabulary` gives them, the sources of a sample of the documents.
 
     Raises:
         ConfigError: It is no WordPiece tokenizer with the five special tokens.
+        ShardCorruptError: The document shard is not what was written.
     """
-    tokenizer = load_tokenizer(files, normalisation_of(settings))
-    checksums = write_folder(output, tokenizer_files(tokenizer, model_max_length=max_length))
-    return _describe(tokenizer, checksums, {}, measure_texts(tokenizer, texts, SpecialInText(settings.special_in_text)))
+    tokenizer = load_tokenizer(context.brought, normalisation_of(context.settings))
+    files = tokenizer_files(tokenizer, model_max_length=unit.model_max_length)
+    checksums = write_folder(context.output, files)
+    texts = sample_texts(context.output, [(unit.path, unit.checksum)] if unit.path else [], SAMPLE_BYTES)
+    special = SpecialInText(context.settings.special_in_text)
+    return _describe(tokenizer, checksums, {}, measure_texts(tokenizer, texts, special))
 
 
 def _describe(

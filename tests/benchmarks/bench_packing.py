@@ -11,7 +11,7 @@ from jobs.describe_run import Part
 from jobs.open_run import open_run
 from jobs.pack import pack
 from jobs.prepare import prepare
-from pipeline.packing import pack_stage
+from pipeline.packing import prepare_encoder
 from pipeline.storage.store import open_store
 from tests.benchmarks.measuring import Figure, find_text, make_run_file, seconds_of
 
@@ -31,7 +31,7 @@ def measure(scratch: str) -> list[Figure]:
         tokenizer = prepared.tokenizer
 
         def pack_again() -> None:
-            pack_stage._load_fast.cache_clear()  # a cold encoder: its cache of words makes a second pass quicker
+            prepare_encoder._load_fast.cache_clear()  # a cold encoder: its cache of words makes a second pass quicker
             run.output.delete_tree("packed")
             pack(run, prepared.documents, tokenizer)
 

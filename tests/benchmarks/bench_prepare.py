@@ -44,7 +44,8 @@ def measure_memory(scratch: str) -> list[Figure]:
     path, name = find_text("eltec-eng", scratch)
     train_tokenizer(path, os.path.join(scratch, "packing"))
     given = os.path.join(scratch, "packing", "tokenizer")
-    run_file = write_run_file(os.path.join(scratch, "memory.toml"), [path], os.path.join(scratch, "memory"), 1, given)
+    output = os.path.join(scratch, "memory")
+    run_file = write_run_file(os.path.join(scratch, "memory.toml"), [path], output, 1, given, shard_mb=64)
     peaks = {}
     for part in ("tokenizer", "pack"):
         process = subprocess.Popen([sys.executable, "-m", "jobs", part, run_file, "--json"], stdout=subprocess.DEVNULL)
@@ -52,7 +53,7 @@ def measure_memory(scratch: str) -> list[Figure]:
         if status:
             raise RuntimeError(f"maskmill {part} ended with status {status}")
         peaks[part] = used.ru_maxrss / 1024
-    return [Figure(f"peak memory of a process that packs shards of 64 MB, {name}", peaks["pack"], "", "", "MiB")]
+    return [Figure(f"peak memory of a process that packs shards of 64 MiB, {name}", peaks["pack"], "", "", "MiB")]
 
 
 def _prepare(scratch: str, name: str, paths: list[str], given: str, cores: list[int]) -> float:

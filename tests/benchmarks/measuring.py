@@ -83,13 +83,15 @@ def read_texts(path: str, max_bytes: int | None = None) -> list[str]:
     return texts
 
 
-def write_run_file(path: str, inputs: list[str], output: str, workers: int, tokenizer: str = "") -> str:
-    """A run file of defaults for these inputs; returns its path."""
+def write_run_file(
+    path: str, inputs: list[str], output: str, workers: int, tokenizer: str, shard_mb: int | None = None
+) -> str:
+    """A run file of defaults for these inputs and a tokenizer that is brought; returns its path."""
     lines = [
         f"[input]\npaths = {json.dumps(inputs)}",
         f"[output]\nurl = {json.dumps(output)}",
-        "[documents]\nheld_out = 0.0",
-        f"[tokenizer]\nfrom = {json.dumps(tokenizer)}" if tokenizer else "",
+        "[documents]\nheld_out = 0.0" + (f"\nshard_mb = {shard_mb}" if shard_mb else ""),
+        f"[tokenizer]\nfrom = {json.dumps(tokenizer)}",
         f"[engine]\nworkers = {workers}",
     ]
     with open(path, "w", encoding="utf-8") as file:

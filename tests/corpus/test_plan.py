@@ -130,9 +130,9 @@ def test_a_receipt_is_tied_to_the_files_and_the_buckets() -> None:
 
 
 @pytest.mark.parametrize(
-    ("text_mib", "shard_mib"), [(1, 8), (127, 8), (128, 8), (160, 10), (1023, 63.9375), (1024, 64), (10**7, 64)]
+    ("text_mib", "shard_mib"), [(1, 16), (127, 16), (128, 16), (160, 20), (511, 63.875), (512, 64), (10**7, 64)]
 )
-def test_a_small_corpus_gets_sixteen_shards_of_8_mib_or_more(text_mib: int, shard_mib: float) -> None:
+def test_a_small_corpus_gets_eight_shards_of_16_mib_or_more(text_mib: int, shard_mib: float) -> None:
     files = [InputFile("", "a.txt", text_mib * MIB)]
     assert plan_shard_bytes(files, None) == shard_mib * MIB
     assert plan_shard_bytes(files, 48.5) == 48.5 * MIB

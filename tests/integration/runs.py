@@ -192,11 +192,24 @@ class Driver:
 
 
 def _is_worker(pid: int) -> bool:
-    try:
-        command = Path(f"/proc/{pid}/cmdline").read_bytes()
-    except (FileNotFoundError, ProcessLookupError):
-        return False
-    program, *arguments = command.split(b"\0")
+    """Whether a process is one of Ray's workers, or forked from the server that the local engine has for that."""
+    program, *arguments = _command(pid)
     is_starting = any(argument.endswith(b"/default_worker.py") for argument in arguments[:2])  # of Ray
     is_of_ray = is_starting or program.startswith((b"ray::_run_shared", b"ray::IDLE"))
-    return is_of_ray or any(b"spawn_main" in argument for argument in arguments)
+    return is_of_ray or (_is_forked(pid) and _is_forked(_parent(pid)))
+
+
+def _is_forked(pid: int) -> bool:
+    return any(b"multiprocessing.forkserver" in argument for argument in _command(pid))
+
+
+def _command(pid: int) -> list[bytes]:
+    with contextlib.suppress(FileNotFoundError, ProcessLookupError):
+        return Path(f"/proc/{pid}/cmdline").read_bytes().split(b"\0")
+    return [b""]
+
+
+def _parent(pid: int) -> int:
+    with contextlib.suppress(FileNotFoundError, ProcessLookupError):
+        return int(Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[1])
+    return 0

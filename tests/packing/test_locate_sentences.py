@@ -12,7 +12,8 @@ from pipeline.packing.encoded_documents import encode_documents
 from pipeline.packing.locate_sentences import locate_sentences
 from pipeline.packing.sentences import split_sentences
 from pipeline.wordpiece import slice_texts
-from pipeline.wordpiece.encode import Encoder, SpecialInText, load_fast_encode
+from pipeline.wordpiece.encode import Encoder
+from pipeline.wordpiece.load_encoders import SpecialInText, load_fast_encode
 from pipeline.wordpiece.normalise import Normalisation
 from tests.wordpiece.test_encode import make_tokenizer_json
 from tests.wordpiece.texts import SENTENCES
@@ -32,7 +33,7 @@ def test_starts_are_where_the_text_before_them_ends(texts: list[str], slice_byte
     column = pa.chunked_array([pa.array(texts[:3], pa.string()), pa.array(texts[3:], pa.string())])
     encoded = encode_documents(encoder, column)
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(slice_texts, "_SLICE_BYTES", slice_bytes)
+        patch.setattr(slice_texts, "SLICE_BYTES", slice_bytes)
         starts, unmatched = locate_sentences(encoder, column, encoded, "en")
     expected: list[int] = []
     for text, offset in zip(texts, encoded.offsets.tolist(), strict=False):

@@ -32,7 +32,8 @@ from pipeline.packing.prepare_encoder import describe_tokenizer, prepare_encoder
 from pipeline.packing.write_rows import share_by_tokens
 from pipeline.storage.arrow_files import write_blocks
 from pipeline.storage.store import Store, open_store
-from pipeline.wordpiece.encode import Encoder, Ids, Offsets, SpecialInText
+from pipeline.wordpiece.encode import Encoder
+from pipeline.wordpiece.load_encoders import Ids, Offsets, SpecialInText
 from pipeline.wordpiece.normalise import Normalisation
 from pipeline.wordpiece.prove_encoder import Proof, make_proof_key
 from pipeline.wordpiece.tokenizer_files import build_tokenizer, tokenizer_files

@@ -18,7 +18,7 @@ from pipeline.packing.prepare_encoder import describe_tokenizer
 from pipeline.storage.arrow_files import write_blocks
 from pipeline.storage.datasets import ShardTable, read_shard_table, write_manifest, write_shard_table
 from pipeline.storage.store import Store, open_store
-from pipeline.wordpiece.encode import SpecialInText
+from pipeline.wordpiece.load_encoders import SpecialInText
 from pipeline.wordpiece.normalise import Normalisation
 from pipeline.wordpiece.prove_encoder import Proof, make_proof_key
 from schemas.documents import DOCUMENT_SCHEMA

@@ -27,6 +27,7 @@ from pipeline.wordpiece.count_stage import (
 )
 from pipeline.wordpiece.counted_words import WORD_PARTITIONS
 from pipeline.wordpiece.merge_stage import (
+    GATHERED_PARTITIONS,
     check_words_kept,
     gather_word_counts,
     iter_merged,
@@ -100,8 +101,9 @@ def read_merged(context: CountContext) -> dict[tuple[str, str], int]:
     """Every (word, source) and its count; sorted by (word, source) in each partition, and in one partition alone."""
     counts: dict[tuple[str, str], int] = {}
     partition_of: dict[str, int] = {}
-    partitions = list(iter_merged(context))
-    assert len(partitions) == WORD_PARTITIONS
+    num_partitions = sum("/merged-" in path for path in context.output.list(context.folder))
+    assert num_partitions in (WORD_PARTITIONS, GATHERED_PARTITIONS)
+    partitions = list(iter_merged(context, num_partitions))
     for number, table in enumerate(partitions):
         rows = table.to_pylist()
         keys = [(row["word"].encode(), row["source"].encode()) for row in rows]
@@ -170,7 +172,7 @@ def write_bytes_of(context: CountContext, sources: tuple[SourceText, ...]) -> by
     checksum = write_word_counts(
         context.output,
         "word_counts.parquet",
-        iter_merged(context),
+        iter_merged(context, WORD_PARTITIONS),
         corpus="c",
         normalisation=context.normalisation,
         sources=sources,
@@ -195,6 +197,7 @@ def test_neither_the_order_of_documents_nor_memory_nor_gathering_changes_a_byte(
         ([[document] for document in shuffled], 64, 7),
     ]:
         monkeypatch.setattr(merge_stage, "FILES_GATHERED", files_gathered)
+        monkeypatch.setattr(merge_stage, "GATHERED_PARTITIONS", WORD_PARTITIONS)
         context = make_context(stores, max_words=max_words)
         sources = count_corpus(context, write_shards(context, shards))
         written.add(write_bytes_of(context, sources))
@@ -303,10 +306,11 @@ def test_every_file_is_gathered_once_and_every_partition_merged_once() -> None:
         assert len(gather) == (-(-num_files // 256) if num_files > 256 else 0)
         covered = [range(unit.first_file, unit.first_file + unit.num_files) for unit in gather]
         assert [number for files in covered for number in files] == list(range(num_files if gather else 0))
-        assert [unit.unit for unit in merge] == list(range(WORD_PARTITIONS))
-        assert {(unit.stage, unit.num_files, unit.gathered, unit.one_source) for unit in merge} == {
-            ("m", len(gather) or num_files, bool(gather), True)
-        }
+        num_partitions = GATHERED_PARTITIONS if gather else WORD_PARTITIONS
+        assert [unit.unit for unit in merge] == list(range(num_partitions))
+        assert {
+            (unit.stage, unit.num_files, unit.num_partitions, unit.gathered, unit.one_source) for unit in merge
+        } == {("m", len(gather) or num_files, num_partitions, bool(gather), True)}
         assert all(unit.stage == "g" and unit.one_source for unit in gather)
 
 

@@ -17,18 +17,18 @@ from hypothesis import strategies as st
 from tokenizers import AddedToken, Tokenizer
 
 from pipeline.wordpiece import encode, load_encoders, slice_texts
-from pipeline.wordpiece.encode import (
-    EncodedBatch,
-    Encoder,
+from pipeline.wordpiece.encode import EncodedBatch, Encoder, choose_sample
+from pipeline.wordpiece.load_encoders import (
     Ids,
     Offsets,
     SpecialInText,
-    choose_sample,
+    cut_at_breaks,
     encode_by_tokenizers,
+    find_break,
+    list_breaks,
     load_fast_encode,
     load_law,
 )
-from pipeline.wordpiece.load_encoders import find_break, list_breaks
 from pipeline.wordpiece.normalise import Normalisation
 from pipeline.wordpiece.tokenizer_files import build_tokenizer, tokenizer_files
 from pipeline.wordpiece.train import SPECIAL_TOKENS
@@ -156,7 +156,8 @@ def test_slices_of_any_size_give_the_same_ids(texts: list[str], slice_bytes: int
     for fast_encode in (None, FAST[source, SpecialInText.TEXT]):
         whole = Encoder(source, fast_encode=fast_encode).encode_proven(to_arrow(texts))
         with pytest.MonkeyPatch.context() as patch:
-            patch.setattr(slice_texts, "_SLICE_BYTES", slice_bytes)
+            patch.setattr(slice_texts, "SLICE_BYTES", slice_bytes)
+            patch.setattr(encode, "SLICE_BYTES", slice_bytes)
             sliced = Encoder(source, fast_encode=fast_encode).encode_proven(to_arrow(texts, chunk=5))
         assert batch_lists(sliced) == batch_lists(whole)
         assert (sliced.special_in_text, sliced.sample) == (whole.special_in_text, whole.sample)
@@ -172,7 +173,7 @@ def test_no_more_than_a_slice_of_text_is_alive_as_objects() -> None:
     texts = [f"{number} " * 30_000 for number in range(60)]
     assert Encoder(TOKENIZER_JSON, fast_encode=watch).encode_proven(to_arrow(texts, chunk=60)).fell_back is None
     assert sum(seen) == sum(map(len, texts))
-    assert max(seen) <= slice_texts._SLICE_BYTES < sum(seen)
+    assert max(seen) <= slice_texts.SLICE_BYTES < sum(seen)
     assert len(seen) == 2
 
 
@@ -190,26 +191,58 @@ def test_a_text_cut_at_breaks_has_the_ids_of_the_whole(text: str, num_characters
 
 
 def test_a_text_is_cut_behind_the_last_break_that_fits() -> None:
-    assert find_break("ab cd ef", 0, 7, " ") == 6
-    assert find_break("ab cd ef", 0, 8, " ") == 8
-    assert find_break("abcd ef", 0, 2, " ") == 5
-    assert find_break("abcd", 0, 2, " ") == 4
-    assert find_break("ab,cd ef", 3, 2, " ,") == 6
-    assert find_break("ab cd", 0, 2, "") == 5
+    assert find_break("ab cd ef", 0, 7, [" "]) == 6
+    assert find_break("ab cd ef", 0, 8, [" "]) == 8
+    assert find_break("abcd ef", 0, 2, [" "]) == 5
+    assert find_break("abcd", 0, 2, [" "]) == 4
+    assert find_break("ab,cd ef", 3, 2, [" ", ","]) == 6
+    assert find_break("ab cd", 0, 2, []) == 5
+    assert find_break(" abc", 0, 2, [" "]) == 1
+
+
+@given(st.text("a ,\u3002\u4e2d", max_size=30), st.integers(1, 9))
+def test_pieces_join_to_the_text_and_are_as_long_as_breaks_allow(text: str, size: int) -> None:
+    breaks = [" ", ",", "\u3002"]
+    pieces = list(cut_at_breaks(text, size, breaks))
+    assert "".join(pieces) == text
+    for piece, following in pairwise(pieces):
+        assert piece[-1] in breaks
+        assert len(piece) <= size or not any(one in piece[:-1] for one in breaks)
+        assert not any(one in following[: max(0, size - len(piece))] for one in breaks)
+    contents = list(cut_at_breaks(text.encode(), size, [one.encode() for one in breaks]))
+    assert b"".join(contents) == text.encode()
+    for content in contents[:-1]:
+        assert content.decode()[-1] in breaks
+        assert len(content) <= size or not any(one in content.decode()[:-1] for one in breaks)
+
+
+def test_a_long_text_comes_to_the_fast_path_in_pieces() -> None:
+    seen: list[int] = []
+
+    def watch(texts: Sequence[str] | Sequence[bytes]) -> tuple[Ids, Offsets]:
+        seen.append(sum(map(len, texts)))
+        return FAST[TOKENIZER_JSON, SpecialInText.TEXT](texts)
+
+    text = "\u4e2d\u6587\u5b57\u7b26\u3002" * 600_000
+    batch = Encoder(TOKENIZER_JSON, fast_encode=watch).encode_proven(to_arrow([text, "fox"]))
+    assert batch.fell_back is None
+    expected = encode_plainly(TOKENIZER_JSON, SpecialInText.TEXT, [text[:5], "fox"])
+    assert batch_lists(batch) == [expected[0] * 600_000, expected[1]]
+    assert seen == [4194300, 4194300, 611400, 3]
 
 
 def test_nothing_is_cut_where_an_added_token_may_reach_over() -> None:
-    assert list_breaks(load_law(ADDED_JSON, SpecialInText.TEXT)) == ""
+    assert list_breaks(load_law(ADDED_JSON, SpecialInText.TEXT)) == ()
     no_space = [token for token in ADDED if not any(map(str.isspace, token.content))]
     assert " " in list_breaks(load_law(make_tokenizer_json(Normalisation(), no_space), SpecialInText.TEXT))
     comma = make_tokenizer_json(Normalisation(), [AddedToken("a,b", special=False)])
     assert "," not in list_breaks(load_law(comma, SpecialInText.TEXT))
     assert "." in list_breaks(load_law(comma, SpecialInText.TEXT))
     wide = make_tokenizer_json(Normalisation(), [AddedToken("\u4e2d", special=False)])
-    assert list_breaks(load_law(wide, SpecialInText.TEXT)) == ""
+    assert list_breaks(load_law(wide, SpecialInText.TEXT)) == ()
     other = Tokenizer.from_str(TOKENIZER_JSON.decode())
     other.normalizer = None  # type: ignore[assignment]
-    assert list_breaks(other) == ""
+    assert list_breaks(other) == ()
 
 
 def test_what_looks_like_a_special_token_is_text_unless_said_otherwise() -> None:
@@ -312,7 +345,7 @@ def stumble(texts: Sequence[str] | Sequence[bytes]) -> tuple[Ids, Offsets]:
 def test_a_document_that_cannot_be_encoded_is_set_aside_alone(
     fast_encode: Any, slice_bytes: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(slice_texts, "_SLICE_BYTES", slice_bytes)
+    monkeypatch.setattr(slice_texts, "SLICE_BYTES", slice_bytes)
     encoder = Encoder(TOKENIZER_JSON, fast_encode=fast_encode)
     encoder.law = StumblingLaw(encoder.law, "bad")
     batch = encoder.encode_proven(to_arrow([SENTENCES[0], "bad", SENTENCES[1]]))

@@ -10,8 +10,8 @@ from pathlib import Path
 import pytest
 
 from pipeline.storage.store import open_store
-from pipeline.wordpiece.encode import Ids, Offsets, SpecialInText, load_fast_encode, load_law
 from pipeline.wordpiece.hostile_text import list_hostile_texts
+from pipeline.wordpiece.load_encoders import Ids, Offsets, SpecialInText, load_fast_encode, load_law
 from pipeline.wordpiece.prove_encoder import (
     Proof,
     ProofKey,

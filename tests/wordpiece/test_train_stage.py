@@ -6,10 +6,12 @@ import json
 import uuid
 from typing import Any, Literal
 
+import pyarrow as pa
 import pytest
 import xxhash
 
 from pipeline.engine.stage import UnitOutcome, execute_unit
+from pipeline.storage.arrow_files import write_blocks
 from pipeline.storage.store import Store
 from pipeline.wordpiece.extend_vocabulary import extend_tokenizer
 from pipeline.wordpiece.measure_tokenizer import measure_texts
@@ -18,6 +20,7 @@ from pipeline.wordpiece.select_words import select_words
 from pipeline.wordpiece.tokenizer_files import build_tokenizer, load_tokenizer
 from pipeline.wordpiece.train import SPECIAL_TOKENS, train_wordpiece
 from pipeline.wordpiece.train_stage import (
+    BringUnit,
     TrainContext,
     TrainUnit,
     bring_tokenizer,
@@ -25,6 +28,7 @@ from pipeline.wordpiece.train_stage import (
     train_vocabulary,
 )
 from pipeline.wordpiece.weigh_sources import weigh_sources
+from schemas.documents import DOCUMENT_SCHEMA
 from schemas.errors import ConfigError
 from schemas.manifest import SourceReport
 from schemas.run_file import TokenizerSection
@@ -141,8 +145,13 @@ def test_a_brought_tokenizer_is_extended_from_the_word_counts(into: Literal["unu
 
 def test_a_brought_tokenizer_is_written_and_measured_on_a_sample() -> None:
     store = make_store()
-    settings = TokenizerSection(special_in_text="special")
-    outcome = bring_tokenizer(store, settings, make_brought(), 64, TEXTS)
+    rows = [(source, text) for source in sorted(TEXTS) for text in TEXTS[source]]
+    columns = {name: [name] * len(rows) for name in ("doc_id", "path")} | {"line": range(1, len(rows) + 1)}
+    columns |= {"source": [source for source, _ in rows], "text": [text for _, text in rows]}
+    batch = pa.RecordBatch.from_pydict(columns, schema=DOCUMENT_SCHEMA)
+    shard = write_blocks(store, "documents/shard-00000.arrow", DOCUMENT_SCHEMA, [batch])
+    context = TrainContext(store, TokenizerSection(special_in_text="special"), make_brought())
+    outcome = bring_tokenizer(context, BringUnit(unit=0, model_max_length=64, path=shard.path, checksum=shard.checksum))
     assert outcome.counts == {}
     assert sorted(store.list("tokenizer")) == [f"tokenizer/{name}" for name in FILES]
     assert outcome.details["checksums"].keys() == set(FILES)
@@ -151,6 +160,7 @@ def test_a_brought_tokenizer_is_written_and_measured_on_a_sample() -> None:
     assert [report.source for report in reports] == ["a", "b"]
     assert reports[1].words == 6
     assert outcome.details["vocab_size"] == load_tokenizer(make_brought(), Normalisation()).get_vocab_size()
+    assert json.loads(store.read_bytes("tokenizer/tokenizer_config.json"))["model_max_length"] == 64
 
 
 @pytest.mark.parametrize("character", ["\n", " ", "\u200b", "\u2028", "\ue000"])

@@ -1,0 +1,19 @@
+"""What every local worker of `prepare` needs, loaded once in the process that workers are forked from.
+
+Numba takes a third of a second in each process for its first compiled function, whichever it is.
+"""
+
+from __future__ import annotations
+
+import contextlib
+
+import numpy as np
+
+import jobs.cli
+import jobs.prepare  # noqa: F401 - that it is loaded is all that is wanted
+from pipeline.packing.best_fit import pack_best_fit
+
+with contextlib.suppress(ImportError):  # without it `tokenizers` encodes
+    import nanotoken  # noqa: F401 - as above
+
+pack_best_fit(np.ones(1, np.int32), 2)
