@@ -182,7 +182,7 @@ def _prepare(
 ) -> int:
     from pipeline.engine.fork_server import start_fork_server
 
-    if len(os.sched_getaffinity(0)) > 1:  # it imports on another core while this process does on this one
+    if _may_fork(overrides or []):  # before all else: it imports on another core while this process does on this one
         start_fork_server(PRELOADED)
 
     from jobs.compare_tokenizers import compare_tokenizers
@@ -207,6 +207,13 @@ def _prepare(
             console.print(table, highlight=False)
             console.print()
     return 0
+
+
+def _may_fork(overrides: Sequence[str]) -> bool:
+    """Whether local workers are likely, as far as can be told before the run file is read."""
+    wanted = {key.strip(): value.strip() for key, _, value in (override.partition("=") for override in overrides)}
+    alone = wanted.get("engine.workers") == "1" or wanted.get("engine.kind", "local") != "local"
+    return len(os.sched_getaffinity(0)) > 1 and not alone
 
 
 def _run(job: Callable[[], int | None], debug: bool) -> None:

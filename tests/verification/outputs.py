@@ -98,7 +98,7 @@ def write_document_shard(
         batches.append(pa.record_batch([*columns, [texts[line] for line in lines]], schema=DOCUMENT_SCHEMA))
     text_bytes = sum(len(text.encode()) for text in texts)
     path = shard_path(documents_folder(held_out), shard)
-    return write_blocks(store, path, DOCUMENT_SCHEMA, batches, text_bytes=text_bytes)
+    return write_blocks(store, path, DOCUMENT_SCHEMA, batches, text_bytes=text_bytes, first_row_id=shard << 32)
 
 
 def write_output(url: str, pack: PackSection, shards: Shards, held_out: Shards = (), *, copies: int = 0) -> Output:

@@ -155,6 +155,7 @@ def test_counts_are_those_of_tokenizers_source_by_source(
     context = make_context(stores, normalisation=normalisation, max_words=max_words)
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(merge_stage, "FILES_GATHERED", 2 if gathers else 256)
+        patch.setattr(merge_stage, "GATHERED_PARTITIONS", WORD_PARTITIONS)
         sources = count_corpus(context, write_shards(context, shards))
     documents = [document for shard in shards for document in shard]
     assert sources == describe_directly(documents, normalisation)
