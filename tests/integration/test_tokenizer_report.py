@@ -1,0 +1,78 @@
+"""What a person is shown of a tokenizer: a line a source, others beside it, and warnings where text suffers."""
+
+from __future__ import annotations
+
+import io
+from pathlib import Path
+
+from rich.console import Console
+
+from jobs.tokenizer_report import SHOWN_WARNINGS, iter_warnings, table_of_sources
+from schemas.manifest import SourceReport
+from tests.integration.conftest import Undisturbed
+from tests.integration.runs import read_tree, run_maskmill
+
+
+def report(source: str, **changes: int) -> SourceReport:
+    numbers = {
+        "text_bytes": 4_000_000,
+        "words": 800_000,
+        "tokens": 1_000_000,
+        "unknown": 0,
+        "characters": 3_000_000,
+        "characters_unknown": 0,
+        "letters": 3_000_000,
+        "letters_changed": 0,
+    }
+    return SourceReport(source=source, **{**numbers, **changes})
+
+
+def show(table: object) -> list[list[str]]:
+    console = Console(file=io.StringIO(), width=100)
+    console.print(table)
+    return [line.split() for line in console.file.getvalue().splitlines()]  # type: ignore[attr-defined]
+
+
+def test_a_line_says_what_the_counts_say() -> None:
+    lines = show(table_of_sources([report("a", characters_unknown=30_000, unknown=20_000, letters_changed=300_000)]))
+    assert lines[1] == ["a", "4.0", "MB", "99.00%", "2.00%", "10.00%", "1.250", "4.00"]
+
+
+def test_several_sources_end_with_a_line_for_all_of_them() -> None:
+    lines = show(table_of_sources([report("a", tokens=1_400_000), report("b", text_bytes=2_000_000, words=400_000)]))
+    assert [line[0] for line in lines[1:]] == ["a", "b", "all"]
+    assert lines[3][-2:] == ["2.000", "2.50"]  # 2.4 million tokens of 1.2 million words and 6 MB
+
+
+def test_a_share_above_one_percent_is_a_warning_and_one_percent_is_not() -> None:
+    at_limit = report("a", unknown=10_000, letters_changed=30_000)
+    above = report("b", unknown=10_001, letters_changed=30_001)
+    unknown, changed = iter_warnings([at_limit, above], strips_accents=True)
+    assert "'b' are [UNK]" in unknown
+    assert "letters of source 'b'" in changed
+    assert list(iter_warnings([at_limit, above], strips_accents=False)) == [unknown]
+
+
+def test_many_warnings_are_a_few_and_a_number() -> None:
+    warnings = list(iter_warnings([report(f"s{n}", unknown=500_000) for n in range(40)], strips_accents=True))
+    assert len(warnings) == SHOWN_WARNINGS + 1
+    assert "30 more" in warnings[-1]
+
+
+def test_other_tokenizers_are_shown_beside_the_runs_own_and_change_nothing(
+    undisturbed: Undisturbed, tmp_path: Path
+) -> None:
+    pieces = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]", "a", "##a"]
+    (tmp_path / "little-vocab.txt").write_text("\n".join(pieces) + "\n")
+    own = undisturbed.output / "tokenizer"
+    ended = run_maskmill(
+        "tokenizer", undisturbed.run_file, "--json", "--compare", tmp_path / "little-vocab.txt", "--compare", own
+    )
+    assert ended.status == 0, ended.stderr
+    measured = {e["tokenizer"]: e["sources"] for e in ended.events if e["event"] == "tokenizer_measured"}
+    assert list(measured) == ["this run", "little-vocab", "tokenizer"]
+    assert measured["tokenizer"] == measured["this run"]
+    assert sum(line["unknown"] for line in measured["little-vocab"]) > sum(
+        line["unknown"] for line in measured["this run"]
+    )
+    assert read_tree(undisturbed.output) == undisturbed.tree
