@@ -18,8 +18,8 @@ from pipeline.wordpiece.normalise import Normalisation
 from pipeline.wordpiece.sample_texts import sample_texts
 from pipeline.wordpiece.tokenizer_files import count_cased_pieces, load_tokenizer
 from pipeline.wordpiece.train_stage import read_brought_files
+from schemas.counts import SourceReport
 from schemas.layout import TOKENIZER, documents_folder
-from schemas.manifest import SourceReport
 from schemas.redaction import without_user_info
 from schemas.run_file import RunFile, TokenizerSection
 

@@ -27,16 +27,9 @@ from pipeline.storage.datasets import (
 )
 from pipeline.wordpiece.load_encoders import SpecialInText
 from pipeline.wordpiece.train_stage import read_proof
+from schemas.counts import EncodingCounts, PackingCounts
 from schemas.layout import documents_folder, encoded_folder, packed_folders
-from schemas.manifest import (
-    DocumentsManifest,
-    EncodedManifest,
-    EncodingCounts,
-    PackedManifest,
-    PackingCounts,
-    TokenizerManifest,
-    text_fill_ppm,
-)
+from schemas.manifest import DocumentsManifest, EncodedManifest, PackedManifest, TokenizerManifest, text_fill_ppm
 from schemas.receipt import Receipt, ShardReceipt
 from schemas.rows import rows_per_block
 

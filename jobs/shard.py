@@ -21,9 +21,10 @@ from pipeline.corpus.plan import (
 from pipeline.corpus.sort_documents import sort_documents
 from pipeline.engine.stage import Finished, iter_receipts, iter_standing_receipts
 from pipeline.storage.datasets import MANIFEST, read_manifest, write_manifest, write_shard_table
+from schemas.counts import DocumentCounts
 from schemas.errors import InputDataError
 from schemas.layout import documents_folder
-from schemas.manifest import DocumentCounts, DocumentsManifest
+from schemas.manifest import DocumentsManifest
 from schemas.receipt import ShardReceipt
 
 INPUT_MARKS = "work/input-marks"

@@ -10,7 +10,8 @@ from rich.table import Table
 from jobs.prepare import Prepared
 from jobs.progress import STAGE_WORDS
 from jobs.tokenizer_report import table_of_sources, tables_side_by_side
-from schemas.manifest import DocumentsManifest, PackedManifest, SourceReport
+from schemas.counts import SourceReport
+from schemas.manifest import DocumentsManifest, PackedManifest
 
 
 def tables_of_run(prepared: Prepared, compared: Mapping[str, Sequence[SourceReport]], output: str) -> list[Table]:

@@ -37,9 +37,10 @@ from pipeline.wordpiece.train_stage import (
     prove_tokenizer,
     train_vocabulary,
 )
+from schemas.counts import SourceReport
 from schemas.errors import ConfigError, StaleArtifactError
 from schemas.layout import TOKENIZER, documents_folder
-from schemas.manifest import DocumentsManifest, SourceReport, TokenizerManifest
+from schemas.manifest import DocumentsManifest, TokenizerManifest
 
 CASED_PIECES_WORTH_A_WARNING = 100
 """An uncased vocabulary may have some, such as `[unused]` slots that were filled."""

@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 
 from rich.table import Table
 
-from schemas.manifest import SourceReport
+from schemas.counts import SourceReport
 
 WORTH_A_WARNING = 0.01
 SHOWN_SOURCES = 30

@@ -6,7 +6,7 @@ from collections import Counter
 from collections.abc import Iterable, Iterator
 from typing import Any
 
-from schemas.manifest import EncodingCounts
+from schemas.counts import EncodingCounts
 from schemas.receipt import Receipt, ShardReceipt
 
 ENCODING_COUNTS = ("special_in_text", "proof_documents", "proof_bytes", "fallback_shards")

@@ -9,7 +9,8 @@ from typing import TypeAlias
 from pipeline.storage.datasets import MANIFEST
 from pipeline.storage.store import Store
 from pipeline.verification.findings import Finding
-from schemas.manifest import DocumentsManifest, EncodedManifest, PackedManifest, PackingCounts, TokenizerManifest
+from schemas.counts import PackingCounts
+from schemas.manifest import DocumentsManifest, EncodedManifest, PackedManifest, TokenizerManifest
 from schemas.run_file import Sequences
 
 AnyPart: TypeAlias = DocumentsManifest | EncodedManifest | PackedManifest | TokenizerManifest

@@ -33,8 +33,8 @@ from pipeline.wordpiece.match_pieces import PieceTrie, make_tokenizer_trie, matc
 from pipeline.wordpiece.normalise import Normalisation
 from pipeline.wordpiece.word_arrays import flatten_words, mark_first_rows
 from pipeline.wordpiece.word_counts import SourceText, WordCounts
+from schemas.counts import SourceReport
 from schemas.errors import ConfigError
-from schemas.manifest import SourceReport
 
 _SUMS = ("words", "tokens", "unknown", "characters", "characters_unknown")
 _CHARACTERS_A_BATCH = 1 << 20  # bounds the Encoding objects alive: about 100 bytes a token

@@ -26,9 +26,9 @@ from pipeline.wordpiece.tokenizer_files import build_tokenizer, load_tokenizer, 
 from pipeline.wordpiece.train import train_wordpiece
 from pipeline.wordpiece.weigh_sources import weigh_sources
 from pipeline.wordpiece.word_counts import WordCounts
+from schemas.counts import SourceReport
 from schemas.errors import ConfigError, MaskmillError
 from schemas.layout import TOKENIZER, WORD_COUNTS
-from schemas.manifest import SourceReport
 from schemas.redaction import without_user_info
 from schemas.run_file import TokenizerSection
 

@@ -16,7 +16,8 @@ from pipeline.packing.plan_rows import plan_rows
 from pipeline.storage.arrow_files import write_blocks
 from pipeline.storage.datasets import write_manifest, write_shard_table
 from pipeline.storage.store import open_store
-from schemas.manifest import PackedManifest, PackingCounts, text_fill_ppm
+from schemas.counts import PackingCounts
+from schemas.manifest import PackedManifest, text_fill_ppm
 from schemas.masking import Masking, MaskVocabulary
 from schemas.rows import Compression, packed_row_schema
 from schemas.run_file import PackSection

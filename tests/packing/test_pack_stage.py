@@ -38,10 +38,10 @@ from pipeline.wordpiece.normalise import Normalisation
 from pipeline.wordpiece.prove_encoder import Proof, make_proof_key
 from pipeline.wordpiece.tokenizer_files import build_tokenizer, tokenizer_files
 from pipeline.wordpiece.train import SPECIAL_TOKENS
+from schemas.counts import EncodingCounts, PackingCounts
 from schemas.documents import DOCUMENT_SCHEMA, QUARANTINE_SCHEMA
 from schemas.errors import ConfigError, ShardCorruptError
 from schemas.layout import packed_folders
-from schemas.manifest import EncodingCounts, PackingCounts
 from schemas.masking import IGNORE_INDEX, Masking
 from schemas.receipt import Receipt
 from schemas.rows import encoded_schema, id_type, packed_row_schema

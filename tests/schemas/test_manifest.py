@@ -9,16 +9,9 @@ import pytest
 
 from pipeline.storage.datasets import fingerprint_manifest, read_manifest, write_manifest
 from pipeline.storage.store import open_store
+from schemas.counts import DocumentCounts, PackingCounts
 from schemas.errors import ConfigError, ShardCorruptError
-from schemas.manifest import (
-    DocumentCounts,
-    DocumentsManifest,
-    PackedManifest,
-    PackingCounts,
-    TokenizerManifest,
-    parse_manifest,
-    text_fill_ppm,
-)
+from schemas.manifest import DocumentsManifest, PackedManifest, TokenizerManifest, parse_manifest, text_fill_ppm
 from schemas.version import SCHEMA_VERSION, check_schema_version
 
 DOCUMENTS: dict[str, Any] = {

@@ -9,8 +9,9 @@ import pytest
 
 from pipeline.storage.datasets import read_manifest, read_shard_table, write_manifest, write_shard_table
 from pipeline.storage.store import open_store
+from schemas.counts import EncodingCounts
 from schemas.errors import ConfigError, ShardCorruptError
-from schemas.manifest import EncodedManifest, EncodingCounts, PackedManifest
+from schemas.manifest import EncodedManifest, PackedManifest
 from schemas.receipt import ShardReceipt
 
 LAST_ROW_ID = (1 << 64) - (1 << 32)  # of the last document shard that there may be

@@ -21,18 +21,10 @@ from pipeline.storage.store import Store, open_store
 from pipeline.wordpiece.load_encoders import SpecialInText
 from pipeline.wordpiece.normalise import Normalisation
 from pipeline.wordpiece.prove_encoder import Proof, make_proof_key
+from schemas.counts import DocumentCounts, EncodingCounts, PackingCounts
 from schemas.documents import DOCUMENT_SCHEMA
 from schemas.layout import documents_folder, encoded_folder, packed_folders, shard_path
-from schemas.manifest import (
-    DocumentCounts,
-    DocumentsManifest,
-    EncodedManifest,
-    EncodingCounts,
-    PackedManifest,
-    PackingCounts,
-    TokenizerManifest,
-    text_fill_ppm,
-)
+from schemas.manifest import DocumentsManifest, EncodedManifest, PackedManifest, TokenizerManifest, text_fill_ppm
 from schemas.masking import Masking
 from schemas.receipt import Receipt, ShardReceipt
 from schemas.rows import rows_per_block

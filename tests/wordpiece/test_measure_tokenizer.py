@@ -20,9 +20,9 @@ from pipeline.wordpiece.sample_texts import sample_texts, share_bytes
 from pipeline.wordpiece.tokenizer_files import build_tokenizer
 from pipeline.wordpiece.train import SPECIAL_TOKENS, train_wordpiece
 from pipeline.wordpiece.word_counts import WORD_COUNTS_SCHEMA, SourceText, WordCounts, write_word_counts
+from schemas.counts import SourceReport
 from schemas.documents import DOCUMENT_SCHEMA
 from schemas.errors import ShardCorruptError
-from schemas.manifest import SourceReport
 from tests.wordpiece.count_files import as_table, count_by_tokenizers
 from tests.wordpiece.texts import SENTENCES, hostile_texts
 

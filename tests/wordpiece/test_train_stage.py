@@ -28,9 +28,9 @@ from pipeline.wordpiece.train_stage import (
     train_vocabulary,
 )
 from pipeline.wordpiece.weigh_sources import weigh_sources
+from schemas.counts import SourceReport
 from schemas.documents import DOCUMENT_SCHEMA
 from schemas.errors import ConfigError
-from schemas.manifest import SourceReport
 from schemas.run_file import TokenizerSection
 from tests.wordpiece.count_files import count_by_tokenizers, write_rows
 from tests.wordpiece.texts import SENTENCES
