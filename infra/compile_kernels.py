@@ -1,6 +1,6 @@
-"""Compile every numba kernel once, by sending a few documents through the whole of maskmill.
+"""Compile every module and, by sending a few documents through the whole of maskmill, every numba kernel once.
 
-Kernels are compiled when they are first called and kept beside their source. Done at set-up, or while a container
+Both are compiled when they are first used and kept beside their source. Done at set-up, or while a container
 image is built, the first real job does not spend its first seconds on it. From the repository's root:
 
     python infra/compile_kernels.py
@@ -8,10 +8,14 @@ image is built, the first real job does not spend its first seconds on it. From 
 
 from __future__ import annotations
 
+import compileall
 import os
 import tempfile
 from typing import Any
 
+import jobs
+import pipeline
+import schemas
 from jobs.describe_run import Part
 from jobs.prepare import prepare
 from pipeline.loader import MaskedBatches, Masking
@@ -52,4 +56,6 @@ def compile_kernels() -> None:
 
 
 if __name__ == "__main__":
+    for package in (jobs, pipeline, schemas):
+        compileall.compile_dir(package.__path__[0], quiet=1)
     compile_kernels()

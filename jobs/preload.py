@@ -9,11 +9,12 @@ import contextlib
 
 import numpy as np
 
-import jobs.cli
 import jobs.prepare  # noqa: F401 - that it is loaded is all that is wanted
+from jobs.leave_out import leave_out_pandas
 from pipeline.packing.best_fit import pack_best_fit
 
 with contextlib.suppress(ImportError):  # without it `tokenizers` encodes
     import nanotoken  # noqa: F401 - as above
 
+leave_out_pandas()
 pack_best_fit(np.ones(1, np.int32), 2)

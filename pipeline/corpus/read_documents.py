@@ -2,7 +2,8 @@
 
 JSON lines are read with the standard library, a line at a time. `pyarrow.json` was tried as a fast path and left:
 on one core it needs 0.34 s for 64 MB of English novels and 0.13 s for 27 MB of C++ documentation, the line-by-line
-way 0.41 s and 0.09 s, and it takes two objects on a line, an object over two lines and invalid UTF-8.
+way 0.41 s and 0.09 s, and it takes two objects on a line, an object over two lines and invalid UTF-8. `orjson` reads
+them in 0.28 s and 0.05 s, a fiftieth of a whole run, and differs on lone surrogates, NaN and long integers.
 """
 
 from __future__ import annotations
@@ -149,7 +150,7 @@ def _parse_object(line: bytes) -> dict[str, Any]:
         if isinstance(error, json.JSONDecodeError):
             raise _Rejected(Reason.BROKEN_JSON) from None
         value = _parse_long_integers(decoded)
-    if decoded.count("[") + decoded.count("{") > MAX_NESTING and _nests_deeper(value, MAX_NESTING):
+    if _nests_deeper(value, MAX_NESTING):
         raise _Rejected(Reason.BROKEN_JSON)
     if not isinstance(value, dict):
         raise _Rejected(Reason.NOT_AN_OBJECT)

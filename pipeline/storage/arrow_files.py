@@ -13,6 +13,8 @@ from schemas.errors import ShardCorruptError
 from schemas.receipt import ShardReceipt
 from schemas.rows import Compression
 
+_SMALL_BYTES = 1 << 12
+
 
 class _HashingSink:
     """A file for Arrow to write into that hashes the whole and, separately, the block being written."""
@@ -21,17 +23,36 @@ class _HashingSink:
         self._file = file
         self._header_bytes = header_bytes
         self.position = 0
+        self._taken = 0
         self.whole = xxhash.xxh3_128()
         self.block = xxhash.xxh3_64()
         self.closed = False
+        self._small = bytearray()
 
     def write(self, data: Any) -> int:
+        """Take bytes; short pieces, of which a block has dozens, are gathered first."""
         view = memoryview(data).cast("B")
-        self._file.write(view)
-        self.whole.update(view)
-        self.block.update(view[max(0, self._header_bytes - self.position) :])
+        if view.nbytes < _SMALL_BYTES:
+            self._small += view
+            if len(self._small) >= _SMALL_BYTES:
+                self.end_block()
+        else:
+            self.end_block()
+            self._take(view)
         self.position += view.nbytes
         return view.nbytes
+
+    def end_block(self) -> None:
+        """Hash and write what was gathered."""
+        if self._small:
+            gathered, self._small = self._small, bytearray()
+            self._take(memoryview(gathered))
+
+    def _take(self, view: memoryview) -> None:
+        self._file.write(view)
+        self.whole.update(view)
+        self.block.update(view[max(0, self._header_bytes - self._taken) :])
+        self._taken += view.nbytes
 
     def tell(self) -> int:
         return self.position
@@ -93,11 +114,14 @@ def write_blocks(
         with pa.ipc.new_file(sink, schema, options=options) as writer:
             for batch in batches:
                 offsets.append(max(sink.position, header_bytes))
+                sink.end_block()
                 sink.block.reset()
                 writer.write_batch(batch)
+                sink.end_block()
                 lengths.append(sink.position - offsets[-1])
                 checksums.append(sink.block.intdigest())
                 rows += batch.num_rows
+        sink.end_block()
     return ShardReceipt(
         path=path,
         rows=rows,

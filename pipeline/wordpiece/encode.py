@@ -9,6 +9,7 @@ Text comes as Arrow arrays, of which a slice at a time is alive as Python object
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any
@@ -88,6 +89,15 @@ def choose_sample(
     return by_hash[: int(np.argmax(is_enough)) if is_enough.any() else len(by_hash)]
 
 
+@functools.lru_cache(maxsize=1)  # a worker encodes many shards by one tokenizer, and loading it takes 40 ms
+def _know_law(tokenizer_json: bytes, special_in_text: SpecialInText) -> tuple[Tokenizer, list[str], Any, Sequence[str]]:
+    """The tokenizer, the strings of its special tokens, the dtype that holds its ids, and where texts may be cut."""
+    law = load_law(tokenizer_json, special_in_text)
+    special = sorted(token.content for token in law.get_added_tokens_decoder().values() if token.special)
+    dtype = id_type(max(law.get_vocab().values(), default=0) + 1).to_pandas_dtype()
+    return law, special, dtype, list_breaks(law)
+
+
 @dataclass
 class Encoder:
     """Encodes documents to the ids of `tokenizers`, without [CLS] and [SEP], on one thread.
@@ -104,11 +114,8 @@ class Encoder:
 
     def __post_init__(self) -> None:
         self.special_in_text = SpecialInText(self.special_in_text)
-        self.law = load_law(self.tokenizer_json, self.special_in_text)
-        added = self.law.get_added_tokens_decoder().values()
-        self._special = sorted(token.content for token in added if token.special)
-        self._dtype = id_type(max(self.law.get_vocab().values(), default=0) + 1).to_pandas_dtype()
-        self._breaks = list_breaks(self.law)
+        known = _know_law(self.tokenizer_json, self.special_in_text)
+        self.law, self._special, self._dtype, self._breaks = known
 
     def encode_proven(self, texts: pa.ChunkedArray) -> EncodedBatch:
         """Encode a batch and encode a sample of it with `tokenizers` too.

@@ -13,7 +13,7 @@ PEER_BYTES = 16_000_000
 def measure(scratch: str) -> list[Figure]:
     """Every text of a corpus with an encoder that has met no word yet; the peer on its first 16 MB."""
     path, name = find_text("eltec-eng", scratch)
-    tokenizer_json = train_tokenizer(path, os.path.join(scratch, "packing"))
+    tokenizer_json = train_tokenizer([path], os.path.join(scratch, "packing"))
     texts = read_texts(path)
     text_bytes = sum(len(text.encode()) for text in texts)
 

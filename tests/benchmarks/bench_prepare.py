@@ -11,24 +11,36 @@ from pipeline.storage.store import open_store
 from schemas.manifest import DocumentsManifest, PackedManifest
 from tests.benchmarks.measuring import Figure, find_all_texts, find_text, seconds_of, train_tokenizer, write_run_file
 
+_REPEATS = 4
 WATCHED = ("eltec-eng", "peps", "ms-cpp-docs", "php-doc-ru")
 
 
 def measure(scratch: str) -> list[Figure]:
     """As a user gives it, start of Python and all; the encoder's proof for this tokenizer is in the user's cache."""
     paths, name = find_all_texts(scratch)
-    train_tokenizer(find_text("eltec-eng", scratch)[0], os.path.join(scratch, "packing"))
-    given = os.path.join(scratch, "packing", "tokenizer")
+    train_tokenizer(paths, os.path.join(scratch, "vocabulary"))
+    given = os.path.join(scratch, "vocabulary", "tokenizer")
     cores = sorted(os.sched_getaffinity(0))
     _prepare(scratch, "warm", paths, given, cores[:2])  # compiles, and proves the encoder
-    one = [_prepare(scratch, f"one-{repeat}", paths, given, cores[-1:]) for repeat in range(2)]
-    two = [_prepare(scratch, f"two-{repeat}", paths, given, cores[:2]) for repeat in range(2)]
+    one, two, counted_alone, counted_beside = [], [], [], []
+    for repeat in range(_REPEATS):  # in turn, as a shared machine is faster in one minute than in the next
+        one.append(_prepare(scratch, f"one-{repeat}", paths, given, cores[-1:]))
+        two.append(_prepare(scratch, f"two-{repeat}", paths, given, cores[:2]))
+        counted_alone.append(_count(cores[-1:]))
+        counted_beside.append(_count(cores[:2]))
     text_bytes = read_manifest(open_store(os.path.join(scratch, "warm", "documents")), DocumentsManifest).text_bytes
     megabytes = text_bytes / 1e6
     work = f"maskmill prepare, tokenizer given, {name}, {megabytes:.0f} MB"
     figures = [
         Figure(f"{work}, one core", megabytes / min(one), "", "", "MB/s"),
         Figure(f"{work}, two workers", megabytes / min(two), "one core", megabytes / min(one), "MB/s"),
+        Figure(
+            "this machine: a loop of plain Python on two cores at once",
+            len(cores[:2]) / min(counted_beside),
+            "on one",
+            1 / min(counted_alone),
+            "loops/s",
+        ),
     ]
     figures.append(_rows_above(os.path.join(scratch, "warm"), name))
     for source in WATCHED:
@@ -42,7 +54,7 @@ def measure(scratch: str) -> list[Figure]:
 def measure_memory(scratch: str) -> list[Figure]:
     """The most memory that a process has which packs shards of 64 MB of text, and does nothing else."""
     path, name = find_text("eltec-eng", scratch)
-    train_tokenizer(path, os.path.join(scratch, "packing"))
+    train_tokenizer([path], os.path.join(scratch, "packing"))
     given = os.path.join(scratch, "packing", "tokenizer")
     output = os.path.join(scratch, "memory")
     run_file = write_run_file(os.path.join(scratch, "memory.toml"), [path], output, 1, given, shard_mb=64)
@@ -54,6 +66,22 @@ def measure_memory(scratch: str) -> list[Figure]:
             raise RuntimeError(f"maskmill {part} ended with status {status}")
         peaks[part] = used.ru_maxrss / 1024
     return [Figure(f"peak memory of a process that packs shards of 64 MiB, {name}", peaks["pack"], "", "", "MiB")]
+
+
+def _count(cores: list[int]) -> float:
+    """Seconds until as many processes as cores, which share nothing, have each added up some numbers."""
+
+    def run() -> None:
+        loops = [
+            subprocess.Popen(
+                [sys.executable, "-c", f"import os; os.sched_setaffinity(0, [{core}])\nsum(range(50_000_000))"]
+            )
+            for core in cores
+        ]
+        for loop in loops:
+            loop.wait()
+
+    return seconds_of(run)
 
 
 def _prepare(scratch: str, name: str, paths: list[str], given: str, cores: list[int]) -> float:

@@ -8,7 +8,7 @@ import json
 import os
 import platform
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 
 import pyarrow as pa
@@ -99,11 +99,11 @@ def write_run_file(
     return path
 
 
-def make_run_file(inputs: list[str], output: str, workers: int) -> RunFile:
+def make_run_file(inputs: Sequence[str], output: str, workers: int) -> RunFile:
     """The same as an object, with a vocabulary to train."""
     return RunFile.model_validate(
         {
-            "input": {"paths": inputs},
+            "input": {"paths": list(inputs)},
             "output": {"url": output},
             "documents": {"held_out": 0.0},
             "engine": {"workers": workers},
@@ -111,9 +111,9 @@ def make_run_file(inputs: list[str], output: str, workers: int) -> RunFile:
     )
 
 
-def train_tokenizer(path: str, output: str) -> bytes:
-    """Train a vocabulary on a corpus, unless one stands in the output; returns its tokenizer.json."""
-    prepare(make_run_file([path], output, workers=1), str, Part.TOKENIZER)
+def train_tokenizer(paths: Sequence[str], output: str) -> bytes:
+    """Train a vocabulary on corpora, unless one stands in the output; returns its tokenizer.json."""
+    prepare(make_run_file(paths, output, workers=1), str, Part.TOKENIZER)
     with open(os.path.join(output, "tokenizer", "tokenizer.json"), "rb") as file:
         return file.read()
 
