@@ -6,15 +6,17 @@ whole. Both are read as columns: a hundred thousand shards take tens of megabyte
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
+import pyarrow.compute as pc
 import xxhash
 
-from pipeline.storage.arrow_files import check_bytes
+from pipeline.storage.arrow_files import check_bytes, view_numbers
 from pipeline.storage.paths import check_inside
 from pipeline.storage.store import Store
 from schemas.errors import RESTORE, ConfigError, ShardCorruptError
@@ -32,11 +34,13 @@ from schemas.receipt import ShardReceipt
 MANIFEST = "manifest.json"
 SHARD_TABLE = "shards.arrow"
 TOKENIZER = "tokenizer.json"
+_SUSPICIOUS = r"^$|^/|/$|//|(^|/)\.|\\|\x00|://"
+"""What every path that leaves a dataset matches: to call `check_inside` for each of 100,000 takes 0.3 s."""
 
 
 @dataclass(frozen=True)
 class ShardTable:
-    """The shards of a dataset as columns of K shards and N blocks.
+    """The shards of a dataset as columns of K shards and N blocks, mapped from the file where it is a local one.
 
     Attributes:
         paths: K strings, relative to the dataset.
@@ -47,7 +51,7 @@ class ShardTable:
         checksums: K strings, xxh3-128 of each file.
         first_block: `(K + 1,)` int64: blocks of shard k are `first_block[k]` up to `first_block[k + 1]`.
         block_offsets: `(N,)` int64, bytes into the file.
-        block_lengths: `(N,)` int64, bytes.
+        block_lengths: `(N,)` uint32, bytes.
         block_checksums: `(N,)` uint64, xxh3-64.
     """
 
@@ -59,7 +63,7 @@ class ShardTable:
     checksums: pa.StringArray
     first_block: npt.NDArray[np.int64]
     block_offsets: npt.NDArray[np.int64]
-    block_lengths: npt.NDArray[np.int64]
+    block_lengths: npt.NDArray[np.uint32]
     block_checksums: npt.NDArray[np.uint64]
 
     def path(self, shard: int) -> str:
@@ -138,18 +142,24 @@ def read_tokenizer(dataset: Store, manifest: PackedManifest) -> bytes:
     Raises:
         ShardCorruptError: It is missing or has changed.
     """
-    path = dataset.locate(TOKENIZER)
+    data: bytes = _read_checked(dataset, dataset.read_bytes, TOKENIZER, manifest.tokenizer_checksum)
+    return data
+
+
+def _read_checked(dataset: Store, read: Callable[[str], Any], name: str, checksum: str) -> Any:
+    """A file that a manifest names, which must be there and be what was written."""
+    path = dataset.locate(name)
     try:
-        data = dataset.read_bytes(TOKENIZER)
+        data = read(name)
     except FileNotFoundError:
         raise ShardCorruptError(
-            "the tokenizer is gone",
+            "a file that the manifest names is gone",
             path=path,
-            expected=f"xxh3-128 {manifest.tokenizer_checksum}",
+            expected=f"xxh3-128 {checksum}",
             found="no file",
             action=RESTORE,
         ) from None
-    check_bytes(data, manifest.tokenizer_checksum, path)
+    check_bytes(data, checksum, path)
     return data
 
 
@@ -160,18 +170,8 @@ def read_shard_table(dataset: Store, manifest: DocumentsManifest | EncodedManife
         ShardCorruptError: It is missing, has changed, or names a path outside the dataset.
     """
     path = dataset.locate(SHARD_TABLE)
-    try:
-        data = dataset.map_file(SHARD_TABLE)
-    except FileNotFoundError:
-        raise ShardCorruptError(
-            "the table of shards is gone",
-            path=path,
-            expected=f"xxh3-128 {manifest.shards_checksum}",
-            found="no file",
-            action=RESTORE,
-        ) from None
-    check_bytes(data, manifest.shards_checksum, path)
-    table = pa.ipc.open_file(pa.BufferReader(data)).read_all().combine_chunks()
+    data = _read_checked(dataset, dataset.map_file, SHARD_TABLE, manifest.shards_checksum)
+    table = pa.ipc.open_file(pa.BufferReader(data)).read_all()
     if len(table) != manifest.num_shards:
         raise ShardCorruptError(
             "the table has not as many shards as the manifest says",
@@ -182,21 +182,25 @@ def read_shard_table(dataset: Store, manifest: DocumentsManifest | EncodedManife
         )
 
     def column(name: str) -> pa.Array:
-        chunked = table.column(name)
-        return chunked.chunk(0) if chunked.num_chunks else pa.array([], chunked.type)
+        """As it stands in the file, without a copy: maskmill writes one batch."""
+        chunks = table.column(name).chunks
+        return (
+            chunks[0] if len(chunks) == 1 else pa.concat_arrays(chunks or [pa.array([], table.schema.field(name).type)])
+        )
 
-    for shard in column("path"):
+    paths = column("path")
+    for shard in paths.filter(pc.match_substring_regex(paths, _SUSPICIOUS)):
         check_inside(shard.as_py(), dataset.display_url)
     offsets = column("block_offsets")
     return ShardTable(
-        paths=column("path"),
-        first_row_id=column("first_row_id").to_numpy().astype(np.uint64),
-        rows=column("rows").to_numpy().astype(np.int64),
-        text_bytes=column("text_bytes").to_numpy().astype(np.int64),
-        size_bytes=column("size_bytes").to_numpy().astype(np.int64),
+        paths=paths,
+        first_row_id=view_numbers(column("first_row_id")),
+        rows=view_numbers(column("rows")).view(np.int64),
+        text_bytes=view_numbers(column("text_bytes")).view(np.int64),
+        size_bytes=view_numbers(column("size_bytes")).view(np.int64),
         checksums=column("checksum"),
-        first_block=offsets.offsets.to_numpy().astype(np.int64) if len(offsets) else np.zeros(1, np.int64),
-        block_offsets=offsets.flatten().to_numpy().astype(np.int64),
-        block_lengths=column("block_lengths").flatten().to_numpy().astype(np.int64),
-        block_checksums=column("block_checksums").flatten().to_numpy(zero_copy_only=False).astype(np.uint64),
+        first_block=view_numbers(offsets.offsets).astype(np.int64) if len(offsets) else np.zeros(1, np.int64),
+        block_offsets=view_numbers(offsets.flatten()).view(np.int64),
+        block_lengths=view_numbers(column("block_lengths").flatten()),
+        block_checksums=view_numbers(column("block_checksums").flatten()),
     )

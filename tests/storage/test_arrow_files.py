@@ -10,7 +10,7 @@ import pyarrow as pa
 import pytest
 import xxhash
 
-from pipeline.storage.arrow_files import read_block, read_file, write_blocks
+from pipeline.storage.arrow_files import read_block, read_file, view_numbers, write_blocks
 from pipeline.storage.store import Store, open_store
 from schemas.errors import ShardCorruptError
 from schemas.receipt import ShardReceipt
@@ -76,3 +76,12 @@ def test_no_flipped_bit_of_a_block_is_decompressed(store: Store, compression: Co
         damaged[place] ^= 1
         with pytest.raises(ShardCorruptError, match="x, block 1: the bytes of a block have changed"):
             read_block(bytes(damaged), SCHEMA, receipt.block_checksums[1], "x", 1)
+
+
+@pytest.mark.parametrize("kind", [pa.uint16(), pa.int32(), pa.uint64()])
+def test_numbers_are_viewed_as_arrow_gives_them(kind: pa.DataType) -> None:
+    whole = pa.array(range(9), kind)
+    for array in (whole, whole.slice(3), whole.slice(2, 4), whole.slice(9), pa.array([], kind), pa.nulls(0, kind)):
+        viewed = view_numbers(array)
+        assert viewed.dtype == kind.to_pandas_dtype()
+        assert viewed.tolist() == array.to_pylist()

@@ -5,9 +5,14 @@ from __future__ import annotations
 from pathlib import Path
 
 import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
-from pipeline.storage.datasets import read_manifest, read_shard_table, write_manifest, write_shard_table
+from pipeline.storage.datasets import _SUSPICIOUS, read_manifest, read_shard_table, write_manifest, write_shard_table
+from pipeline.storage.paths import check_inside
 from pipeline.storage.store import open_store
 from schemas.counts import EncodingCounts
 from schemas.errors import ConfigError, ShardCorruptError
@@ -91,3 +96,11 @@ def test_an_encoded_dataset_is_no_packed_one(tmp_path: Path) -> None:
     write_encoded(str(tmp_path))
     with pytest.raises(ConfigError, match="a manifest of another kind"):
         read_manifest(open_store(str(tmp_path / "encoded")), PackedManifest)
+
+
+@given(st.text("a./\\:\0\n", max_size=8))
+def test_every_path_that_leaves_a_dataset_is_looked_at(path: str) -> None:
+    try:
+        check_inside(path, "dataset")
+    except ShardCorruptError:
+        assert pc.match_substring_regex(pa.array([path]), _SUSPICIOUS)[0].as_py()
