@@ -52,7 +52,9 @@ def compile_kernels() -> None:
             pass
         packed = os.path.join(folder, "out", "packed")
         for masking in (Masking(), "static"):
-            next(iter(MaskedBatches(packed, global_batch_rows=8, masking=masking)))
+            batches = MaskedBatches(packed, global_batch_rows=8, masking=masking)
+            next(iter(batches.to_device("cpu")))
+            next(batches.iter_rows())
 
 
 if __name__ == "__main__":

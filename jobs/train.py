@@ -13,6 +13,8 @@ from pipeline.training.run_training import TrainResult
 from pipeline.training.train import train as train_model
 from schemas.train_file import TrainFile
 
+WORTH_SAYING = 0.01  # of the time
+
 
 class TrainLines:
     """A line for every report of a training run."""
@@ -20,6 +22,7 @@ class TrainLines:
     def __init__(self, console: Console) -> None:
         self._console = console
         self._total_steps = 0
+        self._reported_at = 0.0
 
     def expect(self, steps: int) -> None:
         """Say how many steps there will be at most, for the time left."""
@@ -36,9 +39,12 @@ class TrainLines:
         elif kind == "train_step":
             pace = (event["step"] - self._started_at) / max(event["seconds"], 1e-6)
             left = max(0, self._total_steps - event["step"]) / max(pace, 1e-6)
+            since, self._reported_at = event["seconds"] - self._reported_at, event["seconds"]
+            waited = event["waited_seconds"] / max(since, 1e-6)
+            late = f"  {waited:.0%} of it waiting for storage" if waited > WORTH_SAYING else ""
             self._print(
                 f"step {event['step']:>6}/{self._total_steps}  loss {event['loss']:.3f}  "
-                f"{pace:.1f} steps/s  {left / 60:.0f} min left at most"
+                f"{pace:.1f} steps/s{late}  {left / 60:.0f} min left at most"
             )
         elif kind == "held_out":
             self._print(

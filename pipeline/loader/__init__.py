@@ -1,13 +1,16 @@
 """Loader: packed datasets to masked batches in an order that any world size shares.
 
-packed_dataset   blocks from storage, each checked before a row of it is used
-epoch_order      which rows come when: pure arithmetic
-stage_rows       the rows of the current windows, in the order they are served
-fill_batch       staged rows to masks, labels, positions: the compiled loop
-masked_batches   all of it as an endless, resumable stream
+What is read       mixture, open_sources: datasets, mixtures, phases, and whether they fit together
+Which rows, when   epoch_order, serving_plan, turns: pure arithmetic
+From where         packed_dataset: blocks from storage, each checked before a row of it is used
+Rows made ready    partition_cursor, stage_rows, read_rows, row_batch
+Batches            fill_batch, to_batch, batch: masks, labels, positions
+The stream         masked_batches, loader_state: all of it, endless and resumable; fixed_rows for evaluation
 """
 
+from pipeline.loader.cache_settings import Cache
 from pipeline.loader.masked_batches import MaskedBatches
+from pipeline.loader.mixture import Mixture, Phase, Source
 from schemas.masking import Masking
 
-__all__ = ["MaskedBatches", "Masking"]
+__all__ = ["Cache", "MaskedBatches", "Masking", "Mixture", "Phase", "Source"]

@@ -30,6 +30,13 @@ class Batch:
         step: Of the global batch in its epoch, from 0; micro-batches of one global batch share it.
         state: Where the loader stands after this batch; valid for any number of workers.
         pad_id: Id of [PAD].
+        datasets: int64 `(B,)`, the number of the dataset each row comes from; 0 where there is one.
+        row_epochs: int64 `(B,)`, the epoch of its dataset each row is in.
+        waited_seconds: How long storage was waited for, for this batch: where it is not 0, the trainer waited too.
+        masked_positions: int64 `(B * C,)`, the predicted positions in the flattened B * S ones; from `to_device`. Row
+            b has the entries from b * C on, ascending, spare ones last, with C the most that any row can have
+            predicted: every batch has the same shape. Spare entries are 0.
+        masked_labels: int64 `(B * C,)`, the labels there; IGNORE_INDEX in spare entries.
     """
 
     input_ids: torch.Tensor
@@ -43,6 +50,11 @@ class Batch:
     step: int
     state: dict[str, Any]
     pad_id: int
+    datasets: torch.Tensor
+    row_epochs: torch.Tensor
+    waited_seconds: float
+    masked_positions: torch.Tensor | None = None
+    masked_labels: torch.Tensor | None = None
 
     def model_inputs(self, layout: Layout) -> dict[str, Any]:
         """Keyword arguments for a `transformers` encoder, so that sequences attend only within themselves.

@@ -2,18 +2,21 @@
 
     shards, permuted by a key of (seed, epoch)      [ shard 7 ][ shard 2 ][ shard 0 ] ...
     laid end to end, cut into P equal intervals     |  p = 0  |  p = 1  |  p = 2  | ...
-    global batch t takes from every interval        its rows [t * G/P, (t + 1) * G/P)
+    row k of the epoch is                           row k // P of interval k mod P
 
 Inside a shard the blocks are permuted, and the rows of every `shuffle_blocks` consecutive ones among themselves. So
 a reader of one partition holds that many blocks at a time, and a resumed one fetches no others. Rows that are
 neighbours on disk were put there by a keyed hash; across a global batch rows come from P places of the epoch.
 
-Any world size that divides G sees the same global batches: rank r of W serves the slots [r * G/W, (r + 1) * G/W).
+A global batch of G rows takes the next G of them and serves them partition by partition: partition p fills slots
+[p * G/P, (p + 1) * G/P). Any world size W that divides G sees the same global batches: rank r serves the slots
+[r * G/W, (r + 1) * G/W), and with P at least the number of nodes a node reads about 1/nodes of the bytes.
 """
 
 from __future__ import annotations
 
 from dataclasses import dataclass
+from enum import StrEnum
 
 import numpy as np
 import numpy.typing as npt
@@ -24,29 +27,34 @@ from schemas.errors import ConfigError
 Int64s = npt.NDArray[np.int64]
 
 MAX_DEFAULT_PARTITIONS = 64
+MIN_DEFAULT_PARTITIONS = 16
 _SHARDS, _BLOCKS, _ROWS = 1, 2, 3
+
+
+class LastBatch(StrEnum):
+    """What becomes of the rows at an epoch's end that do not fill a global batch."""
+
+    DROP = "drop"
+    """They are left out: fewer than G + P rows, others each epoch."""
+    WRAP = "wrap"
+    """Every row is served, and fewer than G of them a second time."""
 
 
 @dataclass(frozen=True)
 class OrderSettings:
-    """Everything but the dataset and the epoch that decides the order.
+    """What decides the order beside the dataset and the epoch.
 
     Attributes:
         seed: Key of every permutation.
-        global_batch_rows: G.
-        partitions: P; divides G.
+        partitions: P.
         shuffle_blocks: Consecutive blocks whose rows are permuted among themselves.
+        last_batch: Whether intervals leave rows out or overlap.
     """
 
     seed: int
-    global_batch_rows: int
     partitions: int
     shuffle_blocks: int
-
-    @property
-    def rows_per_step(self) -> int:
-        """Rows that each partition gives to a global batch, G/P."""
-        return self.global_batch_rows // self.partitions
+    last_batch: LastBatch = LastBatch.DROP
 
 
 @dataclass(frozen=True)
@@ -64,59 +72,74 @@ class Window:
     rows: Int64s
 
 
+@dataclass(frozen=True)
+class EpochLength:
+    """How much of a dataset an epoch serves.
+
+    Attributes:
+        rows_per_partition: Rows that each of the P intervals serves.
+        rows: All of them, `P * rows_per_partition`.
+        dropped: Rows of the dataset that the epoch leaves out.
+        repeated: Rows that it serves a second time.
+    """
+
+    rows_per_partition: int
+    rows: int
+    dropped: int
+    repeated: int
+
+
 def default_partitions(global_batch_rows: int) -> int:
-    """The largest divisor of G up to 64."""
-    return max(p for p in range(1, MAX_DEFAULT_PARTITIONS + 1) if global_batch_rows % p == 0)
+    """The largest divisor of G up to 64; where that is below 16, the smallest one above, if there is any.
+
+    A prime G of 251 rows would else be 251 neighbours of one shard; with 251 partitions it is 251 places.
+    """
+    divisors = [p for p in range(1, global_batch_rows + 1) if global_batch_rows % p == 0]
+    largest = max(p for p in divisors if p <= MAX_DEFAULT_PARTITIONS)
+    if largest >= MIN_DEFAULT_PARTITIONS:
+        return largest
+    return min((p for p in divisors if p > MAX_DEFAULT_PARTITIONS), default=largest)
 
 
-def check_settings(settings: OrderSettings, world_size: int, rank: int, num_rows: int, dataset: str) -> None:
-    """Refuse settings that cannot give equal batches to every rank.
+def measure_epoch(num_rows: int, global_batch_rows: int, partitions: int, last_batch: LastBatch) -> EpochLength:
+    """How long an epoch of whole global batches is.
+
+    Args:
+        num_rows: N, rows of the dataset; at least G.
+        global_batch_rows: G.
+        partitions: P; divides G.
+        last_batch: Whether what fills no global batch is left out or filled up.
+    """
+    rows_per_step = global_batch_rows // partitions
+    if last_batch is LastBatch.WRAP:
+        steps = -(-num_rows // global_batch_rows)
+    else:
+        steps = num_rows // partitions // rows_per_step
+    served = steps * global_batch_rows
+    return EpochLength(steps * rows_per_step, served, max(0, num_rows - served), max(0, served - num_rows))
+
+
+def measure_flowing_epoch(num_rows: int, partitions: int) -> EpochLength:
+    """How long an epoch is that may end inside a global batch: fewer than P rows are left out, others each epoch."""
+    rows_per_partition = num_rows // partitions
+    served = rows_per_partition * partitions
+    return EpochLength(rows_per_partition, served, num_rows - served, 0)
+
+
+def check_settings(settings: OrderSettings, dataset: str) -> None:
+    """Refuse a seed, a shuffle window or a number of partitions that is out of range.
 
     Raises:
-        ConfigError: G is not divided by W or P, the rank or the seed is out of range, or the dataset is smaller
-            than G.
+        ConfigError: One of them is.
     """
-    rows = settings.global_batch_rows
-    if rows < 1 or world_size < 1 or rows % world_size:
-        divisors = [w for w in range(1, rows + 1) if rows % w == 0] if rows > 0 else []
-        raise ConfigError(
-            "the world size does not divide the global batch",
-            path=dataset,
-            expected=f"one of {', '.join(map(str, divisors[:24]))}" if divisors else "a positive global_batch_rows",
-            found=f"world_size {world_size}, global_batch_rows {rows}",
-            action="choose another world size or global batch: unequal ranks would hang collectives",
-        )
-    if not 0 <= rank < world_size:
-        raise ConfigError("no such rank", path=dataset, expected=f"0 to {world_size - 1}", found=str(rank))
-    if settings.partitions < 1 or rows % settings.partitions:
-        raise ConfigError(
-            "the partitions do not divide the global batch",
-            path=dataset,
-            expected=f"a divisor of {rows}",
-            found=str(settings.partitions),
-        )
+    if settings.partitions < 1:
+        found = str(settings.partitions)
+        raise ConfigError("partitions is not positive", path=dataset, expected="at least 1", found=found)
     if not 0 <= settings.seed < 1 << 64:
         raise ConfigError("the seed is out of range", path=dataset, expected="0 to 2^64 - 1", found=str(settings.seed))
     if settings.shuffle_blocks < 1:
-        raise ConfigError(
-            "shuffle_blocks is not positive",
-            path=dataset,
-            expected="at least 1",
-            found=str(settings.shuffle_blocks),
-        )
-    if num_rows < rows:
-        raise ConfigError(
-            "the dataset is smaller than one global batch",
-            path=dataset,
-            expected=f"at least {rows} rows",
-            found=f"{num_rows}",
-            action="lower global_batch_rows or prepare more text",
-        )
-
-
-def count_steps(settings: OrderSettings, num_rows: int) -> int:
-    """Global batches in an epoch. Fewer than G + P rows, at the ends of intervals, are left out; others each epoch."""
-    return num_rows // settings.partitions // settings.rows_per_step
+        found = str(settings.shuffle_blocks)
+        raise ConfigError("shuffle_blocks is not positive", path=dataset, expected="at least 1", found=found)
 
 
 class EpochOrder:
@@ -127,16 +150,32 @@ class EpochOrder:
         block_rows: Rows in every block but the last of a shard.
         settings: What decides the order.
         epoch: From 0.
+        rows_per_partition: Rows that each interval serves; by default as many as all of them can.
     """
 
-    def __init__(self, shard_rows: Int64s, block_rows: int, settings: OrderSettings, epoch: int) -> None:
+    def __init__(
+        self,
+        shard_rows: Int64s,
+        block_rows: int,
+        settings: OrderSettings,
+        epoch: int,
+        rows_per_partition: int | None = None,
+    ) -> None:
         self._shard_rows = shard_rows
         self._block_rows = block_rows
         self._settings = settings
         self._epoch = epoch
         self._shards = permute(len(shard_rows), derive_key(_SHARDS, settings.seed, epoch))
         self._starts = np.concatenate([[0], np.cumsum(shard_rows[self._shards])])
-        self.rows_per_partition = int(self._starts[-1]) // settings.partitions
+        self._num_rows = int(self._starts[-1])
+        self.rows_per_partition = (
+            self._num_rows // settings.partitions if rows_per_partition is None else rows_per_partition
+        )
+
+    def _interval_start(self, partition: int) -> int:
+        if self._settings.last_batch is LastBatch.WRAP:
+            return partition * self._num_rows // self._settings.partitions
+        return partition * (self._num_rows // self._settings.partitions)
 
     def window_at(self, partition: int, offset: int) -> Window:
         """The rows of a partition from `offset` of its interval to the end of their window or of the interval.
@@ -150,8 +189,8 @@ class EpochOrder:
         """
         if not (0 <= partition < self._settings.partitions and 0 <= offset < self.rows_per_partition):
             raise ValueError(f"no row {offset} of {self.rows_per_partition} in partition {partition}")
-        place = partition * self.rows_per_partition + offset
-        last = (partition + 1) * self.rows_per_partition
+        # An interval that overlaps the next one may go on past the epoch's last row, at its first.
+        place = (self._interval_start(partition) + offset) % self._num_rows
         position = int(np.searchsorted(self._starts, place, side="right")) - 1
         shard = int(self._shards[position])
         inside = place - int(self._starts[position])
@@ -166,4 +205,5 @@ class EpochOrder:
         stop = int(ends[min(first + width, len(ends)) - 1])
         key = derive_key(_ROWS, self._settings.seed, self._epoch, shard, int(blocks[0]))
         rows = permute(stop - start, key)
-        return Window(shard, blocks, rows[inside - start : min(stop, inside + last - place) - start])
+        last = min(stop, inside + self.rows_per_partition - offset)
+        return Window(shard, blocks, rows[inside - start : last - start])

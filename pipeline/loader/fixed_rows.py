@@ -9,9 +9,10 @@ import numpy as np
 
 from pipeline.loader.batch import Batch
 from pipeline.loader.fill_batch import fill_batch
-from pipeline.loader.masked_batches import to_batch
-from pipeline.loader.packed_dataset import FETCH_THREADS, PackedDataset
+from pipeline.loader.found_rows import FoundRows
+from pipeline.loader.packed_dataset import PackedDataset
 from pipeline.loader.stage_rows import StagedRows
+from pipeline.loader.to_batch import to_batch
 from pipeline.masking.numba_masks import plan_masks
 from schemas.errors import ConfigError
 from schemas.masking import Masking
@@ -44,19 +45,21 @@ def iter_fixed_batches(
 
 
 def _iter_batches(dataset: PackedDataset, masking: Masking, batch_rows: int, epoch: int) -> Iterator[Batch]:
-    block_rows = dataset.manifest.block_rows
-    plan = plan_masks(masking, dataset.tables, epoch)
-    staged = StagedRows(dataset, num_slots=1, capacity=block_rows + batch_rows, static=False)
+    manifest, block_rows = dataset.manifest, dataset.manifest.block_rows
+    plans = {epoch: plan_masks(masking, dataset.tables, epoch)}
+    staged = StagedRows.allocate(manifest, num_slots=1, capacity=block_rows + batch_rows, static=False)
     held = step = 0
 
     def take(start: int, stop: int) -> Batch:
         places = np.arange(start, stop)
-        arrays = fill_batch(staged, np.zeros_like(places), places, plan)
-        return to_batch(arrays, epoch, step, {}, dataset.manifest.vocabulary.pad_id)
+        slots, epochs, datasets = np.zeros_like(places), np.full_like(places, epoch), np.zeros_like(places)
+        found = FoundRows(staged, slots, places, epochs, datasets, [epoch], epoch, step)
+        return to_batch(fill_batch(found, plans), found, manifest.vocabulary.pad_id)
 
+    dataset.fetch_ahead((shard, [block]) for shard, block in _iter_blocks(dataset))
     for shard, block in _iter_blocks(dataset):
         rows = min(block_rows, int(dataset.shards.rows[shard]) - block * block_rows)
-        staged.copy(0, held, shard, np.array([block]), np.arange(rows), epoch)
+        staged.copy(dataset, 0, held, shard, np.array([block]), np.arange(rows), epoch)
         held += rows
         start = 0
         while held - start >= batch_rows:
@@ -69,11 +72,7 @@ def _iter_batches(dataset: PackedDataset, masking: Masking, batch_rows: int, epo
 
 
 def _iter_blocks(dataset: PackedDataset) -> Iterator[tuple[int, int]]:
-    """Every (shard, block) in stored order, the next ones downloading meanwhile."""
-    num_blocks = np.diff(dataset.shards.first_block)
-    shards = np.repeat(np.arange(len(num_blocks)), num_blocks)
-    blocks = np.arange(len(shards)) - dataset.shards.first_block[shards]
-    for index in range(len(shards)):
-        for ahead in range(index, min(index + FETCH_THREADS, len(shards))):
-            dataset.prefetch(int(shards[ahead]), [int(blocks[ahead])])
-        yield int(shards[index]), int(blocks[index])
+    """Every (shard, block) in stored order."""
+    for shard, num_blocks in enumerate(np.diff(dataset.shards.first_block).tolist()):
+        for block in range(num_blocks):
+            yield shard, block

@@ -7,6 +7,7 @@ from typing import Any, Literal, NamedTuple
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
+from pipeline.loader.epoch_order import LastBatch
 from schemas.errors import ConfigError, StaleArtifactError
 from schemas.masking import Masking
 
@@ -33,47 +34,54 @@ class LoaderState(BaseModel):
 
     Attributes:
         version: Of this format.
-        dataset: Fingerprint of the packed dataset.
+        dataset: Fingerprints of the packed datasets, one for each.
         seed: Of the order.
-        global_batch_rows: G.
-        partitions: P.
+        first_steps: Of each phase.
+        global_batch_rows: G of each phase.
+        weights: Of each phase, by number of dataset, in millionths.
+        partitions: P of each dataset.
+        max_epochs: Of each dataset, how often it may be read.
         shuffle_blocks: Consecutive blocks whose rows are permuted among themselves.
+        last_batch: What becomes of the rest of an epoch.
+        rows_dropped: Of each dataset, rows that an epoch leaves out.
+        rows_repeated: Of each dataset, rows that an epoch serves a second time.
         masking: The settings in force; `None` for stored masks.
         epoch: Of the next batch.
-        step: Of the next batch in its epoch.
+        step: Of the next batch in its epoch; with several datasets or phases, since the start.
         rows_served: Rows of this rank's share of that global batch that came already, with micro-batches.
         share_rows: Rows of that share; counts only where some of them were served.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
-    version: Literal[1] = 1
-    dataset: str
+    version: Literal[2] = 2
+    dataset: tuple[str, ...]
     seed: int
-    global_batch_rows: int
-    partitions: int
+    first_steps: tuple[int, ...]
+    global_batch_rows: tuple[int, ...]
+    weights: tuple[dict[int, int], ...]
+    partitions: tuple[int, ...]
+    max_epochs: tuple[int | None, ...]
     shuffle_blocks: int
+    last_batch: LastBatch
+    rows_dropped: tuple[int, ...]
+    rows_repeated: tuple[int, ...]
     masking: Masking | None
     epoch: int = Field(default=0, ge=0, lt=1 << 63)
     step: int = Field(default=0, ge=0)
     rows_served: int = Field(default=0, ge=0)
     share_rows: int = Field(default=0, ge=0)
 
-    def describe(self, position: Position) -> dict[str, Any]:
+    def describe(self, position: Position, share_rows: int) -> dict[str, Any]:
         """This loader's state at a position, in JSON's types; cheap enough for every batch."""
-        return {**self._described, **position._asdict()}
+        return {**self._described, **position._asdict(), "share_rows": share_rows}
 
     @functools.cached_property
     def _described(self) -> dict[str, Any]:
         return self.model_dump(mode="json")
 
-    def resume(self, found: dict[str, Any], steps_per_epoch: int, micro_batch_rows: int) -> Position:
-        """The position of another state, after checking that everything else is the same.
-
-        Args:
-            found: A state as a batch carried it.
-            steps_per_epoch: Global batches in an epoch.
-            micro_batch_rows: Rows in a micro-batch.
+    def read(self, found: dict[str, Any]) -> LoaderState:
+        """Another state, after checking that everything but its place is the same.
 
         Raises:
             ConfigError: It is no state of a loader.
@@ -94,22 +102,39 @@ class LoaderState(BaseModel):
                 found=", ".join(f"{name} = {theirs[name]}" for name in differing),
                 action="resume with the settings and the dataset of the run that saved it",
             )
-        if other.step >= steps_per_epoch or (other.rows_served and other.rows_served >= other.share_rows):
-            raise ConfigError(
-                "not a state of this loader",
-                path="loader state",
-                expected=f"a step below {steps_per_epoch}, fewer rows served than the share has",
-                found=f"step {other.step}, {other.rows_served} of {other.share_rows} rows served",
-            )
-        if other.rows_served and (other.share_rows != self.share_rows or other.rows_served % micro_batch_rows):
-            raise StaleArtifactError(
-                "the state lies inside a global batch and does not fit this share of it",
-                path="loader state",
-                expected=f"a share of {self.share_rows} rows, a multiple of {micro_batch_rows} of them served",
-                found=f"a share of {other.share_rows} rows, {other.rows_served} of them served",
-                action="resume with the same world size and micro_batch_rows, or from a state between global batches",
-            )
-        return Position(other.epoch, other.step, other.rows_served)
+        return other
+
+
+def check_place(state: LoaderState, steps_per_epoch: int | None, share_rows: int, micro_batch_rows: int) -> Position:
+    """The place of a state, if a loader of this share and these micro-batches can go on from there.
+
+    Args:
+        state: As `LoaderState.read` gave it.
+        steps_per_epoch: Global batches in an epoch; None where steps are counted from the start.
+        share_rows: Rows of this rank in the global batch of that step.
+        micro_batch_rows: Rows in a micro-batch.
+
+    Raises:
+        ConfigError: There is no such place.
+        StaleArtifactError: It lies inside a global batch that was cut otherwise.
+    """
+    beyond = state.epoch > 0 if steps_per_epoch is None else state.step >= steps_per_epoch
+    if beyond or (state.rows_served and state.rows_served >= state.share_rows):
+        raise ConfigError(
+            "not a state of this loader",
+            path="loader state",
+            expected=f"a step below {steps_per_epoch}, fewer rows served than the share has",
+            found=f"step {state.step}, {state.rows_served} of {state.share_rows} rows served",
+        )
+    if state.rows_served and (state.share_rows != share_rows or state.rows_served % micro_batch_rows):
+        raise StaleArtifactError(
+            "the state lies inside a global batch and does not fit this share of it",
+            path="loader state",
+            expected=f"a share of {share_rows} rows, a multiple of {micro_batch_rows} of them served",
+            found=f"a share of {state.share_rows} rows, {state.rows_served} of them served",
+            action="resume with the same world size and micro_batch_rows, or from a state between global batches",
+        )
+    return Position(state.epoch, state.step, state.rows_served)
 
 
 def _describe_first(error: ValidationError) -> str:

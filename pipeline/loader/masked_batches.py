@@ -1,32 +1,39 @@
-"""`MaskedBatches`: a packed dataset as an endless, exactly resumable stream of masked batches."""
+"""`MaskedBatches`: packed datasets as an endless, exactly resumable stream of masked batches."""
 
 from __future__ import annotations
 
 import copy
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
-import numpy as np
 import torch
 from torch.utils.data import IterableDataset, get_worker_info
 
 from pipeline.loader.batch import Batch
-from pipeline.loader.epoch_order import OrderSettings, check_settings, count_steps, default_partitions
-from pipeline.loader.fill_batch import BatchArrays, fill_batch
-from pipeline.loader.loader_state import LoaderState, Position
-from pipeline.loader.packed_dataset import PackedDataset
-from pipeline.loader.stage_rows import PartitionCursor
+from pipeline.loader.cache_settings import Cache
+from pipeline.loader.device_batches import DeviceBatches
+from pipeline.loader.epoch_order import LastBatch
+from pipeline.loader.fill_batch import fill_batch
+from pipeline.loader.found_rows import FoundRows
+from pipeline.loader.loader_state import LoaderState, Position, check_place
+from pipeline.loader.mixture import Mixture, Phase, Source, list_phases
+from pipeline.loader.open_sources import Order, plan_run
+from pipeline.loader.read_rows import RowReader
+from pipeline.loader.row_batch import RowBatch
+from pipeline.loader.to_batch import to_batch
+from pipeline.loader.turns import Turn, Turns
 from pipeline.masking.numba_masks import MaskPlan, plan_masks
-from schemas.errors import ConfigError, StaleArtifactError
+from pipeline.masking.tables import MaskTables
+from schemas.errors import ConfigError
 from schemas.masking import Masking
 
 
 class MaskedBatches(IterableDataset[Batch]):
     """Masked batches of one rank, epoch after epoch.
 
-    The sequence of global batches is a function of (seed, epoch, dataset, global_batch_rows, partitions,
-    shuffle_blocks) alone; any world size that divides `global_batch_rows` sees the same.
+    The sequence of global batches is a function of (seed, epoch, datasets, global_batch_rows, partitions,
+    shuffle_blocks, last_batch) alone; any world size that divides `global_batch_rows` sees the same.
 
     Every iteration begins at the state that was loaded last, or at the start: it does not matter who iterated
     before, so a `DataLoader(..., batch_size=None)` gives the same batches with any number of workers, persistent
@@ -34,28 +41,37 @@ class MaskedBatches(IterableDataset[Batch]):
     enough.) Load a state before workers start.
 
     Args:
-        url: A packed dataset on any fsspec store.
-        global_batch_rows: Rows of one optimizer step over all ranks (G).
+        data: A packed dataset on any fsspec store, a `Mixture` of them, or the `Phase`s of a curriculum.
+        global_batch_rows: Rows of one optimizer step over all ranks (G), where no phase says otherwise.
         rank: This rank, from 0.
         world_size: Ranks (W); divides G.
         seed: Of the order of rows.
         masking: Settings of dynamic masks, or `"static"` for the stored copies: epoch e reads copy e mod n.
         micro_batch_rows: Rows of a batch; divides G/W. By default the rank's whole share.
-        partitions: Places of the epoch that a global batch draws from (P); divides G. By default the largest
-            divisor of G up to 64.
+        partitions: Places of the epoch that a global batch draws from (P), of each dataset; divides G where there is
+            one dataset. By default the largest divisor of G up to 64, in a mixture as many as rows of a batch.
         shuffle_blocks: Consecutive blocks (of about 256 KiB) whose rows are shuffled among themselves.
-        storage_options: For the fsspec file system.
+        last_batch: `"drop"` leaves out the rows of an epoch that fill no global batch, others each epoch; `"wrap"`
+            serves all, and fewer than G of them a second time. With several datasets or phases, epochs end inside
+            global batches, and fewer than P rows of each dataset are left out.
+        cache: Where and how much of remote datasets is kept on this machine's disk.
+        storage_options: For the fsspec file systems.
+
+    Attributes:
+        manifest: Of the first dataset.
+        masking: The settings of the masks; None where stored ones are read.
+        tables: What masks are drawn from.
 
     Raises:
-        ConfigError: The numbers do not divide, the dataset is too small or is no dataset.
+        ConfigError: The numbers do not divide, datasets do not fit together, or one is too small or is none.
         ShardCorruptError: While iterating: a block is not what was written. Not one of its rows is given out.
     """
 
     def __init__(
         self,
-        url: str,
+        data: str | Source | Mixture | Sequence[Phase],
         *,
-        global_batch_rows: int,
+        global_batch_rows: int | None = None,
         rank: int = 0,
         world_size: int = 1,
         seed: int = 0,
@@ -63,61 +79,114 @@ class MaskedBatches(IterableDataset[Batch]):
         micro_batch_rows: int | None = None,
         partitions: int | None = None,
         shuffle_blocks: int = 1,
+        last_batch: LastBatch | Literal["drop", "wrap"] = LastBatch.DROP,
+        cache: Cache | None = None,
         storage_options: dict[str, Any] | None = None,
     ) -> None:
-        self._url = url
-        self._storage_options = storage_options
-        dataset = PackedDataset(url, storage_options)
-        self.manifest = dataset.manifest
+        if last_batch not in list(LastBatch):
+            raise ConfigError(
+                "no such last_batch", path="last_batch", expected='"drop" or "wrap"', found=str(last_batch)
+            )
         if not (isinstance(masking, Masking) or masking == "static"):
             raise ConfigError("no such masking", path="masking", expected='a Masking or "static"', found=repr(masking))
-        if masking == "static" and not self.manifest.copies:
-            raise ConfigError(
-                "the dataset has no stored masks",
-                path=dataset.store.display_url,
-                action='prepare it with mask.copies > 0, or give a Masking instead of "static"',
-            )
-        self._masking = masking if isinstance(masking, Masking) else None
-        chosen = default_partitions(global_batch_rows) if partitions is None and global_batch_rows > 0 else partitions
-        self._order = OrderSettings(seed, global_batch_rows, chosen or 0, shuffle_blocks)
-        check_settings(self._order, world_size, rank, dataset.num_rows, dataset.store.display_url)
-        self.steps_per_epoch = count_steps(self._order, dataset.num_rows)
-        self._share_rows = global_batch_rows // world_size
-        self._micro_rows = self._share_rows if micro_batch_rows is None else micro_batch_rows
-        if self._micro_rows < 1 or self._share_rows % self._micro_rows:
-            raise ConfigError(
-                "micro_batch_rows does not divide the rank's share of the global batch",
-                path=dataset.store.display_url,
-                expected=f"a divisor of {self._share_rows}",
-                found=str(micro_batch_rows),
-            )
-        slots = np.arange(rank * self._share_rows, (rank + 1) * self._share_rows)
-        self._partitions, self._slot_of_row = np.unique(slots // self._order.rows_per_step, return_inverse=True)
-        self._place_in_step = slots % self._order.rows_per_step
+        order = Order(seed, partitions, shuffle_blocks, LastBatch(last_batch))
+        self._plan = plan_run(list_phases(data), global_batch_rows, order, storage_options, cache)
+        self._storage_options = storage_options
+        self._cache = cache
+        self._rank = rank
+        self._world_size = world_size
+        self._turns = Turns(self._plan.serving, rank, world_size, micro_batch_rows)
+        self.manifest = self._plan.sources[0].manifest
+        self.masking = masking if isinstance(masking, Masking) else None
+        self.tables = MaskTables.build(self.manifest.vocabulary)
+        if self.masking is None:
+            self._refuse_without_masks()
         self._described = LoaderState(
-            dataset=self.manifest.fingerprint,
+            dataset=tuple(source.manifest.fingerprint for source in self._plan.sources),
             seed=seed,
-            global_batch_rows=global_batch_rows,
-            partitions=self._order.partitions,
+            first_steps=tuple(wanted.first_step for wanted in self._plan.wanted),
+            global_batch_rows=tuple(wanted.global_batch_rows for wanted in self._plan.wanted),
+            weights=tuple(wanted.weights for wanted in self._plan.wanted),
+            partitions=tuple(source.settings.partitions for source in self._plan.sources),
+            max_epochs=tuple(source.max_epochs for source in self._plan.sources),
             shuffle_blocks=shuffle_blocks,
-            masking=self._masking,
-            share_rows=self._share_rows,
+            last_batch=order.last_batch,
+            rows_dropped=tuple(source.epoch.dropped for source in self._plan.sources),
+            rows_repeated=tuple(source.epoch.repeated for source in self._plan.sources),
+            masking=self.masking,
         )
         self._progress = _Progress()
-        self._stop_epoch: int | None = None
+        self._stop_step = self._plan.serving.end_step
+
+    @property
+    def steps_per_epoch(self) -> int:
+        """Global batches in an epoch of the one dataset that is read.
+
+        Raises:
+            ConfigError: There are several datasets or phases, and no such epochs.
+        """
+        if self._plan.steps_per_epoch is None:
+            raise ConfigError(
+                "a run of several datasets or phases has no epochs of its own",
+                path="data",
+                action="count steps: batches.steps(n)",
+            )
+        return self._plan.steps_per_epoch
+
+    @property
+    def rate_ppm(self) -> int:
+        """The highest rate of any mask, drawn or stored, in millionths."""
+        stored = (source.manifest.masking.rate_ppm for source in self._plan.sources)
+        return max(stored) if self.masking is None else self.masking.rate_ppm
+
+    def to_device(self, device: torch.device | str) -> DeviceBatches:
+        """The same batches on a device: rows are sent as they are stored, and masked there.
+
+        They carry `masked_positions` and `masked_labels`, of one shape in every batch, too. Do not iterate this
+        loader meanwhile; take states from the batches.
+
+        Raises:
+            ConfigError: There is no such device here.
+        """
+        return DeviceBatches(self, device)
 
     def epochs(self, count: int) -> MaskedBatches:
         """The same loader, ending after epochs 0 to `count - 1`; the two share one state."""
+        return self.steps(count * self.steps_per_epoch)
+
+    def steps(self, count: int) -> MaskedBatches:
+        """The same loader, ending after `count` global batches from the start of the run; the two share one state."""
         bounded = copy.copy(self)
-        bounded._stop_epoch = count  # noqa: SLF001  # a copy of this very object
+        end = self._plan.serving.end_step
+        bounded._stop_step = count if end is None else min(count, end)  # noqa: SLF001  # a copy of this very object
         return bounded
+
+    def at(self, step: int, epoch: int = 0) -> MaskedBatches:
+        """A loader that begins at a global batch, whatever came before: for people who look for something.
+
+        Args:
+            step: In the epoch; with several datasets or phases, since the start.
+            epoch: From 0.
+        """
+        return self._begin_at(check_place(self._describe(Position(epoch, step)), self._plan.steps_per_epoch, 1, 1))
+
+    def skip(self, count: int) -> MaskedBatches:
+        """A loader that begins that many batches of this rank later than this one would."""
+        return self._begin_at(self._place(self._turns.locate(self._count_turns(self._progress.begin) + count)))
+
+    def _begin_at(self, position: Position) -> MaskedBatches:
+        moved = copy.copy(self)
+        moved._progress = _Progress(position, position)  # noqa: SLF001  # as above
+        return moved
 
     def state_dict(self) -> dict[str, Any]:
         """The state after the last batch that this object gave out itself.
 
-        Under a `DataLoader` with workers this object gives out none: take `batch.state` there.
+        Under a `DataLoader` with workers the main process's object gives out none: take `batch.state` there. A worker's
+        own copy, asked inside the worker, says where that worker goes on, if it is one of as many; so torchdata's
+        `StatefulDataLoader` uses it.
         """
-        return self._described.describe(self._progress.position)
+        return self._describe(self._progress.position).model_dump(mode="json")
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
         """Begin the next iteration at a state, whatever the world size then was.
@@ -126,55 +195,94 @@ class MaskedBatches(IterableDataset[Batch]):
             ConfigError: It is no state of a loader.
             StaleArtifactError: The dataset, the masking or anything that decides the order differs.
         """
-        begin = self._described.resume(state, self.steps_per_epoch, self._micro_rows)
+        found = self._described.read(state)
+        steps = self._plan.steps_per_epoch
+        here = self._turns.locate(self._turns.count(found.epoch * (steps or 0) + found.step, 0))
+        begin = check_place(found, steps, here.share_rows, here.batch_rows)
         self._progress.begin = self._progress.position = begin
 
+    def iter_rows(self) -> Iterator[RowBatch]:
+        """The same batches before they are masked; each is valid until the next is asked for."""
+        return self._iter_gathered(self._iter_found())
+
+    def _iter_gathered(self, batches: Iterator[FoundRows]) -> Iterator[RowBatch]:
+        rows: RowBatch | None = None
+        for found in batches:
+            rows = found.gather(rows)
+            yield rows
+
     def __iter__(self) -> Iterator[Batch]:
+        return self._iter_masked(self._iter_found())
+
+    def _iter_masked(self, batches: Iterator[FoundRows]) -> Iterator[Batch]:
+        plans: dict[int, MaskPlan] = {}
+        pad_id, masking = self.manifest.vocabulary.pad_id, self.masking
+        for found in batches:
+            if masking is not None and list(plans) != found.distinct_epochs:
+                epochs = found.distinct_epochs
+                plans = {epoch: plans.get(epoch) or plan_masks(masking, self.tables, epoch) for epoch in epochs}
+            yield to_batch(fill_batch(found, None if masking is None else plans), found, pad_id)
+
+    def _iter_found(self) -> Iterator[FoundRows]:
         worker = get_worker_info()
         number, workers = (worker.id, worker.num_workers) if worker else (0, 1)
-        dataset = PackedDataset(self._url, self._storage_options)
-        if dataset.manifest.fingerprint != self.manifest.fingerprint:
-            raise StaleArtifactError(
-                "the dataset was replaced while it was read",
-                path=dataset.store.display_url,
-                expected=f"fingerprint {self.manifest.fingerprint}",
-                found=dataset.manifest.fingerprint,
-            )
-        self._progress.position = self._progress.begin
+        # Now, not with the first batch: a state asked for in between must not be that of an earlier iteration.
+        begin = self._progress.position = self._progress.begin
+        return self._iter_share(begin, number, workers)
+
+    def _iter_share(self, begin: Position, number: int, workers: int) -> Iterator[FoundRows]:
+        """The batches of one worker of some, which begin at a place together."""
+        steps = self._plan.steps_per_epoch
+        stop_epoch = None if steps is None or self._stop_step is None else -(-self._stop_step // steps)
+        reader = RowReader(
+            self._plan, self._storage_options, self._cache, self._world_size, self.masking is None, stop_epoch
+        )
         try:
-            yield from self._iter_turns(dataset, self._count_turns(self._progress.begin) + number, workers)
+            yield from self._iter_turns(reader, self._count_turns(begin), number, workers)
         finally:
-            dataset.close()
+            reader.close()
 
-    def _iter_turns(self, dataset: PackedDataset, turn: int, stride: int) -> Iterator[Batch]:
-        """Every `stride`-th batch from `turn` on, counted in batches of this rank since epoch 0."""
-        cursor = PartitionCursor(dataset, self._order, self._partitions, static=self._masking is None)
-        plan: MaskPlan | None = None
-        planned_epoch = -1
-        position = self._locate_turn(turn)
-        while self._stop_epoch is None or position.epoch < self._stop_epoch:
-            epoch, step, served = position
+    def _iter_turns(self, reader: RowReader, begin: int, number: int, stride: int) -> Iterator[FoundRows]:
+        """Every `stride`-th batch from `begin + number` on, counted in batches of this rank since the start."""
+        turn = begin + number
+        here = self._turns.locate(turn)
+        position = self._place(here)
+        while self._stop_step is None or here.step < self._stop_step:
+            first = self._rank * here.share_rows + here.rows_served
+            found = reader.read(here.step, first, first + here.batch_rows)
+            found.epoch, found.step = position.epoch, position.step
+            after = self._turns.locate(turn + 1)
+            following = self._place(after)
+            # Where this worker's copy would begin to go on here; without workers that is behind this batch.
+            alone = number == stride - 1
+            self._progress.position = following if alone else self._place(self._turns.locate(turn + stride - number))
+            found.state = self._described.describe(following, after.share_rows)
+            yield found
             turn += stride
-            next_here = self._locate_turn(turn)
-            starts = cursor.move_to(epoch, step, next_here.step if next_here.epoch == epoch else None)
-            if self._masking is not None and planned_epoch != epoch:
-                plan = plan_masks(self._masking, dataset.tables, epoch)
-                planned_epoch = epoch
-            slots = self._slot_of_row[served : served + self._micro_rows]
-            places = starts[slots] + self._place_in_step[served : served + self._micro_rows]
-            arrays = fill_batch(cursor.staged, slots, places, plan)
-            self._progress.position = next_here if stride == 1 else self._locate_turn(turn - stride + 1)
-            state = self._described.describe(self._progress.position)
-            yield to_batch(arrays, epoch, step, state, self.manifest.vocabulary.pad_id)
-            position = next_here
+            here = after if stride == 1 else self._turns.locate(turn)
+            position = following if stride == 1 else self._place(here)
 
-    def _locate_turn(self, turn: int) -> Position:
-        step, served = divmod(turn * self._micro_rows, self._share_rows)
-        return Position(*divmod(step, self.steps_per_epoch), served)
+    def _place(self, turn: Turn) -> Position:
+        if self._plan.steps_per_epoch is None:
+            return Position(0, turn.step, turn.rows_served)
+        return Position(*divmod(turn.step, self._plan.steps_per_epoch), turn.rows_served)
 
     def _count_turns(self, position: Position) -> int:
-        steps = position.epoch * self.steps_per_epoch + position.step
-        return (steps * self._share_rows + position.rows_served) // self._micro_rows
+        step = position.epoch * (self._plan.steps_per_epoch or 0) + position.step
+        return self._turns.count(step, position.rows_served)
+
+    def _describe(self, position: Position) -> LoaderState:
+        share = self._turns.locate(self._count_turns(position)).share_rows
+        return self._described.model_copy(update={**position._asdict(), "share_rows": share})
+
+    def _refuse_without_masks(self) -> None:
+        for source in self._plan.sources:
+            if not source.manifest.copies:
+                raise ConfigError(
+                    "the dataset has no stored masks",
+                    path=source.shown_url,
+                    action='prepare it with mask.copies > 0, or give a Masking instead of "static"',
+                )
 
 
 @dataclass
@@ -183,20 +291,3 @@ class _Progress:
 
     begin: Position = field(default_factory=Position)
     position: Position = field(default_factory=Position)
-
-
-def to_batch(arrays: BatchArrays, epoch: int, step: int, state: dict[str, Any], pad_id: int) -> Batch:
-    """Arrays as tensors, without a copy."""
-    return Batch(
-        input_ids=torch.from_numpy(arrays.input_ids),
-        labels=torch.from_numpy(arrays.labels),
-        position_ids=torch.from_numpy(arrays.position_ids),
-        segment_ids=torch.from_numpy(arrays.segment_ids),
-        cu_seqlens=torch.from_numpy(arrays.cu_seqlens),
-        max_seqlen=arrays.max_seqlen,
-        row_ids=torch.from_numpy(arrays.row_ids.view(np.int64)),
-        epoch=epoch,
-        step=step,
-        state=state,
-        pad_id=pad_id,
-    )

@@ -2,90 +2,148 @@
 
 from __future__ import annotations
 
+import os
 from collections import OrderedDict
-from collections.abc import Sequence
-from concurrent.futures import Future, ThreadPoolExecutor
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
 
+from pipeline.loader.block_cache import BlockCache
+from pipeline.loader.cache_settings import Cache
+from pipeline.loader.cached_table import read_cached_table
+from pipeline.loader.fetch_blocks import BlockFetcher, explain_gone
 from pipeline.masking.tables import MaskTables
-from pipeline.storage.arrow_files import read_block
-from pipeline.storage.datasets import SHARD_TABLE, read_manifest, read_shard_table
+from pipeline.storage.arrow_files import read_block, view_numbers
+from pipeline.storage.datasets import SHARD_TABLE, ShardTable, read_manifest, read_shard_table
 from pipeline.storage.store import open_store
-from schemas.errors import ShardCorruptError
+from schemas.errors import ConfigError, ShardCorruptError
 from schemas.manifest import PackedManifest
 from schemas.rows import packed_row_schema
 
 MAX_OPEN_SHARDS = 1024  # memory maps; a Linux process may hold 65,530 regions
-FETCH_THREADS = 8
 
 
 class PackedDataset:
-    """A packed dataset on any store.
+    """A packed dataset on any store: mapped where it is local, else through a cache on the local disk.
 
     Args:
         url: Its folder.
         storage_options: For the fsspec file system.
+        cache: Of remote blocks; `None` is `Cache()`.
 
     Raises:
         ConfigError: There is no dataset, or a newer maskmill wrote it.
         ShardCorruptError: Its manifest or table of shards is damaged, or the two contradict each other.
     """
 
-    def __init__(self, url: str, storage_options: dict[str, Any] | None = None) -> None:
+    def __init__(self, url: str, storage_options: dict[str, Any] | None = None, cache: Cache | None = None) -> None:
         self.store = open_store(url, storage_options)
         self.manifest = read_manifest(self.store, PackedManifest)
-        self.shards = read_shard_table(self.store, self.manifest)
+        self._settings = cache or Cache()
+        if self.store.is_local:
+            self.shards = read_shard_table(self.store, self.manifest)
+        else:
+            patience = self._settings.timeout_seconds
+            self.shards = read_cached_table(self.store, self.manifest, self._open_cache(), patience)
         self._check_blocks()
         self.tables = MaskTables.build(self.manifest.vocabulary)
         self.schema = packed_row_schema(
             self.manifest.seq_len, self.manifest.vocabulary.vocab_size, self.manifest.copies
         )
         self._open: OrderedDict[int, pa.Buffer] = OrderedDict()
-        self._threads: ThreadPoolExecutor | None = None
-        self._fetching: dict[tuple[int, int], Future[bytes]] = {}
+        self._fetcher: BlockFetcher | None = None
+        self._open_blocks = 1
+        self._earlier_seconds, self._earlier_bytes = 0.0, 0
 
     @property
     def num_rows(self) -> int:
         """Rows of the whole dataset."""
         return int(self.shards.rows.sum())
 
+    @property
+    def waited_seconds(self) -> float:
+        """How long `read_blocks` waited for storage so far."""
+        return self._earlier_seconds + (self._fetcher.waited_seconds if self._fetcher else 0.0)
+
+    @property
+    def fetched_bytes(self) -> int:
+        """Bytes of blocks that were downloaded so far."""
+        return self._earlier_bytes + (self._fetcher.fetched_bytes if self._fetcher else 0)
+
     def read_blocks(self, shard: int, blocks: Sequence[int]) -> list[pa.RecordBatch]:
         """Some blocks of a shard, each compared with its checksum.
 
         Raises:
             ShardCorruptError: A block is not what was written; a remote one is fetched twice first.
-            TransientStorageError: The store failed every attempt.
+            TransientStorageError: A block did not come within the cache's `timeout_seconds`.
         """
-        self.prefetch(shard, blocks)
-        return [self._check_block(shard, block) for block in blocks]
+        if self.store.is_local:
+            return [self._check_rows(self._read_local(shard, block), shard, block) for block in blocks]
+        fetched = self._open_fetcher().read(shard, blocks)
+        batches = []
+        for block, found in zip(blocks, fetched, strict=True):
+            try:
+                batch = self._check_bytes(found.data, shard, block)
+            except ShardCorruptError:
+                if not found.from_disk:
+                    raise
+                # The copy in the cache went bad: once more from the store, and not by way of that disk.
+                self._open_cache(self.shards).discard(shard, block)
+                (found,) = self._open_fetcher().read(shard, [block], fresh=True)
+                batch = self._check_bytes(found.data, shard, block)
+            batches.append(self._check_rows(batch, shard, block))
+        return batches
 
-    def prefetch(self, shard: int, blocks: Sequence[int]) -> None:
-        """Begin to download blocks that will be wanted soon; nothing to do for local files."""
+    def fetch_ahead(self, upcoming: Iterator[tuple[int, Sequence[int]]]) -> None:
+        """Begin to fetch what will be read; nothing to do for a local dataset.
+
+        Args:
+            upcoming: (shard, its blocks) in the order in which they will be read, endless or not. It is drawn from as
+                there is room, in other threads, one at a time. It replaces what is left of the last one.
+        """
+        if not self.store.is_local:
+            self._open_fetcher().announce(upcoming)
+
+    def require_room(self, num_blocks: int) -> None:
+        """Refuse a cache that cannot hold the blocks that are open at once.
+
+        Raises:
+            ConfigError: It cannot.
+        """
+        needed = num_blocks * int(self.shards.block_lengths.max(initial=0))
         if self.store.is_local:
             return
-        if self._threads is None:
-            self._threads = ThreadPoolExecutor(FETCH_THREADS, thread_name_prefix="maskmill-fetch")
-        for block in blocks:
-            if (shard, block) not in self._fetching:
-                self._fetching[shard, block] = self._threads.submit(self._download, shard, block)
-
-    def forget(self, shard: int, blocks: Sequence[int]) -> None:
-        """Drop downloads that are no longer wanted; whoever wants one after all begins it again."""
-        for block in blocks:
-            future = self._fetching.pop((shard, block), None)
-            if future is not None:
-                future.cancel()
+        if needed > self._settings.max_bytes:
+            raise ConfigError(
+                "the cache cannot hold the blocks that must be open at once",
+                path=self._settings.locate(),
+                expected=f"at least {needed} bytes for {num_blocks} blocks of {self.store.display_url}",
+                found=f"max_bytes {self._settings.max_bytes}",
+                action="raise the cache's max_bytes, or lower partitions or shuffle_blocks",
+            )
+        self._open_blocks = max(self._open_blocks, num_blocks)
+        self._open_fetcher().hold_open(self._open_blocks)
 
     def close(self) -> None:
         """End the downloads; the memory maps go with the object."""
-        self._fetching.clear()
-        if self._threads is not None:
-            self._threads.shutdown(wait=False, cancel_futures=True)
-            self._threads = None
+        fetcher, self._fetcher = self._fetcher, None
+        if fetcher is not None and fetcher.pid == os.getpid():
+            self._earlier_seconds += fetcher.waited_seconds
+            self._earlier_bytes += fetcher.fetched_bytes
+            fetcher.close()
+
+    def _open_cache(self, shards: ShardTable | None = None) -> BlockCache:
+        return BlockCache(self._settings.locate(), self._settings.max_bytes, self.manifest.fingerprint, shards)
+
+    def _open_fetcher(self) -> BlockFetcher:
+        # Threads and locks do not live on in a forked process.
+        if self._fetcher is None or self._fetcher.pid != os.getpid():
+            self._fetcher = BlockFetcher(self.store, self.shards, self._open_cache(self.shards), self._settings)
+            self._fetcher.hold_open(self._open_blocks)
+        return self._fetcher
 
     def _check_blocks(self) -> None:
         block_rows = self.manifest.block_rows
@@ -106,8 +164,7 @@ class PackedDataset:
                 action="write the dataset again",
             )
 
-    def _check_block(self, shard: int, block: int) -> pa.RecordBatch:
-        batch = self._read_block(shard, block)
+    def _check_rows(self, batch: pa.RecordBatch, shard: int, block: int) -> pa.RecordBatch:
         block_rows = self.manifest.block_rows
         expected = min(block_rows, int(self.shards.rows[shard]) - block * block_rows)
         if batch.num_rows != expected:
@@ -121,34 +178,23 @@ class PackedDataset:
             )
         return batch
 
-    def _read_block(self, shard: int, block: int) -> pa.RecordBatch:
+    def _check_bytes(self, data: pa.Buffer, shard: int, block: int) -> pa.RecordBatch:
         index = int(self.shards.first_block[shard]) + block
         checksum = int(self.shards.block_checksums[index])
-        path = self.store.locate(self.shards.path(shard))
-        if self.store.is_local:
-            return read_block(self._slice_local(shard, index, path), self.schema, checksum, path, block)
-        data = self._fetching.pop((shard, block)).result()
-        try:
-            return read_block(data, self.schema, checksum, path, block)
-        except ShardCorruptError:
-            return read_block(self._download(shard, block), self.schema, checksum, path, block)
+        return read_block(data, self.schema, checksum, self.store.locate(self.shards.path(shard)), block)
 
-    def _download(self, shard: int, block: int) -> bytes:
+    def _read_local(self, shard: int, block: int) -> pa.RecordBatch:
         index = int(self.shards.first_block[shard]) + block
-        path = self.shards.path(shard)
-        offset, length = int(self.shards.block_offsets[index]), int(self.shards.block_lengths[index])
-        try:
-            return self.store.read_range(path, offset, length)
-        except FileNotFoundError:
-            raise _gone(self.store.locate(path)) from None
+        return self._check_bytes(self._slice_local(shard, index), shard, block)
 
-    def _slice_local(self, shard: int, index: int, path: str) -> pa.Buffer:
+    def _slice_local(self, shard: int, index: int) -> pa.Buffer:
         buffer = self._open.get(shard)
         if buffer is None:
+            path = self.store.locate(self.shards.path(shard))
             try:
                 buffer = self.store.map_file(self.shards.path(shard))
             except FileNotFoundError:
-                raise _gone(path) from None
+                raise explain_gone(path) from None
             expected = int(self.shards.size_bytes[shard])
             if buffer.size != expected:
                 raise ShardCorruptError(
@@ -166,22 +212,14 @@ class PackedDataset:
         return buffer.slice(int(self.shards.block_offsets[index]), int(self.shards.block_lengths[index]))
 
 
-def _gone(path: str) -> ShardCorruptError:
-    return ShardCorruptError(
-        "a shard that the manifest names is gone",
-        path=path,
-        action="restore the file from a good copy, or write the dataset again",
-    )
-
-
 def row_matrix(batch: pa.RecordBatch, seq_len: int) -> npt.NDArray[Any]:
     """The token ids of a block as `(rows, S)` uint16 or uint32, without a copy."""
     # `flatten()` goes through a compute kernel, 70 us; a block is never a slice, so its values are its rows.
-    matrix: npt.NDArray[Any] = batch.column("input_ids").values.to_numpy(zero_copy_only=True).reshape(-1, seq_len)
+    matrix: npt.NDArray[Any] = view_numbers(batch.column("input_ids").values).reshape(-1, seq_len)
     return matrix
 
 
 def list_column(batch: pa.RecordBatch, name: str) -> tuple[npt.NDArray[Any], npt.NDArray[Any]]:
     """A list column of a block as `(rows + 1,)` int32 offsets and flat values, without a copy."""
     column = batch.column(name)
-    return column.offsets.to_numpy(zero_copy_only=True), column.values.to_numpy(zero_copy_only=True)
+    return view_numbers(column.offsets), view_numbers(column.values)

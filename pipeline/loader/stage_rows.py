@@ -2,7 +2,8 @@
 
 Staged rows are copied once out of their blocks, so that a batch is filled by one compiled loop with no Python at a
 row, whatever number of partitions it draws from. For P partitions, windows of C rows and rows of S:
-P * C * (S ids + S/3 sequence lengths) are held, 22 MB at 64 partitions of one 256 KiB block.
+P * C * (S ids + S/3 sequence lengths) are held, 22 MB at 64 partitions of one 256 KiB block; memory of partitions that
+a rank never serves is never touched.
 """
 
 from __future__ import annotations
@@ -13,10 +14,10 @@ import numpy as np
 import numpy.typing as npt
 from numba import njit
 
-from pipeline.loader.epoch_order import EpochOrder, OrderSettings, Window
 from pipeline.loader.packed_dataset import PackedDataset, list_column, row_matrix
 from pipeline.masking.numba_masks import count_selected
 from schemas.errors import ShardCorruptError
+from schemas.manifest import PackedManifest
 from schemas.rows import id_type
 
 MIN_SEQUENCE_TOKENS = 3  # [CLS], a token, [SEP]
@@ -26,10 +27,11 @@ class StagedRows:
     """Rows copied out of their blocks into slots of C places.
 
     Args:
-        dataset: Where rows come from.
         num_slots: L.
         capacity: C, rows that a slot holds.
-        static: Whether the stored masks are staged too.
+        seq_len: S.
+        id_dtype: uint16 or uint32.
+        num_masked: M, stored masks of a row; 0 where none are staged.
 
     Attributes:
         rows: `(L, C, S)` uint16 or uint32 token ids.
@@ -40,21 +42,28 @@ class StagedRows:
         num_masked: `(L, C)` int32, how many of them count.
     """
 
-    def __init__(self, dataset: PackedDataset, num_slots: int, capacity: int, static: bool) -> None:
-        manifest = dataset.manifest
+    def __init__(self, num_slots: int, capacity: int, seq_len: int, id_dtype: Any, num_masked: int) -> None:
         shape = (num_slots, capacity)
-        ids = id_type(manifest.vocabulary.vocab_size).to_pandas_dtype()
-        masked = count_selected(manifest.seq_len, manifest.masking.rate_ppm) if static else 0
-        self._dataset = dataset
-        self._static = static
-        self.rows = np.empty((*shape, manifest.seq_len), ids)
+        self.rows = np.empty((*shape, seq_len), id_dtype)
         self.row_ids = np.empty(shape, np.uint64)
-        self.lengths = np.empty((*shape, manifest.seq_len // MIN_SEQUENCE_TOKENS), np.uint16)
+        self.lengths = np.empty((*shape, seq_len // MIN_SEQUENCE_TOKENS), np.uint16)
         self.num_sequences = np.empty(shape, np.int32)
-        self.mask_positions = np.empty((*shape, masked), np.uint16)
-        self.mask_ids = np.empty((*shape, masked), ids)
-        self.mask_labels = np.empty((*shape, masked), ids)
+        self.mask_positions = np.empty((*shape, num_masked), np.uint16)
+        self.mask_ids = np.empty((*shape, num_masked), id_dtype)
+        self.mask_labels = np.empty((*shape, num_masked), id_dtype)
         self.num_masked = np.zeros(shape, np.int32)
+
+    @staticmethod
+    def allocate(manifest: PackedManifest, num_slots: int, capacity: int, static: bool) -> StagedRows:
+        """Room for rows of a dataset, with its stored masks or without."""
+        ids = id_type(manifest.vocabulary.vocab_size).to_pandas_dtype()
+        num_masked = count_selected(manifest.seq_len, manifest.masking.rate_ppm) if static else 0
+        return StagedRows(num_slots, capacity, manifest.seq_len, ids, num_masked)
+
+    @property
+    def holds_masks(self) -> bool:
+        """Whether stored masks are staged too."""
+        return self.mask_positions.shape[2] > 0
 
     def move_to_front(self, slot: int, start: int, count: int) -> None:
         """Keep `count` rows from place `start` on, at the front of their slot."""
@@ -63,6 +72,7 @@ class StagedRows:
 
     def copy(
         self,
+        dataset: PackedDataset,
         slot: int,
         at: int,
         shard: int,
@@ -73,9 +83,10 @@ class StagedRows:
         """Copy rows to a slot from place `at` on.
 
         Args:
+            dataset: Where from.
             slot: Where to.
             at: The first place.
-            shard: Where from.
+            shard: Its shard.
             blocks: The blocks that hold the rows.
             rows: Places in these blocks laid end to end, in the order they are served.
             epoch: Decides which stored copy of the masks is taken.
@@ -84,17 +95,17 @@ class StagedRows:
             ShardCorruptError: A block is not what was written.
         """
         start = 0
-        block_rows = self._dataset.manifest.block_rows
-        first_row_id = self._dataset.shards.first_row_id[shard]
-        copy = epoch % max(1, self._dataset.manifest.copies)
-        for block, batch in zip(blocks.tolist(), self._dataset.read_blocks(shard, blocks.tolist()), strict=True):
+        block_rows = dataset.manifest.block_rows
+        first_row_id = dataset.shards.first_row_id[shard]
+        copy = epoch % max(1, dataset.manifest.copies)
+        for block, batch in zip(blocks.tolist(), dataset.read_blocks(shard, blocks.tolist()), strict=True):
             here = np.flatnonzero((rows >= start) & (rows < start + batch.num_rows))
             local = rows[here] - start
             places = at + here
             _copy_rows(row_matrix(batch, self.rows.shape[2]), local, places, self.rows[slot])
             self.row_ids[slot, places] = first_row_id + (block * block_rows + local).astype(np.uint64)
             lists = {"sequence_lengths": (self.lengths, self.num_sequences)}
-            if self._static:
+            if self.holds_masks:
                 lists |= {
                     f"mask_{copy}_positions": (self.mask_positions, self.num_masked),
                     f"mask_{copy}_input_ids": (self.mask_ids, self.num_masked),
@@ -104,122 +115,42 @@ class StagedRows:
                 if not _copy_lists(*list_column(batch, name), local, places, values[slot], counts[slot]):
                     raise ShardCorruptError(
                         f"a row has more {name} than its tokens allow",
-                        path=self._dataset.store.locate(self._dataset.shards.path(shard)),
+                        path=dataset.store.locate(dataset.shards.path(shard)),
                         place=f"block {block}",
                         expected=f"at most {values.shape[2]}",
                         action="write the dataset again",
                     )
             start += batch.num_rows
 
+    def take_rows(
+        self,
+        staged: StagedRows,
+        slots: npt.NDArray[np.int64],
+        places: npt.NDArray[np.int64],
+        targets: npt.NDArray[np.int64],
+    ) -> None:
+        """Copy rows that are staged elsewhere to places of slot 0.
+
+        Args:
+            staged: Where they stand.
+            slots: `(m,)`, the slot of each there.
+            places: `(m,)`, its place in that slot.
+            targets: `(m,)`, its place here.
+        """
+        take_rows(
+            (staged.rows, staged.row_ids, staged.lengths, staged.num_sequences), slots, places, targets,
+            (self.rows[0], self.row_ids[0], self.lengths[0], self.num_sequences[0]),
+        )  # fmt: skip
+        if staged.holds_masks:
+            take_masks(
+                (staged.mask_positions, staged.mask_ids, staged.mask_labels, staged.num_masked), slots, places, targets,
+                (self.mask_positions[0], self.mask_ids[0], self.mask_labels[0], self.num_masked[0]),
+            )  # fmt: skip
+
     def _columns(self) -> tuple[npt.NDArray[Any], ...]:
         staged = (self.rows, self.row_ids, self.lengths, self.num_sequences)
         masks = (self.mask_positions, self.mask_ids, self.mask_labels, self.num_masked)
-        return staged + masks if self._static else staged
-
-
-class PartitionCursor:
-    """Keeps the rows of the current global batch staged for every partition that a rank serves.
-
-    Args:
-        dataset: Where rows come from.
-        settings: What decides the order.
-        partitions: `(L,)` the partitions, one a slot.
-        static: Whether the stored masks are staged too.
-    """
-
-    def __init__(
-        self, dataset: PackedDataset, settings: OrderSettings, partitions: npt.NDArray[np.int64], static: bool
-    ) -> None:
-        self._dataset = dataset
-        self._settings = settings
-        self._partitions = partitions
-        capacity = settings.shuffle_blocks * dataset.manifest.block_rows + settings.rows_per_step
-        self.staged = StagedRows(dataset, len(partitions), capacity, static)
-        self._order: EpochOrder | None = None
-        self._epoch = -1
-        self._first = np.zeros(len(partitions), np.int64)
-        self._count = np.zeros(len(partitions), np.int64)
-        self._upcoming: dict[int, Window] = {}
-
-    def move_to(self, epoch: int, step: int, next_step: int | None = None) -> npt.NDArray[np.int64]:
-        """Stage the rows of a global batch; a jump to any step reads no more than a window for each partition.
-
-        Args:
-            epoch: From 0.
-            step: Global batch in the epoch.
-            next_step: Where this cursor goes next in the same epoch, if it does: what to download ahead for.
-
-        Returns:
-            `(L,)` int64, where in each slot the partition's G/P rows of this step begin.
-
-        Raises:
-            ShardCorruptError: A block is not what was written.
-            TransientStorageError: The store failed every attempt.
-        """
-        order = self._open_epoch(epoch)
-        rows_per_step = self._settings.rows_per_step
-        offset = step * rows_per_step
-        lacking = (offset < self._first) | (offset + rows_per_step > self._first + self._count)
-        if lacking.any():
-            windows = {slot: self._find_windows(order, slot, offset) for slot in np.flatnonzero(lacking).tolist()}
-            # All that this step waits for is asked for at once, and before anything that it does not.
-            for window in (window for slot in windows.values() for window in slot):
-                self._dataset.prefetch(window.shard, window.blocks.tolist())
-            for slot, missing in windows.items():
-                self._fill(slot, offset, missing)
-            if next_step is not None and not self._dataset.store.is_local:
-                for slot in windows:
-                    self._prefetch(order, slot, next_step * rows_per_step)
-        return offset - self._first
-
-    def _open_epoch(self, epoch: int) -> EpochOrder:
-        if self._order is None or epoch != self._epoch:
-            for slot in list(self._upcoming):
-                self._forget_upcoming(slot)
-            self._order = EpochOrder(
-                self._dataset.shards.rows, self._dataset.manifest.block_rows, self._settings, epoch
-            )
-            self._epoch = epoch
-            self._count[:] = 0
-        return self._order
-
-    def _count_held(self, slot: int, offset: int) -> int:
-        """Rows from `offset` on that are staged already."""
-        first, stop = int(self._first[slot]), int(self._first[slot] + self._count[slot])
-        return stop - offset if first <= offset < stop else 0
-
-    def _find_windows(self, order: EpochOrder, slot: int, offset: int) -> list[Window]:
-        """The windows that a slot lacks for the step that begins at `offset`."""
-        windows: list[Window] = []
-        held = self._count_held(slot, offset)
-        while held < self._settings.rows_per_step:
-            windows.append(order.window_at(int(self._partitions[slot]), offset + held))
-            held += len(windows[-1].rows)
-        return windows
-
-    def _fill(self, slot: int, offset: int, windows: list[Window]) -> None:
-        held = self._count_held(slot, offset)
-        if held:
-            self.staged.move_to_front(slot, offset - int(self._first[slot]), held)
-        self._count[slot] = 0  # what stands here counts again once it is whole
-        for window in windows:
-            self.staged.copy(slot, held, window.shard, window.blocks, window.rows, self._epoch)
-            held += len(window.rows)
-        self._first[slot], self._count[slot] = offset, held
-
-    def _prefetch(self, order: EpochOrder, slot: int, next_offset: int) -> None:
-        self._forget_upcoming(slot)
-        offset = max(int(self._first[slot] + self._count[slot]), next_offset)
-        if offset < order.rows_per_partition // self._settings.rows_per_step * self._settings.rows_per_step:
-            window = order.window_at(int(self._partitions[slot]), offset)
-            self._dataset.prefetch(window.shard, window.blocks.tolist())
-            self._upcoming[slot] = window
-
-    def _forget_upcoming(self, slot: int) -> None:
-        # What was used is gone from the downloads already; what several workers skipped must not pile up.
-        window = self._upcoming.pop(slot, None)
-        if window is not None:
-            self._dataset.forget(window.shard, window.blocks.tolist())
+        return staged + masks if self.holds_masks else staged
 
 
 @njit(cache=True, nogil=True)
@@ -245,3 +176,37 @@ def _copy_lists(offsets: Any, values: Any, sources: Any, places: Any, out: Any, 
         for j in range(stop - start):
             out[places[i], j] = values[start + j]
     return True
+
+
+@njit(cache=True, nogil=True)
+def take_rows(staged: Any, slots: Any, places: Any, targets: Any, out: Any) -> None:
+    """Copy rows, ids, lengths (0 behind the last) and numbers of sequences of staged rows to a batch's arrays."""
+    rows, row_ids, lengths, counts = staged
+    out_rows, out_ids, out_lengths, out_counts = out
+    for i in range(len(slots)):
+        slot, place, target = slots[i], places[i], targets[i]
+        row, written = rows[slot, place], out_rows[target]  # views: their inner loops vectorise
+        for j in range(row.shape[0]):
+            written[j] = row[j]
+        out_ids[target] = row_ids[slot, place]
+        count = counts[slot, place]
+        out_counts[target] = count
+        for j in range(count):
+            out_lengths[target, j] = lengths[slot, place, j]
+        for j in range(count, out_lengths.shape[1]):
+            out_lengths[target, j] = 0
+
+
+@njit(cache=True, nogil=True)
+def take_masks(staged: Any, slots: Any, places: Any, targets: Any, out: Any) -> None:
+    """Copy positions, ids, labels and numbers of stored masks of staged rows to a batch's arrays."""
+    positions, ids, labels, counts = staged
+    out_positions, out_ids, out_labels, out_counts = out
+    for i in range(len(slots)):
+        slot, place, target = slots[i], places[i], targets[i]
+        count = counts[slot, place]
+        out_counts[target] = count
+        for j in range(count):
+            out_positions[target, j] = positions[slot, place, j]
+            out_ids[target, j] = ids[slot, place, j]
+            out_labels[target, j] = labels[slot, place, j]

@@ -3,26 +3,25 @@
 torch has no unsigned 32-bit arithmetic on the CPU, so 32-bit words live in int64 and are cut back after every
 step; 64-bit words are int64 with the same bits, whose sums and products wrap alike. The `count` smallest keys
 come from one `topk` whose size depends on S and the rate alone, hence no value has to travel to the host.
+
+A batch is small for a GPU, so what it costs is the number of operations: 56 for `draw_masks` and `apply_masks`
+together, whatever B and S. What only depends on the settings is made once, by `plan_masks_torch`.
 """
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from functools import lru_cache
+from typing import NamedTuple
 
+import numpy as np
 import torch
 from torch import Tensor
 
-from pipeline.keyed_order import GAMMA, MIX_1, MIX_2
-from pipeline.masking.hashing import (
-    ACTION_STREAM,
-    M1,
-    M2,
-    REPLACEMENT_STREAM,
-    SELECTION_STREAM,
-    G,
-    derive_stream_key,
-)
+from pipeline.keyed_order import GAMMA, MIX_1, MIX_2, absorb
+from pipeline.masking.hashing import M1, M2, G
 from pipeline.masking.numba_masks import count_selected
+from pipeline.masking.row_keys import derive_seed_keys
 from pipeline.masking.tables import MaskTables
 from schemas.masking import IGNORE_INDEX, PPM, Masking
 from schemas.rows import MAX_SEQ_LEN
@@ -32,49 +31,165 @@ _NEVER = 1 << 48
 """Above every key of a maskable position."""
 
 
-def _as_int64(word: int) -> int:
-    """Give the int64 with the bits of an unsigned 64-bit word."""
-    return word - 2**64 if word >= 2**63 else word
+@dataclass(frozen=True, eq=False)
+class TorchMaskPlan:
+    """Everything but the rows and their keys that masks depend on, as tensors on one device.
+
+    Attributes:
+        masking: The settings in force.
+        mask_id: Id of [MASK].
+        most: C, the most positions that a row can have selected.
+        never_selected: int64 `(4, 1, 1)`, the ids of [PAD], [CLS], [SEP] and [MASK].
+        counts: int64 `(S + 1,)`, how many positions are selected where n cannot be, at n.
+        positions: int64 `(S,)`, from 0.
+        steps: int64 `(S,)`, what the hash adds at each position.
+        ranks: int64 `(C,)`, from 0.
+        replacements: int64 `(n,)`, every id that may replace a token.
+    """
+
+    masking: Masking
+    mask_id: int
+    most: int
+    never_selected: Tensor
+    counts: Tensor
+    positions: Tensor
+    steps: Tensor
+    ranks: Tensor
+    replacements: Tensor
 
 
-def _shift_right(words: Tensor, bits: int) -> Tensor:
-    """Shift int64 words right as if unsigned."""
-    return (words >> bits) & ((1 << (64 - bits)) - 1)
+class SparseMasks(NamedTuple):
+    """The masks of B rows in C entries a row.
+
+    Attributes:
+        places: int64 `(B, C)`, positions in the B * S flattened ones, ascending; B * S in spare entries, which stand
+            last.
+        is_spare: bool `(B, C)`.
+        shown: int64 `(B, C)`, what the model reads there; anything in spare entries.
+        wanted: int64 `(B, C)`, the true ids; anything in spare entries.
+    """
+
+    places: Tensor
+    is_spare: Tensor
+    shown: Tensor
+    wanted: Tensor
 
 
-def _split_row_keys(stream_key: int, row_ids: Tensor) -> tuple[Tensor, Tensor]:
-    z = (row_ids ^ _as_int64(stream_key)) + _as_int64(GAMMA)
-    z = (z ^ _shift_right(z, 30)) * _as_int64(MIX_1)
-    z = (z ^ _shift_right(z, 27)) * _as_int64(MIX_2)
-    z = z ^ _shift_right(z, 31)
-    return (z & _LOW_32)[:, None], _shift_right(z, 32)[:, None]
+class MaskedRows(NamedTuple):
+    """What a model is trained on.
+
+    Attributes:
+        input_ids: int64 `(B, S)`, what the model reads.
+        labels: int64 `(B, S)`, the true ids at predicted positions, IGNORE_INDEX elsewhere.
+        masked_positions: int64 `(B * C,)`, predicted positions in the B * S flattened ones; 0 in spare entries.
+        masked_labels: int64 `(B * C,)`, the labels there; IGNORE_INDEX in spare entries.
+    """
+
+    input_ids: Tensor
+    labels: Tensor
+    masked_positions: Tensor
+    masked_labels: Tensor
 
 
-def _hash_positions(stream: int, positions: Tensor, row_ids: Tensor, epoch: int, masking: Masking) -> Tensor:
-    """Hash positions (1 or B, n) of rows (B,) to words in [0, 2**32), int64 (B, n)."""
-    b0, b1 = _split_row_keys(derive_stream_key(stream, masking.seed, epoch), row_ids)
-    x = (b0 + positions * G) & _LOW_32
-    x = ((x ^ (x >> 16)) * M1) & _LOW_32
-    x = ((x ^ (x >> 15) ^ b1) * M2) & _LOW_32
-    return x ^ (x >> 16)
+def plan_masks_torch(masking: Masking, tables: MaskTables, seq_len: int, device: torch.device) -> TorchMaskPlan:
+    """Place on a device what all masks of rows of one length share: once, then `draw_masks` for each batch.
+
+    Every tensor is made on the host and copied over by a call that waits: kernels of any stream may read it then.
+    """
+    vocabulary = tables.vocabulary
+    maskable = np.arange(seq_len, -1, -1, dtype=np.int64)
+    counts = np.minimum(np.maximum((2 * maskable * masking.rate_ppm + PPM) // (2 * PPM), 1), maskable)
+    never_selected = [vocabulary.pad_id, vocabulary.cls_id, vocabulary.sep_id, vocabulary.mask_id]
+    most = count_selected(seq_len, masking.rate_ppm)
+
+    def place(values: object) -> Tensor:
+        return torch.from_numpy(np.asarray(values, np.int64)).to(device)
+
+    return TorchMaskPlan(
+        masking=masking,
+        mask_id=vocabulary.mask_id,
+        most=most,
+        never_selected=place(never_selected)[:, None, None],
+        counts=place(counts),
+        positions=place(np.arange(seq_len)),
+        steps=place(np.arange(seq_len) * G),
+        ranks=place(np.arange(most)),
+        replacements=place(tables.replacements),
+    )
 
 
-@lru_cache(maxsize=8)
-def _place_replacements(tables: MaskTables, device: torch.device) -> Tensor:
-    return torch.from_numpy(tables.replacements.astype("int64")).to(device)
+def draw_masks(rows: Tensor, row_words: Tensor, plan: TorchMaskPlan) -> SparseMasks:
+    """Draw the masks of rows; equal to `mask_rows` to the bit.
+
+    Args:
+        rows: int64 `(B, S)`, ids as packed.
+        row_words: int64 `(2, 3, B)`, from `derive_row_words`.
+        plan: For rows of this length, on the same device.
+    """
+    starts = _row_starts(rows)
+    is_special = (rows == plan.never_selected).any(dim=0)
+    counts = plan.counts[is_special.sum(dim=1)]
+    keys = (_hash_positions(plan.steps, row_words[:, 0]) << 16) + plan.positions
+    selected = keys.masked_fill(is_special, _NEVER).topk(plan.most, dim=1, largest=False, sorted=True).indices
+    is_spare = plan.ranks >= counts[:, None]  # the smallest keys come first, whatever is beyond the count last
+    places = (selected + starts).masked_fill(is_spare, rows.numel()).sort(dim=1, stable=True).values
+
+    tokens = rows.reshape(-1)[places.masked_fill(is_spare, 0)]
+    action, word = _hash_positions((places - starts) * G, row_words[:, 1:]).unbind()
+    randoms = plan.replacements[word % len(plan.replacements)]
+    shown = torch.where(action < plan.masking.random_threshold, randoms, tokens)
+    shown = shown.masked_fill(action < plan.masking.mask_threshold, plan.mask_id)
+    return SparseMasks(places, is_spare, shown, tokens)
+
+
+def place_stored_masks(
+    rows: Tensor, positions: Tensor, num_masked: Tensor, shown: Tensor, wanted: Tensor
+) -> SparseMasks:
+    """Bring stored masks into the form of drawn ones.
+
+    Args:
+        rows: int64 `(B, S)`.
+        positions: int64 `(B, C)`, ascending within a row.
+        num_masked: int32 `(B,)`, how many entries of a row count; the others may hold anything.
+        shown: int64 `(B, C)`, what the model reads there.
+        wanted: int64 `(B, C)`, the true ids.
+    """
+    is_spare = torch.arange(positions.shape[1], device=rows.device) >= num_masked[:, None]
+    return SparseMasks((positions + _row_starts(rows)).masked_fill(is_spare, rows.numel()), is_spare, shown, wanted)
+
+
+def apply_masks(rows: Tensor, masks: SparseMasks) -> MaskedRows:
+    """Write masks into copies of rows `(B, S)` int64.
+
+    The flat copies have one position more, which takes what spare entries write, so that none needs to be left out:
+    that would make shapes depend on values.
+    """
+    size = rows.numel()
+    places = masks.places.reshape(-1)
+    input_ids = torch.cat((rows.reshape(-1), rows.new_zeros(1)))
+    input_ids.scatter_(0, places, masks.shown.reshape(-1))
+    labels = rows.new_full((size + 1,), IGNORE_INDEX)
+    labels.scatter_(0, places, masks.wanted.reshape(-1))
+    return MaskedRows(
+        input_ids=input_ids[:size].view(rows.shape),
+        labels=labels[:size].view(rows.shape),
+        masked_positions=masks.places.masked_fill(masks.is_spare, 0).view(-1),
+        masked_labels=masks.wanted.masked_fill(masks.is_spare, IGNORE_INDEX).view(-1),
+    )
 
 
 def mask_rows_torch(
-    rows: Tensor, row_ids: Tensor, epoch: int, masking: Masking, tables: MaskTables
+    rows: Tensor, row_ids: Tensor, epoch: int | Tensor, masking: Masking, tables: MaskTables
 ) -> tuple[Tensor, Tensor]:
-    """Mask rows for one epoch on whatever device they are; equal to `mask_rows` to the bit.
+    """Mask rows on whatever device they are; equal to `mask_rows` to the bit.
 
     Args:
         rows: int64 (B, S), ids as packed; S at most 65,536.
         row_ids: int64 (B,), on the same device.
-        epoch: Counted from 0.
+        epoch: Counted from 0; or int64 (B,), an epoch for each row, on the same device. What a tensor holds is not
+            checked, for the host would have to wait for it.
         masking: The settings in force.
-        tables: Built from the dataset's vocabulary; its replacements are copied to a device once.
+        tables: Built from the dataset's vocabulary; copied to a device once.
 
     Returns:
         `input_ids` int64 (B, S), what the model reads, and `labels` int64 (B, S), the true ids of the
@@ -91,33 +206,65 @@ def mask_rows_torch(
         raise ValueError(
             f"row_ids must be int64 ({rows.shape[0]},), one for each row, got {row_ids.dtype} {tuple(row_ids.shape)}"
         )
-    seq_len = rows.shape[1]
-    vocabulary = tables.vocabulary
-    maskable = (
-        (rows != vocabulary.pad_id)
-        & (rows != vocabulary.cls_id)
-        & (rows != vocabulary.sep_id)
-        & (rows != vocabulary.mask_id)
-    )
-    num_maskable = maskable.sum(dim=1, keepdim=True)
-    counts = (2 * num_maskable * masking.rate_ppm + PPM) // (2 * PPM)
-    counts = torch.minimum(counts.clamp(min=1), num_maskable)
+    if isinstance(epoch, Tensor):
+        if epoch.shape != row_ids.shape or epoch.dtype != torch.int64:
+            raise ValueError(f"epochs must be int64 ({rows.shape[0]},), got {epoch.dtype} {tuple(epoch.shape)}")
+    elif not 0 <= epoch < 2**63:
+        raise ValueError(f"epochs count from 0 and stay below 2**63, got {epoch}")
+    plan = _plan_cached(masking, tables, rows.shape[1], rows.device)
+    masked = apply_masks(rows, draw_masks(rows, _derive_row_words(masking.seed, epoch, row_ids), plan))
+    return masked.input_ids, masked.labels
 
-    positions = torch.arange(seq_len, device=rows.device)[None, :]
-    keys = (_hash_positions(SELECTION_STREAM, positions, row_ids, epoch, masking) << 16) + positions
-    keys = torch.where(maskable, keys, _NEVER)
-    most = count_selected(seq_len, masking.rate_ppm)
-    selected = keys.topk(most, dim=1, largest=False, sorted=True).indices
-    is_selected = torch.arange(most, device=rows.device)[None, :] < counts
 
-    tokens = rows.gather(1, selected)
-    action = _hash_positions(ACTION_STREAM, selected, row_ids, epoch, masking)
-    word = _hash_positions(REPLACEMENT_STREAM, selected, row_ids, epoch, masking)
-    replacements = _place_replacements(tables, rows.device)
-    shown = torch.where(action < masking.random_threshold, replacements[word % len(replacements)], tokens)
-    shown = torch.where(action < masking.mask_threshold, vocabulary.mask_id, shown)
+_plan_cached = lru_cache(maxsize=8)(plan_masks_torch)
 
-    input_ids = rows.scatter(1, selected, torch.where(is_selected, shown, tokens))
-    labels = torch.full_like(rows, IGNORE_INDEX)
-    labels.scatter_(1, selected, torch.where(is_selected, tokens, IGNORE_INDEX))
-    return input_ids, labels
+
+def _row_starts(rows: Tensor) -> Tensor:
+    """Where each row begins in the flattened ones, int64 `(B, 1)`."""
+    num_rows, seq_len = rows.shape
+    return torch.arange(0, num_rows * max(1, seq_len), max(1, seq_len), device=rows.device)[:, None]
+
+
+def _hash_positions(steps: Tensor, row_words: Tensor) -> Tensor:
+    """Hash positions of rows to words in [0, 2**32).
+
+    Args:
+        steps: int64 (..., n), position * G.
+        row_words: int64 (2, ..., B).
+
+    Returns:
+        int64 (..., B, n).
+    """
+    b0, b1 = row_words[..., None].unbind()
+    x = (b0 + steps) & _LOW_32
+    x = ((x ^ (x >> 16)) * M1) & _LOW_32
+    x = ((x ^ (x >> 15) ^ b1) * M2) & _LOW_32
+    return x ^ (x >> 16)
+
+
+def _derive_row_words(seed: int, epoch: int | Tensor, row_ids: Tensor) -> Tensor:
+    """`derive_row_words` on the device of the row ids (B,): int64 (2, 3, B)."""
+    keys = []
+    for seed_key in derive_seed_keys(seed):
+        epoch_key = _absorb(epoch, seed_key) if isinstance(epoch, Tensor) else absorb(seed_key, epoch)
+        keys.append(_absorb(row_ids, epoch_key))
+    row_keys = torch.stack(keys)
+    return torch.stack((row_keys & _LOW_32, _shift_right(row_keys, 32)))
+
+
+def _absorb(words: Tensor, key: int | Tensor) -> Tensor:
+    """Work words into 64-bit keys, or one key; see `keyed_order.absorb`."""
+    z = (words ^ (key if isinstance(key, Tensor) else _as_int64(key))) + _as_int64(GAMMA)
+    z = (z ^ _shift_right(z, 30)) * _as_int64(MIX_1)
+    z = (z ^ _shift_right(z, 27)) * _as_int64(MIX_2)
+    return z ^ _shift_right(z, 31)
+
+
+def _as_int64(word: int) -> int:
+    """Give the int64 with the bits of an unsigned 64-bit word."""
+    return word - 2**64 if word >= 2**63 else word
+
+
+def _shift_right(words: Tensor, bits: int) -> Tensor:
+    """Shift int64 words right as if unsigned."""
+    return (words >> bits) & ((1 << (64 - bits)) - 1)

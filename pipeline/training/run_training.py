@@ -92,6 +92,7 @@ class _Run:
         self.first_loss: float | None = None
         self.last_loss: float | None = None
         self.start_seconds = 0.0
+        self.waited_seconds = 0.0  # for storage, since the last report
 
     def train(self) -> TrainResult:
         run = self.config.run
@@ -182,6 +183,7 @@ class _Run:
         self.first_loss = loss if self.first_loss is None else self.first_loss
         self.last_loss = loss
         self.loader_state = micro_batches[-1].state
+        self.waited_seconds += sum(batch.waited_seconds for batch in micro_batches)
         if self.step % self.config.run.log_every == 0 or self.step == self.config.run.steps:
             self.report(
                 {
@@ -191,9 +193,11 @@ class _Run:
                     "loss": loss,
                     "learning_rate": learning_rate,
                     "gradient_norm": norm,
+                    "waited_seconds": self.waited_seconds,
                     "seconds": self._measure_seconds(),
                 }
             )
+            self.waited_seconds = 0.0
 
     def _save(self) -> None:
         if self.saved_step == self.step:

@@ -25,6 +25,10 @@ class LoadedBatch(TrainingBatch, Protocol):
         """The global batch within the epoch, from 0."""
 
     @property
+    def waited_seconds(self) -> float:
+        """How long storage was waited for."""
+
+    @property
     def state(self) -> dict[str, Any]:
         """The loader's state after this micro-batch."""
 

@@ -53,6 +53,7 @@ from pipeline.loader import MaskedBatches
 options = {"masking": "static"} if "static" in sys.argv else {}
 batches = MaskedBatches(sys.argv[1], global_batch_rows=8, **options)
 print(json.dumps([batch.row_ids.tolist() for batch in batches.epochs(1)]))
+assert "pandas" not in sys.modules, "0.3 s before the first batch"
 """
     without = ("ray", "nanotoken", "datasets", "tokenizers", "transformers")
     packed = str(undisturbed.output / "packed")

@@ -4,13 +4,16 @@ from __future__ import annotations
 
 import os
 import shutil
+from pathlib import Path
 
 import pytest
 
+from pipeline.loader import Cache
 from pipeline.loader.fixed_rows import iter_fixed_batches
 from pipeline.storage.datasets import read_shard_table
 from pipeline.storage.store import Store, open_store
 from schemas.errors import ConfigError, ShardCorruptError, StaleArtifactError
+from tests.loader.caches import find_blocks
 from tests.loader.datasets import BLOCK_ROWS, NUM_ROWS, STATIC_MASKING, write_dataset
 from tests.loader.streams import MASKING, equal_batches, open_loader
 
@@ -152,7 +155,7 @@ def test_a_table_that_contradicts_the_manifest_is_refused(tmp_path):
         ({"rank": 2, "world_size": 2}, "no such rank"),
         ({"rank": -1, "world_size": 2}, "no such rank"),
         ({"partitions": 3}, "the partitions do not divide"),
-        ({"partitions": 0}, "the partitions do not divide"),
+        ({"partitions": 0}, "partitions is not positive"),
         ({"shuffle_blocks": 0}, "shuffle_blocks"),
         ({"seed": -1}, "seed"),
         ({"seed": 2**64}, "seed"),
@@ -190,34 +193,35 @@ class Corrupting:
 
         def read(store, path, offset, length):
             data = read_range(store, path, offset, length)
+            if not path.startswith("shard-"):
+                return data
             count = self.asked[path, offset] = self.asked.get((path, offset), 0) + 1
             return data[:-1] + bytes([data[-1] ^ 1]) if count <= times else data
 
         monkeypatch.setattr(Store, "read_range", read)
 
 
-@pytest.fixture
-def remote(tmp_path):
-    url = f"memory://{tmp_path.name}/packed"
-    write_dataset(url)
-    yield url
-    open_store(url).delete_tree("")
+def one_by_one(url):
+    """A loader that asks for blocks one at a time: its cache cannot hold the shards."""
+    return open_loader(url, partitions=8, cache=Cache(fetch="block"))
 
 
 def test_a_block_damaged_on_its_way_is_fetched_once_more(dataset, remote, monkeypatch):
-    expected = list(open_loader(dataset).epochs(1))
+    expected = list(open_loader(dataset, partitions=8).epochs(1))
     answers = Corrupting(monkeypatch, times=1)
-    served = list(open_loader(remote).epochs(1))
+    served = list(one_by_one(remote).epochs(1))
     assert len(served) == len(expected)
     assert all(map(equal_batches, served, expected))
-    assert min(answers.asked.values()) >= 2
-
-
-def test_a_block_damaged_twice_is_corrupt(remote, monkeypatch):
-    answers = Corrupting(monkeypatch, times=2)
-    with pytest.raises(ShardCorruptError, match=r"memory://.*shard-0000\d.arrow, block \d+"):
-        next(iter(open_loader(remote)))
     assert max(answers.asked.values()) == 2
+
+
+def test_a_block_damaged_twice_is_corrupt_and_not_kept(remote, cache_home, monkeypatch):
+    answers = Corrupting(monkeypatch, times=2)
+    with pytest.raises(ShardCorruptError, match=r"memory://.*shard-0000\d.arrow, block \d+: .*expected xxh3"):
+        next(iter(one_by_one(remote)))
+    assert max(answers.asked.values()) == 2
+    for path in find_blocks(cache_home):
+        assert os.path.getsize(path)
 
 
 def test_a_remote_shard_cut_short_or_gone_is_corrupt(remote):
@@ -229,6 +233,61 @@ def test_a_remote_shard_cut_short_or_gone_is_corrupt(remote):
     store.delete("shard-00002.arrow")
     with pytest.raises(ShardCorruptError, match=r"shard-00002.arrow: .*gone"):
         list(open_loader(remote).epochs(1))
+
+
+@pytest.mark.parametrize("place", [0, 0.5, 0.999])
+def test_a_bit_flipped_in_the_cache_is_mended_from_the_store(dataset, remote, cache_home, place):
+    expected = list(open_loader(dataset).epochs(1))
+    list(open_loader(remote).epochs(1))
+    for path in find_blocks(cache_home):
+        flip_bit(path, int(os.path.getsize(path) * place))
+    served = list(open_loader(remote).epochs(1))
+    assert len(served) == len(expected)
+    assert all(map(equal_batches, served, expected))
+
+
+def test_a_bit_flipped_in_the_cache_and_in_the_store_is_corrupt(remote, cache_home, monkeypatch):
+    """Whatever the cache and the store say, no row of such a block is given out."""
+    list(open_loader(remote).epochs(1))
+    for path in find_blocks(cache_home):
+        flip_bit(path, os.path.getsize(path) // 2)
+    answers = Corrupting(monkeypatch, times=9)
+    with pytest.raises(ShardCorruptError, match=r"memory://.*shard-0000\d.arrow, block \d+: .*found [0-9a-f]{16}"):
+        next(iter(open_loader(remote)))
+    assert max(answers.asked.values()) == 2
+
+
+@pytest.mark.parametrize("size", [0, 100, -1, 1])
+def test_a_block_of_another_length_in_the_cache_is_fetched_again(dataset, remote, cache_home, size):
+    list(open_loader(remote).epochs(1))
+    for path in find_blocks(cache_home):
+        os.truncate(path, size if size > 1 or not size else os.path.getsize(path) + size)
+    served = list(open_loader(remote).epochs(1))
+    expected = list(open_loader(dataset).epochs(1))
+    assert len(served) == len(expected)
+    assert all(map(equal_batches, served, expected))
+
+
+def test_a_damaged_table_in_the_cache_is_fetched_again(remote, cache_home):
+    open_loader(remote)
+    (path,) = [f"{root}/shards.arrow" for root, _, names in os.walk(cache_home) if "shards.arrow" in names]
+    good = Path(path).read_bytes()
+    for damaged in (good[:-5], good[:900] + b"x" + good[901:], b""):
+        Path(path).write_bytes(damaged)
+        open_loader(remote)
+        assert Path(path).read_bytes() == good
+
+
+def test_a_damaged_remote_table_opens_no_dataset(remote, cache_home):
+    store = open_store(remote)
+    good = store.read_bytes("shards.arrow")
+    store.write_bytes("shards.arrow", good[:900] + b"x" + good[901:])
+    with pytest.raises(ShardCorruptError, match=r"memory://.*shards.arrow: "):
+        open_loader(remote)
+    store.delete("shards.arrow")
+    with pytest.raises(ShardCorruptError, match=r"memory://.*shards.arrow: .*gone"):
+        open_loader(remote)
+    assert not any("shards.arrow" in name for _, _, names in os.walk(cache_home) for name in names)
 
 
 def test_stale_is_not_corrupt():

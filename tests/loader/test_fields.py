@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from types import SimpleNamespace
-
 import numpy as np
 import pytest
 import torch
@@ -11,6 +9,8 @@ import torch
 from pipeline.loader import Masking
 from pipeline.loader.fill_batch import fill_batch
 from pipeline.loader.fixed_rows import iter_fixed_batches
+from pipeline.loader.found_rows import FoundRows
+from pipeline.loader.stage_rows import StagedRows
 from pipeline.masking.numba_masks import mask_rows, plan_masks
 from pipeline.masking.tables import MaskTables
 from schemas.errors import ConfigError
@@ -66,14 +66,12 @@ def test_boundaries_are_those_of_the_sequences(dataset, stored, masking):
 
 
 def test_the_longest_sequence_may_be_the_padding():
-    staged = SimpleNamespace(
-        rows=np.zeros((1, 1, SEQ_LEN), np.uint16),
-        row_ids=np.zeros((1, 1), np.uint64),
-        lengths=np.array([[[5, 4, 0]]], np.uint16),
-        num_sequences=np.array([[2]], np.int32),
-    )
+    staged = StagedRows(1, 1, SEQ_LEN, np.uint16, 0)
+    staged.rows[:], staged.row_ids[:], staged.num_sequences[:] = 0, 0, 2
+    staged.lengths[0, 0, :2] = 5, 4
     only = np.zeros(1, np.int64)
-    arrays = fill_batch(staged, only, only, plan_masks(MASKING, TABLES, 0))
+    found = FoundRows(staged, only, only, only, only, [0])
+    arrays = fill_batch(found, {0: plan_masks(MASKING, TABLES, 0)})
     assert arrays.cu_seqlens.tolist() == [0, 5, 9, SEQ_LEN]
     assert arrays.max_seqlen == SEQ_LEN - 9
 

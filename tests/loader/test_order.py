@@ -10,7 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from pipeline.keyed_order import derive_key, permute
-from pipeline.loader.epoch_order import EpochOrder, OrderSettings, count_steps, default_partitions
+from pipeline.loader.epoch_order import EpochOrder, LastBatch, OrderSettings, default_partitions, measure_epoch
 from tests.loader.datasets import BLOCK_ROWS, NUM_ROWS, SHARD_ROWS
 from tests.loader.order_oracle import absorb, global_batches, mix, order_epoch, order_shard, permutation
 from tests.loader.streams import open_loader
@@ -68,7 +68,7 @@ def test_the_order_never_changes_silently(dataset):
 @settings(max_examples=150, deadline=None)
 def test_any_place_of_any_partition_is_found_without_what_comes_before(rows, block_rows, seed, epoch, width, data):
     partitions = data.draw(st.integers(1, 4))
-    order = EpochOrder(np.array(rows, np.int64), block_rows, OrderSettings(seed, partitions, partitions, width), epoch)
+    order = EpochOrder(np.array(rows, np.int64), block_rows, OrderSettings(seed, partitions, width), epoch)
     expected = order_epoch(rows, block_rows, seed=seed, epoch=epoch, width=width)
     length = len(expected) // partitions
     assert order.rows_per_partition == length
@@ -82,7 +82,7 @@ def test_any_place_of_any_partition_is_found_without_what_comes_before(rows, blo
 
 @pytest.mark.parametrize(("partition", "offset"), [(0, 20), (0, -1), (2, 0), (-1, 0)])
 def test_no_window_lies_outside_its_interval(partition, offset):
-    order = EpochOrder(np.array([40]), 4, OrderSettings(0, 2, 2, 1), 0)
+    order = EpochOrder(np.array([40]), 4, OrderSettings(0, 2, 1), 0)
     with pytest.raises(ValueError, match="no row"):
         order.window_at(partition, offset)
 
@@ -98,7 +98,7 @@ def read_window(order, shard_rows, block_rows, partition, offset):
 
 
 def test_a_window_reads_no_more_blocks_than_asked_and_ends_with_them():
-    order = EpochOrder(np.array([40, 40]), 4, OrderSettings(0, 2, 2, 3), 0)
+    order = EpochOrder(np.array([40, 40]), 4, OrderSettings(0, 2, 3), 0)
     offset = 0
     while offset < order.rows_per_partition:
         window = order.window_at(1, offset)
@@ -111,14 +111,15 @@ def test_a_window_reads_no_more_blocks_than_asked_and_ends_with_them():
 def test_a_hundred_thousand_shards_of_a_thousand_million_rows_are_addressed_directly():
     shard_rows = (np.arange(100_000, dtype=np.int64) * 7919) % 20_001
     assert shard_rows.sum() > 999_000_000
-    settings = OrderSettings(seed=5, global_batch_rows=4096, partitions=64, shuffle_blocks=2)
+    settings = OrderSettings(seed=5, partitions=64, shuffle_blocks=2)
     order = EpochOrder(shard_rows, 256, settings, epoch=3)
     shards = permutation(len(shard_rows), absorb(1, 5, 3))
     starts = [0]
     for shard in shards:
         starts.append(starts[-1] + int(shard_rows[shard]))
     length = starts[-1] // 64
-    assert (order.rows_per_partition, count_steps(settings, starts[-1])) == (length, length // 64)
+    assert order.rows_per_partition == length
+    assert measure_epoch(starts[-1], 4096, 64, LastBatch.DROP).rows_per_partition == length // 64 * 64
     random = np.random.default_rng(0)
     for partition, share in zip(random.integers(0, 64, 6).tolist(), random.random(6).tolist(), strict=True):
         offset = int(share * length)
@@ -143,8 +144,10 @@ def test_the_oracle_mixes_as_splitmix64_publishes():
 
 
 @given(st.integers(1, 5000))
-def test_partitions_are_by_default_the_largest_divisor_up_to_64(rows):
-    assert default_partitions(rows) == max(p for p in range(1, 65) if rows % p == 0)
+def test_partitions_are_by_default_the_largest_divisor_up_to_64_unless_that_is_too_few(rows):
+    divisors = [p for p in range(1, rows + 1) if rows % p == 0]
+    small = max(p for p in divisors if p <= 64)
+    assert default_partitions(rows) == (small if small >= 16 or rows <= 64 else min(p for p in divisors if p > 64))
 
 
 GOLDEN_FIRST = [(3, 0), (2, 28), (2, 16), (2, 18), (4, 4), (4, 12), (4, 7), (4, 15)]

@@ -3,12 +3,16 @@
 from __future__ import annotations
 
 import json
+from itertools import islice
 
+import numpy as np
 import pytest
 
 from pipeline.loader import Masking
+from pipeline.loader.epoch_order import OrderSettings
+from pipeline.loader.simulate_order import list_epoch
 from schemas.errors import ConfigError, StaleArtifactError
-from tests.loader.datasets import write_dataset
+from tests.loader.datasets import BLOCK_ROWS, write_dataset
 from tests.loader.streams import MASKING, equal_batches, hash_steps, join_ranks, open_loader
 
 SETTINGS = {"global_batch_rows": 24, "partitions": 3, "shuffle_blocks": 2}
@@ -25,6 +29,26 @@ def test_every_state_goes_on_exactly(dataset, masking, micro):
         rest = list(resumed)
         assert len(rest) == len(every) - done - 1
         assert all(map(equal_batches, rest, every[done + 1 :]))
+
+
+def test_any_step_of_many_epochs_of_a_larger_dataset_is_resumed_exactly(tmp_path):
+    shard_rows = (300, 211, 0, 64, 517)
+    write_dataset(str(tmp_path), shard_rows=shard_rows)
+    first_rows = np.concatenate([[0], np.cumsum(shard_rows)])
+    settings = {"global_batch_rows": 16, "partitions": 8, "shuffle_blocks": 3, "seed": 6}
+    random = np.random.default_rng(0)
+    for epoch, step, world_size in zip(
+        random.integers(0, 10**6, 12).tolist(), random.integers(0, 67, 12).tolist(), [1, 2, 4] * 4, strict=True
+    ):
+        order = OrderSettings(6, 8, 3)
+        expected = list_epoch(np.array(shard_rows), BLOCK_ROWS, order, epoch, 16)[step : step + 3]
+        ranks = []
+        for rank in range(world_size):
+            loader = open_loader(str(tmp_path), **settings, rank=rank, world_size=world_size)
+            loader.load_state_dict(loader.state_dict() | {"epoch": epoch, "step": step})
+            ids = [batch.row_ids.numpy() for batch in islice(loader, len(expected))]
+            ranks.append([first_rows[rows >> 32] + (rows & 0xFFFFFFFF) for rows in ids])
+        assert [np.concatenate(parts).tolist() for parts in zip(*ranks, strict=True)] == expected.tolist()
 
 
 @pytest.mark.parametrize(("world_size", "micro"), [(2, None), (4, 3), (8, 1), (24, None)])
@@ -74,6 +98,7 @@ def test_a_state_inside_a_global_batch_fits_only_its_own_share(dataset):
         ("shuffle_blocks", {"shuffle_blocks": 3}),
         ("masking", {"masking": Masking(rate=0.2, seed=3)}),
         ("masking", {"masking": "static"}),
+        ("last_batch, rows_dropped, rows_repeated", {"last_batch": "wrap"}),
     ],
 )
 def test_a_difference_is_refused_by_name(dataset, name, change):
@@ -91,7 +116,7 @@ def test_every_difference_is_named_and_another_dataset_is_one(dataset, tmp_path)
 
 @pytest.mark.parametrize(
     "change",
-    [{"version": 2}, {"step": -1}, {"epoch": -1}, {"step": 5}, {"rows_served": 24}, {"rows_served": -8},
+    [{"version": 1}, {"step": -1}, {"epoch": -1}, {"step": 5}, {"rows_served": 24}, {"rows_served": -8},
      {"share_rows": -1}, {"seed": "one"}, {"unknown": 1}],
 )  # fmt: skip
 def test_what_is_no_state_is_refused(dataset, change):

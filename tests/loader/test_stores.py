@@ -2,36 +2,31 @@
 
 from __future__ import annotations
 
+import itertools
 import threading
+import time
 
-import numpy as np
 import pytest
 from torch.utils.data import DataLoader
 
-from pipeline.loader.epoch_order import OrderSettings
+from pipeline.loader import Cache
+from pipeline.loader.block_queue import BlockQueue
 from pipeline.loader.fixed_rows import iter_fixed_batches
 from pipeline.loader.packed_dataset import PackedDataset
-from pipeline.loader.stage_rows import PartitionCursor
 from pipeline.storage.datasets import read_shard_table
-from pipeline.storage.store import Store, open_store
+from pipeline.storage.store import Store
+from tests.loader.caches import list_blocks, open_dataset, read_all
 from tests.loader.datasets import BLOCK_ROWS, SHARD_ROWS, write_dataset
 from tests.loader.order_oracle import order_epoch
 from tests.loader.streams import MASKING, equal_batches, hash_steps, join_ranks, open_loader
 
 SETTINGS = {"global_batch_rows": 8, "partitions": 4, "shuffle_blocks": 2}
-
-
-@pytest.fixture
-def remote(tmp_path):
-    url = f"memory://{tmp_path.name}/packed"
-    write_dataset(url)
-    yield url
-    open_store(url).delete_tree("")
+MODES = ("auto", "block", "shard")
 
 
 def assert_equal_streams(url, dataset, **settings):
     served = list(open_loader(url, **SETTINGS | settings).epochs(2))
-    expected = list(open_loader(dataset, **SETTINGS | settings).epochs(2))
+    expected = list(open_loader(dataset, **SETTINGS | {k: v for k, v in settings.items() if k != "cache"}).epochs(2))
     assert len(served) == len(expected)
     assert all(map(equal_batches, served, expected))
 
@@ -45,6 +40,13 @@ def test_a_store_in_memory_gives_the_batches_of_a_disk(dataset, remote, masking,
     assert all(map(equal_batches, local, other))
 
 
+@pytest.mark.parametrize("fetch", MODES)
+@pytest.mark.parametrize("max_bytes", [30_000, 1 << 30])
+def test_no_setting_of_the_cache_changes_a_batch(dataset, remote, tmp_path, fetch, max_bytes):
+    """30,000 bytes are less than half of the dataset."""
+    assert_equal_streams(remote, dataset, cache=Cache(folder=str(tmp_path / "c"), fetch=fetch, max_bytes=max_bytes))
+
+
 def test_an_object_store_gives_the_batches_of_a_disk(dataset, s3_url):
     write_dataset(s3_url)
     assert_equal_streams(s3_url, dataset)
@@ -54,18 +56,16 @@ def test_an_object_store_gives_the_batches_of_a_disk(dataset, s3_url):
     assert all(map(equal_batches, workers, open_loader(dataset, **SETTINGS).epochs(1)))
 
 
-class Reads:
-    """Every range that is read, in order; those outside `allowed` wait for `go`."""
+class Gate:
+    """Ranges outside `allowed` wait for `go`."""
 
     def __init__(self, monkeypatch):
-        self.ranges = []
         self.allowed = None
         self.go = threading.Event()
         read_range = Store.read_range
 
         def read(store, path, offset, length):
-            self.ranges.append((path, offset))
-            if self.allowed is not None and (path, offset) not in self.allowed:
+            if self.allowed is not None and (path, offset, length) not in self.allowed:
                 assert self.go.wait(30)
             return read_range(store, path, offset, length)
 
@@ -73,86 +73,190 @@ class Reads:
 
 
 def locate_blocks(url):
-    """(path, offset) of the block of every row id."""
+    """(path, offset, length) of the block of every row id."""
     dataset = PackedDataset(url)
     table = read_shard_table(dataset.store, dataset.manifest)
+
+    def locate(shard, block):
+        index = int(table.first_block[shard]) + block
+        return table.path(shard), int(table.block_offsets[index]), int(table.block_lengths[index])
+
     return {
-        (shard << 32) + row: (table.path(shard), int(table.block_offsets[table.first_block[shard] + row // BLOCK_ROWS]))
+        (shard << 32) + row: locate(shard, row // BLOCK_ROWS)
         for shard, num_rows in enumerate(SHARD_ROWS)
         for row in range(num_rows)
     }
 
 
 @pytest.mark.parametrize(("step", "rank", "world_size"), [(0, 0, 1), (3, 0, 1), (9, 1, 2), (14, 3, 4)])
-def test_a_resumed_loader_gives_its_first_batch_after_its_own_blocks_alone(remote, monkeypatch, step, rank, world_size):
+def test_a_resumed_loader_gives_its_first_batch_after_its_own_blocks_alone(
+    remote, tmp_path, monkeypatch, step, rank, world_size
+):
     """One block for each partition that the rank serves; two where the step's rows end one and begin the next."""
     settings = {"global_batch_rows": 8, "partitions": 4, "shuffle_blocks": 1, "rank": rank, "world_size": world_size}
     loader = open_loader(remote, **settings)
     loader.load_state_dict(loader.state_dict() | {"step": step})
     blocks = locate_blocks(remote)
-    order = order_epoch(SHARD_ROWS, BLOCK_ROWS, seed=1, epoch=0)
-    length = len(order) // 4
-    served = range(4 * rank // world_size, 4 * (rank + 1) // world_size)
-    needed = {blocks[order[p * length + 2 * step + row]] for p in served for row in range(2)}
-    reads = Reads(monkeypatch)
-    reads.allowed = needed
+    gate = Gate(monkeypatch)
+    first_ids = _first_row_ids(remote, settings, step, str(tmp_path / "other"))
+    needed = {blocks[row] for row in first_ids}
+    gate.allowed = needed
     stream = iter(loader)
     try:
         first = next(stream)  # whatever is fetched ahead may still be waiting
     finally:
-        reads.go.set()
-    assert {blocks[row] for row in first.row_ids.tolist()} == needed
-    assert set(reads.ranges[: len(needed)]) == needed
-    assert len(needed) <= 2 * len(served)
-    ahead = reads.ranges[len(needed) :]
-    assert len(ahead) <= len(served)
+        gate.go.set()
+    assert first.row_ids.tolist() == first_ids
+    assert len(needed) <= 2 * 4 // world_size
     stream.close()
 
 
-def test_one_reader_fetches_each_block_at_most_once_for_each_partition(remote, monkeypatch):
-    reads = Reads(monkeypatch)
-    batches = list(open_loader(remote, **SETTINGS | {"shuffle_blocks": 1}).epochs(1))
+def _first_row_ids(url, settings, step, folder):
+    ranks = settings | {"rank": 0, "world_size": 1}
+    batch = next(itertools.islice(open_loader(url, cache=Cache(folder=folder), **ranks), step, None))
+    share = 8 // settings["world_size"]
+    return batch.row_ids.tolist()[settings["rank"] * share : (settings["rank"] + 1) * share]
+
+
+@pytest.mark.parametrize("fetch", MODES)
+def test_a_block_is_downloaded_once_for_all_epochs(remote, tmp_path, asked, fetch):
+    """And what is never read is not downloaded, but for the rest of shards that are."""
+    cache = Cache(folder=str(tmp_path / "c"), fetch=fetch)
+    batches = list(open_loader(remote, cache=cache, **SETTINGS | {"shuffle_blocks": 1}).epochs(3))
     blocks = locate_blocks(remote)
-    needed = {blocks[row] for batch in batches for row in batch.row_ids.tolist()}
-    # a block that a partition's border cuts is read by both sides
-    assert len(reads.ranges) <= len(needed) + 4
-    assert set(reads.ranges) == needed
+    first = [batch for batch in batches if batch.epoch == 0]
+    needed = {blocks[row] for batch in (first if fetch != "block" else batches) for row in batch.row_ids.tolist()}
+    spread = [(path, at) for path, offset, length in asked for at in range(offset, offset + length)]
+    if fetch == "block":
+        assert len(spread) == len(set(spread))
+        assert set(spread) == {(path, at) for path, offset, length in needed for at in range(offset, offset + length)}
+    else:
+        assert set(spread) >= {(path, at) for path, offset, length in needed for at in range(offset, offset + length)}
 
 
-@pytest.mark.parametrize("workers", [1, 2, 5])
-def test_downloads_ahead_never_pile_up(remote, monkeypatch, workers):
-    """A worker that skips the others' batches drops what it fetched for them."""
-    most = 0
-    prefetch = PackedDataset.prefetch
+def test_blocks_are_asked_for_in_the_order_announced(remote, tmp_path, monkeypatch):
+    begun = []
+    next_run = BlockQueue.next_run
 
-    def watch(dataset, shard, blocks):
-        nonlocal most
-        prefetch(dataset, shard, blocks)
-        most = max(most, len(dataset._fetching))
+    def watch(queue):
+        run = next_run(queue)
+        if run is not None:
+            begun.extend((run.cause.shard, [block]) for block in run.blocks)
+        return run
 
-    monkeypatch.setattr(PackedDataset, "prefetch", watch)
-    loader = open_loader(remote, global_batch_rows=24, partitions=2)
-    turns = list(loader.epochs(4)._iter_turns(PackedDataset(remote), 0, workers))
-    expected = list(open_loader(remote, global_batch_rows=24, partitions=2).epochs(4))[::workers]
-    assert all(map(equal_batches, turns, expected))
-    assert len(turns) == len(expected)
-    # a step's own blocks, of 12 rows in each partition, and one ahead for each
-    assert most <= 2 * (12 // BLOCK_ROWS + 2)
-
-
-def test_a_jump_drops_what_was_fetched_for_the_step_it_left(remote):
-    dataset = PackedDataset(remote)
-    settings = OrderSettings(seed=1, global_batch_rows=8, partitions=2, shuffle_blocks=1)
-    cursor = PartitionCursor(dataset, settings, np.arange(2), static=False)
-    ahead = set()
-    for step in (0, 7, 2, 11, 5):
-        cursor.move_to(0, step, step + 1)
-        assert len(dataset._fetching) == 2  # one block for each partition, for the next step
-        ahead.add(frozenset(dataset._fetching))
-    assert len(ahead) == 5
-    cursor.move_to(1, 0, None)
-    assert not dataset._fetching
+    monkeypatch.setattr(BlockQueue, "next_run", watch)
+    dataset = open_dataset(remote, tmp_path / "c", fetch="block")
+    items = list_blocks(dataset)[::-3]
+    dataset.require_room(len(items))  # each of them alone
+    dataset.fetch_ahead(iter(items))
+    while len(begun) < len(items):
+        time.sleep(0.01)
+    read_all(dataset, items)
     dataset.close()
+    assert begun == items
+
+
+def test_neighbours_that_will_be_read_come_in_one_request(remote, tmp_path, asked):
+    dataset = open_dataset(remote, tmp_path / "c", fetch="block")
+    dataset.fetch_ahead(iter([(2, [9]), (2, [3, 4, 5]), (4, [0])]))
+    dataset.read_blocks(2, [3, 4, 5])
+    dataset.read_blocks(4, [0])
+    first = int(dataset.shards.first_block[2]) + 3
+    offset = int(dataset.shards.block_offsets[first])
+    assert ("shard-00002.arrow", offset, int(dataset.shards.block_lengths[first : first + 3].sum())) in asked
+    dataset.close()
+
+
+@pytest.mark.parametrize(("fetch", "blocks"), [("shard", 11), ("block", 1)])
+def test_what_was_not_announced_comes_only_as_a_part_of_its_shard(remote, tmp_path, asked, fetch, blocks):
+    dataset = open_dataset(remote, tmp_path / "c", fetch=fetch)
+    dataset.fetch_ahead(iter([(0, [0]), (2, [5])]))
+    dataset.read_blocks(0, [0])
+    dataset.read_blocks(2, [5])
+    time.sleep(0.05)
+    index = int(dataset.shards.first_block[2])
+    lengths = dataset.shards.block_lengths[index : index + 11]
+    of_shard = [length for path, _, length in asked if path == "shard-00002.arrow"]
+    assert sum(of_shard) == (int(lengths.sum()) if blocks == 11 else int(lengths[5]))
+    assert {path for path, _, _ in asked} == {"shard-00000.arrow", "shard-00002.arrow"}
+    dataset.close()
+
+
+def test_an_endless_announcement_is_drawn_from_as_there_is_room(remote, tmp_path):
+    dataset = open_dataset(remote, tmp_path / "c", max_bytes=40_000)
+    drawn = 0
+
+    def announce():
+        nonlocal drawn
+        for item in itertools.cycle(list_blocks(dataset)):
+            drawn += 1
+            yield item
+
+    dataset.fetch_ahead(announce())
+    seen = []
+    for number, (shard, blocks) in enumerate(itertools.islice(itertools.cycle(list_blocks(dataset)), 100)):
+        dataset.read_blocks(shard, blocks)
+        seen.append(drawn - number)
+    time.sleep(0.1)
+    # A quarter of the cache: 10,000 bytes of blocks of 700 and more, the last of a shard down to 350.
+    assert max(seen) <= 30
+    assert 100 <= drawn <= 130
+    dataset.close()
+
+
+def test_a_new_announcement_replaces_the_last_one(remote, tmp_path, asked, monkeypatch):
+    dataset = open_dataset(remote, tmp_path / "c", fetch="block", max_bytes=5_000)
+    items = list_blocks(dataset)
+    dataset.fetch_ahead(iter(items))
+    dataset.fetch_ahead(iter([(6, [8]), (5, [0])]))
+    dataset.read_blocks(6, [8])
+    dataset.read_blocks(5, [0])
+    time.sleep(0.05)
+    assert {path for path, _, _ in asked} <= {"shard-00000.arrow", "shard-00005.arrow", "shard-00006.arrow"}
+    dataset.close()
+
+
+def test_an_error_of_the_announcement_is_the_readers(remote, tmp_path):
+    dataset = open_dataset(remote, tmp_path / "c")
+
+    def announce():
+        yield 0, [0]
+        raise ZeroDivisionError
+
+    dataset.fetch_ahead(announce())
+    with pytest.raises(ZeroDivisionError):
+        read_all(dataset, list_blocks(dataset))
+    dataset.close()
+
+
+def test_waiting_and_downloads_are_counted(remote, tmp_path, monkeypatch):
+    read_range = Store.read_range
+
+    def read(store, path, offset, length):
+        time.sleep(0.2 if path.startswith("shard-") else 0)
+        return read_range(store, path, offset, length)
+
+    monkeypatch.setattr(Store, "read_range", read)
+    dataset = open_dataset(remote, tmp_path / "c", fetch="block")
+    assert (dataset.waited_seconds, dataset.fetched_bytes) == (0, 0)
+    dataset.read_blocks(0, [1])
+    waited, length = dataset.waited_seconds, int(dataset.shards.block_lengths[1])
+    assert 0.2 <= waited < 2
+    assert dataset.fetched_bytes == length
+    dataset.read_blocks(0, [1])
+    assert dataset.waited_seconds < waited + 0.1
+    assert dataset.fetched_bytes == length
+    dataset.close()
+    assert dataset.fetched_bytes == length
+
+
+def test_a_local_dataset_is_neither_cached_nor_counted(dataset, cache_home, tmp_path):
+    opened = open_dataset(dataset, tmp_path / "c", max_bytes=1)
+    opened.require_room(1000)
+    opened.fetch_ahead(iter(list_blocks(opened)))
+    read_all(opened, list_blocks(opened))
+    assert (opened.waited_seconds, opened.fetched_bytes) == (0, 0)
+    assert not (tmp_path / "c").exists()
 
 
 def test_a_left_stream_ends_its_threads(remote):
@@ -164,3 +268,9 @@ def test_a_left_stream_ends_its_threads(remote):
     for thread in fetching:
         thread.join(10)
         assert not thread.is_alive()
+
+
+def test_every_row_of_an_epoch_is_that_of_the_order(remote):
+    """The oracle of the order, over a remote store."""
+    rows = [row for batch in open_loader(remote, **SETTINGS).epochs(1) for row in batch.row_ids.tolist()]
+    assert set(rows) <= set(order_epoch(SHARD_ROWS, BLOCK_ROWS, seed=1, epoch=0))

@@ -45,9 +45,17 @@ def test_micro_batches_share_the_step_of_their_global_batch(dataset):
 
 @pytest.mark.filterwarnings("ignore:This DataLoader will create")
 @pytest.mark.parametrize(
-    ("workers", "context", "micro"), [(0, None, 4), (1, "fork", None), (2, "fork", 8), (3, "fork", 4), (2, "spawn", 4)]
+    ("workers", "context", "micro", "ahead"),
+    [
+        (0, None, 4, None),
+        (1, "fork", None, 1),
+        (2, "fork", 8, 5),
+        (3, "fork", 4, 2),
+        (4, "fork", 2, 3),
+        (2, "spawn", 4, 2),
+    ],
 )
-def test_worker_processes_change_no_batch_and_no_state(dataset, workers, context, micro):
+def test_worker_processes_and_their_prefetching_change_no_batch_and_no_state(dataset, workers, context, micro, ahead):
     settings = {"global_batch_rows": G, "partitions": 3, "micro_batch_rows": micro}
     expected = list(open_loader(dataset, **settings).epochs(2))
     loader = DataLoader(
@@ -55,6 +63,7 @@ def test_worker_processes_change_no_batch_and_no_state(dataset, workers, context
         batch_size=None,
         num_workers=workers,
         multiprocessing_context=context,
+        prefetch_factor=ahead,
         persistent_workers=workers > 0,
     )
     for _ in range(2):  # the second time with the same processes

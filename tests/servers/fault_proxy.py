@@ -1,15 +1,20 @@
-"""A TCP proxy between a client and its store that cuts, refuses or delays, as a test tells it to."""
+"""A TCP proxy between a client and its store that cuts, refuses, delays or throttles, as a test tells it to."""
 
 from __future__ import annotations
 
 import contextlib
+import re
 import socket
 import struct
 import threading
+import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 
 CHUNK_BYTES = 1 << 14
+_RANGE = re.compile(rb"GET (\S+) HTTP.*\r\nrange: bytes=(\d+)-(\d+)\r\n", re.IGNORECASE | re.DOTALL)
+_BODY = b"<Error><Code>SlowDown</Code><Message>Reduce your rate</Message></Error>"
+_BUSY = b"HTTP/1.1 503 Slow Down\r\nContent-Type: application/xml\r\nContent-Length: %d\r\n\r\n" % len(_BODY) + _BODY
 _RESET = struct.pack("ii", 1, 0)  # SO_LINGER with no time: closing sends RST
 
 
@@ -23,8 +28,12 @@ class Faults:
         reset_after_bytes: Reset once so many bytes of answers have passed on one connection; `None`: never.
         resets_left: How many of those resets there are to be.
         cut_upload_after_bytes: Reset once so many bytes have been sent on one connection; `None`: never.
+        silent: Let no answer through until it is false again.
+        latency_seconds: How long each request takes longer.
+        throttled: Answer so many GETs with 503 in the server's stead.
         num_connections: Counts them.
         num_resets: Counts them.
+        ranges: (path, first byte, last byte) of each ranged GET that was passed on, in order.
     """
 
     refuse: bool = False
@@ -32,8 +41,12 @@ class Faults:
     reset_after_bytes: int | None = None
     resets_left: int = 1 << 30
     cut_upload_after_bytes: int | None = None
+    silent: bool = False
+    latency_seconds: float = 0.0
+    throttled: int = 0
     num_connections: int = 0
     num_resets: int = 0
+    ranges: list[tuple[str, int, int]] = field(default_factory=list)
     lock: threading.Lock = field(default_factory=threading.Lock)
 
     def cut_answer(self, passed: int) -> bool:
@@ -47,6 +60,17 @@ class Faults:
                 self.resets_left -= 1
                 self.num_resets += 1
                 return True
+        return False
+
+    def take_request(self, data: bytes) -> bool:
+        """Note a request; whether it is throttled."""
+        with self.lock:
+            if data.startswith(b"GET ") and self.throttled > 0:
+                self.throttled -= 1
+                return True
+            asked = _RANGE.match(data)
+            if asked:
+                self.ranges.append((asked[1].decode(), int(asked[2]), int(asked[3])))
         return False
 
     def cut_upload(self, passed: int) -> bool:
@@ -83,13 +107,23 @@ def _accept(listener: socket.socket, upstream_port: int, faults: Faults) -> None
             continue
         server = socket.create_connection(("127.0.0.1", upstream_port))
         for source, target, is_cut in ((client, server, faults.cut_upload), (server, client, faults.cut_answer)):
-            threading.Thread(target=_pump, args=(source, target, is_cut), daemon=True).start()
+            arguments = (source, target, is_cut, faults, source is client)
+            threading.Thread(target=_pump, args=arguments, daemon=True).start()
 
 
-def _pump(source: socket.socket, target: socket.socket, is_cut: Callable[[int], bool]) -> None:
+def _pump(
+    source: socket.socket, target: socket.socket, is_cut: Callable[[int], bool], faults: Faults, asks: bool
+) -> None:
     passed = 0
     with contextlib.suppress(OSError):
         while data := source.recv(CHUNK_BYTES):
+            if asks and faults.latency_seconds:
+                time.sleep(faults.latency_seconds)
+            if asks and faults.take_request(data):
+                source.sendall(_BUSY)
+                continue
+            while faults.silent and not asks:
+                time.sleep(0.01)
             # "100 Continue" is no answer yet: the body that it asks for has still to be sent.
             if not data.startswith(b"HTTP/1.1 100 ") and is_cut(passed):
                 _reset(source)

@@ -30,6 +30,7 @@ class Batch:
     epoch: int
     step: int
     state: dict[str, Any]
+    waited_seconds: float = 0.25
 
     def model_inputs(self, layout: str) -> dict[str, Any]:
         assert layout == "sdpa"

@@ -55,13 +55,16 @@ def undisturbed(tmp_path_factory):
 
 
 def test_steps_checkpoints_and_scores_come_when_they_are_due(undisturbed):
-    _, result, events = undisturbed
+    config, result, events = undisturbed
     assert list(collect_losses(events)) == list(range(1, 13))
     assert list(collect_scores(events)) == [4, 8, 12]
     assert [event["step"] for event in events if event["event"] == "checkpoint"] == [5, 10, 12]
     assert (result.step, result.resumed_from, result.stopped_by) == (12, None, "steps")
     assert result.held_out.gap == collect_scores(events)[12][2]
     assert [event["epoch"] for event in events if event["event"] == "train_step"][:4] == [0, 0, 0, 1]
+    waited = [event["waited_seconds"] for event in events if event["event"] == "train_step"]
+    micro_batches = config.data.global_batch_rows // config.data.micro_batch_rows
+    assert set(waited) == {micro_batches * 0.25}  # a quarter of a second each, since the report before
 
 
 def test_training_learns_the_frequencies(undisturbed):

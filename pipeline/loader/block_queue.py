@@ -1,0 +1,369 @@
+"""Which blocks will be read, how far each of them has come, and what is asked for next. No I/O but looking for files.
+
+    announced            a request is under way                 the reader takes it
+    QUEUED ───────────▶  LOADING ──────────────────▶ CACHED or HELD ──────▶ gone
+       ▲                    │                        (on disk) (in memory)
+       └──── LATER ◀────────┘ another process downloads it, or the store failed: looked at again after a while
+
+The caller holds a lock around every method.
+"""
+
+from __future__ import annotations
+
+import enum
+import time
+from collections import Counter, deque
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field
+
+from pipeline.loader.block_cache import BlockCache
+from pipeline.loader.cache_settings import Cache
+from pipeline.loader.plan_fetches import RUN_BYTES, extend_run, fetches_shards, limit_run
+from pipeline.storage.datasets import ShardTable
+
+MEMORY_BYTES = 96 << 20  # requests under way and blocks that found no room on disk
+HORIZON_BYTES = 512 << 20  # announced and not yet read: of 64 partitions 8 MiB each
+HORIZON_BLOCKS = 4096
+DRAWN_AT_ONCE = 8  # an item takes some 50 us, and the reader must not wait for many of them
+LATER_SECONDS = 0.05
+
+
+class Stage(enum.Enum):
+    """How far a block has come."""
+
+    QUEUED = enum.auto()
+    LOADING = enum.auto()
+    LATER = enum.auto()
+    CACHED = enum.auto()
+    HELD = enum.auto()
+    FAILED = enum.auto()
+
+
+@dataclass(eq=False, slots=True)
+class Upcoming:
+    """A block that will be read.
+
+    Attributes:
+        shard: Its shard.
+        block: Its number there.
+        uses: How often it was announced and not read.
+        place: Blocks announced before it since `announce`.
+        bytes_before: Bytes announced before it.
+        stage: How far it has come.
+        data: Its bytes where they are held in memory.
+        error: Why the last attempt failed.
+        check_at: When to look again at what is LATER.
+        urgent: Whether a reader waits for it.
+        alone: Whether it is downloaded whoever else does so.
+        fresh: Whether the copy on disk was bad: the reader gets the downloaded bytes themselves.
+    """
+
+    shard: int
+    block: int
+    uses: int = 0
+    place: int = 0
+    bytes_before: int = 0
+    stage: Stage = Stage.QUEUED
+    data: bytes | memoryview | None = None
+    error: Exception | None = None
+    check_at: float = 0.0
+    urgent: bool = False
+    alone: bool = False
+    fresh: bool = False
+
+
+@dataclass(frozen=True)
+class Run:
+    """Neighbouring blocks of a shard that one request asks for.
+
+    Attributes:
+        cause: The block whose turn it is.
+        blocks: With it, ascending; others between them are passed over.
+        num_bytes: Of all of them.
+    """
+
+    cause: Upcoming
+    blocks: list[int]
+    num_bytes: int
+
+    @property
+    def passed_over(self) -> set[int]:
+        """What lies between them."""
+        return set(range(self.blocks[0], self.blocks[-1])).difference(self.blocks)
+
+
+@dataclass
+class BlockQueue:
+    """See above.
+
+    Attributes:
+        shards: The dataset's blocks.
+        cache: Where blocks lie.
+        settings: How to fetch.
+        open_blocks: How many blocks a reader holds at once; the first so many announced are asked for one by one.
+        memory_bytes: In use for requests and held blocks.
+        has_more: Whether `next_run` stopped only to let others have their turn.
+        is_waited_for: Whether a reader waits for more than the first blocks announced.
+    """
+
+    shards: ShardTable
+    cache: BlockCache
+    settings: Cache
+    open_blocks: int = 1
+    memory_bytes: int = 0
+    is_waited_for: bool = False
+    has_more: bool = False
+    _coming: Iterator[tuple[int, Sequence[int]]] | None = None
+    _blocks: dict[tuple[int, int], Upcoming] = field(default_factory=dict)
+    _queue: deque[Upcoming] = field(default_factory=deque)
+    _urgent: deque[Upcoming] = field(default_factory=deque)
+    _later: deque[Upcoming] = field(default_factory=deque)
+    _recent: deque[tuple[int, int]] = field(default_factory=deque)
+    _loading: set[tuple[int, int]] = field(default_factory=set)
+    _open_shards: Counter[int] = field(default_factory=Counter)
+    _alone: set[tuple[int, int]] = field(default_factory=set)
+    _kept_shards: set[int] = field(default_factory=set)
+    _begun_bytes: Counter[int] = field(default_factory=Counter)
+    _num_announced: int = 0
+    _num_read: int = 0
+    _announced_bytes: int = 0
+    _read_bytes: int = 0
+
+    def __post_init__(self) -> None:
+        self._block_bytes = int(self.shards.block_lengths.max(initial=1))
+        self._shard_bytes = int(self.shards.size_bytes.max(initial=1))
+
+    def announce(self, coming: Iterator[tuple[int, Sequence[int]]]) -> None:
+        """Replace what was announced; held blocks stay until their memory is wanted."""
+        for entry in list(self._blocks.values()):
+            if entry.uses and not entry.urgent:
+                self._unannounce(entry)
+                if entry.stage not in (Stage.HELD, Stage.LOADING):
+                    self._forget(entry)
+        self._queue.clear()
+        self._later.clear()
+        self._alone.clear()
+        self._num_announced = self._num_read = self._announced_bytes = self._read_bytes = 0
+        self._coming = coming
+
+    def want(self, shard: int, block: int, *, fresh: bool = False) -> Upcoming:
+        """The entry of a block that a reader waits for now."""
+        if not self.num_ahead:
+            self._announce_more()  # a reader who is through with all that was announced reads the next item
+        entry = self._blocks.get((shard, block))
+        if entry is None or entry.uses == 0:
+            entry = self._add(shard, block)
+        if fresh:
+            entry.fresh, entry.stage = True, Stage.QUEUED
+        entry.urgent = True
+        if entry.stage is Stage.QUEUED:
+            self._urgent.append(entry)
+        return entry
+
+    def take(self, entry: Upcoming) -> None:
+        """Note that a block was read."""
+        entry.urgent = entry.fresh = entry.alone = False
+        self._num_read += 1
+        self._read_bytes += self.length(entry.shard, entry.block)
+        self._recent.append((entry.shard, entry.block))
+        self.cache.put(entry.shard, entry.block)
+        while len(self._recent) > self.open_blocks:
+            self.cache.remove(*self._recent.popleft())
+        entry.uses -= 1
+        if not entry.uses:
+            entry.uses = 1
+            self._unannounce(entry)
+            self._forget(entry)
+
+    def next_run(self) -> Run | None:
+        """What to ask for now, its memory counted; `None` if there is nothing or no room."""
+        while self._urgent:
+            entry = self._urgent.popleft()
+            if entry.stage is Stage.QUEUED:
+                return self._begin(entry, self._extend(entry))
+        self.has_more = False
+        drawn = 0
+        while self._queue or self._announce_more():
+            if not self._queue:  # what was drawn is here already
+                drawn += 1
+                if drawn == DRAWN_AT_ONCE:
+                    self.has_more = True
+                    return None
+                continue
+            entry = self._queue[0]
+            if entry.stage is not Stage.QUEUED or entry.uses == 0:
+                self._queue.popleft()
+                continue
+            blocks = self._extend(entry)
+            if not self._find_memory(self._size(entry.shard, blocks)):
+                return None
+            self._queue.popleft()
+            return self._begin(entry, blocks)
+        while self._later and self._later[0].check_at <= time.monotonic():
+            self.look_again(self._later.popleft())
+        return self.next_run() if self._queue else None
+
+    def look_again(self, entry: Upcoming) -> None:
+        """Queue a block that was put off, unless another process has brought it meanwhile."""
+        if entry.stage is Stage.LATER:
+            here = not entry.fresh and self.cache.find(entry.shard, entry.block, look=True) is not None
+            entry.stage = Stage.CACHED if here else Stage.QUEUED
+            if not here:
+                (self._urgent if entry.urgent else self._queue).append(entry)
+
+    def ask_again(self, entry: Upcoming) -> None:
+        """Queue a block that was here and cannot be read; at the second time without looking at the disk."""
+        entry.stage = Stage.QUEUED
+        entry.fresh, entry.alone = entry.alone, True
+        (self._urgent if entry.urgent else self._queue).append(entry)
+
+    def finish(self, run: Run, outcomes: dict[int, tuple[Stage, bytes | memoryview | Exception | None]]) -> None:
+        """Note what became of a run: a stage for each of its blocks, with the bytes of held ones or an error."""
+        self.memory_bytes -= run.num_bytes
+        for block in run.blocks:
+            self._loading.discard((run.cause.shard, block))
+            entry = self._blocks.get((run.cause.shard, block))
+            if entry is None or entry.stage is not Stage.LOADING:
+                continue
+            entry.stage, value = outcomes[block]
+            if isinstance(value, Exception):
+                entry.error = value
+            elif value is not None:
+                entry.data = value
+                self.memory_bytes += len(value)
+            if not entry.uses and entry.stage is not Stage.HELD:
+                self._forget(entry)
+            elif entry.stage is Stage.LATER:
+                entry.check_at = time.monotonic() + LATER_SECONDS
+                self._later.append(entry)
+
+    def is_announced(self, shard: int, block: int) -> bool:
+        """Whether a reader is going to read a block."""
+        entry = self._blocks.get((shard, block))
+        return entry is not None and entry.uses > 0
+
+    @property
+    def num_ahead(self) -> int:
+        """Blocks announced and not yet read."""
+        return self._num_announced - self._num_read
+
+    @property
+    def waits(self) -> bool:
+        """Whether something was put off."""
+        return bool(self._later)
+
+    def length(self, shard: int, block: int) -> int:
+        """Bytes of a block."""
+        return int(self.shards.block_lengths[int(self.shards.first_block[shard]) + block])
+
+    def _add(self, shard: int, block: int) -> Upcoming:
+        length = self.length(shard, block)
+        entry = self._blocks.get((shard, block))
+        if entry is None:
+            entry = self._blocks[shard, block] = Upcoming(shard, block)
+            if (shard, block) in self._loading:
+                entry.stage = Stage.LOADING
+            elif self.cache.find(shard, block) is not None:
+                entry.stage = Stage.CACHED
+                self._begun_bytes[shard] += length
+            else:
+                self._queue.append(entry)
+        if entry.uses == 0:
+            entry.place, entry.bytes_before = self._num_announced, self._announced_bytes
+            self.cache.put(shard, block)
+            self._open_shards[shard] += 1
+            if shard not in self._kept_shards and self._fetches_shards():
+                self._kept_shards.add(shard)
+                self.cache.put(shard, None)
+        entry.uses += 1
+        self._num_announced += 1
+        self._announced_bytes += length
+        return entry
+
+    def _announce_more(self) -> bool:
+        """Draw the next item of what is coming, if the reader is near enough; False if nothing was drawn."""
+        horizon = min(HORIZON_BYTES, self.cache.max_bytes // (4 * self.cache.count_readers()))
+        ahead = self._announced_bytes - self._read_bytes
+        if (
+            self._coming is None
+            or ahead >= max(horizon, self.open_blocks * self._block_bytes)
+            or self.num_ahead >= max(HORIZON_BLOCKS, self.open_blocks)
+        ):
+            return False
+        item = next(self._coming, None)
+        if item is None:
+            self._coming = None
+            return False
+        for block in item[1]:
+            self._add(int(item[0]), int(block))
+        return True
+
+    def _extend(self, entry: Upcoming) -> list[int]:
+        shard = entry.shard
+        num_blocks = int(self.shards.first_block[shard + 1] - self.shards.first_block[shard])
+        if entry.fresh or entry.alone:
+            return [entry.block]
+        first_round = entry.place < self.open_blocks
+        limit = RUN_BYTES
+        whole = not first_round and self._fetches_shards()
+        if whole:
+            slack = (entry.bytes_before - self._read_bytes) // max(1, len(self._open_shards))
+            limit = limit_run(self._begun_bytes[shard], slack, is_waited_for=self.is_waited_for)
+        elif first_round:
+            self._alone.add((shard, entry.block))
+
+        def is_wanted(block: int) -> bool | None:
+            other = self._blocks.get((shard, block))
+            if other is not None and other.uses > 0 and other.stage is Stage.QUEUED:
+                return not first_round or other.urgent or other.place < self.open_blocks
+            if whole and (shard, block) in self._alone:
+                return None
+            if not whole or other is not None or (shard, block) in self._loading:
+                return False
+            return self.cache.find(shard, block) is None
+
+        return extend_run(entry.block, num_blocks, max(1, limit // self._block_bytes), is_wanted)
+
+    def _fetches_shards(self) -> bool:
+        if not self.cache.takes_blocks:
+            return False
+        readers, bound = self.cache.count_readers(), self.cache.max_bytes
+        return fetches_shards(self.settings.fetch, len(self._open_shards), self._shard_bytes, bound, readers)
+
+    def _begin(self, cause: Upcoming, blocks: list[int]) -> Run:
+        for block in blocks:
+            self._loading.add((cause.shard, block))
+            entry = self._blocks.get((cause.shard, block))
+            if entry is not None:
+                entry.stage = Stage.LOADING
+        run = Run(cause, blocks, self._size(cause.shard, blocks))
+        self.memory_bytes += run.num_bytes
+        self._begun_bytes[cause.shard] += run.num_bytes
+        return run
+
+    def _size(self, shard: int, blocks: list[int]) -> int:
+        return sum(self.length(shard, block) for block in blocks)
+
+    def _find_memory(self, num_bytes: int) -> bool:
+        """Whether a request may begin; held blocks that nobody announced any more make room for it."""
+        if self.memory_bytes + num_bytes > MEMORY_BYTES:
+            for entry in [entry for entry in self._blocks.values() if not entry.uses and entry.stage is Stage.HELD]:
+                self._forget(entry)
+        return not self.memory_bytes or self.memory_bytes + num_bytes <= MEMORY_BYTES
+
+    def _unannounce(self, entry: Upcoming) -> None:
+        entry.uses = 0
+        self.cache.remove(entry.shard, entry.block)
+        self._open_shards[entry.shard] -= 1
+        if not self._open_shards[entry.shard]:
+            del self._open_shards[entry.shard]
+            self._begun_bytes.pop(entry.shard, None)
+            if entry.shard in self._kept_shards:
+                self._kept_shards.discard(entry.shard)
+                self.cache.remove(entry.shard, None)
+
+    def _forget(self, entry: Upcoming) -> None:
+        if entry.data is not None:
+            self.memory_bytes -= len(entry.data)
+            entry.data = None
+        del self._blocks[entry.shard, entry.block]

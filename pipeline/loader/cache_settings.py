@@ -1,0 +1,58 @@
+"""What a person may say about the cache of remote datasets."""
+
+from __future__ import annotations
+
+import os
+from dataclasses import dataclass
+from typing import Literal, get_args
+
+from schemas.errors import ConfigError
+
+FetchMode = Literal["auto", "block", "shard"]
+
+DEFAULT_MAX_BYTES = 32 << 30
+DEFAULT_TIMEOUT_SECONDS = 300.0
+
+
+@dataclass(frozen=True)
+class Cache:
+    """Where blocks of remote datasets are kept, and how they get there. Local datasets are never copied.
+
+    One folder serves every rank, worker and dataset of a node: what one of them downloads all of them read.
+
+    Attributes:
+        folder: On a local disk; empty is `$XDG_CACHE_HOME/maskmill/datasets`, or that below `~/.cache`.
+        max_bytes: The most that the folder may hold, everything in it together.
+        fetch: `block` asks for the blocks that will be read, neighbours in one request; `shard` asks for all of a
+            shard once a block of it will be read; `auto` does so where all open shards have room.
+        timeout_seconds: How long a batch waits for a block before it fails. Shorter outages are sat out.
+
+    Raises:
+        ConfigError: A number is not positive, or there is no such way to fetch.
+    """
+
+    folder: str = ""
+    max_bytes: int = DEFAULT_MAX_BYTES
+    fetch: FetchMode = "auto"
+    timeout_seconds: float = DEFAULT_TIMEOUT_SECONDS
+
+    def __post_init__(self) -> None:
+        for name in ("max_bytes", "timeout_seconds"):
+            if not getattr(self, name) > 0:
+                raise ConfigError(
+                    "not positive", path=f"cache.{name}", expected="above 0", found=str(getattr(self, name))
+                )
+        if self.fetch not in get_args(FetchMode):
+            raise ConfigError(
+                "no such way to fetch",
+                path="cache.fetch",
+                expected=f"one of {', '.join(get_args(FetchMode))}",
+                found=repr(self.fetch),
+            )
+
+    def locate(self) -> str:
+        """The absolute path of the folder."""
+        if self.folder:
+            return os.path.abspath(os.path.expanduser(self.folder))
+        base = os.environ.get("XDG_CACHE_HOME") or os.path.join(os.path.expanduser("~"), ".cache")
+        return os.path.join(os.path.abspath(base), "maskmill", "datasets")

@@ -1,0 +1,91 @@
+"""The table of shards of a remote dataset, mapped from a copy in the cache: of 10^9 rows it has some 150 MB."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import time
+from collections.abc import Iterator
+
+import xxhash
+
+from pipeline.loader.block_cache import BlockCache
+from pipeline.loader.cache_locks import Claim
+from pipeline.loader.evict_blocks import TABLE_SHARD
+from pipeline.storage.datasets import SHARD_TABLE, ShardTable, read_shard_table
+from pipeline.storage.store import Store, open_store
+from schemas.errors import ShardCorruptError
+from schemas.manifest import PackedManifest
+
+_PIECE_BYTES = 8 << 20
+_LOOK_SECONDS = 0.02
+
+
+def read_cached_table(store: Store, manifest: PackedManifest, cache: BlockCache, patience_seconds: float) -> ShardTable:
+    """Read `shards.arrow`, checked against the manifest, through the cache where that has room.
+
+    Args:
+        store: The dataset's.
+        manifest: Its manifest.
+        cache: Where the copy is kept.
+        patience_seconds: How long another process that downloads it is waited for.
+
+    Raises:
+        ShardCorruptError: It is missing, has changed, or names a path outside the dataset.
+        TransientStorageError: The store failed every attempt.
+    """
+    table = _read_copy(manifest, cache)
+    if table is not None:
+        return table
+    claim = _claim(cache, patience_seconds)
+    if claim is not None:
+        with claim, contextlib.closing(cache):
+            cache.open_board()  # what it reserves counts while it lives
+            table = _read_copy(manifest, cache)  # another process may have been quicker
+            if table is None and _copy_table(store, manifest, cache):
+                table = _read_copy(manifest, cache)
+    # What is wrong with it is said of the dataset's own file.
+    return read_shard_table(store, manifest) if table is None else table
+
+
+def _read_copy(manifest: PackedManifest, cache: BlockCache) -> ShardTable | None:
+    if not os.path.exists(cache.locate(TABLE_SHARD, 0)):
+        return None
+    try:
+        return read_shard_table(open_store(cache.dataset_folder), manifest)
+    except ShardCorruptError:
+        cache.discard(TABLE_SHARD, 0)
+        return None
+
+
+def _claim(cache: BlockCache, patience_seconds: float) -> Claim | None:
+    deadline = time.monotonic() + patience_seconds
+    while (claim := cache.claim(TABLE_SHARD, [0])) is None and time.monotonic() < deadline:
+        time.sleep(_LOOK_SECONDS)
+    return claim
+
+
+def _copy_table(store: Store, manifest: PackedManifest, cache: BlockCache) -> bool:
+    try:
+        size = store.size(SHARD_TABLE)
+        if not cache.reserve(size):
+            return False
+        written = 0
+        try:
+            written = size if cache.write(TABLE_SHARD, 0, 1, _iter_pieces(store, manifest, size)) else 0
+        finally:
+            cache.settle(size, written)
+    except (FileNotFoundError, ShardCorruptError):
+        return False
+    return bool(written)
+
+
+def _iter_pieces(store: Store, manifest: PackedManifest, size: int) -> Iterator[bytes]:
+    """The table in pieces, never 150 MB at once; an error instead of its end if it is not the manifest's."""
+    digest = xxhash.xxh3_128()
+    for offset in range(0, size, _PIECE_BYTES):
+        piece = store.read_range(SHARD_TABLE, offset, min(_PIECE_BYTES, size - offset))
+        digest.update(piece)
+        yield piece
+    if digest.hexdigest() != manifest.shards_checksum:
+        raise ShardCorruptError("the bytes of a file have changed", path=store.locate(SHARD_TABLE))

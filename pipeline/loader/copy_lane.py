@@ -1,0 +1,88 @@
+"""A way for batches to a device: bytes are copied and batches made beside whatever else the device does."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Protocol
+
+import torch
+
+from pipeline.loader.batch import Batch
+
+_FIRST = -1
+"""The priority of a stream whose blocks are scheduled before those of others; 0 is usual."""
+
+
+class Flight(Protocol):
+    """A batch on its way."""
+
+    def wait_copied(self) -> None:
+        """Return once the host buffer was read and may be written again."""
+
+    def take(self) -> Batch:
+        """The batch, for work that is issued from here on."""
+
+
+class Lane(Protocol):
+    """Where batches fly."""
+
+    def allocate(self, num_bytes: int) -> torch.Tensor:
+        """A host buffer to copy from, uint8."""
+
+    def start(self, buffer: torch.Tensor, make: Callable[[torch.Tensor], Batch]) -> Flight:
+        """Copy a host buffer to the device and make a batch of the copy, without waiting for either.
+
+        Args:
+            buffer: uint8 from `allocate`, or the front of one; not to be written before `Flight.wait_copied`.
+            make: Makes the batch of the copy, uint8 on the device.
+        """
+
+
+class CudaLane:
+    """A CUDA stream of its own, fed from page-locked memory.
+
+    Args:
+        device: With its index.
+    """
+
+    def __init__(self, device: torch.device) -> None:
+        self._device = device
+        # A batch is some 70 short kernels. Behind the blocks of a model's large ones they would be done when those are,
+        # and the next step would wait for them.
+        self._stream = torch.cuda.Stream(device, priority=_FIRST)  # type: ignore[no-untyped-call]
+
+    def allocate(self, num_bytes: int) -> torch.Tensor:
+        """A page-locked host buffer, uint8: only such memory is copied while the host goes on."""
+        return torch.empty(num_bytes, dtype=torch.uint8, device="cpu", pin_memory=True)
+
+    def start(self, buffer: torch.Tensor, make: Callable[[torch.Tensor], Batch]) -> Flight:
+        """Copy and make in order on the stream; see `Lane.start`."""
+        # A host that runs ahead of its device sleeps here rather than spin.
+        copied = torch.cuda.Event(blocking=True)  # type: ignore[no-untyped-call]
+        made = torch.cuda.Event()  # type: ignore[no-untyped-call]
+        with torch.cuda.stream(self._stream):
+            sent = buffer.to(self._device, non_blocking=True)
+            copied.record(self._stream)
+            batch = make(sent)
+            made.record(self._stream)
+        return _CudaFlight(batch, copied, made, self._device)
+
+
+class _CudaFlight:
+    def __init__(self, batch: Batch, copied: torch.cuda.Event, made: torch.cuda.Event, device: torch.device) -> None:
+        self._batch = batch
+        self._copied = copied
+        self._made = made
+        self._device = device
+
+    def wait_copied(self) -> None:
+        self._copied.synchronize()
+
+    def take(self) -> Batch:
+        current = torch.cuda.current_stream(self._device)
+        current.wait_event(self._made)
+        for value in vars(self._batch).values():
+            if isinstance(value, torch.Tensor):
+                # Its memory is the other stream's: it must not be given out again there before this one is done.
+                value.record_stream(current)
+        return self._batch

@@ -1,0 +1,174 @@
+"""`MaskedBatches` on a device: the same batches, masked there, the next one on its way while a model works.
+
+    host       | write rows n+1 | wait until buffer is free | write rows n+2 | ...
+    copy lane         | copy n+1 | mask, number positions n+1 |     | copy n+2 | ...
+    model      | step n ........................................ | step n+1 ..........
+
+Two host buffers are allocated for an iteration and take turns. A row travels as it is stored: 1 KB for 512 ids, where
+the fields that are made of it are 14 KB.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any, Protocol
+
+import torch
+
+from pipeline.loader.batch import Batch
+from pipeline.loader.copy_lane import CudaLane, Flight, Lane
+from pipeline.loader.device_fields import BatchMaker
+from pipeline.loader.gather_masked import gather_masked
+from pipeline.loader.row_batch import RowBatch
+from pipeline.masking.numba_masks import count_selected
+from pipeline.masking.tables import MaskTables
+from schemas.errors import ConfigError, MaskmillError
+from schemas.masking import Masking
+
+
+class RowSource(Protocol):
+    """What `DeviceBatches` needs of a loader."""
+
+    @property
+    def masking(self) -> Masking | None:
+        """Settings of dynamic masks; `None` for stored ones."""
+
+    @property
+    def rate_ppm(self) -> int:
+        """The highest rate of any mask, dynamic or stored: with S it bounds the predicted positions of a row."""
+
+    @property
+    def tables(self) -> MaskTables:
+        """What masks are drawn from."""
+
+    def iter_rows(self) -> Iterator[RowBatch]:
+        """Batches before they are masked, each valid until the next is asked for."""
+
+    def __iter__(self) -> Iterator[Batch]:
+        """The same batches, masked."""
+
+    def state_dict(self) -> dict[str, Any]:
+        """The state after the last batch given out."""
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        """Begin the next iteration at a state."""
+
+
+class DeviceBatches:
+    """The batches of a loader on a device, row for row and bit for bit, with `masked_positions` and `masked_labels`.
+
+    On a GPU a batch may be used on the stream that was current when it was asked for; nothing has to be waited for.
+    One batch is made ahead, so the loader itself stands one further than what was given out: take the state from
+    here or from the batch. On the CPU the loader's own batches are given out: compiled loops are quicker there than
+    tensor operations.
+
+    Args:
+        batches: The loader; not to be iterated by anyone else meanwhile.
+        device: `cpu`, or a CUDA device.
+
+    Raises:
+        ConfigError: There is no such device here, or none that batches can be made on.
+    """
+
+    def __init__(self, batches: RowSource, device: torch.device | str) -> None:
+        self.device = _resolve_device(device)
+        self._batches = batches
+        self._maker = BatchMaker(batches.masking, batches.rate_ppm, batches.tables, self.device)
+        self._given: dict[str, Any] | None = None  # the state after the last batch given out
+
+    def state_dict(self) -> dict[str, Any]:
+        """The state after the last batch that was given out."""
+        return self._batches.state_dict() if self._given is None else self._given
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        """Begin the next iteration at a state; see `MaskedBatches.load_state_dict`."""
+        self._batches.load_state_dict(state)
+        self._given = None
+
+    def __iter__(self) -> Iterator[Batch]:
+        self._given = None
+        if self.device.type == "cpu":
+            batches = self._iter_on_host()
+        else:
+            batches = iter_ahead(self._batches.iter_rows(), self._maker, CudaLane(self.device))
+        for batch in batches:
+            self._given = batch.state
+            yield batch
+
+    def _iter_on_host(self) -> Iterator[Batch]:
+        for batch in self._batches:
+            yield gather_masked(batch, count_selected(batch.labels.shape[1], self._batches.rate_ppm))
+
+
+def iter_ahead(rows: Iterator[RowBatch], maker: BatchMaker, lane: Lane) -> Iterator[Batch]:
+    """Make batches of rows on a lane, one ahead of the one that is given out.
+
+    Args:
+        rows: Each is written to a buffer before the next is asked for.
+        maker: Makes them.
+        lane: To the maker's device.
+
+    Raises:
+        MaskmillError: The rows end with it; batches before it are given out first.
+    """
+    buffers = _Buffers(lane)
+    ahead, failure = _start_next(rows, maker, buffers)
+    while ahead is not None:
+        flight = ahead
+        ahead, failure = _start_next(rows, maker, buffers)
+        yield flight.take()
+    if failure is not None:
+        raise failure
+
+
+def _start_next(
+    rows: Iterator[RowBatch], maker: BatchMaker, buffers: _Buffers
+) -> tuple[Flight | None, MaskmillError | None]:
+    try:
+        batch = next(rows, None)
+    except MaskmillError as error:
+        return None, error
+    return (None if batch is None else buffers.start(batch, maker)), None
+
+
+class _Buffers:
+    """Two host buffers in turn, each written again once the device has read it."""
+
+    def __init__(self, lane: Lane) -> None:
+        self._lane = lane
+        self._buffers = [torch.empty(0, dtype=torch.uint8, device="cpu") for _ in range(2)]
+        self._flights: list[Flight | None] = [None, None]
+        self._turn = 0
+
+    def start(self, batch: RowBatch, maker: BatchMaker) -> Flight:
+        turn, self._turn = self._turn, 1 - self._turn
+        last = self._flights[turn]
+        if last is not None:
+            last.wait_copied()
+        capacity = maker.lay_out(batch).capacity_bytes
+        if len(self._buffers[turn]) < capacity:
+            self._buffers[turn] = self._lane.allocate(capacity)
+        num_bytes, make = maker.write(batch, self._buffers[turn])
+        flight = self._lane.start(self._buffers[turn][:num_bytes], make)
+        self._flights[turn] = flight
+        return flight
+
+
+def _resolve_device(device: torch.device | str) -> torch.device:
+    problem = ""
+    try:
+        found = torch.device(device)
+        if found.type == "cuda":
+            torch.empty(0, device=found)  # what fails where there is no such device
+            found = torch.device("cuda", torch.cuda.current_device() if found.index is None else found.index)
+        if found.type in ("cpu", "cuda"):
+            return found
+    except (RuntimeError, AssertionError, TypeError) as error:
+        problem = f": {str(error).partition(chr(10))[0]}"
+    raise ConfigError(
+        "no device that batches can be made on",
+        path="to_device",
+        expected="cpu or a CUDA device of this machine",
+        found=f"{str(device)!r}{problem}",
+        action="name another device, or iterate the loader itself and move each batch with batch.to(device)",
+    )

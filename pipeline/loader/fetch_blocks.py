@@ -1,0 +1,299 @@
+"""Blocks of a remote dataset: several requests under way, ahead of the reader, in the order in which it will read.
+
+Requests run in daemon threads: one that hangs in a store keeps neither the reader, who waits no longer than he was
+told to, nor the end of the process.
+"""
+
+from __future__ import annotations
+
+import os
+import threading
+import time
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import pyarrow as pa
+import xxhash
+
+from pipeline.loader.block_cache import BlockCache
+from pipeline.loader.block_queue import BlockQueue, Run, Stage, Upcoming
+from pipeline.loader.cache_locks import Claim
+from pipeline.loader.cache_settings import Cache
+from pipeline.loader.plan_fetches import split_runs
+from pipeline.storage.datasets import ShardTable
+from pipeline.storage.store import Store
+from schemas.errors import RESTORE, ShardCorruptError, TransientStorageError
+
+FETCH_THREADS = 8  # botocore opens no more than 10 connections
+_LOOK_SECONDS = 0.02  # how often one looks for a block that another process downloads
+_BREATH_SECONDS = 0.001
+_READS_A_WAKE = 32
+_PATIENCE = 3  # after a third of its time it downloads that block itself
+
+Outcome = tuple[Stage, bytes | memoryview | Exception | None]
+
+
+@dataclass(frozen=True)
+class Fetched:
+    """A block's bytes, unchecked where they come from the disk.
+
+    Attributes:
+        data: The bytes.
+        from_disk: Whether the store was not asked for them just now.
+    """
+
+    data: pa.Buffer
+    from_disk: bool
+
+
+class BlockFetcher:
+    """Brings blocks of one dataset to one process.
+
+    Args:
+        store: The dataset's.
+        shards: Its blocks.
+        cache: Where they are kept.
+        settings: How they are fetched.
+
+    Attributes:
+        waited_seconds: How long readers waited so far.
+        fetched_bytes: What was downloaded so far.
+    """
+
+    def __init__(self, store: Store, shards: ShardTable, cache: BlockCache, settings: Cache) -> None:
+        self.pid = os.getpid()
+        self.waited_seconds = 0.0
+        self.fetched_bytes = 0
+        self._store = store
+        self._shards = shards
+        self._cache = cache
+        self._settings = settings
+        self._queue = BlockQueue(shards, cache, settings)
+        self._lock = threading.Lock()
+        self._has_work = threading.Condition(self._lock)
+        self._is_done = threading.Condition(self._lock)
+        self._threads: list[threading.Thread] = []
+        self._closed = self._is_drawing = False
+        self._unannounced = 0
+        self._failure: BaseException | None = None
+        cache.open_board()
+
+    def hold_open(self, num_blocks: int) -> None:
+        """Keep the last so many blocks that were read from being evicted, and ask for the first so many alone."""
+        with self._lock:
+            self._queue.open_blocks = max(self._queue.open_blocks, num_blocks)
+
+    def announce(self, coming: Iterator[tuple[int, Sequence[int]]]) -> None:
+        """Fetch ahead what is coming; drawn from in other threads, one at a time."""
+        with self._lock:
+            self._failure = None
+            self._queue.announce(coming)
+            self._start()
+            self._has_work.notify()
+
+    def read(self, shard: int, blocks: Sequence[int], *, fresh: bool = False) -> list[Fetched]:
+        """Blocks of a shard, as soon as they are here.
+
+        Args:
+            shard: The shard.
+            blocks: Its blocks.
+            fresh: Ask the store, whatever lies on disk.
+
+        Raises:
+            TransientStorageError: One did not come in time.
+            ShardCorruptError: The shard is gone.
+        """
+        begun = time.monotonic()
+        deadline = begun + self._settings.timeout_seconds
+        with self._lock:
+            entries = [self._queue.want(shard, block, fresh=fresh) for block in blocks]
+            try:
+                while True:
+                    found = self._collect(entries)
+                    if found is not None:
+                        return found
+                    self._start()
+                    self._wait(entries, begun, deadline)
+            finally:
+                self._queue.is_waited_for = False
+                for entry in entries:
+                    self._queue.take(entry)
+                # Waking a thread for each block takes longer than reading it; with little left ahead it is worth it.
+                self._unannounced += len(entries)
+                if self._unannounced > min(_READS_A_WAKE, self._queue.num_ahead // 4):
+                    self._unannounced = 0
+                    self._has_work.notify()
+                self.waited_seconds += time.monotonic() - begun
+
+    def close(self) -> None:
+        """End it; requests under way end on their own."""
+        with self._lock:
+            self._closed = True
+            self._has_work.notify_all()
+        self._cache.close()
+
+    def _collect(self, entries: list[Upcoming]) -> list[Fetched] | None:
+        """All blocks if they are here; those that were evicted meanwhile are asked for again."""
+        found = []
+        for entry in entries:
+            if entry.stage is Stage.FAILED and entry.error is not None:
+                raise entry.error
+            if entry.stage is Stage.HELD and entry.data is not None:
+                found.append(Fetched(pa.py_buffer(entry.data), from_disk=False))
+            elif entry.stage is Stage.CACHED:
+                data = self._cache.read(entry.shard, entry.block)
+                if data is None:  # evicted meanwhile, or damaged
+                    self._queue.ask_again(entry)
+                else:
+                    found.append(Fetched(pa.py_buffer(data), from_disk=True))
+        if len(found) == len(entries):
+            return found
+        if self._failure is not None:
+            raise self._failure
+        return None
+
+    def _wait(self, entries: list[Upcoming], begun: float, deadline: float) -> None:
+        now = time.monotonic()
+        pending = [entry for entry in entries if entry.stage in (Stage.QUEUED, Stage.LOADING, Stage.LATER)]
+        if now >= deadline and pending:
+            raise self._explain_timeout(pending[0])
+        for entry in pending:
+            if entry.stage is Stage.LATER and now >= entry.check_at:
+                entry.alone = now > begun + self._settings.timeout_seconds / _PATIENCE
+                self._queue.look_again(entry)
+        self._queue.is_waited_for = any(entry.place >= self._queue.open_blocks for entry in pending)
+        self._has_work.notify()
+        if all(entry.stage is not Stage.CACHED for entry in pending):
+            looks = any(entry.stage is Stage.LATER for entry in pending)
+            self._is_done.wait(min(deadline - now, _LOOK_SECONDS) if looks else deadline - now)
+
+    def _explain_timeout(self, entry: Upcoming) -> TransientStorageError:
+        return TransientStorageError(
+            "a block did not come in time",
+            path=self._store.locate(self._shards.path(entry.shard)),
+            place=f"block {entry.block}",
+            expected=f"within {self._settings.timeout_seconds:g} s",
+            found=str(entry.error) if entry.error is not None else "no answer",
+            action="look at the store and the way to it, or raise the cache's timeout_seconds",
+        )
+
+    def _start(self) -> None:
+        while len(self._threads) < FETCH_THREADS and not self._closed:
+            thread = threading.Thread(target=self._work, name=f"maskmill-fetch-{len(self._threads)}", daemon=True)
+            self._threads.append(thread)
+            thread.start()
+
+    def _work(self) -> None:
+        while True:
+            with self._lock:
+                while (run := self._next_run()) is None:
+                    if self._closed:
+                        return
+                    self._rest()
+                self._has_work.notify()  # there may be more of it for another thread
+            outcomes = self._fetch(run)
+            with self._lock:
+                self._queue.finish(run, outcomes)
+                self._is_done.notify_all()
+
+    def _rest(self) -> None:
+        """Let the lock go until there is work: one thread at a time looks through what is coming."""
+        if self._queue.has_more and not self._is_drawing:
+            self._is_drawing = True
+            self._has_work.wait(_BREATH_SECONDS)
+            self._is_drawing = False
+        else:
+            self._has_work.wait(_LOOK_SECONDS if self._queue.waits else None)
+
+    def _next_run(self) -> Run | None:
+        if self._closed or self._failure is not None:
+            return None
+        try:
+            return self._queue.next_run()
+        except BaseException as error:  # noqa: BLE001  # whatever the announced iterator raises is the reader's
+            self._failure = error
+            self._is_done.notify_all()
+            return None
+
+    def _fetch(self, run: Run) -> dict[int, Outcome]:
+        """Bring a run; whatever fails is said of the blocks that did not come."""
+        outcomes: dict[int, Outcome] = {}
+        claim: Claim | None = None
+        try:
+            if self._cache.takes_blocks and not run.cause.alone:
+                claim = self._cache.claim(run.cause.shard, run.blocks)
+                if claim is None:
+                    return dict.fromkeys(run.blocks, (Stage.LATER, None))
+            self._bring(run, outcomes, keep=claim is not None)
+        except TransientStorageError as error:
+            outcomes = dict.fromkeys(run.blocks, (Stage.LATER, error)) | outcomes
+        except Exception as error:  # noqa: BLE001  # raised where the block is read
+            outcomes = dict.fromkeys(run.blocks, (Stage.FAILED, error)) | outcomes
+        finally:
+            if claim is not None:
+                claim.release()
+        return outcomes
+
+    def _bring(self, run: Run, outcomes: dict[int, Outcome], *, keep: bool) -> None:
+        shard = run.cause.shard
+        missing = []
+        for block in run.blocks:
+            # Another process may have brought it since this one looked; with the claim in hand none will any more.
+            fresh = run.cause.fresh and block == run.cause.block
+            if not fresh and self._cache.find(shard, block, look=block == run.blocks[0]) is not None:
+                outcomes[block] = (Stage.CACHED, None)
+            else:
+                missing.append(block)
+        num_bytes = sum(self._queue.length(shard, block) for block in missing)
+        kept = keep and num_bytes > 0 and self._cache.reserve(num_bytes)
+        if not kept:  # in memory only what was announced: nobody would ever take the rest
+            for block in [block for block in missing if not self._queue.is_announced(shard, block)]:
+                outcomes[block] = (Stage.LATER, None)
+                missing.remove(block)
+        written = 0
+        try:
+            for blocks in split_runs(missing, run.passed_over):
+                fetched = list(self._download(shard, blocks))
+                on_disk: set[int] = set()
+                good = {block: data for block, data, is_whole in fetched if is_whole}
+                for part in split_runs(good, ()) if kept else ():
+                    if self._cache.write(shard, part[0], len(part), [good[block] for block in part]):
+                        on_disk.update(part)
+                        written += sum(len(good[block]) for block in part)
+                for block, data, _ in fetched:
+                    held = block not in on_disk or (run.cause.fresh and block == run.cause.block)
+                    outcomes[block] = (Stage.HELD, bytes(data)) if held else (Stage.CACHED, None)
+        finally:
+            if kept:
+                self._cache.settle(num_bytes, written)
+
+    def _download(self, shard: int, blocks: list[int]) -> Iterator[tuple[int, memoryview, bool]]:
+        """Neighbouring blocks by one request, and whether each is whole; one that is not was asked for twice."""
+        numbers = int(self._shards.first_block[shard]) + np.array(blocks)
+        offsets = self._shards.block_offsets[numbers].tolist()
+        lengths = self._shards.block_lengths[numbers].tolist()
+        checksums = self._shards.block_checksums[numbers].tolist()
+        data = self._ask(shard, offsets[0], offsets[-1] + lengths[-1] - offsets[0])
+        for block, offset, length, checksum in zip(blocks, offsets, lengths, checksums, strict=True):
+            part = data[offset - offsets[0] : offset - offsets[0] + length]
+            is_whole = xxhash.xxh3_64_intdigest(part) == checksum
+            if not is_whole:
+                part = self._ask(shard, offset, length)
+                is_whole = xxhash.xxh3_64_intdigest(part) == checksum
+            yield block, part, is_whole
+
+    def _ask(self, shard: int, offset: int, length: int) -> memoryview:
+        path = self._shards.path(shard)
+        try:
+            data = self._store.read_range(path, offset, length)
+        except FileNotFoundError:
+            raise explain_gone(self._store.locate(path)) from None
+        with self._lock:
+            self.fetched_bytes += len(data)
+        return memoryview(data)
+
+
+def explain_gone(path: str) -> ShardCorruptError:
+    """What is wrong where a file of a dataset is missing."""
+    return ShardCorruptError("a shard that the manifest names is gone", path=path, action=RESTORE)

@@ -1,0 +1,61 @@
+"""What trainers ask for around batches: whole optimizer steps, plain dictionaries, the number of labels.
+
+The pages in `infra/trainers` use these three; each is a few lines over the fields of `Batch`, so a trainer that wants
+something else can take those.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+from typing import Any
+
+from pipeline.loader.batch import Batch, Layout
+from schemas.errors import ConfigError
+from schemas.masking import IGNORE_INDEX
+
+
+def group_steps(batches: Iterable[Batch]) -> Iterator[list[Batch]]:
+    """The micro-batches of every global batch together: what one optimizer step is made of.
+
+    A step must be whole before its first backward pass, because each micro-batch's loss is divided by the labels of
+    all of them. A micro-batch's own state says whether it is the last of its global batch, so nothing is fetched
+    ahead to find out: `step[-1].state` is where to go on once the step is trained.
+
+    Args:
+        batches: A `MaskedBatches`, or a `DataLoader(..., batch_size=None)` of one with any number of workers.
+
+    Raises:
+        ConfigError: The stream ends inside a global batch; a wrapper around the loader has dropped some of it.
+    """
+    step: list[Batch] = []
+    for batch in batches:
+        step.append(batch)
+        if batch.state["rows_served"] == 0:
+            yield step
+            step = []
+    if step:
+        raise ConfigError(
+            "the batches end inside a global batch",
+            path="loader",
+            expected="all micro-batches of every global batch, in the loader's order",
+            found=f"{len(step)} micro-batches of the last",
+            action="give the loader to the trainer as it is: do not let it shard, dispatch or limit batches",
+        )
+
+
+def count_labels(micro_batches: Iterable[Batch]) -> int:
+    """Positions that carry a label, in all of some micro-batches of this rank.
+
+    Added up over the ranks this is what the summed cross-entropy of a global batch is divided by.
+    """
+    return sum(int((batch.labels != IGNORE_INDEX).sum()) for batch in micro_batches)
+
+
+def as_inputs(batch: Batch, layout: Layout = "sdpa") -> dict[str, Any]:
+    """A batch as the plain dictionary that some trainers insist on: the model's arguments and `labels`.
+
+    For `DataLoader(batches, batch_size=None, collate_fn=as_inputs)`; `functools.partial(as_inputs, layout="padded")`
+    for models that take no mask of their own. The dictionary carries no state: count optimizer steps instead, one for
+    each global batch.
+    """
+    return {**batch.model_inputs(layout), "labels": batch.model_labels(layout)}

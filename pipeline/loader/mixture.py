@@ -1,0 +1,116 @@
+"""What a training run reads, as its author says it: mixtures of datasets, and phases of steps."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from schemas.errors import ConfigError
+
+WEIGHT_UNITS = 1_000_000
+
+
+@dataclass(frozen=True)
+class Source:
+    """A packed dataset in a mixture.
+
+    Attributes:
+        url: Its folder, on any fsspec store.
+        weight: Its share of the rows, beside the other weights. 0 leaves it out of this phase.
+        max_epochs: How often it may be read, in the whole run; then the others take its share. None: without end.
+    """
+
+    url: str
+    weight: float = 1.0
+    max_epochs: int | None = None
+
+
+@dataclass(frozen=True)
+class Mixture:
+    """Several datasets of one tokenizer and one row length, each going through its own epochs.
+
+    Any 1,000 consecutive rows hold each dataset exactly as often as its weight says, in thousandths; a dataset with
+    a positive weight has one row in 1,000 at least.
+
+    Attributes:
+        sources: The datasets.
+        temperature: Weights are multiplied by rows ** (1 / temperature): 1 is in proportion to size, more lifts small
+            datasets. None: the weights alone.
+    """
+
+    sources: tuple[Source, ...]
+    temperature: float | None = None
+
+
+@dataclass(frozen=True)
+class Phase:
+    """Steps of a run that are alike: a curriculum is a list of them.
+
+    Attributes:
+        first_step: The first of them, counted in global batches from the start of the run.
+        data: The dataset or mixture; its row length may differ from the phase before.
+        global_batch_rows: G; None is that of the loader.
+    """
+
+    first_step: int
+    data: str | Source | Mixture
+    global_batch_rows: int | None = None
+
+
+@dataclass(frozen=True)
+class MixedPhase:
+    """A phase as the loader goes by it: its data is a mixture, perhaps of one."""
+
+    first_step: int
+    mixture: Mixture
+    global_batch_rows: int | None
+
+
+def list_phases(data: str | Source | Mixture | Sequence[Phase]) -> list[MixedPhase]:
+    """What was given, as phases with mixtures.
+
+    Raises:
+        ConfigError: The phases do not begin at 0 and ascend, or a mixture is empty.
+    """
+    given = [Phase(0, data)] if isinstance(data, str | Source | Mixture) else data
+    phases = [MixedPhase(phase.first_step, _as_mixture(phase.data), phase.global_batch_rows) for phase in given]
+    steps = [phase.first_step for phase in phases]
+    if not steps or steps[0] != 0 or steps != sorted(set(steps)):
+        raise ConfigError("phases do not ascend", path="phases", expected="first steps from 0 on", found=str(steps))
+    return phases
+
+
+def _as_mixture(data: str | Source | Mixture) -> Mixture:
+    mixture = data if isinstance(data, Mixture) else Mixture((data if isinstance(data, Source) else Source(data),))
+    urls = [source.url for source in mixture.sources]
+    if not urls or len(set(urls)) < len(urls):
+        raise ConfigError("a mixture names each dataset once", path="mixture", found=", ".join(urls) or "none")
+    if mixture.temperature is not None and not mixture.temperature > 0:
+        found = str(mixture.temperature)
+        raise ConfigError("no such temperature", path="mixture.temperature", expected="above 0", found=found)
+    for source in mixture.sources:
+        if not 0 <= source.weight < float("inf"):
+            found = str(source.weight)
+            raise ConfigError("no such weight", path=source.url, expected="0 or a positive number", found=found)
+        if source.max_epochs is not None and source.max_epochs < 1:
+            found = str(source.max_epochs)
+            raise ConfigError("max_epochs is not positive", path=source.url, expected="1 or more", found=found)
+    return mixture
+
+
+def weigh(mixture: Mixture, rows: Sequence[int]) -> list[int]:
+    """Integer weights of a mixture's sources.
+
+    Args:
+        mixture: With D sources.
+        rows: Of each dataset.
+
+    Raises:
+        ConfigError: No source has a weight.
+    """
+    lifts = [1.0 if mixture.temperature is None else count ** (1 / mixture.temperature) for count in rows]
+    exact = [source.weight * lift for source, lift in zip(mixture.sources, lifts, strict=True)]
+    total = sum(exact)
+    if not total > 0:
+        raise ConfigError("no dataset of the mixture has a weight", path=mixture.sources[0].url)
+    return [0 if weight == 0 else max(1, round(weight / total * WEIGHT_UNITS)) for weight in exact]

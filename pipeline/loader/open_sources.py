@@ -1,0 +1,225 @@
+"""Opening what a run reads: its datasets, each once, the plan of its steps, and what does not fit together."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from pipeline.loader.cache_settings import Cache
+from pipeline.loader.epoch_order import (
+    MAX_DEFAULT_PARTITIONS,
+    EpochLength,
+    LastBatch,
+    OrderSettings,
+    check_settings,
+    default_partitions,
+    measure_epoch,
+    measure_flowing_epoch,
+)
+from pipeline.loader.mixture import MixedPhase, weigh
+from pipeline.loader.packed_dataset import PackedDataset
+from pipeline.loader.serving_plan import PATTERN_ROWS, RowSupply, ServingPlan, Wanted, share_out
+from schemas.errors import ConfigError, StaleArtifactError
+from schemas.manifest import PackedManifest
+
+_LOG = logging.getLogger("maskmill.loader")
+
+
+@dataclass(frozen=True)
+class Order:
+    """How a loader wants its rows ordered.
+
+    Attributes:
+        seed: Of every permutation.
+        partitions: P; None chooses it.
+        shuffle_blocks: Consecutive blocks whose rows are shuffled among themselves.
+        last_batch: What becomes of an epoch's rest.
+    """
+
+    seed: int
+    partitions: int | None
+    shuffle_blocks: int
+    last_batch: LastBatch
+
+
+@dataclass(frozen=True)
+class SourcePlan:
+    """One dataset of a run.
+
+    Attributes:
+        url: Its folder.
+        shown_url: The same for people, without user info.
+        manifest: What was written.
+        settings: What decides its order.
+        epoch: How much an epoch of it serves.
+        max_epochs: How often it may be read.
+        max_batch_rows: The most rows of it that one global batch may take.
+    """
+
+    url: str
+    shown_url: str
+    manifest: PackedManifest
+    settings: OrderSettings
+    epoch: EpochLength
+    max_epochs: int | None
+    max_batch_rows: int
+
+    def open(self, storage_options: dict[str, Any] | None, cache: Cache | None) -> PackedDataset:
+        """Open the dataset to read from it.
+
+        Raises:
+            StaleArtifactError: It was replaced since the plan was made.
+        """
+        dataset = PackedDataset(self.url, storage_options, cache)
+        if dataset.manifest.fingerprint != self.manifest.fingerprint:
+            raise StaleArtifactError(
+                "the dataset was replaced while it was read",
+                path=dataset.store.display_url,
+                expected=f"fingerprint {self.manifest.fingerprint}",
+                found=dataset.manifest.fingerprint,
+            )
+        return dataset
+
+
+@dataclass(frozen=True)
+class RunPlan:
+    """Every step of a run.
+
+    Attributes:
+        sources: Its datasets, by their numbers.
+        wanted: Its phases.
+        serving: Which rows of which dataset each step takes.
+        steps_per_epoch: Where one dataset is read in whole global batches; None where epochs end inside them.
+    """
+
+    sources: tuple[SourcePlan, ...]
+    wanted: tuple[Wanted, ...]
+    serving: ServingPlan
+    steps_per_epoch: int | None
+
+
+def plan_run(
+    phases: Sequence[MixedPhase],
+    global_batch_rows: int | None,
+    order: Order,
+    storage_options: dict[str, Any] | None,
+    cache: Cache | None,
+) -> RunPlan:
+    """Open every dataset once and plan the run.
+
+    Raises:
+        ConfigError: Datasets do not fit together, a number is out of range, or a dataset is too small or is none.
+        ShardCorruptError: A manifest or a table of shards is damaged.
+    """
+    datasets: dict[str, PackedDataset] = {}
+    caps: dict[str, int | None] = {}
+    for phase in phases:
+        for source in phase.mixture.sources:
+            if source.url not in datasets:
+                datasets[source.url] = PackedDataset(source.url, storage_options, cache)
+            if caps.setdefault(source.url, source.max_epochs) != source.max_epochs:
+                raise ConfigError("phases give a dataset different max_epochs", path=source.url)
+    urls = list(datasets)
+    wanted = tuple(_want(phase, global_batch_rows, datasets) for phase in phases)
+    _check_fit(phases, datasets)
+    alone = len(urls) == len(wanted) == 1
+    sources = tuple(
+        _plan_source(url, number, datasets[url], wanted, order, alone=alone, cap=caps[url])
+        for number, url in enumerate(urls)
+    )
+    supplies = [RowSupply(source.settings.partitions, source.epoch.rows, source.max_epochs) for source in sources]
+    for dataset in datasets.values():
+        dataset.close()
+    steps = sources[0].epoch.rows // wanted[0].global_batch_rows if alone else None
+    return RunPlan(sources, wanted, ServingPlan(wanted, supplies, order.seed), steps)
+
+
+def _want(phase: MixedPhase, default_rows: int | None, datasets: dict[str, PackedDataset]) -> Wanted:
+    rows = default_rows if phase.global_batch_rows is None else phase.global_batch_rows
+    mixture = phase.mixture
+    if rows is None or rows < 1:
+        raise ConfigError(
+            "there is no global batch", path="data", expected="a positive global_batch_rows", found=str(rows)
+        )
+    weights = weigh(mixture, [datasets[source.url].num_rows for source in mixture.sources])
+    numbers = [list(datasets).index(source.url) for source in mixture.sources]
+    return Wanted(phase.first_step, rows, {n: w for n, w in zip(numbers, weights, strict=True) if w})
+
+
+def _check_fit(phases: Sequence[MixedPhase], datasets: dict[str, PackedDataset]) -> None:
+    """One vocabulary throughout a run, one length of rows throughout a phase."""
+    first = next(iter(datasets.values()))
+    for phase in phases:
+        inside = [datasets[source.url] for source in phase.mixture.sources]
+        for dataset in inside:
+            _refuse_other(first, dataset, "tokenizer_checksum")
+            _refuse_other(inside[0], dataset, "seq_len")
+
+
+def _refuse_other(first: PackedDataset, dataset: PackedDataset, name: str) -> None:
+    expected, found = getattr(first.manifest, name), getattr(dataset.manifest, name)
+    if expected != found:
+        raise ConfigError(
+            f"the datasets have another {name}",
+            path=dataset.store.display_url,
+            expected=f"{expected}, as {first.store.display_url}",
+            found=str(found),
+            action="prepare them with one tokenizer and, in one phase, one pack.seq_len",
+        )
+
+
+def _plan_source(
+    url: str,
+    number: int,
+    dataset: PackedDataset,
+    wanted: Sequence[Wanted],
+    order: Order,
+    *,
+    alone: bool,
+    cap: int | None,
+) -> SourcePlan:
+    shares = [_share_of_batch(stretch, number) for stretch in wanted if number in stretch.weights]
+    rows = wanted[0].global_batch_rows
+    partitions = order.partitions
+    if partitions is None:
+        # With fewer rows in a batch than partitions, a rank would serve now this partition and now that.
+        partitions = default_partitions(rows) if alone else min(MAX_DEFAULT_PARTITIONS, min(shares, default=1))
+        partitions = max(1, min(partitions, dataset.num_rows)) if not alone else partitions
+    settings = OrderSettings(order.seed, partitions, order.shuffle_blocks, order.last_batch)
+    shown = dataset.store.display_url
+    check_settings(settings, shown)
+    if alone and rows % partitions:
+        raise ConfigError(
+            "the partitions do not divide the global batch",
+            path=shown,
+            expected=f"a divisor of {rows}",
+            found=str(partitions),
+        )
+    least = rows if alone else partitions
+    if dataset.num_rows < least:
+        raise ConfigError(
+            "the dataset is smaller than one global batch" if alone else "the dataset has fewer rows than partitions",
+            path=shown,
+            expected=f"at least {least} rows",
+            found=f"{dataset.num_rows}",
+            action="lower global_batch_rows or prepare more text",
+        )
+    if alone:
+        epoch = measure_epoch(dataset.num_rows, rows, partitions, order.last_batch)
+    else:
+        settings = OrderSettings(order.seed, partitions, order.shuffle_blocks)
+        epoch = measure_flowing_epoch(dataset.num_rows, partitions)
+    _LOG.info(
+        "%s: an epoch serves %d rows, leaves out %d and repeats %d", shown, epoch.rows, epoch.dropped, epoch.repeated
+    )
+    most = max(stretch.global_batch_rows for stretch in wanted)
+    return SourcePlan(url, shown, dataset.manifest, settings, epoch, cap, most)
+
+
+def _share_of_batch(stretch: Wanted, number: int) -> int:
+    """The fewest rows of a dataset in a global batch of a stretch."""
+    if len(stretch.weights) == 1:
+        return stretch.global_batch_rows
+    return stretch.global_batch_rows * share_out(stretch.weights)[number] // PATTERN_ROWS

@@ -1,0 +1,191 @@
+"""One batch of rows as one run of bytes: what travels to a device in a single copy.
+
+    | marks | words | content | num_masked | rows | stored masks | cu_seqlens ...
+    fixed by B, S, C and the width of an id                        as many as there are
+
+Ids travel as they are stored, 2 or 4 bytes wide, a quarter or half of what the model reads. Ends of sequences travel
+instead of lengths: their number, which shapes `cu_seqlens`, has to be known on the host, and a batch of 32 rows has
+some hundred of them where its lengths take 11 KB of mostly empty places.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any, NamedTuple
+
+import numpy as np
+import numpy.typing as npt
+import torch
+from numba import njit
+
+from pipeline.loader.row_batch import RowBatch
+
+_ALIGNMENT_BYTES = 16
+_SIGNED = {2: torch.int16, 4: torch.int32, 8: torch.int64}
+"""By width: unsigned words are seen as signed ones, which every kernel of torch takes."""
+
+
+class Span(NamedTuple):
+    """Where an array lies in the bytes."""
+
+    start_bytes: int
+    shape: tuple[int, ...]
+    dtype: np.dtype[Any]
+
+    @property
+    def stop_bytes(self) -> int:
+        """Where it ends."""
+        return self.start_bytes + int(np.prod(self.shape)) * self.dtype.itemsize
+
+
+@dataclass(frozen=True)
+class TransferLayout:
+    """Where everything lies that is sent of batches of one shape.
+
+    Attributes:
+        spans: Of each array by its name; `cu_seqlens` is the last, with room for the most that there can be.
+        seq_len: S.
+    """
+
+    spans: dict[str, Span]
+    seq_len: int
+
+    @property
+    def capacity_bytes(self) -> int:
+        """The most bytes that a batch takes."""
+        return self.spans["cu_seqlens"].stop_bytes
+
+
+class Written(NamedTuple):
+    """What is known on the host of a batch that was written to a buffer.
+
+    Attributes:
+        num_bytes: To send.
+        num_ends: N + 1, entries of `cu_seqlens`.
+        max_seqlen: The longest sequence, or padding.
+    """
+
+    num_bytes: int
+    num_ends: int
+    max_seqlen: int
+
+
+class SentRows(NamedTuple):
+    """The rows of a batch on a device: views of what was sent.
+
+    Attributes:
+        marks: int64 `(3, B)`, row ids, epochs and datasets.
+        row_words: int64 `(2, 3, B)`, see `derive_row_words`.
+        content: int32 `(B,)`, positions of a row before its padding.
+        num_masked: int32 `(B,)`, stored masks of a row.
+        rows: int16 or int32 `(B, S)`, the bits of unsigned ids: `widen` them.
+        mask_positions: int16 `(B, C)`, as above; C is 0 with dynamic masks.
+        mask_ids: As rows, `(B, C)`.
+        mask_labels: As rows, `(B, C)`.
+        cu_seqlens: int32 `(N + 1,)`.
+    """
+
+    marks: torch.Tensor
+    row_words: torch.Tensor
+    content: torch.Tensor
+    num_masked: torch.Tensor
+    rows: torch.Tensor
+    mask_positions: torch.Tensor
+    mask_ids: torch.Tensor
+    mask_labels: torch.Tensor
+    cu_seqlens: torch.Tensor
+
+
+def lay_out_transfer(batch: RowBatch, num_stored: int) -> TransferLayout:
+    """Lay out the bytes of batches.
+
+    Args:
+        batch: One with the shapes of all.
+        num_stored: C, room for stored masks of a row, at least as many as it has; 0 with dynamic ones.
+    """
+    num_rows, seq_len = batch.rows.shape
+    most_ends = num_rows * (batch.lengths.shape[1] + 1) + 1  # a row adds its sequences and perhaps its padding
+    fields: list[tuple[str, tuple[int, ...], npt.DTypeLike]] = [
+        ("marks", (3, num_rows), np.int64),
+        ("row_words", (2, 3, num_rows), np.int64),
+        ("content", (num_rows,), np.int32),
+        ("num_masked", (num_rows,), np.int32),
+        ("rows", (num_rows, seq_len), batch.rows.dtype),
+        ("mask_positions", (num_rows, num_stored), np.uint16),
+        ("mask_ids", (num_rows, num_stored), batch.rows.dtype),
+        ("mask_labels", (num_rows, num_stored), batch.rows.dtype),
+        ("cu_seqlens", (most_ends,), np.int32),
+    ]
+    spans: dict[str, Span] = {}
+    start = 0
+    for name, shape, dtype in fields:
+        spans[name] = Span(start, shape, np.dtype(dtype))
+        start = -(-spans[name].stop_bytes // _ALIGNMENT_BYTES) * _ALIGNMENT_BYTES
+    return TransferLayout(spans, seq_len)
+
+
+def write_rows(
+    layout: TransferLayout, batch: RowBatch, row_words: npt.NDArray[np.int64], buffer: npt.NDArray[np.uint8]
+) -> Written:
+    """Write a batch to a buffer of at least `layout.capacity_bytes`.
+
+    Args:
+        layout: Of batches of this shape.
+        batch: Not kept.
+        row_words: int64 `(2, 3, B)`.
+        buffer: uint8, overwritten.
+    """
+    arrays = {name: _view_array(buffer, span) for name, span in layout.spans.items()}
+    arrays["marks"][:] = batch.row_ids.view(np.int64), batch.mask_epochs, batch.datasets
+    arrays["row_words"][:] = row_words
+    arrays["num_masked"][:] = batch.num_masked
+    arrays["rows"][:] = batch.rows
+    for name in ("mask_positions", "mask_ids", "mask_labels"):
+        stored = getattr(batch, name)
+        arrays[name][:, : stored.shape[1]] = stored
+    num_ends, longest = _close_sequences(
+        batch.lengths, batch.num_sequences, layout.seq_len, arrays["content"], arrays["cu_seqlens"]
+    )
+    ends = layout.spans["cu_seqlens"]
+    return Written(ends.start_bytes + num_ends * ends.dtype.itemsize, int(num_ends), int(longest))
+
+
+def read_rows(layout: TransferLayout, written: Written, sent: torch.Tensor) -> SentRows:
+    """See the bytes of a batch, uint8 on any device, as what they are."""
+    spans = layout.spans | {"cu_seqlens": layout.spans["cu_seqlens"]._replace(shape=(written.num_ends,))}
+    return SentRows(**{name: _view_tensor(sent, span) for name, span in spans.items()})
+
+
+def widen(ids: torch.Tensor) -> torch.Tensor:
+    """Signed words that hold the bits of unsigned ones, as int64."""
+    return ids.to(torch.int64) & ((1 << 8 * ids.element_size()) - 1)
+
+
+def _view_array(buffer: npt.NDArray[np.uint8], span: Span) -> npt.NDArray[Any]:
+    return buffer[span.start_bytes : span.stop_bytes].view(span.dtype).reshape(span.shape)
+
+
+def _view_tensor(sent: torch.Tensor, span: Span) -> torch.Tensor:
+    return sent[span.start_bytes : span.stop_bytes].view(_SIGNED[span.dtype.itemsize]).view(span.shape)
+
+
+@njit(cache=True, nogil=True)
+def _close_sequences(lengths: Any, counts: Any, seq_len: int, content: Any, ends: Any) -> tuple[int, np.int64]:
+    """Write ends of sequences over the flattened rows and of content within each; how many ends, and the longest."""
+    ends[0] = 0
+    filled = 1
+    longest = np.int64(0)
+    for b in range(len(counts)):
+        stop = np.int64(0)
+        for j in range(counts[b]):
+            length = np.int64(lengths[b, j])
+            stop += length
+            longest = max(longest, length)
+            ends[filled] = b * seq_len + stop
+            filled += 1
+        content[b] = stop
+        if stop < seq_len:
+            longest = max(longest, seq_len - stop)
+            ends[filled] = (b + 1) * seq_len
+            filled += 1
+    return filled, longest
