@@ -1,0 +1,178 @@
+"""The scripts of `infra/trainers`, run as they stand: each trainer gives the model the loader's rows and no others.
+
+A page's script runs on two ranks (one, where it is about one), is killed after five steps, and goes on from its own
+checkpoint on one rank with another number of worker processes and padded rows. What is compared was written down at
+the model and at the optimizer (`record_model`); what it is compared with is the plain loader and plain arithmetic.
+"""
+
+from __future__ import annotations
+
+import importlib.util
+from itertools import groupby
+
+import pytest
+import torch
+from torch.nn.functional import cross_entropy
+from torch.utils.data import DataLoader
+from transformers import BertConfig, BertForMaskedLM
+
+from pipeline.loader import MaskedBatches, Masking
+from pipeline.loader.batch import Batch
+from pipeline.loader.for_trainers import as_inputs, count_labels, group_steps
+from schemas.errors import ConfigError
+from tests.trainers.run_pages import ALL_PAGES, ALL_STEPS, KILLED_AT, Page, Run, run_page
+
+TOLERANCE = 1e-5  # of logits
+GRADIENT_TOLERANCE = 1e-4  # of the gradient's own length: float32 sums in another order
+
+
+def open_batches(url: str, **settings) -> MaskedBatches:
+    """The loader of every page."""
+    fixed = {"global_batch_rows": 64, "seed": 1, "masking": Masking(rate=0.15)}
+    return MaskedBatches(url, **fixed | settings).epochs(3)
+
+
+def serve_steps(url: str, rank: int, world_size: int) -> list[list[Batch]]:
+    """A rank's micro-batches by step, from the loader alone."""
+    batches = open_batches(url, micro_batch_rows=16, rank=rank, world_size=world_size)
+    return [list(step) for _, step in groupby(batches, key=lambda batch: (batch.epoch, batch.step))]
+
+
+@pytest.fixture(scope="module", params=ALL_PAGES, ids=lambda page: page.name)
+def page(request) -> Page:
+    for module in request.param.needs:
+        if importlib.util.find_spec(module.split(".")[0]) is None:
+            pytest.skip(f"{module} is not installed")
+    return request.param
+
+
+@pytest.fixture(scope="module")
+def runs(page, dataset, tmp_path_factory) -> tuple[Run, Run]:
+    return run_page(page, dataset, tmp_path_factory.mktemp(page.name[:4]) / "run")
+
+
+def test_every_rank_gets_the_loaders_rows_and_goes_on_with_the_next(runs, dataset):
+    for run, stop in zip(runs, (KILLED_AT, ALL_STEPS), strict=True):
+        assert sorted(run.steps) == list(range(run.world_size))
+        for rank, steps in run.steps.items():
+            expected = serve_steps(dataset, rank, run.world_size)[run.first_step : stop]
+            assert len(expected) == stop - run.first_step == len(steps)
+            for micro_batches, (calls, _) in zip(expected, steps, strict=True):
+                assert len(calls) == len(micro_batches)
+                for batch, call in zip(micro_batches, calls, strict=True):
+                    assert torch.equal(call.input_ids, batch.model_inputs(run.layout)["input_ids"])
+
+
+def test_packed_logits_are_those_of_each_sequence_alone(runs):
+    for run in runs:
+        for steps in run.steps.values():
+            for call in steps[0][0][:2]:
+                assert call.from_alone < TOLERANCE
+                if run.layout == "sdpa":
+                    assert call.from_alone_unmasked > 0.1  # the comparison can fail: this is what a row costs unmasked
+
+
+def test_the_loss_is_the_sum_over_the_labels_of_the_whole_global_batch(page, runs, dataset):
+    """Every rank's gradient against that of one process that is given the global batch whole."""
+    whole = list(open_batches(dataset))
+    for run in runs:
+        for place in (0, 2):
+            batch = whole[run.first_step + place]
+            for steps in run.steps.values():
+                step = steps[place][1]
+                expected = find_gradient(step.weights, [batch], page.clipped_norm)
+                assert distance(step.gradients, expected) < GRADIENT_TOLERANCE
+
+
+def test_a_mean_of_means_is_another_gradient(dataset):
+    """The comparison above can fail: what most trainers do by default is a hundred tolerances away."""
+    torch.manual_seed(0)
+    weights = {name: value.detach() for name, value in build_model().named_parameters()}
+    whole = find_gradient(weights, [next(iter(open_batches(dataset)))])
+    parts = [find_gradient(weights, [batch]) for batch in serve_steps(dataset, 0, 1)[0]]
+    means = {name: torch.stack([part[name] for part in parts]).mean(0) for name in whole}
+    assert distance(means, whole) > 100 * GRADIENT_TOLERANCE
+
+
+@pytest.mark.parametrize("dispatch", [None, False])
+def test_accelerate_cannot_cut_up_a_prepared_loader(dataset, dispatch):
+    """As its page says: a loader given to `prepare` by mistake ends in an error, not in rows left out."""
+    accelerate = pytest.importorskip("accelerate")
+    accelerate.PartialState(cpu=True)
+    loader = DataLoader(open_batches(dataset, rank=0, world_size=2), batch_size=None)
+    try:
+        prepared = accelerate.data_loader.prepare_data_loader(
+            loader, device=torch.device("cpu"), num_processes=2, process_index=0, put_on_device=True,
+            dispatch_batches=dispatch,
+        )  # fmt: skip
+        with pytest.raises(TypeError):
+            next(iter(prepared))
+    finally:
+        accelerate.state.AcceleratorState._reset_state(reset_partial_state=True)
+
+
+@pytest.mark.parametrize("world_size", [1, 2])
+def test_an_epoch_holds_no_row_twice_and_all_that_the_order_serves(dataset, world_size):
+    """What the pages are compared with: the ranks' rows of an epoch together are those of the plain loader."""
+    whole = [batch.row_ids for batch in open_batches(dataset)]
+    shares = [serve_steps(dataset, rank, world_size) for rank in range(world_size)]
+    for step, rows in enumerate(whole):
+        assert torch.equal(torch.cat([batch.row_ids for share in shares for batch in share[step]]), rows)
+    epoch = torch.cat(whole[: len(whole) // 3])
+    assert len(whole) == ALL_STEPS
+    assert len(epoch.unique()) == len(epoch) == 64 * 3
+
+
+def test_steps_are_whole_or_refused(dataset):
+    batches = open_batches(dataset, micro_batch_rows=16)
+    grouped = list(group_steps(batches))
+    assert [[batch.row_ids.tolist() for batch in step] for step in grouped] == [
+        [batch.row_ids.tolist() for batch in step] for step in serve_steps(dataset, 0, 1)
+    ]
+    first = iter(batches)
+    with pytest.raises(ConfigError, match="inside a global batch"):
+        list(group_steps([next(first) for _ in range(6)]))
+    consumed = iter(batches)
+    next(group_steps(consumed))
+    assert torch.equal(next(consumed).row_ids, grouped[1][0].row_ids)  # nothing was fetched to see the step's end
+
+
+@pytest.mark.parametrize("layout", ["sdpa", "padded", "varlen"])
+def test_plain_inputs_are_the_batchs_own(dataset, layout):
+    batch = next(iter(open_batches(dataset)))
+    inputs = as_inputs(batch, layout)
+    labels = inputs.pop("labels")
+    expected = batch.model_inputs(layout)
+    assert inputs.keys() == expected.keys()
+    assert all(torch.equal(torch.as_tensor(inputs[name]), torch.as_tensor(expected[name])) for name in expected)
+    assert labels.shape == inputs["input_ids"].shape
+    assert count_labels([batch, batch]) == 2 * int((labels >= 0).sum()) > 0
+
+
+def build_model() -> BertForMaskedLM:
+    """The model of every page."""
+    config = BertConfig(
+        vocab_size=300, hidden_size=128, num_hidden_layers=2, num_attention_heads=2, intermediate_size=512,
+        hidden_dropout_prob=0.0, attention_probs_dropout_prob=0.0,
+    )  # fmt: skip
+    return BertForMaskedLM(config)
+
+
+def find_gradient(weights, batches: list[Batch], clipped_norm: float | None = None) -> dict[str, torch.Tensor]:
+    """The gradient of the law: summed cross-entropy over the number of labels, in one process."""
+    model = build_model()
+    model.load_state_dict(weights, strict=False)
+    labels = sum(int((batch.labels != -100).sum()) for batch in batches)
+    for batch in batches:
+        logits = model(**batch.model_inputs("sdpa")).logits
+        (cross_entropy(logits.flatten(0, 1), batch.labels.flatten(), reduction="sum") / labels).backward()
+    if clipped_norm is not None:
+        torch.nn.utils.clip_grad_norm_(model.parameters(), clipped_norm)
+    return {name: value.grad for name, value in model.named_parameters() if value.grad is not None}
+
+
+def distance(found: dict[str, torch.Tensor], expected: dict[str, torch.Tensor]) -> float:
+    """How far a gradient lies from another, in lengths of that one."""
+    assert found.keys() == expected.keys()
+    error = sum(float((found[name] - expected[name]).square().sum()) for name in expected)
+    return (error / sum(float(value.square().sum()) for value in expected.values())) ** 0.5
