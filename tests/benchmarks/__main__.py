@@ -13,7 +13,15 @@ from dataclasses import asdict
 from rich.console import Console
 from rich.table import Table
 
-from tests.benchmarks import bench_encoding, bench_loader, bench_packing, bench_prepare, bench_tokenizer
+from tests.benchmarks import (
+    bench_encoding,
+    bench_loader,
+    bench_loader_s3,
+    bench_loader_scale,
+    bench_packing,
+    bench_prepare,
+    bench_tokenizer,
+)
 from tests.benchmarks.measuring import Figure, describe_machine, use_one_core
 
 BENCHMARKS = {
@@ -23,8 +31,10 @@ BENCHMARKS = {
     "memory": bench_prepare.measure_memory,
     "prepare": bench_prepare.measure,
     "loader": bench_loader.measure,
+    "loader-scale": bench_loader_scale.measure,
+    "loader-s3": bench_loader_s3.measure,
 }
-SEVERAL_CORES = ("tokenizer", "prepare")
+SEVERAL_CORES = ("tokenizer", "prepare", "loader-scale", "loader-s3")
 
 
 def main(names: list[str]) -> None:
@@ -42,7 +52,8 @@ def main(names: list[str]) -> None:
             for line in finished.stdout.splitlines():
                 figure = Figure(**json.loads(line))
                 theirs = f"{figure.theirs:.2f}" if isinstance(figure.theirs, float) else figure.theirs
-                table.add_row(figure.work, f"{figure.ours:.1f} {figure.unit}", figure.peer, theirs, figure.ratio)
+                ours = f"{figure.ours:.{1 if figure.ours >= 10 else 2}f} {figure.unit}"
+                table.add_row(figure.work, ours, figure.peer, theirs, figure.ratio)
     Console(width=150).print(table)
 
 

@@ -118,6 +118,17 @@ def train_tokenizer(paths: Sequence[str], output: str) -> bytes:
         return file.read()
 
 
+def prepare_packed(scratch: str) -> tuple[str, str]:
+    """English novels, or what stands in for them, as a packed dataset with rows of 512; its path and what the text is.
+
+    Shared by the benchmarks of one run.
+    """
+    path, name = find_text("eltec-eng", scratch)
+    output = os.path.join(scratch, "packing")
+    prepare(make_run_file([path], output, workers=1), str)
+    return os.path.join(output, "packed"), name
+
+
 def use_one_core() -> None:
     """Keep this process and all its threads on one core."""
     os.environ |= {"RAYON_NUM_THREADS": "1", "TOKENIZERS_PARALLELISM": "false", "OMP_NUM_THREADS": "1"}
