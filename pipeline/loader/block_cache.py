@@ -2,10 +2,7 @@
 
 Neighbouring blocks that came together lie in one file, renamed into place when it is whole. (A file a block would be
 simpler, but ext4 takes 0.35 ms to create one, half as long as the block takes to come.) It is not flushed to the
-device: a reader compares length and checksum anyway, so what a power cut leaves is fetched again. `ledger` counts the
-bytes in the folder, from above: a process adds what it will write before it writes. At the bound, one process, holding
-the ledger's lock, lists the folder, deletes the least recently used files that are on nobody's board, and puts the
-true number in the ledger; a process killed between counting and writing therefore costs nothing but an early look.
+device: a reader compares length and checksum anyway, so what a power cut leaves is fetched again.
 
 Nothing here fails a read: where the disk is full, read-only or not there, blocks go uncached and a warning says so.
 """
@@ -15,41 +12,25 @@ from __future__ import annotations
 import contextlib
 import functools
 import os
-import threading
 import time
-import warnings
 from collections.abc import Callable, Iterable
 from typing import TypeVar
 
 import numpy as np
 
-from pipeline.loader.cache_locks import Claim, claim_numbers, lock_file, number_block, number_shard
+from pipeline.loader.cache_ledger import CLAIMS, CacheLedger
+from pipeline.loader.cache_locks import Claim, claim_numbers, number_block, number_shard
 from pipeline.loader.evict_blocks import (
     TABLE_SHARD,
-    choose_victims,
     delete_cached,
-    list_cached,
     list_runs,
     name_blocks,
-    sweep_partials,
 )
-from pipeline.loader.needs_board import NeedsBoard, read_needs
 from pipeline.storage.datasets import SHARD_TABLE, ShardTable
 from pipeline.storage.local_files import partial_name
 
 Result = TypeVar("Result")
 
-_WARNED_OF: set[str] = set()
-
-LEDGER = "ledger"
-CLAIMS = "claims"
-BOARDS = "boards"
-_WORD_BYTES = 8
-_LOCK_WAIT_SECONDS = 5.0
-_LOW_WATER = 0.9  # an eviction makes this much room, so that the next one is far
-_REST_SECONDS = 1.0  # after an eviction that found no room
-_DISK_REST_SECONDS = 60.0  # after a disk that would not take a block
-_COUNT_SECONDS = 5.0
 _LIST_SECONDS = 1.0
 
 
@@ -64,17 +45,12 @@ class BlockCache:
     """
 
     def __init__(self, folder: str, max_bytes: int, dataset: str, shards: ShardTable | None = None) -> None:
+        self.ledger = CacheLedger(folder, max_bytes)
         self.folder = folder
-        self.max_bytes = max_bytes
         self._dataset = dataset
         self._shards = shards
         self._runs: dict[int, list[tuple[int, int]]] = {}
         self._listed_at: dict[int, float] = {}
-        self._board: NeedsBoard | None = None
-        self._board_lock = threading.Lock()
-        self._closed = False
-        self._no_room_until = self._no_disk_until = self._counted_at = 0.0
-        self._num_readers = 1
 
     @property
     def dataset_folder(self) -> str:
@@ -128,43 +104,9 @@ class BlockCache:
 
     def claim(self, shard: int, blocks: Iterable[int]) -> Claim | None:
         """Become the one process that downloads these blocks; `None` if another downloads one of them."""
-        return claim_numbers(self._path(CLAIMS), [number_block(self._dataset, shard, block) for block in blocks])
-
-    def reserve(self, num_bytes: int) -> bool:
-        """Make room for bytes that will be written, evicting where needed; `settle` them afterwards.
-
-        Returns:
-            Whether there is room now: not where everything is soon needed by some process, nor on a disk that failed.
-        """
-        now = time.monotonic()
-        if self._closed or now < max(self._no_room_until, self._no_disk_until):
-            return False
-        try:
-            with self._hold_ledger() as ledger:
-                if ledger is None:
-                    return False
-                used = _read_count(ledger)
-                if used is None or used + num_bytes > self.max_bytes:
-                    used = self._evict(num_bytes)
-                fits = used + num_bytes <= self.max_bytes
-                if fits:
-                    self._count_reserved(num_bytes)
-                _write_count(ledger, used + num_bytes if fits else used)
-        except OSError as error:
-            self._rest(error)
-            return False
-        if not fits:
-            self._no_room_until = now + _REST_SECONDS
-        return fits
-
-    def settle(self, num_bytes: int, written_bytes: int) -> None:
-        """End a reservation: so much of it was written."""
-        self._count_reserved(-num_bytes)
-        if written_bytes < num_bytes:
-            with contextlib.suppress(OSError), self._hold_ledger() as ledger:
-                used = None if ledger is None else _read_count(ledger)
-                if ledger is not None and used is not None:
-                    _write_count(ledger, max(0, used - num_bytes + written_bytes))
+        return claim_numbers(
+            os.path.join(self.folder, CLAIMS), [number_block(self._dataset, shard, block) for block in blocks]
+        )
 
     def write(self, shard: int, first: int, count: int, parts: Iterable[bytes | memoryview]) -> bool:
         """Write neighbouring blocks for which room was reserved, visible when whole.
@@ -196,74 +138,11 @@ class BlockCache:
 
     def put(self, shard: int, block: int | None) -> None:
         """Say that this process will soon read a block, or a whole shard (`None`)."""
-        with self._board_lock:
-            if self._board is not None:
-                self._board.put(self._number(shard, block))
+        self.ledger.put(self._number(shard, block))
 
     def remove(self, shard: int, block: int | None) -> None:
         """Take back one `put`."""
-        with self._board_lock:
-            if self._board is not None:
-                self._board.remove(self._number(shard, block))
-
-    def open_board(self) -> None:
-        """Begin to say what is needed, and clean up after dead processes. Without a board nothing is written here."""
-        try:
-            with self._hold_ledger() as ledger:
-                if ledger is not None:
-                    self._sweep(ledger)
-                    self._board = NeedsBoard(self._path(BOARDS))
-        except OSError as error:
-            self._rest(error)
-
-    def count_readers(self) -> int:
-        """How many processes share the folder, counted every few seconds."""
-        now = time.monotonic()
-        if now > self._counted_at + _COUNT_SECONDS:
-            self._counted_at = now
-            with contextlib.suppress(OSError), self._hold_ledger(wait_seconds=0.0) as ledger:
-                if ledger is not None:
-                    self._num_readers = max(1, self._sweep(ledger))
-        return self._num_readers
-
-    def close(self) -> None:
-        """Take the board down; what is in the folder stays."""
-        self._closed = True
-        with self._board_lock:
-            board, self._board = self._board, None
-            if board is not None:
-                board.close()
-
-    @property
-    def takes_blocks(self) -> bool:
-        """Whether the disk took the last block it was given, or it is time to try again."""
-        return self._board is not None and not self._closed and time.monotonic() >= self._no_disk_until
-
-    def _sweep(self, ledger: int) -> int:
-        """Clean up after dead processes, if there are any; returns the number of live ones."""
-        needs = read_needs(self._path(BOARDS))
-        if needs.num_dead:
-            _write_count(ledger, self._evict(0))
-        return needs.num_boards
-
-    def _evict(self, num_bytes: int) -> int:
-        """Make room under the ledger's lock; returns the bytes then in use, reserved ones included."""
-        # Boards first: what is written between the two looks is then counted twice, never not at all.
-        needs = read_needs(self._path(BOARDS))
-        files = sweep_partials(list_cached(self.folder), self._is_claimed)
-        used = needs.reserved_bytes + sum(file.size_bytes for file in files)
-        if used + num_bytes > self.max_bytes:
-            excess = used - min(int(self.max_bytes * _LOW_WATER), self.max_bytes - num_bytes)
-            for file in choose_victims((file for file in files if not file.partial), needs.numbers, excess):
-                delete_cached(file.path)
-                used -= file.size_bytes
-        return used
-
-    def _is_claimed(self, number: int) -> bool:
-        claim = claim_numbers(self._path(CLAIMS), [number])
-        if claim is not None:
-            claim.release()
-        return claim is None
+        self.ledger.remove(self._number(shard, block))
 
     def _list_runs(self, shard: int, *, look: bool) -> list[tuple[int, int]]:
         now = time.monotonic()
@@ -285,38 +164,15 @@ class BlockCache:
         start = int(self._shards.first_block[shard]) + first
         return int(self._shards.block_lengths[start : start + count].sum(dtype=np.int64))
 
-    def _count_reserved(self, num_bytes: int) -> None:
-        with self._board_lock:
-            if self._board is not None:
-                self._board.add_reserved(num_bytes)
-
     def _number(self, shard: int, block: int | None) -> int:
         return number_shard(self._dataset, shard) if block is None else number_block(self._dataset, shard, block)
-
-    def _hold_ledger(self, wait_seconds: float = _LOCK_WAIT_SECONDS) -> contextlib.AbstractContextManager[int | None]:
-        os.makedirs(self.folder, exist_ok=True)
-        return lock_file(self._path(LEDGER), wait_seconds)
-
-    def _path(self, name: str) -> str:
-        return os.path.join(self.folder, name)
 
     def _on_disk(self, call: Callable[[], Result], failed: Result) -> Result:
         try:
             return call()
         except OSError as error:
-            self._rest(error)
+            self.ledger.rest(error)
             return failed
-
-    def _rest(self, error: OSError) -> None:
-        self._no_disk_until = time.monotonic() + _DISK_REST_SECONDS
-        if self.folder not in _WARNED_OF:
-            _WARNED_OF.add(self.folder)
-            warnings.warn(
-                f"{self.folder}: the cache takes no blocks ({error.strerror}): they are read without it; "
-                "free space there or give another cache folder",
-                RuntimeWarning,
-                stacklevel=2,
-            )
 
 
 def _create(path: str) -> int:
@@ -339,12 +195,3 @@ def _write_all(descriptor: int, data: bytes | memoryview) -> bool:
 def _rename(partial: str, path: str) -> bool:
     os.replace(partial, path)
     return True
-
-
-def _read_count(ledger: int) -> int | None:
-    data = os.pread(ledger, _WORD_BYTES, 0)
-    return int.from_bytes(data, "little") if len(data) == _WORD_BYTES else None
-
-
-def _write_count(ledger: int, used: int) -> None:
-    os.pwrite(ledger, used.to_bytes(_WORD_BYTES, "little"), 0)

@@ -1,16 +1,10 @@
 """Which blocks will be read, how far each of them has come, and what is asked for next. No I/O but looking for files.
 
-    announced            a request is under way                 the reader takes it
-    QUEUED ───────────▶  LOADING ──────────────────▶ CACHED or HELD ──────▶ gone
-       ▲                    │                        (on disk) (in memory)
-       └──── LATER ◀────────┘ another process downloads it, or the store failed: looked at again after a while
-
 The caller holds a lock around every method.
 """
 
 from __future__ import annotations
 
-import enum
 import time
 from collections import Counter, deque
 from collections.abc import Iterator, Sequence
@@ -19,6 +13,7 @@ from dataclasses import dataclass, field
 from pipeline.loader.block_cache import BlockCache
 from pipeline.loader.cache_settings import Cache
 from pipeline.loader.plan_fetches import RUN_BYTES, extend_run, fetches_shards, limit_run
+from pipeline.loader.upcoming_blocks import Run, Stage, Upcoming
 from pipeline.storage.datasets import ShardTable
 
 MEMORY_BYTES = 96 << 20  # requests under way and blocks that found no room on disk
@@ -26,70 +21,6 @@ HORIZON_BYTES = 512 << 20  # announced and not yet read: of 64 partitions 8 MiB 
 HORIZON_BLOCKS = 4096
 DRAWN_AT_ONCE = 8  # an item takes some 50 us, and the reader must not wait for many of them
 LATER_SECONDS = 0.05
-
-
-class Stage(enum.Enum):
-    """How far a block has come."""
-
-    QUEUED = enum.auto()
-    LOADING = enum.auto()
-    LATER = enum.auto()
-    CACHED = enum.auto()
-    HELD = enum.auto()
-    FAILED = enum.auto()
-
-
-@dataclass(eq=False, slots=True)
-class Upcoming:
-    """A block that will be read.
-
-    Attributes:
-        shard: Its shard.
-        block: Its number there.
-        uses: How often it was announced and not read.
-        place: Blocks announced before it since `announce`.
-        bytes_before: Bytes announced before it.
-        stage: How far it has come.
-        data: Its bytes where they are held in memory.
-        error: Why the last attempt failed.
-        check_at: When to look again at what is LATER.
-        urgent: Whether a reader waits for it.
-        alone: Whether it is downloaded whoever else does so.
-        fresh: Whether the copy on disk was bad: the reader gets the downloaded bytes themselves.
-    """
-
-    shard: int
-    block: int
-    uses: int = 0
-    place: int = 0
-    bytes_before: int = 0
-    stage: Stage = Stage.QUEUED
-    data: bytes | memoryview | None = None
-    error: Exception | None = None
-    check_at: float = 0.0
-    urgent: bool = False
-    alone: bool = False
-    fresh: bool = False
-
-
-@dataclass(frozen=True)
-class Run:
-    """Neighbouring blocks of a shard that one request asks for.
-
-    Attributes:
-        cause: The block whose turn it is.
-        blocks: With it, ascending; others between them are passed over.
-        num_bytes: Of all of them.
-    """
-
-    cause: Upcoming
-    blocks: list[int]
-    num_bytes: int
-
-    @property
-    def passed_over(self) -> set[int]:
-        """What lies between them."""
-        return set(range(self.blocks[0], self.blocks[-1])).difference(self.blocks)
 
 
 @dataclass
@@ -282,7 +213,7 @@ class BlockQueue:
 
     def _announce_more(self) -> bool:
         """Draw the next item of what is coming, if the reader is near enough; False if nothing was drawn."""
-        horizon = min(HORIZON_BYTES, self.cache.max_bytes // (4 * self.cache.count_readers()))
+        horizon = min(HORIZON_BYTES, self.cache.ledger.max_bytes // (4 * self.cache.ledger.count_readers()))
         ahead = self._announced_bytes - self._read_bytes
         if (
             self._coming is None
@@ -303,7 +234,9 @@ class BlockQueue:
         num_blocks = int(self.shards.first_block[shard + 1] - self.shards.first_block[shard])
         if entry.fresh or entry.alone:
             return [entry.block]
-        first_round = entry.place < self.open_blocks
+        # The first batch takes a second block where its rows end one and begin the next.
+        rounds = 2 if self._num_read < self.open_blocks else 1
+        first_round = entry.place < rounds * self.open_blocks
         limit = RUN_BYTES
         whole = not first_round and self._fetches_shards()
         if whole:
@@ -325,9 +258,9 @@ class BlockQueue:
         return extend_run(entry.block, num_blocks, max(1, limit // self._block_bytes), is_wanted)
 
     def _fetches_shards(self) -> bool:
-        if not self.cache.takes_blocks:
+        if not self.cache.ledger.takes_blocks:
             return False
-        readers, bound = self.cache.count_readers(), self.cache.max_bytes
+        readers, bound = self.cache.ledger.count_readers(), self.cache.ledger.max_bytes
         return fetches_shards(self.settings.fetch, len(self._open_shards), self._shard_bytes, bound, readers)
 
     def _begin(self, cause: Upcoming, blocks: list[int]) -> Run:

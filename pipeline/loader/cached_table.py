@@ -39,8 +39,8 @@ def read_cached_table(store: Store, manifest: PackedManifest, cache: BlockCache,
         return table
     claim = _claim(cache, patience_seconds)
     if claim is not None:
-        with claim, contextlib.closing(cache):
-            cache.open_board()  # what it reserves counts while it lives
+        with claim, contextlib.closing(cache.ledger):
+            cache.ledger.open_board()  # what it reserves counts while it lives
             table = _read_copy(manifest, cache)  # another process may have been quicker
             if table is None and _copy_table(store, manifest, cache):
                 table = _read_copy(manifest, cache)
@@ -68,13 +68,13 @@ def _claim(cache: BlockCache, patience_seconds: float) -> Claim | None:
 def _copy_table(store: Store, manifest: PackedManifest, cache: BlockCache) -> bool:
     try:
         size = store.size(SHARD_TABLE)
-        if not cache.reserve(size):
+        if not cache.ledger.reserve(size):
             return False
         written = 0
         try:
             written = size if cache.write(TABLE_SHARD, 0, 1, _iter_pieces(store, manifest, size)) else 0
         finally:
-            cache.settle(size, written)
+            cache.ledger.settle(size, written)
     except (FileNotFoundError, ShardCorruptError):
         return False
     return bool(written)

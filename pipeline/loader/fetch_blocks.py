@@ -17,10 +17,11 @@ import pyarrow as pa
 import xxhash
 
 from pipeline.loader.block_cache import BlockCache
-from pipeline.loader.block_queue import BlockQueue, Run, Stage, Upcoming
+from pipeline.loader.block_queue import BlockQueue
 from pipeline.loader.cache_locks import Claim
 from pipeline.loader.cache_settings import Cache
 from pipeline.loader.plan_fetches import split_runs
+from pipeline.loader.upcoming_blocks import Run, Stage, Upcoming
 from pipeline.storage.datasets import ShardTable
 from pipeline.storage.store import Store
 from schemas.errors import RESTORE, ShardCorruptError, TransientStorageError
@@ -77,7 +78,7 @@ class BlockFetcher:
         self._closed = self._is_drawing = False
         self._unannounced = 0
         self._failure: BaseException | None = None
-        cache.open_board()
+        cache.ledger.open_board()
 
     def hold_open(self, num_blocks: int) -> None:
         """Keep the last so many blocks that were read from being evicted, and ask for the first so many alone."""
@@ -127,11 +128,13 @@ class BlockFetcher:
                 self.waited_seconds += time.monotonic() - begun
 
     def close(self) -> None:
-        """End it; requests under way end on their own."""
+        """End it; requests under way end on their own. In a forked process it is another's."""
+        if self.pid != os.getpid():
+            return
         with self._lock:
             self._closed = True
             self._has_work.notify_all()
-        self._cache.close()
+        self._cache.ledger.close()
 
     def _collect(self, entries: list[Upcoming]) -> list[Fetched] | None:
         """All blocks if they are here; those that were evicted meanwhile are asked for again."""
@@ -159,8 +162,8 @@ class BlockFetcher:
         if now >= deadline and pending:
             raise self._explain_timeout(pending[0])
         for entry in pending:
+            entry.alone = entry.alone or now > begun + self._settings.timeout_seconds / _PATIENCE
             if entry.stage is Stage.LATER and now >= entry.check_at:
-                entry.alone = now > begun + self._settings.timeout_seconds / _PATIENCE
                 self._queue.look_again(entry)
         self._queue.is_waited_for = any(entry.place >= self._queue.open_blocks for entry in pending)
         self._has_work.notify()
@@ -221,7 +224,7 @@ class BlockFetcher:
         outcomes: dict[int, Outcome] = {}
         claim: Claim | None = None
         try:
-            if self._cache.takes_blocks and not run.cause.alone:
+            if self._cache.ledger.takes_blocks and not run.cause.alone:
                 claim = self._cache.claim(run.cause.shard, run.blocks)
                 if claim is None:
                     return dict.fromkeys(run.blocks, (Stage.LATER, None))
@@ -246,7 +249,7 @@ class BlockFetcher:
             else:
                 missing.append(block)
         num_bytes = sum(self._queue.length(shard, block) for block in missing)
-        kept = keep and num_bytes > 0 and self._cache.reserve(num_bytes)
+        kept = keep and num_bytes > 0 and self._cache.ledger.reserve(num_bytes)
         if not kept:  # in memory only what was announced: nobody would ever take the rest
             for block in [block for block in missing if not self._queue.is_announced(shard, block)]:
                 outcomes[block] = (Stage.LATER, None)
@@ -266,7 +269,7 @@ class BlockFetcher:
                     outcomes[block] = (Stage.HELD, bytes(data)) if held else (Stage.CACHED, None)
         finally:
             if kept:
-                self._cache.settle(num_bytes, written)
+                self._cache.ledger.settle(num_bytes, written)
 
     def _download(self, shard: int, blocks: list[int]) -> Iterator[tuple[int, memoryview, bool]]:
         """Neighbouring blocks by one request, and whether each is whole; one that is not was asked for twice."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import weakref
 from collections import OrderedDict
 from collections.abc import Iterator, Sequence
 from typing import Any
@@ -130,7 +131,7 @@ class PackedDataset:
     def close(self) -> None:
         """End the downloads; the memory maps go with the object."""
         fetcher, self._fetcher = self._fetcher, None
-        if fetcher is not None and fetcher.pid == os.getpid():
+        if fetcher is not None:
             self._earlier_seconds += fetcher.waited_seconds
             self._earlier_bytes += fetcher.fetched_bytes
             fetcher.close()
@@ -143,6 +144,7 @@ class PackedDataset:
         if self._fetcher is None or self._fetcher.pid != os.getpid():
             self._fetcher = BlockFetcher(self.store, self.shards, self._open_cache(self.shards), self._settings)
             self._fetcher.hold_open(self._open_blocks)
+            weakref.finalize(self, self._fetcher.close)  # its threads would keep it for ever
         return self._fetcher
 
     def _check_blocks(self) -> None:

@@ -16,6 +16,7 @@ from hypothesis import strategies as st
 
 from pipeline.loader import Cache
 from pipeline.loader.block_cache import BlockCache
+from pipeline.loader.cache_ledger import CacheLedger
 from pipeline.loader.cache_locks import claim_numbers, lock_file, number_block, number_shard, try_lock
 from pipeline.loader.evict_blocks import CachedFile, choose_victims
 from pipeline.loader.needs_board import NeedsBoard, read_needs
@@ -31,16 +32,16 @@ SHARDS = SimpleNamespace(first_block=np.arange(0, 1000, 100), block_lengths=np.f
 @pytest.fixture
 def cache(tmp_path):
     opened = BlockCache(str(tmp_path / "c"), 1000, FINGERPRINT, SHARDS)
-    opened.open_board()
+    opened.ledger.open_board()
     yield opened
-    opened.close()
+    opened.ledger.close()
 
 
 def fill(cache, shard, num_blocks, age_seconds=0):
     for block in range(num_blocks):
-        assert cache.reserve(100)
+        assert cache.ledger.reserve(100)
         assert cache.write(shard, block, 1, [bytes(100)])
-        cache.settle(100, 100)
+        cache.ledger.settle(100, 100)
         then = time.time() - age_seconds
         os.utime(cache.locate(shard, block), (then, then))
 
@@ -80,29 +81,29 @@ def test_eviction_keeps_to_the_bound_and_takes_the_least_recently_used(cache):
 
 def test_what_any_live_process_needs_is_not_evicted(cache):
     other = BlockCache(cache.folder, 1000, FINGERPRINT, SHARDS)
-    other.open_board()
+    other.ledger.open_board()
     fill(cache, 0, 5, age_seconds=100)
     fill(cache, 1, 5, age_seconds=50)
     other.put(0, 3)
     other.put(1, None)  # all of the shard
-    assert cache.reserve(400)
+    assert cache.ledger.reserve(400)
     assert [cache.find(0, block) is not None for block in range(5)] == [False, False, False, True, False]
     assert all(cache.find(1, block) is not None for block in range(5))
-    cache.settle(400, 0)
-    assert not cache.reserve(500)  # nothing is left that may go, and nobody waits for room
-    other.close()
+    cache.ledger.settle(400, 0)
+    assert not cache.ledger.reserve(500)  # nothing is left that may go, and nobody waits for room
+    other.ledger.close()
     time.sleep(1.1)
-    assert cache.reserve(500)
+    assert cache.ledger.reserve(500)
 
 
 def test_a_reservation_counts_before_it_is_written_and_dies_with_its_process(cache):
     other = BlockCache(cache.folder, 1000, FINGERPRINT, SHARDS)
-    other.open_board()
-    assert other.reserve(700)
-    assert not cache.reserve(400)
-    fcntl.flock(other._board._descriptor, fcntl.LOCK_UN)  # as the kernel does when its process is killed
+    other.ledger.open_board()
+    assert other.ledger.reserve(700)
+    assert not cache.ledger.reserve(400)
+    fcntl.flock(other.ledger._board._descriptor, fcntl.LOCK_UN)  # as the kernel does when its process is killed
     time.sleep(1.1)
-    assert cache.reserve(400)
+    assert cache.ledger.reserve(400)
 
 
 @pytest.mark.parametrize("damage", [b"", b"\0\0\0", b"\xff" * 8, b"\0" * 8])
@@ -112,9 +113,9 @@ def test_a_wrong_ledger_is_set_right(cache, damage):
         file.write(damage)
     if damage == b"\0" * 8:  # too little: nobody notices until it says full
         for _ in range(10):
-            assert cache.reserve(100)
-            cache.settle(100, 100)
-    assert cache.reserve(300)
+            assert cache.ledger.reserve(100)
+            cache.ledger.settle(100, 100)
+    assert cache.ledger.reserve(300)
     assert count_bytes(cache.folder) + 300 <= 1000
 
 
@@ -138,7 +139,7 @@ def test_foreign_files_stay(cache, tmp_path):
     target = tmp_path / "00099+1.block"
     target.write_bytes(bytes(300))
     os.symlink(target, f"{folder}/00099+1.block")
-    assert cache.reserve(1000)
+    assert cache.ledger.reserve(1000)
     assert all(os.path.getsize(path) == 5000 for path in foreign)
     assert target.exists()
     assert os.path.islink(f"{folder}/00099+1.block")
@@ -153,7 +154,7 @@ def test_partials_of_the_dead_are_swept_and_those_of_the_living_are_not(cache):
         with open(path, "wb") as file:
             file.write(bytes(50))
     with cache.claim(0, [21]):
-        cache.reserve(500)
+        cache.ledger.reserve(500)
         assert os.path.exists(alive)
         assert not os.path.exists(dead)
 
@@ -254,7 +255,7 @@ def test_a_folder_that_cannot_be_made_is_read_past(remote, tmp_path, where):
 
 def test_memory_stays_bounded_where_nothing_can_be_cached(remote, tmp_path, monkeypatch):
     monkeypatch.setattr("pipeline.loader.block_queue.MEMORY_BYTES", 5000)
-    monkeypatch.setattr(BlockCache, "reserve", lambda *_: False)  # as where other processes need all there is
+    monkeypatch.setattr(CacheLedger, "reserve", lambda *_: False)  # as where other processes need all there is
     dataset = open_dataset(remote, tmp_path / "c", fetch="block")
     items = list_blocks(dataset)
     dataset.fetch_ahead(iter(items))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+import os
 import threading
 import time
 
@@ -158,6 +159,7 @@ def test_blocks_are_asked_for_in_the_order_announced(remote, tmp_path, monkeypat
 
 def test_neighbours_that_will_be_read_come_in_one_request(remote, tmp_path, asked):
     dataset = open_dataset(remote, tmp_path / "c", fetch="block")
+    dataset.require_room(8)
     dataset.fetch_ahead(iter([(2, [9]), (2, [3, 4, 5]), (4, [0])]))
     dataset.read_blocks(2, [3, 4, 5])
     dataset.read_blocks(4, [0])
@@ -170,8 +172,9 @@ def test_neighbours_that_will_be_read_come_in_one_request(remote, tmp_path, aske
 @pytest.mark.parametrize(("fetch", "blocks"), [("shard", 11), ("block", 1)])
 def test_what_was_not_announced_comes_only_as_a_part_of_its_shard(remote, tmp_path, asked, fetch, blocks):
     dataset = open_dataset(remote, tmp_path / "c", fetch=fetch)
-    dataset.fetch_ahead(iter([(0, [0]), (2, [5])]))
+    dataset.fetch_ahead(iter([(0, [0]), (0, [1]), (2, [5])]))
     dataset.read_blocks(0, [0])
+    dataset.read_blocks(0, [1])
     dataset.read_blocks(2, [5])
     time.sleep(0.05)
     index = int(dataset.shards.first_block[2])
@@ -260,14 +263,27 @@ def test_a_local_dataset_is_neither_cached_nor_counted(dataset, cache_home, tmp_
 
 
 def test_a_left_stream_ends_its_threads(remote):
+    others = set(threading.enumerate())
     stream = iter(open_loader(remote))
     next(stream)
-    fetching = [thread for thread in threading.enumerate() if thread.name.startswith("maskmill-fetch")]
+    fetching = [thread for thread in set(threading.enumerate()) - others if thread.name.startswith("maskmill-fetch")]
     assert fetching
     stream.close()
     for thread in fetching:
         thread.join(10)
         assert not thread.is_alive()
+
+
+def test_a_dataset_that_nobody_holds_any_more_ends_its_threads(remote, tmp_path):
+    others = set(threading.enumerate())
+    dataset = open_dataset(remote, tmp_path / "c")
+    dataset.fetch_ahead(iter(list_blocks(dataset)))
+    fetching = set(threading.enumerate()) - others
+    del dataset
+    for thread in fetching:
+        thread.join(10)
+        assert not thread.is_alive()
+    assert not os.listdir(tmp_path / "c" / "boards")
 
 
 def test_every_row_of_an_epoch_is_that_of_the_order(remote):
