@@ -158,8 +158,8 @@ class RayEngine:
         folder = f"work/probe-{uuid.uuid4().hex}"
         output.write_bytes(f"{folder}/driver", folder.encode())
         task = ray.remote(max_retries=0, num_cpus=0)(_probe_node)
+        answers: list[tuple[dict[str, Any], str, Any]] = []
         try:
-            answers = []
             for node in nodes:
                 if node["Resources"].get("CPU"):
                     only_there = ray.util.scheduling_strategies.NodeAffinitySchedulingStrategy(
@@ -173,6 +173,7 @@ class RayEngine:
             for node, mark, reference in answers:
                 self._check_probe(node, output, mark, reference)
         finally:
+            self._cancel([reference for _, _, reference in answers])  # a node that is not done would still write
             output.delete_tree(folder)
 
     def _check_probe(self, node: dict[str, Any], output: Store, mark: str, reference: Any) -> None:
