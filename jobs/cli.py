@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import atexit
+import importlib
 import os
 import sys
 from collections.abc import Callable, Sequence
@@ -37,8 +38,8 @@ ReplaceOption = Annotated[
         "--replace", help="Where [tokenizer], [pack] or [mask] have changed: delete what stands, make it again."
     ),
 ]
-PRELOADED = ("jobs.preload",)
-"""What every worker of `prepare` needs."""
+PRELOADED = "jobs.preload"
+"""What every local worker of `prepare` needs, and a driver that is one itself."""
 JsonOption = Annotated[bool, typer.Option("--json", help="Write one JSON line an event instead of bars and tables.")]
 DebugOption = Annotated[bool, typer.Option("--debug", help="Show the traceback of an error.")]
 
@@ -197,24 +198,20 @@ def _prepare(
     replace: bool = False,
     compare: Sequence[str] = (),
 ) -> int:
-    from pipeline.engine.fork_server import start_fork_server
-
-    if _may_fork(overrides or []):  # before all else: it imports on another core while this process does on this one
-        start_fork_server(PRELOADED)
-
     from jobs.compare_tokenizers import compare_tokenizers
     from jobs.describe_run import Part
-    from jobs.leave_out import leave_out_pandas
     from jobs.prepare import prepare as prepare_job
     from jobs.progress import JsonLines, LiveBars
     from jobs.read_toml import read_toml
     from jobs.tables import tables_of_run
+    from pipeline.engine.local_engine import fork_ahead
     from pipeline.storage.store import open_store
     from schemas.run_file import RunFile
 
     settings = read_toml(RunFile, run_file, overrides or [])
     if settings.engine.kind == "local":
-        leave_out_pandas()
+        importlib.import_module(PRELOADED)
+        fork_ahead(settings.engine.workers, [PRELOADED])
     console = Console()
     listen = JsonLines() if as_json else LiveBars(console)
     try:
@@ -227,13 +224,6 @@ def _prepare(
             console.print(table, highlight=False)
             console.print()
     return 0
-
-
-def _may_fork(overrides: Sequence[str]) -> bool:
-    """Whether local workers are likely, as far as can be told before the run file is read."""
-    wanted = {key.strip(): value.strip() for key, _, value in (override.partition("=") for override in overrides)}
-    alone = wanted.get("engine.workers") == "1" or wanted.get("engine.kind", "local") != "local"
-    return len(os.sched_getaffinity(0)) > 1 and not alone
 
 
 def _run(job: Callable[[], int | None], debug: bool) -> None:

@@ -1,4 +1,4 @@
-"""What every local worker of `prepare` needs, loaded once in the process that workers are forked from.
+"""What every local worker of `prepare` needs, loaded in the process that workers are forked from.
 
 Numba takes a third of a second in each process for its first compiled function, whichever it is.
 """

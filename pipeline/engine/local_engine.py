@@ -12,19 +12,35 @@ import multiprocessing
 import os
 import signal
 import threading
-from collections.abc import Generator, Iterable, Iterator
+from collections.abc import Generator, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from multiprocessing.connection import Connection, wait
-from multiprocessing.process import BaseProcess
 from typing import Any
 
+from pipeline.engine import fork_workers
 from pipeline.engine.answers import Failed, answer_unit, take_answer
-from pipeline.engine.fork_server import fork_worker
+from pipeline.engine.fork_workers import Worker
 from pipeline.engine.stage import Finished, UnitDescription, UnitFunction, execute_unit
 from pipeline.storage.store import Store
 from schemas.errors import ConfigError
 
 MAX_DEATHS = 3
+
+
+def fork_ahead(num_workers: int, modules: Sequence[str]) -> None:
+    """Fork the workers of an engine that is yet to be made, while this process has done nothing but import.
+
+    Args:
+        num_workers: As given to the engine.
+        modules: What a worker needs, for those that are started later.
+    """
+    num_workers = _count_workers(num_workers)
+    if num_workers > 1:
+        fork_workers.fork_ahead(_serve, num_workers, modules)
+
+
+def _count_workers(wanted: int) -> int:
+    return wanted or len(os.sched_getaffinity(0))
 
 
 class LocalEngine:
@@ -35,8 +51,8 @@ class LocalEngine:
     """
 
     def __init__(self, workers: int = 0) -> None:
-        self.workers = workers or len(os.sched_getaffinity(0))
-        self._idle: list[_Worker] = []
+        self.workers = _count_workers(workers)
+        self._idle: list[Worker] = fork_workers.take_ahead()
 
     @property
     def shares_memory(self) -> bool:
@@ -78,26 +94,22 @@ class _Work:
 
 
 @dataclass
-class _Worker:
-    process: BaseProcess
-    pipe: Connection
-    unit: UnitDescription | None = None
+class _Employed:
+    """A worker of a stage, and the unit it is at work on."""
 
-    def end(self) -> None:
-        self.process.kill()
-        self.process.join()
-        self.pipe.close()
+    worker: Worker
+    unit: UnitDescription | None
 
 
 class _Pool:
     """The workers of one stage: idle ones of an earlier stage first, then new ones."""
 
-    def __init__(self, work: _Work, units: Iterable[UnitDescription], idle: Iterable[_Worker]) -> None:
+    def __init__(self, work: _Work, units: Iterable[UnitDescription], idle: Iterable[Worker]) -> None:
         self._work = work
         self._units = iter(units)
         self._idle = list(idle)
         self._deaths: dict[int, int] = {}
-        self._workers: list[_Worker] = []
+        self._employed: list[_Employed] = []
 
     def run(self, num_workers: int) -> Iterator[Finished]:
         for _ in range(num_workers):
@@ -105,38 +117,32 @@ class _Pool:
             if unit is None:
                 break
             self._employ(unit)
-        while busy := {worker.pipe: worker for worker in self._workers if worker.unit is not None}:
+        while busy := {one.worker.pipe: one for one in self._employed if one.unit is not None}:
             for pipe in wait(list(busy)):
-                worker = busy[pipe]  # type: ignore[index]  # `wait` gives back what it was given
+                one = busy[pipe]  # type: ignore[index]  # `wait` gives back what it was given
                 try:
-                    answer: Finished | Failed = worker.pipe.recv()
+                    answer: Finished | Failed = one.worker.pipe.recv()
                 except (EOFError, OSError):  # OSError: it died in the middle of its answer
-                    self._replace(worker)
+                    self._replace(one)
                     continue
                 finished = take_answer(answer)
-                _hand_over(worker, self._next_unit())
+                one.unit = self._next_unit()
+                if one.unit is not None:
+                    _send(one.worker, one.unit)
                 yield finished
 
     def _next_unit(self) -> UnitDescription | None:
         return next(self._units, None)
 
     def _employ(self, unit: UnitDescription) -> None:
-        worker = self._idle.pop() if self._idle else self._start()
-        self._workers.append(worker)
-        worker.unit = unit
+        worker = self._idle.pop() if self._idle else fork_workers.fork_worker(_serve)
+        self._employed.append(_Employed(worker, unit))
         _send(worker, self._work)
         _send(worker, unit)
 
-    def _start(self) -> _Worker:
-        ours, theirs = multiprocessing.Pipe()
-        process = fork_worker(_serve, theirs)
-        theirs.close()
-        return _Worker(process, ours)
-
-    def _replace(self, dead: _Worker) -> None:
-        dead.process.join()
-        dead.pipe.close()
-        self._workers.remove(dead)
+    def _replace(self, dead: _Employed) -> None:
+        dead.worker.end()
+        self._employed.remove(dead)
         unit = dead.unit
         if unit is None:
             return
@@ -145,26 +151,20 @@ class _Pool:
             raise ConfigError(
                 f"the worker of unit {unit.unit} of stage {unit.stage} died {MAX_DEATHS} times",
                 path="engine.workers",
-                found=f"exit code {dead.process.exitcode}",
+                found=f"exit code {dead.worker.process.exitcode}",
                 action="most likely memory ran out: lower documents.shard_mb or engine.workers",
             )
         self._employ(unit)
 
-    def stop(self) -> list[_Worker]:
+    def stop(self) -> list[Worker]:
         """End the workers that are at work, what they do is wanted no more, and give back the idle ones."""
-        for worker in self._workers:
-            if worker.unit is not None:
-                worker.end()
-        return self._idle + [worker for worker in self._workers if worker.unit is None]
+        for one in self._employed:
+            if one.unit is not None:
+                one.worker.end()
+        return self._idle + [one.worker for one in self._employed if one.unit is None]
 
 
-def _hand_over(worker: _Worker, unit: UnitDescription | None) -> None:
-    worker.unit = unit
-    if unit is not None:
-        _send(worker, unit)
-
-
-def _send(worker: _Worker, message: _Work | UnitDescription) -> None:
+def _send(worker: Worker, message: _Work | UnitDescription) -> None:
     # One that died while idle is seen by its closed pipe, and its unit given on, at the next wait.
     with contextlib.suppress(OSError):
         worker.pipe.send(message)

@@ -1,10 +1,13 @@
-"""A driver for tests that kill it: `python -m tests.engine.drive ENGINE OUTPUT LOG [FUNCTION]`."""
+"""A driver for tests that kill it: `python -m tests.engine.drive ENGINE OUTPUT LOG [FUNCTION]`.
+
+The engine is `ray`, a number of local workers, or such a number with `ahead-` before it: forked ahead.
+"""
 
 from __future__ import annotations
 
 import sys
 
-from pipeline.engine.local_engine import LocalEngine
+from pipeline.engine.local_engine import LocalEngine, fork_ahead
 from pipeline.engine.stage import Engine, run_stage
 from pipeline.storage.store import open_store
 from tests.engine import units
@@ -16,7 +19,9 @@ def main(kind: str, output: str, log: str, function: str = "square_slowly") -> N
 
         engine: Engine = RayEngine(2)
     else:
-        engine = LocalEngine(int(kind))
+        if kind.startswith("ahead-"):
+            fork_ahead(int(kind.removeprefix("ahead-")), ["tests.engine.units"])
+        engine = LocalEngine(int(kind.removeprefix("ahead-")))
     pending = [units.Square(stage="square", unit=number, number=number) for number in range(4)]
     try:
         run_stage(engine, getattr(units, function), log, open_store(output), pending, lambda _: None)

@@ -13,6 +13,8 @@ from typing import Any
 
 from jobs import cli, progress
 
+_DRIVER = os.getpid()
+
 
 def main(moment: str, place: str, *arguments: str) -> None:
     """Prepare, and die at the moment."""
@@ -50,7 +52,8 @@ def _die_around_replace(moment: str, place: str) -> None:
 
 
 def _die() -> None:
-    os.kill(os.getpid(), signal.SIGKILL)
+    if os.getpid() == _DRIVER:  # workers that are forked from it have its patches
+        os.kill(_DRIVER, signal.SIGKILL)
 
 
 if __name__ == "__main__":

@@ -192,15 +192,11 @@ class Driver:
 
 
 def _is_worker(pid: int) -> bool:
-    """Whether a process is one of Ray's workers, or forked from the server that the local engine has for that."""
+    """Whether a process is one of Ray's workers, or one of the local engine's: forked from the driver or the server."""
     program, *arguments = _command(pid)
     is_starting = any(argument.endswith(b"/default_worker.py") for argument in arguments[:2])  # of Ray
     is_of_ray = is_starting or program.startswith((b"ray::_run_shared", b"ray::IDLE"))
-    return is_of_ray or (_is_forked(pid) and _is_forked(_parent(pid)))
-
-
-def _is_forked(pid: int) -> bool:
-    return any(b"multiprocessing.forkserver" in argument for argument in _command(pid))
+    return is_of_ray or _command(pid) == _command(_parent(pid))
 
 
 def _command(pid: int) -> list[bytes]:
