@@ -26,8 +26,7 @@ from pipeline.wordpiece.merge_stage import (
     plan_gather_units,
     plan_merge_units,
 )
-from pipeline.wordpiece.normalise import Normalisation
-from pipeline.wordpiece.tokenizer_files import count_cased_pieces, load_tokenizer
+from pipeline.wordpiece.tokenizer_files import load_tokenizer
 from pipeline.wordpiece.train_stage import (
     BringUnit,
     ProveUnit,
@@ -38,7 +37,7 @@ from pipeline.wordpiece.train_stage import (
     train_vocabulary,
 )
 from schemas.counts import SourceReport
-from schemas.errors import ConfigError, StaleArtifactError
+from schemas.errors import StaleArtifactError
 from schemas.layout import TOKENIZER, documents_folder
 from schemas.manifest import DocumentsManifest, TokenizerManifest
 
@@ -72,7 +71,7 @@ def tokenizer(run: Run, documents: DocumentsManifest) -> TokenizerManifest:
         checksums=outcome.details["checksums"],
     )
     manifest = write_manifest(run.output, TOKENIZER, manifest)
-    _warn(run, manifest)
+    _warn(run, manifest, outcome)
     _drop_work(run)
     return manifest
 
@@ -123,35 +122,20 @@ def read_tokenizer_json(run: Run, manifest: TokenizerManifest) -> bytes:
     return data
 
 
-def _normalisation(run: Run) -> Normalisation:
-    """What makes words of text: as the run file says, or as the tokenizer that is brought does it.
-
-    One that is not BERT's, which only a brought tokenizer.json can have, is taken to keep accents.
-    """
-    normalisation = normalisation_of(run.settings.tokenizer)
-    if not run.brought:
-        return normalisation
-    try:
-        return read_normalisation(load_tokenizer(run.brought, normalisation))
-    except ConfigError:
-        if run.settings.tokenizer.extend:
-            raise
-        return Normalisation(lowercase=False, strip_accents=False)
-
-
-def _warn(run: Run, manifest: TokenizerManifest) -> None:
+def _warn(run: Run, manifest: TokenizerManifest, outcome: UnitOutcome) -> None:
     """Say what a person should know before training on this."""
-    normalisation = _normalisation(run)
-    for message in iter_warnings(manifest.sources, normalisation.strips_accents):
+    for message in iter_warnings(manifest.sources, outcome.details["strips_accents"]):
         run.hear({"event": "warning", "message": message})
-    cased = count_cased_pieces(load_tokenizer(run.brought, normalisation)) if run.brought else 0
-    if normalisation.lowercase and cased > CASED_PIECES_WORTH_A_WARNING:
+    cased = outcome.details["pieces_never_made"]
+    if cased > CASED_PIECES_WORTH_A_WARNING:
         message = f"{cased:,} pieces of the vocabulary have capital letters but text is lowercased, so they never occur"
         run.hear({"event": "warning", "message": f"{message}: set tokenizer.lowercase = false for a cased vocabulary"})
 
 
 def _train(run: Run, documents: DocumentsManifest, shards: list[tuple[str, str]], max_length: int) -> UnitOutcome:
-    normalisation = _normalisation(run)
+    normalisation = normalisation_of(run.settings.tokenizer)
+    if run.brought:  # to be extended
+        normalisation = read_normalisation(load_tokenizer(run.brought, normalisation))
     checksum = find_word_counts(run.output, documents.fingerprint, normalisation)
     if checksum is None:
         checksum = _count(run, CountContext(run.output, normalisation), documents, shards)

@@ -15,6 +15,7 @@ from tokenizers import Tokenizer
 from pipeline.engine.stage import UnitDescription, UnitOutcome
 from pipeline.storage.paths import split_file_url
 from pipeline.storage.store import Store, open_store
+from pipeline.wordpiece.check_tokenizer import read_normalisation
 from pipeline.wordpiece.count_stage import normalisation_of
 from pipeline.wordpiece.extend_vocabulary import extend_tokenizer
 from pipeline.wordpiece.load_encoders import SpecialInText
@@ -22,7 +23,7 @@ from pipeline.wordpiece.measure_tokenizer import measure_texts, measure_word_cou
 from pipeline.wordpiece.prove_encoder import Proof, ProofKey, make_proof_key, prove_encoder
 from pipeline.wordpiece.sample_texts import sample_texts
 from pipeline.wordpiece.select_words import SelectedWords, select_words
-from pipeline.wordpiece.tokenizer_files import build_tokenizer, load_tokenizer, tokenizer_files
+from pipeline.wordpiece.tokenizer_files import build_tokenizer, count_cased_pieces, load_tokenizer, tokenizer_files
 from pipeline.wordpiece.train import train_wordpiece
 from pipeline.wordpiece.weigh_sources import weigh_sources
 from pipeline.wordpiece.word_counts import WordCounts
@@ -83,8 +84,9 @@ def train_vocabulary(context: TrainContext, unit: TrainUnit) -> UnitOutcome:
     """Train or extend, measure, and write the tokenizer folder; the one unit of the train stage.
 
     Returns:
-        What was counted, and as details the `checksums` of the folder's files, `vocab_size`, and `sources`, a
-        `SourceReport` as a dictionary for each.
+        What was counted, and as details the `checksums` of the folder's files, `vocab_size`, `sources`, a
+        `SourceReport` as a dictionary for each, `strips_accents`, and `pieces_never_made`: cased ones where text is
+        lowercased.
 
     Raises:
         ConfigError: The vocabulary is too small for its alphabet, or cannot be extended.
@@ -176,7 +178,13 @@ def _describe(
         "checksums": checksums,
         "vocab_size": tokenizer.get_vocab_size(),
         "sources": [source.model_dump() for source in sources],
+        "strips_accents": False,
+        "pieces_never_made": 0,
     }
+    with contextlib.suppress(ConfigError):  # one that is not BERT's, which only a brought tokenizer.json can have
+        normalisation = read_normalisation(tokenizer)
+        details["strips_accents"] = normalisation.strips_accents
+        details["pieces_never_made"] = count_cased_pieces(tokenizer) if normalisation.lowercase else 0
     return UnitOutcome([], counts, details)
 
 
