@@ -106,7 +106,6 @@ def test_no_bound_of_memory_changes_the_order(
     read_bytes: int,
 ) -> None:
     files = make_files(4, 40)
-    monkeypatch.setattr(map_documents, "MIN_RUN_BYTES", run_bytes)
     monkeypatch.setattr(map_documents, "MAX_RUN_BYTES", run_bytes)
     monkeypatch.setattr(map_documents, "MAX_RUN_DOCUMENTS", run_documents)
     monkeypatch.setattr(sort_documents, "MAX_SORT_BYTES", sort_bytes)
@@ -128,7 +127,7 @@ def test_scratch_files_leave_the_bytes_of_shards_as_they_are(monkeypatch: pytest
 @pytest.mark.parametrize("read_bytes", [1, 1000])
 def test_how_reads_fall_changes_no_byte(monkeypatch: pytest.MonkeyPatch, read_bytes: int) -> None:
     files = make_files(2, 30)
-    monkeypatch.setattr(map_documents, "MIN_RUN_BYTES", 5000)
+    monkeypatch.setattr(map_documents, "MAX_RUN_BYTES", 5000)
     plain = run(files, shard_mb=0.002)
     monkeypatch.setattr(open_input, "READ_BYTES", read_bytes)
     again = run(files, shard_mb=0.002)
