@@ -68,11 +68,8 @@ class BlockCache:
 
         What other processes brought within the last moment may be missed, unless it is asked to `look`.
         """
-        for runs in (self._runs.get(shard, []), self._list_runs(shard, look=look)):
-            for first, count in runs:
-                if first <= block < first + count and self._is_whole(shard, first, count):
-                    return first, count
-        return None
+        found = self._find_among(self._runs.get(shard, []), shard, block)
+        return found or self._find_among(self._list_runs(shard, look=look), shard, block)
 
     def read(self, shard: int, block: int) -> bytes | None:
         """A block's bytes, still to be checked; `None` if it is not here.
@@ -143,6 +140,12 @@ class BlockCache:
     def remove(self, shard: int, block: int | None) -> None:
         """Take back one `put`."""
         self.ledger.remove(self._number(shard, block))
+
+    def _find_among(self, runs: list[tuple[int, int]], shard: int, block: int) -> tuple[int, int] | None:
+        for first, count in runs:
+            if first <= block < first + count and self._is_whole(shard, first, count):
+                return first, count
+        return None
 
     def _list_runs(self, shard: int, *, look: bool) -> list[tuple[int, int]]:
         now = time.monotonic()

@@ -30,6 +30,7 @@ from pipeline.storage.remote_files import (
     RangeReader,
     RemoteOutput,
 )
+from pipeline.storage.s3_ranges import S3Ranges
 from schemas.errors import ConfigError
 from schemas.redaction import without_user_info
 
@@ -43,7 +44,10 @@ _S3_OPTIONS: dict[str, Any] = {
     "default_cache_type": "none",
 }
 # s3fs and `retry_transient` try again already; a third layer multiplies the wait for a store that is down.
-_S3_CLIENT: dict[str, Any] = {"retries": {"mode": "standard", "total_max_attempts": 1}}
+_S3_CLIENT: dict[str, Any] = {
+    "retries": {"mode": "standard", "total_max_attempts": 1},
+    "signature_version": "s3v4",  # of signed URLs too, which newer buckets of AWS and other stores want
+}
 _DELETE_AT_ONCE = 1000  # S3's limit for one request
 
 
@@ -75,6 +79,7 @@ class Store:
                 found=str(error),
                 action="install its fsspec driver",
             ) from error
+        self._ranges = S3Ranges(self.fs, self.options) if self.protocol in _S3 else None
         self.root = os.path.abspath(path) if self.is_local else str(root).rstrip("/")
         self.url = self.root if self.is_local else url.rstrip("/")
         self.display_url = without_user_info(self.url)
@@ -113,6 +118,9 @@ class Store:
             if length == 0:  # S3 has no empty range: it would send the whole file
                 self.fs.info(self.full(path))
                 return b""
+            found = None if self._ranges is None else self._ranges.read(self.full(path), offset, length)
+            if found is not None:
+                return found
             try:
                 return cast(bytes, self.fs.cat_file(self.full(path), start=offset, end=offset + length))
             except OSError as error:

@@ -1,13 +1,13 @@
 """An epoch from S3 on loopback through a cold cache, against a plain download of the same objects.
 
-48 shards of 10 MB lie on a server on this machine: moto, and Ceph RGW where it is installed. The plain download is one
+96 shards of 10 MB lie on a server on this machine: moto, and Ceph RGW where it is installed. The plain download is one
 s3fs client that gets object after object whole into memory, in one request each, nothing done with the bytes; it is
-what a script would do before training. Ours is everything from the constructor to the last batch of an epoch: manifest
-and table read, every block fetched into an empty cache on disk, checked, shuffled, masked, served as batches of 32
-rows from 32 partitions. Server and client share the cores. Both run in turn, in fresh processes that have imported
-everything, asked the server something and loaded compiled kernels before the clock starts; the best of several each.
-Once with the masks made here, which bounds the pace to that of the loader on local files, and once without, as where a
-GPU makes them (`iter_rows`).
+what a script would do before training. Ours is everything from the constructor on: manifest and table read, every block
+fetched into an empty cache on disk, read back from there and checked. Server and client share two cores, so what else
+is done with the blocks is measured beside it: blocks alone, in the order of 32 partitions; rows shuffled out of them
+and gathered into batches of 32, as where a GPU makes the masks (`iter_rows`); and masked batches, which cannot come
+quicker than from local files. All run in turn, in fresh processes that have imported everything, asked the server
+something and loaded compiled kernels before the clock starts; the best of several each.
 
 Then how long a trainer waits whose steps take 10 ms, cold cache again: what it spends in asking for batches, the first
 one and the constructor included, and what the batches themselves say of waiting for storage (`waited_seconds`).
@@ -15,6 +15,7 @@ one and the constructor included, and what the batches themselves say of waiting
 
 from __future__ import annotations
 
+import itertools
 import json
 import os
 import shutil
@@ -32,7 +33,8 @@ from tests.conftest import S3_ENVIRONMENT
 from tests.servers.s3_servers import has_ceph, run_ceph, run_moto
 
 ROWS = 32
-NUM_SHARDS = 48
+NUM_SHARDS = 96
+PARTITIONS = 32
 REPEATS = 3
 STEP_SECONDS = 0.01
 TRAINER_STEPS = 1500
@@ -68,18 +70,20 @@ def _measure_on(server: str, endpoint: str, folder: str, packed: str, scratch: s
 
     url = f"s3://bucket-{uuid.uuid4().hex[:12]}/packed"
     ask("upload", folder, url)
-    paces: dict[str, list[float]] = {"plain": [], "batches": [], "rows": []}
+    paces: dict[str, list[float]] = {"plain": [], "blocks": [], "rows": [], "batches": []}
     for _ in range(REPEATS):
         paces["plain"].append(ask("plain", url))
-        for kind in ("batches", "rows"):
+        paces["blocks"].append(ask("blocks", url, cache, packed))
+        for kind in ("rows", "batches"):
             paces[kind].append(ask("epoch", url, cache, packed, kind))
     waits = ask("trainer", url, cache, packed)
     work = f"an epoch from S3 on loopback, cold cache, {server}"
     peer = "one s3fs client, object after object"
     share = f"of a trainer's time, steps of {STEP_SECONDS * 1000:.0f} ms, cold cache, {server}"
     return [
-        Figure(f"{work}, masked batches", max(paces["batches"]), peer, max(paces["plain"]), "MB/s"),
+        Figure(f"{work}, checked blocks", max(paces["blocks"]), peer, max(paces["plain"]), "MB/s"),
         Figure(f"{work}, rows without masks", max(paces["rows"]), peer, max(paces["plain"]), "MB/s"),
+        Figure(f"{work}, masked batches", max(paces["batches"]), peer, max(paces["plain"]), "MB/s"),
         Figure(f"waiting for batches, {share}", waits["waited"], "", "", "%"),
         Figure(f"waiting for storage, {share}", waits["waited_for_storage"], "", "", "%"),
     ]
@@ -104,6 +108,30 @@ def _download(url: str) -> float:
     started = time.perf_counter()
     num_bytes = sum(len(files.cat_file(name)) for name in names)
     return num_bytes / (time.perf_counter() - started) / 1e6
+
+
+def _read_blocks(url: str, cache: str, warm: str) -> float:
+    """Megabytes of blocks a second, each partition reading its shards one after the other, their blocks permuted."""
+    import numpy as np
+
+    from pipeline.loader import Cache
+    from pipeline.loader.packed_dataset import PackedDataset
+
+    _warm_up(url, warm)
+    started = time.perf_counter()
+    dataset = PackedDataset(url, cache=Cache(folder=cache, max_bytes=2 << 30))
+    counts = np.diff(dataset.shards.first_block).tolist()
+    rng = np.random.default_rng(0)
+    partitions = [
+        [(shard, block) for shard in range(first, len(counts), PARTITIONS) for block in rng.permutation(counts[shard])]
+        for first in range(PARTITIONS)
+    ]
+    order = [item for turn in itertools.zip_longest(*partitions) for item in turn if item is not None]
+    dataset.require_room(PARTITIONS)
+    dataset.fetch_ahead((shard, [block]) for shard, block in order)
+    for shard, block in order:
+        dataset.read_blocks(shard, [block])
+    return int(dataset.shards.block_lengths.sum()) / (time.perf_counter() - started) / 1e6
 
 
 def _read_epoch(url: str, cache: str, warm: str, kind: str) -> float:
@@ -156,5 +184,7 @@ def _open_batches(url: str, cache: str) -> Any:
 
 
 if __name__ == "__main__":
-    work = {"upload": _upload, "plain": _download, "epoch": _read_epoch, "trainer": _train}[sys.argv[1]]
+    work = {"upload": _upload, "plain": _download, "blocks": _read_blocks, "epoch": _read_epoch, "trainer": _train}[
+        sys.argv[1]
+    ]
     print(json.dumps(work(*sys.argv[2:])))

@@ -70,7 +70,7 @@ class Faults:
                 return True
             asked = _RANGE.match(data)
             if asked:
-                self.ranges.append((asked[1].decode(), int(asked[2]), int(asked[3])))
+                self.ranges.append((asked[1].decode().partition("?")[0], int(asked[2]), int(asked[3])))
         return False
 
     def cut_upload(self, passed: int) -> bool:

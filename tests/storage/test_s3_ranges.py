@@ -1,0 +1,289 @@
+"""Ranges of objects got without s3fs: the same bytes, and s3fs wherever something is unusual."""
+
+from __future__ import annotations
+
+import http.client
+import http.server
+import multiprocessing
+import os
+import random
+import socket
+import threading
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+from s3fs import S3FileSystem
+
+from pipeline.storage.s3_ranges import S3Ranges
+from pipeline.storage.store import Store, open_store
+from schemas.errors import ConfigError, TransientStorageError
+from tests.conftest import point_at
+from tests.servers.fault_proxy import Faults, run_fault_proxy
+
+BODY = random.Random(2).randbytes(300_000)
+NAMES = ["plain", "a b", "a+b", "ä/ö", "q?x=1&y", "h#1", "50%", "%41", "~t", "a//b", "日本"]
+
+
+Watch = Callable[[Store], list[str]]
+
+
+@pytest.fixture
+def watch(monkeypatch: pytest.MonkeyPatch) -> Watch:
+    """Gives the list of paths of which a store's s3fs was asked for bytes."""
+
+    def begin(store: Store) -> list[str]:
+        asked: list[str] = []
+        cat_file = store.fs.cat_file
+
+        def note(path: str, **options: Any) -> Any:
+            asked.append(path)
+            return cat_file(path, **options)
+
+        monkeypatch.setattr(store.fs, "cat_file", note)
+        return asked
+
+    return begin
+
+
+@pytest.fixture
+def proxied(moto_url: str, moto_endpoint: str, monkeypatch: pytest.MonkeyPatch) -> Iterator[tuple[Store, Faults]]:
+    with run_fault_proxy(int(moto_endpoint.rpartition(":")[2])) as (port, faults):
+        point_at(f"http://127.0.0.1:{port}", monkeypatch)
+        store = open_store(moto_url)
+        store.write_bytes("file", BODY)
+        yield store, faults
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_every_name_and_range_is_read_without_s3fs(s3_url: str, watch: Watch, name: str) -> None:
+    store = open_store(s3_url)
+    asked = watch(store)
+    store.write_bytes(name, BODY)
+    for offset, length in ((0, 1), (0, len(BODY)), (17, 1000), (len(BODY) - 1, 1), (len(BODY) - 5, 100)):
+        assert store.read_range(name, offset, length) == BODY[offset : offset + length]
+    assert asked == []
+
+
+def test_what_is_not_there_is_told_by_s3fs(s3_url: str, watch: Watch) -> None:
+    store = open_store(s3_url)
+    asked = watch(store)
+    store.write_bytes("file", BODY)
+    with pytest.raises(FileNotFoundError):
+        store.read_range("none", 0, 10)
+    assert store.read_range("file", len(BODY), 10) == b""
+    assert len(asked) == 2
+    assert store.read_range("file", 5, 10) == BODY[5:15]  # and the next is got as before
+    assert len(asked) == 2
+
+
+@pytest.mark.parametrize(
+    "options",
+    [
+        {"s3_additional_kwargs": {"RequestPayer": "requester"}},
+        {"requester_pays": True},
+        {"version_aware": True},
+        {"client_kwargs": {"verify": False}},
+        {"config_kwargs": {"proxies": {}}},
+    ],
+)
+def test_unusual_options_are_left_to_s3fs(moto_url: str, watch: Watch, options: dict[str, Any]) -> None:
+    open_store(moto_url).write_bytes("file", BODY)
+    store = open_store(moto_url, options)
+    asked = watch(store)
+    assert store.read_range("file", 5, 10) == BODY[5:15]
+    assert len(asked) == 1
+
+
+@pytest.mark.parametrize(
+    "options",
+    [
+        {"key": "testkey", "secret": "testsecret"},
+        {"client_kwargs": {"region_name": "eu-west-3"}},
+        {"config_kwargs": {"read_timeout": 5, "s3": {"addressing_style": "path"}}},
+    ],
+)
+def test_usual_options_are_not(moto_url: str, watch: Watch, options: dict[str, Any]) -> None:
+    open_store(moto_url).write_bytes("file", BODY)
+    store = open_store(moto_url, options)
+    asked = watch(store)
+    assert store.read_range("file", 5, 10) == BODY[5:15]
+    assert asked == []
+
+
+def test_behind_a_proxy_s3fs_is_asked(moto_url: str, watch: Watch, monkeypatch: pytest.MonkeyPatch) -> None:
+    open_store(moto_url).write_bytes("file", BODY)
+    monkeypatch.setenv("HTTPS_PROXY", "http://127.0.0.1:9")
+    store = open_store(moto_url)
+    asked = watch(store)
+    assert store.read_range("file", 5, 10) == BODY[5:15]
+    assert len(asked) == 1
+
+
+def test_a_store_that_refuses_signed_urls_is_soon_spared_them(
+    moto_url: str, watch: Watch, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    store = open_store(moto_url)
+    store.write_bytes("file", BODY)
+    asked = watch(store)
+    requests: list[str] = []
+    request = http.client.HTTPConnection.request
+
+    def spoil(connection: Any, method: str, url: str, **options: Any) -> None:
+        requests.append(url)
+        request(connection, method, url.replace("/file?", "/no-such-file?"), **options)
+
+    monkeypatch.setattr(http.client.HTTPConnection, "request", spoil)
+    for _ in range(20):
+        assert store.read_range("file", 5, 10) == BODY[5:15]
+    assert len(asked) == 20
+    assert len(requests) == 8
+
+
+def test_without_credentials_the_error_is_that_of_s3fs(moto_url: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv("AWS_ACCESS_KEY_ID")
+    monkeypatch.delenv("AWS_SECRET_ACCESS_KEY")
+    monkeypatch.setenv("AWS_SHARED_CREDENTIALS_FILE", "/nonexistent")
+    S3FileSystem.clear_instance_cache()
+    with pytest.raises(ConfigError, match="no credentials"):
+        open_store(moto_url).read_range("file", 0, 1)
+    S3FileSystem.clear_instance_cache()
+
+
+def test_throttling_and_cut_bodies_are_tried_again_without_s3fs(
+    proxied: tuple[Store, Faults], watch: Watch, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("pipeline.storage.failures.FIRST_DELAY_SECONDS", 0.001)
+    store, faults = proxied
+    asked = watch(store)
+    faults.throttled = 2
+    assert store.read_range("file", 0, len(BODY)) == BODY
+    assert faults.throttled == 0
+    faults.reset_after_bytes, faults.resets_left = 100_000, 3
+    assert store.read_range("file", 0, len(BODY)) == BODY
+    assert faults.resets_left == 0
+    assert asked == []
+    faults.throttled = 1000
+    with pytest.raises(TransientStorageError, match="503 Slow Down"):
+        store.read_range("file", 0, 10)
+
+
+def test_a_hung_answer_ends_at_the_clients_own_limit(
+    moto_url: str, proxied: tuple[Store, Faults], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("pipeline.storage.failures.ATTEMPTS", 1)
+    _, faults = proxied
+    ranges = S3Ranges(open_store(moto_url, {"config_kwargs": {"read_timeout": 0.3}}).fs, {})
+    path = moto_url.removeprefix("s3://") + "/file"
+    assert ranges.read(path, 0, 10) == BODY[:10]
+    faults.silent = True
+    with pytest.raises(TimeoutError):
+        ranges.read(path, 0, 10)
+    faults.silent = False
+    assert ranges.read(path, 0, 10) == BODY[:10]
+
+
+@dataclass
+class Server:
+    """A server that keeps connections open, and the client of it.
+
+    Attributes:
+        ranges: Ours.
+        status: What it answers with; 200 is the whole object.
+        connections: The client's port of each connection, in the order they came.
+    """
+
+    ranges: S3Ranges
+    status: int = 206
+    connections: list[int] = field(default_factory=list)
+
+
+@pytest.fixture
+def server() -> Iterator[Server]:
+    class Handler(http.server.BaseHTTPRequestHandler):
+        protocol_version = "HTTP/1.1"
+
+        def setup(self) -> None:
+            super().setup()
+            found.connections.append(self.client_address[1])
+
+        def do_GET(self) -> None:
+            first, last = map(int, self.headers["Range"].removeprefix("bytes=").split("-"))
+            body = BODY if found.status == 200 else BODY[first : last + 1]
+            self.send_response(found.status)
+            self.send_header("Content-Length", str(len(body)))
+            self.end_headers()
+            self.wfile.write(body)
+
+        def log_message(self, *_: Any) -> None:
+            """Say nothing."""
+
+    listening = http.server.ThreadingHTTPServer(("127.0.0.1", 0), Handler)
+    listening.daemon_threads = True
+    limits = SimpleNamespace(connect_timeout=5, read_timeout=5)
+    fs = SimpleNamespace(
+        sign=lambda path, **_: f"http://127.0.0.1:{listening.server_address[1]}/{path}?signed",
+        s3=SimpleNamespace(meta=SimpleNamespace(config=limits)),
+    )
+    found = Server(S3Ranges(fs, {}))
+    thread = threading.Thread(target=listening.serve_forever, args=(0.01,))
+    thread.start()
+    yield found
+    listening.shutdown()
+    thread.join()
+    listening.server_close()
+
+
+def check_read(server: Server, offset: int) -> None:
+    assert server.ranges.read("file", offset, 10) == BODY[offset : offset + 10]
+
+
+def test_a_connection_is_kept_and_opened_anew_when_the_server_has_closed_it(server: Server) -> None:
+    for offset in range(5):
+        check_read(server, offset)
+    assert len(server.connections) == 1
+    server.ranges._kept.connection.sock.shutdown(socket.SHUT_RDWR)
+    check_read(server, 7)
+    assert len(server.connections) == 2
+
+
+def test_threads_and_forked_processes_have_connections_of_their_own(server: Server) -> None:
+    check_read(server, 0)
+    threads = [threading.Thread(target=check_read, args=(server, 5)) for _ in range(3)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert len(server.connections) == 4
+    child = multiprocessing.get_context("fork").Process(target=_read_in_child, args=(server,))
+    child.start()
+    for offset in range(50):
+        check_read(server, offset)
+    child.join(20)
+    assert child.exitcode == 0
+    check_read(server, 3)
+    assert len(server.connections) == 5  # ours is still the first
+
+
+def _read_in_child(server: Server) -> None:
+    os._exit(0 if all(server.ranges.read("file", at, 20) == BODY[at : at + 20] for at in range(50)) else 1)
+
+
+@pytest.mark.parametrize("status", [200, 307, 400, 403, 404, 416])
+def test_any_other_answer_is_left_to_s3fs(server: Server, status: int) -> None:
+    server.status = status
+    assert server.ranges.read("file", 5, 10) is None
+    server.status = 206
+    check_read(server, 5)
+
+
+@pytest.mark.parametrize("status", [429, 500, 503, 504])
+def test_a_server_that_is_busy_or_fails_is_said_to(server: Server, status: int) -> None:
+    server.status = status
+    for _ in range(10):
+        with pytest.raises(http.client.HTTPException, match=str(status)):
+            server.ranges.read("file", 5, 10)
+    server.status = 206
+    check_read(server, 5)
