@@ -85,7 +85,9 @@ class BlockQueue:
         if entry is None or entry.uses == 0:
             entry = self._add(shard, block)
         if fresh:
-            entry.fresh, entry.stage = True, Stage.QUEUED
+            entry.fresh = True
+            if entry.stage is not Stage.LOADING:  # what is on its way comes from the store
+                entry.stage = Stage.QUEUED
         entry.urgent = True
         if entry.stage is Stage.QUEUED:
             self._urgent.append(entry)
@@ -162,7 +164,10 @@ class BlockQueue:
             elif value is not None:
                 entry.data = value
                 self.memory_bytes += len(value)
-            if not entry.uses and entry.stage is not Stage.HELD:
+            if entry.fresh and entry.stage is Stage.CACHED:  # wanted from the store only after it went to the disk
+                entry.stage = Stage.QUEUED
+                self._urgent.append(entry)
+            elif not entry.uses and entry.stage is not Stage.HELD:
                 self._forget(entry)
             elif entry.stage is Stage.LATER:
                 entry.check_at = time.monotonic() + LATER_SECONDS
