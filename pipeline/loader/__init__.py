@@ -8,7 +8,7 @@ Batches            fill_batch, to_batch, batch: masks, labels, positions
 The stream         masked_batches, loader_state: all of it, endless and resumable; fixed_rows for evaluation
 """
 
-from pipeline.loader.cache_settings import Cache
+from pipeline.loader.cache.cache_settings import Cache
 from pipeline.loader.masked_batches import MaskedBatches
 from pipeline.loader.mixture import Mixture, Phase, Source
 from schemas.masking import Masking

@@ -7,7 +7,7 @@ from typing import Any, Literal, NamedTuple
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
-from pipeline.loader.epoch_order import LastBatch
+from pipeline.loader.order.epoch_order import LastBatch
 from schemas.errors import ConfigError, StaleArtifactError
 from schemas.masking import Masking
 

@@ -11,18 +11,18 @@ import torch
 from torch.utils.data import IterableDataset, get_worker_info
 
 from pipeline.loader.batch import Batch
-from pipeline.loader.cache_settings import Cache
-from pipeline.loader.device_batches import DeviceBatches
-from pipeline.loader.epoch_order import LastBatch
+from pipeline.loader.cache.cache_settings import Cache
+from pipeline.loader.device.device_batches import DeviceBatches
 from pipeline.loader.fill_batch import fill_batch
 from pipeline.loader.found_rows import FoundRows
 from pipeline.loader.loader_state import LoaderState, Position, check_place
 from pipeline.loader.mixture import Mixture, Phase, Source, list_phases
 from pipeline.loader.open_sources import Order, plan_run
+from pipeline.loader.order.epoch_order import LastBatch
+from pipeline.loader.order.turns import Turn, Turns
 from pipeline.loader.read_rows import RowReader
 from pipeline.loader.row_batch import RowBatch
 from pipeline.loader.to_batch import to_batch
-from pipeline.loader.turns import Turn, Turns
 from pipeline.masking.numba_masks import MaskPlan, plan_masks
 from pipeline.masking.tables import MaskTables
 from schemas.errors import ConfigError

@@ -7,8 +7,9 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from pipeline.loader.cache_settings import Cache
-from pipeline.loader.epoch_order import (
+from pipeline.loader.cache.cache_settings import Cache
+from pipeline.loader.mixture import MixedPhase, weigh
+from pipeline.loader.order.epoch_order import (
     MAX_DEFAULT_PARTITIONS,
     EpochLength,
     LastBatch,
@@ -18,9 +19,8 @@ from pipeline.loader.epoch_order import (
     measure_epoch,
     measure_flowing_epoch,
 )
-from pipeline.loader.mixture import MixedPhase, weigh
+from pipeline.loader.order.serving_plan import PATTERN_ROWS, RowSupply, ServingPlan, Wanted, share_out
 from pipeline.loader.packed_dataset import PackedDataset
-from pipeline.loader.serving_plan import PATTERN_ROWS, RowSupply, ServingPlan, Wanted, share_out
 from schemas.errors import ConfigError, StaleArtifactError
 from schemas.manifest import PackedManifest
 

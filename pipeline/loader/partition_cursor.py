@@ -10,7 +10,7 @@ import numpy as np
 import numpy.typing as npt
 from numba import njit
 
-from pipeline.loader.epoch_order import EpochOrder, OrderSettings, Window
+from pipeline.loader.order.epoch_order import EpochOrder, OrderSettings, Window
 from pipeline.loader.packed_dataset import PackedDataset
 from pipeline.loader.stage_rows import StagedRows
 

@@ -6,12 +6,12 @@ from typing import Any
 
 import numpy as np
 
-from pipeline.loader.cache_settings import Cache
+from pipeline.loader.cache.cache_settings import Cache
 from pipeline.loader.found_rows import FoundRows
 from pipeline.loader.open_sources import RunPlan, SourcePlan
+from pipeline.loader.order.serving_plan import Share
 from pipeline.loader.packed_dataset import PackedDataset
 from pipeline.loader.partition_cursor import PartitionCursor
-from pipeline.loader.serving_plan import Share
 from pipeline.loader.stage_rows import StagedRows
 from pipeline.masking.numba_masks import count_selected
 from schemas.rows import id_type

@@ -9,7 +9,7 @@ from collections.abc import Iterator
 
 import pytest
 
-from pipeline.loader.cache_settings import Cache
+from pipeline.loader.cache.cache_settings import Cache
 from pipeline.loader.packed_dataset import PackedDataset
 from pipeline.storage.store import Store, open_store
 from tests.loader.datasets import write_dataset

@@ -12,7 +12,7 @@ import time
 
 import pytest
 
-from pipeline.loader.block_cache import BlockCache
+from pipeline.loader.cache.block_cache import BlockCache
 from pipeline.storage.store import Store, open_store
 from schemas.errors import ShardCorruptError, TransientStorageError
 from tests.conftest import point_at

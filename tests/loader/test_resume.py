@@ -9,8 +9,8 @@ import numpy as np
 import pytest
 
 from pipeline.loader import Masking
-from pipeline.loader.epoch_order import OrderSettings
-from pipeline.loader.simulate_order import list_epoch
+from pipeline.loader.order.epoch_order import OrderSettings
+from pipeline.loader.order.simulate_order import list_epoch
 from schemas.errors import ConfigError, StaleArtifactError
 from tests.loader.datasets import BLOCK_ROWS, write_dataset
 from tests.loader.streams import MASKING, equal_batches, hash_steps, join_ranks, open_loader

@@ -11,7 +11,7 @@ import pytest
 from torch.utils.data import DataLoader
 
 from pipeline.loader import Cache
-from pipeline.loader.block_queue import BlockQueue
+from pipeline.loader.cache.block_queue import BlockQueue
 from pipeline.loader.fixed_rows import iter_fixed_batches
 from pipeline.loader.packed_dataset import PackedDataset
 from pipeline.storage.datasets import read_shard_table

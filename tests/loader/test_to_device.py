@@ -12,9 +12,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch.utils._python_dispatch import TorchDispatchMode
 
-from pipeline.loader import device_batches
-from pipeline.loader.device_batches import DeviceBatches, iter_ahead
-from pipeline.loader.device_fields import BatchMaker
+from pipeline.loader.device import device_batches
+from pipeline.loader.device.device_batches import DeviceBatches, iter_ahead
+from pipeline.loader.device.device_fields import BatchMaker
 from pipeline.masking.numba_masks import count_selected
 from schemas.errors import ConfigError, ShardCorruptError
 from schemas.masking import Masking

@@ -9,9 +9,9 @@ import pytest
 import torch
 
 from pipeline.loader import Masking
-from pipeline.loader.copy_lane import CudaLane
-from pipeline.loader.device_batches import iter_ahead
-from pipeline.loader.device_fields import BatchMaker
+from pipeline.loader.device.copy_lane import CudaLane
+from pipeline.loader.device.device_batches import iter_ahead
+from pipeline.loader.device.device_fields import BatchMaker
 from tests.loader.datasets import write_dataset
 from tests.loader.device_rows import TABLES, assert_equal_batches, copy_batch, expect_batch, make_rows
 from tests.loader.streams import MASKING, open_loader

@@ -16,12 +16,12 @@ import numpy as np
 import pyarrow as pa
 import xxhash
 
-from pipeline.loader.block_cache import BlockCache
-from pipeline.loader.block_queue import BlockQueue
-from pipeline.loader.cache_locks import Claim
-from pipeline.loader.cache_settings import Cache
-from pipeline.loader.plan_fetches import split_runs
-from pipeline.loader.upcoming_blocks import Run, Stage, Upcoming
+from pipeline.loader.cache.block_cache import BlockCache
+from pipeline.loader.cache.block_queue import BlockQueue
+from pipeline.loader.cache.cache_locks import Claim
+from pipeline.loader.cache.cache_settings import Cache
+from pipeline.loader.cache.plan_fetches import split_runs
+from pipeline.loader.cache.upcoming_blocks import Run, Stage, Upcoming
 from pipeline.storage.datasets import ShardTable
 from pipeline.storage.store import Store
 from schemas.errors import RESTORE, ShardCorruptError, TransientStorageError

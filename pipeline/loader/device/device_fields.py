@@ -8,8 +8,15 @@ from typing import Any, NamedTuple
 import torch
 
 from pipeline.loader.batch import Batch
+from pipeline.loader.device.transfer_layout import (
+    SentRows,
+    TransferLayout,
+    lay_out_transfer,
+    read_rows,
+    widen,
+    write_rows,
+)
 from pipeline.loader.row_batch import RowBatch
-from pipeline.loader.transfer_layout import SentRows, TransferLayout, lay_out_transfer, read_rows, widen, write_rows
 from pipeline.masking.numba_masks import count_selected
 from pipeline.masking.row_keys import derive_row_words
 from pipeline.masking.tables import MaskTables

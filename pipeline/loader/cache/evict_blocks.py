@@ -14,7 +14,7 @@ import re
 from collections.abc import Callable, Collection, Iterable, Iterator
 from dataclasses import dataclass
 
-from pipeline.loader.cache_locks import number_block, number_shard
+from pipeline.loader.cache.cache_locks import number_block, number_shard
 from pipeline.storage.datasets import SHARD_TABLE
 from pipeline.storage.local_files import is_partial
 

@@ -18,9 +18,9 @@ from typing import TypeVar
 
 import numpy as np
 
-from pipeline.loader.cache_ledger import CLAIMS, CacheLedger
-from pipeline.loader.cache_locks import Claim, claim_numbers, number_block, number_shard
-from pipeline.loader.evict_blocks import (
+from pipeline.loader.cache.cache_ledger import CLAIMS, CacheLedger
+from pipeline.loader.cache.cache_locks import Claim, claim_numbers, number_block, number_shard
+from pipeline.loader.cache.evict_blocks import (
     TABLE_SHARD,
     delete_cached,
     list_runs,

@@ -16,9 +16,9 @@ from typing import Any, Protocol
 import torch
 
 from pipeline.loader.batch import Batch
-from pipeline.loader.copy_lane import CudaLane, Flight, Lane
-from pipeline.loader.device_fields import BatchMaker
-from pipeline.loader.gather_masked import gather_masked
+from pipeline.loader.device.copy_lane import CudaLane, Flight, Lane
+from pipeline.loader.device.device_fields import BatchMaker
+from pipeline.loader.device.gather_masked import gather_masked
 from pipeline.loader.row_batch import RowBatch
 from pipeline.masking.numba_masks import count_selected
 from pipeline.masking.tables import MaskTables

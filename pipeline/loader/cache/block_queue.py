@@ -10,10 +10,10 @@ from collections import Counter, deque
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 
-from pipeline.loader.block_cache import BlockCache
-from pipeline.loader.cache_settings import Cache
-from pipeline.loader.plan_fetches import RUN_BYTES, extend_run, fetches_shards, limit_run
-from pipeline.loader.upcoming_blocks import Run, Stage, Upcoming
+from pipeline.loader.cache.block_cache import BlockCache
+from pipeline.loader.cache.cache_settings import Cache
+from pipeline.loader.cache.plan_fetches import RUN_BYTES, extend_run, fetches_shards, limit_run
+from pipeline.loader.cache.upcoming_blocks import Run, Stage, Upcoming
 from pipeline.storage.datasets import ShardTable
 
 MEMORY_BYTES = 96 << 20  # requests under way and blocks that found no room on disk

@@ -14,9 +14,9 @@ import threading
 import time
 import warnings
 
-from pipeline.loader.cache_locks import claim_numbers, lock_file
-from pipeline.loader.evict_blocks import choose_victims, delete_cached, list_cached, sweep_partials
-from pipeline.loader.needs_board import NeedsBoard, read_needs
+from pipeline.loader.cache.cache_locks import claim_numbers, lock_file
+from pipeline.loader.cache.evict_blocks import choose_victims, delete_cached, list_cached, sweep_partials
+from pipeline.loader.cache.needs_board import NeedsBoard, read_needs
 
 LEDGER = "ledger"
 CLAIMS = "claims"

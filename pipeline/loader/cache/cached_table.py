@@ -9,9 +9,9 @@ from collections.abc import Iterator
 
 import xxhash
 
-from pipeline.loader.block_cache import BlockCache
-from pipeline.loader.cache_locks import Claim
-from pipeline.loader.evict_blocks import TABLE_SHARD
+from pipeline.loader.cache.block_cache import BlockCache
+from pipeline.loader.cache.cache_locks import Claim
+from pipeline.loader.cache.evict_blocks import TABLE_SHARD
 from pipeline.storage.datasets import SHARD_TABLE, ShardTable, read_shard_table
 from pipeline.storage.store import Store, open_store
 from schemas.errors import ShardCorruptError

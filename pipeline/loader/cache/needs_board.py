@@ -22,7 +22,7 @@ from typing import Self
 import numpy as np
 import numpy.typing as npt
 
-from pipeline.loader.cache_locks import try_lock
+from pipeline.loader.cache.cache_locks import try_lock
 
 SLOTS = 1 << 15
 _HEADER_WORDS = 2

@@ -5,7 +5,7 @@ from __future__ import annotations
 from bisect import bisect_right
 from dataclasses import dataclass
 
-from pipeline.loader.serving_plan import ServingPlan
+from pipeline.loader.order.serving_plan import ServingPlan
 from schemas.errors import ConfigError
 
 

@@ -1,0 +1,1 @@
+"""Blocks of remote datasets on the local disk: fetched ahead, checked, shared by the processes of a node."""

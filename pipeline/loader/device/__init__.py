@@ -1,0 +1,1 @@
+"""Batches made on a device: rows sent as they are stored, masked and numbered there."""

@@ -1,0 +1,1 @@
+"""Which rows come when: pure arithmetic on counters, of one dataset, of mixtures and of ranks."""
