@@ -13,16 +13,17 @@ import os
 import posixpath
 import threading
 import uuid
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator
 from functools import partial
 from typing import IO, Any, TypeVar, cast
 
 import pyarrow as pa
-from fsspec.core import split_protocol, url_to_fs
+from fsspec.core import split_protocol
 
 from pipeline.storage import local_files
 from pipeline.storage.credentials import find_secrets, refuse_credentials
 from pipeline.storage.failures import explained_failures, retry_transient
+from pipeline.storage.object_stores import DELETE_AT_ONCE, S3_PROTOCOLS, connect, delete_from_bucket, put_if_absent
 from pipeline.storage.remote_files import (
     PART_BYTES,
     READ_AHEAD_BYTES,
@@ -37,18 +38,6 @@ from schemas.redaction import without_user_info
 Result = TypeVar("Result")
 
 _MEMORY_LOCK = threading.Lock()
-_S3 = ("s3", "s3a")
-_S3_OPTIONS: dict[str, Any] = {
-    # A cached listing hides what another worker has written since.
-    "use_listings_cache": False,
-    "default_cache_type": "none",
-}
-# s3fs and `retry_transient` try again already; a third layer multiplies the wait for a store that is down.
-_S3_CLIENT: dict[str, Any] = {
-    "retries": {"mode": "standard", "total_max_attempts": 1},
-    "signature_version": "s3v4",  # of signed URLs too, which newer buckets of AWS and other stores want
-}
-_DELETE_AT_ONCE = 1000  # S3's limit for one request
 
 
 class Store:
@@ -67,11 +56,11 @@ class Store:
         self.protocol = protocol or "file"
         self.options = dict(options or {})
         self.is_local = self.protocol in ("file", "local")
-        if self.protocol in _S3:
+        if self.protocol in S3_PROTOCOLS:
             refuse_credentials(self.protocol, path)
         self._secrets = find_secrets(url, self.options)
         try:
-            self.fs, root = self._connect(url)
+            self.fs, root = connect(url, self.protocol, self.options)
         except (ValueError, ImportError) as error:
             raise ConfigError(
                 "no file system for this URL",
@@ -79,7 +68,7 @@ class Store:
                 found=str(error),
                 action="install its fsspec driver",
             ) from error
-        self._ranges = S3Ranges(self.fs, self.options) if self.protocol in _S3 else None
+        self._ranges = S3Ranges(self.fs, self.options) if self.protocol in S3_PROTOCOLS else None
         self.root = os.path.abspath(path) if self.is_local else str(root).rstrip("/")
         self.url = self.root if self.is_local else url.rstrip("/")
         self.display_url = without_user_info(self.url)
@@ -206,31 +195,13 @@ class Store:
                     return False
                 self.fs.pipe_file(self.full(path), data)
                 return True
-        writer = uuid.uuid4().hex
-        return self._write(path, lambda: self._put_if_absent(path, data, writer))
-
-    def _put_if_absent(self, path: str, data: bytes, writer: str) -> bool:
-        # After a lost answer some layer puts again (aiohttp does, unasked) and meets its own first success. So the
-        # object says in its metadata who wrote it.
-        marked = {"Metadata": {"writer": writer}} if self.protocol in _S3 else {}
-        try:
-            # A single PUT with `If-None-Match: *`: Ceph ignores the condition on multipart uploads.
-            self.fs.pipe_file(self.full(path), data, mode="create", **marked)
-        except FileExistsError:
-            return self._is_written_by(path, writer)
-        except OSError as error:
-            if error.errno == errno.EINVAL and self.exists(path):  # how s3fs reports Ceph's 412
-                return self._is_written_by(path, writer)
-            raise
-        return True
-
-    def _is_written_by(self, path: str, writer: str) -> bool:
-        if self.protocol not in _S3:
-            return False
-        try:
-            return bool(self.fs.metadata(self.full(path), refresh=True).get("writer") == writer)
-        except FileNotFoundError:  # another's, deleted since
-            return False
+        put = partial(
+            put_if_absent,
+            *(self.fs, self.full(path), data, uuid.uuid4().hex),
+            keeps_metadata=self.protocol in S3_PROTOCOLS,
+            exists=lambda: self.exists(path),
+        )
+        return self._write(path, put)
 
     @contextlib.contextmanager
     def open_output(self, path: str) -> Iterator[IO[bytes]]:
@@ -269,12 +240,7 @@ class Store:
 
     def delete(self, path: str) -> None:
         """Delete a file; nothing happens if there is none."""
-
-        def delete() -> None:
-            with contextlib.suppress(FileNotFoundError):
-                self.fs.rm_file(self.full(path))
-
-        self._read(path, delete)
+        self._read(path, lambda: self._delete_file(self.full(path)))
 
     def delete_tree(self, prefix: str) -> None:
         """Delete everything below the folder `prefix`; nothing happens if there is nothing.
@@ -285,27 +251,18 @@ class Store:
         if self.is_local:
             self._read(prefix, lambda: local_files.delete_tree(self.full(prefix)))
             return
-        paths = self.list(prefix)
-        for start in range(0, len(paths), _DELETE_AT_ONCE):
-            self._read(prefix, partial(self._delete_many, paths[start : start + _DELETE_AT_ONCE]))
-
-    def _delete_many(self, paths: Sequence[str]) -> None:
-        if self.protocol in _S3:
-            # s3fs's own bulk delete drops the list of keys that the server would not delete.
-            bucket = self.root.partition("/")[0]
-            keys = [{"Key": self.full(path).removeprefix(f"{bucket}/")} for path in paths]
-            answer = self.fs.call_s3("delete_objects", Bucket=bucket, Delete={"Objects": keys, "Quiet": True})
-            for kept in answer.get("Errors", []):
-                raise ConfigError(
-                    "the store would not delete",
-                    path=f"{self.protocol}://{bucket}/{kept.get('Key')}",
-                    found=f"{kept.get('Code')}: {kept.get('Message')}",
-                    action="check the right to delete",
-                )
+        paths = [self.full(path) for path in self.list(prefix)]
+        if self.protocol not in S3_PROTOCOLS:
+            for path in paths:
+                self._read(prefix, partial(self._delete_file, path))
             return
-        for path in paths:
-            with contextlib.suppress(FileNotFoundError):
-                self.fs.rm_file(self.full(path))
+        for start in range(0, len(paths), DELETE_AT_ONCE):
+            group = paths[start : start + DELETE_AT_ONCE]
+            self._read(prefix, partial(delete_from_bucket, self.fs, self.protocol, group))
+
+    def _delete_file(self, path: str) -> None:
+        with contextlib.suppress(FileNotFoundError):
+            self.fs.rm_file(path)
 
     def delete_partials(self, prefix: str = "") -> None:
         """Delete what killed writers left; only when no writer is at work. Object stores keep nothing visible."""
@@ -322,14 +279,6 @@ class Store:
             return info if info["type"] == "file" else None
 
         return self._read(path, ask)
-
-    def _connect(self, url: str) -> tuple[Any, str]:
-        options = dict(self.options)
-        if self.protocol in _S3:
-            client = {**_S3_CLIENT, **options.get("config_kwargs", {})}
-            options = {**_S3_OPTIONS, **options, "config_kwargs": client}
-        filesystem, root = url_to_fs(url, **options)
-        return filesystem, str(root)
 
     def _read(self, path: str, call: Callable[[], Result]) -> Result:
         def attempt() -> Result:
@@ -352,7 +301,7 @@ class Store:
                 raise ConfigError(
                     "there is nothing to write into",
                     path=self.locate(path),
-                    found="no such bucket" if self.protocol in _S3 else "the folder was deleted meanwhile",
+                    found="no such bucket" if self.protocol in S3_PROTOCOLS else "the folder was deleted meanwhile",
                     action="create it, then give the same command again",
                 ) from error
 

@@ -163,7 +163,7 @@ def test_deletes_take_what_is_named_and_no_more(store: Store) -> None:
 
 
 def test_a_tree_of_more_than_one_request_is_deleted(store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("pipeline.storage.store._DELETE_AT_ONCE", 4)
+    monkeypatch.setattr("pipeline.storage.store.DELETE_AT_ONCE", 4)
     for number in range(9):
         store.write_bytes(f"many/{number}", b"")
     store.delete_tree("many")
