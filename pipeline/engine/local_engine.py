@@ -11,6 +11,7 @@ import contextlib
 import multiprocessing
 import os
 import signal
+import sys
 import threading
 from collections.abc import Generator, Iterable, Iterator, Sequence
 from dataclasses import dataclass
@@ -188,11 +189,20 @@ def _serve(pipe: Connection) -> None:
 
 def _end_with_driver() -> None:
     parent = multiprocessing.parent_process()
-    if parent is None:
+    if parent is None or parent.pid is None:
         return
 
+    # The sentinel's other end is also held by every worker that was forked later: one of those that is stopped would
+    # keep the others alive.
+    ends: list[Any] = [parent.sentinel]
+    if sys.platform == "linux":
+        try:
+            ends.append(os.pidfd_open(parent.pid))
+        except ProcessLookupError:
+            os._exit(1)
+
     def watch() -> None:
-        wait([parent.sentinel])
+        wait(ends)
         os._exit(1)
 
     threading.Thread(target=watch, daemon=True).start()

@@ -33,7 +33,7 @@ def connect(url: str, protocol: str, options: dict[str, Any]) -> tuple[Any, str]
         ImportError: It is not installed.
     """
     if protocol in S3_PROTOCOLS:
-        client = {**_S3_CLIENT, **options.get("config_kwargs", {})}
+        client = {**_S3_CLIENT, **(options.get("config_kwargs") or {})}
         options = {**_S3_OPTIONS, **options, "config_kwargs": client}
     filesystem, root = url_to_fs(url, **options)
     return filesystem, str(root)

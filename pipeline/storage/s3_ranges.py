@@ -6,14 +6,15 @@ gigabyte and serves all threads of a process by one event loop, 350 MB/s from a 
 0.6 s and gives 700 to 1,200 MB/s, but it asks for an object's size first, wants credentials told in words of its own,
 and does not bear a fork.)
 
-Whatever is unusual is left to s3fs, which also knows how to explain it: options that add headers, proxies, an answer
-that is neither the bytes nor "try again".
+Whatever is unusual is left to s3fs, which tries again and knows how to explain it: options that add headers, proxies,
+and every answer but the bytes that were asked for. A store from which nothing comes this way is spared it for a while.
 """
 
 from __future__ import annotations
 
 import http.client
 import os
+import re
 import ssl
 import threading
 import time
@@ -40,14 +41,20 @@ _KNOWN_OPTIONS = {
 }
 _KNOWN_CLIENT_OPTIONS = {"endpoint_url", "region_name", "use_ssl"}
 _KNOWN_CONFIG = {"connect_timeout", "read_timeout", "region_name", "retries", "s3", "signature_version"}
+_CONTENT_RANGE = re.compile(r"bytes (\d+)-(\d+)/(\d+)")
 _SIGNED_SECONDS = 3600
 _RENEWED_SECONDS = 300  # temporary credentials are renewed some 15 minutes before they end
 _MOST_URLS = 4096
-_MOST_REFUSALS = 8
+_MOST_FAILURES = 8
+_REST_SECONDS = 30.0
+_CONNECT_SECONDS = 5.0  # where only s3fs gets through, nobody should wait long to find out
+_EXPLAINED = (HTTPStatus.NOT_FOUND, HTTPStatus.REQUESTED_RANGE_NOT_SATISFIABLE)  # s3fs will say the same
 
 
 class S3Ranges:
-    """Gets ranges from the buckets of one s3fs file system. Safe to call from several threads, and after a fork.
+    """Gets ranges from the buckets of one s3fs file system. Safe to call from several threads.
+
+    A forked process opens connections of its own; it signs no new URLs, as fsspec refuses to work there.
 
     Args:
         fs: An `S3FileSystem`.
@@ -56,7 +63,9 @@ class S3Ranges:
 
     def __init__(self, fs: Any, options: dict[str, Any]) -> None:
         self._fs = fs
-        self._refusals = 0 if _is_usual(options) and not getproxies() else _MOST_REFUSALS
+        self._rests_until = 0.0 if _is_usual(options) and not getproxies() else float("inf")
+        self._failures = 0
+        self._has_connected = False
         self._signed: dict[str, tuple[SplitResult, float]] = {}
         self._kept = threading.local()
 
@@ -67,26 +76,22 @@ class S3Ranges:
             path: Bucket and key.
             offset: Its first byte.
             length: In bytes, above 0; fewer come where the object ends before.
-
-        Raises:
-            HTTPException: The server failed, or asks to be spared for a while.
-            OSError: The connection failed, or did not answer in time.
         """
-        if self._refusals >= _MOST_REFUSALS:
+        if time.monotonic() < self._rests_until:
             return None
         try:
-            url = self._sign(path)
-        except Exception:  # noqa: BLE001  # s3fs meets it again, and it is explained there
-            return None
-        try:
-            data = self._get(url, {"Range": f"bytes={offset}-{offset + length - 1}"})
-        except ssl.SSLError:  # other certificates are trusted there
-            data = None
-        if data is None:
+            status, data = self._get(self._sign(path), offset, length)
+        except Exception:  # noqa: BLE001  # whatever it is, s3fs meets it too, tries again and is explained
+            status, data = None, None
+        if data is not None:
+            self._failures = 0
+        elif status not in _EXPLAINED:
             self._signed.pop(path, None)
-            self._refusals += 1
-        else:
-            self._refusals = 0
+            self._failures += 1
+            if not self._has_connected:
+                self._rests_until = float("inf")
+            elif self._failures >= _MOST_FAILURES:
+                self._failures, self._rests_until = 0, time.monotonic() + _REST_SECONDS
         return data
 
     def _sign(self, path: str) -> SplitResult:
@@ -98,19 +103,19 @@ class S3Ranges:
             found = self._signed[path] = (url, time.monotonic() + _RENEWED_SECONDS)
         return found[0]
 
-    def _get(self, url: SplitResult, headers: dict[str, str]) -> bytes | None:
-        """The body of an answer with a part of the object; `None` for an answer that s3fs is to explain."""
+    def _get(self, url: SplitResult, offset: int, length: int) -> tuple[int, bytes | None]:
+        """The status of the answer and, where it is that part of the object, its bytes."""
         try:
-            answer = self._ask(url, headers)
-            body = answer.read() if answer.status == HTTPStatus.PARTIAL_CONTENT else None
+            answer = self._ask(url, {"Range": f"bytes={offset}-{offset + length - 1}"})
+            data = answer.read() if answer.status == HTTPStatus.PARTIAL_CONTENT else None
         except BaseException:
             self._drop()
             raise
-        if body is None or answer.will_close:
+        if data is None or answer.will_close:
             self._drop()
-        if answer.status >= HTTPStatus.INTERNAL_SERVER_ERROR or answer.status == HTTPStatus.TOO_MANY_REQUESTS:
-            raise http.client.HTTPException(f"{answer.status} {answer.reason}")
-        return body
+        if data is not None and not _is_part(answer.getheader("Content-Range", ""), offset, length, len(data)):
+            data = None
+        return answer.status, data
 
     def _ask(self, url: SplitResult, headers: dict[str, str]) -> http.client.HTTPResponse:
         target = f"{url.path}?{url.query}" if url.query else url.path
@@ -137,11 +142,14 @@ class S3Ranges:
         host = url.hostname or ""
         if url.scheme == "https":
             trusted = ssl.create_default_context(cafile=os.environ.get("AWS_CA_BUNDLE"))
-            connection: http.client.HTTPConnection = http.client.HTTPSConnection(host, url.port, context=trusted)
+            connection: http.client.HTTPConnection = http.client.HTTPSConnection(
+                host, url.port or http.client.HTTPS_PORT, context=trusted
+            )
         else:
-            connection = http.client.HTTPConnection(host, url.port)
-        connection.timeout = limits.connect_timeout
+            connection = http.client.HTTPConnection(host, url.port or http.client.HTTP_PORT)
+        connection.timeout = min(limits.connect_timeout, _CONNECT_SECONDS)
         connection.connect()
+        self._has_connected = True
         connection.sock.settimeout(limits.read_timeout)
         self._kept.key, self._kept.connection = key, connection
         return connection, True
@@ -153,9 +161,18 @@ class S3Ranges:
             self._kept.connection.close()
 
 
+def _is_part(content_range: str, offset: int, length: int, num_bytes: int) -> bool:
+    """Whether an answer's `Content-Range` and the bytes that came are what was asked for, or all up to the end."""
+    found = _CONTENT_RANGE.fullmatch(content_range)
+    if found is None:
+        return False
+    first, last, size = map(int, found.groups())
+    return first == offset and last == min(offset + length, size) - 1 and num_bytes == last - first + 1
+
+
 def _is_usual(options: dict[str, Any]) -> bool:
     return (
         options.keys() <= _KNOWN_OPTIONS
-        and options.get("client_kwargs", {}).keys() <= _KNOWN_CLIENT_OPTIONS
-        and options.get("config_kwargs", {}).keys() <= _KNOWN_CONFIG
+        and (options.get("client_kwargs") or {}).keys() <= _KNOWN_CLIENT_OPTIONS
+        and (options.get("config_kwargs") or {}).keys() <= _KNOWN_CONFIG
     )

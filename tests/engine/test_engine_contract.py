@@ -294,3 +294,21 @@ def test_a_process_with_threads_is_not_forked() -> None:
     finally:
         stop.set()
         thread.join()
+
+
+def test_workers_forked_ahead_end_with_their_driver_while_one_of_them_is_stopped(output: Store, log: str) -> None:
+    driver = start_python("-m", "tests.engine.drive", "ahead-2", output.url, log)
+    below: list[int] = []
+    try:
+        wait_until(lambda: count(log, "alive-0") and count(log, "alive-1"), "units at work", 60)
+        first, last = sorted(descendants(driver.pid))
+        below = [first, last]
+        os.kill(last, signal.SIGSTOP)  # forked later, so it holds what the first one was given by the driver
+        os.kill(driver.pid, signal.SIGKILL)
+        driver.wait(timeout=20)
+        wait_until(lambda: not is_running(first), "the end of the first worker", 10)
+    finally:
+        stop_process(driver)
+        for pid in below:
+            with contextlib.suppress(ProcessLookupError):
+                os.kill(pid, signal.SIGKILL)

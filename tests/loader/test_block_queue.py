@@ -47,3 +47,13 @@ def test_a_bad_copy_is_not_taken_from_the_disk_even_if_it_was_just_written_anew(
     queue.take(first)
     assert queue.memory_bytes == 0
     assert queue.next_run() is None
+
+
+def test_a_block_that_is_held_in_memory_is_not_asked_for_again_and_counted_once(queue):
+    first = queue.want(0, 2)
+    run = queue.next_run()
+    queue.finish(run, {2: (Stage.HELD, bytes(100))})
+    assert queue.want(0, 2, fresh=True) is first
+    assert queue.next_run() is None
+    queue.take(first)
+    assert queue.memory_bytes == 0

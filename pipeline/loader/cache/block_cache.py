@@ -150,8 +150,8 @@ class BlockCache:
     def _list_runs(self, shard: int, *, look: bool) -> list[tuple[int, int]]:
         now = time.monotonic()
         if look or now > self._listed_at.get(shard, 0.0) + _LIST_SECONDS:
-            self._listed_at[shard] = now
             self._runs[shard] = list_runs(os.path.join(self.dataset_folder, f"{shard:07d}"))
+            self._listed_at[shard] = now
         return self._runs[shard]
 
     def _is_whole(self, shard: int, first: int, count: int) -> bool:

@@ -86,7 +86,7 @@ class BlockQueue:
             entry = self._add(shard, block)
         if fresh:
             entry.fresh = True
-            if entry.stage is not Stage.LOADING:  # what is on its way comes from the store
+            if entry.stage not in (Stage.LOADING, Stage.HELD):  # these come from the store already
                 entry.stage = Stage.QUEUED
         entry.urgent = True
         if entry.stage is Stage.QUEUED:
