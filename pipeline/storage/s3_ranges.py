@@ -47,6 +47,7 @@ _RENEWED_SECONDS = 300  # temporary credentials are renewed some 15 minutes befo
 _MOST_URLS = 4096
 _MOST_FAILURES = 8
 _REST_SECONDS = 30.0
+_LONG_REST_SECONDS = 600.0  # where no connection was ever made
 _CONNECT_SECONDS = 5.0  # where only s3fs gets through, nobody should wait long to find out
 _EXPLAINED = (HTTPStatus.NOT_FOUND, HTTPStatus.REQUESTED_RANGE_NOT_SATISFIABLE)  # s3fs will say the same
 
@@ -89,7 +90,7 @@ class S3Ranges:
             self._signed.pop(path, None)
             self._failures += 1
             if not self._has_connected:
-                self._rests_until = float("inf")
+                self._rests_until = time.monotonic() + _LONG_REST_SECONDS
             elif self._failures >= _MOST_FAILURES:
                 self._failures, self._rests_until = 0, time.monotonic() + _REST_SECONDS
         return data
