@@ -123,7 +123,7 @@ class PartitionCursor:
         while held < stop - first:
             window = order.window_at(partition, first + held)
             self.staged.copy(self._dataset, partition, held, window.shard, window.blocks, window.rows, epoch)
-            held += len(window.rows)
+            held += window.num_rows
         self._epoch[partition], self._first[partition], self._stop[partition] = epoch, first, first + held
 
     def _open_epoch(self, orders: dict[int, EpochOrder], epoch: int) -> EpochOrder:
@@ -146,7 +146,7 @@ class PartitionCursor:
         if first < following[1]:
             return bool(first >= self._first[partition])
         window = self._open_epoch(self._orders, epoch).window_at(partition, following[1])
-        return first < following[1] + len(window.rows)
+        return first < following[1] + window.num_rows
 
     def _follow(self, epoch: int, offset: int) -> tuple[int, int]:
         """The place behind an offset: in its epoch, or at the start of the next."""
@@ -172,7 +172,7 @@ class PartitionCursor:
             epoch, offset, partition = heapq.heappop(places)
             window: Window = self._open_epoch(orders, epoch).window_at(partition, offset)
             yield window.shard, window.blocks.tolist()
-            heapq.heappush(places, (*self._follow(epoch, offset + len(window.rows)), partition))
+            heapq.heappush(places, (*self._follow(epoch, offset + window.num_rows), partition))
 
 
 @njit(cache=True, nogil=True)

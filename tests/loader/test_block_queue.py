@@ -57,3 +57,28 @@ def test_a_block_that_is_held_in_memory_is_not_asked_for_again_and_counted_once(
     assert queue.next_run() is None
     queue.take(first)
     assert queue.memory_bytes == 0
+
+
+def test_what_is_far_from_the_reader_waits_for_requests_that_are_nearer(queue):
+    queue.announce(iter([(0, [block]) for block in range(4)]))  # of which the horizon, 250 bytes, admits three
+    near, next_one = queue.next_run(), queue.next_run()
+    assert (near.blocks, next_one.blocks) == ([0], [1])
+    assert queue.next_run() is None
+    queue.finish(near, {0: (Stage.HELD, bytes(100))})
+    assert queue.next_run() is None
+    queue.finish(next_one, {1: (Stage.HELD, bytes(100))})
+    far = queue.next_run()
+    assert far.blocks == [2]
+    urgent = queue.want(0, 3)
+    assert queue.next_run().cause is urgent
+
+
+def test_a_reader_who_comes_nearer_is_asked_for_more_at_once(queue):
+    queue.announce(iter([(0, [block]) for block in range(4)]))
+    queue.next_run()
+    run = queue.next_run()
+    assert queue.next_run() is None
+    for block in range(2):
+        queue.take(queue.want(0, block))
+    assert queue.next_run().blocks == [2]
+    assert run.blocks == [1]

@@ -103,7 +103,7 @@ def test_a_window_reads_no_more_blocks_than_asked_and_ends_with_them():
     while offset < order.rows_per_partition:
         window = order.window_at(1, offset)
         assert len(window.blocks) <= 3
-        assert len(window.rows) <= 12
+        assert window.num_rows == len(window.rows) <= 12
         offset += len(window.rows)
     assert offset == order.rows_per_partition
 

@@ -10,9 +10,11 @@ from hypothesis import strategies as st
 from pipeline.loader.cache.plan_fetches import (
     FLOOR_BYTES,
     MAX_GAP_BLOCKS,
+    MAX_REQUESTS,
     RUN_BYTES,
     extend_run,
     fetches_shards,
+    limit_requests,
     limit_run,
     split_runs,
 )
@@ -70,6 +72,13 @@ def test_requests_grow_with_what_came_and_with_the_distance_of_the_reader():
     assert limit_run(3 * MiB, 20 * MiB, is_waited_for=False) == 20 * MiB
     assert limit_run(0, 1 << 40, is_waited_for=False) == RUN_BYTES
     assert limit_run(0, 0, is_waited_for=True) == RUN_BYTES
+
+
+@given(st.integers(0, 1 << 40), st.integers(0, 1 << 40), st.integers(1, 1 << 40))
+def test_the_nearer_the_reader_the_more_requests_and_never_none(lead, more, horizon):
+    assert limit_requests(0, horizon) == MAX_REQUESTS
+    assert limit_requests(horizon, horizon) == 1
+    assert MAX_REQUESTS >= limit_requests(lead, horizon) >= limit_requests(lead + more, horizon) >= 1
 
 
 def test_whole_shards_come_where_all_that_are_open_fill_half_the_cache():

@@ -32,6 +32,7 @@ from pipeline.storage.local_files import partial_name
 Result = TypeVar("Result")
 
 _LIST_SECONDS = 1.0
+_USED_SECONDS = 1.0  # how exactly one knows when a file was last read
 
 
 class BlockCache:
@@ -42,26 +43,25 @@ class BlockCache:
         max_bytes: The most it may hold.
         dataset: The dataset's fingerprint, under which its blocks are filed: one that replaces it shares nothing.
         shards: Its blocks; `None` before they are known.
+
+    Attributes:
+        dataset_folder: Where what belongs to the dataset is kept.
     """
 
     def __init__(self, folder: str, max_bytes: int, dataset: str, shards: ShardTable | None = None) -> None:
         self.ledger = CacheLedger(folder, max_bytes)
         self.folder = folder
+        self.dataset_folder = os.path.join(folder, dataset)
         self._dataset = dataset
         self._shards = shards
         self._runs: dict[int, list[tuple[int, int]]] = {}
         self._listed_at: dict[int, float] = {}
 
-    @property
-    def dataset_folder(self) -> str:
-        """Where what belongs to the dataset is kept."""
-        return os.path.join(self.folder, self._dataset)
-
     def locate(self, shard: int, first: int, count: int = 1) -> str:
         """Where neighbouring blocks are kept."""
         if shard == TABLE_SHARD:
             return os.path.join(self.dataset_folder, SHARD_TABLE)
-        return os.path.join(self.dataset_folder, f"{shard:07d}", name_blocks(first, count))
+        return f"{self.dataset_folder}/{shard:07d}/{name_blocks(first, count)}"
 
     def find(self, shard: int, block: int, *, look: bool = False) -> tuple[int, int] | None:
         """(first, how many) of the blocks that are kept together with one; `None` if it is not here, or not whole.
@@ -77,21 +77,8 @@ class BlockCache:
         Read, not mapped: a map of an evicted file would keep its bytes on the disk, uncounted, and a file that somebody
         cuts short would kill the process.
         """
-        run = self.find(shard, block, look=True)
-        if run is None:
-            return None
-        start = self._measure(shard, run[0], block - run[0])
-        length = self._measure(shard, block, 1)
-        try:
-            descriptor = os.open(self.locate(shard, *run), os.O_RDONLY | os.O_CLOEXEC)
-            try:
-                data = os.pread(descriptor, length, start)
-                os.utime(descriptor)  # used now
-            finally:
-                os.close(descriptor)
-        except OSError:
-            return None
-        return data if len(data) == length else None
+        data = self._read_among(self._runs.get(shard, []), shard, block)
+        return self._read_among(self._list_runs(shard, look=True), shard, block) if data is None else data
 
     def discard(self, shard: int, block: int) -> None:
         """Delete what holds a block whose bytes are bad."""
@@ -141,6 +128,33 @@ class BlockCache:
         """Take back one `put`."""
         self.ledger.remove(self._number(shard, block))
 
+    def _read_among(self, runs: list[tuple[int, int]], shard: int, block: int) -> bytes | None:
+        for first, count in runs:
+            if first <= block < first + count:
+                data = self._read_part(shard, first, count, block)
+                if data is not None:
+                    return data
+        return None
+
+    def _read_part(self, shard: int, first: int, count: int, block: int) -> bytes | None:
+        try:
+            descriptor = os.open(self.locate(shard, first, count), os.O_RDONLY | os.O_CLOEXEC)
+        except OSError:
+            return None
+        try:
+            status = os.fstat(descriptor)
+            if status.st_size != self._measure(shard, first, count):
+                return None
+            if time.time() > status.st_mtime + _USED_SECONDS:
+                os.utime(descriptor)  # used now
+            length = self._measure(shard, block, 1)
+            data = os.pread(descriptor, length, self._measure(shard, first, block - first))
+            return data if len(data) == length else None
+        except OSError:
+            return None
+        finally:
+            os.close(descriptor)
+
     def _find_among(self, runs: list[tuple[int, int]], shard: int, block: int) -> tuple[int, int] | None:
         for first, count in runs:
             if first <= block < first + count and self._is_whole(shard, first, count):
@@ -165,6 +179,8 @@ class BlockCache:
         if self._shards is None:
             raise ValueError("a cache that knows no shards holds no blocks")
         start = int(self._shards.first_block[shard]) + first
+        if count == 1:
+            return int(self._shards.block_lengths[start])
         return int(self._shards.block_lengths[start : start + count].sum(dtype=np.int64))
 
     def _number(self, shard: int, block: int | None) -> int:

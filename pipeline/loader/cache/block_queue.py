@@ -6,19 +6,19 @@ The caller holds a lock around every method.
 from __future__ import annotations
 
 import time
-from collections import Counter, deque
+from collections import deque
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 
 from pipeline.loader.cache.block_cache import BlockCache
 from pipeline.loader.cache.cache_settings import Cache
-from pipeline.loader.cache.plan_fetches import RUN_BYTES, extend_run, fetches_shards, limit_run
+from pipeline.loader.cache.lead import Lead
+from pipeline.loader.cache.open_shards import OpenShards
+from pipeline.loader.cache.plan_fetches import RUN_BYTES, extend_run, limit_requests, limit_run
 from pipeline.loader.cache.upcoming_blocks import Run, Stage, Upcoming
 from pipeline.storage.datasets import ShardTable
 
 MEMORY_BYTES = 96 << 20  # requests under way and blocks that found no room on disk
-HORIZON_BYTES = 512 << 20  # announced and not yet read: of 64 partitions 8 MiB each
-HORIZON_BLOCKS = 4096
 DRAWN_AT_ONCE = 8  # an item takes some 50 us, and the reader must not wait for many of them
 LATER_SECONDS = 0.05
 
@@ -31,7 +31,6 @@ class BlockQueue:
         shards: The dataset's blocks.
         cache: Where blocks lie.
         settings: How to fetch.
-        open_blocks: How many blocks a reader holds at once; the first so many announced are asked for one by one.
         memory_bytes: In use for requests and held blocks.
         has_more: Whether `next_run` stopped only to let others have their turn.
         is_waited_for: Whether a reader waits for more than the first blocks announced.
@@ -40,7 +39,6 @@ class BlockQueue:
     shards: ShardTable
     cache: BlockCache
     settings: Cache
-    open_blocks: int = 1
     memory_bytes: int = 0
     is_waited_for: bool = False
     has_more: bool = False
@@ -51,18 +49,23 @@ class BlockQueue:
     _later: deque[Upcoming] = field(default_factory=deque)
     _recent: deque[tuple[int, int]] = field(default_factory=deque)
     _loading: set[tuple[int, int]] = field(default_factory=set)
-    _open_shards: Counter[int] = field(default_factory=Counter)
     _alone: set[tuple[int, int]] = field(default_factory=set)
-    _kept_shards: set[int] = field(default_factory=set)
-    _begun_bytes: Counter[int] = field(default_factory=Counter)
-    _num_announced: int = 0
-    _num_read: int = 0
-    _announced_bytes: int = 0
-    _read_bytes: int = 0
+    _num_requests: int = 0
 
     def __post_init__(self) -> None:
         self._block_bytes = int(self.shards.block_lengths.max(initial=1))
-        self._shard_bytes = int(self.shards.size_bytes.max(initial=1))
+        self._lead = Lead(self.cache.ledger, self._block_bytes)
+        shard_bytes = int(self.shards.size_bytes.max(initial=1))
+        self._open_shards = OpenShards(self.cache, self.settings.fetch, shard_bytes)
+
+    @property
+    def open_blocks(self) -> int:
+        """How many blocks a reader holds at once; the first so many announced are asked for one by one."""
+        return self._lead.least_blocks
+
+    def hold_open(self, num_blocks: int) -> None:
+        """Raise `open_blocks`."""
+        self._lead.least_blocks = max(self._lead.least_blocks, num_blocks)
 
     def announce(self, coming: Iterator[tuple[int, Sequence[int]]]) -> None:
         """Replace what was announced; held blocks stay until their memory is wanted."""
@@ -74,12 +77,12 @@ class BlockQueue:
         self._queue.clear()
         self._later.clear()
         self._alone.clear()
-        self._num_announced = self._num_read = self._announced_bytes = self._read_bytes = 0
+        self._lead.begin_again()
         self._coming = coming
 
     def want(self, shard: int, block: int, *, fresh: bool = False) -> Upcoming:
         """The entry of a block that a reader waits for now."""
-        if not self.num_ahead:
+        if not self._lead.num_ahead:
             self._announce_more()  # a reader who is through with all that was announced reads the next item
         entry = self._blocks.get((shard, block))
         if entry is None or entry.uses == 0:
@@ -96,8 +99,7 @@ class BlockQueue:
     def take(self, entry: Upcoming) -> None:
         """Note that a block was read."""
         entry.urgent = entry.fresh = entry.alone = False
-        self._num_read += 1
-        self._read_bytes += self.length(entry.shard, entry.block)
+        self._lead.read(self.length(entry.shard, entry.block))
         self._recent.append((entry.shard, entry.block))
         self.cache.put(entry.shard, entry.block)
         while len(self._recent) > self.open_blocks:
@@ -127,6 +129,8 @@ class BlockQueue:
             if entry.stage is not Stage.QUEUED or entry.uses == 0:
                 self._queue.popleft()
                 continue
+            if self._num_requests >= limit_requests(self._distance(entry), self._lead.horizon_bytes):
+                return None
             blocks = self._extend(entry)
             if not self._find_memory(self._size(entry.shard, blocks)):
                 return None
@@ -153,6 +157,7 @@ class BlockQueue:
     def finish(self, run: Run, outcomes: dict[int, tuple[Stage, bytes | memoryview | Exception | None]]) -> None:
         """Note what became of a run: a stage for each of its blocks, with the bytes of held ones or an error."""
         self.memory_bytes -= run.num_bytes
+        self._num_requests -= 1
         for block in run.blocks:
             self._loading.discard((run.cause.shard, block))
             entry = self._blocks.get((run.cause.shard, block))
@@ -181,7 +186,7 @@ class BlockQueue:
     @property
     def num_ahead(self) -> int:
         """Blocks announced and not yet read."""
-        return self._num_announced - self._num_read
+        return self._lead.num_ahead
 
     @property
     def waits(self) -> bool:
@@ -201,30 +206,20 @@ class BlockQueue:
                 entry.stage = Stage.LOADING
             elif self.cache.find(shard, block) is not None:
                 entry.stage = Stage.CACHED
-                self._begun_bytes[shard] += length
+                self._open_shards.begin(shard, length)
             else:
                 self._queue.append(entry)
         if entry.uses == 0:
-            entry.place, entry.bytes_before = self._num_announced, self._announced_bytes
+            entry.place, entry.bytes_before = self._lead.num_announced, self._lead.announced_bytes
             self.cache.put(shard, block)
-            self._open_shards[shard] += 1
-            if shard not in self._kept_shards and self._fetches_shards():
-                self._kept_shards.add(shard)
-                self.cache.put(shard, None)
+            self._open_shards.announce(shard)
         entry.uses += 1
-        self._num_announced += 1
-        self._announced_bytes += length
+        self._lead.announce(length)
         return entry
 
     def _announce_more(self) -> bool:
         """Draw the next item of what is coming, if the reader is near enough; False if nothing was drawn."""
-        horizon = min(HORIZON_BYTES, self.cache.ledger.max_bytes // (4 * self.cache.ledger.count_readers()))
-        ahead = self._announced_bytes - self._read_bytes
-        if (
-            self._coming is None
-            or ahead >= max(horizon, self.open_blocks * self._block_bytes)
-            or self.num_ahead >= max(HORIZON_BLOCKS, self.open_blocks)
-        ):
+        if self._coming is None or self._lead.is_full:
             return False
         item = next(self._coming, None)
         if item is None:
@@ -234,19 +229,23 @@ class BlockQueue:
             self._add(int(item[0]), int(block))
         return True
 
+    def _distance(self, entry: Upcoming) -> int:
+        """Bytes that will be read before a block."""
+        return entry.bytes_before - self._lead.read_bytes
+
     def _extend(self, entry: Upcoming) -> list[int]:
         shard = entry.shard
         num_blocks = int(self.shards.first_block[shard + 1] - self.shards.first_block[shard])
         if entry.fresh or entry.alone:
             return [entry.block]
         # The first batch takes a second block where its rows end one and begin the next.
-        rounds = 2 if self._num_read < self.open_blocks else 1
+        rounds = 2 if self._lead.num_read < self.open_blocks else 1
         first_round = entry.place < rounds * self.open_blocks
         limit = RUN_BYTES
-        whole = not first_round and self._fetches_shards()
+        whole = not first_round and self._open_shards.are_fetched_whole
         if whole:
-            slack = (entry.bytes_before - self._read_bytes) // max(1, len(self._open_shards))
-            limit = limit_run(self._begun_bytes[shard], slack, is_waited_for=self.is_waited_for)
+            slack = self._distance(entry) // max(1, len(self._open_shards))
+            limit = limit_run(self._open_shards.begun_bytes(shard), slack, is_waited_for=self.is_waited_for)
         elif first_round:
             self._alone.add((shard, entry.block))
 
@@ -262,12 +261,6 @@ class BlockQueue:
 
         return extend_run(entry.block, num_blocks, max(1, limit // self._block_bytes), is_wanted)
 
-    def _fetches_shards(self) -> bool:
-        if not self.cache.ledger.takes_blocks:
-            return False
-        readers, bound = self.cache.ledger.count_readers(), self.cache.ledger.max_bytes
-        return fetches_shards(self.settings.fetch, len(self._open_shards), self._shard_bytes, bound, readers)
-
     def _begin(self, cause: Upcoming, blocks: list[int]) -> Run:
         for block in blocks:
             self._loading.add((cause.shard, block))
@@ -276,7 +269,8 @@ class BlockQueue:
                 entry.stage = Stage.LOADING
         run = Run(cause, blocks, self._size(cause.shard, blocks))
         self.memory_bytes += run.num_bytes
-        self._begun_bytes[cause.shard] += run.num_bytes
+        self._num_requests += 1
+        self._open_shards.begin(cause.shard, run.num_bytes)
         return run
 
     def _size(self, shard: int, blocks: list[int]) -> int:
@@ -292,13 +286,7 @@ class BlockQueue:
     def _unannounce(self, entry: Upcoming) -> None:
         entry.uses = 0
         self.cache.remove(entry.shard, entry.block)
-        self._open_shards[entry.shard] -= 1
-        if not self._open_shards[entry.shard]:
-            del self._open_shards[entry.shard]
-            self._begun_bytes.pop(entry.shard, None)
-            if entry.shard in self._kept_shards:
-                self._kept_shards.discard(entry.shard)
-                self.cache.remove(entry.shard, None)
+        self._open_shards.leave(entry.shard)
 
     def _forget(self, entry: Upcoming) -> None:
         if entry.data is not None:

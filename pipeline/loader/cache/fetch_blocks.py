@@ -20,13 +20,12 @@ from pipeline.loader.cache.block_cache import BlockCache
 from pipeline.loader.cache.block_queue import BlockQueue
 from pipeline.loader.cache.cache_locks import Claim
 from pipeline.loader.cache.cache_settings import Cache
-from pipeline.loader.cache.plan_fetches import split_runs
+from pipeline.loader.cache.plan_fetches import MAX_REQUESTS, split_runs
 from pipeline.loader.cache.upcoming_blocks import Run, Stage, Upcoming
 from pipeline.storage.datasets import ShardTable
 from pipeline.storage.store import Store
 from schemas.errors import RESTORE, ShardCorruptError, TransientStorageError
 
-FETCH_THREADS = 8  # botocore opens no more than 10 connections
 _LOOK_SECONDS = 0.02  # how often one looks for a block that another process downloads
 _BREATH_SECONDS = 0.001
 _READS_A_WAKE = 32
@@ -83,7 +82,7 @@ class BlockFetcher:
     def hold_open(self, num_blocks: int) -> None:
         """Keep the last so many blocks that were read from being evicted, and ask for the first so many alone."""
         with self._lock:
-            self._queue.open_blocks = max(self._queue.open_blocks, num_blocks)
+            self._queue.hold_open(num_blocks)
 
     def announce(self, coming: Iterator[tuple[int, Sequence[int]]]) -> None:
         """Fetch ahead what is coming; drawn from in other threads, one at a time."""
@@ -182,7 +181,7 @@ class BlockFetcher:
         )
 
     def _start(self) -> None:
-        while len(self._threads) < FETCH_THREADS and not self._closed:
+        while len(self._threads) < MAX_REQUESTS and not self._closed:
             thread = threading.Thread(target=self._work, name=f"maskmill-fetch-{len(self._threads)}", daemon=True)
             self._threads.append(thread)
             thread.start()

@@ -15,6 +15,7 @@ A global batch of G rows takes the next G of them and serves them partition by p
 
 from __future__ import annotations
 
+import functools
 from dataclasses import dataclass
 from enum import StrEnum
 
@@ -63,13 +64,24 @@ class Window:
 
     Attributes:
         shard: The shard they stand in.
-        blocks: `(w,)` int64, its blocks that hold them, in the order the next field counts in.
-        rows: `(M,)` int64, the rows in the order they are served, as places in the blocks end to end.
+        blocks: `(w,)` int64, its blocks that hold them, in the order `rows` counts in.
+        num_rows: M.
     """
 
     shard: int
     blocks: Int64s
-    rows: Int64s
+    num_rows: int
+    _rows_in_blocks: int
+    _first: int
+    _key: np.uint64
+
+    @functools.cached_property
+    def rows(self) -> Int64s:
+        """`(M,)` int64, the rows in the order they are served, as places in the blocks end to end.
+
+        Permuted when first asked for: who only looks ahead for blocks does without.
+        """
+        return permute(self._rows_in_blocks, self._key)[self._first : self._first + self.num_rows]
 
 
 @dataclass(frozen=True)
@@ -194,16 +206,22 @@ class EpochOrder:
         position = int(np.searchsorted(self._starts, place, side="right")) - 1
         shard = int(self._shards[position])
         inside = place - int(self._starts[position])
-        num_rows = int(self._shard_rows[shard])
-        blocks = permute(-(-num_rows // self._block_rows), derive_key(_BLOCKS, self._settings.seed, self._epoch, shard))
-        sizes = np.minimum(self._block_rows, num_rows - blocks * self._block_rows)
-        ends = np.cumsum(sizes)
+        seed = self._settings.seed
+        blocks, ends = _order_blocks(int(self._shard_rows[shard]), self._block_rows, seed, self._epoch, shard)
         width = self._settings.shuffle_blocks
         first = int(np.searchsorted(ends, inside, side="right")) // width * width
         blocks = blocks[first : first + width]
         start = int(ends[first - 1]) if first else 0
         stop = int(ends[min(first + width, len(ends)) - 1])
-        key = derive_key(_ROWS, self._settings.seed, self._epoch, shard, int(blocks[0]))
-        rows = permute(stop - start, key)
+        key = derive_key(_ROWS, seed, self._epoch, shard, int(blocks[0]))
         last = min(stop, inside + self.rows_per_partition - offset)
-        return Window(shard, blocks, rows[inside - start : last - start])
+        return Window(shard, blocks, last - inside, stop - start, inside - start, key)
+
+
+@functools.lru_cache(256)  # of the shards that partitions are in: each is asked for once a block
+def _order_blocks(num_rows: int, block_rows: int, seed: int, epoch: int, shard: int) -> tuple[Int64s, Int64s]:
+    """The blocks of a shard in the order of an epoch, and how many rows there are up to the end of each."""
+    blocks = permute(-(-num_rows // block_rows), derive_key(_BLOCKS, seed, epoch, shard))
+    ends = np.cumsum(np.minimum(block_rows, num_rows - blocks * block_rows))
+    blocks.flags.writeable = ends.flags.writeable = False
+    return blocks, ends

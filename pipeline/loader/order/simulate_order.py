@@ -61,8 +61,8 @@ def list_epoch(
             starts = window.blocks * block_rows
             sizes = np.minimum(block_rows, shard_rows[window.shard] - starts)
             places = np.concatenate([np.arange(n) + start for start, n in zip(starts, sizes, strict=True)])
-            intervals[partition, offset : offset + len(window.rows)] = first_rows[window.shard] + places[window.rows]
-            offset += len(window.rows)
+            intervals[partition, offset : offset + window.num_rows] = first_rows[window.shard] + places[window.rows]
+            offset += window.num_rows
     per_step = global_batch_rows // settings.partitions
     steps = intervals.reshape(settings.partitions, -1, per_step).transpose(1, 0, 2)
     return np.ascontiguousarray(steps.reshape(len(steps), global_batch_rows))
