@@ -96,14 +96,12 @@ class StagedRows:
         """
         start = 0
         block_rows = dataset.manifest.block_rows
-        first_row_id = dataset.shards.first_row_id[shard]
+        first_row_id = int(dataset.shards.first_row_id[shard])
         copy = epoch % max(1, dataset.manifest.copies)
         for block, batch in zip(blocks.tolist(), dataset.read_blocks(shard, blocks.tolist()), strict=True):
-            here = np.flatnonzero((rows >= start) & (rows < start + batch.num_rows))
-            local = rows[here] - start
-            places = at + here
-            _copy_rows(row_matrix(batch, self.rows.shape[2]), local, places, self.rows[slot])
-            self.row_ids[slot, places] = first_row_id + (block * block_rows + local).astype(np.uint64)
+            matrix = row_matrix(batch, self.rows.shape[2])
+            block_row_id = np.uint64(first_row_id + block * block_rows)
+            _copy_rows(matrix, rows, start, at, block_row_id, self.rows[slot], self.row_ids[slot])
             lists = {"sequence_lengths": (self.lengths, self.num_sequences)}
             if self.holds_masks:
                 lists |= {
@@ -112,7 +110,7 @@ class StagedRows:
                     f"mask_{copy}_labels": (self.mask_labels, self.num_masked),
                 }
             for name, (values, counts) in lists.items():
-                if not _copy_lists(*list_column(batch, name), local, places, values[slot], counts[slot]):
+                if not _copy_lists(*list_column(batch, name), rows, start, at, values[slot], counts[slot]):
                     raise ShardCorruptError(
                         f"a row has more {name} than its tokens allow",
                         path=dataset.store.locate(dataset.shards.path(shard)),
@@ -154,27 +152,32 @@ class StagedRows:
 
 
 @njit(cache=True, nogil=True)
-def _copy_rows(matrix: Any, sources: Any, places: Any, out: Any) -> None:
-    """Copy rows of a block (R, S) to places of a slot (C, S).
+def _copy_rows(matrix: Any, rows: Any, start: int, at: int, first_row_id: np.uint64, out: Any, row_ids: Any) -> None:
+    """Copy those rows that stand in a block (R, S), the `start`-th and following, to a slot (C, S), row i to `at + i`.
 
     Through a view of each row: 6 us for 256 rows of 512, 132 us with both indices in the inner loop.
     """
-    for i in range(len(sources)):
-        source, place = matrix[sources[i]], out[places[i]]
-        for j in range(source.shape[0]):
-            place[j] = source[j]
+    for i in range(len(rows)):
+        row = rows[i] - start
+        if 0 <= row < matrix.shape[0]:
+            source, place = matrix[row], out[at + i]
+            for j in range(source.shape[0]):
+                place[j] = source[j]
+            row_ids[at + i] = first_row_id + np.uint64(row)
 
 
 @njit(cache=True, nogil=True)
-def _copy_lists(offsets: Any, values: Any, sources: Any, places: Any, out: Any, counts: Any) -> bool:
-    """Copy the lists of some rows of a block to places of a slot, out (C, M), counts (C,); False if one is too long."""
-    for i in range(len(sources)):
-        start, stop = offsets[sources[i]], offsets[sources[i] + 1]
-        if stop - start > out.shape[1]:
-            return False
-        counts[places[i]] = stop - start
-        for j in range(stop - start):
-            out[places[i], j] = values[start + j]
+def _copy_lists(offsets: Any, values: Any, rows: Any, start: int, at: int, out: Any, counts: Any) -> bool:
+    """The same for the lists of these rows, out (C, M), counts (C,); False if one is too long."""
+    for i in range(len(rows)):
+        row = rows[i] - start
+        if 0 <= row < len(offsets) - 1:
+            first, length = offsets[row], offsets[row + 1] - offsets[row]
+            if length > out.shape[1]:
+                return False
+            counts[at + i] = length
+            for j in range(length):
+                out[at + i, j] = values[first + j]
     return True
 
 
