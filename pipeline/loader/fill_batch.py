@@ -122,7 +122,8 @@ def _mark_sequences(
 
 @njit(cache=True, nogil=True)
 def _mark(position_ids: Any, segment_ids: Any, start: np.int64, length: np.int64, number: int) -> None:
+    positions, segments = position_ids[start : start + length], segment_ids[start : start + length]
     for i in range(length):
-        position_ids[start + i] = i
+        positions[i] = i
     for i in range(length):
-        segment_ids[start + i] = number
+        segments[i] = number

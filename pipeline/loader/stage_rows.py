@@ -176,8 +176,9 @@ def _copy_lists(offsets: Any, values: Any, rows: Any, start: int, at: int, out: 
             if length > out.shape[1]:
                 return False
             counts[at + i] = length
+            source, place = values[first : first + length], out[at + i]
             for j in range(length):
-                out[at + i, j] = values[first + j]
+                place[j] = source[j]
     return True
 
 
@@ -194,10 +195,11 @@ def take_rows(staged: Any, slots: Any, places: Any, targets: Any, out: Any) -> N
         out_ids[target] = row_ids[slot, place]
         count = counts[slot, place]
         out_counts[target] = count
-        for j in range(count):
-            out_lengths[target, j] = lengths[slot, place, j]
-        for j in range(count, out_lengths.shape[1]):
-            out_lengths[target, j] = 0
+        staged_lengths, used, unused = lengths[slot, place], out_lengths[target, :count], out_lengths[target, count:]
+        for j in range(used.shape[0]):
+            used[j] = staged_lengths[j]
+        for j in range(unused.shape[0]):
+            unused[j] = 0
 
 
 @njit(cache=True, nogil=True)
