@@ -123,7 +123,7 @@ def _mark_sequences(
 @njit(cache=True, nogil=True)
 def _mark(position_ids: Any, segment_ids: Any, start: np.int64, length: np.int64, number: int) -> None:
     positions, segments = position_ids[start : start + length], segment_ids[start : start + length]
-    for i in range(length):
+    for i in range(positions.shape[0]):
         positions[i] = i
-    for i in range(length):
+    for i in range(segments.shape[0]):
         segments[i] = number

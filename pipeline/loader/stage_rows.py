@@ -21,6 +21,7 @@ from schemas.manifest import PackedManifest
 from schemas.rows import id_type
 
 MIN_SEQUENCE_TOKENS = 3  # [CLS], a token, [SEP]
+_ANY = 1 << 62
 
 
 class StagedRows:
@@ -102,20 +103,21 @@ class StagedRows:
             matrix = row_matrix(batch, self.rows.shape[2])
             block_row_id = np.uint64(first_row_id + block * block_rows)
             _copy_rows(matrix, rows, start, at, block_row_id, self.rows[slot], self.row_ids[slot])
-            lists = {"sequence_lengths": (self.lengths, self.num_sequences)}
+            seq_len = self.rows.shape[2]
+            lists = {"sequence_lengths": (self.lengths, self.num_sequences, (seq_len, seq_len))}
             if self.holds_masks:
                 lists |= {
-                    f"mask_{copy}_positions": (self.mask_positions, self.num_masked),
-                    f"mask_{copy}_input_ids": (self.mask_ids, self.num_masked),
-                    f"mask_{copy}_labels": (self.mask_labels, self.num_masked),
+                    f"mask_{copy}_positions": (self.mask_positions, self.num_masked, (seq_len - 1, _ANY)),
+                    f"mask_{copy}_input_ids": (self.mask_ids, self.num_masked, (_ANY, _ANY)),
+                    f"mask_{copy}_labels": (self.mask_labels, self.num_masked, (_ANY, _ANY)),
                 }
-            for name, (values, counts) in lists.items():
-                if not _copy_lists(*list_column(batch, name), rows, start, at, values[slot], counts[slot]):
+            for name, (values, counts, most) in lists.items():
+                if not _copy_lists(*list_column(batch, name), rows, start, at, most, values[slot], counts[slot]):
                     raise ShardCorruptError(
-                        f"a row has more {name} than its tokens allow",
+                        f"the {name} of a row do not fit its tokens",
                         path=dataset.store.locate(dataset.shards.path(shard)),
                         place=f"block {block}",
-                        expected=f"at most {values.shape[2]}",
+                        expected=f"at most {values.shape[2]}, within {seq_len} tokens",
                         action="write the dataset again",
                     )
             start += batch.num_rows
@@ -155,7 +157,7 @@ class StagedRows:
 def _copy_rows(matrix: Any, rows: Any, start: int, at: int, first_row_id: np.uint64, out: Any, row_ids: Any) -> None:
     """Copy those rows that stand in a block (R, S), the `start`-th and following, to a slot (C, S), row i to `at + i`.
 
-    Through a view of each row: 6 us for 256 rows of 512, 132 us with both indices in the inner loop.
+    Through a view of each row: with both indices in the inner loop it does not vectorise.
     """
     for i in range(len(rows)):
         row = rows[i] - start
@@ -167,8 +169,12 @@ def _copy_rows(matrix: Any, rows: Any, start: int, at: int, first_row_id: np.uin
 
 
 @njit(cache=True, nogil=True)
-def _copy_lists(offsets: Any, values: Any, rows: Any, start: int, at: int, out: Any, counts: Any) -> bool:
-    """The same for the lists of these rows, out (C, M), counts (C,); False if one is too long."""
+def _copy_lists(offsets: Any, values: Any, rows: Any, start: int, at: int, most: Any, out: Any, counts: Any) -> bool:
+    """The same for the lists of these rows, out (C, M), counts (C,).
+
+    False if one is too long, or a value or the sum of its values is above `most`: a batch is filled by what they say.
+    """
+    most_of_one, most_in_all = most
     for i in range(len(rows)):
         row = rows[i] - start
         if 0 <= row < len(offsets) - 1:
@@ -177,8 +183,13 @@ def _copy_lists(offsets: Any, values: Any, rows: Any, start: int, at: int, out: 
                 return False
             counts[at + i] = length
             source, place = values[first : first + length], out[at + i]
-            for j in range(length):
+            greatest = total = np.int64(0)
+            for j in range(source.shape[0]):
                 place[j] = source[j]
+                greatest = max(greatest, np.int64(source[j]))
+                total += np.int64(source[j])
+            if greatest > most_of_one or total > most_in_all:
+                return False
     return True
 
 

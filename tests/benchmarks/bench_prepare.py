@@ -59,7 +59,7 @@ def measure(scratch: str) -> list[Figure]:
 def _measure_more(
     scratch: str, paths: list[str], name: str, given: str, megabytes: float, cores: list[int]
 ) -> list[Figure]:
-    """The same files many times over, so that the start of Python and of its libraries weighs little."""
+    """The same files many times over and all kept, so that the start of Python and of its libraries weighs little."""
     folder = os.path.join(scratch, "more")
     os.makedirs(folder)
     for number in range(_TIMES):
@@ -70,7 +70,9 @@ def _measure_more(
         for kept, some in ((one, cores[-1:]), (two, cores[:2])):
             kept.append(_prepare(scratch, "of-more", [f"{folder}/*"], given, some, deduplicate=False))
             shutil.rmtree(os.path.join(scratch, "of-more"))
-    work = f"maskmill prepare, tokenizer given, {name} {_TIMES} times over, {_TIMES * megabytes:.0f} MB"
+    work = (
+        f"maskmill prepare, tokenizer given, {name} {_TIMES} times over, not deduplicated, {_TIMES * megabytes:.0f} MB"
+    )
     best = megabytes * _TIMES / min(one)
     return [Figure(f"{work}, two workers", megabytes * _TIMES / min(two), "one core", best, "MB/s")]
 

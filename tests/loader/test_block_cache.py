@@ -71,12 +71,19 @@ def test_the_oldest_unneeded_files_go_and_no_more_than_must(found, kept, excess)
 def test_eviction_keeps_to_the_bound_and_takes_the_least_recently_used(cache):
     fill(cache, 0, 5, age_seconds=100)
     fill(cache, 1, 4, age_seconds=50)
-    os.utime(cache.locate(0, 2))  # used again
+    assert cache.read(0, 2) == bytes(100)  # used again
     fill(cache, 2, 2)
     assert count_bytes(cache.folder) <= 1000
     kept = {os.path.relpath(path, cache.dataset_folder) for path in find_blocks(cache.folder)}
     assert {"0000000/00002+1.block", "0000002/00000+1.block", "0000002/00001+1.block"} <= kept
     assert "0000000/00000+1.block" not in kept
+
+
+@pytest.mark.parametrize("age_seconds", [100, -3600])  # of before the clock was set back an hour
+def test_a_block_that_is_read_was_used_now(cache, age_seconds):
+    fill(cache, 0, 1, age_seconds)
+    cache.read(0, 0)
+    assert abs(os.stat(cache.locate(0, 0)).st_mtime - time.time()) < 10
 
 
 def test_what_any_live_process_needs_is_not_evicted(cache):

@@ -75,10 +75,25 @@ def test_what_is_far_from_the_reader_waits_for_requests_that_are_nearer(queue):
 
 def test_a_reader_who_comes_nearer_is_asked_for_more_at_once(queue):
     queue.announce(iter([(0, [block]) for block in range(4)]))
-    queue.next_run()
-    run = queue.next_run()
+    assert [queue.next_run().blocks for _ in range(2)] == [[0], [1]]
     assert queue.next_run() is None
     for block in range(2):
         queue.take(queue.want(0, block))
     assert queue.next_run().blocks == [2]
-    assert run.blocks == [1]
+
+
+def test_a_reader_who_waits_is_not_made_to_wait_for_one_request_at_a_time(queue):
+    queue.announce(iter([(0, [block]) for block in range(4)]))
+    assert [queue.next_run().blocks for _ in range(2)] == [[0], [1]]
+    queue.is_waited_for = True
+    assert queue.next_run().blocks == [2]
+
+
+def test_what_was_put_off_comes_before_what_was_announced_since(queue):
+    queue.announce(iter([(0, [block]) for block in range(4)]))
+    put_off = [queue.next_run() for _ in range(2)]
+    for run in put_off:
+        queue.finish(run, dict.fromkeys(run.blocks, (Stage.LATER, None)))
+        run.cause.check_at = 0.0
+    assert [queue.next_run().blocks for _ in range(2)] == [[0], [1]]
+    assert queue.next_run() is None  # block 2 is far

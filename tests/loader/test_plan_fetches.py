@@ -78,6 +78,7 @@ def test_requests_grow_with_what_came_and_with_the_distance_of_the_reader():
 def test_the_nearer_the_reader_the_more_requests_and_never_none(lead, more, horizon):
     assert limit_requests(0, horizon) == MAX_REQUESTS
     assert limit_requests(horizon, horizon) == 1
+    assert [limit_requests(far, 1000) for far in (249, 250, 499, 500)] == [MAX_REQUESTS, 2, 2, 1]
     assert MAX_REQUESTS >= limit_requests(lead, horizon) >= limit_requests(lead + more, horizon) >= 1
 
 

@@ -32,7 +32,7 @@ from pipeline.storage.local_files import partial_name
 Result = TypeVar("Result")
 
 _LIST_SECONDS = 1.0
-_USED_SECONDS = 1.0  # how exactly one knows when a file was last read
+_USED_SECONDS = 1.0  # how exactly one knows when a file was last read, which is its time of change
 
 
 class BlockCache:
@@ -145,8 +145,9 @@ class BlockCache:
             status = os.fstat(descriptor)
             if status.st_size != self._measure(shard, first, count):
                 return None
-            if time.time() > status.st_mtime + _USED_SECONDS:
-                os.utime(descriptor)  # used now
+            if abs(time.time() - status.st_mtime) > _USED_SECONDS:
+                with contextlib.suppress(OSError):  # another user's file
+                    os.utime(descriptor)
             length = self._measure(shard, block, 1)
             data = os.pread(descriptor, length, self._measure(shard, first, block - first))
             return data if len(data) == length else None

@@ -116,6 +116,7 @@ class BlockQueue:
             entry = self._urgent.popleft()
             if entry.stage is Stage.QUEUED:
                 return self._begin(entry, self._extend(entry))
+        self._look_at_later()
         self.has_more = False
         drawn = 0
         while self._queue or self._announce_more():
@@ -129,16 +130,14 @@ class BlockQueue:
             if entry.stage is not Stage.QUEUED or entry.uses == 0:
                 self._queue.popleft()
                 continue
-            if self._num_requests >= limit_requests(self._distance(entry), self._lead.horizon_bytes):
+            if not self._may_begin(entry):
                 return None
             blocks = self._extend(entry)
             if not self._find_memory(self._size(entry.shard, blocks)):
                 return None
             self._queue.popleft()
             return self._begin(entry, blocks)
-        while self._later and self._later[0].check_at <= time.monotonic():
-            self.look_again(self._later.popleft())
-        return self.next_run() if self._queue else None
+        return None
 
     def look_again(self, entry: Upcoming) -> None:
         """Queue a block that was put off, unless another process has brought it meanwhile."""
@@ -146,7 +145,10 @@ class BlockQueue:
             here = not entry.fresh and self.cache.find(entry.shard, entry.block, look=True) is not None
             entry.stage = Stage.CACHED if here else Stage.QUEUED
             if not here:
-                (self._urgent if entry.urgent else self._queue).append(entry)
+                if entry.urgent:
+                    self._urgent.append(entry)
+                else:
+                    self._queue.appendleft(entry)  # the reader comes to it before what was announced since
 
     def ask_again(self, entry: Upcoming) -> None:
         """Queue a block that was here and cannot be read; at the second time without looking at the disk."""
@@ -229,6 +231,24 @@ class BlockQueue:
             self._add(int(item[0]), int(block))
         return True
 
+    def _look_at_later(self) -> None:
+        due = []
+        while self._later and self._later[0].check_at <= time.monotonic():
+            due.append(self._later.popleft())
+        for entry in reversed(due):
+            self.look_again(entry)
+
+    def _may_begin(self, entry: Upcoming) -> bool:
+        """Whether there may be a request more for what nobody waits for yet."""
+        if self.is_waited_for or self._is_of_first_batch(entry):
+            return True
+        return self._num_requests < limit_requests(self._distance(entry), self._lead.horizon_bytes)
+
+    def _is_of_first_batch(self, entry: Upcoming) -> bool:
+        # The first batch takes a second block where its rows end one and begin the next.
+        rounds = 2 if self._lead.num_read < self.open_blocks else 1
+        return entry.place < rounds * self.open_blocks
+
     def _distance(self, entry: Upcoming) -> int:
         """Bytes that will be read before a block."""
         return entry.bytes_before - self._lead.read_bytes
@@ -238,9 +258,7 @@ class BlockQueue:
         num_blocks = int(self.shards.first_block[shard + 1] - self.shards.first_block[shard])
         if entry.fresh or entry.alone:
             return [entry.block]
-        # The first batch takes a second block where its rows end one and begin the next.
-        rounds = 2 if self._lead.num_read < self.open_blocks else 1
-        first_round = entry.place < rounds * self.open_blocks
+        first_round = self._is_of_first_batch(entry)
         limit = RUN_BYTES
         whole = not first_round and self._open_shards.are_fetched_whole
         if whole:

@@ -39,7 +39,10 @@ class Lead:
 
     @property
     def horizon_bytes(self) -> int:
-        """How much may be announced and not yet read: a quarter of this reader's part of the cache at most."""
+        """How much may be announced and not yet read.
+
+        At most a quarter of this reader's part of the cache, or what is open at once if that is more.
+        """
         horizon = min(HORIZON_BYTES, self.ledger.max_bytes // (4 * self.ledger.count_readers()))
         return max(horizon, self.least_blocks * self.block_bytes)
 

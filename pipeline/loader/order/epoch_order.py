@@ -218,7 +218,7 @@ class EpochOrder:
         return Window(shard, blocks, last - inside, stop - start, inside - start, key)
 
 
-@functools.lru_cache(256)  # of the shards that partitions are in: each is asked for once a block
+@functools.lru_cache(512)  # of the shards that partitions are in, and come to next: each is asked for once a block
 def _order_blocks(num_rows: int, block_rows: int, seed: int, epoch: int, shard: int) -> tuple[Int64s, Int64s]:
     """The blocks of a shard in the order of an epoch, and how many rows there are up to the end of each."""
     blocks = permute(-(-num_rows // block_rows), derive_key(_BLOCKS, seed, epoch, shard))
