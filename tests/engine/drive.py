@@ -5,6 +5,7 @@ The engine is `ray`, a number of local workers, or such a number with `ahead-` b
 
 from __future__ import annotations
 
+import signal
 import sys
 
 from pipeline.engine.local_engine import LocalEngine, fork_ahead
@@ -31,4 +32,6 @@ def main(kind: str, output: str, log: str, function: str = "square_slowly") -> N
 
 
 if __name__ == "__main__":
+    # A shell starts what runs in the background with Ctrl-C ignored, and the tests with it; they are to run there too.
+    signal.signal(signal.SIGINT, signal.default_int_handler)
     main(*sys.argv[1:])
