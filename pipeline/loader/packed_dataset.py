@@ -15,7 +15,8 @@ import pyarrow as pa
 from pipeline.loader.cache.block_cache import BlockCache
 from pipeline.loader.cache.cache_settings import Cache
 from pipeline.loader.cache.cached_table import read_cached_table
-from pipeline.loader.cache.fetch_blocks import BlockFetcher, explain_gone
+from pipeline.loader.cache.download_blocks import explain_gone
+from pipeline.loader.cache.fetch_blocks import BlockFetcher
 from pipeline.masking.tables import MaskTables
 from pipeline.storage.arrow_files import read_block, view_numbers
 from pipeline.storage.datasets import SHARD_TABLE, ShardTable, read_manifest, read_shard_table

@@ -18,6 +18,7 @@ import re
 import ssl
 import threading
 import time
+from collections.abc import Iterator, Sequence
 from http import HTTPStatus
 from typing import Any
 from urllib.parse import SplitResult, urlsplit
@@ -84,7 +85,51 @@ class S3Ranges:
             status, data = self._get(self._sign(path), offset, length)
         except Exception:  # noqa: BLE001  # whatever it is, s3fs meets it too, tries again and is explained
             status, data = None, None
-        if data is not None:
+        self._note(path, status, came=data is not None)
+        return data
+
+    def iter_pieces(self, path: str, offset: int, sizes: Sequence[int]) -> Iterator[memoryview]:
+        """A range piece by piece, of one request; it ends early where s3fs must be asked for the rest.
+
+        Args:
+            path: Bucket and key.
+            offset: Its first byte.
+            sizes: Bytes of each piece, above 0.
+
+        Yields:
+            Each piece, valid until the next: all stand in the same memory, which stays in the processor's caches.
+        """
+        if time.monotonic() < self._rests_until:
+            return
+        status, is_read = None, False
+        taken: tuple[Any, http.client.HTTPConnection] | None = None
+        memory = memoryview(bytearray(max(sizes)))
+        length = sum(sizes)
+        try:
+            answer = self._ask(self._sign(path), _range_of(offset, length))
+            status = answer.status
+            # Taken, so that other reads of this thread in between have a connection of their own.
+            taken, self._kept.key = (self._kept.key, self._kept.connection), None
+            if status == HTTPStatus.PARTIAL_CONTENT and _is_all(answer, offset, length):
+                for size in sizes:
+                    if not _fill(answer, memory[:size]):
+                        return
+                    yield memory[:size]
+                is_read = True
+        except Exception:  # noqa: BLE001, S110  # as above
+            pass
+        finally:
+            if taken is None:
+                self._drop()
+            elif is_read and not answer.will_close and getattr(self._kept, "key", None) is None:
+                self._kept.key, self._kept.connection = taken
+            else:
+                taken[1].close()
+            self._note(path, status, came=is_read)
+
+    def _note(self, path: str, status: int | None, *, came: bool) -> None:
+        """Remember how a request ended: a store that fails again and again is spared more of them for a while."""
+        if came:
             self._failures = 0
         elif status not in _EXPLAINED:
             self._signed.pop(path, None)
@@ -93,7 +138,6 @@ class S3Ranges:
                 self._rests_until = time.monotonic() + _LONG_REST_SECONDS
             elif self._failures >= _MOST_FAILURES:
                 self._failures, self._rests_until = 0, time.monotonic() + _REST_SECONDS
-        return data
 
     def _sign(self, path: str) -> SplitResult:
         found = self._signed.get(path)
@@ -107,7 +151,7 @@ class S3Ranges:
     def _get(self, url: SplitResult, offset: int, length: int) -> tuple[int, bytes | None]:
         """The status of the answer and, where it is that part of the object, its bytes."""
         try:
-            answer = self._ask(url, {"Range": f"bytes={offset}-{offset + length - 1}"})
+            answer = self._ask(url, _range_of(offset, length))
             data = answer.read() if answer.status == HTTPStatus.PARTIAL_CONTENT else None
         except BaseException:
             self._drop()
@@ -160,6 +204,26 @@ class S3Ranges:
         key, self._kept.key = getattr(self._kept, "key", None), None
         if key is not None and key[0] == os.getpid():
             self._kept.connection.close()
+
+
+def _range_of(offset: int, length: int) -> dict[str, str]:
+    return {"Range": f"bytes={offset}-{offset + length - 1}"}
+
+
+def _is_all(answer: http.client.HTTPResponse, offset: int, length: int) -> bool:
+    """Whether an answer will bring every byte that was asked for."""
+    said = answer.getheader("Content-Range", "")
+    return answer.length == length and _is_part(said, offset, length, length)
+
+
+def _fill(answer: http.client.HTTPResponse, memory: memoryview) -> bool:
+    """Read as many bytes as the memory takes; False where the answer ends before."""
+    while memory:
+        num_bytes = answer.readinto(memory)
+        if not num_bytes:
+            return False
+        memory = memory[num_bytes:]
+    return True
 
 
 def _is_part(content_range: str, offset: int, length: int, num_bytes: int) -> bool:

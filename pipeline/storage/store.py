@@ -13,7 +13,7 @@ import os
 import posixpath
 import threading
 import uuid
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from functools import partial
 from typing import IO, Any, TypeVar, cast
 
@@ -118,6 +118,24 @@ class Store:
                 raise
 
         return self._read(path, read)
+
+    def iter_pieces(self, path: str, offset: int, sizes: Sequence[int]) -> Iterator[memoryview]:
+        """The bytes from `offset` on in pieces of these sizes, each valid until the next is drawn.
+
+        From S3 all come by one request and one piece is in memory at a time. Where that breaks off, and from any other
+        store, what is left comes by `read_range`; pieces are shorter, or empty, where the file ends before.
+        """
+        came = 0
+        if self._ranges is not None:
+            for piece in self._ranges.iter_pieces(self.full(path), offset, sizes):
+                came += 1
+                yield piece
+        if came < len(sizes):
+            start = sum(sizes[:came])
+            rest = memoryview(self.read_range(path, offset + start, sum(sizes) - start))
+            for size in sizes[came:]:
+                yield rest[:size]
+                rest = rest[size:]
 
     def map_file(self, path: str) -> pa.Buffer:
         """A file as one buffer: memory-mapped where it is local, downloaded elsewhere."""

@@ -10,8 +10,9 @@ quicker than from local files. All run in turn, in fresh processes that have imp
 something and loaded compiled kernels before the clock starts. Medians of five, not the best: the plain download has
 two paces, some 420 and some 750 MB/s, and now takes the one and now the other; its best is printed too.
 
-Then how long a trainer waits whose steps take 10 ms, cold cache again: what it spends in asking for batches, the first
-one and the constructor included, and what the batches themselves say of waiting for storage (`waited_seconds`).
+Then what memory masked batches of an epoch add to the process, and how long a trainer waits whose steps take 10 ms,
+cold cache again: what it spends in asking for batches, the first one and the constructor included, and what the batches
+themselves say of waiting for storage (`waited_seconds`).
 """
 
 from __future__ import annotations
@@ -30,7 +31,7 @@ from contextlib import AbstractContextManager
 from typing import Any
 
 from tests.benchmarks import many_shards
-from tests.benchmarks.measuring import Figure, prepare_packed
+from tests.benchmarks.measuring import Figure, prepare_packed, watch_memory
 from tests.conftest import S3_ENVIRONMENT
 from tests.servers.s3_servers import has_ceph, run_ceph, run_moto
 
@@ -78,6 +79,7 @@ def _measure_on(server: str, endpoint: str, folder: str, packed: str, scratch: s
         paces["blocks"].append(ask("blocks", url, cache, packed))
         for kind in ("rows", "batches"):
             paces[kind].append(ask("epoch", url, cache, packed, kind))
+    memory = ask("memory", url, cache, packed)
     waits = ask("trainer", url, cache, packed)
     work = f"an epoch from S3 on loopback, cold cache, {server}"
     typical = {kind: statistics.median(measured) for kind, measured in paces.items()}
@@ -88,6 +90,7 @@ def _measure_on(server: str, endpoint: str, folder: str, packed: str, scratch: s
         Figure(f"{work}, rows without masks", typical["rows"], peer, typical["plain"], "MB/s"),
         Figure(f"{work}, masked batches", typical["batches"], peer, typical["plain"], "MB/s"),
         Figure(f"{work}, rows without masks, best of {REPEATS}", max(paces["rows"]), peer, max(paces["plain"]), "MB/s"),
+        Figure(f"memory that the loader adds to its process, {work}", memory, "", "", "MB"),
         Figure(f"waiting for batches, {share}", waits["waited"], "", "", "%"),
         Figure(f"waiting for storage, {share}", waits["waited_for_storage"], "", "", "%"),
     ]
@@ -154,6 +157,15 @@ def _read_epoch(url: str, cache: str, warm: str, kind: str) -> float:
     return num_bytes / seconds / 1e6
 
 
+def _measure_memory(url: str, cache: str, warm: str) -> float:
+    """Megabytes that masked batches of an epoch add to the process, requests under way."""
+    _warm_up(url, warm)
+    with watch_memory() as added:
+        for _ in _open_batches(url, cache):
+            pass
+    return added.megabytes
+
+
 def _train(url: str, cache: str, warm: str) -> dict[str, float]:
     """Percent of a trainer's time in which it waits for a batch, and for storage of it."""
     _warm_up(url, warm)
@@ -188,7 +200,12 @@ def _open_batches(url: str, cache: str) -> Any:
 
 
 if __name__ == "__main__":
-    work = {"upload": _upload, "plain": _download, "blocks": _read_blocks, "epoch": _read_epoch, "trainer": _train}[
-        sys.argv[1]
-    ]
-    print(json.dumps(work(*sys.argv[2:])))
+    jobs: dict[str, Callable[..., Any]] = {
+        "upload": _upload,
+        "plain": _download,
+        "blocks": _read_blocks,
+        "epoch": _read_epoch,
+        "memory": _measure_memory,
+        "trainer": _train,
+    }
+    print(json.dumps(jobs[sys.argv[1]](*sys.argv[2:])))

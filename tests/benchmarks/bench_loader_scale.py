@@ -14,12 +14,11 @@ import json
 import os
 import subprocess
 import sys
-import threading
 import time
 from typing import Any
 
 from tests.benchmarks import many_shards
-from tests.benchmarks.measuring import Figure, prepare_packed
+from tests.benchmarks.measuring import Figure, prepare_packed, watch_memory
 
 GLOBAL_BATCH_ROWS = 256  # of which 64 partitions are made
 ROWS = 32
@@ -90,30 +89,11 @@ def _answer(what: str, folder: str, options: dict[str, Any]) -> Any:
         seconds = time.perf_counter() - started
         assert batch.input_ids.shape == (ROWS, 512)
         return seconds
-    before = _read_anonymous_bytes()
-    peak = [before]
-    ended = threading.Event()
-
-    def watch() -> None:
-        while not ended.wait(0.001):
-            peak[0] = max(peak[0], _read_anonymous_bytes())
-
-    watcher = threading.Thread(target=watch)
-    watcher.start()
-    batches = iter(open_loader())
-    for _ in range(BATCHES):
-        next(batches)
-    ended.set()
-    watcher.join()
-    return (peak[0] - before) / 1e6
-
-
-def _read_anonymous_bytes() -> int:
-    with open("/proc/self/status", encoding="ascii") as file:
-        for line in file:
-            if line.startswith("RssAnon:"):
-                return int(line.split()[1]) * 1024
-    raise RuntimeError("this kernel does not tell RssAnon")
+    with watch_memory() as added:
+        batches = iter(open_loader())
+        for _ in range(BATCHES):
+            next(batches)
+    return added.megabytes
 
 
 if __name__ == "__main__":

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import contextlib
 import glob
 import io
 import json
 import os
 import platform
+import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
@@ -144,6 +146,39 @@ def _timed(work: Callable[[], object]) -> float:
     started = time.perf_counter()
     work()
     return time.perf_counter() - started
+
+
+@dataclass
+class AddedMemory:
+    """The most memory of its own that this process has had beyond what it had at first, in MB."""
+
+    megabytes: float = 0.0
+
+
+@contextlib.contextmanager
+def watch_memory() -> Iterator[AddedMemory]:
+    """Look at this process's anonymous memory every millisecond; mapped files are the kernel's to drop."""
+    before, added, ended = _read_anonymous_bytes(), AddedMemory(), threading.Event()
+
+    def watch() -> None:
+        while not ended.wait(0.001):
+            added.megabytes = max(added.megabytes, (_read_anonymous_bytes() - before) / 1e6)
+
+    watcher = threading.Thread(target=watch)
+    watcher.start()
+    try:
+        yield added
+    finally:
+        ended.set()
+        watcher.join()
+
+
+def _read_anonymous_bytes() -> int:
+    with open("/proc/self/status", encoding="ascii") as file:
+        for line in file:
+            if line.startswith("RssAnon:"):
+                return int(line.split()[1]) * 1024
+    raise RuntimeError("this kernel does not tell RssAnon")
 
 
 def describe_machine() -> str:

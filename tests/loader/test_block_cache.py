@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import errno
 import fcntl
 import os
@@ -40,7 +41,9 @@ def cache(tmp_path):
 def fill(cache, shard, num_blocks, age_seconds=0):
     for block in range(num_blocks):
         assert cache.ledger.reserve(100)
-        assert cache.write(shard, block, 1, [bytes(100)])
+        with contextlib.closing(cache.begin(shard, block, 1)) as writer:
+            assert writer.add(bytes(100))
+            assert cache.finish(writer, shard)
         cache.ledger.settle(100, 100)
         then = time.time() - age_seconds
         os.utime(cache.locate(shard, block), (then, then))

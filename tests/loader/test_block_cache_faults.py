@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import errno
+import itertools
 import os
+import random
 import shutil
 import subprocess
 import sys
@@ -13,10 +15,11 @@ import time
 import pytest
 
 from pipeline.loader.cache.block_cache import BlockCache
+from pipeline.loader.cache.plan_fetches import MAX_REQUESTS
 from pipeline.storage.store import Store, open_store
 from schemas.errors import ShardCorruptError, TransientStorageError
 from tests.conftest import point_at
-from tests.loader.caches import list_blocks, open_dataset, read_all
+from tests.loader.caches import find_blocks, list_blocks, open_dataset, read_all
 from tests.loader.datasets import write_dataset
 from tests.servers.fault_proxy import run_fault_proxy
 
@@ -173,6 +176,53 @@ def test_requests_are_under_way_together(remote, tmp_path, monkeypatch):
     dataset.require_room(len(items))
     dataset.fetch_ahead(iter(items))
     read_all(dataset, items)
+    dataset.close()
+
+
+def test_a_store_that_throttles_is_asked_in_the_readers_pace(remote, tmp_path, monkeypatch):
+    """Eight requests at most; one at a time for what is read last, however often earlier ones are refused."""
+    dataset = open_dataset(remote, tmp_path / "c", fetch="block")
+    items = list_blocks(dataset)[::2]  # no two are neighbours
+    lengths = [
+        int(dataset.shards.block_lengths[dataset.shards.first_block[shard] + block]) for shard, (block,) in items
+    ]
+    before = dict(zip(((shard, block) for shard, (block,) in items), itertools.accumulate([0, *lengths]), strict=False))
+    monkeypatch.setattr("pipeline.loader.cache.lead.HORIZON_BYTES", sum(lengths))
+    iter_pieces, draw, lock = Store.iter_pieces, random.Random(0), threading.Lock()
+    asked, under_way = [], [0]
+
+    def ask(store, path, offset, sizes):
+        with lock:
+            under_way[0] += 1
+            asked.append((path, offset, under_way[0]))
+            wait_seconds, refused = draw.uniform(0.005, 0.02), len(asked) < 60 and draw.random() < 0.3
+        time.sleep(wait_seconds)
+        with lock:
+            under_way[0] -= 1
+        if refused:
+            raise TransientStorageError("the store did not answer as it should", path=path, found="SlowDown")
+        yield from iter_pieces(store, path, offset, sizes)
+
+    monkeypatch.setattr(Store, "iter_pieces", ask)
+    dataset.fetch_ahead(iter(items))
+    deadline = time.monotonic() + 30
+    while len(find_blocks(tmp_path / "c")) < len(items) and time.monotonic() < deadline:
+        time.sleep(0.01)  # nothing is read meanwhile
+    places = {
+        (
+            dataset.shards.path(shard),
+            int(dataset.shards.block_offsets[dataset.shards.first_block[shard] + block]),
+        ): number
+        for (shard, block), number in before.items()
+    }
+    assert len(asked) > len(items)
+    assert 2 < max(together for *_, together in asked) <= MAX_REQUESTS
+    late = [together for path, offset, together in asked if 2 * places[path, offset] >= sum(lengths)]
+    assert late
+    assert set(late) == {1}
+    count = len(asked)
+    assert read_all(dataset, items) == read_all(open_dataset(remote, tmp_path / "other"), items)
+    assert len(asked) > count  # the other's; ours were all here
     dataset.close()
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 from types import SimpleNamespace
 
 import numpy as np
@@ -47,6 +48,21 @@ def test_a_bad_copy_is_not_taken_from_the_disk_even_if_it_was_just_written_anew(
     queue.take(first)
     assert queue.memory_bytes == 0
     assert queue.next_run() is None
+
+
+def test_a_request_counts_as_one_block_of_memory_where_it_goes_to_the_disk_and_as_all_where_not(queue):
+    queue.announce(iter([(0, [0, 1]), (0, [2, 3])]))
+    run = queue.next_run()
+    assert (run.blocks, run.goes_to_disk, queue.memory_bytes) == ([0], True, 100)  # the first block comes alone
+    longer = queue.next_run()
+    assert (longer.blocks, longer.goes_to_disk, queue.memory_bytes) == ([1], True, 200)
+    queue.finish(run, {0: (Stage.CACHED, None)})
+    queue.finish(longer, {1: (Stage.CACHED, None)})
+    assert queue.memory_bytes == 0
+    with pytest.warns(RuntimeWarning, match="full"):
+        queue.cache.ledger.rest(OSError(errno.ENOSPC, "full"))
+    in_memory = queue.next_run()
+    assert (in_memory.blocks, in_memory.goes_to_disk, queue.memory_bytes) == ([2, 3], False, 200)
 
 
 def test_a_block_that_is_held_in_memory_is_not_asked_for_again_and_counted_once(queue):

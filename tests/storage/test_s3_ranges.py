@@ -22,7 +22,7 @@ from pipeline.storage.s3_ranges import S3Ranges
 from pipeline.storage.store import Store, open_store
 from schemas.errors import ConfigError
 from tests.conftest import point_at
-from tests.servers.fault_proxy import Faults, run_fault_proxy
+from tests.servers.fault_proxy import CHUNK_BYTES, Faults, run_fault_proxy
 
 BODY = random.Random(2).randbytes(300_000)
 NAMES = ["plain", "a b", "a+b", "ä/ö", "q?x=1&y", "h#1", "50%", "%41", "~t", "a//b", "日本"]
@@ -145,6 +145,60 @@ def test_throttling_and_cut_bodies_are_sat_out(proxied: tuple[Store, Faults], mo
     assert faults.resets_left == 0
 
 
+PIECES = [70_000, 1, 99_999, 100_000, 30_000]
+
+
+def starts_of(sizes: list[int]) -> list[int]:
+    return [sum(sizes[:place]) for place in range(len(sizes))]
+
+
+def test_pieces_come_by_one_request_and_stand_in_the_same_memory(proxied: tuple[Store, Faults], watch: Watch) -> None:
+    store, faults = proxied
+    asked = watch(store)
+    memory = set()
+    for start, size, piece in zip(starts_of(PIECES), PIECES, store.iter_pieces("file", 0, PIECES), strict=True):
+        assert piece == BODY[start : start + size]
+        memory.add(id(piece.obj))
+    assert len(memory) == 1
+    assert [(first, last) for _, first, last in faults.ranges] == [(0, sum(PIECES) - 1)]
+    assert asked == []
+
+
+def test_a_range_may_be_read_between_two_pieces(proxied: tuple[Store, Faults], watch: Watch) -> None:
+    store, faults = proxied
+    asked = watch(store)
+    for start, size, piece in zip(starts_of(PIECES), PIECES, store.iter_pieces("file", 0, PIECES), strict=True):
+        assert store.read_range("file", start + 1, 50) == BODY[start + 1 : start + 51]
+        assert piece == BODY[start : start + size]
+    assert asked == []
+    assert len(faults.ranges) == 1 + len(PIECES)
+
+
+@pytest.mark.parametrize("cut_after", [0, 100_000, 200_000])
+def test_where_an_answer_is_cut_only_the_rest_is_asked_for_again(
+    proxied: tuple[Store, Faults], monkeypatch: pytest.MonkeyPatch, cut_after: int
+) -> None:
+    monkeypatch.setattr("pipeline.storage.failures.FIRST_DELAY_SECONDS", 0.001)
+    store, faults = proxied
+    faults.reset_after_bytes, faults.resets_left = cut_after, 1
+    found = [bytes(piece) for piece in store.iter_pieces("file", 0, PIECES)]
+    assert found == [BODY[start : start + size] for start, size in zip(starts_of(PIECES), PIECES, strict=True)]
+    assert faults.resets_left == 0
+    (_, _, last), (_, again, until) = faults.ranges
+    assert last == until == sum(PIECES) - 1
+    assert again in starts_of(PIECES)
+    assert again <= cut_after + CHUNK_BYTES
+
+
+def test_whoever_wants_no_more_pieces_leaves_a_store_that_can_be_asked(proxied: tuple[Store, Faults]) -> None:
+    store, _ = proxied
+    pieces = store.iter_pieces("file", 0, PIECES)
+    assert next(pieces) == BODY[:70_000]
+    pieces.close()  # type: ignore[attr-defined]
+    assert store.read_range("file", 5, 10) == BODY[5:15]
+    assert [len(piece) for piece in store.iter_pieces("file", 5, [3, 4])] == [3, 4]
+
+
 def test_a_hung_answer_ends_at_the_clients_own_limit(moto_url: str, proxied: tuple[Store, Faults]) -> None:
     _, faults = proxied
     ranges = S3Ranges(open_store(moto_url, {"config_kwargs": {"read_timeout": 0.3}}).fs, {})
@@ -166,12 +220,14 @@ class Server:
         ranges: Ours.
         status: What it answers with; 200 is the whole object.
         content_range: What it says of an answer's bytes; empty is the truth.
+        sent: How many bytes of an answer it sends before it closes the connection; `None` is all.
         connections: The client's port of each connection, in the order they came.
     """
 
     ranges: S3Ranges
     status: int = 206
     content_range: str = ""
+    sent: int | None = None
     connections: list[int] = field(default_factory=list)
 
 
@@ -191,7 +247,8 @@ def server() -> Iterator[Server]:
             self.send_header("Content-Length", str(len(body)))
             self.send_header("Content-Range", found.content_range or f"bytes {first}-{last}/{len(BODY)}")
             self.end_headers()
-            self.wfile.write(body)
+            self.wfile.write(body[: found.sent])
+            self.close_connection = found.sent is not None
 
         def log_message(self, *_: Any) -> None:
             """Say nothing."""
@@ -225,6 +282,33 @@ def test_a_connection_is_kept_and_opened_anew_when_the_server_has_closed_it(serv
     assert len(server.connections) == 2
 
 
+def test_pieces_leave_a_connection_to_be_used_again_and_do_not_share_it(server: Server) -> None:
+    check_read(server, 0)
+    assert [bytes(piece) for piece in server.ranges.iter_pieces("file", 3, [4, 5])] == [BODY[3:7], BODY[7:12]]
+    check_read(server, 1)
+    assert len(server.connections) == 1
+    for number, piece in enumerate(server.ranges.iter_pieces("file", 3, [4, 50_000, 100_000])):
+        check_read(server, number)
+        assert piece[:4] == BODY[[3, 7, 50_007][number] :][:4]
+    check_read(server, 2)
+    assert len(server.connections) == 2
+    pieces = server.ranges.iter_pieces("file", 3, [4, 200_000])
+    assert next(pieces) == BODY[3:7]
+    pieces.close()  # type: ignore[attr-defined]  # what was not read is in the way of the next answer
+    check_read(server, 2)
+    assert len(server.connections) == 3
+
+
+@pytest.mark.parametrize(("sent", "whole"), [(0, 0), (9, 0), (10, 1), (29, 1), (60, 3), (99, 3)])
+def test_pieces_that_came_whole_before_an_answer_was_cut_are_given_out(server: Server, sent: int, whole: int) -> None:
+    check_read(server, 0)
+    server.sent = sent
+    found = [bytes(piece) for piece in server.ranges.iter_pieces("file", 5, [10, 20, 30, 40])]
+    assert found == [BODY[5:15], BODY[15:35], BODY[35:65]][:whole]
+    server.sent = None
+    check_read(server, 3)
+
+
 def test_threads_and_forked_processes_have_connections_of_their_own(server: Server) -> None:
     check_read(server, 0)
     threads = [threading.Thread(target=check_read, args=(server, 5)) for _ in range(3)]
@@ -252,6 +336,7 @@ def test_any_other_answer_is_left_to_s3fs(server: Server, status: int) -> None:
     check_read(server, 1)
     server.status = status
     assert server.ranges.read("file", 5, 10) is None
+    assert list(server.ranges.iter_pieces("file", 5, [4, 6])) == []
     server.status = 206
     check_read(server, 5)
 
@@ -261,6 +346,7 @@ def test_an_answer_of_other_bytes_than_asked_for_is_not_taken(server: Server, sa
     check_read(server, 1)
     server.content_range = said
     assert server.ranges.read("file", 5, 10) is None
+    assert list(server.ranges.iter_pieces("file", 5, [4, 6])) == []
     server.content_range = ""
     check_read(server, 5)
 

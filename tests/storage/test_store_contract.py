@@ -66,6 +66,16 @@ def test_a_range_is_what_slicing_gives(store: Store, offset: int, length: int) -
     assert store.read_range("digits", offset, length) == b"0123456789"[offset : offset + length]
 
 
+@pytest.mark.parametrize(
+    ("offset", "sizes"), [(0, [1]), (0, [3, 3, 4]), (2, [5, 1]), (3, [7]), (7, [2, 4, 3]), (10, [2]), (12, [1, 1])]
+)
+def test_pieces_are_what_slicing_gives(store: Store, offset: int, sizes: list[int]) -> None:
+    store.write_bytes("digits", b"0123456789")
+    found = [bytes(piece) for piece in store.iter_pieces("digits", offset, sizes)]
+    starts = [offset + sum(sizes[:place]) for place in range(len(sizes))]
+    assert found == [b"0123456789"[start : start + size] for start, size in zip(starts, sizes, strict=True)]
+
+
 def test_an_input_file_is_seekable(store: Store) -> None:
     table = pa.table({"text": [f"document {number}" for number in range(10_000)], "id": range(10_000)})
     sink = pa.BufferOutputStream()
@@ -92,6 +102,7 @@ def test_a_missing_file_is_file_not_found(store: Store) -> None:
         lambda: store.open_input("none"),
         lambda: store.read_range("none", 0, 1),
         lambda: store.read_range("none", 0, 0),
+        lambda: list(store.iter_pieces("none", 0, [1, 2])),
     ):
         with pytest.raises(FileNotFoundError, match="out/none"):
             call()

@@ -1,8 +1,7 @@
 """Blocks of remote datasets on a local disk, shared by every process of a node and bounded over all of them.
 
 Neighbouring blocks that came together lie in one file, renamed into place when it is whole. (A file a block would be
-simpler, but ext4 takes 0.35 ms to create one, half as long as the block takes to come.) It is not flushed to the
-device: a reader compares length and checksum anyway, so what a power cut leaves is fetched again.
+simpler, but ext4 takes 0.35 ms to create one, half as long as the block takes to come.)
 
 Nothing here fails a read: where the disk is full, read-only or not there, blocks go uncached and a warning says so.
 """
@@ -13,11 +12,11 @@ import contextlib
 import functools
 import os
 import time
-from collections.abc import Callable, Iterable
-from typing import TypeVar
+from collections.abc import Iterable
 
 import numpy as np
 
+from pipeline.loader.cache.block_writer import BlockWriter
 from pipeline.loader.cache.cache_ledger import CLAIMS, CacheLedger
 from pipeline.loader.cache.cache_locks import Claim, claim_numbers, number_block, number_shard
 from pipeline.loader.cache.evict_blocks import (
@@ -27,9 +26,6 @@ from pipeline.loader.cache.evict_blocks import (
     name_blocks,
 )
 from pipeline.storage.datasets import SHARD_TABLE, ShardTable
-from pipeline.storage.local_files import partial_name
-
-Result = TypeVar("Result")
 
 _LIST_SECONDS = 1.0
 _USED_SECONDS = 1.0  # how exactly one knows when a file was last read, which is its time of change
@@ -92,33 +88,16 @@ class BlockCache:
             os.path.join(self.folder, CLAIMS), [number_block(self._dataset, shard, block) for block in blocks]
         )
 
-    def write(self, shard: int, first: int, count: int, parts: Iterable[bytes | memoryview]) -> bool:
-        """Write neighbouring blocks for which room was reserved, visible when whole.
+    def begin(self, shard: int, first: int, most: int) -> BlockWriter:
+        """Begin to write at most so many neighbouring blocks, for which room was reserved; the caller closes it."""
+        return BlockWriter(self.ledger, functools.partial(self.locate, shard, first), first, most)
 
-        Returns:
-            False, after a warning, where the disk does not take them.
-
-        Raises:
-            Exception: What drawing from `parts` raises; nothing is then written.
-        """
-        path = self.locate(shard, first, count)
-        partial = partial_name(path)
-        descriptor = -1
-        try:
-            descriptor = self._on_disk(lambda: _create(partial), -1)
-            if descriptor < 0 or not all(
-                self._on_disk(functools.partial(_write_all, descriptor, part), False) for part in parts
-            ):
-                return False
-            stands = self._on_disk(lambda: _rename(partial, path), False)
-            if stands and shard in self._runs:
-                self._runs[shard] = [*self._runs[shard], (first, count)]
-            return stands
-        finally:
-            if descriptor >= 0:
-                os.close(descriptor)
-                with contextlib.suppress(OSError):
-                    os.unlink(partial)
+    def finish(self, writer: BlockWriter, shard: int) -> bool:
+        """Make what was written visible; False where the disk did not take it."""
+        stands = writer.finish()
+        if stands and shard in self._runs:
+            self._runs[shard] = [*self._runs[shard], (writer.first, writer.stop - writer.first)]
+        return stands
 
     def put(self, shard: int, block: int | None) -> None:
         """Say that this process will soon read a block, or a whole shard (`None`)."""
@@ -186,32 +165,3 @@ class BlockCache:
 
     def _number(self, shard: int, block: int | None) -> int:
         return number_shard(self._dataset, shard) if block is None else number_block(self._dataset, shard, block)
-
-    def _on_disk(self, call: Callable[[], Result], failed: Result) -> Result:
-        try:
-            return call()
-        except OSError as error:
-            self.ledger.rest(error)
-            return failed
-
-
-def _create(path: str) -> int:
-    flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC
-    try:
-        return os.open(path, flags, 0o666)
-    except FileNotFoundError:
-        # Its folder was not made yet, or an eviction that emptied it has just taken it away.
-        os.makedirs(os.path.dirname(path), exist_ok=True)
-        return os.open(path, flags, 0o666)
-
-
-def _write_all(descriptor: int, data: bytes | memoryview) -> bool:
-    view = memoryview(data)
-    while view:
-        view = view[os.write(descriptor, view) :]
-    return True
-
-
-def _rename(partial: str, path: str) -> bool:
-    os.replace(partial, path)
-    return True

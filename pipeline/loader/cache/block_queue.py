@@ -18,7 +18,7 @@ from pipeline.loader.cache.plan_fetches import RUN_BYTES, extend_run, limit_requ
 from pipeline.loader.cache.upcoming_blocks import Run, Stage, Upcoming
 from pipeline.storage.datasets import ShardTable
 
-MEMORY_BYTES = 96 << 20  # requests under way and blocks that found no room on disk
+MEMORY_BYTES = 96 << 20  # of requests under way what does not go to the disk, and blocks that found no room there
 DRAWN_AT_ONCE = 8  # an item takes some 50 us, and the reader must not wait for many of them
 LATER_SECONDS = 0.05
 
@@ -115,7 +115,7 @@ class BlockQueue:
         while self._urgent:
             entry = self._urgent.popleft()
             if entry.stage is Stage.QUEUED:
-                return self._begin(entry, self._extend(entry))
+                return self._begin(self._plan(entry))
         self._look_at_later()
         self.has_more = False
         drawn = 0
@@ -132,11 +132,11 @@ class BlockQueue:
                 continue
             if not self._may_begin(entry):
                 return None
-            blocks = self._extend(entry)
-            if not self._find_memory(self._size(entry.shard, blocks)):
+            run = self._plan(entry)
+            if not self._find_memory(run.memory_bytes):
                 return None
             self._queue.popleft()
-            return self._begin(entry, blocks)
+            return self._begin(run)
         return None
 
     def look_again(self, entry: Upcoming) -> None:
@@ -158,7 +158,7 @@ class BlockQueue:
 
     def finish(self, run: Run, outcomes: dict[int, tuple[Stage, bytes | memoryview | Exception | None]]) -> None:
         """Note what became of a run: a stage for each of its blocks, with the bytes of held ones or an error."""
-        self.memory_bytes -= run.num_bytes
+        self.memory_bytes -= run.memory_bytes
         self._num_requests -= 1
         for block in run.blocks:
             self._loading.discard((run.cause.shard, block))
@@ -279,20 +279,24 @@ class BlockQueue:
 
         return extend_run(entry.block, num_blocks, max(1, limit // self._block_bytes), is_wanted)
 
-    def _begin(self, cause: Upcoming, blocks: list[int]) -> Run:
-        for block in blocks:
-            self._loading.add((cause.shard, block))
-            entry = self._blocks.get((cause.shard, block))
+    def _plan(self, cause: Upcoming) -> Run:
+        blocks = self._extend(cause)
+        if self.cache.ledger.has_room and not cause.alone:
+            return Run(cause, blocks, self._block_bytes, goes_to_disk=True)
+        num_bytes = sum(self.length(cause.shard, block) for block in blocks)
+        return Run(cause, blocks, num_bytes, goes_to_disk=False)
+
+    def _begin(self, run: Run) -> Run:
+        shard = run.cause.shard
+        for block in run.blocks:
+            self._loading.add((shard, block))
+            self._open_shards.begin(shard, self.length(shard, block))
+            entry = self._blocks.get((shard, block))
             if entry is not None:
                 entry.stage = Stage.LOADING
-        run = Run(cause, blocks, self._size(cause.shard, blocks))
-        self.memory_bytes += run.num_bytes
+        self.memory_bytes += run.memory_bytes
         self._num_requests += 1
-        self._open_shards.begin(cause.shard, run.num_bytes)
         return run
-
-    def _size(self, shard: int, blocks: list[int]) -> int:
-        return sum(self.length(shard, block) for block in blocks)
 
     def _find_memory(self, num_bytes: int) -> bool:
         """Whether a request may begin; held blocks that nobody announced any more make room for it."""

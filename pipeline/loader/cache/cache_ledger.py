@@ -129,6 +129,11 @@ class CacheLedger:
         """Whether the disk took the last block it was given, or it is time to try again."""
         return self._board is not None and not self._closed and time.monotonic() >= self._no_disk_until
 
+    @property
+    def has_room(self) -> bool:
+        """Whether what is brought now will most likely go to the disk."""
+        return self.takes_blocks and time.monotonic() >= self._no_room_until
+
     def rest(self, error: OSError) -> None:
         """Write nothing for a while, as the disk would not take it; said once for each folder."""
         self._no_disk_until = time.monotonic() + _DISK_REST_SECONDS

@@ -71,10 +71,12 @@ def _copy_table(store: Store, manifest: PackedManifest, cache: BlockCache) -> bo
         if not cache.ledger.reserve(size):
             return False
         written = 0
-        try:
-            written = size if cache.write(TABLE_SHARD, 0, 1, _iter_pieces(store, manifest, size)) else 0
-        finally:
-            cache.ledger.settle(size, written)
+        with contextlib.closing(cache.begin(TABLE_SHARD, 0, 1)) as writer:
+            try:
+                if all(map(writer.add, _iter_pieces(store, manifest, size))) and writer.finish():
+                    written = size
+            finally:
+                cache.ledger.settle(size, written)
     except (FileNotFoundError, ShardCorruptError):
         return False
     return bool(written)

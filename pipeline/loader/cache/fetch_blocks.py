@@ -12,26 +12,22 @@ import time
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
-import numpy as np
 import pyarrow as pa
-import xxhash
 
 from pipeline.loader.cache.block_cache import BlockCache
 from pipeline.loader.cache.block_queue import BlockQueue
-from pipeline.loader.cache.cache_locks import Claim
 from pipeline.loader.cache.cache_settings import Cache
-from pipeline.loader.cache.plan_fetches import MAX_REQUESTS, split_runs
+from pipeline.loader.cache.download_blocks import Downloads
+from pipeline.loader.cache.plan_fetches import MAX_REQUESTS
 from pipeline.loader.cache.upcoming_blocks import Run, Stage, Upcoming
 from pipeline.storage.datasets import ShardTable
 from pipeline.storage.store import Store
-from schemas.errors import RESTORE, ShardCorruptError, TransientStorageError
+from schemas.errors import TransientStorageError
 
 _LOOK_SECONDS = 0.02  # how often one looks for a block that another process downloads
 _BREATH_SECONDS = 0.001
 _READS_A_WAKE = 32
 _PATIENCE = 3  # after a third of its time it downloads that block itself
-
-Outcome = tuple[Stage, bytes | memoryview | Exception | None]
 
 
 @dataclass(frozen=True)
@@ -58,18 +54,17 @@ class BlockFetcher:
 
     Attributes:
         waited_seconds: How long readers waited so far.
-        fetched_bytes: What was downloaded so far.
     """
 
     def __init__(self, store: Store, shards: ShardTable, cache: BlockCache, settings: Cache) -> None:
         self.pid = os.getpid()
         self.waited_seconds = 0.0
-        self.fetched_bytes = 0
         self._store = store
         self._shards = shards
         self._cache = cache
         self._settings = settings
         self._queue = BlockQueue(shards, cache, settings)
+        self._downloads = Downloads(store, shards, cache)
         self._lock = threading.Lock()
         self._has_work = threading.Condition(self._lock)
         self._is_done = threading.Condition(self._lock)
@@ -78,6 +73,11 @@ class BlockFetcher:
         self._unannounced = 0
         self._failure: BaseException | None = None
         cache.ledger.open_board()
+
+    @property
+    def fetched_bytes(self) -> int:
+        """What was downloaded so far."""
+        return self._downloads.num_bytes
 
     def hold_open(self, num_blocks: int) -> None:
         """Keep the last so many blocks that were read from being evicted, and ask for the first so many alone."""
@@ -194,7 +194,7 @@ class BlockFetcher:
                         return
                     self._rest()
                 self._has_work.notify()  # there may be more of it for another thread
-            outcomes = self._fetch(run)
+            outcomes = self._downloads.bring(run, self._queue.is_announced)
             with self._lock:
                 self._queue.finish(run, outcomes)
                 self._is_done.notify_all()
@@ -217,85 +217,3 @@ class BlockFetcher:
             self._failure = error
             self._is_done.notify_all()
             return None
-
-    def _fetch(self, run: Run) -> dict[int, Outcome]:
-        """Bring a run; whatever fails is said of the blocks that did not come."""
-        outcomes: dict[int, Outcome] = {}
-        claim: Claim | None = None
-        try:
-            if self._cache.ledger.takes_blocks and not run.cause.alone:
-                claim = self._cache.claim(run.cause.shard, run.blocks)
-                if claim is None:
-                    return dict.fromkeys(run.blocks, (Stage.LATER, None))
-            self._bring(run, outcomes, keep=claim is not None)
-        except TransientStorageError as error:
-            outcomes = dict.fromkeys(run.blocks, (Stage.LATER, error)) | outcomes
-        except Exception as error:  # noqa: BLE001  # raised where the block is read
-            outcomes = dict.fromkeys(run.blocks, (Stage.FAILED, error)) | outcomes
-        finally:
-            if claim is not None:
-                claim.release()
-        return outcomes
-
-    def _bring(self, run: Run, outcomes: dict[int, Outcome], *, keep: bool) -> None:
-        shard = run.cause.shard
-        missing = []
-        for block in run.blocks:
-            # Another process may have brought it since this one looked; with the claim in hand none will any more.
-            fresh = run.cause.fresh and block == run.cause.block
-            if not fresh and self._cache.find(shard, block, look=block == run.blocks[0]) is not None:
-                outcomes[block] = (Stage.CACHED, None)
-            else:
-                missing.append(block)
-        num_bytes = sum(self._queue.length(shard, block) for block in missing)
-        kept = keep and num_bytes > 0 and self._cache.ledger.reserve(num_bytes)
-        if not kept:  # in memory only what was announced: nobody would ever take the rest
-            for block in [block for block in missing if not self._queue.is_announced(shard, block)]:
-                outcomes[block] = (Stage.LATER, None)
-                missing.remove(block)
-        written = 0
-        try:
-            for blocks in split_runs(missing, run.passed_over):
-                fetched = list(self._download(shard, blocks))
-                on_disk: set[int] = set()
-                good = {block: data for block, data, is_whole in fetched if is_whole}
-                for part in split_runs(good, ()) if kept else ():
-                    if self._cache.write(shard, part[0], len(part), [good[block] for block in part]):
-                        on_disk.update(part)
-                        written += sum(len(good[block]) for block in part)
-                for block, data, _ in fetched:
-                    held = block not in on_disk or (run.cause.fresh and block == run.cause.block)
-                    outcomes[block] = (Stage.HELD, bytes(data)) if held else (Stage.CACHED, None)
-        finally:
-            if kept:
-                self._cache.ledger.settle(num_bytes, written)
-
-    def _download(self, shard: int, blocks: list[int]) -> Iterator[tuple[int, memoryview, bool]]:
-        """Neighbouring blocks by one request, and whether each is whole; one that is not was asked for twice."""
-        numbers = int(self._shards.first_block[shard]) + np.array(blocks)
-        offsets = self._shards.block_offsets[numbers].tolist()
-        lengths = self._shards.block_lengths[numbers].tolist()
-        checksums = self._shards.block_checksums[numbers].tolist()
-        data = self._ask(shard, offsets[0], offsets[-1] + lengths[-1] - offsets[0])
-        for block, offset, length, checksum in zip(blocks, offsets, lengths, checksums, strict=True):
-            part = data[offset - offsets[0] : offset - offsets[0] + length]
-            is_whole = xxhash.xxh3_64_intdigest(part) == checksum
-            if not is_whole:
-                part = self._ask(shard, offset, length)
-                is_whole = xxhash.xxh3_64_intdigest(part) == checksum
-            yield block, part, is_whole
-
-    def _ask(self, shard: int, offset: int, length: int) -> memoryview:
-        path = self._shards.path(shard)
-        try:
-            data = self._store.read_range(path, offset, length)
-        except FileNotFoundError:
-            raise explain_gone(self._store.locate(path)) from None
-        with self._lock:
-            self.fetched_bytes += len(data)
-        return memoryview(data)
-
-
-def explain_gone(path: str) -> ShardCorruptError:
-    """What is wrong where a file of a dataset is missing."""
-    return ShardCorruptError("a shard that the manifest names is gone", path=path, action=RESTORE)

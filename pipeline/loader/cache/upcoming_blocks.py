@@ -63,12 +63,15 @@ class Run:
     Attributes:
         cause: The block whose turn it is.
         blocks: With it, ascending; others between them are passed over.
-        num_bytes: Of all of them.
+        memory_bytes: What may be held in memory meanwhile: one block where they go to the disk, else all.
+        goes_to_disk: Whether they are to be written to the disk as they come; where that fails, only the cause may be
+            held in memory instead.
     """
 
     cause: Upcoming
     blocks: list[int]
-    num_bytes: int
+    memory_bytes: int
+    goes_to_disk: bool
 
     @property
     def passed_over(self) -> set[int]:

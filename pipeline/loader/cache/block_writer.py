@@ -1,0 +1,87 @@
+"""Neighbouring blocks on their way to the disk of a cache: one after the other into one file, renamed when it is whole.
+
+The file is not flushed to the device: a reader compares length and checksum anyway, so what a power cut leaves is
+fetched again. A disk that does not take it is no error; the ledger is told, says so once, and spares it for a while.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+from collections.abc import Callable
+
+from pipeline.loader.cache.cache_ledger import CacheLedger
+from pipeline.storage.local_files import partial_name
+
+
+class BlockWriter:
+    """One file in the making; seen by nobody until `finish`.
+
+    Args:
+        ledger: Of the cache.
+        locate: Where so many blocks, from the first one on, are kept.
+        first: The first of them.
+        most: How many there may be.
+
+    Attributes:
+        first: See above.
+        stop: The block that comes next.
+        num_bytes: Of what was added.
+    """
+
+    def __init__(self, ledger: CacheLedger, locate: Callable[[int], str], first: int, most: int) -> None:
+        self.first = self.stop = first
+        self.num_bytes = 0
+        self._ledger = ledger
+        self._locate = locate
+        self._partial = partial_name(locate(most))
+        self._descriptor: int | None = None
+        self._is_good = True
+
+    def add(self, data: bytes | memoryview) -> bool:
+        """Write the next block; False, and the file lost, where the disk does not take it."""
+        self._on_disk(lambda: self._write(data))
+        if self._is_good:
+            self.stop += 1
+            self.num_bytes += len(data)
+        return self._is_good
+
+    def finish(self) -> bool:
+        """Make what was added visible; False where the disk did not take all of it, or there is nothing."""
+        if self._descriptor is None:
+            return False
+        self._on_disk(lambda: os.replace(self._partial, self._locate(self.stop - self.first)))
+        return self._is_good
+
+    def close(self) -> None:
+        """Give back what is open, and delete what was not finished."""
+        if self._descriptor is not None:
+            os.close(self._descriptor)
+            self._descriptor = None
+            with contextlib.suppress(OSError):
+                os.unlink(self._partial)
+
+    def _write(self, data: bytes | memoryview) -> None:
+        if self._descriptor is None:
+            self._descriptor = _create(self._partial)
+        view = memoryview(data)
+        while view:
+            view = view[os.write(self._descriptor, view) :]
+
+    def _on_disk(self, call: Callable[[], object]) -> None:
+        if self._is_good:
+            try:
+                call()
+            except OSError as error:
+                self._is_good = False
+                self._ledger.rest(error)
+
+
+def _create(path: str) -> int:
+    flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC
+    try:
+        return os.open(path, flags, 0o666)
+    except FileNotFoundError:
+        # Its folder was not made yet, or an eviction that emptied it has just taken it away.
+        os.makedirs(os.path.dirname(path), exist_ok=True)
+        return os.open(path, flags, 0o666)
