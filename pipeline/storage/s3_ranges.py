@@ -101,7 +101,7 @@ class S3Ranges:
         """
         if time.monotonic() < self._rests_until:
             return
-        status, is_read = None, False
+        status, is_read, is_wanted = None, False, True
         taken: tuple[Any, http.client.HTTPConnection] | None = None
         memory = memoryview(bytearray(max(sizes)))
         length = sum(sizes)
@@ -116,6 +116,9 @@ class S3Ranges:
                         return
                     yield memory[:size]
                 is_read = True
+        except GeneratorExit:  # not the store's fault
+            is_wanted = False
+            raise
         except Exception:  # noqa: BLE001, S110  # as above
             pass
         finally:
@@ -125,7 +128,8 @@ class S3Ranges:
                 self._kept.key, self._kept.connection = taken
             else:
                 taken[1].close()
-            self._note(path, status, came=is_read)
+            if is_wanted:
+                self._note(path, status, came=is_read)
 
     def _note(self, path: str, status: int | None, *, came: bool) -> None:
         """Remember how a request ended: a store that fails again and again is spared more of them for a while."""

@@ -37,6 +37,9 @@ from schemas.redaction import without_user_info
 
 Result = TypeVar("Result")
 
+AT_ONCE_BYTES = 8 << 20
+"""Most that is held of what comes piece by piece from a store that cannot be read so."""
+
 _MEMORY_LOCK = threading.Lock()
 
 
@@ -123,19 +126,25 @@ class Store:
         """The bytes from `offset` on in pieces of these sizes, each valid until the next is drawn.
 
         From S3 all come by one request and one piece is in memory at a time. Where that breaks off, and from any other
-        store, what is left comes by `read_range`; pieces are shorter, or empty, where the file ends before.
+        store, what is left comes by `read_range`, at most `AT_ONCE_BYTES` or one piece at a time. Pieces are shorter,
+        or empty, where the file ends before.
         """
         came = 0
         if self._ranges is not None:
             for piece in self._ranges.iter_pieces(self.full(path), offset, sizes):
                 came += 1
                 yield piece
-        if came < len(sizes):
-            start = sum(sizes[:came])
-            rest = memoryview(self.read_range(path, offset + start, sum(sizes) - start))
-            for size in sizes[came:]:
-                yield rest[:size]
-                rest = rest[size:]
+        start = offset + sum(sizes[:came])
+        while came < len(sizes):
+            stop = came + 1
+            while stop < len(sizes) and sum(sizes[came : stop + 1]) <= AT_ONCE_BYTES:
+                stop += 1
+            data = memoryview(self.read_range(path, start, sum(sizes[came:stop])))
+            for size in sizes[came:stop]:
+                yield data[:size]
+                data = data[size:]
+            start += sum(sizes[came:stop])
+            came = stop
 
     def map_file(self, path: str) -> pa.Buffer:
         """A file as one buffer: memory-mapped where it is local, downloaded elsewhere."""

@@ -17,6 +17,7 @@ from pipeline.loader.cache.open_shards import OpenShards
 from pipeline.loader.cache.plan_fetches import RUN_BYTES, extend_run, limit_requests, limit_run
 from pipeline.loader.cache.upcoming_blocks import Run, Stage, Upcoming
 from pipeline.storage.datasets import ShardTable
+from pipeline.storage.store import AT_ONCE_BYTES
 
 MEMORY_BYTES = 96 << 20  # of requests under way what does not go to the disk, and blocks that found no room there
 DRAWN_AT_ONCE = 8  # an item takes some 50 us, and the reader must not wait for many of them
@@ -281,9 +282,9 @@ class BlockQueue:
 
     def _plan(self, cause: Upcoming) -> Run:
         blocks = self._extend(cause)
-        if self.cache.ledger.has_room and not cause.alone:
-            return Run(cause, blocks, self._block_bytes, goes_to_disk=True)
         num_bytes = sum(self.length(cause.shard, block) for block in blocks)
+        if self.cache.ledger.has_room and not cause.alone:
+            return Run(cause, blocks, min(num_bytes, AT_ONCE_BYTES), goes_to_disk=True)
         return Run(cause, blocks, num_bytes, goes_to_disk=False)
 
     def _begin(self, run: Run) -> Run:

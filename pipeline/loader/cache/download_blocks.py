@@ -1,7 +1,7 @@
 """One request: neighbouring blocks from the store to the disk, each checked on its way.
 
-A block is written as soon as it has come, out of memory that the next one takes: of a run of 40 MiB one block is in
-memory, and what came before a connection broke is kept. In memory as a whole only what finds no room on the disk.
+A block is written as soon as it has come, out of memory that the next one takes: of a run of 40 MiB from S3 one block
+is in memory, and what came before a connection broke is kept. As a whole is in memory only what finds no room on disk.
 """
 
 from __future__ import annotations

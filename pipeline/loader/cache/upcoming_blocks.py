@@ -63,7 +63,7 @@ class Run:
     Attributes:
         cause: The block whose turn it is.
         blocks: With it, ascending; others between them are passed over.
-        memory_bytes: What may be held in memory meanwhile: one block where they go to the disk, else all.
+        memory_bytes: What may be held in memory meanwhile: a part of them where they go to the disk, else all.
         goes_to_disk: Whether they are to be written to the disk as they come; where that fails, only the cause may be
             held in memory instead.
     """
