@@ -30,15 +30,13 @@ from pipeline.storage.remote_files import (
     ExplainedWriter,
     RangeReader,
     RemoteOutput,
+    iter_grouped,
 )
 from pipeline.storage.s3_ranges import S3Ranges
 from schemas.errors import ConfigError
 from schemas.redaction import without_user_info
 
 Result = TypeVar("Result")
-
-AT_ONCE_BYTES = 8 << 20
-"""Most that is held of what comes piece by piece from a store that cannot be read so."""
 
 _MEMORY_LOCK = threading.Lock()
 
@@ -134,17 +132,8 @@ class Store:
             for piece in self._ranges.iter_pieces(self.full(path), offset, sizes):
                 came += 1
                 yield piece
-        start = offset + sum(sizes[:came])
-        while came < len(sizes):
-            stop = came + 1
-            while stop < len(sizes) and sum(sizes[came : stop + 1]) <= AT_ONCE_BYTES:
-                stop += 1
-            data = memoryview(self.read_range(path, start, sum(sizes[came:stop])))
-            for size in sizes[came:stop]:
-                yield data[:size]
-                data = data[size:]
-            start += sum(sizes[came:stop])
-            came = stop
+        rest, start = sizes[came:], offset + sum(sizes[:came])
+        yield from iter_grouped(lambda first, length: self.read_range(path, first, length), start, rest)
 
     def map_file(self, path: str) -> pa.Buffer:
         """A file as one buffer: memory-mapped where it is local, downloaded elsewhere."""

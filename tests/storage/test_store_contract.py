@@ -89,7 +89,7 @@ def test_pieces_are_asked_for_together_up_to_a_limit_where_they_cannot_be_stream
         return read_range(store, path, offset, length)
 
     monkeypatch.setattr(Store, "read_range", note)
-    monkeypatch.setattr("pipeline.storage.store.AT_ONCE_BYTES", 5)
+    monkeypatch.setattr("pipeline.storage.remote_files.AT_ONCE_BYTES", 5)
     assert [bytes(piece) for piece in store.iter_pieces("f", 3, [2, 2, 2, 9, 1, 4])] == [
         data[3:5], data[5:7], data[7:9], data[9:18], data[18:19], data[19:23]
     ]  # fmt: skip

@@ -17,7 +17,7 @@ from pipeline.loader.cache.open_shards import OpenShards
 from pipeline.loader.cache.plan_fetches import RUN_BYTES, extend_run, limit_requests, limit_run
 from pipeline.loader.cache.upcoming_blocks import Run, Stage, Upcoming
 from pipeline.storage.datasets import ShardTable
-from pipeline.storage.store import AT_ONCE_BYTES
+from pipeline.storage.remote_files import AT_ONCE_BYTES
 
 MEMORY_BYTES = 96 << 20  # of requests under way what does not go to the disk, and blocks that found no room there
 DRAWN_AT_ONCE = 8  # an item takes some 50 us, and the reader must not wait for many of them
