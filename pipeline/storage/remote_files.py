@@ -9,14 +9,12 @@ from __future__ import annotations
 import contextlib
 import errno
 import io
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable
 from typing import Any
 
 # Below it a file is one PUT, tried again as a whole; above it, parts of this size as they come.
 PART_BYTES = 32 * 2**20
 READ_AHEAD_BYTES = 1 << 20
-AT_ONCE_BYTES = 8 << 20
-"""Most that is held of what is read piece by piece where pieces cannot be streamed."""
 
 WHENCE_SET, WHENCE_CURRENT, WHENCE_END = range(3)
 
@@ -66,27 +64,6 @@ class RangeReader(io.RawIOBase):
         view[: len(data)] = data
         self._position += len(data)
         return len(data)
-
-
-def iter_grouped(fetch: Callable[[int, int], bytes], offset: int, sizes: Sequence[int]) -> Iterator[memoryview]:
-    """Neighbouring pieces, as many by one request as `AT_ONCE_BYTES` have room for, at least one.
-
-    Args:
-        fetch: `fetch(offset, length)` gives at most `length` bytes, fewer only at the end.
-        offset: Where the first piece begins.
-        sizes: Of the pieces.
-    """
-    first = 0
-    while first < len(sizes):
-        stop, length = first + 1, sizes[first]
-        while stop < len(sizes) and length + sizes[stop] <= AT_ONCE_BYTES:
-            length += sizes[stop]
-            stop += 1
-        data = memoryview(fetch(offset, length))
-        for size in sizes[first:stop]:
-            yield data[:size]
-            data = data[size:]
-        first, offset = stop, offset + length
 
 
 class RemoteOutput:

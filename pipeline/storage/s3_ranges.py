@@ -124,7 +124,7 @@ class S3Ranges:
         finally:
             if taken is None:
                 self._drop()
-            elif is_read and not answer.will_close and getattr(self._kept, "key", None) is None:
+            elif answer.isclosed() and not answer.will_close and getattr(self._kept, "key", None) is None:
                 self._kept.key, self._kept.connection = taken
             else:
                 taken[1].close()
@@ -217,7 +217,7 @@ def _range_of(offset: int, length: int) -> dict[str, str]:
 def _is_all(answer: http.client.HTTPResponse, offset: int, length: int) -> bool:
     """Whether an answer will bring every byte that was asked for."""
     said = answer.getheader("Content-Range", "")
-    return answer.length == length and _is_part(said, offset, length, length)
+    return answer.length in (None, length) and _is_part(said, offset, length, length)  # None: it comes in chunks
 
 
 def _fill(answer: http.client.HTTPResponse, memory: memoryview) -> bool:

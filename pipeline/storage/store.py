@@ -30,7 +30,6 @@ from pipeline.storage.remote_files import (
     ExplainedWriter,
     RangeReader,
     RemoteOutput,
-    iter_grouped,
 )
 from pipeline.storage.s3_ranges import S3Ranges
 from schemas.errors import ConfigError
@@ -124,16 +123,19 @@ class Store:
         """The bytes from `offset` on in pieces of these sizes, each valid until the next is drawn.
 
         From S3 all come by one request and one piece is in memory at a time. Where that breaks off, and from any other
-        store, what is left comes by `read_range`, at most `AT_ONCE_BYTES` or one piece at a time. Pieces are shorter,
-        or empty, where the file ends before.
+        store, what is left comes by `read_range`, whole. Pieces are shorter, or empty, where the file ends before.
         """
         came = 0
         if self._ranges is not None:
             for piece in self._ranges.iter_pieces(self.full(path), offset, sizes):
                 came += 1
                 yield piece
-        rest, start = sizes[came:], offset + sum(sizes[:came])
-        yield from iter_grouped(lambda first, length: self.read_range(path, first, length), start, rest)
+        if came < len(sizes):
+            start = sum(sizes[:came])
+            rest = memoryview(self.read_range(path, offset + start, sum(sizes) - start))
+            for size in sizes[came:]:
+                yield rest[:size]
+                rest = rest[size:]
 
     def map_file(self, path: str) -> pa.Buffer:
         """A file as one buffer: memory-mapped where it is local, downloaded elsewhere."""

@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import errno
 import fcntl
+import multiprocessing
 import os
 import time
 import warnings
@@ -251,6 +252,56 @@ def test_a_disk_that_takes_nothing_is_read_past_with_one_warning(remote, tmp_pat
     dataset.close()
 
 
+def test_what_is_being_written_counts_once(cache):
+    """Its room is reserved, and its file grows inside that."""
+    assert cache.ledger.reserve(500)
+    with contextlib.closing(cache.begin(0, 0, 5)) as writer, cache.claim(0, range(5)):
+        for _ in range(4):
+            assert writer.add(bytes(100))
+        os.truncate(os.path.join(cache.folder, "ledger"), 0)  # somebody has to look
+        assert cache.ledger.reserve(400)
+        assert not cache.ledger.reserve(101)
+
+
+def test_a_file_that_somebody_swept_away_under_its_writer_is_no_fault_of_the_disk(cache):
+    with contextlib.closing(cache.begin(0, 0, 1)) as writer:
+        assert writer.add(bytes(100))
+        for name in os.listdir(os.path.dirname(cache.locate(0, 0))):
+            os.unlink(os.path.join(os.path.dirname(cache.locate(0, 0)), name))
+        assert not cache.finish(writer, 0)
+    assert cache.ledger.takes_blocks
+
+
+def test_what_was_being_written_when_a_process_ended_in_order_is_swept_by_the_next(tmp_path):
+    caches = [BlockCache(str(tmp_path / "c"), 1000, FINGERPRINT, SHARDS) for _ in range(2)]
+
+    def end() -> None:
+        caches[0].ledger.open_board()
+        assert caches[0].ledger.reserve(500)
+        caches[0].begin(0, 0, 5).add(bytes(100))
+        caches[0].ledger.close()
+        os._exit(0)  # a thread that would have finished it ends here
+
+    child = multiprocessing.get_context("fork").Process(target=end)
+    child.start()
+    child.join()
+    assert child.exitcode == 0
+    assert count_bytes(tmp_path / "c") == 100
+    caches[1].ledger.open_board()
+    assert count_bytes(tmp_path / "c") == 0
+    caches[1].ledger.close()
+    assert os.listdir(tmp_path / "c" / "boards") == []
+
+
+def test_a_board_goes_once_what_was_being_written_at_the_end_is_written(cache):
+    assert cache.ledger.reserve(100)
+    cache.ledger.close()
+    assert len(os.listdir(os.path.join(cache.folder, "boards"))) == 1  # it says that the room is taken
+    assert not cache.ledger.reserve(100)
+    cache.ledger.settle(100, 0)
+    assert os.listdir(os.path.join(cache.folder, "boards")) == []
+
+
 @pytest.mark.parametrize("where", ["file", "below a file"])
 def test_a_folder_that_cannot_be_made_is_read_past(remote, tmp_path, where):
     (tmp_path / "file").write_bytes(b"mine")
@@ -264,7 +315,7 @@ def test_a_folder_that_cannot_be_made_is_read_past(remote, tmp_path, where):
 
 
 def test_memory_stays_bounded_where_nothing_can_be_cached(remote, tmp_path, monkeypatch):
-    monkeypatch.setattr("pipeline.loader.cache.block_queue.MEMORY_BYTES", 5000)
+    monkeypatch.setattr("pipeline.loader.cache.block_queue.UNDER_WAY_BYTES", 5000)
     monkeypatch.setattr(CacheLedger, "reserve", lambda *_: False)  # as where other processes need all there is
     dataset = open_dataset(remote, tmp_path / "c", fetch="block")
     items = list_blocks(dataset)
@@ -272,11 +323,11 @@ def test_memory_stays_bounded_where_nothing_can_be_cached(remote, tmp_path, monk
     most = 0
     for shard, blocks in items:
         time.sleep(0.005)
-        most = max(most, dataset._fetcher._queue.memory_bytes)
+        most = max(most, dataset._fetcher._queue.bytes_under_way)
         dataset.read_blocks(shard, blocks)
     longest = int(dataset.shards.block_lengths.max())
     assert longest < most <= 5000 + longest
-    assert dataset._fetcher._queue.memory_bytes <= 0
+    assert dataset._fetcher._queue.bytes_under_way <= 0
     assert not find_blocks(tmp_path / "c")
     dataset.close()
 

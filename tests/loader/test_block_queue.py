@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import errno
 from types import SimpleNamespace
 
 import numpy as np
@@ -46,29 +45,8 @@ def test_a_bad_copy_is_not_taken_from_the_disk_even_if_it_was_just_written_anew(
     assert again.cause.fresh
     queue.finish(again, {2: (Stage.HELD, bytes(100))})
     queue.take(first)
-    assert queue.memory_bytes == 0
+    assert queue.bytes_under_way == 0
     assert queue.next_run() is None
-
-
-@pytest.mark.parametrize("disk_is_full", [False, True])
-def test_a_request_counts_as_a_part_in_memory_where_it_goes_to_the_disk_and_as_all_where_not(
-    queue, monkeypatch, disk_is_full
-):
-    monkeypatch.setattr("pipeline.loader.cache.block_queue.AT_ONCE_BYTES", 150)
-    queue.announce(iter([(0, [0, 1]), (0, [2, 3])]))
-    first, second = queue.next_run(), queue.next_run()  # what the first batch waits for comes alone
-    assert (first.blocks, second.blocks, queue.memory_bytes) == ([0], [1], 200)
-    queue.finish(first, {0: (Stage.CACHED, None)})
-    queue.finish(second, {1: (Stage.CACHED, None)})
-    assert queue.memory_bytes == 0
-    if disk_is_full:
-        with pytest.warns(RuntimeWarning, match="full"):
-            queue.cache.ledger.rest(OSError(errno.ENOSPC, "full"))
-    run = queue.next_run()
-    assert (run.blocks, run.goes_to_disk) == ([2, 3], not disk_is_full)
-    assert queue.memory_bytes == (200 if disk_is_full else 150)
-    queue.finish(run, dict.fromkeys([2, 3], (Stage.LATER, None)))
-    assert queue.memory_bytes == 0
 
 
 def test_a_block_that_is_held_in_memory_is_not_asked_for_again_and_counted_once(queue):
@@ -78,7 +56,7 @@ def test_a_block_that_is_held_in_memory_is_not_asked_for_again_and_counted_once(
     assert queue.want(0, 2, fresh=True) is first
     assert queue.next_run() is None
     queue.take(first)
-    assert queue.memory_bytes == 0
+    assert queue.bytes_under_way == 0
 
 
 def test_what_is_far_from_the_reader_waits_for_requests_that_are_nearer(queue):

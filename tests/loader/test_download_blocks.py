@@ -31,9 +31,9 @@ def cache(remote, tmp_path):
     opened.ledger.close()
 
 
-def bring(cache, blocks, goes_to_disk=True):
-    run = Run(Upcoming(SHARD, blocks[0]), blocks, 0, goes_to_disk)
-    outcomes = cache.downloads.bring(run, lambda *_: True)
+def bring(cache, blocks, announced=None):
+    run = Run(Upcoming(SHARD, blocks[0]), blocks, 0)
+    outcomes = cache.downloads.bring(run, lambda _, block: announced is None or block in announced)
     return {block: stage for block, (stage, _) in outcomes.items()}
 
 
@@ -42,7 +42,7 @@ def size_on_disk(cache):
 
 
 def break_after(monkeypatch, num_pieces, error):
-    """The first answer of a store ends so; returns what is asked for: (offset, sizes)."""
+    """The first answer of a store ends so, after so many pieces if any; returns what is asked for: (offset, sizes)."""
     iter_pieces, asked = Store.iter_pieces, []
 
     def begin(store, path, offset, sizes):
@@ -90,20 +90,62 @@ def test_a_disk_that_fills_up_in_the_middle_keeps_no_half_file(cache, monkeypatc
     monkeypatch.setattr("pipeline.loader.cache.block_writer.os.write", fill_up)
     with pytest.warns(RuntimeWarning, match=os.strerror(errno.ENOSPC)):
         stages = bring(cache, cache.blocks)
-    # Only the one in hand is held in memory; the others went by, or were not drawn.
+    # The one in hand is held in memory; others went by, or were not drawn.
     assert [block for block, stage in stages.items() if stage is Stage.HELD] == [taken]
     assert set(stages.values()) == {Stage.LATER, Stage.HELD}
     assert not any(".block" in name for _, _, names in os.walk(cache.folder) for name in names)
-    assert not cache.ledger.has_room
-    assert set(bring(cache, cache.blocks, goes_to_disk=False).values()) == {Stage.HELD}
+    assert len(calls) == taken + 1
+    assert set(bring(cache, cache.blocks).values()) == {Stage.HELD}  # the disk is left alone for a while
+    assert len(calls) == taken + 1
 
 
-def test_where_there_is_no_room_only_the_block_that_is_wanted_is_held_in_memory(cache):
-    """The others were counted as going to the disk."""
+def test_a_disk_that_fails_is_not_tried_again_behind_a_gap(cache, monkeypatch):
+    asked = break_after(monkeypatch, None, None)
+
+    def fail(*_):
+        raise OSError(errno.EIO, os.strerror(errno.EIO))
+
+    monkeypatch.setattr("pipeline.loader.cache.block_writer.os.write", fail)
+    find = cache.find
+    cache.find = lambda shard, block, **how: (2, 1) if block == 2 else find(shard, block, **how)  # another brought it
+    with pytest.warns(RuntimeWarning, match=os.strerror(errno.EIO)):
+        stages = bring(cache, cache.blocks)
+    assert [block for block, stage in stages.items() if stage is Stage.HELD] == [0]
+    assert len(asked) == 1
+
+
+def test_where_there_is_no_room_what_somebody_reads_is_held_in_memory_and_nothing_else(cache):
     cache.ledger.max_bytes = 100
+    stages = bring(cache, cache.blocks, announced={0, 3})
+    assert {block for block, stage in stages.items() if stage is Stage.HELD} == {0, 3}
+    assert {stage for block, stage in stages.items() if block not in (0, 3)} == {Stage.LATER}
+
+
+@pytest.mark.parametrize(("times", "stage"), [(1, Stage.CACHED), (2, Stage.HELD)])
+def test_a_damaged_block_in_the_middle_is_asked_for_once_more_and_its_neighbours_are_kept(
+    cache, monkeypatch, times, stage
+):
+    """One that is damaged twice is handed on as it is: whoever reads it says what is wrong with it."""
+    read_range, damaged = Store.read_range, 2
+    start = sum(cache.lengths[:damaged])
+    again = []
+
+    def damage(store, path, offset, length):
+        data = bytearray(read_range(store, path, offset, length))
+        if not path.startswith("shard-"):
+            return bytes(data)
+        again.append((offset, length))
+        if len(again) <= times:
+            data[start if len(again) == 1 else 0] ^= 1
+        return bytes(data)
+
+    monkeypatch.setattr(Store, "read_range", damage)
     stages = bring(cache, cache.blocks)
-    assert list(stages.values()) == [Stage.HELD] + [Stage.LATER] * (len(cache.blocks) - 1)
-    assert not cache.ledger.has_room
+    assert stages == dict.fromkeys(cache.blocks, Stage.CACHED) | {damaged: stage}
+    assert again == [(again[0][0], sum(cache.lengths)), (again[0][0] + start, cache.lengths[damaged])]
+    assert size_on_disk(cache) == sum(cache.lengths) - (cache.lengths[damaged] if stage is Stage.HELD else 0)
+    if stage is Stage.HELD:
+        assert (cache.find(SHARD, 0), cache.find(SHARD, 4)) == ((0, 2), (3, len(cache.blocks) - 3))
 
 
 def test_room_is_given_back_for_what_did_not_come(cache, monkeypatch):

@@ -225,6 +225,8 @@ class Server:
         ranges: Ours.
         status: What it answers with; 200 is the whole object.
         content_range: What it says of an answer's bytes; empty is the truth.
+        ends: Whether it closes the connection after an answer, and says so.
+        chunked: Whether it sends answers in chunks, without their length.
         sent: How many bytes of an answer it sends before it closes the connection; `None` is all.
         connections: The client's port of each connection, in the order they came.
     """
@@ -232,6 +234,8 @@ class Server:
     ranges: S3Ranges
     status: int = 206
     content_range: str = ""
+    ends: bool = False
+    chunked: bool = False
     sent: int | None = None
     connections: list[int] = field(default_factory=list)
 
@@ -249,7 +253,14 @@ def server() -> Iterator[Server]:
             first, last = map(int, self.headers["Range"].removeprefix("bytes=").split("-"))
             body = BODY if found.status == 200 else BODY[first : last + 1]
             self.send_response(found.status)
-            self.send_header("Content-Length", str(len(body)))
+            if found.ends:
+                self.send_header("Connection", "close")
+            if found.chunked:
+                self.send_header("Transfer-Encoding", "chunked")
+                chunks = [body[start : start + 7] for start in range(0, len(body), 7)]
+                body = b"".join(b"%x\r\n%b\r\n" % (len(chunk), chunk) for chunk in [*chunks, b""])
+            else:
+                self.send_header("Content-Length", str(len(body)))
             self.send_header("Content-Range", found.content_range or f"bytes {first}-{last}/{len(BODY)}")
             self.end_headers()
             self.wfile.write(body[: found.sent])
@@ -260,6 +271,7 @@ def server() -> Iterator[Server]:
 
     listening = http.server.ThreadingHTTPServer(("127.0.0.1", 0), Handler)
     listening.daemon_threads = True
+    listening.handle_error = lambda *_: None  # type: ignore[method-assign]  # who closes early resets the connection
     limits = SimpleNamespace(connect_timeout=5, read_timeout=5)
     fs = SimpleNamespace(
         sign=lambda path, **_: f"http://127.0.0.1:{listening.server_address[1]}/{path}?signed",
@@ -302,6 +314,15 @@ def test_pieces_leave_a_connection_to_be_used_again_and_do_not_share_it(server: 
     pieces.close()  # type: ignore[attr-defined]  # what was not read is in the way of the next answer
     check_read(server, 2)
     assert len(server.connections) == 3
+
+
+@pytest.mark.parametrize("fault", ["ends", "chunked"])
+def test_pieces_of_an_answer_after_which_the_connection_cannot_be_used_again(server: Server, fault: str) -> None:
+    setattr(server, fault, True)
+    for connections in (1, 2):
+        assert [bytes(piece) for piece in server.ranges.iter_pieces("file", 3, [9, 5])] == [BODY[3:12], BODY[12:17]]
+        assert len(server.connections) == connections
+    assert server.ranges._failures == 0
 
 
 @pytest.mark.parametrize(("sent", "whole"), [(0, 0), (9, 0), (10, 1), (29, 1), (60, 3), (99, 3)])

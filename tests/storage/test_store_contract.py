@@ -76,27 +76,6 @@ def test_pieces_are_what_slicing_gives(store: Store, offset: int, sizes: list[in
     assert found == [b"0123456789"[start : start + size] for start, size in zip(starts, sizes, strict=True)]
 
 
-def test_pieces_are_asked_for_together_up_to_a_limit_where_they_cannot_be_streamed(
-    monkeypatch: pytest.MonkeyPatch,
-) -> None:
-    store = open_store(f"memory://{uuid.uuid4().hex}")
-    data = bytes(range(30))
-    store.write_bytes("f", data)
-    read_range, asked = Store.read_range, []
-
-    def note(store: Store, path: str, offset: int, length: int) -> bytes:
-        asked.append((offset, length))
-        return read_range(store, path, offset, length)
-
-    monkeypatch.setattr(Store, "read_range", note)
-    monkeypatch.setattr("pipeline.storage.remote_files.AT_ONCE_BYTES", 5)
-    assert [bytes(piece) for piece in store.iter_pieces("f", 3, [2, 2, 2, 9, 1, 4])] == [
-        data[3:5], data[5:7], data[7:9], data[9:18], data[18:19], data[19:23]
-    ]  # fmt: skip
-    assert asked == [(3, 4), (7, 2), (9, 9), (18, 5)]
-    store.delete("f")
-
-
 def test_an_input_file_is_seekable(store: Store) -> None:
     table = pa.table({"text": [f"document {number}" for number in range(10_000)], "id": range(10_000)})
     sink = pa.BufferOutputStream()

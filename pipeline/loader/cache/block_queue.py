@@ -17,9 +17,8 @@ from pipeline.loader.cache.open_shards import OpenShards
 from pipeline.loader.cache.plan_fetches import RUN_BYTES, extend_run, limit_requests, limit_run
 from pipeline.loader.cache.upcoming_blocks import Run, Stage, Upcoming
 from pipeline.storage.datasets import ShardTable
-from pipeline.storage.remote_files import AT_ONCE_BYTES
 
-MEMORY_BYTES = 96 << 20  # of requests under way what does not go to the disk, and blocks that found no room there
+UNDER_WAY_BYTES = 96 << 20  # of requests, and of blocks that found no room on disk; more would delay what comes first
 DRAWN_AT_ONCE = 8  # an item takes some 50 us, and the reader must not wait for many of them
 LATER_SECONDS = 0.05
 
@@ -32,7 +31,7 @@ class BlockQueue:
         shards: The dataset's blocks.
         cache: Where blocks lie.
         settings: How to fetch.
-        memory_bytes: In use for requests and held blocks.
+        bytes_under_way: Of requests and held blocks, though most that is under way goes to the disk as it comes.
         has_more: Whether `next_run` stopped only to let others have their turn.
         is_waited_for: Whether a reader waits for more than the first blocks announced.
     """
@@ -40,7 +39,7 @@ class BlockQueue:
     shards: ShardTable
     cache: BlockCache
     settings: Cache
-    memory_bytes: int = 0
+    bytes_under_way: int = 0
     is_waited_for: bool = False
     has_more: bool = False
     _coming: Iterator[tuple[int, Sequence[int]]] | None = None
@@ -116,7 +115,7 @@ class BlockQueue:
         while self._urgent:
             entry = self._urgent.popleft()
             if entry.stage is Stage.QUEUED:
-                return self._begin(self._plan(entry))
+                return self._begin(entry, self._extend(entry))
         self._look_at_later()
         self.has_more = False
         drawn = 0
@@ -133,11 +132,11 @@ class BlockQueue:
                 continue
             if not self._may_begin(entry):
                 return None
-            run = self._plan(entry)
-            if not self._find_memory(run.memory_bytes):
+            blocks = self._extend(entry)
+            if not self._find_room(self._size(entry.shard, blocks)):
                 return None
             self._queue.popleft()
-            return self._begin(run)
+            return self._begin(entry, blocks)
         return None
 
     def look_again(self, entry: Upcoming) -> None:
@@ -159,7 +158,7 @@ class BlockQueue:
 
     def finish(self, run: Run, outcomes: dict[int, tuple[Stage, bytes | memoryview | Exception | None]]) -> None:
         """Note what became of a run: a stage for each of its blocks, with the bytes of held ones or an error."""
-        self.memory_bytes -= run.memory_bytes
+        self.bytes_under_way -= run.num_bytes
         self._num_requests -= 1
         for block in run.blocks:
             self._loading.discard((run.cause.shard, block))
@@ -171,7 +170,7 @@ class BlockQueue:
                 entry.error = value
             elif value is not None:
                 entry.data = value
-                self.memory_bytes += len(value)
+                self.bytes_under_way += len(value)
             if entry.fresh and entry.stage is Stage.CACHED:  # wanted from the store only after it went to the disk
                 entry.stage = Stage.QUEUED
                 self._urgent.append(entry)
@@ -280,31 +279,27 @@ class BlockQueue:
 
         return extend_run(entry.block, num_blocks, max(1, limit // self._block_bytes), is_wanted)
 
-    def _plan(self, cause: Upcoming) -> Run:
-        blocks = self._extend(cause)
-        num_bytes = sum(self.length(cause.shard, block) for block in blocks)
-        if self.cache.ledger.has_room and not cause.alone:
-            return Run(cause, blocks, min(num_bytes, AT_ONCE_BYTES), goes_to_disk=True)
-        return Run(cause, blocks, num_bytes, goes_to_disk=False)
-
-    def _begin(self, run: Run) -> Run:
-        shard = run.cause.shard
-        for block in run.blocks:
-            self._loading.add((shard, block))
-            self._open_shards.begin(shard, self.length(shard, block))
-            entry = self._blocks.get((shard, block))
+    def _begin(self, cause: Upcoming, blocks: list[int]) -> Run:
+        for block in blocks:
+            self._loading.add((cause.shard, block))
+            entry = self._blocks.get((cause.shard, block))
             if entry is not None:
                 entry.stage = Stage.LOADING
-        self.memory_bytes += run.memory_bytes
+        run = Run(cause, blocks, self._size(cause.shard, blocks))
+        self.bytes_under_way += run.num_bytes
         self._num_requests += 1
+        self._open_shards.begin(cause.shard, run.num_bytes)
         return run
 
-    def _find_memory(self, num_bytes: int) -> bool:
+    def _size(self, shard: int, blocks: list[int]) -> int:
+        return sum(self.length(shard, block) for block in blocks)
+
+    def _find_room(self, num_bytes: int) -> bool:
         """Whether a request may begin; held blocks that nobody announced any more make room for it."""
-        if self.memory_bytes + num_bytes > MEMORY_BYTES:
+        if self.bytes_under_way + num_bytes > UNDER_WAY_BYTES:
             for entry in [entry for entry in self._blocks.values() if not entry.uses and entry.stage is Stage.HELD]:
                 self._forget(entry)
-        return not self.memory_bytes or self.memory_bytes + num_bytes <= MEMORY_BYTES
+        return not self.bytes_under_way or self.bytes_under_way + num_bytes <= UNDER_WAY_BYTES
 
     def _unannounce(self, entry: Upcoming) -> None:
         entry.uses = 0
@@ -313,6 +308,6 @@ class BlockQueue:
 
     def _forget(self, entry: Upcoming) -> None:
         if entry.data is not None:
-            self.memory_bytes -= len(entry.data)
+            self.bytes_under_way -= len(entry.data)
             entry.data = None
         del self._blocks[entry.shard, entry.block]

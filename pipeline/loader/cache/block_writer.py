@@ -40,23 +40,33 @@ class BlockWriter:
 
     def add(self, data: bytes | memoryview) -> bool:
         """Write the next block; False, and the file lost, where the disk does not take it."""
-        self._on_disk(lambda: self._write(data))
-        if self._is_good:
+        try:
+            self._write(data)
+        except OSError as error:
+            self._ledger.rest(error)
+            self._is_good = False
+        else:
             self.stop += 1
             self.num_bytes += len(data)
         return self._is_good
 
     def finish(self) -> bool:
         """Make what was added visible; False where the disk did not take all of it, or there is nothing."""
-        if self._descriptor is None:
+        if self._descriptor is None or not self._is_good:
             return False
-        self._on_disk(lambda: os.replace(self._partial, self._locate(self.stop - self.first)))
-        return self._is_good
+        try:
+            os.replace(self._partial, self._locate(self.stop - self.first))
+        except OSError as error:
+            if not isinstance(error, FileNotFoundError):  # else somebody cleaned up: no fault of the disk
+                self._ledger.rest(error)
+            return False
+        return True
 
     def close(self) -> None:
         """Give back what is open, and delete what was not finished."""
         if self._descriptor is not None:
-            os.close(self._descriptor)
+            with contextlib.suppress(OSError):  # a quota on a network's disk is told here; who reads checks anyway
+                os.close(self._descriptor)
             self._descriptor = None
             with contextlib.suppress(OSError):
                 os.unlink(self._partial)
@@ -67,14 +77,6 @@ class BlockWriter:
         view = memoryview(data)
         while view:
             view = view[os.write(self._descriptor, view) :]
-
-    def _on_disk(self, call: Callable[[], object]) -> None:
-        if self._is_good:
-            try:
-                call()
-            except OSError as error:
-                self._is_good = False
-                self._ledger.rest(error)
 
 
 def _create(path: str) -> int:

@@ -117,22 +117,17 @@ class CacheLedger:
         return self._num_readers
 
     def close(self) -> None:
-        """Take the board down; what is in the folder stays."""
+        """Take the board down once nothing is being written any more; what is in the folder stays.
+
+        Should the process end before, whoever comes next finds the board of a dead one and cleans up.
+        """
         self._closed = True
-        with self._board_lock:
-            board, self._board = self._board, None
-            if board is not None:
-                board.close()
+        self._count_reserved(0)
 
     @property
     def takes_blocks(self) -> bool:
         """Whether the disk took the last block it was given, or it is time to try again."""
         return self._board is not None and not self._closed and time.monotonic() >= self._no_disk_until
-
-    @property
-    def has_room(self) -> bool:
-        """Whether what is brought now will most likely go to the disk."""
-        return self.takes_blocks and time.monotonic() >= self._no_room_until
 
     def rest(self, error: OSError) -> None:
         """Write nothing for a while, as the disk would not take it; said once for each folder."""
@@ -158,7 +153,9 @@ class CacheLedger:
         # Boards first: what is written between the two looks is then counted twice, never not at all.
         needs = read_needs(self._path(BOARDS))
         files = sweep_partials(list_cached(self.folder), self._is_claimed)
-        used = needs.reserved_bytes + sum(file.size_bytes for file in files)
+        finished = sum(file.size_bytes for file in files if not file.partial)
+        # What is being written has its room reserved, but for the last file of a reader who has closed his board.
+        used = finished + max(needs.reserved_bytes, sum(file.size_bytes for file in files if file.partial))
         if used + num_bytes > self.max_bytes:
             excess = used - min(int(self.max_bytes * _LOW_WATER), self.max_bytes - num_bytes)
             for file in choose_victims((file for file in files if not file.partial), needs.numbers, excess):
@@ -176,6 +173,9 @@ class CacheLedger:
         with self._board_lock:
             if self._board is not None:
                 self._board.add_reserved(num_bytes)
+                if self._closed and not self._board.reserved_bytes:
+                    self._board.close()
+                    self._board = None
 
     def _hold_ledger(self, wait_seconds: float = _LOCK_WAIT_SECONDS) -> contextlib.AbstractContextManager[int | None]:
         os.makedirs(self.folder, exist_ok=True)

@@ -71,12 +71,12 @@ def _copy_table(store: Store, manifest: PackedManifest, cache: BlockCache) -> bo
         if not cache.ledger.reserve(size):
             return False
         written = 0
-        with contextlib.closing(cache.begin(TABLE_SHARD, 0, 1)) as writer:
-            try:
+        try:
+            with contextlib.closing(cache.begin(TABLE_SHARD, 0, 1)) as writer:
                 if all(map(writer.add, _iter_pieces(store, manifest, size))) and writer.finish():
                     written = size
-            finally:
-                cache.ledger.settle(size, written)
+        finally:
+            cache.ledger.settle(size, written)
     except (FileNotFoundError, ShardCorruptError):
         return False
     return bool(written)

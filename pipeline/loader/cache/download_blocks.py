@@ -1,7 +1,8 @@
 """One request: neighbouring blocks from the store to the disk, each checked on its way.
 
 A block is written as soon as it has come, out of memory that the next one takes: of a run of 40 MiB from S3 one block
-is in memory, and what came before a connection broke is kept. As a whole is in memory only what finds no room on disk.
+is in memory, and what came before a connection broke is kept. Held in memory are blocks that find no room on the disk,
+and those that are not whole.
 """
 
 from __future__ import annotations
@@ -70,11 +71,11 @@ class Downloads:
         claim: Claim | None = None
         missed: Outcome = (Stage.LATER, None)
         try:
-            if run.goes_to_disk:
+            if self._cache.ledger.takes_blocks and not run.cause.alone:
                 claim = self._cache.claim(run.cause.shard, run.blocks)
                 if claim is None:
                     return dict.fromkeys(run.blocks, missed)
-            self._bring(run, brought, is_announced)
+            self._bring(run, brought, is_announced, keep=claim is not None)
         except TransientStorageError as error:
             missed = (Stage.LATER, error)
         except Exception as error:  # noqa: BLE001  # raised where the block is read
@@ -84,7 +85,7 @@ class Downloads:
                 claim.release()
         return dict.fromkeys(run.blocks, missed) | brought.outcomes
 
-    def _bring(self, run: Run, brought: _Brought, is_announced: Callable[[int, int], bool]) -> None:
+    def _bring(self, run: Run, brought: _Brought, is_announced: Callable[[int, int], bool], *, keep: bool) -> None:
         shard = run.cause.shard
         missing = []
         for block in run.blocks:
@@ -96,15 +97,14 @@ class Downloads:
                 missing.append(block)
         lengths = self._shards.block_lengths[int(self._shards.first_block[shard]) :]
         num_bytes = sum(int(lengths[block]) for block in missing)
-        if run.goes_to_disk and num_bytes and self._cache.ledger.reserve(num_bytes):
+        if keep and num_bytes and self._cache.ledger.reserve(num_bytes):
             try:
                 for blocks in split_runs(missing, run.passed_over):
-                    self._keep(run, blocks, brought)
+                    if self._cache.ledger.takes_blocks:
+                        self._keep(run, blocks, brought)
             finally:
                 self._cache.ledger.settle(num_bytes, brought.written)
             return
-        if run.goes_to_disk:
-            missing = [block for block in missing if block == run.cause.block]
         # In memory only what was announced: nobody would ever take the rest.
         for blocks in split_runs([block for block in missing if is_announced(shard, block)], run.passed_over):
             for block, data, _ in self._download(shard, blocks):
@@ -119,7 +119,7 @@ class Downloads:
         writer: BlockWriter | None = None
         try:
             for block, data, is_whole in self._download(shard, blocks):
-                if writer is not None and not (is_whole and block == writer.stop):
+                if writer is not None and block != writer.stop:
                     self._finish(writer, shard, brought)
                     writer = None
                 if is_whole and writer is None:

@@ -101,6 +101,11 @@ class NeedsBoard:
         """Count bytes that this process is about to write, or, negative, has written."""
         self._words[0] += num_bytes
 
+    @property
+    def reserved_bytes(self) -> int:
+        """What this process is about to write."""
+        return int(self._words[0])
+
     def close(self) -> None:
         """Take it down."""
         if self._descriptor < 0:

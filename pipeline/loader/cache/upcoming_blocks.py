@@ -3,7 +3,7 @@
 announced            a request is under way                 the reader takes it
 QUEUED ───────────▶  LOADING ──────────────────▶ CACHED or HELD ──────▶ gone
    ▲                    │                        (on disk) (in memory)
-   └──── LATER ◀────────┘ another process downloads it, or the store failed: looked at again after a while
+   └──── LATER ◀────────┘ another process downloads it, or store or disk failed: looked at again after a while
 """
 
 from __future__ import annotations
@@ -63,15 +63,12 @@ class Run:
     Attributes:
         cause: The block whose turn it is.
         blocks: With it, ascending; others between them are passed over.
-        memory_bytes: What may be held in memory meanwhile: a part of them where they go to the disk, else all.
-        goes_to_disk: Whether they are to be written to the disk as they come; where that fails, only the cause may be
-            held in memory instead.
+        num_bytes: Of all of them.
     """
 
     cause: Upcoming
     blocks: list[int]
-    memory_bytes: int
-    goes_to_disk: bool
+    num_bytes: int
 
     @property
     def passed_over(self) -> set[int]:
