@@ -153,9 +153,8 @@ class CacheLedger:
         # Boards first: what is written between the two looks is then counted twice, never not at all.
         needs = read_needs(self._path(BOARDS))
         files = sweep_partials(list_cached(self.folder), self._is_claimed)
-        finished = sum(file.size_bytes for file in files if not file.partial)
-        # What is being written has its room reserved, but for the last file of a reader who has closed his board.
-        used = finished + max(needs.reserved_bytes, sum(file.size_bytes for file in files if file.partial))
+        # Unfinished files lie inside what their writers have reserved.
+        used = needs.reserved_bytes + sum(file.size_bytes for file in files if not file.partial)
         if used + num_bytes > self.max_bytes:
             excess = used - min(int(self.max_bytes * _LOW_WATER), self.max_bytes - num_bytes)
             for file in choose_victims((file for file in files if not file.partial), needs.numbers, excess):
