@@ -3,7 +3,9 @@
     python -m tests.loader.reading_job
 
 imports all that a job needs, then forks one for each line of its standard input, a JSON list of LOG, DATASET, RANK,
-WORLD_SIZE, WORKERS, STEPS and SECONDS_A_BATCH, and answers with its process id, which is its process group too.
+WORLD_SIZE, WORKERS, STEPS, SECONDS_A_BATCH and OTHERS, and answers with its process id, which is its process group too.
+OTHERS are the logs of the ranks that run beside it: none of them gets more than one batch ahead of another, as ranks
+that add up their gradients.
 
 LOG has one line a batch: its step, its hash and the state after it. A line is whole or is not there; a job goes on
 after the last whole line, as a trainer does from its last checkpoint. How it ended stands in LOG.ended.
@@ -42,7 +44,9 @@ def cut_log(path: str) -> list[dict[str, Any]]:
     return lines
 
 
-def read(log: str, url: str, rank: int, world_size: int, workers: int, steps: int, seconds: float) -> None:
+def read(
+    log: str, url: str, rank: int, world_size: int, workers: int, steps: int, seconds: float, others: list[str]
+) -> None:
     """Read to the end, from wherever the log stops."""
     settings = {"global_batch_rows": G, "rank": rank, "world_size": world_size, "micro_batch_rows": MICRO}
     loader = open_loader(url, **settings).steps(steps)
@@ -50,12 +54,14 @@ def read(log: str, url: str, rank: int, world_size: int, workers: int, steps: in
     if done:
         loader.load_state_dict(done[-1]["state"])
     with open(log, "a", encoding="utf-8") as file:
-        for batch in DataLoader(loader, batch_size=None, num_workers=workers):
+        for lines, batch in enumerate(DataLoader(loader, batch_size=None, num_workers=workers), len(done) + 1):
             place = [batch.epoch, batch.step]
             line = {"place": place, "hash": hash_batches([batch]), "rows": batch.row_ids.tolist(), "state": batch.state}
             file.write(json.dumps(line) + "\n")
             file.flush()
             time.sleep(seconds)
+            while any(len(read_log(other)) < lines for other in others):
+                time.sleep(seconds)
 
 
 def main() -> None:

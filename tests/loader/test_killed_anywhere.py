@@ -36,9 +36,9 @@ class Jobs:
     def __init__(self, server):
         self._server = server
 
-    def start(self, log, url, workers=0, rank=0, world_size=1):
+    def start(self, log, url, workers=0, rank=0, world_size=1, others=()):
         Path(f"{log}.ended").unlink(missing_ok=True)
-        arguments = [str(log), url, rank, world_size, workers, STEPS, SECONDS_A_BATCH]
+        arguments = [str(log), url, rank, world_size, workers, STEPS, SECONDS_A_BATCH, [str(other) for other in others]]
         self._server.stdin.write(json.dumps(arguments) + "\n")
         self._server.stdin.flush()
         return int(self._server.stdout.readline())
@@ -100,7 +100,7 @@ def test_a_killed_worker_stops_the_job_which_goes_on_where_it_was(dataset, tmp_p
 def test_a_killed_rank_and_then_another_number_of_ranks(dataset, tmp_path, jobs):
     """Both ranks go back to the last global batch that both have read, as from a checkpoint; then there are three."""
     logs = [tmp_path / f"log-{rank}" for rank in range(2)]
-    pids = [jobs.start(log, dataset, rank=rank, world_size=2) for rank, log in enumerate(logs)]
+    pids = [jobs.start(logs[rank], dataset, rank=rank, world_size=2, others=[logs[1 - rank]]) for rank in range(2)]
     jobs.await_lines(logs[1], 25)
     assert all(jobs.kill(pid) for pid in reversed(pids))  # a launcher ends the others when one has died
     lines = [read_log(log) for log in logs]
