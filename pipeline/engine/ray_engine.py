@@ -17,6 +17,8 @@ from schemas.errors import ConfigError
 UNITS_IN_FLIGHT_PER_CORE = 2
 MAX_DEATHS = 3
 PROBE_SECONDS = 120.0
+END_SECONDS = 1.0
+PROBE_END_SECONDS = 10.0
 CANCEL_SECONDS = 10.0
 RECOUNT_SECONDS = 1.0
 
@@ -112,7 +114,7 @@ class RayEngine:
                 (ready,), _ = ray.wait(list(in_flight), num_returns=1)
                 yield self._take(ready, in_flight.pop(ready))
         finally:
-            self._cancel(list(in_flight))
+            self._end(list(in_flight), END_SECONDS)
 
     def _count_in_flight(self) -> int:
         cores = int(self._ray.cluster_resources().get("CPU", 0))
@@ -139,11 +141,19 @@ class RayEngine:
             ) from error
         return take_answer(answer)
 
-    def _cancel(self, references: Sequence[Any]) -> None:
-        for reference in references:
+    def _end(self, references: list[Any], patience_seconds: float) -> None:
+        """Wait for tasks, then cancel those that go on: until they have ended they may still write.
+
+        Cancelling one in the instant in which its answer arrives makes Ray abort the driver, message and all (its
+        CancelTask races with the callback of PushNormalTask, up to 2.60 at least); so none that is about to end.
+        """
+        if not references:
+            return
+        _, running = self._ray.wait(references, num_returns=len(references), timeout=patience_seconds)
+        for reference in running:
             self._ray.cancel(reference, force=True)
-        if references:  # until they have ended they may still write
-            self._ray.wait(list(references), num_returns=len(references), timeout=CANCEL_SECONDS)
+        if running:
+            self._ray.wait(running, num_returns=len(running), timeout=CANCEL_SECONDS)
 
     def probe(self, output: Store, input_urls: Sequence[str]) -> None:
         """On several nodes: write and read at the output, and read an input, from each of them.
@@ -173,7 +183,7 @@ class RayEngine:
             for node, mark, reference in answers:
                 self._check_probe(node, output, mark, reference)
         finally:
-            self._cancel([reference for _, _, reference in answers])  # a node that is not done would still write
+            self._end([reference for _, _, reference in answers], PROBE_END_SECONDS)
             output.delete_tree(folder)
 
     def _check_probe(self, node: dict[str, Any], output: Store, mark: str, reference: Any) -> None:

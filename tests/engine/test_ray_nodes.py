@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 from collections.abc import Iterator
 from pathlib import Path
@@ -67,6 +68,23 @@ def test_a_node_with_files_of_its_own_is_named(nodes: tuple[Any, list[str]], tmp
     assert clear[:8] not in str(caught.value)
     assert caught.value.path == f"{store.display_url}-elsewhere"  # as that node calls it
     assert store.list() == []
+
+
+def test_what_ends_by_itself_is_not_cancelled(
+    nodes: tuple[Any, list[str]], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Ray aborts its driver where a task is cancelled in the instant in which its answer arrives."""
+    import ray
+
+    engine, _ = nodes
+    cancelled: list[Any] = []
+    monkeypatch.setattr(ray, "cancel", lambda reference, **_: cancelled.append(reference))
+    with pytest.raises(ConfigError, match="cannot do its work"):
+        engine.probe(FoggyStore(str(tmp_path / "out")), [])
+    pending = [units.Square(stage="square", unit=number, number=number) for number in range(8)]
+    with contextlib.closing(engine.run(units.fail, str(tmp_path / "log"), open_store(str(tmp_path)), pending)) as run:
+        next(run)
+    assert not cancelled
 
 
 def test_a_node_that_does_not_see_an_input_is_named_with_it(nodes: tuple[Any, list[str]], tmp_path: Path) -> None:
