@@ -24,12 +24,21 @@ from pipeline.engine.stage import RECEIPTS
 from pipeline.storage.datasets import MANIFEST
 from pipeline.storage.store import Store
 from schemas.errors import ConfigError, ShardCorruptError, StaleArtifactError
-from schemas.layout import TOKENIZER, WORD_COUNTS, packed_folders
+from schemas.layout import (
+    QUARANTINE,
+    TOKENIZER,
+    WORD_COUNTS,
+    WORK,
+    documents_folder,
+    encoded_folder,
+    packed_folders,
+)
 from schemas.run_file import PackSection, RunFile
 from schemas.version import SCHEMA_VERSION, check_schema_version
 
 RUN_RECORD = "run.json"
 TIMINGS = "timings.json"
+ENCODED = encoded_folder(held_out=False)
 DECISIVE_LIBRARIES = ("maskmill", "pyarrow", "numpy", "tokenizers", "nanotoken", "sentencex", "xxhash")
 
 
@@ -64,7 +73,7 @@ def describe_run(settings: RunFile, inputs: Sequence[InputFile], brought: Mappin
     decisive["tokenizer"]["from"] = brought_digest
     return {
         "schema_version": SCHEMA_VERSION,
-        "fingerprints": {part.name.lower(): _fingerprint(decisive, part) for part in Part},
+        "fingerprints": fingerprint_parts(decisive),
         "decisive": decisive,
         "input_paths": run["input"]["paths"],
         "input_files": len(inputs),
@@ -94,29 +103,39 @@ def claim_output(output: Store, record: Mapping[str, Any], *, replace: bool) -> 
         first = min(SECTIONS.get(section, Part.PACK) for section, _, _ in differing)
         if first == Part.SHARD or not replace:
             raise _refusal(record, standing, output, first, differing)
+        kept = [documents_folder(held_out=False)] + ([TOKENIZER] if first > Part.TOKENIZER else [])
+        _check_unfinished(record, standing, output, kept)
         _delete_parts(output, first)
         output.write_bytes(RUN_RECORD, data)
         return
-    _check_unfinished(record, standing, output)
+    packed = packed_folders(PackSection.model_validate(record["decisive"]["pack"]), held_out=False)
+    _check_unfinished(record, standing, output, list(packed.values()))
 
 
 def _delete_parts(output: Store, first: Part) -> None:
-    """Delete a part and all later ones: what says that they are whole first, so that a kill leaves no half.
+    """Delete a part and all later ones: what says that they, or units of them, are whole before what it speaks of.
 
-    Counted words stay: whether they serve is decided where they are wanted.
+    So a kill leaves nothing that is taken for whole. Ids that are kept stay where all of them are there; counted words
+    stay: whether they serve is decided where they are wanted.
     """
-    gone = [folder for folder in list_folders(output) if part_of(folder) >= first]
+    folders = list_folders(output)
+    gone = [folder for folder in folders if part_of(folder) >= first]
+    unfinished = [folder for folder in folders if folder.startswith(ENCODED) and folder not in gone]
+    gone += [folder for folder in unfinished if not output.exists(f"{folder}/{MANIFEST}")]
     for folder in gone:
         output.delete(f"{folder}/{MANIFEST}")
-    loose = [path for path in output.list("quarantine") if path.startswith("quarantine/packed")]
+    stages = [stage for part, stages in STAGES.items() if part >= first for stage in stages]
+    for stage in stages:
+        output.delete_tree(f"{RECEIPTS}/{stage}")
+    if first <= Part.TOKENIZER:
+        output.delete_tree("work/words")
+    loose = [path for path in output.list(QUARANTINE) if path.startswith(f"{QUARANTINE}/packed")]
     if TOKENIZER in gone:
         gone.remove(TOKENIZER)
         loose += [path for path in output.list(TOKENIZER) if path != WORD_COUNTS]
     for path in loose:
         output.delete(path)
-    stages = [stage for part, stages in STAGES.items() if part >= first for stage in stages]
-    work = [f"{RECEIPTS}/{stage}" for stage in stages] + (["work/words"] if first <= Part.TOKENIZER else [])
-    for tree in gone + work:
+    for tree in gone:
         output.delete_tree(tree)
 
 
@@ -129,23 +148,29 @@ def list_folders(output: Store) -> list[str]:
 def part_of(folder: str) -> int:
     """The part that writes a folder of an output, by the folder's name; 0 if none does."""
     kind = folder.partition("-")[0]
-    parts = {"documents": Part.SHARD, TOKENIZER: Part.TOKENIZER, "encoded": Part.TOKENIZER, "packed": Part.PACK}
+    parts = {"documents": Part.SHARD, TOKENIZER: Part.TOKENIZER, ENCODED: Part.TOKENIZER, "packed": Part.PACK}
     return parts.get(kind, 0)
 
 
-def _fingerprint(decisive: Mapping[str, Any], part: Part) -> str:
-    sections = {name: keys for name, keys in decisive.items() if SECTIONS.get(name, Part.PACK) <= part}
-    return xxhash.xxh3_128_hexdigest(json.dumps(sections, sort_keys=True).encode())
+def is_of_run(folder: str) -> bool:
+    """Whether a run writes into a folder of its output; others, such as a trainer's, have writers of their own."""
+    return part_of(folder) > 0 or folder in (QUARANTINE, WORK)
+
+
+def fingerprint_parts(decisive: Mapping[str, Any]) -> dict[str, str]:
+    """The fingerprint of each part, by its name."""
+    fingerprints = {}
+    for part in Part:
+        sections = {name: keys for name, keys in decisive.items() if SECTIONS.get(name, Part.PACK) <= part}
+        fingerprints[part.name.lower()] = xxhash.xxh3_128_hexdigest(json.dumps(sections, sort_keys=True).encode())
+    return fingerprints
 
 
 def _differing_keys(ours: Mapping[str, Any], theirs: Mapping[str, Any]) -> list[tuple[str, str, tuple[Any, Any]]]:
-    """Section, key and both values of every key that differs."""
-    return [
-        (section, key, (value, theirs.get(section, {}).get(key)))
-        for section, values in ours.items()
-        for key, value in values.items()
-        if theirs.get(section, {}).get(key) != value
-    ]
+    """Section, key and both values of every key that differs, those that only one of the two knows among them."""
+    keys = [(section, key) for record in (ours, theirs) for section, values in record.items() for key in values]
+    both = {(section, key): (ours.get(section, {}).get(key), theirs.get(section, {}).get(key)) for section, key in keys}
+    return [(section, key, values) for (section, key), values in both.items() if values[0] != values[1]]
 
 
 def _refusal(
@@ -182,6 +207,8 @@ def _read_record(output: Store) -> dict[str, Any]:
         record: dict[str, Any] = json.loads(output.read_bytes(RUN_RECORD))
         check_schema_version(record["schema_version"], output.locate(RUN_RECORD))
         missing = {"fingerprints", "decisive", "versions"} - record.keys()
+        if not missing and record["fingerprints"] != fingerprint_parts(record["decisive"]):
+            missing = {"the fingerprints of its settings"}
     except (ValueError, KeyError, TypeError, AttributeError) as error:
         missing = {f"{type(error).__name__}: {error}"}
     if missing:
@@ -195,21 +222,22 @@ def _read_record(output: Store) -> dict[str, Any]:
     return record
 
 
-def _check_unfinished(ours: Mapping[str, Any], theirs: Mapping[str, Any], output: Store) -> None:
-    """What is left to do must be done by the libraries that began it; once all is done they may change."""
-    path = output.locate(RUN_RECORD)
-    packed = packed_folders(PackSection.model_validate(ours["decisive"]["pack"]), held_out=False).values()
-    if not all(output.exists(f"{folder}/{MANIFEST}") for folder in packed):
-        theirs_of = {name: theirs["versions"].get(name) for name in DECISIVE_LIBRARIES}
-        differing = [name for name in DECISIVE_LIBRARIES if ours["versions"][name] != theirs_of[name]]
-        if differing:
-            raise StaleArtifactError(
-                f"this run was begun with another {', '.join(differing)}",
-                path=path,
-                expected=", ".join(f"{name} {theirs_of[name]}" for name in differing),
-                found=", ".join(f"{name} {ours['versions'][name]}" for name in differing),
-                action="finish it with the libraries that began it, or give another output.url",
-            )
+def _check_unfinished(
+    ours: Mapping[str, Any], theirs: Mapping[str, Any], output: Store, folders: Sequence[str]
+) -> None:
+    """What is left to do of some datasets must be done by the libraries that began it; once done, they may change."""
+    if all(output.exists(f"{folder}/{MANIFEST}") for folder in folders):
+        return
+    theirs_of = {name: theirs["versions"].get(name) for name in DECISIVE_LIBRARIES}
+    differing = [name for name in DECISIVE_LIBRARIES if ours["versions"][name] != theirs_of[name]]
+    if differing:
+        raise StaleArtifactError(
+            f"this run was begun with another {', '.join(differing)}",
+            path=output.locate(RUN_RECORD),
+            expected=", ".join(f"{name} {theirs_of[name]}" for name in differing),
+            found=", ".join(f"{name} {ours['versions'][name]}" for name in differing),
+            action="finish it with the libraries that began it, or give another output.url",
+        )
 
 
 def _version(library: str) -> str:

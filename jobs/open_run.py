@@ -9,7 +9,7 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import Any, TypeVar
 
-from jobs.describe_run import TIMINGS, Part, claim_output, describe_run
+from jobs.describe_run import TIMINGS, Part, claim_output, describe_run, is_of_run
 from pipeline.corpus.list_inputs import InputFile, list_inputs
 from pipeline.corpus.plan import plan_shard_bytes
 from pipeline.engine.local_engine import LocalEngine
@@ -153,25 +153,31 @@ def open_run(settings: RunFile, listen: Listener, *, replace: bool = False) -> I
     output = open_store(settings.output.url)
     inputs = tuple(list_inputs(settings.input.paths))
     brought = read_brought_files(settings.tokenizer.from_) if settings.tokenizer.from_ else {}
-    _refuse_inputs_in_output(inputs, output)
+    refuse_inputs_in_output(inputs, output)
     record = describe_run(settings, inputs, brought)
     with hold_output(output) as lease:
         claim_output(output, record, replace=replace)
-        output.delete_partials()
+        output.delete_partials(is_of_run)
         fingerprints = {part: record["fingerprints"][part.name.lower()] for part in Part}
         run = Run(settings, output, inputs, fingerprints, brought, listen, lease)
         started = time.perf_counter()
         try:
             yield run
-            output.delete_partials()  # a worker that was killed left one, and its driver lived on
+            output.delete_partials(is_of_run)  # a worker that was killed left one, and its driver lived on
             listen({"event": "finished", "seconds": round(time.perf_counter() - started, 3)})
         finally:
             run.close()
 
 
-def _refuse_inputs_in_output(inputs: Sequence[InputFile], output: Store) -> None:
+def refuse_inputs_in_output(inputs: Sequence[InputFile], output: Store) -> None:
+    """Make sure that no input lies where the run writes.
+
+    Raises:
+        ConfigError: One does.
+    """
+    folder = _place(f"{output.url}/")
     for file in inputs:
-        if file.url.removeprefix("file://").startswith(f"{output.url}/"):
+        if _place(file.url).startswith(folder):
             raise ConfigError(
                 "an input lies in the output",
                 path=without_user_info(file.url),
@@ -179,3 +185,8 @@ def _refuse_inputs_in_output(inputs: Sequence[InputFile], output: Store) -> None
                 found="what a run writes would become its input when it goes on",
                 action="give an output.url outside the folders of input.paths, or a narrower pattern",
             )
+
+
+def _place(url: str) -> str:
+    """A URL without what its store may be called by other names: `s3a` is `s3`."""
+    return url.removeprefix("file://").removeprefix("local://").replace("s3a://", "s3://", 1)

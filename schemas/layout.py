@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from schemas.run_file import PackSection
 
+WORK = "work"
+QUARANTINE = "quarantine"
 TOKENIZER = "tokenizer"
 WORD_COUNTS = f"{TOKENIZER}/word_counts.parquet"
 

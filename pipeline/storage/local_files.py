@@ -12,7 +12,7 @@ import os
 import re
 import shutil
 import uuid
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import BinaryIO
 
 PARTIAL_SUFFIX = ".partial"
@@ -122,9 +122,14 @@ def delete_tree(path: str) -> None:
         return
 
 
-def delete_partials(folder: str) -> None:
-    """Delete what killed writers left under `folder`; only when no writer is at work there."""
-    for root, _, names in os.walk(folder, onerror=_raise_unless_missing):
+def delete_partials(folder: str, is_ours: Callable[[str], bool] = lambda _: True) -> None:
+    """Delete what killed writers left in `folder` and, at any depth, in those of its folders whose names are ours.
+
+    Only when no writer is at work there.
+    """
+    for root, folders, names in os.walk(folder, onerror=_raise_unless_missing):
+        if root == folder:
+            folders[:] = filter(is_ours, folders)
         for name in names:
             if is_partial(name):
                 with contextlib.suppress(FileNotFoundError):

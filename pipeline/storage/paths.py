@@ -13,6 +13,19 @@ def split_file_url(url: str) -> tuple[str, str]:
     return folder or slash or ".", name
 
 
+def strip_slashes(url: str) -> str:
+    """A URL without slashes at its end, but for those of its protocol: `memory://` is a folder."""
+    protocol, separator, path = url.rpartition("://")
+    return f"{protocol}{separator}{path.rstrip('/')}"
+
+
+def join_path(folder: str, path: str) -> str:
+    """A path inside a folder; the folder itself for an empty one."""
+    if not path:
+        return folder
+    return f"{folder}{path}" if folder.endswith("/") else f"{folder}/{path}"
+
+
 def check_inside(path: str, dataset: str) -> str:
     """A path that a manifest names, refused if it leaves the dataset.
 

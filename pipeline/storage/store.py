@@ -24,6 +24,7 @@ from pipeline.storage import local_files
 from pipeline.storage.credentials import find_secrets, refuse_credentials
 from pipeline.storage.failures import explained_failures, retry_transient
 from pipeline.storage.object_stores import DELETE_AT_ONCE, S3_PROTOCOLS, connect, delete_from_bucket, put_if_absent
+from pipeline.storage.paths import join_path, strip_slashes
 from pipeline.storage.remote_files import (
     PART_BYTES,
     READ_AHEAD_BYTES,
@@ -70,7 +71,7 @@ class Store:
             ) from error
         self._ranges = S3Ranges(self.fs, self.options) if self.protocol in S3_PROTOCOLS else None
         self.root = os.path.abspath(path) if self.is_local else str(root).rstrip("/")
-        self.url = self.root if self.is_local else url.rstrip("/")
+        self.url = self.root if self.is_local else strip_slashes(url)
         self.display_url = without_user_info(self.url)
 
     def __reduce__(self) -> tuple[object, ...]:
@@ -86,15 +87,15 @@ class Store:
 
     def below(self, path: str) -> Store:
         """The store of a folder inside this one."""
-        return Store(f"{self.url.rstrip('/')}/{path}" if path else self.url, self.options)
+        return Store(join_path(self.url, path), self.options)
 
     def full(self, path: str) -> str:
         """The path of a file as the file system knows it."""
-        return f"{self.root.rstrip('/')}/{path}" if path else self.root
+        return join_path(self.root, path)
 
     def locate(self, path: str) -> str:
         """The URL of a file for messages, credentials removed."""
-        return f"{self.display_url.rstrip('/')}/{path}" if path else self.display_url
+        return join_path(self.display_url, path)
 
     def read_bytes(self, path: str) -> bytes:
         """The whole of a file. Raises `FileNotFoundError` if there is none."""
@@ -282,10 +283,14 @@ class Store:
         with contextlib.suppress(FileNotFoundError):
             self.fs.rm_file(path)
 
-    def delete_partials(self, prefix: str = "") -> None:
-        """Delete what killed writers left; only when no writer is at work. Object stores keep nothing visible."""
+    def delete_partials(self, is_ours: Callable[[str], bool] = lambda _: True) -> None:
+        """Delete what killed writers left; only when no writer is at work. Object stores keep nothing visible.
+
+        Args:
+            is_ours: Which of the folders in this one are searched; others may have writers of their own.
+        """
         if self.is_local:
-            self._read(prefix, lambda: local_files.delete_partials(self.full(prefix)))
+            self._read("", lambda: local_files.delete_partials(self.root, is_ours))
 
     def _file_info(self, path: str) -> dict[str, Any] | None:
         # Not fsspec's `isfile`: it takes any failure, a lost connection too, for "no".

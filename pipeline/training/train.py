@@ -6,8 +6,11 @@ from typing import Any
 
 from pipeline.storage.leases import hold_output
 from pipeline.storage.store import open_store
+from pipeline.training.checkpoints import CHECKPOINTS
+from pipeline.training.export_model import MODEL_FOLDER
 from pipeline.training.open_data import open_train_data
 from pipeline.training.run_training import Report, TrainResult, run_training
+from schemas.layout import WORK
 from schemas.train_file import TrainFile
 
 
@@ -30,7 +33,7 @@ def train(config: TrainFile, report: Report) -> TrainResult:
     """
     output = open_store(config.run.output)
     with hold_output(output) as lease:
-        output.delete_partials()
+        output.delete_partials({CHECKPOINTS, MODEL_FOLDER, WORK}.__contains__)
 
         def report_while_held(event: dict[str, Any]) -> None:
             lease.check()

@@ -10,7 +10,10 @@ from typing import Any
 import pytest
 
 from jobs.describe_run import DECISIVE_LIBRARIES
+from jobs.open_run import refuse_inputs_in_output
 from jobs.prepare import Part, prepare
+from pipeline.corpus.list_inputs import InputFile
+from pipeline.storage.store import open_store
 from schemas.errors import ConfigError, InputDataError, ShardCorruptError, StaleArtifactError
 from schemas.run_file import RunFile
 
@@ -91,6 +94,24 @@ def test_a_damaged_record_is_named(corpus: Path, tmp_path: Path) -> None:
 def test_inputs_in_the_output_are_refused(corpus: Path) -> None:
     with pytest.raises(ConfigError, match=r"corpus/a\.jsonl: an input lies in the output"):
         prepare(run_file(corpus, corpus.parent), str, Part.SHARD)
+
+
+def test_inputs_in_the_output_are_refused_by_any_name_of_their_store() -> None:
+    file = InputFile("s3://bucket/run/a.jsonl", "a.jsonl", 1)
+    for url in ("s3a://bucket/run", "s3://bucket/run/"):
+        with pytest.raises(ConfigError, match="an input lies in the output"):
+            refuse_inputs_in_output([file], open_store(url))
+    refuse_inputs_in_output([file], open_store("s3a://bucket/ru"))
+
+
+def test_what_a_trainer_writes_below_the_output_is_left_alone(corpus: Path, tmp_path: Path) -> None:
+    checkpoint = tmp_path / "out" / "training" / "checkpoints" / f"model.{'0' * 32}.partial"
+    ours = tmp_path / "out" / "documents" / f"shard-00000.arrow.{'0' * 32}.partial"
+    for partial in (checkpoint, ours):
+        partial.parent.mkdir(parents=True)
+        partial.write_bytes(b"half")
+    prepare(run_file(corpus, tmp_path / "out"), str, Part.SHARD)
+    assert (checkpoint.exists(), ours.exists()) == (True, False)
 
 
 def test_files_of_the_users_are_left_alone(corpus: Path, tmp_path: Path) -> None:

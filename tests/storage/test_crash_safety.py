@@ -108,3 +108,12 @@ def test_partials_of_writers_at_work_are_not_listed(tmp_path: Path) -> None:
     store.delete_partials()
     assert os.listdir(tmp_path / "a") == ["file"]
     open_store(str(tmp_path / "none")).delete_partials()
+
+
+def test_partials_in_folders_of_others_stay(tmp_path: Path) -> None:
+    name = f"file.{'0' * 32}.partial"
+    for folder in (".", "ours/deep", "theirs/ours"):
+        (tmp_path / folder).mkdir(parents=True, exist_ok=True)
+        (tmp_path / folder / name).touch()
+    open_store(str(tmp_path)).delete_partials(lambda folder: folder == "ours")
+    assert [path.relative_to(tmp_path) for path in tmp_path.rglob(name)] == [Path("theirs/ours") / name]

@@ -2,9 +2,14 @@
 
 from __future__ import annotations
 
+import pickle
+import uuid
+from pathlib import Path
+
 import pytest
 
-from pipeline.storage.paths import split_file_url
+from pipeline.storage.paths import join_path, split_file_url, strip_slashes
+from pipeline.storage.store import open_store
 
 
 @pytest.mark.parametrize(
@@ -20,3 +25,28 @@ from pipeline.storage.paths import split_file_url
 )
 def test_a_file_is_its_folder_and_its_name(url: str, folder: str, name: str) -> None:
     assert split_file_url(url) == (folder, name)
+
+
+@pytest.mark.parametrize(
+    ("url", "stripped", "inside"),
+    [
+        ("memory://", "memory://", "memory://a/b"),
+        ("memory://x//", "memory://x", "memory://x/a/b"),
+        ("s3://bucket/", "s3://bucket", "s3://bucket/a/b"),
+        ("folder//", "folder", "folder/a/b"),
+    ],
+)
+def test_slashes_go_but_for_those_of_a_protocol(url: str, stripped: str, inside: str) -> None:
+    assert strip_slashes(url) == stripped
+    assert (join_path(stripped, "a/b"), join_path(stripped, "")) == (inside, stripped)
+
+
+def test_all_of_memory_is_a_store(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.chdir(tmp_path)
+    name = uuid.uuid4().hex
+    store = pickle.loads(pickle.dumps(open_store("memory://")))  # noqa: S301
+    store.below(name).write_bytes("file", b"x")
+    assert store.read_bytes(f"{name}/file") == b"x"
+    assert store.list(name) == [f"{name}/file"]
+    assert list(tmp_path.iterdir()) == []
+    store.delete_tree(name)
