@@ -10,20 +10,21 @@ import xxhash
 from jobs.describe_run import Part
 from jobs.open_run import Run
 from pipeline.corpus.exchange_index import write_index
-from pipeline.corpus.map_documents import CorpusContext, check_quarantined, map_documents
+from pipeline.corpus.judge_quarantine import CorpusGuard, check_quarantined, count_reasons
+from pipeline.corpus.map_documents import CorpusContext, map_documents
 from pipeline.corpus.plan import (
-    MapUnit,
     SortUnit,
     plan_buckets,
     plan_map_units,
     plan_sort_units,
 )
+from pipeline.corpus.quarantine import is_of_inputs
 from pipeline.corpus.sort_documents import sort_documents
-from pipeline.engine.stage import Finished, iter_receipts, iter_standing_receipts
+from pipeline.engine.stage import iter_receipts, iter_standing_receipts
 from pipeline.storage.datasets import MANIFEST, read_manifest, write_manifest, write_shard_table
 from schemas.counts import DocumentCounts
 from schemas.errors import InputDataError
-from schemas.layout import documents_folder
+from schemas.layout import QUARANTINE, documents_folder
 from schemas.manifest import DocumentsManifest
 from schemas.receipt import ShardReceipt
 
@@ -47,7 +48,12 @@ def shard(run: Run) -> list[DocumentsManifest]:
     context = CorpusContext(run.output, run.settings, run.inputs)
     buckets = plan_buckets(run.inputs, run.shard_bytes, run.settings.documents.held_out)
     map_units = run.sign(Part.SHARD, plan_map_units(run.inputs, run.shard_bytes, buckets))
-    run.run_stage(map_documents, context, map_units, _QuarantineWatch(run, map_units).hear)
+    guard = CorpusGuard(
+        run.settings.input.max_quarantined,
+        [sum(run.inputs[index].assumed_text_bytes for index in unit.files) for unit in map_units],
+        {receipt.unit: receipt.counts for receipt in iter_standing_receipts(run.output, map_units)},
+    )
+    run.run_stage(map_documents, context, map_units, lambda done: guard.finish_unit(done.unit, done.counts))
     totals = write_index(run.output, map_units)
     counts = Counter(totals.counts)
     check_quarantined(counts, 1, 1, run.settings.input.max_quarantined)
@@ -69,43 +75,17 @@ def _begin_again_if_inputs_changed(run: Run) -> None:
     """Read the inputs again if any was written to since units read it, even to the same size.
 
     A file that was only copied back is read again too: its time of change says no more, and the bytes are the same.
+    The new marks come last: killed before, the next driver begins again too.
     """
     marks = xxhash.xxh3_128_hexdigest("\n".join(file.mark for file in run.inputs).encode()).encode()
     if not run.output.create(INPUT_MARKS, marks) and run.output.read_bytes(INPUT_MARKS) != marks:
         run.hear({"event": "warning", "message": "input files were written to since the run began; reading all again"})
-        _drop_work(run)
+        stale = [documents_folder(held_out) for held_out in (True, False)]
+        _drop_receipts(run, *stale)  # there may be fewer shards, or fewer bad lines, than before
+        for path in run.output.list(QUARANTINE):
+            if is_of_inputs(path):
+                run.output.delete(path)
         run.output.write_bytes(INPUT_MARKS, marks)
-
-
-class _QuarantineWatch:
-    """Stops the map stage when too much of what it reads is bad.
-
-    Judged are the first k units in their order, for every k, whichever units finish first: so a corpus is refused by
-    any engine and at any repetition, or by none.
-    """
-
-    def __init__(self, run: Run, units: list[MapUnit]) -> None:
-        self._limit = run.settings.input.max_quarantined
-        self._bytes = [sum(run.inputs[index].assumed_text_bytes for index in unit.files) for unit in units]
-        self._waiting = {receipt.unit: dict(receipt.counts) for receipt in iter_standing_receipts(run.output, units)}
-        self._read = Counter[str]()
-        self._next = 0
-        self._judge()
-
-    def hear(self, finished: Finished) -> None:
-        """Take in a finished unit.
-
-        Raises:
-            InputDataError: With the commonest reasons.
-        """
-        self._waiting[finished.unit] = finished.counts
-        self._judge()
-
-    def _judge(self) -> None:
-        while self._next in self._waiting:
-            self._read.update(self._waiting.pop(self._next))
-            self._next += 1
-            check_quarantined(self._read, sum(self._bytes[: self._next]), sum(self._bytes), self._limit)
 
 
 def _read_own(run: Run, folder: str) -> DocumentsManifest:
@@ -131,18 +111,13 @@ def _write_manifests(run: Run, units: list[SortUnit], counts: Counter[str]) -> l
 
         folder = documents_folder(held_out)
         tables[held_out] = write_shard_table(run.output, folder, iter_shards(chosen, held_out))
-    reasons = {
-        name.removeprefix("quarantined: "): count
-        for name, count in sorted(counts.items())
-        if name.startswith("quarantined: ")
-    }
     document_counts = DocumentCounts(
         read=counts["read"],
         written=written[False],
         held_out=written[True],
         duplicates=counts["duplicates"],
         quarantined=counts["quarantined"],
-        quarantined_by_reason=reasons,
+        quarantined_by_reason=count_reasons(counts),
     )
     manifests = {}
     for held_out, (num_shards, checksum) in sorted(tables.items(), reverse=True):
@@ -165,5 +140,9 @@ def _write_manifests(run: Run, units: list[SortUnit], counts: Counter[str]) -> l
 
 
 def _drop_work(run: Run) -> None:
-    run.drop_work("map", "sort", folders=["work/exchange"])
+    _drop_receipts(run)
     run.output.delete(INPUT_MARKS)
+
+
+def _drop_receipts(run: Run, *folders: str) -> None:
+    run.drop_work("map", "sort", folders=["work/exchange", *folders])

@@ -31,7 +31,7 @@ class InputFile:
 
     Attributes:
         url: Where it is read.
-        path: Its name in ids: relative to the fixed prefix of the glob that found it.
+        path: Its name in ids: relative to the fixed prefix of the glob that found it, without the query of a URL.
         size_bytes: As stored.
         mark: Its time of change or entity tag, as the store gives it; empty where there is none. Never part of what
             decides bytes.
@@ -91,7 +91,7 @@ def list_inputs(patterns: Sequence[str]) -> list[InputFile]:
                 "unknown input format",
                 path=without_user_info(file.url),
                 expected=f"one of {known}, plain or with {', '.join(COMPRESSIONS)}",
-                found=os.path.splitext(without_user_info(file.path))[1] or "no suffix",
+                found=os.path.splitext(file.path)[1] or "no suffix",
                 action="leave it out of input.paths",
             )
     return files
@@ -125,8 +125,9 @@ def _resolve(pattern: str) -> list[InputFile]:
             raise ConfigError(
                 "no file system for this URL", path=shown, found=str(error), action="install its fsspec driver"
             ) from error
-        if glob.has_magic(path):
-            fixed = path[: min(path.find(sign) for sign in "*?[" if sign in path)].rpartition("/")[0]
+        bare = _without_query(path)
+        if glob.has_magic(bare):
+            fixed = bare[: min(bare.find(sign) for sign in "*?[" if sign in bare)].rpartition("/")[0]
             entries = [entry for entry in fs.glob(path, detail=True).values() if _is_file(entry)]
             if not entries:
                 raise ConfigError(
@@ -136,7 +137,7 @@ def _resolve(pattern: str) -> list[InputFile]:
                     action="check input.paths; a folder is named as folder/*",
                 )
         else:
-            fixed = path.rpartition("/")[0]
+            fixed = bare.rpartition("/")[0]
             try:
                 entries = [fs.info(path)]
             except FileNotFoundError:
@@ -177,7 +178,7 @@ def _describe(fs: Any, entry: dict[str, Any], fixed: str) -> InputFile:
             found=ascii(os.path.basename(name)),
             action="rename it",
         ) from None
-    size = entry["size"]
+    size, changed = entry["size"], entry.get("mtime")
     if entry.get("islink"):
         if not os.path.isfile(name):
             raise ConfigError(
@@ -187,7 +188,8 @@ def _describe(fs: Any, entry: dict[str, Any], fixed: str) -> InputFile:
                 found="a link that leads nowhere",
                 action="restore what it leads to, or leave it out of input.paths",
             )
-        size = os.path.getsize(name)
+        status = os.stat(name)  # the listing tells of the link itself
+        size, changed = status.st_size, status.st_mtime
     if size is None:
         raise ConfigError(
             "the size of an input is not known",
@@ -195,5 +197,10 @@ def _describe(fs: Any, entry: dict[str, Any], fixed: str) -> InputFile:
             expected="a store that says how long a file is",
             action="download the file, and name the copy",
         )
-    mark = entry.get("ETag") or entry.get("mtime") or entry.get("LastModified") or ""
-    return InputFile(url, name.removeprefix(fixed).lstrip("/"), int(size), str(mark))
+    mark = entry.get("ETag") or changed or entry.get("LastModified") or ""
+    return InputFile(url, _without_query(name).removeprefix(fixed).lstrip("/"), int(size), str(mark))
+
+
+def _without_query(path: str) -> str:
+    """A path as `fsspec` knows it; of the web, whose paths are whole URLs, without what may be a key to it."""
+    return path.partition("?")[0] if path.startswith(("http://", "https://")) else path

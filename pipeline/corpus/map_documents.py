@@ -15,11 +15,12 @@ import numpy as np
 import pyarrow as pa
 
 from pipeline.corpus.hash_documents import assign_to_intervals, find_duplicates, hash_documents, sort_by_hash
+from pipeline.corpus.judge_quarantine import REASON, UnitGuard
 from pipeline.corpus.list_inputs import InputFile
 from pipeline.corpus.open_input import OpenInput
 from pipeline.corpus.plan import MapUnit, plan_shard_bytes
 from pipeline.corpus.quarantine import Quarantine
-from pipeline.corpus.read_documents import DocumentBlock, Reject, iter_documents
+from pipeline.corpus.read_documents import DocumentBlock, iter_documents
 from pipeline.engine.stage import UnitOutcome
 from pipeline.storage.arrow_files import write_blocks
 from pipeline.storage.store import Store
@@ -33,9 +34,6 @@ RUN_BYTES_PER_BUCKET = 512 << 10
 MAX_RUN_BYTES = 128 << 20
 """With one document more, of 1 GiB at most, still within Arrow's 32-bit offsets. 512 buckets get 256 KiB each."""
 MAX_RUN_DOCUMENTS = 1 << 20
-CHECK_EVERY_DOCUMENTS = 1000
-MIN_QUARANTINED_TO_STOP_EARLY = 20  # one bad line in a first file of ten says little about a corpus
-MAX_DENSITY_RATIO = 16  # documents a byte of text in what is unread, over those in what was read
 DOCUMENT_OVERHEAD_BYTES = 200  # what the Python objects of a document take besides its text
 
 
@@ -121,7 +119,7 @@ def _iter_runs(context: CorpusContext, unit: MapUnit, counts: Counter[str], quar
     """The unit's documents in runs, cut by the documents' sizes alone and not by how reads happen to fall."""
     num_buckets = unit.num_buckets + unit.num_held_out_buckets
     limit_bytes = min(RUN_BYTES_PER_BUCKET * num_buckets, MAX_RUN_BYTES)
-    guard = _QuarantineGuard(context)
+    guard = UnitGuard(context.run.input.max_quarantined, sum(file.assumed_text_bytes for file in context.inputs))
     run = _Run()
     for index in unit.files:
         file = context.inputs[index]
@@ -140,7 +138,7 @@ def _iter_runs(context: CorpusContext, unit: MapUnit, counts: Counter[str], quar
                         continue
                     run.add(file.path, block, start, stop, size_bytes)
                     start = stop
-            guard.finish_file(file)
+            guard.finish_file(file.assumed_text_bytes)
     if run.line:
         yield run
 
@@ -150,7 +148,7 @@ def _count_block(counts: Counter[str], block: DocumentBlock) -> None:
     counts["text_bytes"] += sum(map(len, block.text))
     for reject in block.rejects:
         counts["quarantined"] += 1
-        counts[f"quarantined: {reject.reason}"] += 1
+        counts[f"{REASON}{reject.reason}"] += 1
 
 
 def _measure_documents(path: str, block: DocumentBlock) -> list[int]:
@@ -211,65 +209,3 @@ def _partition(
         rows = kept[order[start:stop]]
         ranges.append((number, len(rows), int(text_bytes[rows].sum())))
         yield documents.take(pa.array(rows))
-
-
-class _QuarantineGuard:
-    """Stops a unit as soon as it alone shows that the whole corpus will be refused; see `check_quarantined`."""
-
-    def __init__(self, context: CorpusContext) -> None:
-        self._limit = context.run.input.max_quarantined
-        self._total_bytes = sum(file.assumed_text_bytes for file in context.inputs)
-        self._bytes_before = 0
-        self._next_check = CHECK_EVERY_DOCUMENTS
-
-    def finish_file(self, file: InputFile) -> None:
-        self._bytes_before += file.assumed_text_bytes
-
-    def check(self, counts: Counter[str], bytes_of_file: float, first: Reject | None) -> None:
-        if counts["read"] < self._next_check:
-            return
-        self._next_check = counts["read"] + CHECK_EVERY_DOCUMENTS
-        place = f"{first.path} line {first.line}" if first else None
-        check_quarantined(counts, self._bytes_before + bytes_of_file, self._total_bytes, self._limit, place)
-
-
-def check_quarantined(
-    counts: Counter[str], bytes_read: float, total_bytes: int, limit: float, first: str | None = None
-) -> None:
-    """Stop when the quarantined documents exceed their share of all that the corpus can be expected to hold.
-
-    Before the end, the corpus's documents are estimated from those read, a byte of text. Files differ, so unless more
-    than half of what was read is bad, as with a wrong `text_field`, the rest is taken to hold 16 times as many
-    documents a byte: a corpus within its limit is not refused for a first file of few long documents.
-
-    Args:
-        counts: `read`, `quarantined` and `quarantined: <reason>` so far.
-        bytes_read: Assumed bytes of text those documents came from. Before the end of the corpus nothing is
-            concluded from fewer than 20 rejected ones.
-        total_bytes: The same of the whole corpus.
-        limit: Share of documents that may be quarantined.
-        first: Where a person may look at one of them.
-
-    Raises:
-        InputDataError: With the commonest reasons.
-    """
-    bad = counts["quarantined"]
-    if bytes_read < total_bytes and limit and bad < MIN_QUARANTINED_TO_STOP_EARLY:
-        return
-    unread = max(0.0, total_bytes / max(1.0, bytes_read) - 1)
-    denser = 1 if 2 * bad > counts["read"] else MAX_DENSITY_RATIO
-    expected = counts["read"] * (1 + denser * unread)
-    if bad <= limit * expected:
-        return
-    reasons = Counter(
-        {key.removeprefix("quarantined: "): n for key, n in counts.items() if key.startswith("quarantined: ")}
-    )
-    raise InputDataError(
-        "too much of the input is bad",
-        path="input.max_quarantined",
-        place=f"first at {first}" if first else None,
-        expected=f"at most {limit:.4g} of all documents quarantined",
-        found=f"{bad} of the first {counts['read']}: "
-        + ", ".join(f"{n} {reason}" for reason, n in sorted(reasons.items(), key=lambda item: (-item[1], item[0]))[:3]),
-        action="look at quarantine/, check input.text_field and the files, or raise input.max_quarantined",
-    )

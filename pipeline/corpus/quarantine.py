@@ -10,9 +10,11 @@ from pipeline.corpus.read_documents import Reject
 from pipeline.storage.arrow_files import write_blocks
 from pipeline.storage.store import Store
 from schemas.documents import QUARANTINE_SCHEMA
+from schemas.layout import QUARANTINE
 
 PART_BYTES = 64 << 20
 REJECT_OVERHEAD_BYTES = 256
+_INPUTS = f"{QUARANTINE}/inputs-"
 
 
 class Quarantine:
@@ -54,4 +56,9 @@ class Quarantine:
 
 def quarantine_path(unit: int, part: int) -> str:
     """Where a map unit's rejected inputs stand; a further part begins when one holds 64 MiB."""
-    return f"quarantine/inputs-{unit:06d}-{part:03d}.arrow"
+    return f"{_INPUTS}{unit:06d}-{part:03d}.arrow"
+
+
+def is_of_inputs(path: str) -> bool:
+    """Whether a file of the quarantine holds rejected inputs, not documents that could not be packed."""
+    return path.startswith(_INPUTS)

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import http.server
 import os
+import threading
 import uuid
 from collections.abc import Callable
 from pathlib import Path
@@ -188,3 +190,42 @@ def test_the_digest_covers_names_and_sizes(change: Change, same: bool) -> None:
     assert (digest_inputs([file]) == digest_inputs([change(file)])) == same
     assert digest_inputs([file]) != digest_inputs([file, file])
     assert digest_inputs([InputFile("", "a", 11), InputFile("", "b", 1)]) != digest_inputs([InputFile("", "a", 1)])
+
+
+def test_a_link_changes_with_what_it_leads_to(tmp_path: Path) -> None:
+    target = tmp_path / "elsewhere" / "a.txt"
+    target.parent.mkdir()
+    target.write_text("text")
+    (tmp_path / "a.txt").symlink_to(target)
+    patterns = (f"{tmp_path}/*.txt", f"{tmp_path}/a.txt")
+    before = [list_inputs([pattern])[0].mark for pattern in patterns]
+    os.utime(target, (1, 1))
+    assert all(list_inputs([pattern])[0].mark != mark for pattern, mark in zip(patterns, before, strict=True))
+
+
+@pytest.mark.parametrize("query", ["?token=SECRET&f=x.txt", "?SECRET", "?sig=SECRET/y.txt", "?a=b?c=SECRET[0]*"])
+def test_a_query_is_in_no_name_and_no_message(query: str) -> None:
+    """Signed URLs: what is after the `?` opens the file, and is the next day another."""
+
+    class Handler(http.server.BaseHTTPRequestHandler):
+        def do_HEAD(self) -> None:
+            self.send_response(200)
+            self.send_header("Content-Length", "4")
+            self.end_headers()
+
+        def do_GET(self) -> None:
+            self.do_HEAD()
+            self.wfile.write(b"text")
+
+        def log_message(self, *_: object) -> None: ...
+
+    with http.server.ThreadingHTTPServer(("127.0.0.1", 0), Handler) as server:
+        threading.Thread(target=server.serve_forever, daemon=True).start()
+        host = f"http://127.0.0.1:{server.server_address[1]}"
+        (file,) = list_inputs([f"{host}/deep/a.txt.gz{query}"])
+        with pytest.raises(ConfigError, match="unknown input format") as caught:
+            list_inputs([f"{host}/deep/a.parquet{query}"])
+        server.shutdown()
+    assert (file.path, file.format, file.compression, file.size_bytes) == ("a.txt.gz", "txt", "gzip", 4)
+    assert file.url.endswith(query)
+    assert "SECRET" not in str(caught.value)

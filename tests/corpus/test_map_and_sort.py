@@ -14,7 +14,8 @@ import xxhash
 
 from pipeline.corpus import exchange_index, map_documents, open_input, order_documents, quarantine, sort_documents
 from pipeline.corpus.exchange_index import INDEX_PATH
-from pipeline.corpus.map_documents import check_quarantined, exchange_path
+from pipeline.corpus.judge_quarantine import check_quarantined
+from pipeline.corpus.map_documents import exchange_path
 from pipeline.corpus.plan import MapUnit
 from pipeline.engine.stage import iter_receipts
 from schemas.documents import DOCUMENT_SCHEMA

@@ -141,3 +141,28 @@ def test_a_corpus_within_its_limit_is_not_refused_for_its_first_file(tmp_path: P
     (folder / "b.jsonl").write_text("\n".join(json.dumps({"text": f"{number}"}) for number in range(30_000)))
     prepared = prepare(run_file(folder, tmp_path / "out", documents={"shard_mb": 0.5}), str, Part.SHARD)
     assert prepared.documents[0].counts.quarantined == 25
+
+
+def test_inputs_written_to_are_read_again_and_nothing_of_what_they_were_stays(corpus: Path, tmp_path: Path) -> None:
+    """Mended, at the same sizes, they have no bad line, and fewer shards, for most are now duplicates."""
+
+    class StoppedError(Exception):
+        pass
+
+    def stop_before_the_manifest(event: dict[str, Any]) -> None:
+        if (event["event"], event.get("stage")) == ("stage_done", "sort"):
+            raise StoppedError
+
+    lines = (corpus / "a.jsonl").read_text().split("\n")
+    broken = [lines[0].replace("{", "["), *lines[1:]]
+    (corpus / "a.jsonl").write_text("\n".join(broken))
+    settings = {"input": {"max_quarantined": 0.1}}
+    with pytest.raises(StoppedError):
+        prepare(run_file(corpus, tmp_path / "out", **settings), stop_before_the_manifest, Part.SHARD)
+    mended = [line.replace(str(number), "10") for number, line in enumerate(lines[10:], start=10)]
+    (corpus / "a.jsonl").write_text("\n".join([*lines[:10], *mended]))
+    for name in ("out", "anew"):
+        prepare(run_file(corpus, tmp_path / name, **settings), str, Part.SHARD)
+    trees = [{path.name: path.read_bytes() for path in (tmp_path / name).rglob("*.arrow")} for name in ("out", "anew")]
+    assert trees[0] == trees[1]
+    assert not list((tmp_path / "out").glob("quarantine/*"))

@@ -13,6 +13,8 @@ from schemas.redaction import without_user_info
         ("s3://bucket/a?b/*.jsonl", "s3://bucket/a?b/*.jsonl"),
         ("s3://bucket/part-?/lang=en/x", "s3://bucket/part-?/lang=en/x"),
         ("https://host/x?sig=a/b", "https://host/x"),
+        ("https://host/x?sig/a", "https://host/x"),
+        ("no answer from https://u:p@host/x?key of it", "no answer from https://host/x of it"),
         ("https://u@host/x", "https://host/x"),
         ("https://u:p@ss@host:80/x", "https://host:80/x"),
         ("s3://KEY:se/cr@t/et@bucket/x", "s3://bucket/x"),

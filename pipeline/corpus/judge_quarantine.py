@@ -1,0 +1,136 @@
+"""When too much of the input is bad to go on: judged in every unit as it reads, and over all units in their order."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Mapping, Sequence
+
+from pipeline.corpus.read_documents import Reject
+from schemas.errors import InputDataError
+
+CHECK_EVERY_DOCUMENTS = 1000
+MIN_QUARANTINED_TO_STOP_EARLY = 20  # one bad line in a first file of ten says little about a corpus
+MAX_DENSITY_RATIO = 16  # documents a byte of text in what is unread, over those in what was read
+REASON = "quarantined: "
+"""What the name of a count begins with that is of one reason."""
+
+
+class UnitGuard:
+    """Stops a unit as soon as it alone shows that the whole corpus will be refused; see `check_quarantined`.
+
+    Args:
+        limit: Share of documents that may be quarantined.
+        total_bytes: Assumed bytes of text of the whole corpus.
+    """
+
+    def __init__(self, limit: float, total_bytes: int) -> None:
+        self._limit = limit
+        self._total_bytes = total_bytes
+        self._bytes_before = 0
+        self._next_check = CHECK_EVERY_DOCUMENTS
+
+    def finish_file(self, num_bytes: int) -> None:
+        """Note that a file of so many assumed bytes of text was read to its end."""
+        self._bytes_before += num_bytes
+
+    def check(self, counts: Counter[str], bytes_of_file: float, first: Reject | None) -> None:
+        """Judge what the unit has read so far.
+
+        Args:
+            counts: As `check_quarantined` takes them.
+            bytes_of_file: Assumed bytes of text read of the file that is open.
+            first: The first that was rejected.
+
+        Raises:
+            InputDataError: With the commonest reasons.
+        """
+        if counts["read"] < self._next_check:
+            return
+        self._next_check = counts["read"] + CHECK_EVERY_DOCUMENTS
+        place = f"{first.path} line {first.line}" if first else None
+        check_quarantined(counts, self._bytes_before + bytes_of_file, self._total_bytes, self._limit, place)
+
+
+class CorpusGuard:
+    """Stops the map stage when too much of what it reads is bad.
+
+    Judged are the first k units in their order, for every k, whichever units finish first: so a corpus is refused by
+    any engine and at any repetition, or by none.
+
+    Args:
+        limit: Share of documents that may be quarantined.
+        unit_bytes: Assumed bytes of text of each unit, in their order.
+        standing: Counts of units that were finished before, by their numbers.
+
+    Raises:
+        InputDataError: These alone are too bad.
+    """
+
+    def __init__(self, limit: float, unit_bytes: Sequence[int], standing: Mapping[int, Mapping[str, int]]) -> None:
+        self._limit = limit
+        self._unit_bytes = unit_bytes
+        self._total_bytes = sum(unit_bytes)
+        self._waiting = dict(standing)
+        self._counts = Counter[str]()
+        self._bytes = self._next = 0
+        self._judge()
+
+    def finish_unit(self, unit: int, counts: Mapping[str, int]) -> None:
+        """Take in a finished unit.
+
+        Raises:
+            InputDataError: With the commonest reasons.
+        """
+        self._waiting[unit] = counts
+        self._judge()
+
+    def _judge(self) -> None:
+        while self._next in self._waiting:
+            self._counts.update(self._waiting.pop(self._next))
+            self._bytes += self._unit_bytes[self._next]
+            self._next += 1
+            check_quarantined(self._counts, self._bytes, self._total_bytes, self._limit)
+
+
+def check_quarantined(
+    counts: Counter[str], bytes_read: float, total_bytes: int, limit: float, first: str | None = None
+) -> None:
+    """Stop when the quarantined documents exceed their share of all that the corpus can be expected to hold.
+
+    Before the end, the corpus's documents are estimated from those read, a byte of text. Files differ, so unless more
+    than half of what was read is bad, as with a wrong `text_field`, the rest is taken to hold 16 times as many
+    documents a byte: a corpus within its limit is not refused for a first file of few long documents.
+
+    Args:
+        counts: `read`, `quarantined` and `quarantined: <reason>` so far.
+        bytes_read: Assumed bytes of text those documents came from. Before the end of the corpus nothing is
+            concluded from fewer than 20 rejected ones.
+        total_bytes: The same of the whole corpus.
+        limit: Share of documents that may be quarantined.
+        first: Where a person may look at one of them.
+
+    Raises:
+        InputDataError: With the commonest reasons.
+    """
+    bad = counts["quarantined"]
+    if bytes_read < total_bytes and limit and bad < MIN_QUARANTINED_TO_STOP_EARLY:
+        return
+    unread = max(0.0, total_bytes / max(1.0, bytes_read) - 1)
+    denser = 1 if 2 * bad > counts["read"] else MAX_DENSITY_RATIO
+    expected = counts["read"] * (1 + denser * unread)
+    if bad <= limit * expected:
+        return
+    commonest = sorted(count_reasons(counts).items(), key=lambda item: (-item[1], item[0]))[:3]
+    raise InputDataError(
+        "too much of the input is bad",
+        path="input.max_quarantined",
+        place=f"first at {first}" if first else None,
+        expected=f"at most {limit:.4g} of all documents quarantined",
+        found=f"{bad} of the first {counts['read']}: " + ", ".join(f"{n} {reason}" for reason, n in commonest),
+        action="look at quarantine/, check input.text_field and the files, or raise input.max_quarantined",
+    )
+
+
+def count_reasons(counts: Mapping[str, int]) -> dict[str, int]:
+    """How many were quarantined for each reason, by name."""
+    return {name.removeprefix(REASON): count for name, count in sorted(counts.items()) if name.startswith(REASON)}
