@@ -12,9 +12,10 @@ from typing import Annotated, Any
 
 import click
 import typer
-from rich.console import Console
 
-from schemas.errors import MaskmillError
+from jobs.console import open_console
+from schemas.errors import ConfigError, MaskmillError
+from schemas.redaction import without_user_info
 
 app = typer.Typer(
     name="maskmill",
@@ -35,9 +36,10 @@ SetOption = Annotated[
 ReplaceOption = Annotated[
     bool,
     typer.Option(
-        "--replace", help="Where [tokenizer], [pack] or [mask] have changed: delete what stands, make it again."
+        "--replace", help=r"Where \[tokenizer], \[pack] or \[mask] have changed: delete what stands, make it again."
     ),
 ]
+_OUR_PACKAGES = ("jobs", "pipeline", "schemas")
 PRELOADED = "jobs.preload"
 """What every local worker of `prepare` needs, and a driver that is one itself."""
 JsonOption = Annotated[bool, typer.Option("--json", help="Write one JSON line an event instead of bars and tables.")]
@@ -130,17 +132,13 @@ def verify(dataset: DatasetArgument, json: JsonOption = False, debug: DebugOptio
 
     Exits with 1 and names every file that is wrong.
     """
-    from jobs.verify import verify as verify_job
-
-    _run(lambda: verify_job(dataset, json), debug)
+    _run(lambda: importlib.import_module("jobs.verify").verify(dataset, json), debug)
 
 
 @app.command()
 def report(dataset: DatasetArgument, debug: DebugOption = False) -> None:
     """Show what a dataset, or every part of a run, holds and what was counted when it was written."""
-    from jobs.report import report as report_job
-
-    _run(lambda: report_job(dataset), debug)
+    _run(lambda: importlib.import_module("jobs.report").report(dataset), debug)
 
 
 @app.command()
@@ -151,9 +149,7 @@ def train(
     debug: DebugOption = False,
 ) -> None:
     """Train a BERT on a packed dataset, going on from the newest checkpoint in its output."""
-    from jobs.train import train as train_job
-
-    _run(lambda: train_job(train_file, set_ or [], json), debug)
+    _run(lambda: importlib.import_module("jobs.train").train(train_file, set_ or [], json), debug)
 
 
 @app.command()
@@ -164,9 +160,7 @@ def demo(
     debug: DebugOption = False,
 ) -> None:
     """Run the whole of maskmill on this machine, on the documentation of its installed Python packages."""
-    from jobs.demo import demo as demo_job
-
-    _run(lambda: demo_job(output, megabytes, json), debug)
+    _run(lambda: importlib.import_module("jobs.demo").demo(output, megabytes, json), debug)
 
 
 def main() -> None:
@@ -212,7 +206,7 @@ def _prepare(
     if settings.engine.kind == "local":
         importlib.import_module(PRELOADED)
         fork_ahead(settings.engine.workers, [PRELOADED])
-    console = Console()
+    console = open_console()
     listen = JsonLines() if as_json else LiveBars(console)
     try:
         prepared = prepare_job(settings, listen, Part[last_part], replace=replace)
@@ -221,21 +215,15 @@ def _prepare(
         listen.close()
     if not as_json:
         for table in tables_of_run(prepared, compared, open_store(settings.output.url).display_url):
-            console.print(table, highlight=False)
+            console.print(table)
             console.print()
     return 0
 
 
 def _run(job: Callable[[], int | None], debug: bool) -> None:
-    """Run a job; a failure is one clear line, its traceback only on request."""
+    """Run a job, its imports included; a failure is one clear line, its traceback only on request."""
     try:
         status: Any = job()
-    except MaskmillError as error:
-        if debug:
-            raise
-        kind = type(error).__name__
-        Console(stderr=True, soft_wrap=True).print(f"{kind}: {error}", style="red", markup=False, highlight=False)
-        raise typer.Exit(1) from None
     except KeyboardInterrupt:
         sys.stderr.write("interrupted; the same command goes on from here\n")
         raise typer.Exit(130) from None
@@ -244,7 +232,20 @@ def _run(job: Callable[[], int | None], debug: bool) -> None:
     except Exception as error:
         if debug:
             raise
-        sys.stderr.write(f"unexpected {type(error).__name__}: {error}; give --debug for the traceback\n")
+        open_console(stderr=True, soft_wrap=True).print(_explain(error), style="red")
         raise typer.Exit(1) from None
     if status:
         raise typer.Exit(status)
+
+
+def _explain(error: Exception) -> str:
+    """An error in one line."""
+    if isinstance(error, ModuleNotFoundError) and str(error.name).partition(".")[0] not in _OUR_PACKAGES:
+        error = ConfigError(
+            f"{error.name} is not installed",
+            path=sys.prefix,
+            action='pip install "maskmill[prepare,train]"',
+        )
+    if isinstance(error, MaskmillError):
+        return f"{type(error).__name__}: {error}"
+    return f"unexpected {type(error).__name__}: {without_user_info(str(error))}; give --debug for the traceback"

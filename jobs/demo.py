@@ -4,8 +4,7 @@ from __future__ import annotations
 
 import os
 
-from rich.console import Console
-
+from jobs.console import open_console
 from jobs.prepare import Prepared, prepare
 from jobs.progress import JsonLines, LiveBars
 from jobs.tables import table_of_pairs, tables_of_run
@@ -28,9 +27,9 @@ def demo(output: str, megabytes: int, as_json: bool) -> int:
     Raises:
         ConfigError: The corpus is too small to show anything, or the model did not learn.
     """
-    console = Console(quiet=as_json)
+    console = open_console(quiet=as_json)
     output = os.path.abspath(output)
-    console.print(f"gathering {megabytes} MB of documentation of the installed Python packages", highlight=False)
+    console.print(f"gathering {megabytes} MB of documentation of the installed Python packages")
     corpus = write_python_docs(
         os.path.join(output, "corpus"),
         num_files=NUM_FILES,
@@ -56,9 +55,9 @@ def demo(output: str, megabytes: int, as_json: bool) -> int:
     result = train(config, JsonLines() if as_json else lines)
     console.print()
     for table in tables_of_run(prepared, {}, run_folder):
-        console.print(table, highlight=False)
+        console.print(table)
         console.print()
-    console.print(table_of_pairs("", train_pairs(result)), highlight=False)
+    console.print(table_of_pairs("", train_pairs(result)))
     gap = result.held_out.gap if result.held_out else 0.0
     if gap < DEMO_GAP_NATS:
         raise ConfigError(

@@ -72,9 +72,9 @@ class LiveBars:
         elif kind == "stage_done" and not self._console.is_terminal:
             reused = event["units"] - event["ran"]
             also = f", {reused} already done" if reused else ""
-            self._console.print(f"{words}: {event['ran']} units in {event['seconds']:.1f} s{also}", highlight=False)
+            self._console.print(f"{words}: {event['ran']} units in {event['seconds']:.1f} s{also}")
         elif kind == "warning":
-            self._console.print(f"warning: {event['message']}", style="yellow", highlight=False)
+            self._console.print(f"warning: {event['message']}", style="yellow")
 
     def close(self) -> None:
         """Leave the bars as they stand."""

@@ -17,12 +17,12 @@ ALL = "all"
 _MEASURES: dict[str, Callable[[SourceReport], str]] = {
     "text": lambda line: f"{line.text_bytes / 1e6:,.1f} MB",
     "coverage": lambda line: _percent(1 - _share(line.characters_unknown, line.characters)),
-    r"\[UNK]": lambda line: _percent(_share(line.unknown, line.tokens)),
+    "[UNK]": lambda line: _percent(_share(line.unknown, line.tokens)),
     "accents": lambda line: _percent(_share(line.letters_changed, line.letters)),
     "tokens/word": lambda line: f"{_share(line.tokens, line.words):.3f}",
     "bytes/token": lambda line: f"{_share(line.text_bytes, line.tokens):.2f}",
 }
-_COMPARED = ("tokens/word", "bytes/token", r"\[UNK]", "coverage")
+_COMPARED = ("tokens/word", "bytes/token", "[UNK]", "coverage")
 
 
 def table_of_sources(sources: Sequence[SourceReport]) -> Table:

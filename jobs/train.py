@@ -6,6 +6,7 @@ from typing import Any
 
 from rich.console import Console
 
+from jobs.console import open_console
 from jobs.progress import JsonLines
 from jobs.read_toml import read_toml
 from jobs.tables import table_of_pairs
@@ -53,7 +54,7 @@ class TrainLines:
             )
 
     def _print(self, text: str) -> None:
-        self._console.print(text, highlight=False)
+        self._console.print(text)
 
 
 def train(path: str, overrides: list[str], as_json: bool) -> int:
@@ -62,11 +63,11 @@ def train(path: str, overrides: list[str], as_json: bool) -> int:
     if as_json:
         train_model(config, JsonLines())
         return 0
-    console = Console()
+    console = open_console()
     lines = TrainLines(console)
     lines.expect(config.run.steps)
     result = train_model(config, lines)
-    console.print(table_of_pairs("", train_pairs(result)), highlight=False)
+    console.print(table_of_pairs("", train_pairs(result)))
     return 0
 
 

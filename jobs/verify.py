@@ -4,8 +4,7 @@ from __future__ import annotations
 
 import os
 
-from rich.console import Console
-
+from jobs.console import open_console
 from jobs.progress import JsonLines
 from pipeline.storage.store import open_store
 from pipeline.verification.verify_output import verify_output
@@ -14,7 +13,7 @@ from schemas.manifest import DocumentsManifest, PackedManifest
 
 def verify(dataset: str, as_json: bool) -> int:
     """Verify a dataset or a run; returns the exit status, 1 if anything is wrong."""
-    console = Console(soft_wrap=True)
+    console = open_console(soft_wrap=True)
     lines = JsonLines() if as_json else None
 
     def progress(path: str, done: int, total: int) -> None:
@@ -29,11 +28,11 @@ def verify(dataset: str, as_json: bool) -> int:
             lines({"event": "verified", "path": part.path, "findings": found})
             continue
         for finding in part.findings:
-            console.print(f"wrong  {finding}", style="red", markup=False, highlight=False)
+            console.print(f"wrong  {finding}", style="red")
         if not part.findings and part.manifest is not None:
-            console.print(f"good   {part.path}: {_describe(part.manifest)}", markup=False, highlight=False)
+            console.print(f"good   {part.path}: {_describe(part.manifest)}")
     if lines is None:
-        console.print(f"{wrong} things are wrong" if wrong else "everything is as it was written", highlight=False)
+        console.print(f"{wrong} things are wrong" if wrong else "everything is as it was written")
     return 1 if wrong else 0
 
 

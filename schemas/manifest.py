@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Literal, TypeVar
+from typing import Literal, TypeVar, cast
 
 import pyarrow as pa
 from pydantic import BaseModel, ValidationError, model_validator
@@ -174,7 +174,8 @@ class TokenizerManifest(Written):
     fingerprint: str = ""
 
 
-AnyManifest = TypeVar("AnyManifest", DocumentsManifest, EncodedManifest, PackedManifest, TokenizerManifest)
+KindOfManifest = DocumentsManifest | EncodedManifest | PackedManifest | TokenizerManifest
+AnyManifest = TypeVar("AnyManifest", bound=KindOfManifest)
 
 
 def parse_manifest(model: type[AnyManifest], data: bytes, path: str) -> AnyManifest:
@@ -202,7 +203,7 @@ def parse_manifest(model: type[AnyManifest], data: bytes, path: str) -> AnyManif
         )
     newer = is_newer_minor(head.schema_version)
     try:
-        manifest = model.model_validate_json(data)
+        manifest = cast(AnyManifest, model.model_validate_json(data))
     except ValidationError as error:
         if newer:
             raise too_new(head.schema_version, path) from None

@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-import json
 import re
 from collections.abc import Callable, Iterator
 
 from pipeline.storage.arrow_files import check_bytes
-from pipeline.storage.datasets import MANIFEST, read_manifest
+from pipeline.storage.datasets import MANIFEST, model_of_manifest, read_manifest
 from pipeline.storage.paths import check_inside
 from pipeline.storage.store import Store
 from pipeline.verification.check_parts import AnyPart, Verified, check_between, check_folders
@@ -16,7 +15,7 @@ from pipeline.verification.verify_documents import verify_documents
 from pipeline.verification.verify_encoded import verify_encoded
 from pipeline.verification.verify_packed import verify_packed
 from schemas.errors import ConfigError, MaskmillError
-from schemas.manifest import TokenizerManifest
+from schemas.manifest import DocumentsManifest, EncodedManifest, PackedManifest, TokenizerManifest
 
 __all__ = ["AnyPart", "Verified", "list_parts", "verify_output"]
 
@@ -80,26 +79,18 @@ def _verify_folder(store: Store, progress: Progress, threads: int) -> Verified:
         progress(store.display_url, done, total)
 
     try:
-        kind = _kind_of(store)
-        if kind == "documents":
+        model = model_of_manifest(store)
+        if model is DocumentsManifest:
             return Verified(store.display_url, *verify_documents(store, step, threads))
-        if kind == "encoded":
+        if model is EncodedManifest:
             return Verified(store.display_url, *verify_encoded(store, step, threads))
-        if kind == "packed":
+        if model is PackedManifest:
             return Verified(store.display_url, *verify_packed(store, step, threads))
         return Verified(store.display_url, *_verify_tokenizer(store))
     except ConfigError:
         raise
     except MaskmillError as error:
         return Verified(store.display_url, None, [Finding.of(error, store.locate(MANIFEST))])
-
-
-def _kind_of(store: Store) -> str:
-    try:
-        kind = json.loads(store.read_bytes(MANIFEST)).get("kind")
-    except (ValueError, AttributeError):
-        return "packed"  # no JSON: reading it as any manifest says so
-    return str(kind)
 
 
 def _verify_tokenizer(store: Store) -> tuple[TokenizerManifest, list[Finding]]:

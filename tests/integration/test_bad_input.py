@@ -6,6 +6,7 @@ import ctypes
 import gzip
 import json
 import os
+import shutil
 import subprocess
 import sys
 from collections.abc import Callable
@@ -153,6 +154,55 @@ def test_verify_and_report_where_nothing_is(tmp_path: Path) -> None:
         ended = run_maskmill(command, tmp_path)
         assert ended.status == 1
         has_all(ended.stderr, "ConfigError", [str(tmp_path), "manifest.json"])
+
+
+def test_report_believes_no_manifest_that_was_edited(undisturbed: Undisturbed, tmp_path: Path) -> None:
+    manifest = tmp_path / "packed" / "manifest.json"
+    shutil.copytree(undisturbed.output / "packed", manifest.parent)
+    whole = manifest.read_text()
+    manifest.write_text(whole.replace('"proof_documents": ', '"proof_documents": 9'))
+    for harmed in (manifest.read_text(), whole[: len(whole) // 2], "[]"):
+        manifest.write_text(harmed)
+        ended = run_maskmill("report", manifest.parent)
+        assert ended.status == 1
+        has_all(ended.stderr, "ShardCorruptError", [str(manifest)])
+    manifest.write_text(whole)
+    assert run_maskmill("report", manifest.parent).status == 0
+
+
+def test_names_with_signs_of_markup_are_shown_as_they_are(tmp_path: Path) -> None:
+    (tmp_path / "[red]").mkdir()
+    lines = [{"text": f"word {number} \u4e00", "source": "[/b] :smile:"} for number in range(50)]
+    (tmp_path / "[red]" / "a.jsonl").write_text("\n".join(map(json.dumps, lines)))
+    settings = [f"output.url={tmp_path}/[red]/out", "tokenizer.vocab_size=64", "tokenizer.limit_alphabet=5"]
+    run_file = write_run_file(tmp_path / "run.toml", "", tmp_path / "out", [f"{tmp_path}/[[]red]/a.jsonl"])
+    ended = run_maskmill("prepare", run_file, *engine_options("local", 1), *set_options(settings))
+    assert ended.status == 0, ended.stderr
+    assert "/[red]/out" in "".join(ended.stdout.split())
+    for said in (
+        ended,
+        run_maskmill("report", tmp_path / "[red]" / "out"),
+        run_maskmill("tokenizer", run_file, *set_options(settings)),
+    ):
+        assert said.status == 0, said.stderr
+        assert "[/b] :smile:" in said.stdout
+        assert "[UNK]" in said.stdout
+
+
+def test_help_names_the_sections_that_it_speaks_of() -> None:
+    assert "Where [tokenizer], [pack] or [mask] have" in " ".join(run_maskmill("prepare", "--help").stdout.split())
+
+
+@pytest.mark.parametrize("command", ["train", "demo"])
+def test_a_package_that_is_missing_is_named(tmp_path: Path, command: str) -> None:
+    hide = "import sys; sys.modules['torch'] = None; from jobs.cli import main; main()"
+    arguments = [tmp_path / "train.toml"] if command == "train" else ["--output", tmp_path / "out"]
+    ended = subprocess.run(
+        [sys.executable, "-c", hide, command, *map(str, arguments)], capture_output=True, text=True, check=False
+    )
+    assert ended.returncode == 1
+    has_all(ended.stderr, "ConfigError", ["torch is not installed", "maskmill[prepare,train]"])
+    assert "Traceback" not in ended.stderr
 
 
 @pytest.mark.parametrize(
