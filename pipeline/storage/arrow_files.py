@@ -10,6 +10,7 @@ import numpy.typing as npt
 import pyarrow as pa
 import xxhash
 
+from pipeline.storage.hashing_sink import HashingSink
 from pipeline.storage.store import Store
 from schemas.errors import ShardCorruptError
 from schemas.receipt import ShardReceipt
@@ -18,17 +19,19 @@ from schemas.rows import Compression
 _SMALL_BYTES = 1 << 12
 
 
-class _HashingSink:
-    """A file for Arrow to write into that hashes the whole and, separately, the block being written."""
+class _BlockSink(HashingSink):
+    """The same that hashes, beside the whole, the block that is being written.
+
+    Args:
+        file: Where it goes.
+        header_bytes: What stands before the first block.
+    """
 
     def __init__(self, file: IO[bytes], header_bytes: int) -> None:
-        self._file = file
+        super().__init__(file)
         self._header_bytes = header_bytes
-        self.position = 0
         self._taken = 0
-        self.whole = xxhash.xxh3_128()
         self.block = xxhash.xxh3_64()
-        self.closed = False
         self._small = bytearray()
 
     def write(self, data: Any) -> int:
@@ -51,27 +54,9 @@ class _HashingSink:
             self._take(memoryview(gathered))
 
     def _take(self, view: memoryview) -> None:
-        self._file.write(view)
-        self.whole.update(view)
+        super()._take(view)
         self.block.update(view[max(0, self._header_bytes - self._taken) :])
         self._taken += view.nbytes
-
-    def tell(self) -> int:
-        return self.position
-
-    def flush(self) -> None: ...
-
-    def close(self) -> None:
-        self.closed = True
-
-    def readable(self) -> bool:
-        return False
-
-    def writable(self) -> bool:
-        return True
-
-    def seekable(self) -> bool:
-        return False
 
 
 def write_blocks(
@@ -110,7 +95,7 @@ def write_blocks(
     with store.open_output(path) as file:
         # Arrow writes the magic bytes and the schema together with the first batch, not when the file is opened.
         header_bytes = len(b"ARROW1\0\0") + schema.serialize().size
-        sink = _HashingSink(file, header_bytes)
+        sink = _BlockSink(file, header_bytes)
         codec = None if compression is Compression.NONE else compression.value
         options = pa.ipc.IpcWriteOptions(compression=codec, use_threads=False)  # a unit has one core
         with pa.ipc.new_file(sink, schema, options=options) as writer:

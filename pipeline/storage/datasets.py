@@ -6,8 +6,9 @@ whole. Both are read as columns: a hundred thousand shards take tens of megabyte
 
 from __future__ import annotations
 
+import itertools
 import json
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from typing import Any, cast
 
@@ -18,6 +19,7 @@ import pyarrow.compute as pc
 import xxhash
 
 from pipeline.storage.arrow_files import check_bytes, view_numbers
+from pipeline.storage.hashing_sink import HashingSink
 from pipeline.storage.paths import check_inside
 from pipeline.storage.store import Store
 from schemas.errors import RESTORE, ConfigError, ShardCorruptError
@@ -42,6 +44,7 @@ _MODELS: dict[object, type[KindOfManifest]] = {
     "packed": PackedManifest,
     "tokenizer": TokenizerManifest,
 }
+_RECEIPTS_AT_ONCE = 128
 _SUSPICIOUS = r"^$|^/|/$|//|(^|/)\.|\\|\x00|://"
 """What every path that leaves a dataset matches: to call `check_inside` for each of 100,000 takes 0.3 s."""
 
@@ -83,23 +86,37 @@ class ShardTable:
 
 
 def write_shard_table(output: Store, folder: str, receipts: Iterable[ShardReceipt]) -> tuple[int, str]:
-    """Write `shards.arrow` from receipts in shard order.
+    """Write `shards.arrow` from receipts in shard order, as one record batch.
+
+    In memory are its columns, 20 bytes a block, and few receipts at a time, which take ten times as much.
 
     Returns:
         The number of shards and the checksum of the table.
     """
-    columns: dict[str, list[object]] = {name: [] for name in SHARD_TABLE_SCHEMA.names}
-    for receipt in receipts:
-        columns["path"].append(receipt.path.removeprefix(f"{folder}/"))
-        for name in SHARD_TABLE_SCHEMA.names[1:]:
-            columns[name].append(getattr(receipt, name))
-    table = pa.table([pa.array(columns[field.name], field.type) for field in SHARD_TABLE_SCHEMA], SHARD_TABLE_SCHEMA)
-    sink = pa.BufferOutputStream()
-    with pa.ipc.new_file(sink, SHARD_TABLE_SCHEMA) as writer:
-        writer.write_table(table.combine_chunks())
-    data = sink.getvalue().to_pybytes()
-    output.write_bytes(f"{folder}/{SHARD_TABLE}", data)
-    return len(columns["path"]), xxhash.xxh3_128_hexdigest(data)
+    columns: list[list[pa.Array]] = [[] for _ in SHARD_TABLE_SCHEMA]
+    waiting = iter(receipts)
+    num_shards = 0
+    while group := list(itertools.islice(waiting, _RECEIPTS_AT_ONCE)):
+        num_shards += len(group)
+        for field, chunks in zip(SHARD_TABLE_SCHEMA, columns, strict=True):
+            values = [getattr(receipt, field.name) for receipt in group]
+            if field.name == "path":
+                values = [path.removeprefix(f"{folder}/") for path in values]
+            chunks.append(pa.array(values, field.type))
+    with output.open_output(f"{folder}/{SHARD_TABLE}") as file:
+        sink = HashingSink(file)
+        with pa.ipc.new_file(sink, SHARD_TABLE_SCHEMA) as writer:
+            if num_shards:
+                writer.write_batch(pa.record_batch(list(_join_columns(columns)), SHARD_TABLE_SCHEMA))
+    return num_shards, sink.whole.hexdigest()
+
+
+def _join_columns(columns: Iterable[list[pa.Array]]) -> Iterator[pa.Array]:
+    """Each column as one array; its chunks are let go before the next one is joined."""
+    for chunks in columns:
+        joined = pa.concat_arrays(chunks)
+        chunks.clear()
+        yield joined
 
 
 def write_manifest(output: Store, folder: str, manifest: AnyManifest) -> AnyManifest:

@@ -12,14 +12,14 @@ import dataclasses
 import json
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
-from typing import IO, Any
+from typing import Any
 
 import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
-import xxhash
 from pyarrow.lib import ArrowInvalid
 
+from pipeline.storage.hashing_sink import HashingSink
 from pipeline.storage.store import Store
 from pipeline.wordpiece.normalise import Normalisation
 from schemas.errors import ShardCorruptError
@@ -185,7 +185,7 @@ def write_word_counts(
     }
     schema = WORD_COUNTS_SCHEMA.with_metadata(metadata)
     with store.open_output(path) as file:
-        sink = _HashingSink(file)
+        sink = HashingSink(file)
         # Sorted words share their beginnings with the word before: DELTA_BYTE_ARRAY.
         with pq.ParquetWriter(
             sink,
@@ -202,34 +202,3 @@ def write_word_counts(
 
 def _dump(value: Any) -> str:
     return json.dumps(value, ensure_ascii=False, sort_keys=True)
-
-
-class _HashingSink:
-    """A file for Arrow to write into that hashes what passes."""
-
-    def __init__(self, file: IO[bytes]) -> None:
-        self._file = file
-        self._position = 0
-        self.whole = xxhash.xxh3_128()
-        self.closed = False
-
-    def write(self, data: Any) -> int:
-        view = memoryview(data).cast("B")
-        self._file.write(view)
-        self.whole.update(view)
-        self._position += view.nbytes
-        return view.nbytes
-
-    def tell(self) -> int:
-        return self._position
-
-    def flush(self) -> None: ...
-
-    def close(self) -> None:
-        self.closed = True
-
-    def readable(self) -> bool:
-        return False
-
-    def seekable(self) -> bool:
-        return False

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import tracemalloc
+from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 import pytest
+import xxhash
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -104,3 +107,40 @@ def test_every_path_that_leaves_a_dataset_is_looked_at(path: str) -> None:
         check_inside(path, "dataset")
     except ShardCorruptError:
         assert pc.match_substring_regex(pa.array([path]), _SUSPICIOUS)[0].as_py()
+
+
+@pytest.mark.parametrize("num_shards", [0, 1, 128, 300])
+def test_the_table_is_one_batch_of_all_shards(tmp_path: Path, num_shards: int) -> None:
+    receipts = [make_receipt(f"encoded/shard-{number:05d}.arrow", number % 5, number) for number in range(num_shards)]
+    written, checksum = write_shard_table(open_store(str(tmp_path)), "encoded", iter(receipts))
+    data = (tmp_path / "encoded" / "shards.arrow").read_bytes()
+    assert (written, checksum) == (num_shards, xxhash.xxh3_128_hexdigest(data))
+    reader = pa.ipc.open_file(data)
+    assert reader.num_record_batches == min(1, num_shards)
+    expected = [receipt.model_dump() | {"path": receipt.path.removeprefix("encoded/")} for receipt in receipts]
+    assert reader.read_all().to_pylist() == expected
+
+
+def test_the_receipts_of_many_shards_are_not_all_in_memory(tmp_path: Path) -> None:
+    num_shards, num_blocks = 2000, 256
+
+    def generate() -> Iterator[ShardReceipt]:
+        for number in range(num_shards):
+            yield ShardReceipt(
+                path=f"encoded/shard-{number:05d}.arrow",
+                rows=1,
+                tokens=0,
+                text_bytes=0,
+                size_bytes=1 << 26,
+                checksum="0" * 32,
+                block_offsets=[1000 + number + (block << 18) for block in range(num_blocks)],
+                block_lengths=[(1 << 18) - number - block for block in range(num_blocks)],
+                block_checksums=[number * num_blocks + block + (1 << 40) for block in range(num_blocks)],
+                first_row_id=number,
+            )
+
+    tracemalloc.start()
+    write_shard_table(open_store(str(tmp_path)), "encoded", generate())
+    _, most_of_python = tracemalloc.get_traced_memory()
+    tracemalloc.stop()
+    assert most_of_python < 16 << 20  # 130 MB with all receipts in memory
