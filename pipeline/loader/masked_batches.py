@@ -167,12 +167,24 @@ class MaskedBatches(IterableDataset[Batch]):
         Args:
             step: In the epoch; with several datasets or phases, since the start.
             epoch: From 0.
+
+        Raises:
+            ConfigError: There is no such place.
         """
+        if step < 0 or epoch < 0:
+            raise ConfigError("no such place", path="at", expected="0 or more", found=f"step {step}, epoch {epoch}")
         return self._begin_at(check_place(self._describe(Position(epoch, step)), self._plan.steps_per_epoch, 1, 1))
 
     def skip(self, count: int) -> MaskedBatches:
-        """A loader that begins that many batches of this rank later than this one would."""
-        return self._begin_at(self._place(self._turns.locate(self._count_turns(self._progress.begin) + count)))
+        """A loader that begins that many batches of this rank later than this one would; earlier, if negative.
+
+        Raises:
+            ConfigError: That is before the start of the run.
+        """
+        turn = self._count_turns(self._progress.begin) + count
+        if turn < 0:
+            raise ConfigError("no such place", path="skip", expected=f"{count - turn} or more", found=str(count))
+        return self._begin_at(self._place(self._turns.locate(turn)))
 
     def _begin_at(self, position: Position) -> MaskedBatches:
         moved = copy.copy(self)

@@ -5,9 +5,12 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+from pipeline.loader.order.serving_plan import PATTERN_ROWS
 from schemas.errors import ConfigError
 
 WEIGHT_UNITS = 1_000_000
+MIN_TEMPERATURE = 0.05  # rows ** 20: with less the largest dataset is alone, and numbers leave their range
+MAX_WEIGHT = 1e12
 
 
 @dataclass(frozen=True)
@@ -70,7 +73,7 @@ def list_phases(data: str | Source | Mixture | Sequence[Phase]) -> list[MixedPha
     """What was given, as phases with mixtures.
 
     Raises:
-        ConfigError: The phases do not begin at 0 and ascend, or a mixture is empty.
+        ConfigError: The phases do not begin at 0 and ascend, or a mixture is none.
     """
     given = [Phase(0, data)] if isinstance(data, str | Source | Mixture) else data
     phases = [MixedPhase(phase.first_step, _as_mixture(phase.data), phase.global_batch_rows) for phase in given]
@@ -85,13 +88,22 @@ def _as_mixture(data: str | Source | Mixture) -> Mixture:
     urls = [source.url for source in mixture.sources]
     if not urls or len(set(urls)) < len(urls):
         raise ConfigError("a mixture names each dataset once", path="mixture", found=", ".join(urls) or "none")
-    if mixture.temperature is not None and not mixture.temperature > 0:
+    if sum(source.weight > 0 for source in mixture.sources) > PATTERN_ROWS:
+        raise ConfigError(
+            "more datasets than a mixture can hold",
+            path="mixture",
+            expected=f"at most {PATTERN_ROWS} with a weight, one row in {PATTERN_ROWS} each",
+            found=str(len(urls)),
+            action="prepare small ones together",
+        )
+    if mixture.temperature is not None and not mixture.temperature >= MIN_TEMPERATURE:
         found = str(mixture.temperature)
-        raise ConfigError("no such temperature", path="mixture.temperature", expected="above 0", found=found)
+        expected = f"{MIN_TEMPERATURE} or more"
+        raise ConfigError("no such temperature", path="mixture.temperature", expected=expected, found=found)
     for source in mixture.sources:
-        if not 0 <= source.weight < float("inf"):
+        if not 0 <= source.weight <= MAX_WEIGHT:
             found = str(source.weight)
-            raise ConfigError("no such weight", path=source.url, expected="0 or a positive number", found=found)
+            raise ConfigError("no such weight", path=source.url, expected=f"0 to {MAX_WEIGHT:g}", found=found)
         if source.max_epochs is not None and source.max_epochs < 1:
             found = str(source.max_epochs)
             raise ConfigError("max_epochs is not positive", path=source.url, expected="1 or more", found=found)

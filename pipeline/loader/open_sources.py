@@ -133,7 +133,16 @@ def plan_run(
     for dataset in datasets.values():
         dataset.close()
     steps = sources[0].epoch.rows // wanted[0].global_batch_rows if alone else None
-    return RunPlan(sources, wanted, ServingPlan(wanted, supplies, order.seed), steps)
+    serving = ServingPlan(wanted, supplies, order.seed)
+    if not serving.stretches:
+        raise ConfigError(
+            "the datasets do not fill one global batch",
+            path="data",
+            expected=f"more rows than a global batch of {wanted[0].global_batch_rows} takes of each",
+            found=", ".join(f"{source.epoch.rows} rows, max_epochs {source.max_epochs}" for source in sources),
+            action="lower global_batch_rows, raise max_epochs or prepare more text",
+        )
+    return RunPlan(sources, wanted, serving, steps)
 
 
 def _want(phase: MixedPhase, default_rows: int | None, datasets: dict[str, PackedDataset]) -> Wanted:

@@ -389,7 +389,17 @@ def test_no_name_of_a_store_lies_in_the_cache(remote, tmp_path):
 
 
 @pytest.mark.parametrize(
-    "wrong", [{"max_bytes": 0}, {"max_bytes": -1}, {"timeout_seconds": 0}, {"fetch": "blocks"}, {"fetch": ""}]
+    "wrong",
+    [
+        {"max_bytes": 0},
+        {"max_bytes": -1},
+        {"max_bytes": float("inf")},
+        {"timeout_seconds": 0},
+        {"timeout_seconds": float("inf")},
+        {"timeout_seconds": float("nan")},
+        {"fetch": "blocks"},
+        {"fetch": ""},
+    ],
 )
 def test_settings_that_make_no_sense_are_refused(wrong):
     with pytest.raises(ConfigError, match=f"cache.{next(iter(wrong))}"):

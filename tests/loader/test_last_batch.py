@@ -82,3 +82,12 @@ def test_a_loader_begins_at_any_step_and_skips_any_number_of_batches(dataset, la
     assert equal_batches(next(iter(loader)), every[0])  # looking elsewhere moved nothing
     with pytest.raises(ConfigError, match="not a state"):
         loader.at(loader.steps_per_epoch)
+    assert equal_batches(next(iter(loader.skip(5).skip(-2))), every[3])
+    for nowhere in (
+        lambda: loader.skip(-1),
+        lambda: loader.skip(2).skip(-3),
+        lambda: loader.at(-1),
+        lambda: loader.at(0, -1),
+    ):
+        with pytest.raises(ConfigError, match="no such place"):
+            nowhere()

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import os
+import sys
+import threading
 from dataclasses import dataclass
 from typing import Literal, get_args
 
@@ -28,7 +30,7 @@ class Cache:
         timeout_seconds: How long a batch waits for a block before it fails. Shorter outages are sat out.
 
     Raises:
-        ConfigError: A number is not positive, or there is no such way to fetch.
+        ConfigError: A number is not positive or too large, or there is no such way to fetch.
     """
 
     folder: str = ""
@@ -37,10 +39,13 @@ class Cache:
     timeout_seconds: float = DEFAULT_TIMEOUT_SECONDS
 
     def __post_init__(self) -> None:
-        for name in ("max_bytes", "timeout_seconds"):
-            if not getattr(self, name) > 0:
+        for name, most in (("max_bytes", sys.maxsize), ("timeout_seconds", threading.TIMEOUT_MAX)):
+            if not 0 < getattr(self, name) <= most:
                 raise ConfigError(
-                    "not positive", path=f"cache.{name}", expected="above 0", found=str(getattr(self, name))
+                    "no such limit",
+                    path=f"cache.{name}",
+                    expected=f"above 0, at most {most:g}",
+                    found=str(getattr(self, name)),
                 )
         if self.fetch not in get_args(FetchMode):
             raise ConfigError(
