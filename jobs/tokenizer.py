@@ -36,6 +36,7 @@ from pipeline.wordpiece.train_stage import (
     prove_tokenizer,
     train_vocabulary,
 )
+from pipeline.wordpiece.word_files import WordFile
 from schemas.counts import SourceReport
 from schemas.errors import StaleArtifactError
 from schemas.layout import TOKENIZER, documents_folder
@@ -159,15 +160,18 @@ def _count(run: Run, context: CountContext, documents: DocumentsManifest, shards
     run.run_stage(count_document_words, context, count_units)
     sources = sum_sources(iter_receipts(run.output, count_units))
     one_source = has_one_source(sources)
-    gather_units = run.sign(Part.TOKENIZER, plan_gather_units(len(count_units), one_source))
+    counted = map(WordFile.of, iter_receipts(run.output, count_units))
+    gather_units = run.sign(Part.TOKENIZER, plan_gather_units(counted, len(count_units), one_source))
     run.run_stage(gather_word_counts, context, gather_units)
-    merge_units = run.sign(Part.TOKENIZER, plan_merge_units(len(count_units), one_source))
+    files = list(map(WordFile.of, iter_receipts(run.output, gather_units or count_units)))
+    merge_units = run.sign(Part.TOKENIZER, plan_merge_units(files, one_source, gathered=bool(gather_units)))
     run.run_stage(merge_word_counts, context, merge_units)
     check_words_kept(sources, iter_receipts(run.output, merge_units))
+    checksums = tuple(receipt.details["checksum"] for receipt in iter_receipts(run.output, merge_units))
     lines = tuple((text.source, text.text_bytes, text.words, text.letters, text.letters_changed) for text in sources)
     collect_units = run.sign(
         Part.TOKENIZER,
-        [CollectUnit(unit=0, corpus=documents.fingerprint, num_partitions=len(merge_units), sources=lines)],
+        [CollectUnit(unit=0, corpus=documents.fingerprint, checksums=checksums, sources=lines)],
     )
     run.run_stage(collect_word_counts, context, collect_units)
     (receipt,) = iter_receipts(run.output, collect_units)

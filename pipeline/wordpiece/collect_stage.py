@@ -21,13 +21,13 @@ class CollectUnit(UnitDescription):
 
     Attributes:
         corpus: Digest of the documents that were counted.
-        num_partitions: Merged.
+        checksums: xxh3-128 of the file of each merged partition.
         sources: The fields of a `SourceText` for each source.
     """
 
     stage: str = "collect"
     corpus: str
-    num_partitions: int
+    checksums: tuple[str, ...]
     sources: tuple[tuple[str, int, int, int, int], ...]
 
 
@@ -36,7 +36,7 @@ def collect_word_counts(context: CountContext, unit: CollectUnit) -> UnitOutcome
     checksum = write_word_counts(
         context.output,
         WORD_COUNTS,
-        iter_merged(context, unit.num_partitions),
+        iter_merged(context, unit.checksums),
         corpus=unit.corpus,
         normalisation=context.normalisation,
         sources=[SourceText(*source) for source in unit.sources],

@@ -18,23 +18,15 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from pipeline.engine.stage import UnitDescription, UnitOutcome
-from pipeline.storage.arrow_files import iter_batches, read_file, write_blocks
+from pipeline.storage.arrow_files import iter_batches, read_file
 from pipeline.storage.store import Store
 from pipeline.wordpiece.count_words import WordCounter
 from pipeline.wordpiece.counted_words import MAX_WORDS, PartitionedWords
 from pipeline.wordpiece.normalise import Normalisation
 from pipeline.wordpiece.word_counts import MAX_SOURCES, SourceText
+from pipeline.wordpiece.word_files import WORD_FILE_SCHEMA, write_words
 from schemas.receipt import Receipt
 from schemas.run_file import TokenizerSection
-
-COUNT_FILE_SCHEMA = pa.schema(
-    [
-        pa.field("word", pa.large_string(), nullable=False),
-        pa.field("source", pa.string(), nullable=False),
-        pa.field("count", pa.int64(), nullable=False),
-    ]
-)
-"""Between stages sources go by name: their numbers differ from unit to unit."""
 
 ALL_SOURCES = ""
 """The name that all text is counted under where there are too many sources to keep apart."""
@@ -86,7 +78,7 @@ def count_document_words(context: CountContext, unit: CountUnit) -> UnitOutcome:
 
     Returns:
         counts: words and text_bytes. details: `sources`, a list of (name, text bytes, words, letters, letters
-        changed) for each source of the shard, and `one_source`, whether they are too many to keep apart.
+        changed) for each source of the shard, `one_source`, whether they are too many to keep apart, and the file's.
     """
     data = context.output.map_file(unit.path)
     reader = read_file(data, unit.checksum, context.output.locate(unit.path))
@@ -113,17 +105,17 @@ def count_document_words(context: CountContext, unit: CountUnit) -> UnitOutcome:
                 np.add.at(words, rows.column("source").to_numpy(), rows.column("count").to_numpy())
                 yield name_sources(rows, names)
 
-    write_blocks(context.output, context.count_path(unit.unit), COUNT_FILE_SCHEMA, iter_named())
+    file = write_words(context.output, context.count_path(unit.unit), iter_named())
     numbers = np.column_stack([counter.text_bytes, words, counter.letters]).tolist()
     details = {"sources": [[name, *row] for name, row in zip(names, numbers, strict=True)], "one_source": is_one}
-    return UnitOutcome([], {"words": int(words.sum()), "text_bytes": int(counter.text_bytes.sum())}, details)
+    return UnitOutcome([], {"words": int(words.sum()), "text_bytes": int(counter.text_bytes.sum())}, details | file)
 
 
 def name_sources(rows: pa.RecordBatch, names: Sequence[str]) -> pa.RecordBatch:
-    """Rows of `WORD_ROWS_SCHEMA` with names in place of numbers."""
+    """Rows of `WORD_ROWS_SCHEMA` as rows of `WORD_FILE_SCHEMA`: with names in place of numbers."""
     named = pa.array(names, pa.string()).take(rows.column("source"))
     columns = [rows.column("word"), named, rows.column("count")]
-    return pa.RecordBatch.from_arrays(columns, schema=COUNT_FILE_SCHEMA)
+    return pa.RecordBatch.from_arrays(columns, schema=WORD_FILE_SCHEMA)
 
 
 def sum_sources(receipts: Iterable[Receipt]) -> tuple[SourceText, ...]:

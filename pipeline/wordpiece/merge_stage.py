@@ -16,17 +16,13 @@ import numpy as np
 import pyarrow as pa
 
 from pipeline.engine.stage import UnitDescription, UnitOutcome
-from pipeline.storage.arrow_files import iter_batches, write_blocks
-from pipeline.wordpiece.count_stage import (
-    ALL_SOURCES,
-    COUNT_FILE_SCHEMA,
-    CountContext,
-    name_sources,
-)
+from pipeline.storage.arrow_files import iter_batches, read_file
+from pipeline.wordpiece.count_stage import ALL_SOURCES, CountContext, name_sources
 from pipeline.wordpiece.count_words import sort_words
 from pipeline.wordpiece.counted_words import WORD_PARTITIONS, CountedWords, PartitionedWords
 from pipeline.wordpiece.pack_words import WORD_ROWS_SCHEMA
 from pipeline.wordpiece.word_counts import WORD_COUNTS_SCHEMA, SourceText
+from pipeline.wordpiece.word_files import Block, WordFile, read_words, write_words
 from schemas.errors import ShardCorruptError
 from schemas.receipt import Receipt
 
@@ -38,63 +34,80 @@ _ROWS_A_BATCH = 1 << 16
 
 
 class GatherUnit(UnitDescription):
-    """Add up some count files; all words are one source's where `one_source` says so."""
+    """Add up some count files; all words are one source's where `one_source` says so.
+
+    Attributes:
+        first_file: The first of them.
+        checksums: xxh3-128 of each.
+    """
 
     stage: str = "gather"
     first_file: int
-    num_files: int
+    checksums: tuple[str, ...]
     one_source: bool
 
 
 class MergeUnit(UnitDescription):
-    """Add up one hash partition of all files; the unit's number is the partition."""
+    """Add up one hash partition of all files; the unit's number is the partition.
+
+    Attributes:
+        gathered: Whether they were gathered.
+        files: Of each file, the record batches of the partition.
+        num_partitions: How far apart they stand in it.
+    """
 
     stage: str = "merge"
-    num_files: int
-    num_partitions: int
     gathered: bool
+    files: tuple[tuple[Block, ...], ...]
+    num_partitions: int
     one_source: bool
 
 
-def plan_gather_units(num_files: int, one_source: bool, stage: str = "gather") -> list[GatherUnit]:
+def plan_gather_units(
+    files: Iterable[WordFile], num_files: int, one_source: bool, stage: str = "gather"
+) -> list[GatherUnit]:
     """A unit for every `FILES_GATHERED` count files, none where these are all.
 
     Args:
-        num_files: Count files.
+        files: The count files; of each only the checksum is kept.
+        num_files: How many they are.
         one_source: What `has_one_source` says.
         stage: Another name where the same shards are counted for another normalisation.
     """
     if num_files <= FILES_GATHERED:
         return []
+    checksums = [file.checksum for file in files]
     return [
         GatherUnit(
             stage=stage,
             unit=unit,
             first_file=first_file,
-            num_files=min(FILES_GATHERED, num_files - first_file),
+            checksums=tuple(checksums[first_file : first_file + FILES_GATHERED]),
             one_source=one_source,
         )
         for unit, first_file in enumerate(range(0, num_files, FILES_GATHERED))
     ]
 
 
-def plan_merge_units(num_files: int, one_source: bool, stage: str = "merge") -> list[MergeUnit]:
+def plan_merge_units(
+    files: Sequence[WordFile], one_source: bool, *, gathered: bool, stage: str = "merge"
+) -> list[MergeUnit]:
     """A unit for each partition.
 
     Args:
-        num_files: Count files, however they are gathered.
+        files: The gathered files, or where nothing was gathered the count files.
         one_source: What `has_one_source` says.
+        gathered: Which of the two.
         stage: Another name where the same shards are counted for another normalisation.
     """
-    num_gathered = len(plan_gather_units(num_files, one_source))
-    num_partitions = GATHERED_PARTITIONS if num_gathered else WORD_PARTITIONS
+    num_partitions = GATHERED_PARTITIONS if gathered else WORD_PARTITIONS
     return [
         MergeUnit(
             stage=stage,
             unit=partition,
-            num_files=num_gathered or num_files,
+            gathered=gathered,
+            files=tuple(file.blocks[partition::num_partitions] for file in files),
             num_partitions=num_partitions,
-            gathered=num_gathered > 0,
             one_source=one_source,
         )
         for partition in range(num_partitions)
@@ -110,17 +123,18 @@ def gather_word_counts(context: CountContext, unit: GatherUnit) -> UnitOutcome:
 
     def iter_rounds() -> Iterator[PartitionedWords]:
         nonlocal num_words
-        for number in range(unit.first_file, unit.first_file + unit.num_files):
-            data = context.output.map_file(context.count_path(number))
-            for batch in iter_batches(pa.ipc.open_file(pa.BufferReader(data))):
+        for number, checksum in enumerate(unit.checksums, start=unit.first_file):
+            path = context.count_path(number)
+            data = context.output.map_file(path)
+            for batch in iter_batches(read_file(data, checksum, context.output.locate(path))):
                 num_words += numbers.add_rows(words, batch)
                 while rounds:
                     yield rounds.pop(0)
         yield words.take()
 
     batches = (name_sources(rows, numbers.names) for partitions in iter_rounds() for rows in partitions)
-    write_blocks(context.output, gathered_path(context, unit.unit), COUNT_FILE_SCHEMA, batches)
-    return UnitOutcome([], {"words": num_words}, {})
+    file = write_words(context.output, gathered_path(context, unit.unit), batches)
+    return UnitOutcome([], {"words": num_words}, file)
 
 
 def merge_word_counts(context: CountContext, unit: MergeUnit) -> UnitOutcome:
@@ -128,26 +142,29 @@ def merge_word_counts(context: CountContext, unit: MergeUnit) -> UnitOutcome:
     words = CountedWords()
     numbers = _SourceNumbers(unit.one_source)
     num_words = 0
-    for number in range(unit.num_files):
+    for number, blocks in enumerate(unit.files):
         path = gathered_path(context, number) if unit.gathered else context.count_path(number)
-        with context.output.open_input(path) as file:
-            reader = pa.ipc.open_file(file)
-            for index in range(unit.unit, reader.num_record_batches, unit.num_partitions):
-                num_words += numbers.add_rows(words, reader.get_batch(index))
+        for turn, block in enumerate(blocks):
+            rows_of_file = read_words(context.output, path, block, turn * unit.num_partitions + unit.unit)
+            num_words += numbers.add_rows(words, rows_of_file)
     rows = pa.Table.from_batches(words.take(), WORD_ROWS_SCHEMA)
     del words
     rows, names = numbers.order_by_name(rows)
     merged = sort_words(rows).combine_chunks().to_batches(_ROWS_A_BATCH)
     batches = (name_sources(batch, names) for batch in merged)
-    write_blocks(context.output, merged_path(context, unit.unit), COUNT_FILE_SCHEMA, batches)
-    return UnitOutcome([], {"words": num_words, "distinct_words": rows.num_rows}, {})
+    file = write_words(context.output, merged_path(context, unit.unit), batches)
+    return UnitOutcome([], {"words": num_words, "distinct_words": rows.num_rows}, {"checksum": file["checksum"]})
 
 
-def iter_merged(context: CountContext, num_partitions: int) -> Iterator[pa.Table]:
-    """The merged partitions in order, as `write_word_counts` takes them; one in memory at a time."""
-    for partition in range(num_partitions):
-        data = context.output.map_file(merged_path(context, partition))
-        rows = pa.ipc.open_file(pa.BufferReader(data)).read_all()
+def iter_merged(context: CountContext, checksums: Sequence[str]) -> Iterator[pa.Table]:
+    """The merged partitions in order, as `write_word_counts` takes them; one in memory at a time.
+
+    Raises:
+        ShardCorruptError: One has not its checksum.
+    """
+    for partition, checksum in enumerate(checksums):
+        path = merged_path(context, partition)
+        rows = read_file(context.output.map_file(path), checksum, context.output.locate(path)).read_all()
         yield rows.set_column(1, "source", rows["source"].dictionary_encode()).cast(WORD_COUNTS_SCHEMA)
 
 
@@ -192,7 +209,7 @@ class _SourceNumbers:
         return list(self._number_of)
 
     def add_rows(self, words: CountedWords, rows: pa.RecordBatch) -> int:
-        """Add rows of `COUNT_FILE_SCHEMA`; returns how many words they count."""
+        """Add rows of `WORD_FILE_SCHEMA`; returns how many words they count."""
         counts = rows.column("count").to_numpy()
         encoded = rows.column("source").dictionary_encode()
         numbers = np.array([self._number(name) for name in encoded.dictionary.to_pylist()], np.int32)

@@ -1,7 +1,8 @@
 """A driver that kills itself at an exact moment: `python -m tests.integration.dying_driver MOMENT PLACE RUN.toml ...`.
 
 The moments are `stage_done` of a stage, and `before` or `after` a file gets its final name. From outside these last
-less than a millisecond.
+less than a millisecond. At `unit_done` of STAGE:COUNT:SECONDS it stops itself, for the test to kill, so many seconds
+after so many units of a stage are done, or at the latest when all of them are.
 """
 
 from __future__ import annotations
@@ -9,6 +10,7 @@ from __future__ import annotations
 import os
 import signal
 import sys
+import threading
 from typing import Any
 
 from jobs import cli, progress
@@ -18,7 +20,10 @@ _DRIVER = os.getpid()
 
 def main(moment: str, place: str, *arguments: str) -> None:
     """Prepare, and die at the moment."""
-    if moment in ("before", "after"):
+    if moment == "unit_done":
+        stage, count, seconds = place.split(":")
+        _stop_after_units(stage, int(count), float(seconds))
+    elif moment in ("before", "after"):
         _die_around_replace(moment, place)
     else:
         _die_at_event(moment, place)
@@ -35,6 +40,22 @@ def _die_at_event(event: str, stage: str) -> None:
             _die()
 
     progress.JsonLines.__call__ = speak_and_die  # type: ignore[method-assign]
+
+
+def _stop_after_units(stage: str, count: int, seconds: float) -> None:
+    speak = progress.JsonLines.__call__
+    seen = 0
+
+    def speak_and_stop(lines: progress.JsonLines, said: dict[str, Any]) -> None:
+        nonlocal seen
+        speak(lines, said)
+        seen += (said["event"], said.get("stage")) == ("unit_done", stage)
+        if said["event"] == "unit_done" and seen == count:
+            threading.Timer(seconds, os.kill, (_DRIVER, signal.SIGSTOP)).start()
+        if (said["event"], said.get("stage")) == ("stage_done", stage):
+            os.kill(_DRIVER, signal.SIGSTOP)
+
+    progress.JsonLines.__call__ = speak_and_stop  # type: ignore[method-assign]
 
 
 def _die_around_replace(moment: str, place: str) -> None:

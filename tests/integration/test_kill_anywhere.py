@@ -5,7 +5,6 @@ from __future__ import annotations
 import os
 import random
 import signal
-import time
 from pathlib import Path
 from typing import Any
 
@@ -26,9 +25,10 @@ from tests.integration.runs import (
     units_of,
     write_run_file,
 )
+from tests.servers.processes import is_stopped, wait_until
 
-# What is waited for, the stage or file, how many of them, and workers. The driver is killed from outside after its
-# nth unit and a random delay, or kills itself at the exact moment.
+# What is waited for, the stage or file, how many of them, and workers. The driver is killed after its nth unit and a
+# random delay, or kills itself at the exact moment.
 MOMENTS: list[tuple[str, str, int, int]] = [
     ("unit_done", "map", 1, 1),
     ("unit_done", "map", 1, 2),
@@ -68,12 +68,16 @@ def test_a_run_killed_again_and_again_ends_as_if_nothing_had_been(undisturbed: U
     standing: set[tuple[str, int]] = set()
     killed_in: list[str] = []
     for moment, place, count, workers in MOMENTS:
-        module = "jobs" if moment == "unit_done" else "tests.integration.dying_driver"
-        command = ["prepare"] if moment == "unit_done" else [moment, place]
-        driver = Driver(*command, run_file, *engine_options("local", workers), module=module, log=tmp_path / "log")
         if moment == "unit_done":
-            _follow(driver, place, count)
-            time.sleep(rng.uniform(0, MAX_DELAY_SECONDS[place]))
+            place = f"{place}:{count}:{rng.uniform(0, MAX_DELAY_SECONDS[place])}"
+        driver = Driver(
+            *(moment, place, run_file),
+            *engine_options("local", workers),
+            module="tests.integration.dying_driver",
+            log=tmp_path / "log",
+        )
+        if moment == "unit_done":
+            wait_until(lambda pid=driver.process.pid: is_stopped(pid), "the moment to kill the driver")
             driver.kill()
         else:
             assert driver.finish() == -signal.SIGKILL, (moment, place, (tmp_path / "log").read_text())

@@ -58,11 +58,20 @@ def answers(port: int) -> bool:
 
 def is_running(pid: int) -> bool:
     """Whether a process lives; a zombie does not."""
+    return _state_of(pid) not in ("", "Z")
+
+
+def is_stopped(pid: int) -> bool:
+    """Whether a process was stopped by a signal."""
+    return _state_of(pid) == "T"
+
+
+def _state_of(pid: int) -> str:
     try:
         with open(f"/proc/{pid}/stat") as file:
-            return file.read().rpartition(")")[2].split()[0] != "Z"
+            return file.read().rpartition(")")[2].split()[0]
     except (FileNotFoundError, ProcessLookupError):
-        return False
+        return ""
 
 
 def command_line(pid: int) -> str:

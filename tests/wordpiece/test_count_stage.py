@@ -5,8 +5,9 @@ from __future__ import annotations
 import random
 import unicodedata
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from itertools import count
+from typing import Any
 
 import numpy as np
 import pyarrow as pa
@@ -15,6 +16,7 @@ import xxhash
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from pipeline.engine.stage import UnitDescription, UnitOutcome
 from pipeline.storage.arrow_files import write_blocks
 from pipeline.storage.store import Store
 from pipeline.wordpiece import count_stage, merge_stage
@@ -37,6 +39,7 @@ from pipeline.wordpiece.merge_stage import (
 )
 from pipeline.wordpiece.normalise import Normalisation
 from pipeline.wordpiece.word_counts import SourceText, WordCounts, write_word_counts
+from pipeline.wordpiece.word_files import WordFile
 from schemas.documents import DOCUMENT_SCHEMA
 from schemas.errors import ShardCorruptError
 from schemas.receipt import Receipt
@@ -75,35 +78,55 @@ def write_shards(context: CountContext, shards: Sequence[Sequence[Document]]) ->
     return written
 
 
-def count_corpus(context: CountContext, shards: Sequence[tuple[str, str]]) -> tuple[SourceText, ...]:
-    """Count, gather and merge; returns the sources."""
+def run_units(
+    function: Callable[[CountContext, Any], UnitOutcome], context: CountContext, units: Sequence[UnitDescription]
+) -> list[Receipt]:
+    """Run units; returns their receipts, as they are read."""
     receipts = []
-    for unit in plan_count_units(shards):
-        outcome = count_document_words(context, unit)
-        receipts.append(
-            Receipt(stage="count", unit=unit.unit, description="", counts=outcome.counts, details=outcome.details)
+    for unit in units:
+        outcome = function(context, unit)
+        receipt = Receipt(
+            stage=unit.stage, unit=unit.unit, description="", counts=outcome.counts, details=outcome.details
         )
-    receipts = [Receipt.model_validate_json(receipt.model_dump_json()) for receipt in receipts]
-    sources = sum_sources(receipts)
-    assert sum(receipt.counts["words"] for receipt in receipts) == sum(source.words for source in sources)
-    assert sum(receipt.counts["text_bytes"] for receipt in receipts) == sum(source.text_bytes for source in sources)
-    for gather_unit in plan_gather_units(len(shards), has_one_source(sources)):
-        gather_word_counts(context, gather_unit)
-    merged = []
-    for unit in plan_merge_units(len(shards), has_one_source(sources)):
-        outcome = merge_word_counts(context, unit)
-        merged.append(Receipt(stage="merge", unit=unit.unit, description="", counts=outcome.counts))
+        receipts.append(Receipt.model_validate_json(receipt.model_dump_json()))
+    return receipts
+
+
+def count_corpus(
+    context: CountContext,
+    shards: Sequence[tuple[str, str]],
+    between: Callable[[str, list[Receipt]], None] = lambda *_: None,
+) -> tuple[SourceText, ...]:
+    """Count, gather and merge; returns the sources. `between` is told of each stage that has ended."""
+    counted = run_units(count_document_words, context, plan_count_units(shards))
+    sources = sum_sources(counted)
+    assert sum(receipt.counts["words"] for receipt in counted) == sum(source.words for source in sources)
+    assert sum(receipt.counts["text_bytes"] for receipt in counted) == sum(source.text_bytes for source in sources)
+    between("count", counted)
+    one_source = has_one_source(sources)
+    gather_units = plan_gather_units(map(WordFile.of, counted), len(counted), one_source)
+    gathered = run_units(gather_word_counts, context, gather_units)
+    between("gather", gathered)
+    files = [WordFile.of(receipt) for receipt in gathered or counted]
+    merge_units = plan_merge_units(files, one_source, gathered=bool(gathered))
+    merged = run_units(merge_word_counts, context, merge_units)
     check_words_kept(sources, merged)
+    between("merge", merged)
     return sources
+
+
+def iter_standing(context: CountContext) -> Iterator[pa.Table]:
+    """The merged partitions that stand."""
+    paths = [path for path in context.output.list(context.folder) if "/merged-" in path]
+    return iter_merged(context, [xxhash.xxh3_128_hexdigest(context.output.read_bytes(path)) for path in paths])
 
 
 def read_merged(context: CountContext) -> dict[tuple[str, str], int]:
     """Every (word, source) and its count; sorted by (word, source) in each partition, and in one partition alone."""
     counts: dict[tuple[str, str], int] = {}
     partition_of: dict[str, int] = {}
-    num_partitions = sum("/merged-" in path for path in context.output.list(context.folder))
-    assert num_partitions in (WORD_PARTITIONS, GATHERED_PARTITIONS)
-    partitions = list(iter_merged(context, num_partitions))
+    partitions = list(iter_standing(context))
+    assert len(partitions) in (WORD_PARTITIONS, GATHERED_PARTITIONS)
     for number, table in enumerate(partitions):
         rows = table.to_pylist()
         keys = [(row["word"].encode(), row["source"].encode()) for row in rows]
@@ -173,7 +196,7 @@ def write_bytes_of(context: CountContext, sources: tuple[SourceText, ...]) -> by
     checksum = write_word_counts(
         context.output,
         "word_counts.parquet",
-        iter_merged(context, WORD_PARTITIONS),
+        iter_standing(context),
         corpus="c",
         normalisation=context.normalisation,
         sources=sources,
@@ -302,17 +325,55 @@ def test_every_file_is_gathered_once_and_every_partition_merged_once() -> None:
         ("count-cased", 1, "b.arrow", "2"),
     ]
     for num_files in (0, 1, 255, 256, 257, 512, 513, 160_000):
-        gather = plan_gather_units(num_files, one_source=True, stage="g")
-        merge = plan_merge_units(num_files, one_source=True, stage="m")
+        files = [WordFile(str(number), ((number, 1, 1),) * WORD_PARTITIONS) for number in range(min(num_files, 600))]
+        files += files[:1] * (num_files - len(files))
+        gather = plan_gather_units(iter(files), num_files, one_source=True, stage="g")
         assert len(gather) == (-(-num_files // 256) if num_files > 256 else 0)
-        covered = [range(unit.first_file, unit.first_file + unit.num_files) for unit in gather]
-        assert [number for files in covered for number in files] == list(range(num_files if gather else 0))
-        num_partitions = GATHERED_PARTITIONS if gather else WORD_PARTITIONS
-        assert [unit.unit for unit in merge] == list(range(num_partitions))
-        assert {
-            (unit.stage, unit.num_files, unit.num_partitions, unit.gathered, unit.one_source) for unit in merge
-        } == {("m", len(gather) or num_files, num_partitions, bool(gather), True)}
+        covered = [(unit.first_file + at, checksum) for unit in gather for at, checksum in enumerate(unit.checksums)]
+        assert covered == ([(number, file.checksum) for number, file in enumerate(files)] if gather else [])
         assert all(unit.stage == "g" and unit.one_source for unit in gather)
+    for gathered, num_partitions in ((True, GATHERED_PARTITIONS), (False, WORD_PARTITIONS)):
+        files = [
+            WordFile("", tuple((file, number, 1) for number in range(rounds * num_partitions)))
+            for file, rounds in ((0, 2), (1, 1))
+        ]
+        merge = plan_merge_units(files, True, gathered=gathered, stage="m")
+        assert [unit.unit for unit in merge] == list(range(num_partitions))
+        assert {(unit.stage, unit.num_partitions, unit.gathered, unit.one_source) for unit in merge} == {
+            ("m", num_partitions, gathered, True)
+        }
+        assert [unit.files for unit in merge] == [
+            (((0, number, 1), (0, num_partitions + number, 1)), ((1, number, 1),)) for number in range(num_partitions)
+        ]
+
+
+@pytest.mark.parametrize("stage", ["count", "gather", "merge"])
+def test_a_flipped_bit_between_stages_is_found(
+    stores: list[Store], monkeypatch: pytest.MonkeyPatch, stage: str
+) -> None:
+    """Any bit of a word, a source or a count: without a checksum the vocabulary would be another, and nobody told."""
+    monkeypatch.setattr("pipeline.wordpiece.merge_stage.FILES_GATHERED", 1 if stage == "gather" else 256)
+    context = make_context(stores)
+    shards = write_shards(context, [[("here", "gruntle " * 771 + "other")], [("there", "gruntle again")]])
+    name = {"count": "count-", "gather": "gathered-", "merge": "merged-"}[stage]
+    for pattern in (b"gruntle", b"here", (771).to_bytes(8, "little")):
+
+        def flip(ended: str, receipts: list[Receipt], pattern: bytes = pattern) -> None:
+            if ended != stage:
+                return
+            for path in context.output.list(context.folder):
+                data = bytearray(context.output.read_bytes(path))
+                if name in path and pattern in data:
+                    data[data.index(pattern)] ^= 1
+                    context.output.write_bytes(path, bytes(data))
+                    break
+            else:
+                raise AssertionError(pattern)
+            if stage == "merge":
+                list(iter_merged(context, [receipt.details["checksum"] for receipt in receipts]))
+
+        with pytest.raises(ShardCorruptError, match=f"/{name}.*bytes of a (block|file) have changed"):
+            count_corpus(context, shards, flip)
 
 
 def test_blocks_that_are_slices_are_read_from_where_they_begin(stores: list[Store]) -> None:

@@ -1,0 +1,66 @@
+"""The files of words that stand between stages, and what the next stage must know of one to believe it."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+from typing import Any
+
+import pyarrow as pa
+
+from pipeline.storage.arrow_files import read_block, write_blocks
+from pipeline.storage.store import Store
+from schemas.receipt import Receipt
+
+WORD_FILE_SCHEMA = pa.schema(
+    [
+        pa.field("word", pa.large_string(), nullable=False),
+        pa.field("source", pa.string(), nullable=False),
+        pa.field("count", pa.int64(), nullable=False),
+    ]
+)
+"""Between stages sources go by name: their numbers differ from unit to unit."""
+
+Block = tuple[int, int, int]
+"""Offset, length and xxh3-64 of a record batch."""
+
+
+@dataclass(frozen=True)
+class WordFile:
+    """A file of words, as its receipt tells of it.
+
+    Attributes:
+        checksum: xxh3-128 of the whole file.
+        blocks: Its record batches.
+    """
+
+    checksum: str
+    blocks: tuple[Block, ...]
+
+    @staticmethod
+    def of(receipt: Receipt) -> WordFile:
+        """What `write_words` gave for the details of a receipt."""
+        return WordFile(receipt.details["checksum"], tuple(zip(*receipt.details["blocks"], strict=True)))
+
+
+def write_words(output: Store, path: str, batches: Iterable[pa.RecordBatch]) -> dict[str, Any]:
+    """Write record batches of `WORD_FILE_SCHEMA`; returns what a receipt's details are to say of the file."""
+    written = write_blocks(output, path, WORD_FILE_SCHEMA, batches)
+    blocks = [written.block_offsets, written.block_lengths, written.block_checksums]
+    return {"checksum": written.checksum, "blocks": blocks}
+
+
+def read_words(output: Store, path: str, block: Block, place: int) -> pa.RecordBatch:
+    """One record batch of a file of words.
+
+    Args:
+        output: Where the file stands.
+        path: The file.
+        block: Which one.
+        place: Its number in the file, for messages.
+
+    Raises:
+        ShardCorruptError: It is not what was written.
+    """
+    offset, length, checksum = block
+    return read_block(output.read_range(path, offset, length), WORD_FILE_SCHEMA, checksum, output.locate(path), place)
