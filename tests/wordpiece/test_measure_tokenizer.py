@@ -65,6 +65,8 @@ documents = st.lists(st.one_of(hostile_texts, st.sampled_from(SENTENCES)), max_s
 
 @settings(max_examples=300, deadline=None)
 @given(documents, documents, st.sampled_from(NORMALISATIONS))
+@example([], ["e\u0301\u302e a!\u0301\u302eb"], NORMALISATIONS[0])
+@example([], ["e\u0301\u302e a!\u0301\u302eb"], NORMALISATIONS[1])
 @example(["\u226e[MASK]\u0130x", "q" * 101], ["\ud55c\uad6d q\u0307\u0323"], NORMALISATIONS[0])
 def test_words_texts_and_encodings_give_the_same_report(
     first: list[str], second: list[str], normalisation: Normalisation
