@@ -21,6 +21,7 @@ from pipeline.loader.order.epoch_order import (
 )
 from pipeline.loader.order.serving_plan import PATTERN_ROWS, RowSupply, ServingPlan, Wanted, share_out
 from pipeline.loader.packed_dataset import PackedDataset
+from pipeline.loader.shard_files import ShardFiles
 from schemas.errors import ConfigError, StaleArtifactError
 from schemas.manifest import PackedManifest
 
@@ -66,13 +67,13 @@ class SourcePlan:
     max_epochs: int | None
     max_batch_rows: int
 
-    def open(self, storage_options: dict[str, Any] | None, cache: Cache | None) -> PackedDataset:
-        """Open the dataset to read from it.
+    def open(self, storage_options: dict[str, Any] | None, cache: Cache | None, files: ShardFiles) -> PackedDataset:
+        """Open the dataset to read from it; its shards, if they are local, among others that are open.
 
         Raises:
             StaleArtifactError: It was replaced since the plan was made.
         """
-        dataset = PackedDataset(self.url, storage_options, cache)
+        dataset = PackedDataset(self.url, storage_options, cache, files)
         if dataset.manifest.fingerprint != self.manifest.fingerprint:
             raise StaleArtifactError(
                 "the dataset was replaced while it was read",

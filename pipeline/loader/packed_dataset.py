@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 import weakref
-from collections import OrderedDict
 from collections.abc import Iterator, Sequence
 from typing import Any
 
@@ -15,8 +14,8 @@ import pyarrow as pa
 from pipeline.loader.cache.block_cache import BlockCache
 from pipeline.loader.cache.cache_settings import Cache
 from pipeline.loader.cache.cached_table import read_cached_table
-from pipeline.loader.cache.download_blocks import explain_gone
 from pipeline.loader.cache.fetch_blocks import BlockFetcher
+from pipeline.loader.shard_files import ShardFiles
 from pipeline.masking.tables import MaskTables
 from pipeline.storage.arrow_files import read_block, view_numbers
 from pipeline.storage.datasets import SHARD_TABLE, ShardTable, read_manifest, read_shard_table
@@ -25,23 +24,28 @@ from schemas.errors import ConfigError, ShardCorruptError
 from schemas.manifest import PackedManifest
 from schemas.rows import packed_row_schema
 
-MAX_OPEN_SHARDS = 1024  # memory maps; a Linux process may hold 65,530 regions
-
 
 class PackedDataset:
-    """A packed dataset on any store: mapped where it is local, else through a cache on the local disk.
+    """A packed dataset on any store: read as it stands where it is local, else through a cache on the local disk.
 
     Args:
         url: Its folder.
         storage_options: For the fsspec file system.
         cache: Of remote blocks; `None` is `Cache()`.
+        files: Local shards that are open, of other datasets too; `None` opens its own.
 
     Raises:
         ConfigError: There is no dataset, or a newer maskmill wrote it.
         ShardCorruptError: Its manifest or table of shards is damaged, or the two contradict each other.
     """
 
-    def __init__(self, url: str, storage_options: dict[str, Any] | None = None, cache: Cache | None = None) -> None:
+    def __init__(
+        self,
+        url: str,
+        storage_options: dict[str, Any] | None = None,
+        cache: Cache | None = None,
+        files: ShardFiles | None = None,
+    ) -> None:
         self.store = open_store(url, storage_options)
         self.manifest = read_manifest(self.store, PackedManifest)
         self._settings = cache or Cache()
@@ -55,7 +59,7 @@ class PackedDataset:
         self.schema = packed_row_schema(
             self.manifest.seq_len, self.manifest.vocabulary.vocab_size, self.manifest.copies
         )
-        self._open: OrderedDict[int, pa.Buffer] = OrderedDict()
+        self._files = files or ShardFiles()
         self._fetcher: BlockFetcher | None = None
         self._open_blocks = 1
         self._earlier_seconds, self._earlier_bytes = 0.0, 0
@@ -130,7 +134,8 @@ class PackedDataset:
         self._open_fetcher().hold_open(self._open_blocks)
 
     def close(self) -> None:
-        """End the downloads; the memory maps go with the object."""
+        """End the downloads, and close what is open."""
+        self._files.close()
         fetcher, self._fetcher = self._fetcher, None
         if fetcher is not None:
             self._earlier_seconds += fetcher.waited_seconds
@@ -181,38 +186,17 @@ class PackedDataset:
             )
         return batch
 
-    def _check_bytes(self, data: pa.Buffer, shard: int, block: int) -> pa.RecordBatch:
+    def _check_bytes(self, data: pa.Buffer | bytes, shard: int, block: int) -> pa.RecordBatch:
         index = int(self.shards.first_block[shard]) + block
         checksum = int(self.shards.block_checksums[index])
         return read_block(data, self.schema, checksum, self.store.locate(self.shards.path(shard)), block)
 
     def _read_local(self, shard: int, block: int) -> pa.RecordBatch:
         index = int(self.shards.first_block[shard]) + block
-        return self._check_bytes(self._slice_local(shard, index), shard, block)
-
-    def _slice_local(self, shard: int, index: int) -> pa.Buffer:
-        buffer = self._open.get(shard)
-        if buffer is None:
-            path = self.store.locate(self.shards.path(shard))
-            try:
-                buffer = self.store.map_file(self.shards.path(shard))
-            except FileNotFoundError:
-                raise explain_gone(path) from None
-            expected = int(self.shards.size_bytes[shard])
-            if buffer.size != expected:
-                raise ShardCorruptError(
-                    "a shard has another length than when it was written",
-                    path=path,
-                    expected=f"{expected} bytes",
-                    found=f"{buffer.size}",
-                    action="restore the file from a good copy, or write the dataset again",
-                )
-            self._open[shard] = buffer
-            if len(self._open) > MAX_OPEN_SHARDS:
-                self._open.popitem(last=False)
-        else:
-            self._open.move_to_end(shard)
-        return buffer.slice(int(self.shards.block_offsets[index]), int(self.shards.block_lengths[index]))
+        path = self.store.full(self.shards.path(shard))
+        length, offset = int(self.shards.block_lengths[index]), int(self.shards.block_offsets[index])
+        data = self._files.read(path, int(self.shards.size_bytes[shard]), offset, length)
+        return self._check_bytes(data, shard, block)
 
 
 def row_matrix(batch: pa.RecordBatch, seq_len: int) -> npt.NDArray[Any]:

@@ -12,6 +12,7 @@ from pipeline.loader.open_sources import RunPlan, SourcePlan
 from pipeline.loader.order.serving_plan import Share
 from pipeline.loader.packed_dataset import PackedDataset
 from pipeline.loader.partition_cursor import PartitionCursor
+from pipeline.loader.shard_files import ShardFiles
 from pipeline.loader.stage_rows import StagedRows
 from pipeline.masking.numba_masks import count_selected
 from schemas.rows import id_type
@@ -44,6 +45,7 @@ class RowReader:
         self._world_size = world_size
         self._static = static
         self._stop_epoch = stop_epoch
+        self._files = ShardFiles()
         self._datasets: dict[int, PackedDataset] = {}
         self._cursors: dict[int, PartitionCursor] = {}
         self._gathered: StagedRows | None = None
@@ -115,7 +117,7 @@ class RowReader:
     def _open(self, number: int) -> PartitionCursor:
         if number not in self._cursors:
             source = self._plan.sources[number]
-            dataset = self._datasets[number] = source.open(self._storage_options, self._cache)
+            dataset = self._datasets[number] = source.open(self._storage_options, self._cache, self._files)
             partitions = source.settings.partitions
             served = min(partitions, -(-partitions // self._world_size) + 1)
             dataset.require_room(served * source.settings.shuffle_blocks)
@@ -145,6 +147,6 @@ class RowReader:
         return room
 
     def close(self) -> None:
-        """End what was begun ahead."""
+        """End what was begun ahead, and close what is open."""
         for dataset in self._datasets.values():
             dataset.close()

@@ -10,6 +10,7 @@ import itertools
 import json
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
+from functools import partial
 from typing import Any, cast
 
 import numpy as np
@@ -45,13 +46,15 @@ _MODELS: dict[object, type[KindOfManifest]] = {
     "tokenizer": TokenizerManifest,
 }
 _RECEIPTS_AT_ONCE = 128
+MAX_TABLE_IN_MEMORY = 48 << 20
+"""Bytes of a table: of 600 GB of shards, about."""
 _SUSPICIOUS = r"^$|^/|/$|//|(^|/)\.|\\|\x00|://"
 """What every path that leaves a dataset matches: to call `check_inside` for each of 100,000 takes 0.3 s."""
 
 
 @dataclass(frozen=True)
 class ShardTable:
-    """The shards of a dataset as columns of K shards and N blocks, mapped from the file where it is a local one.
+    """The shards of a dataset as columns of K shards and N blocks; those of very many are mapped from the file.
 
     Attributes:
         paths: K strings, relative to the dataset.
@@ -197,6 +200,13 @@ def _read_checked(dataset: Store, read: Callable[[str], Any], name: str, checksu
     return data
 
 
+def _load_table(dataset: Store, name: str) -> pa.Buffer:
+    """A table in memory, safe from whoever writes over its file; a larger one of a local dataset is mapped."""
+    if dataset.is_local and dataset.size(name) > MAX_TABLE_IN_MEMORY:
+        return dataset.map_file(name)
+    return pa.py_buffer(dataset.read_bytes(name))
+
+
 def read_shard_table(dataset: Store, manifest: DocumentsManifest | EncodedManifest | PackedManifest) -> ShardTable:
     """Read `shards.arrow`, checked against the manifest, as columns.
 
@@ -204,7 +214,7 @@ def read_shard_table(dataset: Store, manifest: DocumentsManifest | EncodedManife
         ShardCorruptError: It is missing, has changed, or names a path outside the dataset.
     """
     path = dataset.locate(SHARD_TABLE)
-    data = _read_checked(dataset, dataset.map_file, SHARD_TABLE, manifest.shards_checksum)
+    data = _read_checked(dataset, partial(_load_table, dataset), SHARD_TABLE, manifest.shards_checksum)
     table = pa.ipc.open_file(pa.BufferReader(data)).read_all()
     if len(table) != manifest.num_shards:
         raise ShardCorruptError(

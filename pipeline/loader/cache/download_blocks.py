@@ -19,9 +19,10 @@ from pipeline.loader.cache.block_writer import BlockWriter
 from pipeline.loader.cache.cache_locks import Claim
 from pipeline.loader.cache.plan_fetches import split_runs
 from pipeline.loader.cache.upcoming_blocks import Run, Stage
+from pipeline.loader.shard_files import explain_gone
 from pipeline.storage.datasets import ShardTable
 from pipeline.storage.store import Store
-from schemas.errors import RESTORE, ShardCorruptError, TransientStorageError
+from schemas.errors import TransientStorageError
 
 Outcome = tuple[Stage, bytes | memoryview | Exception | None]
 Coming = Iterator[tuple[int, memoryview, bool]]
@@ -166,8 +167,3 @@ class Downloads:
     def _count(self, data: memoryview) -> None:
         with self._lock:
             self.num_bytes += len(data)
-
-
-def explain_gone(path: str) -> ShardCorruptError:
-    """What is wrong where a file of a dataset is missing."""
-    return ShardCorruptError("a shard that the manifest names is gone", path=path, action=RESTORE)
