@@ -28,6 +28,7 @@ class Batch:
         row_ids: int64 `(B,)`, shard * 2^32 + row in shard.
         epoch: From 0.
         step: Of the global batch in its epoch, from 0; micro-batches of one global batch share it.
+        rows_before: Rows of this rank's share of the global batch that came in micro-batches before.
         state: Where the loader stands after this batch; valid for any number of workers.
         pad_id: Id of [PAD].
         datasets: int64 `(B,)`, the number of the dataset each row comes from; 0 where there is one.
@@ -48,6 +49,7 @@ class Batch:
     row_ids: torch.Tensor
     epoch: int
     step: int
+    rows_before: int
     state: dict[str, Any]
     pad_id: int
     datasets: torch.Tensor

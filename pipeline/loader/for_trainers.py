@@ -25,10 +25,20 @@ def group_steps(batches: Iterable[Batch]) -> Iterator[list[Batch]]:
         batches: A `MaskedBatches`, or a `DataLoader(..., batch_size=None)` of one with any number of workers.
 
     Raises:
-        ConfigError: The stream ends inside a global batch; a wrapper around the loader has dropped some of it.
+        ConfigError: The stream begins or ends inside a global batch; it was resumed there, or a wrapper around the
+            loader has dropped some of it. The labels of the whole would then not be known.
     """
     step: list[Batch] = []
     for batch in batches:
+        came = sum(len(before.row_ids) for before in step)
+        if batch.rows_before != came:
+            raise ConfigError(
+                "the batches begin inside a global batch",
+                path="loader",
+                expected=f"a micro-batch that begins at row {came} of its global batch",
+                found=f"one that begins at row {batch.rows_before}",
+                action="resume from a state behind a whole step, and give the loader to the trainer as it is",
+            )
         step.append(batch)
         if batch.state["rows_served"] == 0:
             yield step

@@ -25,6 +25,7 @@ class FoundRows:
         distinct_epochs: Every epoch among them.
         epoch: From 0.
         step: Of the global batch.
+        rows_before: Of this rank's share of it, those that came in batches before.
         state: Where the loader stands after this batch.
         waited_seconds: How long storage was waited for.
     """
@@ -37,6 +38,7 @@ class FoundRows:
     distinct_epochs: list[int]
     epoch: int = 0
     step: int = 0
+    rows_before: int = 0
     state: dict[str, Any] = field(default_factory=dict)
     waited_seconds: float = 0.0
 
@@ -57,6 +59,6 @@ class FoundRows:
                 (into.mask_positions, into.mask_ids, into.mask_labels, into.num_masked),
             )  # fmt: skip
         into.mask_epochs, into.datasets = self.epochs, self.datasets
-        into.epoch, into.step, into.state = self.epoch, self.step, self.state
+        into.epoch, into.step, into.rows_before, into.state = self.epoch, self.step, self.rows_before, self.state
         into.waited_seconds = self.waited_seconds
         return into

@@ -7,6 +7,7 @@ from typing import Any, Literal, NamedTuple
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
+from pipeline.loader.check_arguments import MAX_STEPS
 from pipeline.loader.order.epoch_order import LastBatch
 from schemas.errors import ConfigError, StaleArtifactError
 from schemas.masking import Masking
@@ -67,10 +68,10 @@ class LoaderState(BaseModel):
     rows_dropped: tuple[int, ...]
     rows_repeated: tuple[int, ...]
     masking: Masking | None
-    epoch: int = Field(default=0, ge=0, lt=1 << 63)
-    step: int = Field(default=0, ge=0)
-    rows_served: int = Field(default=0, ge=0)
-    share_rows: int = Field(default=0, ge=0)
+    epoch: int = Field(default=0, ge=0, le=MAX_STEPS, strict=True)
+    step: int = Field(default=0, ge=0, le=MAX_STEPS, strict=True)
+    rows_served: int = Field(default=0, ge=0, strict=True)
+    share_rows: int = Field(default=0, ge=0, strict=True)
 
     def describe(self, position: Position, share_rows: int) -> dict[str, Any]:
         """This loader's state at a position, in JSON's types; cheap enough for every batch."""
@@ -87,11 +88,15 @@ class LoaderState(BaseModel):
             ConfigError: It is no state of a loader.
             StaleArtifactError: Something that decides the order or the masks differs; it is named.
         """
+        of_the_place = {*Position._fields, "share_rows"}
+        # A default in its place would begin anew, and tell nobody.
+        missing = sorted({"version", *of_the_place} - found.keys()) if isinstance(found, dict) else ["all"]
+        if missing:
+            raise _not_a_state(f"without {', '.join(missing)}")
         try:
             other = LoaderState.model_validate(found)
         except ValidationError as error:
-            raise ConfigError("not a state of this loader", path="loader state", found=_describe_first(error)) from None
-        of_the_place = {*Position._fields, "share_rows"}
+            raise _not_a_state(_describe_first(error)) from None
         ours, theirs = self.model_dump(exclude=of_the_place), other.model_dump(exclude=of_the_place)
         differing = [name for name in ours if ours[name] != theirs[name]]
         if differing:
@@ -118,14 +123,12 @@ def check_place(state: LoaderState, steps_per_epoch: int | None, share_rows: int
         ConfigError: There is no such place.
         StaleArtifactError: It lies inside a global batch that was cut otherwise.
     """
-    beyond = state.epoch > 0 if steps_per_epoch is None else state.step >= steps_per_epoch
-    if beyond or (state.rows_served and state.rows_served >= state.share_rows):
-        raise ConfigError(
-            "not a state of this loader",
-            path="loader state",
-            expected=f"a step below {steps_per_epoch}, fewer rows served than the share has",
-            found=f"step {state.step}, {state.rows_served} of {state.share_rows} rows served",
-        )
+    if steps_per_epoch is None and state.epoch > 0:
+        raise _not_a_state(f"epoch {state.epoch}, where several datasets or phases are counted in steps alone")
+    if steps_per_epoch is not None and state.step >= steps_per_epoch:
+        raise _not_a_state(f"step {state.step} of an epoch of {steps_per_epoch}")
+    if state.rows_served and state.rows_served >= state.share_rows:
+        raise _not_a_state(f"{state.rows_served} rows served of a share of {state.share_rows}")
     if state.rows_served and (state.share_rows != share_rows or state.rows_served % micro_batch_rows):
         raise StaleArtifactError(
             "the state lies inside a global batch and does not fit this share of it",
@@ -135,6 +138,16 @@ def check_place(state: LoaderState, steps_per_epoch: int | None, share_rows: int
             action="resume with the same world size and micro_batch_rows, or from a state between global batches",
         )
     return Position(state.epoch, state.step, state.rows_served)
+
+
+def _not_a_state(found: str) -> ConfigError:
+    return ConfigError(
+        "not a state of this loader",
+        path="loader state",
+        expected="what state_dict or a batch's state gave",
+        found=found,
+        action="load a state of this loader, or go to a place with at(step, epoch)",
+    )
 
 
 def _describe_first(error: ValidationError) -> str:

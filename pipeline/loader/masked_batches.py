@@ -12,11 +12,12 @@ from torch.utils.data import IterableDataset, get_worker_info
 
 from pipeline.loader.batch import Batch
 from pipeline.loader.cache.cache_settings import Cache
+from pipeline.loader.check_arguments import MAX_GLOBAL_BATCH_ROWS, MAX_STEPS, check_integer
 from pipeline.loader.device.device_batches import DeviceBatches
 from pipeline.loader.fill_batch import fill_batch
 from pipeline.loader.found_rows import FoundRows
 from pipeline.loader.loader_state import LoaderState, Position, check_place
-from pipeline.loader.mixture import Mixture, Phase, Source, list_phases
+from pipeline.loader.mixture import Data, Phase, list_phases
 from pipeline.loader.open_sources import Order, plan_run
 from pipeline.loader.order.epoch_order import LastBatch
 from pipeline.loader.order.turns import Turn, Turns
@@ -27,6 +28,8 @@ from pipeline.masking.numba_masks import MaskPlan, plan_masks
 from pipeline.masking.tables import MaskTables
 from schemas.errors import ConfigError
 from schemas.masking import Masking
+
+MAX_WORLD_SIZE = 1 << 24
 
 
 class MaskedBatches(IterableDataset[Batch]):
@@ -41,7 +44,8 @@ class MaskedBatches(IterableDataset[Batch]):
     enough.) Load a state before workers start.
 
     Args:
-        data: A packed dataset on any fsspec store, a `Mixture` of them, or the `Phase`s of a curriculum.
+        data: A packed dataset's folder or URL on any fsspec store, a `Mixture` of them, or the `Phase`s of a
+            curriculum.
         global_batch_rows: Rows of one optimizer step over all ranks (G), where no phase says otherwise.
         rank: This rank, from 0.
         world_size: Ranks (W); divides G.
@@ -69,7 +73,7 @@ class MaskedBatches(IterableDataset[Batch]):
 
     def __init__(
         self,
-        data: str | Source | Mixture | Sequence[Phase],
+        data: Data | Sequence[Phase],
         *,
         global_batch_rows: int | None = None,
         rank: int = 0,
@@ -83,6 +87,17 @@ class MaskedBatches(IterableDataset[Batch]):
         cache: Cache | None = None,
         storage_options: dict[str, Any] | None = None,
     ) -> None:
+        rank = check_integer("rank", rank, 0, MAX_WORLD_SIZE)
+        world_size = check_integer("world_size", world_size, 1, MAX_WORLD_SIZE)
+        seed = check_integer("seed", seed, 0, (1 << 64) - 1)
+        shuffle_blocks = check_integer("shuffle_blocks", shuffle_blocks, 1, MAX_STEPS)
+        rows = [("global_batch_rows", global_batch_rows), ("micro_batch_rows", micro_batch_rows)]
+        global_batch_rows, micro_batch_rows, partitions = (
+            None if value is None else check_integer(name, value, 1, MAX_GLOBAL_BATCH_ROWS)
+            for name, value in [*rows, ("partitions", partitions)]
+        )
+        if not (cache is None or isinstance(cache, Cache)):
+            raise ConfigError("no such cache", path="cache", expected="a Cache", found=repr(cache))
         if last_batch not in list(LastBatch):
             raise ConfigError(
                 "no such last_batch", path="last_batch", expected='"drop" or "wrap"', found=str(last_batch)
@@ -151,11 +166,20 @@ class MaskedBatches(IterableDataset[Batch]):
         return DeviceBatches(self, device)
 
     def epochs(self, count: int) -> MaskedBatches:
-        """The same loader, ending after epochs 0 to `count - 1`; the two share one state."""
-        return self.steps(count * self.steps_per_epoch)
+        """The same loader, ending after epochs 0 to `count - 1`; the two share one state.
+
+        Raises:
+            ConfigError: It is no number of epochs, or there are none.
+        """
+        return self.steps(check_integer("number of epochs", count, 0, MAX_STEPS) * self.steps_per_epoch)
 
     def steps(self, count: int) -> MaskedBatches:
-        """The same loader, ending after `count` global batches from the start of the run; the two share one state."""
+        """The same loader, ending after `count` global batches from the start of the run; the two share one state.
+
+        Raises:
+            ConfigError: It is no number of steps.
+        """
+        count = check_integer("number of steps", count, 0, MAX_STEPS)
         bounded = copy.copy(self)
         end = self._plan.serving.end_step
         bounded._stop_step = count if end is None else min(count, end)  # noqa: SLF001  # a copy of this very object
@@ -171,8 +195,9 @@ class MaskedBatches(IterableDataset[Batch]):
         Raises:
             ConfigError: There is no such place.
         """
-        if step < 0 or epoch < 0:
-            raise ConfigError("no such place", path="at", expected="0 or more", found=f"step {step}, epoch {epoch}")
+        steps = self._plan.steps_per_epoch
+        step = check_integer("step", step, 0, (steps or MAX_STEPS) - 1)
+        epoch = check_integer("epoch", epoch, 0, MAX_STEPS // steps if steps else 0)
         return self._begin_at(check_place(self._describe(Position(epoch, step)), self._plan.steps_per_epoch, 1, 1))
 
     def skip(self, count: int) -> MaskedBatches:
@@ -181,9 +206,8 @@ class MaskedBatches(IterableDataset[Batch]):
         Raises:
             ConfigError: That is before the start of the run.
         """
-        turn = self._count_turns(self._progress.begin) + count
-        if turn < 0:
-            raise ConfigError("no such place", path="skip", expected=f"{count - turn} or more", found=str(count))
+        here = self._count_turns(self._progress.begin)
+        turn = here + check_integer("number of batches", count, -here, MAX_STEPS - here)
         return self._begin_at(self._place(self._turns.locate(turn)))
 
     def _begin_at(self, position: Position) -> MaskedBatches:
@@ -262,7 +286,7 @@ class MaskedBatches(IterableDataset[Batch]):
         while self._stop_step is None or here.step < self._stop_step:
             first = self._rank * here.share_rows + here.rows_served
             found = reader.read(here.step, first, first + here.batch_rows)
-            found.epoch, found.step = position.epoch, position.step
+            found.epoch, found.step, found.rows_before = position
             after = self._turns.locate(turn + 1)
             following = self._place(after)
             # Where this worker's copy would begin to go on here; without workers that is behind this batch.

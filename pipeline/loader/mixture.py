@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
+from pipeline.loader.check_arguments import MAX_GLOBAL_BATCH_ROWS, MAX_STEPS, check_integer, check_url
 from pipeline.loader.order.serving_plan import PATTERN_ROWS
 from schemas.errors import ConfigError
 
@@ -45,6 +47,10 @@ class Mixture:
     temperature: float | None = None
 
 
+Data = str | os.PathLike[str] | Source | Mixture
+"""What one phase may read: a dataset's folder, or several."""
+
+
 @dataclass(frozen=True)
 class Phase:
     """Steps of a run that are alike: a curriculum is a list of them.
@@ -56,7 +62,7 @@ class Phase:
     """
 
     first_step: int
-    data: str | Source | Mixture
+    data: Data
     global_batch_rows: int | None = None
 
 
@@ -69,22 +75,32 @@ class MixedPhase:
     global_batch_rows: int | None
 
 
-def list_phases(data: str | Source | Mixture | Sequence[Phase]) -> list[MixedPhase]:
-    """What was given, as phases with mixtures.
+def list_phases(data: Data | Sequence[Phase]) -> list[MixedPhase]:
+    """What was given, as phases with mixtures of datasets at absolute places.
 
     Raises:
         ConfigError: The phases do not begin at 0 and ascend, or a mixture is none.
     """
-    given = [Phase(0, data)] if isinstance(data, str | Source | Mixture) else data
-    phases = [MixedPhase(phase.first_step, _as_mixture(phase.data), phase.global_batch_rows) for phase in given]
+    given = data if isinstance(data, Sequence) and not isinstance(data, str) else [Phase(0, data)]
+    phases = []
+    for phase in given:
+        if not isinstance(phase, Phase):
+            raise ConfigError("a list of data is a list of Phases", path="phases", found=repr(phase))
+        first_step = check_integer("first_step", phase.first_step, 0, MAX_STEPS)
+        rows = phase.global_batch_rows
+        rows = None if rows is None else check_integer("global_batch_rows", rows, 1, MAX_GLOBAL_BATCH_ROWS)
+        phases.append(MixedPhase(first_step, _as_mixture(phase.data), rows))
     steps = [phase.first_step for phase in phases]
     if not steps or steps[0] != 0 or steps != sorted(set(steps)):
         raise ConfigError("phases do not ascend", path="phases", expected="first steps from 0 on", found=str(steps))
     return phases
 
 
-def _as_mixture(data: str | Source | Mixture) -> Mixture:
-    mixture = data if isinstance(data, Mixture) else Mixture((data if isinstance(data, Source) else Source(data),))
+def _as_mixture(data: Data) -> Mixture:
+    given = (
+        data if isinstance(data, Mixture) else Mixture((data if isinstance(data, Source) else Source(check_url(data)),))
+    )
+    mixture = replace(given, sources=tuple(replace(source, url=check_url(source.url)) for source in given.sources))
     urls = [source.url for source in mixture.sources]
     if not urls or len(set(urls)) < len(urls):
         raise ConfigError("a mixture names each dataset once", path="mixture", found=", ".join(urls) or "none")
@@ -104,9 +120,8 @@ def _as_mixture(data: str | Source | Mixture) -> Mixture:
         if not 0 <= source.weight <= MAX_WEIGHT:
             found = str(source.weight)
             raise ConfigError("no such weight", path=source.url, expected=f"0 to {MAX_WEIGHT:g}", found=found)
-        if source.max_epochs is not None and source.max_epochs < 1:
-            found = str(source.max_epochs)
-            raise ConfigError("max_epochs is not positive", path=source.url, expected="1 or more", found=found)
+        if source.max_epochs is not None:
+            check_integer("max_epochs", source.max_epochs, 1, MAX_STEPS)
     return mixture
 
 

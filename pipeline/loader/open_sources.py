@@ -7,6 +7,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
+import numpy as np
+
 from pipeline.loader.cache.cache_settings import Cache
 from pipeline.loader.mixture import MixedPhase, weigh
 from pipeline.loader.order.epoch_order import (
@@ -135,15 +137,23 @@ def plan_run(
         dataset.close()
     steps = sources[0].epoch.rows // wanted[0].global_batch_rows if alone else None
     serving = ServingPlan(wanted, supplies, order.seed)
-    if not serving.stretches:
-        raise ConfigError(
-            "the datasets do not fill one global batch",
-            path="data",
-            expected=f"more rows than a global batch of {wanted[0].global_batch_rows} takes of each",
-            found=", ".join(f"{source.epoch.rows} rows, max_epochs {source.max_epochs}" for source in sources),
-            action="lower global_batch_rows, raise max_epochs or prepare more text",
-        )
+    _refuse_unreached(serving, wanted, sources)
     return RunPlan(sources, wanted, serving, steps)
+
+
+def _refuse_unreached(serving: ServingPlan, wanted: Sequence[Wanted], sources: Sequence[SourcePlan]) -> None:
+    """A run that would end where its author wants another phase ends before it begins."""
+    end = serving.end_step
+    unreached = [] if end is None else [phase.first_step for phase in wanted if phase.first_step >= end]
+    if unreached:
+        rows = ", ".join(f"{source.epoch.rows} rows with max_epochs {source.max_epochs}" for source in sources)
+        raise ConfigError(
+            "the datasets of a phase are used up before it ends",
+            path="data",
+            expected=f"global batches up to step {unreached[0]}" if end else "one global batch at least",
+            found=f"{end} of them, from {rows}",
+            action="lower global_batch_rows, raise max_epochs, prepare more text or let the next phase begin earlier",
+        )
 
 
 def _want(phase: MixedPhase, default_rows: int | None, datasets: dict[str, PackedDataset]) -> Wanted:
@@ -197,7 +207,9 @@ def _plan_source(
         # With fewer rows in a batch than partitions, a rank would serve now this partition and now that.
         partitions = default_partitions(rows) if alone else min(MAX_DEFAULT_PARTITIONS, min(shares, default=1))
         partitions = max(1, min(partitions, dataset.num_rows)) if not alone else partitions
-    settings = OrderSettings(order.seed, partitions, order.shuffle_blocks, order.last_batch)
+    # No window is wider than a shard, so wider ones are the same, and need no more room.
+    width = max(1, min(order.shuffle_blocks, int(np.diff(dataset.shards.first_block).max(initial=1))))
+    settings = OrderSettings(order.seed, partitions, width, order.last_batch)
     shown = dataset.store.display_url
     check_settings(settings, shown)
     if alone and rows % partitions:
@@ -219,7 +231,7 @@ def _plan_source(
     if alone:
         epoch = measure_epoch(dataset.num_rows, rows, partitions, order.last_batch)
     else:
-        settings = OrderSettings(order.seed, partitions, order.shuffle_blocks)
+        settings = OrderSettings(order.seed, partitions, width)
         epoch = measure_flowing_epoch(dataset.num_rows, partitions)
     _LOG.info(
         "%s: an epoch serves %d rows, leaves out %d and repeats %d", shown, epoch.rows, epoch.dropped, epoch.repeated

@@ -25,6 +25,7 @@ class RowBatch:
         datasets: `(B,)` int64, the dataset each row comes from.
         epoch: From 0.
         step: Of the global batch.
+        rows_before: Of this rank's share of it, those that came in batches before.
         state: Where the loader stands after this batch.
         waited_seconds: How long storage was waited for.
     """
@@ -41,6 +42,7 @@ class RowBatch:
     datasets: npt.NDArray[np.int64]
     epoch: int = 0
     step: int = 0
+    rows_before: int = 0
     state: dict[str, Any] = field(default_factory=dict)
     waited_seconds: float = 0.0
 

@@ -28,6 +28,7 @@ def to_batch(arrays: BatchArrays, found: FoundRows, pad_id: int) -> Batch:
         row_ids=torch.from_numpy(arrays.row_ids.view(np.int64)),
         epoch=found.epoch,
         step=found.step,
+        rows_before=found.rows_before,
         state=found.state,
         pad_id=pad_id,
         datasets=torch.from_numpy(found.datasets),

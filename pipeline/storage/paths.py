@@ -2,15 +2,28 @@
 
 from __future__ import annotations
 
+import os
 import posixpath
 
+from fsspec.core import split_protocol
+
 from schemas.errors import RESTORE, ShardCorruptError
+
+LOCAL_PROTOCOLS = (None, "file", "local")
 
 
 def split_file_url(url: str) -> tuple[str, str]:
     """The folder of a file, as a URL for `open_store`, and its name in it."""
     folder, slash, name = url.rpartition("/")
     return folder or slash or ".", name
+
+
+def resolve_url(url: str) -> str:
+    """A URL that means the same wherever the process goes: a local one is its absolute path, `~` the user's home."""
+    protocol, path = split_protocol(url)
+    if protocol in LOCAL_PROTOCOLS:
+        return os.path.abspath(os.path.expanduser(str(path)))
+    return strip_slashes(url)
 
 
 def strip_slashes(url: str) -> str:

@@ -24,7 +24,7 @@ from pipeline.storage import local_files
 from pipeline.storage.credentials import find_secrets, refuse_credentials
 from pipeline.storage.failures import explained_failures, retry_transient
 from pipeline.storage.object_stores import DELETE_AT_ONCE, S3_PROTOCOLS, connect, delete_from_bucket, put_if_absent
-from pipeline.storage.paths import join_path, strip_slashes
+from pipeline.storage.paths import LOCAL_PROTOCOLS, join_path, resolve_url
 from pipeline.storage.remote_files import (
     PART_BYTES,
     READ_AHEAD_BYTES,
@@ -56,7 +56,7 @@ class Store:
         protocol, path = split_protocol(url)
         self.protocol = protocol or "file"
         self.options = dict(options or {})
-        self.is_local = self.protocol in ("file", "local")
+        self.is_local = self.protocol in LOCAL_PROTOCOLS
         if self.protocol in S3_PROTOCOLS:
             refuse_credentials(self.protocol, path)
         self._secrets = find_secrets(url, self.options)
@@ -70,8 +70,8 @@ class Store:
                 action="install its fsspec driver",
             ) from error
         self._ranges = S3Ranges(self.fs, self.options) if self.protocol in S3_PROTOCOLS else None
-        self.root = os.path.abspath(path) if self.is_local else str(root).rstrip("/")
-        self.url = self.root if self.is_local else strip_slashes(url)
+        self.url = resolve_url(url)
+        self.root = self.url if self.is_local else str(root).rstrip("/")
         self.display_url = without_user_info(self.url)
 
     def __reduce__(self) -> tuple[object, ...]:

@@ -118,6 +118,7 @@ def expect_batch(batch: RowBatch, masking: Masking, tables: MaskTables) -> Batch
         row_ids=torch.tensor(batch.row_ids.view(np.int64)),
         epoch=batch.epoch,
         step=batch.step,
+        rows_before=batch.rows_before,
         state=batch.state,
         pad_id=VOCABULARY.pad_id,
         datasets=torch.tensor(batch.datasets),

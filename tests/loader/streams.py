@@ -46,7 +46,7 @@ def join_ranks(streams: Sequence[Iterable[Batch]]) -> list[tuple[int, int, str]]
 
 def equal_batches(one: Batch, other: Batch) -> bool:
     tensors = (*ROW_FIELDS, "cu_seqlens")
-    scalars = ("max_seqlen", "epoch", "step", "state", "pad_id")
+    scalars = ("max_seqlen", "epoch", "step", "rows_before", "state", "pad_id")
     return all(torch.equal(getattr(one, name), getattr(other, name)) for name in tensors) and all(
         getattr(one, name) == getattr(other, name) for name in scalars
     )

@@ -111,7 +111,7 @@ def test_each_block_is_downloaded_once_by_all_readers_together(served, tmp_path,
     dataset = open_dataset(url, tmp_path / "c")
     assert len(asked) == int(dataset.shards.block_lengths.sum())
     assert sum(answer["fetched"] for answer in answers) == len(asked)
-    assert all(answer["fetched"] > 0 for answer in answers)  # they share the work
+    assert sum(answer["fetched"] > 0 for answer in answers) > 1  # they share the work; one that is late finds it done
     faults.ranges.clear()
     assert {answer["rows"] for answer in answers} == {read_alone(url, tmp_path / "c")["rows"]}
     assert not asked_bytes(faults)

@@ -80,14 +80,18 @@ def test_a_loader_begins_at_any_step_and_skips_any_number_of_batches(dataset, la
             first = next(batch for batch in every if (batch.epoch, batch.step) == (epoch, step))
             assert equal_batches(next(iter(loader.at(step, epoch))), first)
     assert equal_batches(next(iter(loader)), every[0])  # looking elsewhere moved nothing
-    with pytest.raises(ConfigError, match="not a state"):
-        loader.at(loader.steps_per_epoch)
     assert equal_batches(next(iter(loader.skip(5).skip(-2))), every[3])
-    for nowhere in (
-        lambda: loader.skip(-1),
-        lambda: loader.skip(2).skip(-3),
-        lambda: loader.at(-1),
-        lambda: loader.at(0, -1),
+    for nowhere, name in (
+        (lambda: loader.at(loader.steps_per_epoch), "step"),
+        (lambda: loader.at(-1), "step"),
+        (lambda: loader.at(2.5), "step"),
+        (lambda: loader.at(0, -1), "epoch"),
+        (lambda: loader.at(0, 10**30), "epoch"),
+        (lambda: loader.skip(-1), "number of batches"),
+        (lambda: loader.skip(2).skip(-3), "number of batches"),
+        (lambda: loader.steps(2.5), "number of steps"),
+        (lambda: loader.steps(None), "number of steps"),
+        (lambda: loader.epochs(-1), "number of epochs"),
     ):
-        with pytest.raises(ConfigError, match="no such place"):
+        with pytest.raises(ConfigError, match=f"no such {name}"):
             nowhere()

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from collections import Counter
 from itertools import islice
+from pathlib import Path
 
 import pytest
 import torch
@@ -182,6 +183,23 @@ def test_other_phases_and_caps_are_refused_by_name(urls):
         open_loader(uncapped, global_batch_rows=G).load_state_dict(state)
 
 
+def test_a_dataset_is_the_same_by_any_of_its_names(urls, monkeypatch):
+    folder = Path(urls["own"])
+    monkeypatch.chdir(folder.parent)
+    monkeypatch.setenv("HOME", str(folder.parent))
+    names = [folder, f"{folder}/", f"file://{folder}", f"./{folder.name}", f"~/{folder.name}"]
+    expected = hash_steps(open_loader(urls["own"]).steps(3))
+    for name in names:
+        loader = open_loader(name)
+        monkeypatch.chdir("/")  # after it was opened
+        assert hash_steps(loader.steps(3)) == expected
+        monkeypatch.chdir(folder.parent)
+        with pytest.raises(ConfigError, match="names each dataset once"):
+            open_loader(Mixture((Source(urls["own"]), Source(name))))
+        with pytest.raises(ConfigError, match="different max_epochs"):
+            open_loader([Phase(0, Source(urls["own"], max_epochs=1)), Phase(5, name)])
+
+
 def test_what_does_not_fit_together_is_refused(urls, tmp_path):
     def refused(match, data, **settings):
         with pytest.raises(ConfigError, match=match):
@@ -200,8 +218,14 @@ def test_what_does_not_fit_together_is_refused(urls, tmp_path):
     refused("no such weight", mix(urls, float("inf")))
     refused("more datasets than", Mixture(tuple(Source(f"{tmp_path}/{number}") for number in range(1001))))
     capped = Mixture((Source(urls["own"], max_epochs=1), Source(urls["short"], max_epochs=1)))
-    refused("do not fill one global batch", capped, global_batch_rows=4096)
-    refused("max_epochs is not positive", Mixture((Source(urls["own"], max_epochs=0),)))
+    refused("used up before it ends; expected one global batch at least", capped, global_batch_rows=4096)
+    short = [Phase(0, Source(urls["own"], max_epochs=1)), Phase(50, urls["short"])]
+    refused(r"used up before it ends; expected global batches up to step 50; found \d+ of them", short)
+    refused("no such first_step", [Phase(0, urls["own"]), Phase(2.5, urls["own"])])
+    refused("a list of Phases", [urls["own"], urls["short"]])
+    refused("names no dataset", 5)
+    refused("names no dataset", Source(None))
+    refused("no such max_epochs", Mixture((Source(urls["own"], max_epochs=0),)))
     refused("phases do not ascend", [Phase(1, urls["own"])])
     refused("phases do not ascend", [Phase(0, urls["own"]), Phase(0, urls["own"])])
     refused("phases do not ascend", [])

@@ -129,6 +129,41 @@ def test_what_is_no_state_is_refused(dataset, change):
         loader.load_state_dict({})
 
 
+@pytest.mark.parametrize("name", ["version", "epoch", "step", "rows_served", "share_rows"])
+def test_a_state_without_its_place_is_refused(dataset, name):
+    """A default in its place would begin the training anew."""
+    loader = open_loader(dataset, **SETTINGS)
+    state = loader.state_dict()
+    del state[name]
+    with pytest.raises(ConfigError, match=f"not a state of this loader; .*without {name}"):
+        loader.load_state_dict(state)
+    for wrong in ([], None, "state"):
+        with pytest.raises(ConfigError, match="not a state of this loader"):
+            loader.load_state_dict(wrong)
+
+
+def test_numbers_of_numpy_give_states_that_are_json(dataset):
+    numbers = {name: np.int64(value) for name, value in SETTINGS.items()} | {"rank": np.int32(0)}
+    numbers |= {"world_size": np.uint8(1), "seed": np.uint64(1), "micro_batch_rows": np.int16(8)}
+    loader = open_loader(dataset, **numbers)
+    plain = open_loader(dataset, **SETTINGS, micro_batch_rows=8)
+    for ours, theirs in (
+        (loader, plain),
+        (loader.at(np.int64(2)), plain.at(2)),
+        (loader.skip(np.int64(5)), plain.skip(5)),
+    ):
+        batch, expected = next(iter(ours)), next(iter(theirs))
+        assert equal_batches(batch, expected)
+        plain.load_state_dict(json.loads(json.dumps(batch.state)))
+        plain.load_state_dict(json.loads(json.dumps(ours.state_dict())))
+    assert len(list(loader.epochs(np.int64(1)))) == len(list(plain.at(0).epochs(1)))
+
+
+def test_a_window_wider_than_any_shard_is_a_shard(dataset):
+    whole, wide = (list(open_loader(dataset, shuffle_blocks=width).epochs(1)) for width in (1000, 10**9))
+    assert [batch.row_ids.tolist() for batch in whole] == [batch.row_ids.tolist() for batch in wide]
+
+
 def test_state_dict_is_the_state_of_the_last_batch(dataset):
     loader = open_loader(dataset, **SETTINGS)
     start = loader.state_dict()

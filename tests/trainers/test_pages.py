@@ -132,6 +132,10 @@ def test_steps_are_whole_or_refused(dataset):
     first = iter(batches)
     with pytest.raises(ConfigError, match="inside a global batch"):
         list(group_steps([next(first) for _ in range(6)]))
+    for done in (1, 2, 3):
+        with pytest.raises(ConfigError, match="begin inside a global batch"):
+            next(group_steps(batches.skip(done)))
+    assert len(list(group_steps(batches.skip(4)))) == len(grouped) - 1
     consumed = iter(batches)
     next(group_steps(consumed))
     assert torch.equal(next(consumed).row_ids, grouped[1][0].row_ids)  # nothing was fetched to see the step's end

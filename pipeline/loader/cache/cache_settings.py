@@ -39,6 +39,8 @@ class Cache:
     timeout_seconds: float = DEFAULT_TIMEOUT_SECONDS
 
     def __post_init__(self) -> None:
+        if self.folder:  # wherever the process goes afterwards
+            object.__setattr__(self, "folder", os.path.abspath(os.path.expanduser(self.folder)))
         for name, most in (("max_bytes", sys.maxsize), ("timeout_seconds", threading.TIMEOUT_MAX)):
             if not 0 < getattr(self, name) <= most:
                 raise ConfigError(
@@ -58,6 +60,6 @@ class Cache:
     def locate(self) -> str:
         """The absolute path of the folder."""
         if self.folder:
-            return os.path.abspath(os.path.expanduser(self.folder))
+            return self.folder
         base = os.environ.get("XDG_CACHE_HOME") or os.path.join(os.path.expanduser("~"), ".cache")
         return os.path.join(os.path.abspath(base), "maskmill", "datasets")

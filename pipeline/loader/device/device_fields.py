@@ -36,6 +36,7 @@ class _Place(NamedTuple):
 
     epoch: int
     step: int
+    rows_before: int
     state: dict[str, Any]
     waited_seconds: float
     max_seqlen: int
@@ -85,7 +86,7 @@ class BatchMaker:
             plan = plan_masks_torch(self._masking, self._tables, layout.seq_len, self._device)
             self._plans[layout.seq_len] = plan
         # The next rows are written over these: what is not in the buffer is taken now.
-        place = _Place(rows.epoch, rows.step, rows.state, rows.waited_seconds, written.max_seqlen)
+        place = _Place(rows.epoch, rows.step, rows.rows_before, rows.state, rows.waited_seconds, written.max_seqlen)
 
         def make(sent: torch.Tensor) -> Batch:
             return self._make(read_rows(layout, written, sent), place)
@@ -107,6 +108,7 @@ class BatchMaker:
             row_ids=row_ids,
             epoch=place.epoch,
             step=place.step,
+            rows_before=place.rows_before,
             state=place.state,
             pad_id=self._tables.vocabulary.pad_id,
             datasets=datasets,

@@ -16,6 +16,7 @@ A global batch of G rows takes the next G of them and serves them partition by p
 from __future__ import annotations
 
 import functools
+import math
 from dataclasses import dataclass
 from enum import StrEnum
 
@@ -106,11 +107,17 @@ def default_partitions(global_batch_rows: int) -> int:
 
     A prime G of 251 rows would else be 251 neighbours of one shard; with 251 partitions it is 251 places.
     """
-    divisors = [p for p in range(1, global_batch_rows + 1) if global_batch_rows % p == 0]
+    divisors = list_divisors(global_batch_rows)
     largest = max(p for p in divisors if p <= MAX_DEFAULT_PARTITIONS)
     if largest >= MIN_DEFAULT_PARTITIONS:
         return largest
     return min((p for p in divisors if p > MAX_DEFAULT_PARTITIONS), default=largest)
+
+
+def list_divisors(number: int) -> list[int]:
+    """All divisors of a positive number, ascending."""
+    small = [divisor for divisor in range(1, math.isqrt(number) + 1) if number % divisor == 0]
+    return sorted({*small, *(number // divisor for divisor in small)})
 
 
 def measure_epoch(num_rows: int, global_batch_rows: int, partitions: int, last_batch: LastBatch) -> EpochLength:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from bisect import bisect_right
 from dataclasses import dataclass
 
+from pipeline.loader.order.epoch_order import list_divisors
 from pipeline.loader.order.serving_plan import ServingPlan
 from schemas.errors import ConfigError
 
@@ -79,7 +80,7 @@ class Turns:
 
 def _share(global_batch_rows: int, rank: int, world_size: int) -> int:
     if world_size < 1 or global_batch_rows % world_size:
-        divisors = [str(w) for w in range(1, global_batch_rows + 1) if global_batch_rows % w == 0]
+        divisors = list(map(str, list_divisors(global_batch_rows)))
         raise ConfigError(
             "the world size does not divide the global batch",
             path="world_size",
