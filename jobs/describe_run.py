@@ -20,23 +20,23 @@ from typing import Any
 import xxhash
 
 from pipeline.corpus.list_inputs import InputFile, digest_inputs
-from pipeline.engine.stage import RECEIPTS
+from pipeline.engine.receipts import RECEIPTS
 from pipeline.storage.datasets import MANIFEST
 from pipeline.storage.store import Store
 from schemas.errors import ConfigError, ShardCorruptError, StaleArtifactError
 from schemas.layout import (
     QUARANTINE,
+    RUN_RECORD,
     TOKENIZER,
     WORD_COUNTS,
     WORK,
-    documents_folder,
     encoded_folder,
-    packed_folders,
+    promised_documents,
+    promised_rows,
 )
-from schemas.run_file import PackSection, RunFile
+from schemas.run_file import RunFile
 from schemas.version import SCHEMA_VERSION, check_schema_version
 
-RUN_RECORD = "run.json"
 TIMINGS = "timings.json"
 ENCODED = encoded_folder(held_out=False)
 DECISIVE_LIBRARIES = ("maskmill", "pyarrow", "numpy", "tokenizers", "nanotoken", "sentencex", "xxhash")
@@ -103,13 +103,12 @@ def claim_output(output: Store, record: Mapping[str, Any], *, replace: bool) -> 
         first = min(SECTIONS.get(section, Part.PACK) for section, _, _ in differing)
         if first == Part.SHARD or not replace:
             raise _refusal(record, standing, output, first, differing)
-        kept = [documents_folder(held_out=False)] + ([TOKENIZER] if first > Part.TOKENIZER else [])
+        kept = promised_documents(record["decisive"]) + ([TOKENIZER] if first > Part.TOKENIZER else [])
         _check_unfinished(record, standing, output, kept)
         _delete_parts(output, first)
         output.write_bytes(RUN_RECORD, data)
         return
-    packed = packed_folders(PackSection.model_validate(record["decisive"]["pack"]), held_out=False)
-    _check_unfinished(record, standing, output, list(packed.values()))
+    _check_unfinished(record, standing, output, promised_rows(record["decisive"]))
 
 
 def _delete_parts(output: Store, first: Part) -> None:

@@ -13,7 +13,9 @@ from jobs.describe_run import TIMINGS, Part, claim_output, describe_run, is_of_r
 from pipeline.corpus.list_inputs import InputFile, list_inputs
 from pipeline.corpus.plan import plan_shard_bytes
 from pipeline.engine.local_engine import LocalEngine
-from pipeline.engine.stage import RECEIPTS, Engine, Finished, Listener, UnitDescription, UnitFunction, run_stage
+from pipeline.engine.receipts import RECEIPTS
+from pipeline.engine.stage import Engine, Finished, Listener, UnitDescription, UnitFunction, run_stage
+from pipeline.storage.datasets import MANIFEST
 from pipeline.storage.leases import Lease, hold_output
 from pipeline.storage.store import Store, open_store
 from pipeline.wordpiece.train_stage import read_brought_files
@@ -98,6 +100,10 @@ class Run:
     def sign(self, part: Part, units: Sequence[Unit]) -> list[Unit]:
         """The units of a stage as units of a part of this run: no receipt of another run is taken for theirs."""
         return [unit.model_copy(update={"run": self.fingerprints[part]}) for unit in units]
+
+    def stands(self, *folders: str) -> bool:
+        """Whether all of some datasets are whole: the manifest of each is there."""
+        return all(self.output.exists(f"{folder}/{MANIFEST}") for folder in folders)
 
     def check_own(self, part: Part, manifest: AnyManifest, path: str) -> AnyManifest:
         """A manifest that stands already, which must be of this run's part.

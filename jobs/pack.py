@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from jobs.describe_run import Part
 from jobs.open_run import Run
 from jobs.tokenizer import prove, read_tokenizer_json
-from pipeline.engine.stage import iter_receipts
+from pipeline.engine.receipts import iter_receipts
 from pipeline.packing.pack_receipts import (
     encoding_counts,
     iter_dataset_shards,
@@ -59,8 +59,8 @@ def pack(run: Run, documents: list[DocumentsManifest], tokenizer: TokenizerManif
         for dataset in documents
         for seq_len, folder in packed_folders(run.settings.pack, dataset.held_out).items()
     ]
-    # The first of them is written last: its manifest says that all stand.
-    if run.output.exists(f"{targets[0].folder}/{MANIFEST}"):
+    # The first of them is written last; what is gone since is made again, with the same bytes.
+    if run.stands(*(target.folder for target in targets)):
         run.drop_work("prove", "pack")
         return [_read_own(run, target.folder) for target in targets]
     context = _make_context(run, tokenizer)
@@ -114,7 +114,7 @@ def _make_context(run: Run, tokenizer: TokenizerManifest) -> PackContext:
 def _read_encoded(run: Run, documents: Sequence[DocumentsManifest]) -> dict[bool, EncodedManifest]:
     """The encoded documents, if they all stand; a part of the tokenizer's fingerprint, so `[pack]` may have changed."""
     folders = {dataset.held_out: encoded_folder(dataset.held_out) for dataset in documents}
-    if not run.output.exists(f"{encoded_folder(held_out=False)}/{MANIFEST}"):
+    if not run.stands(*folders.values()):
         return {}
     return {
         held_out: run.check_own(

@@ -20,7 +20,7 @@ from pipeline.corpus.plan import (
 )
 from pipeline.corpus.quarantine import is_of_inputs
 from pipeline.corpus.sort_documents import sort_documents
-from pipeline.engine.stage import iter_receipts, iter_standing_receipts
+from pipeline.engine.receipts import iter_receipts, iter_standing_receipts
 from pipeline.storage.datasets import MANIFEST, read_manifest, write_manifest, write_shard_table
 from schemas.counts import DocumentCounts
 from schemas.errors import InputDataError
@@ -41,7 +41,7 @@ def shard(run: Run) -> list[DocumentsManifest]:
         InputDataError: A file cannot be read, or too much of the input is bad.
     """
     datasets = [False, True] if run.settings.documents.held_out else [False]
-    if run.output.exists(f"{documents_folder(held_out=False)}/{MANIFEST}"):
+    if run.stands(*map(documents_folder, datasets)):
         _drop_work(run)
         return [_read_own(run, documents_folder(held_out)) for held_out in datasets]
     _begin_again_if_inputs_changed(run)

@@ -7,7 +7,8 @@ import xxhash
 from jobs.describe_run import STAGES, Part
 from jobs.open_run import Run
 from jobs.tokenizer_report import iter_warnings
-from pipeline.engine.stage import UnitOutcome, iter_receipts
+from pipeline.engine.receipts import iter_receipts
+from pipeline.engine.stage import UnitOutcome
 from pipeline.storage.datasets import MANIFEST, read_manifest, read_shard_table, write_manifest
 from pipeline.wordpiece.check_tokenizer import read_normalisation
 from pipeline.wordpiece.collect_stage import CollectUnit, collect_word_counts, find_word_counts

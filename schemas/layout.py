@@ -2,8 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from typing import Any
+
 from schemas.run_file import PackSection
 
+RUN_RECORD = "run.json"
 WORK = "work"
 QUARANTINE = "quarantine"
 TOKENIZER = "tokenizer"
@@ -42,3 +46,18 @@ def packed_folders(pack: PackSection, held_out: bool) -> dict[int, str]:
     if isinstance(pack.seq_len, int):
         return {pack.seq_len: folder}
     return {length: f"{folder}-{length}" for length in pack.seq_len}
+
+
+def promised_documents(decisive: Mapping[str, Any]) -> list[str]:
+    """The folders of documents that a finished run has, by the settings in its record."""
+    return [documents_folder(held_out) for held_out in _sides(decisive)]
+
+
+def promised_rows(decisive: Mapping[str, Any]) -> list[str]:
+    """The folders of packed rows that a finished run has, by the settings in its record."""
+    pack = PackSection.model_validate(decisive["pack"])
+    return [folder for held_out in _sides(decisive) for folder in packed_folders(pack, held_out).values()]
+
+
+def _sides(decisive: Mapping[str, Any]) -> list[bool]:
+    return [False, True] if decisive["documents"]["held_out"] else [False]

@@ -16,7 +16,7 @@ import pyarrow as pa
 from pipeline.corpus.hash_documents import assign_to_intervals
 from pipeline.corpus.map_documents import EXCHANGE_SCHEMA, exchange_path
 from pipeline.corpus.plan import MapUnit, SortUnit
-from pipeline.engine.stage import iter_receipts
+from pipeline.engine.receipts import iter_receipts
 from pipeline.storage.arrow_files import read_block, write_blocks
 from pipeline.storage.store import Store
 from schemas.errors import StaleArtifactError

@@ -10,22 +10,19 @@ from __future__ import annotations
 import contextlib
 import socket
 import time
-from collections import deque
-from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
-from concurrent.futures import Future, ThreadPoolExecutor
+from collections.abc import Callable, Generator, Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any, Protocol
 
 import xxhash
-from pydantic import BaseModel, ConfigDict, ValidationError
+from pydantic import BaseModel, ConfigDict
 
+from pipeline.engine.receipts import RECEIPTS, receipt_path, standing_receipt, write_receipt
 from pipeline.storage.failures import retry_transient
 from pipeline.storage.store import Store
-from schemas.errors import ConfigError, ShardCorruptError, StaleArtifactError
+from schemas.errors import ConfigError
 from schemas.receipt import Receipt, ShardReceipt
 
-RECEIPTS = "work/receipts"
-RECEIPTS_AT_ONCE = 16
 UNIT_ATTEMPTS = 3
 
 
@@ -113,7 +110,7 @@ def execute_unit(function: UnitFunction, context: Any, output: Store, descriptio
     """
     started = time.perf_counter()
     attempts = 0
-    standing = _standing_receipt(output, description)
+    standing = standing_receipt(output, description)
     if standing is not None:  # its worker died after it was finished, before it could say so
         return Finished(description.stage, description.unit, standing.counts, 0.0, 0, socket.gethostname())
 
@@ -131,7 +128,7 @@ def execute_unit(function: UnitFunction, context: Any, output: Store, descriptio
         counts=outcome.counts,
         details=outcome.details,
     )
-    output.write_bytes(receipt_path(description.stage, description.unit), receipt.model_dump_json().encode())
+    write_receipt(output, receipt)
     return Finished(
         description.stage,
         description.unit,
@@ -140,24 +137,6 @@ def execute_unit(function: UnitFunction, context: Any, output: Store, descriptio
         attempts - 1,
         socket.gethostname(),
     )
-
-
-def _standing_receipt(output: Store, description: UnitDescription) -> Receipt | None:
-    if not output.exists(receipt_path(description.stage, description.unit)):
-        return None
-    return _read_receipt(output, description)
-
-
-def iter_standing_receipts(output: Store, units: Sequence[UnitDescription]) -> Iterator[Receipt]:
-    """The receipts of the units that have one, in the order of the units; for a driver that goes on."""
-    if units:
-        done = set(output.list(f"{RECEIPTS}/{units[0].stage}"))
-        yield from iter_receipts(output, [unit for unit in units if receipt_path(unit.stage, unit.unit) in done])
-
-
-def receipt_path(stage: str, unit: int) -> str:
-    """Where the receipt of a unit stands, relative to the output."""
-    return f"{RECEIPTS}/{stage}/{unit:06d}.json"
 
 
 def run_stage(
@@ -225,54 +204,3 @@ def run_stage(
             "retries": retries,
         }
     )
-
-
-def iter_receipts(output: Store, units: Sequence[UnitDescription]) -> Iterator[Receipt]:
-    """The receipts of a finished stage in the order of its units, a bounded number in memory at a time.
-
-    Raises:
-        StaleArtifactError: A receipt is missing or belongs to another description.
-        ShardCorruptError: A receipt's bytes are no receipt.
-    """
-    if output.is_local or output.is_in_process:
-        yield from (_read_receipt(output, unit) for unit in units)
-        return
-    # One after another, 100,000 receipts at 20 ms a request would take half an hour.
-    with ThreadPoolExecutor(RECEIPTS_AT_ONCE) as pool:
-        ahead: deque[Future[Receipt]] = deque()
-        try:
-            for unit in units:
-                ahead.append(pool.submit(_read_receipt, output, unit))
-                if len(ahead) >= 2 * RECEIPTS_AT_ONCE:
-                    yield ahead.popleft().result()
-            while ahead:
-                yield ahead.popleft().result()
-        finally:
-            for one in ahead:
-                one.cancel()
-
-
-def _read_receipt(output: Store, unit: UnitDescription) -> Receipt:
-    path = receipt_path(unit.stage, unit.unit)
-    try:
-        receipt = Receipt.model_validate_json(output.read_bytes(path))
-    except FileNotFoundError:
-        raise StaleArtifactError(
-            "a receipt is gone", path=output.locate(path), action="give the same command again"
-        ) from None
-    except ValidationError as error:
-        raise ShardCorruptError(
-            "a receipt cannot be read",
-            path=output.locate(path),
-            found=str(error).replace("\n", " "),
-            action="delete it and give the same command again: its unit runs once more",
-        ) from None
-    if receipt.description != unit.digest():
-        raise StaleArtifactError(
-            "this receipt belongs to another description of the unit",
-            path=output.locate(path),
-            expected=unit.digest(),
-            found=receipt.description,
-            action="delete the output, or finish it with the maskmill version and inputs that began it",
-        )
-    return receipt

@@ -16,7 +16,7 @@ import numpy.typing as npt
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from pipeline.storage.arrow_files import iter_batches, read_file, write_blocks
+from pipeline.storage.arrow_files import iter_batches, open_whole, write_blocks
 from pipeline.storage.store import Store
 from pipeline.wordpiece.encode import Encoder, Sample
 from schemas.layout import encoded_folder, shard_path
@@ -119,7 +119,7 @@ def read_encoded(output: Store, path: str, checksum: str, vocab_size: int, text_
     Raises:
         ShardCorruptError: The shard is not what was written.
     """
-    reader = read_file(output.map_file(path), checksum, output.locate(path))
+    reader = open_whole(output, path, checksum)
     parts: list[npt.NDArray[Any]] = []
     lengths: list[npt.NDArray[Any]] = []
     is_rejected: list[npt.NDArray[np.bool_]] = []

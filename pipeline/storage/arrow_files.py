@@ -12,7 +12,7 @@ import xxhash
 
 from pipeline.storage.hashing_sink import HashingSink
 from pipeline.storage.store import Store
-from schemas.errors import ShardCorruptError
+from schemas.errors import RESTORE, ShardCorruptError
 from schemas.receipt import ShardReceipt
 from schemas.rows import Compression
 
@@ -140,6 +140,25 @@ def read_block(data: pa.Buffer | bytes, schema: pa.Schema, checksum: int, path: 
             action="restore the file from a good copy, or write the dataset again",
         )
     return pa.ipc.read_record_batch(pa.ipc.read_message(data), schema)
+
+
+def open_whole(store: Store, path: str, checksum: str) -> pa.ipc.RecordBatchFileReader:
+    """A whole Arrow file of a store, mapped where it is local, after comparing its checksum.
+
+    Raises:
+        ShardCorruptError: It is gone, or its bytes are not those that were written.
+    """
+    try:
+        data = store.map_file(path)
+    except FileNotFoundError:
+        raise ShardCorruptError(
+            "the file is gone",
+            path=store.locate(path),
+            expected=f"xxh3-128 {checksum}",
+            found="no file",
+            action=RESTORE,
+        ) from None
+    return read_file(data, checksum, store.locate(path))
 
 
 def read_file(data: pa.Buffer | bytes, checksum: str, path: str) -> pa.ipc.RecordBatchFileReader:

@@ -10,6 +10,7 @@ from pipeline.storage.datasets import MANIFEST, model_of_manifest, read_manifest
 from pipeline.storage.paths import check_inside
 from pipeline.storage.store import Store
 from pipeline.verification.check_parts import AnyPart, Verified, check_between, check_folders
+from pipeline.verification.check_record import check_quarantine, check_record
 from pipeline.verification.findings import Finding
 from pipeline.verification.verify_documents import verify_documents
 from pipeline.verification.verify_encoded import verify_encoded
@@ -71,6 +72,7 @@ def verify_output(store: Store, progress: Progress, threads: int = 2) -> Iterato
             yield verified[folder]
     unfinished = [folder for folder, is_finished in parts.items() if not is_finished]
     findings = check_folders(store, verified, unfinished) + check_between(store, verified)
+    findings += check_record(store, verified) + check_quarantine(store, verified)
     yield Verified(store.display_url, None, findings)
 
 

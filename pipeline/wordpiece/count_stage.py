@@ -18,7 +18,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from pipeline.engine.stage import UnitDescription, UnitOutcome
-from pipeline.storage.arrow_files import iter_batches, read_file
+from pipeline.storage.arrow_files import iter_batches, open_whole
 from pipeline.storage.store import Store
 from pipeline.wordpiece.count_words import WordCounter
 from pipeline.wordpiece.counted_words import MAX_WORDS, PartitionedWords
@@ -80,8 +80,7 @@ def count_document_words(context: CountContext, unit: CountUnit) -> UnitOutcome:
         counts: words and text_bytes. details: `sources`, a list of (name, text bytes, words, letters, letters
         changed) for each source of the shard, `one_source`, whether they are too many to keep apart, and the file's.
     """
-    data = context.output.map_file(unit.path)
-    reader = read_file(data, unit.checksum, context.output.locate(unit.path))
+    reader = open_whole(context.output, unit.path, unit.checksum)
     names = _list_sources(reader)
     is_one = len(names) > MAX_SOURCES
     names = [ALL_SOURCES] if is_one else names

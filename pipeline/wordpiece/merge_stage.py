@@ -16,7 +16,7 @@ import numpy as np
 import pyarrow as pa
 
 from pipeline.engine.stage import UnitDescription, UnitOutcome
-from pipeline.storage.arrow_files import iter_batches, read_file
+from pipeline.storage.arrow_files import iter_batches, open_whole
 from pipeline.wordpiece.count_stage import ALL_SOURCES, CountContext, name_sources
 from pipeline.wordpiece.count_words import sort_words
 from pipeline.wordpiece.counted_words import WORD_PARTITIONS, CountedWords, PartitionedWords
@@ -124,9 +124,7 @@ def gather_word_counts(context: CountContext, unit: GatherUnit) -> UnitOutcome:
     def iter_rounds() -> Iterator[PartitionedWords]:
         nonlocal num_words
         for number, checksum in enumerate(unit.checksums, start=unit.first_file):
-            path = context.count_path(number)
-            data = context.output.map_file(path)
-            for batch in iter_batches(read_file(data, checksum, context.output.locate(path))):
+            for batch in iter_batches(open_whole(context.output, context.count_path(number), checksum)):
                 num_words += numbers.add_rows(words, batch)
                 while rounds:
                     yield rounds.pop(0)
@@ -163,8 +161,7 @@ def iter_merged(context: CountContext, checksums: Sequence[str]) -> Iterator[pa.
         ShardCorruptError: One has not its checksum.
     """
     for partition, checksum in enumerate(checksums):
-        path = merged_path(context, partition)
-        rows = read_file(context.output.map_file(path), checksum, context.output.locate(path)).read_all()
+        rows = open_whole(context.output, merged_path(context, partition), checksum).read_all()
         yield rows.set_column(1, "source", rows["source"].dictionary_encode()).cast(WORD_COUNTS_SCHEMA)
 
 

@@ -6,7 +6,7 @@ from collections.abc import Iterator, Sequence
 
 import pyarrow as pa
 
-from pipeline.storage.arrow_files import iter_batches, read_file
+from pipeline.storage.arrow_files import iter_batches, open_whole
 from pipeline.storage.store import Store
 from pipeline.wordpiece.word_counts import MAX_SOURCES
 
@@ -66,7 +66,7 @@ def share_bytes(sizes_bytes: dict[str, int], total_bytes: int) -> dict[str, int]
 
 def _iter_documents(store: Store, shards: Sequence[tuple[str, str]]) -> Iterator[tuple[str, pa.StringScalar]]:
     for path, checksum in shards:
-        reader = read_file(store.map_file(path), checksum, store.locate(path))
+        reader = open_whole(store, path, checksum)
         for batch in iter_batches(reader):
             yield from zip(batch.column("source").to_pylist(), batch.column("text"), strict=True)
 

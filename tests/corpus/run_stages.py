@@ -19,7 +19,8 @@ from pipeline.corpus.map_documents import CorpusContext, map_documents
 from pipeline.corpus.plan import MapUnit, SortUnit, plan_buckets, plan_map_units, plan_sort_units
 from pipeline.corpus.sort_documents import sort_documents
 from pipeline.engine.local_engine import LocalEngine
-from pipeline.engine.stage import iter_receipts, run_stage
+from pipeline.engine.receipts import iter_receipts
+from pipeline.engine.stage import run_stage
 from pipeline.storage.store import Store, open_store
 from schemas.run_file import RunFile
 

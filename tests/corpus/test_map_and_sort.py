@@ -17,7 +17,7 @@ from pipeline.corpus.exchange_index import INDEX_PATH
 from pipeline.corpus.judge_quarantine import check_quarantined
 from pipeline.corpus.map_documents import exchange_path
 from pipeline.corpus.plan import MapUnit
-from pipeline.engine.stage import iter_receipts
+from pipeline.engine.receipts import iter_receipts
 from schemas.documents import DOCUMENT_SCHEMA
 from schemas.errors import InputDataError, ShardCorruptError, StaleArtifactError
 from schemas.rows import BLOCK_BYTES

@@ -19,7 +19,8 @@ import pytest
 from pipeline.engine import fork_workers
 from pipeline.engine.answers import WorkerTraceback
 from pipeline.engine.local_engine import LocalEngine
-from pipeline.engine.stage import Engine, Finished, iter_receipts, receipt_path, run_stage
+from pipeline.engine.receipts import iter_receipts, receipt_path
+from pipeline.engine.stage import Engine, Finished, run_stage
 from pipeline.storage import failures
 from pipeline.storage.store import Store, open_store
 from schemas.errors import ConfigError, InputDataError, ShardCorruptError, StaleArtifactError, TransientStorageError

@@ -10,7 +10,8 @@ from typing import Any
 
 import pytest
 
-from pipeline.engine.stage import iter_receipts, run_stage
+from pipeline.engine.receipts import iter_receipts
+from pipeline.engine.stage import run_stage
 from pipeline.storage.store import open_store
 from schemas.errors import ConfigError
 from tests.engine import units

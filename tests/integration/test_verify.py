@@ -119,6 +119,37 @@ def test_held_out_parts_that_are_gone_are_found(damaged: Path, part: str) -> Non
     assert str(damaged / part) in said
 
 
+def test_a_record_that_is_damaged_or_of_another_run_is_found(damaged: Path) -> None:
+    record = damaged / "run.json"
+    whole = record.read_text()
+    for harmed in ("x" + whole, "[]", "{}", whole.replace('"decisive"', '"decided"')):
+        record.write_text(harmed)
+        status, said = verify(damaged)
+        assert (status, "run.json: the record of the run is damaged" in said) == (1, True)
+    values = json.loads(whole)
+    values["fingerprints"]["pack"] = "0" * 32
+    record.write_text(json.dumps(values))
+    status, said = verify(damaged)
+    assert (status, "packed is of another run than the record speaks of" in said) == (1, True)
+    record.unlink()  # parts that were copied out of a run
+    assert verify(damaged)[0] == 0
+
+
+def test_what_was_set_aside_is_counted(damaged: Path) -> None:
+    assert list((damaged / "quarantine").glob("inputs-*"))
+    path = next((damaged / "quarantine").glob("inputs-*"))
+    data = path.read_bytes()
+    for harm in (path.unlink, lambda: path.write_bytes(data[:-9]), lambda: shutil.copy(path, f"{path}-again.arrow")):
+        harm()
+        status, said = verify(damaged)
+        assert (status, str(damaged / "quarantine") in said) == (1, True), said
+        path.write_bytes(data)
+    for stray in (damaged / "quarantine").glob("*-again.arrow"):
+        stray.unlink()
+    shutil.copy(path, damaged / "quarantine" / "packed-shard-00001.arrow")
+    assert verify(damaged)[0] == 1
+
+
 @pytest.mark.parametrize("key", ["documents_fingerprint", "checksums"])
 def test_a_tokenizer_of_another_run_is_found(damaged: Path, key: str) -> None:
     path = damaged / "tokenizer" / "manifest.json"

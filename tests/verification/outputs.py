@@ -10,7 +10,8 @@ import pyarrow as pa
 import xxhash
 
 from pipeline.engine.local_engine import LocalEngine
-from pipeline.engine.stage import iter_receipts, run_stage
+from pipeline.engine.receipts import iter_receipts
+from pipeline.engine.stage import run_stage
 from pipeline.packing.pack_receipts import encoding_counts, iter_dataset_shards, packing_counts, take_encoding
 from pipeline.packing.pack_stage import pack_documents
 from pipeline.packing.pack_units import PackContext, PackUnit, plan_pack_units

@@ -1,0 +1,77 @@
+"""What must hold between a run's record, its parts, and what it set aside: promised folders, settings, quarantine."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+
+import pyarrow as pa
+
+from pipeline.corpus.quarantine import is_of_inputs
+from pipeline.storage.store import Store
+from pipeline.verification.check_parts import Verified
+from pipeline.verification.findings import Finding
+from schemas.layout import QUARANTINE, RUN_RECORD, promised_documents, promised_rows
+from schemas.manifest import DocumentsManifest, PackedManifest
+
+_PART_OF_KIND = {"documents": "shard", "tokenizer": "tokenizer", "encoded": "tokenizer", "packed": "pack"}
+
+
+def check_record(store: Store, verified: Mapping[str, Verified]) -> list[Finding]:
+    """Every part that stands is of the run that the record speaks of, and all that it promises is there.
+
+    Args:
+        store: The run's output.
+        verified: The finished parts by folder.
+    """
+    path = store.locate(RUN_RECORD)
+    try:
+        record = json.loads(store.read_bytes(RUN_RECORD))
+        fingerprints: dict[str, str] = {name: str(value) for name, value in record["fingerprints"].items()}
+        documents, rows = promised_documents(record["decisive"]), promised_rows(record["decisive"])
+    except FileNotFoundError:
+        return []  # parts that were copied out of a run
+    except (ValueError, KeyError, TypeError, AttributeError) as error:
+        return [Finding(path, f"the record of the run is damaged: {type(error).__name__} {error}".partition("\n")[0])]
+    findings = [
+        Finding(path, f"{folder} is of another run than the record speaks of")
+        for folder, part in verified.items()
+        if part.manifest is not None
+        and part.manifest.run_fingerprint != fingerprints.get(_PART_OF_KIND[part.manifest.kind])
+    ]
+    for promised in (documents, rows):  # a run may have ended before it came to its rows
+        if any(folder in verified for folder in promised):
+            gone = [folder for folder in promised if folder not in verified]
+            findings += [Finding(store.locate(folder), "the run has it, and here it is not") for folder in gone]
+    return findings
+
+
+def check_quarantine(store: Store, verified: Mapping[str, Verified]) -> list[Finding]:
+    """What was set aside is there, all of it and no more.
+
+    Args:
+        store: The run's output.
+        verified: The finished parts by folder.
+    """
+    paths = store.list(QUARANTINE)
+    expected: dict[str, tuple[int, list[str]]] = {}
+    documents = verified["documents"].manifest if "documents" in verified else None
+    if isinstance(documents, DocumentsManifest):
+        expected["inputs"] = documents.counts.quarantined, [path for path in paths if is_of_inputs(path)]
+    for folder, part in verified.items():
+        if isinstance(part.manifest, PackedManifest):
+            prefix = f"{QUARANTINE}/{folder}-shard-"
+            expected[folder] = part.manifest.counts.quarantined, [path for path in paths if path.startswith(prefix)]
+    findings = []
+    for name, (number, files) in expected.items():
+        found = 0
+        for path in files:
+            try:
+                with pa.ipc.open_file(store.map_file(path)) as reader:
+                    found += sum(reader.get_batch(batch).num_rows for batch in range(reader.num_record_batches))
+            except pa.ArrowException as error:
+                findings.append(Finding(store.locate(path), f"it cannot be read: {error}"))
+        if found != number:
+            here = store.locate(QUARANTINE)
+            findings.append(Finding(here, f"{number} of {name} were set aside, and {found} are here"))
+    return findings
