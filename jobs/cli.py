@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import atexit
+import contextlib
 import importlib
+import io
 import os
 import sys
 from collections.abc import Callable, Sequence
@@ -170,10 +172,12 @@ def main() -> None:
     tables and caches apart takes Python half a second, and changes nothing.
     """
     status = 1
+    _open_streams()
 
     def end_at_once() -> None:
-        sys.stdout.flush()
-        sys.stderr.flush()
+        with contextlib.suppress(OSError):  # whoever read it has gone
+            sys.stdout.flush()
+            sys.stderr.flush()
         os._exit(status)
 
     atexit.register(end_at_once)  # the last one is called first, so this one after those of what is imported from here
@@ -184,6 +188,16 @@ def main() -> None:
         raise
 
 
+def _open_streams() -> None:
+    """Let what is printed never end a job: not for a letter that the terminal lacks, nor where nobody listens."""
+    for name in ("stdout", "stderr"):
+        stream = getattr(sys, name)
+        if stream is None:  # closed by whoever started this
+            setattr(sys, name, open(os.devnull, "w", encoding="utf-8"))  # noqa: SIM115  # until the process ends
+        elif isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(errors="backslashreplace")
+
+
 def _prepare(
     run_file: str,
     overrides: list[str] | None,
@@ -192,7 +206,7 @@ def _prepare(
     replace: bool = False,
     compare: Sequence[str] = (),
 ) -> int:
-    from jobs.compare_tokenizers import compare_tokenizers
+    from jobs.compare_tokenizers import compare_tokenizers, load_compared
     from jobs.describe_run import Part
     from jobs.prepare import prepare as prepare_job
     from jobs.progress import JsonLines, LiveBars
@@ -206,11 +220,12 @@ def _prepare(
     if settings.engine.kind == "local":
         importlib.import_module(PRELOADED)
         fork_ahead(settings.engine.workers, [PRELOADED])
+    others = load_compared(settings, compare) if compare else {}
     console = open_console()
     listen = JsonLines() if as_json else LiveBars(console)
     try:
         prepared = prepare_job(settings, listen, Part[last_part], replace=replace)
-        compared = compare_tokenizers(settings, prepared, compare, listen) if compare else {}
+        compared = compare_tokenizers(settings, prepared, others, listen) if others else {}
     finally:
         listen.close()
     if not as_json:
@@ -229,6 +244,9 @@ def _run(job: Callable[[], int | None], debug: bool) -> None:
         raise typer.Exit(130) from None
     except (click.exceptions.Exit, click.ClickException):
         raise
+    except BrokenPipeError:  # as of `| head`
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        raise typer.Exit(1) from None
     except Exception as error:
         if debug:
             raise

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 from tokenizers import Tokenizer
@@ -28,27 +28,43 @@ SAMPLE_SHARDS = 4
 OWN = "this run"
 
 
+def load_compared(settings: RunFile, urls: Sequence[str]) -> dict[str, Tokenizer]:
+    """Load tokenizers to compare with, before a run begins that would end with them.
+
+    Args:
+        settings: The run file.
+        urls: Their paths or URLs, as `tokenizer.from` takes them.
+
+    Returns:
+        By name.
+
+    Raises:
+        ConfigError: One of them is no WordPiece tokenizer.
+    """
+    return {_name(url, urls): _load(read_brought_files(url), settings.tokenizer) for url in urls}
+
+
 def compare_tokenizers(
-    settings: RunFile, prepared: Prepared, urls: Sequence[str], listen: Callable[[dict[str, Any]], None]
+    settings: RunFile,
+    prepared: Prepared,
+    others: Mapping[str, Tokenizer],
+    listen: Callable[[dict[str, Any]], None],
 ) -> dict[str, Sequence[SourceReport]]:
     """Measure the run's tokenizer and others; the documents and the tokenizer stand.
 
     Args:
         settings: The run file.
         prepared: What the run has written.
-        urls: Paths or URLs of the others, as `tokenizer.from` takes them.
+        others: From `load_compared`.
         listen: Hears a `tokenizer_measured` for each.
 
     Returns:
         By name, `OWN` first: what each makes of the text of every source in the sample.
-
-    Raises:
-        ConfigError: One of them is no WordPiece tokenizer.
     """
     special = SpecialInText(settings.tokenizer.special_in_text)
     output = open_store(settings.output.url)
     own = Tokenizer.from_str(output.read_bytes(f"{TOKENIZER}/tokenizer.json").decode())
-    tokenizers = {OWN: own} | {_name(url, urls): _load(read_brought_files(url), settings.tokenizer) for url in urls}
+    tokenizers = {OWN: own, **others}
     folder = documents_folder(held_out=False)
     table = read_shard_table(output.below(folder), prepared.documents[0])
     shards = [

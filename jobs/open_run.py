@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import json
+import os
 import time
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
@@ -18,6 +19,7 @@ from pipeline.engine.stage import Engine, Finished, Listener, UnitDescription, U
 from pipeline.storage.datasets import MANIFEST
 from pipeline.storage.leases import Lease, hold_output
 from pipeline.storage.store import Store, open_store
+from pipeline.wordpiece.count_stage import normalisation_of
 from pipeline.wordpiece.train_stage import read_brought_files
 from schemas.errors import ConfigError, StaleArtifactError
 from schemas.manifest import AnyManifest
@@ -157,8 +159,11 @@ def open_run(settings: RunFile, listen: Listener, *, replace: bool = False) -> I
         StaleArtifactError: The inputs have changed since the run began.
     """
     output = open_store(settings.output.url)
+    if output.is_local and output.root == os.sep:
+        raise ConfigError("a run does not write into the root of a disk", path="output.url", action="name a folder")
     inputs = tuple(list_inputs(settings.input.paths))
-    brought = read_brought_files(settings.tokenizer.from_) if settings.tokenizer.from_ else {}
+    wanted = settings.tokenizer
+    brought = read_brought_files(wanted.from_, normalisation_of(wanted)) if wanted.from_ else {}
     refuse_inputs_in_output(inputs, output)
     record = describe_run(settings, inputs, brought)
     with hold_output(output) as lease:

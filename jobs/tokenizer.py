@@ -126,7 +126,7 @@ def read_tokenizer_json(run: Run, manifest: TokenizerManifest) -> bytes:
 
 def _warn(run: Run, manifest: TokenizerManifest, outcome: UnitOutcome) -> None:
     """Say what a person should know before training on this."""
-    for message in iter_warnings(manifest.sources, outcome.details["strips_accents"]):
+    for message in iter_warnings(manifest.sources, outcome.details["strips_accents"], manifest.trained):
         run.hear({"event": "warning", "message": message})
     cased = outcome.details["pieces_never_made"]
     if cased > CASED_PIECES_WORTH_A_WARNING:

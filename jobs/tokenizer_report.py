@@ -53,11 +53,12 @@ def _start_table(columns: Sequence[str], first: str = "source") -> Table:
     return table
 
 
-def iter_warnings(sources: Sequence[SourceReport], strips_accents: bool) -> Iterator[str]:
+def iter_warnings(sources: Sequence[SourceReport], strips_accents: bool, trained: bool = True) -> Iterator[str]:
     """What a person should know before training on this: sources with much [UNK], or much changed by accents."""
+    mend = "raise tokenizer.limit_alphabet, or bring" if trained else "bring"
     unknown = [
         f"{_share(line.unknown, line.tokens):.1%} of the tokens of source {_name(line)!r} are [UNK]: "
-        "raise tokenizer.limit_alphabet, or bring a vocabulary that has its characters"
+        f"{mend} a vocabulary that has its characters"
         for line in sources
         if _share(line.unknown, line.tokens) > WORTH_A_WARNING
     ]

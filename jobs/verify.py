@@ -8,7 +8,7 @@ from jobs.console import open_console
 from jobs.progress import JsonLines
 from pipeline.storage.store import open_store
 from pipeline.verification.verify_output import verify_output
-from schemas.manifest import DocumentsManifest, PackedManifest
+from schemas.manifest import DocumentsManifest, EncodedManifest, PackedManifest
 
 
 def verify(dataset: str, as_json: bool) -> int:
@@ -41,4 +41,6 @@ def _describe(manifest: object) -> str:
         return f"{manifest.documents:,} documents in {manifest.num_shards} shards"
     if isinstance(manifest, PackedManifest):
         return f"{manifest.counts.rows:,} rows in {manifest.num_shards} shards, {manifest.copies} static copies"
+    if isinstance(manifest, EncodedManifest):
+        return f"{manifest.counts.documents:,} encoded documents in {manifest.num_shards} shards"
     return "tokenizer"

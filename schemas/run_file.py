@@ -10,12 +10,16 @@ from pydantic import Discriminator, Field, Tag, field_validator, model_validator
 from schemas.masking import Masking
 from schemas.redaction import without_user_info
 from schemas.rows import MAX_SEQ_LEN, MIN_SEQ_LEN, Compression
-from schemas.section import AtLeastOne, AtLeastZero, Section, Share, UInt63, Url
+from schemas.section import AtLeastOne, Section, Share, UInt63, Url
 
 MIN_MB = 0.001
 """1 KiB: below it a size in MiB is a slip, and a shard holds nothing."""
 THOUSANDTH_TOLERANCE = 1e-6
 """In thousandths: lets 0.1 + 0.2 through as 0.3, and refuses 0.12345."""
+
+MAX_VOCAB_SIZE = 1 << 24
+MAX_UNUSED = 1 << 20
+MAX_WORKERS = 4096
 
 
 class InputSection(Section):
@@ -104,21 +108,21 @@ class TokenizerSection(Section):
             (`append`).
     """
 
-    vocab_size: Annotated[int, Field(ge=6, lt=1 << 31)] = 30522
+    vocab_size: Annotated[int, Field(ge=6, le=MAX_VOCAB_SIZE)] = 30522
     min_frequency: AtLeastOne = 2
     limit_alphabet: AtLeastOne | None = 1000
     initial_alphabet: str = ""
     max_words: AtLeastOne = 20_000_000
     alpha: Share = 1.0
-    unused: AtLeastZero = 0
-    size_multiple: AtLeastOne = 1
+    unused: Annotated[int, Field(ge=0, le=MAX_UNUSED)] = 0
+    size_multiple: Annotated[int, Field(ge=1, le=MAX_UNUSED)] = 1
     lowercase: bool = True
     strip_accents: bool | None = None
     handle_chinese_chars: bool = True
     model_max_length: AtLeastOne = 512
     special_in_text: Literal["text", "special"] = "text"
     from_: str | None = Field(default=None, alias="from")
-    extend: AtLeastZero = 0
+    extend: Annotated[int, Field(ge=0, le=MAX_VOCAB_SIZE)] = 0
     extend_into: Literal["unused", "append"] = "unused"
 
     @field_validator("alpha")
@@ -133,6 +137,13 @@ class TokenizerSection(Section):
     def _extends_something(self) -> TokenizerSection:
         if self.extend and self.from_ is None:
             raise ValueError("extend needs from, the vocabulary that is extended")
+        for name, set_here in (
+            ("unused", self.unused > 0),
+            ("size_multiple", self.size_multiple > 1),
+            ("initial_alphabet", bool(self.initial_alphabet)),
+        ):
+            if set_here and self.from_ is not None:
+                raise ValueError(f"{name} is of a vocabulary that is trained: with from it changes nothing")
         return self
 
     @property
@@ -274,7 +285,7 @@ class EngineSection(Section):
     """
 
     kind: Literal["local", "ray"] = "local"
-    workers: Annotated[int, Field(ge=0)] = 0
+    workers: Annotated[int, Field(ge=0, le=MAX_WORKERS)] = 0
     address: str = ""
 
 

@@ -6,8 +6,8 @@ from typing import Annotated
 
 from pydantic import BaseModel, ConfigDict, Field
 
-AtLeastOne = Annotated[int, Field(ge=1)]
-AtLeastZero = Annotated[int, Field(ge=0)]
+AtLeastOne = Annotated[int, Field(ge=1, lt=1 << 63)]
+AtLeastZero = Annotated[int, Field(ge=0, lt=1 << 63)]
 Share = Annotated[float, Field(ge=0.0, le=1.0)]
 UInt63 = Annotated[int, Field(ge=0, lt=1 << 63)]
 """A seed: TOML's integers are signed and of 64 bits."""

@@ -35,15 +35,29 @@ def parse_toml(model: type[Model], text: str, path: str, overrides: Sequence[str
         raise ConfigError(
             "not valid TOML", path=path, found=str(error), action="mend it; texts stand in quotes"
         ) from error
-    for override in overrides:
-        _apply_override(values, override)
+    given = dict(_apply_override(values, override) for override in overrides)
     try:
         return model.model_validate(values)
     except ValidationError as error:
-        raise _explain(model, error, path) from None
+        for finding in error.errors():
+            key = _key_of(finding)
+            is_text = finding["type"] == "string_type" and not isinstance(finding["input"], (list, dict))
+            if key in given and is_text:  # TOML reads it as a number or a date
+                _set_value(values, key, given[key])
+    try:
+        return model.model_validate(values)
+    except ValidationError as error:
+        key = _key_of(error.errors()[0])
+        place = "--set" if any(key[: len(one)] == one for one in given) else path
+        raise _explain(model, error, place) from None
 
 
-def _apply_override(values: dict[str, Any], override: str) -> None:
+def _key_of(finding: Any) -> tuple[str, ...]:
+    return tuple(str(part) for part in finding["loc"])
+
+
+def _apply_override(values: dict[str, Any], override: str) -> tuple[tuple[str, ...], str]:
+    """Put an override among the values; returns its key and its value as text."""
     key, separator, raw = override.partition("=")
     *sections, name = (part.strip() for part in key.split("."))
     if not separator or not sections or not name or not all(sections):
@@ -54,9 +68,10 @@ def _apply_override(values: dict[str, Any], override: str) -> None:
             found=_show(override),
             action="write for example --set pack.seq_len=1024",
         )
+    here = values
     for section in sections:
-        values = values.setdefault(section, {})
-        if not isinstance(values, dict):
+        here = here.setdefault(section, {})
+        if not isinstance(here, dict):
             raise ConfigError(
                 f"{section} is not a section",
                 path="--set",
@@ -64,7 +79,16 @@ def _apply_override(values: dict[str, Any], override: str) -> None:
                 found=_show(override),
                 action=f"take {section} out of the run file, or name another key",
             )
-    values[name] = _parse_value(raw.strip())
+    place = (*sections, name)
+    _set_value(values, place, _parse_value(raw.strip()))
+    return place, raw.strip()
+
+
+def _set_value(values: dict[str, Any], place: Sequence[str], value: Any) -> None:
+    *sections, name = place
+    for section in sections:
+        values = values[section]
+    values[name] = value
 
 
 def _parse_value(raw: str) -> Any:

@@ -107,6 +107,8 @@ def digest_inputs(files: Sequence[InputFile]) -> str:
 
 def _resolve(pattern: str) -> list[InputFile]:
     shown = without_user_info(pattern)
+    if "\0" in pattern:
+        raise ConfigError("no path has a NUL", path="input.paths", found=repr(pattern), action="mend the path")
     if "::" in pattern:
         raise ConfigError(
             "chained URLs are not read",
@@ -128,7 +130,10 @@ def _resolve(pattern: str) -> list[InputFile]:
         bare = _without_query(path)
         if glob.has_magic(bare):
             fixed = bare[: min(bare.find(sign) for sign in "*?[" if sign in bare)].rpartition("/")[0]
-            entries = [entry for entry in fs.glob(path, detail=True).values() if _is_file(entry)]
+            found_here = list(fs.glob(path, detail=True).values())
+            for entry in found_here:
+                _refuse_special(entry)
+            entries = [entry for entry in found_here if _is_file(entry)]
             if not entries:
                 raise ConfigError(
                     "the pattern finds no file",
@@ -140,10 +145,13 @@ def _resolve(pattern: str) -> list[InputFile]:
             fixed = bare.rpartition("/")[0]
             try:
                 entries = [fs.info(path)]
-            except FileNotFoundError:
+            except FileNotFoundError as error:
+                # Of the web any failure is one: a server that does not answer, too.
+                found = without_user_info(str(error.__cause__)) if error.__cause__ else "nothing"
                 raise ConfigError(
-                    "no such input", path=shown, expected="a file", found="nothing", action="check input.paths"
+                    "no such input", path=shown, expected="a file", found=found, action="check input.paths"
                 ) from None
+            _refuse_special(entries[0])
             if not _is_file(entries[0]):
                 raise ConfigError(
                     "this input is a folder",
@@ -162,6 +170,19 @@ def _is_file(entry: dict[str, Any]) -> bool:
         return not os.path.isdir(name)
     # S3 consoles mark a folder with an empty key that ends in a slash.
     return entry["type"] == "file" and not name.endswith("/")
+
+
+def _refuse_special(entry: dict[str, Any]) -> None:
+    """Refuse what can be read once and has no length: pipes, sockets and devices."""
+    name = str(entry["name"])
+    if entry["type"] == "other" and os.path.exists(name) and not (os.path.isfile(name) or os.path.isdir(name)):
+        raise ConfigError(
+            "this input is neither a file nor a folder",
+            path=name,
+            expected="a file, which can be read again after an interruption",
+            found="a pipe, a socket or a device",
+            action="write what comes out of it to a file, or leave it out of input.paths",
+        )
 
 
 def _describe(fs: Any, entry: dict[str, Any], fixed: str) -> InputFile:

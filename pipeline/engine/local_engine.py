@@ -37,7 +37,8 @@ def fork_ahead(num_workers: int, modules: Sequence[str]) -> None:
     """
     num_workers = _count_workers(num_workers)
     if num_workers > 1:
-        fork_workers.fork_ahead(_serve, num_workers, modules)
+        # More than there are cores are started as units want them.
+        fork_workers.fork_ahead(_serve, min(num_workers, _count_workers(0)), modules)
 
 
 def _count_workers(wanted: int) -> int:

@@ -38,8 +38,8 @@ class RayEngine:
     """Runs units on Ray. Where this process has joined a cluster already, that one is used and left running.
 
     Args:
-        workers: Cores to use where Ray is started here, 0 for every core; on a cluster, the most units at a time, 0
-            for two for every core.
+        workers: Cores to use where Ray is started here, 0 for every core; on a cluster that is joined or was joined
+            before, the most units at a time, 0 for two for every core.
         address: A running cluster's address; empty, and no `RAY_ADDRESS`, starts one on this machine.
 
     Raises:
@@ -61,6 +61,7 @@ class RayEngine:
         self._max_in_flight = 0
         self._is_ours = not ray.is_initialized()
         if not self._is_ours:
+            self._max_in_flight = workers
             return
         address = address or os.environ.get("RAY_ADDRESS", "")
         try:

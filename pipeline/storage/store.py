@@ -112,11 +112,20 @@ class Store:
             if found is not None:
                 return found
             try:
-                return cast(bytes, self.fs.cat_file(self.full(path), start=offset, end=offset + length))
+                data = cast(bytes, self.fs.cat_file(self.full(path), start=offset, end=offset + length))
             except OSError as error:
                 if error.errno == errno.EINVAL and offset >= int(self.fs.info(self.full(path))["size"]):
                     return b""
                 raise
+            if len(data) > length:
+                raise ConfigError(
+                    "the store sends whole files where parts of them are asked for",
+                    path=self.locate(path),
+                    expected=f"{length} bytes from {offset}",
+                    found=f"{len(data)}",
+                    action="use a store, or a proxy before it, that answers requests for ranges of bytes",
+                )
+            return data
 
         return self._read(path, read)
 

@@ -43,18 +43,11 @@ def view_strings(strings: pa.Array) -> tuple[npt.NDArray[np.uint8], npt.NDArray[
     return np.frombuffer(data_buffer or b"", np.uint8), offsets
 
 
-def partition_of_words(words: pa.Array | pa.ChunkedArray, num_partitions: int) -> npt.NDArray[np.int64]:
-    """The partition of each word, from 0: the hash of `word_table` modulo `num_partitions`.
-
-    Not xxh3: a table has this hash of every word at hand.
-    """
-    chunks = words.chunks if isinstance(words, pa.ChunkedArray) else [words]
-    hashes = [_hash_strings(*view_strings(chunk)) for chunk in chunks]
-    return _take_modulo(np.concatenate([np.zeros(0, np.int64), *hashes]), num_partitions)
-
-
 def unpack_words(table: WordTable, num_partitions: int) -> list[pa.RecordBatch]:
-    """The words of a table as a batch of `WORD_ROWS_SCHEMA` a partition, in the order they were first added."""
+    """The words of a table as a batch of `WORD_ROWS_SCHEMA` a partition, in the order they were first added.
+
+    A word's partition is its hash in the table modulo `num_partitions`. Not xxh3: the table has this one at hand.
+    """
     num_words = int(table.used[0])
     records = table.records[:num_words]
     partition = _take_modulo(records[:, HASH], num_partitions)
@@ -128,17 +121,6 @@ def _read_piece(data, start, stop):  # type: ignore[no-untyped-def]
     for offset in range(min(stop - start, PIECE_BYTES)):
         packed |= np.uint64(data[start + offset]) << np.uint64(8 * offset)
     return packed
-
-
-@njit(cache=True, nogil=True)
-def _hash_strings(data, offsets):  # type: ignore[no-untyped-def]
-    hashes = np.empty(len(offsets) - 1, np.int64)
-    for row in range(len(hashes)):
-        hash_value = HASH_START
-        for start in range(offsets[row], offsets[row + 1], PIECE_BYTES):
-            hash_value = mix_piece(hash_value, _read_piece(data, start, offsets[row + 1]))
-        hashes[row] = np.int64(hash_value)
-    return hashes
 
 
 @njit(cache=True, nogil=True)

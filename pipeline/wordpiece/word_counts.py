@@ -2,7 +2,7 @@
 
 A row is a (word, source) pair that occurs. Rows stand in hash partitions, a row group each, so that a table of any
 size is written and read with one partition in memory; within a partition they are sorted by the UTF-8 bytes of the
-word, then of the source. All rows of a word are in one partition (`partition_of_words` says which),
+word, then of the source. All rows of a word are in one partition (`unpack_words` says which),
 so what is summed over sources needs no second look. What the numbers belong to stands in the file's metadata.
 """
 

@@ -229,3 +229,19 @@ def test_a_query_is_in_no_name_and_no_message(query: str) -> None:
     assert (file.path, file.format, file.compression, file.size_bytes) == ("a.txt.gz", "txt", "gzip", 4)
     assert file.url.endswith(query)
     assert "SECRET" not in str(caught.value)
+
+
+@pytest.mark.parametrize("pattern", ["pipe.txt", "*", "link.txt"])
+def test_what_is_neither_file_nor_folder_is_refused(tmp_path: Path, pattern: str) -> None:
+    (tmp_path / "a.txt").write_text("text")
+    os.mkfifo(tmp_path / "pipe.txt")
+    (tmp_path / "link.txt").symlink_to(tmp_path / "pipe.txt")
+    with pytest.raises(ConfigError, match=r"(pipe|link)\.txt: this input is (neither a file nor a folder|a link to)"):
+        list_inputs([f"{tmp_path}/{pattern}"])
+
+
+def test_a_server_that_does_not_answer_is_told_from_a_file_that_is_not_there() -> None:
+    with pytest.raises(ConfigError, match=r"no such input; expected a file; found .*onnect"):
+        list_inputs(["http://127.0.0.1:9/x.jsonl"])
+    with pytest.raises(ConfigError, match="no path has a NUL"):
+        list_inputs(["folder/\0.txt"])

@@ -193,6 +193,33 @@ def test_help_names_the_sections_that_it_speaks_of() -> None:
     assert "Where [tokenizer], [pack] or [mask] have" in " ".join(run_maskmill("prepare", "--help").stdout.split())
 
 
+def test_a_tokenizer_to_compare_with_is_looked_at_before_the_run(small_run: Path, tmp_path: Path) -> None:
+    ended = run_maskmill("tokenizer", small_run, "--compare", tmp_path / "none" / "vocab.txt")
+    assert ended.status == 1
+    has_all(ended.stderr, "ConfigError", ["none/vocab.txt", "no tokenizer here"])
+    assert not (tmp_path / "out").exists()
+
+
+def test_the_root_of_a_disk_is_no_output(small_run: Path) -> None:
+    has_all(fail(small_run, "output.url=/"), "ConfigError", ["output.url", "root of a disk"])
+
+
+@pytest.mark.parametrize("how", [">&-", "| head -c 1", "PYTHONIOENCODING=ascii"])
+def test_an_output_that_takes_no_words_is_no_fault(tmp_path: Path, how: str) -> None:
+    lines = [{"text": f"word {number}", "source": "\u00fcn\u00ef"} for number in range(50)]
+    (tmp_path / "a.jsonl").write_text("\n".join(map(json.dumps, lines)))
+    run_file = write_run_file(tmp_path / "run.toml", "", tmp_path / "out", [f"{tmp_path}/a.jsonl"])
+    variable, redirect = (how, "") if "=" in how else ("", how)
+    settings = "--set engine.workers=1 --set tokenizer.vocab_size=64"
+    command = f"{variable} {sys.executable} -m jobs prepare {run_file} {settings} {redirect}"
+    ended = subprocess.run(["bash", "-c", command], capture_output=True, text=True, check=False)
+    assert "unexpected" not in ended.stderr
+    assert "Traceback" not in ended.stderr
+    if "head" not in how:  # a reader that goes away ends it, as every command of a pipe
+        assert ended.returncode == 0, ended.stderr
+        assert (tmp_path / "out" / "packed" / "manifest.json").exists()
+
+
 @pytest.mark.parametrize("command", ["train", "demo"])
 def test_a_package_that_is_missing_is_named(tmp_path: Path, command: str) -> None:
     hide = "import sys; sys.modules['torch'] = None; from jobs.cli import main; main()"

@@ -256,3 +256,16 @@ def test_a_device_that_batches_cannot_be_made_on_is_refused_in_words(dataset, de
 def test_devices_are_named_as_torch_names_them(dataset):
     assert isinstance(open_loader(dataset).to_device(CPU), DeviceBatches)
     assert open_loader(dataset).to_device("cpu").device == CPU
+
+
+def test_a_state_asked_for_before_the_first_batch_is_where_the_iteration_begins(dataset):
+    loader = open_loader(dataset)
+    batches = loader.to_device("cpu")
+    begin = loader.state_dict()
+    first = iter(batches)
+    for _ in range(3):
+        given = next(first)
+    assert batches.state_dict() == given.state != begin
+    again = iter(batches)
+    assert batches.state_dict() == begin
+    assert next(again).step == 0

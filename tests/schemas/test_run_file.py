@@ -128,11 +128,16 @@ def test_an_unknown_key_is_named_with_the_nearest_valid_one(line: str, key: str,
         "input.max_quarantined=1.1",
         "input.text_document='word'",
         "output.url=''",
-        "output.url=7",
+        "output.url=[7]",
         "tokenizer.vocab_size=5",
         "tokenizer.lowercase='yes'",
         "engine.kind='spark'",
         "engine.workers=-1",
+        "engine.workers=100000",
+        "tokenizer.vocab_size=2147483647",
+        "tokenizer.unused=99999999999",
+        "tokenizer.size_multiple=99999999999999",
+        "tokenizer.min_frequency=99999999999999999999999",
     ],
 )
 def test_a_value_that_is_not_allowed_is_named_and_shown(override: str) -> None:
@@ -174,6 +179,9 @@ def test_broken_toml_is_refused_with_its_place() -> None:
         ("pack.seq_len=1024", ("pack", "seq_len"), 1024),
         ("documents.deduplicate = false", ("documents", "deduplicate"), False),
         ("output.url=s3://bucket/run", ("output", "url"), "s3://bucket/run"),
+        ("output.url=2026-11-28", ("output", "url"), "2026-11-28"),
+        ("output.url=7", ("output", "url"), "7"),
+        ("tokenizer.from=1e3", ("tokenizer", "from"), "1e3"),
         ("output.url = two words ", ("output", "url"), "two words"),
         ('output.url="quoted"', ("output", "url"), "quoted"),
         ("output.url=a=b", ("output", "url"), "a=b"),
@@ -197,6 +205,12 @@ def test_an_unreadable_override_is_refused(override: str) -> None:
     error = refuse(SHORTEST, override)
     assert (error.path, error.what) == ("--set", "an override is not readable")
     assert error.found == repr(override)
+
+
+def test_what_an_override_got_wrong_is_not_said_of_the_file() -> None:
+    assert refuse(SHORTEST, "pack.seq_lenn=3").path == "--set"
+    assert refuse(SHORTEST, "pack.seq_len=3").path == "--set"
+    assert refuse(f"{SHORTEST}[pack]\nseq_len = 3\n", "documents.seed=3").path == "run.toml"
 
 
 def test_an_override_below_a_value_is_refused() -> None:
@@ -234,17 +248,22 @@ SPECIAL = {
 }
 
 
+TRAINED_ONLY = [("tokenizer", key) for key in ("unused", "size_multiple", "initial_alphabet")]
+
+
 def test_the_fingerprint_covers_every_key_that_decides_bytes() -> None:
-    plain = parse(SHORTEST, "tokenizer.from=vocab.json")
+    plain, trained = parse(SHORTEST, "tokenizer.from=vocab.json"), parse(SHORTEST)
     for section, values in plain.model_dump(by_alias=True, mode="json").items():
         for key, value in values.items():
             other = SPECIAL[section, key] if (section, key) in SPECIAL else changed(value)
             if other is None:
                 continue
-            whole = plain.model_dump(by_alias=True)
+            is_of_training = (section, key) in TRAINED_ONLY
+            before = trained if is_of_training else plain
+            whole = before.model_dump(by_alias=True)
             whole[section][key] = other
-            whole["mask"]["strategy"] = plain.mask.strategy
-            same = RunFile.model_validate(whole).fingerprinted() == plain.fingerprinted()
+            whole["mask"]["strategy"] = before.mask.strategy
+            same = RunFile.model_validate(whole).fingerprinted() == before.fingerprinted()
             free = section in ("engine", "output") or (section, key) == ("input", "max_quarantined")
             assert same == free, (section, key)
 
@@ -268,6 +287,8 @@ def test_length_bins_are_in_the_fingerprint() -> None:
         (["pack.split=fill", "pack.sequences=document"], "does not go with"),
         (["pack.split=never", "pack.sequences=doc_sentences"], "does not go with"),
         (["tokenizer.extend=1"], "extend needs from"),
+        (["tokenizer.from=v.txt", "tokenizer.unused=1"], "unused is of a vocabulary that is trained"),
+        (["tokenizer.from=v.txt", "tokenizer.extend=9", "tokenizer.size_multiple=64"], "with from it changes nothing"),
         (["tokenizer.alpha=0.12345"], "whole thousandths: write 0.123"),
     ],
 )

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import uuid
+from pathlib import Path
 from typing import Any, Literal
 
 import pyarrow as pa
@@ -187,3 +188,28 @@ def test_a_small_source_weighs_more_with_a_smaller_alpha(alpha: float, second: s
     settings = TokenizerSection(vocab_size=len(SPECIAL_TOKENS) + 11 + 2, alpha=alpha)
     train_vocabulary(TrainContext(store, settings, {}), UNIT)
     assert read_pieces(store)[-2:] == ["aq", second]
+
+
+def test_a_folder_whose_vocabulary_is_of_other_text_is_refused(tmp_path: Path) -> None:
+    """`AutoTokenizer` of that folder goes by its tokenizer_config.json, so ids would differ and nobody be told."""
+    (tmp_path / "vocab.txt").write_text("[PAD]\n")
+    config = tmp_path / "tokenizer_config.json"
+    config.write_text('{"do_lower_case": false, "tokenize_chinese_chars": false}')
+    expected = "tokenizer.lowercase = false, tokenizer.strip_accents = false, tokenizer.handle_chinese_chars = false"
+    with pytest.raises(ConfigError, match=f"normalised otherwise; expected {expected}"):
+        read_brought_files(str(tmp_path), Normalisation())
+    as_told = Normalisation(lowercase=False, handle_chinese_chars=False)
+    assert list(read_brought_files(str(tmp_path), as_told)) == ["vocab.txt"]
+    assert list(read_brought_files(str(tmp_path / "vocab.txt"), Normalisation())) == ["vocab.txt"]
+    config.write_text('{"do_lower_case": true, "model_max_length": 512}')
+    assert list(read_brought_files(str(tmp_path), Normalisation())) == ["vocab.txt"]
+    config.write_text("[]")
+    with pytest.raises(ConfigError, match=r"tokenizer_config.json: not the settings"):
+        read_brought_files(str(tmp_path), Normalisation())
+
+
+@pytest.mark.parametrize("name", ["vocab", "vocab.TXT", "vocab.txt.gz"])
+def test_a_file_of_unknown_kind_is_no_folder(tmp_path: Path, name: str) -> None:
+    (tmp_path / name).write_text("[PAD]\n")
+    with pytest.raises(ConfigError, match="no such kind of tokenizer file"):
+        read_brought_files(str(tmp_path / name))

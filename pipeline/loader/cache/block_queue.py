@@ -1,6 +1,7 @@
-"""Which blocks will be read, how far each of them has come, and what is asked for next. No I/O but looking for files.
+"""Which blocks will be read, how far each of them has come, and what is asked for next.
 
-The caller holds a lock around every method.
+Of the disk it only asks which files are there, and now and then how many processes share them. The caller holds a lock
+around every method but `is_announced`, which looks at one entry.
 """
 
 from __future__ import annotations

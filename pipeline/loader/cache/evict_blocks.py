@@ -98,7 +98,7 @@ def sweep_partials(files: Iterable[CachedFile], is_claimed: Callable[[int], bool
 
 
 def delete_cached(path: str) -> None:
-    """Delete a file of blocks, and its shard's folder once that is empty. Who has it mapped keeps reading it."""
+    """Delete a file of blocks, and its shard's folder once that is empty."""
     with contextlib.suppress(OSError):
         os.unlink(path)
     with contextlib.suppress(OSError):

@@ -86,17 +86,18 @@ class DeviceBatches:
         self._given = None
 
     def __iter__(self) -> Iterator[Batch]:
-        self._given = None
+        self._given = None  # now, as the loader does: a state asked for in between is not an earlier iteration's
         if self.device.type == "cpu":
-            batches = self._iter_on_host()
-        else:
-            batches = iter_ahead(self._batches.iter_rows(), self._maker, CudaLane(self.device))
+            return self._iter_given(self._iter_on_host(iter(self._batches)))
+        return self._iter_given(iter_ahead(self._batches.iter_rows(), self._maker, CudaLane(self.device)))
+
+    def _iter_given(self, batches: Iterator[Batch]) -> Iterator[Batch]:
         for batch in batches:
             self._given = batch.state
             yield batch
 
-    def _iter_on_host(self) -> Iterator[Batch]:
-        for batch in self._batches:
+    def _iter_on_host(self, batches: Iterator[Batch]) -> Iterator[Batch]:
+        for batch in batches:
             yield gather_masked(batch, count_selected(batch.labels.shape[1], self._batches.rate_ppm))
 
 

@@ -37,7 +37,7 @@ class LastBatch(StrEnum):
     """What becomes of the rows at an epoch's end that do not fill a global batch."""
 
     DROP = "drop"
-    """They are left out: fewer than G + P rows, others each epoch."""
+    """They are left out: fewer than G rows, others each epoch."""
     WRAP = "wrap"
     """Every row is served, and fewer than G of them a second time."""
 
