@@ -33,7 +33,7 @@ class InputSection(Section):
         text_document: What one document is in a `.txt` file: the file, a line, or lines up to a blank one. Lines
             are joined by LF, whatever they ended with, and the last has no end.
         max_document_mb: A document with more MiB of text than this is quarantined. A line of JSON needs up to six
-            times as much memory, and a worker holds some copies of it.
+            times as much memory, and a worker holds some copies of it; beside strings it may have 16 MiB.
         max_quarantined: Share of documents above which the job stops.
     """
 

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import json
 import math
+import re
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from enum import StrEnum
@@ -22,9 +23,17 @@ from schemas.run_file import InputSection
 KEPT_QUARANTINE_BYTES = 1 << 20
 MAX_NAME_CHARACTERS = 1 << 16  # of an id or a source
 MAX_INTEGER_DIGITS = 4300  # Python's own limit, above which converting takes quadratic time
+MAX_STRUCTURE_BYTES = 16 << 20
+"""Of a line that is not within strings, a string counting as `STRING_OVERHEAD_BYTES` more: as Python's objects each
+takes up to 25 times as much, 400 MiB for `[[],[],...]`, where six times 64 MiB of it would be 10 GiB."""
+STRING_OVERHEAD_BYTES = 16
 MAX_NESTING = 200
 """Of arrays and objects in a line. Python's own limit depends on how deep the calling stack is, which differs between
 engines and Python versions; this one is far below it."""
+
+
+# All between two strings, or a string; one that has no end goes to that of the line, so nothing is looked at twice.
+_STRINGS = re.compile(rb'([^"]++)|"[^"\\]*+(?:\\.[^"\\]*+)*+(?:"|\\?\Z)', re.DOTALL)
 
 
 class Reason(StrEnum):
@@ -138,6 +147,8 @@ def parse_json_line(line: bytes, settings: InputSection, max_text_bytes: int) ->
 
 
 def _parse_object(line: bytes) -> dict[str, Any]:
+    if len(line) > MAX_STRUCTURE_BYTES and _measure_structure(line) > MAX_STRUCTURE_BYTES:
+        raise _Rejected(Reason.TOO_LARGE)
     try:
         decoded = line.decode()
     except UnicodeDecodeError:
@@ -155,6 +166,17 @@ def _parse_object(line: bytes) -> dict[str, Any]:
     if not isinstance(value, dict):
         raise _Rejected(Reason.NOT_AN_OBJECT)
     return value
+
+
+def _measure_structure(line: bytes) -> int:
+    """Bytes of a line that are not within strings, and the overhead of those; as soon as it is too much, so much."""
+    size = 0
+    for found in _STRINGS.finditer(line):
+        between = found.end(1) - found.start(1)
+        size += between or STRING_OVERHEAD_BYTES
+        if size > MAX_STRUCTURE_BYTES:
+            break
+    return size
 
 
 def _parse_long_integers(decoded: str) -> Any:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import math
 import os
+import time
 from pathlib import Path
 from typing import Any
 
@@ -17,8 +18,10 @@ from pipeline.corpus.read_documents import (
     KEPT_QUARANTINE_BYTES,
     MAX_NAME_CHARACTERS,
     MAX_NESTING,
+    STRING_OVERHEAD_BYTES,
     Reason,
     Reject,
+    _measure_structure,
     iter_documents,
 )
 from schemas.run_file import InputSection
@@ -210,6 +213,50 @@ def test_a_long_integer_beside_the_text_is_no_fault(digits: int) -> None:
     line = b'{"text": "a", "more": -%s}' % (b"1" * digits)
     assert read(line)[0] == [("a.jsonl#1", "a.jsonl", 1, b"a")]
     assert math.isfinite(digits)
+
+
+HOSTILE_LINES = [
+    b'{"text":"x","a":[' + b"[]," * 600 + b"0]}",
+    b'{"text":"x","a":[' + b'"",' * 400 + b"0]}",
+    b'{"text":"x","a":' + b" " * 1100 + b"0}",
+]
+
+
+@pytest.mark.parametrize("line", HOSTILE_LINES)
+def test_a_line_of_more_objects_than_text_is_rejected(line: bytes, monkeypatch: pytest.MonkeyPatch) -> None:
+    """64 MiB of `[],` would be 10 GiB of Python's objects."""
+    assert read(line)[0]
+    monkeypatch.setattr("pipeline.corpus.read_documents.MAX_STRUCTURE_BYTES", 1000)
+    documents, (reject,) = read(line)
+    assert (documents, reject.reason) == ([], Reason.TOO_LARGE)
+    text = json.dumps({"text": 'quo"te, [x] \\ ' * 200 + "\n", "id": [1, {"a": "b"}]}).encode()
+    assert len(text) > 3000
+    assert read(text)[0]
+
+
+@given(st.lists(st.sampled_from([b'"', b"\\", b"a", b",", b"[", b"]", b"\xff", b"\n"]), max_size=40).map(b"".join))
+def test_strings_are_found_as_json_has_them(line: bytes) -> None:
+    """Against a loop over bytes; a string without an end goes to that of the line."""
+    size, inside, escaped = 0, False, False
+    for byte in line:
+        if not inside:
+            inside = byte == ord('"')
+            size += STRING_OVERHEAD_BYTES if inside else 1
+        elif escaped:
+            escaped = False
+        else:
+            escaped = byte == ord("\\")
+            inside = byte != ord('"')
+    assert _measure_structure(line) == size
+
+
+def test_measuring_takes_a_time_that_is_the_lines_length() -> None:
+    """Each of these would be looked through again and again by an expression that goes back."""
+    for piece in (b'\\"', b'"', b"\\", b'"\\', b'a"\\'):
+        line = piece * (3_000_000 // len(piece))
+        began = time.process_time()
+        _measure_structure(line)
+        assert time.process_time() - began < 5
 
 
 @pytest.mark.parametrize("pair", [(b"[", b"]"), (b'{"a":', b"}")])
