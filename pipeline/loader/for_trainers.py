@@ -7,7 +7,9 @@ something else can take those.
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
-from typing import Any
+from typing import Any, Protocol
+
+import torch
 
 from pipeline.loader.batch import Batch, Layout
 from schemas.errors import ConfigError
@@ -53,7 +55,12 @@ def group_steps(batches: Iterable[Batch]) -> Iterator[list[Batch]]:
         )
 
 
-def count_labels(micro_batches: Iterable[Batch]) -> int:
+class _Labelled(Protocol):
+    @property
+    def labels(self) -> torch.Tensor: ...
+
+
+def count_labels(micro_batches: Iterable[_Labelled]) -> int:
     """Positions that carry a label, in all of some micro-batches of this rank.
 
     Added up over the ranks this is what the summed cross-entropy of a global batch is divided by.

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import errno
+import logging
 import random
 import time
 from collections.abc import Callable, Iterator, Sequence
@@ -13,6 +14,7 @@ from schemas.errors import ConfigError, MaskmillError, TransientStorageError
 from schemas.redaction import without_user_info
 
 Result = TypeVar("Result")
+_LOG = logging.getLogger("maskmill.storage")
 
 ATTEMPTS = 6
 FIRST_DELAY_SECONDS = 0.2
@@ -154,13 +156,17 @@ def _server_says_it_passes(error: Exception) -> bool | None:
 def retry_transient(call: Callable[[], Result], *, attempts: int = ATTEMPTS) -> Result:
     """Call again after a `TransientStorageError`, with exponential backoff and jitter over its upper half.
 
+    A store that hangs takes minutes of this: from the second failure on each is said in the log `maskmill.storage`.
+
     Raises:
         TransientStorageError: The last of `attempts` calls failed too.
     """
     for attempt in range(1, attempts):
         try:
             return call()
-        except TransientStorageError:
+        except TransientStorageError as error:
+            if attempt > 1:
+                _LOG.warning("attempt %d of %d failed: %s", attempt, attempts, error)
             # Jitter keeps many workers from coming back at the same moment; it decides no byte that is written.
             time.sleep(FIRST_DELAY_SECONDS * 2 ** (attempt - 1) * (0.5 + random.random() / 2))  # noqa: S311
     return call()

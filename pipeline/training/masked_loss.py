@@ -17,6 +17,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
+from pipeline.loader.for_trainers import count_labels
 from schemas.masking import IGNORE_INDEX
 
 
@@ -29,11 +30,6 @@ class TrainingBatch(Protocol):
 
     def model_inputs(self, layout: Literal["sdpa"]) -> dict[str, Any]:
         """The encoder's keyword arguments, a block-diagonal attention mask (B, 1, S, S) among them."""
-
-
-def count_labels(batch: TrainingBatch) -> int:
-    """Count the positions of a batch that carry a label."""
-    return int((batch.labels != IGNORE_INDEX).sum())
 
 
 def sum_masked_loss(model: Any, batch: TrainingBatch, *, device: torch.device | str = "cpu") -> Tensor:
@@ -81,7 +77,7 @@ def accumulate_gradients(
     Returns:
         The loss of the global batch in nats a token; zero if nothing is labelled.
     """
-    num_labels = max(1, sum(map(count_labels, micro_batches)))
+    num_labels = max(1, count_labels(micro_batches))
     total = 0.0
     for micro_batch in micro_batches:
         with autocast or nullcontext():

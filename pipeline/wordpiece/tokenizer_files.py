@@ -17,6 +17,7 @@ from pipeline.wordpiece.normalise import Normalisation
 from pipeline.wordpiece.train import SPECIAL_TOKENS
 from schemas.errors import ConfigError
 from schemas.masking import MaskVocabulary
+from schemas.tokenizer_config import describe_for_transformers
 
 PAD, UNK, CLS, SEP, MASK = SPECIAL_TOKENS
 _MAX_WORD_CHARACTERS = 100  # a longer word is [UNK], as in BERT
@@ -51,27 +52,11 @@ def tokenizer_files(tokenizer: Tokenizer, *, model_max_length: int = 512) -> dic
         File name to content: tokenizer.json, vocab.txt, tokenizer_config.json. The same tokenizer gives the
         same bytes.
     """
-    normalizer = json.loads(tokenizer.to_str())["normalizer"] or {}
-    config = {
-        # The general class takes tokenizer.json as it stands; BertTokenizer would build another from vocab.txt.
-        "tokenizer_class": "PreTrainedTokenizerFast",
-        "model_max_length": model_max_length,
-        "clean_up_tokenization_spaces": False,
-        "do_lower_case": normalizer.get("lowercase", False),
-        "strip_accents": normalizer.get("strip_accents"),
-        "tokenize_chinese_chars": normalizer.get("handle_chinese_chars", False),
-        "model_input_names": ["input_ids", "token_type_ids", "attention_mask"],
-        "pad_token": PAD,
-        "unk_token": UNK,
-        "cls_token": CLS,
-        "sep_token": SEP,
-        "mask_token": MASK,
-    }
     pieces = _list_pieces(tokenizer)
     return {
         "tokenizer.json": tokenizer.to_str(pretty=True).encode() + b"\n",
         "vocab.txt": "".join(f"{piece}\n" for piece in pieces).encode(),
-        "tokenizer_config.json": json.dumps(config, indent=2).encode() + b"\n",
+        "tokenizer_config.json": describe_for_transformers(tokenizer.to_str(), model_max_length),
     }
 
 
