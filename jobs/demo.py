@@ -10,7 +10,7 @@ from jobs.progress import JsonLines, LiveBars
 from jobs.tables import table_of_pairs, tables_of_run
 from jobs.train import TrainLines, train_pairs
 from jobs.verify import verify
-from pipeline.corpus.python_docs import write_python_docs
+from pipeline.corpus.write_python_docs import write_python_docs
 from pipeline.training.demo_recipe import DEMO_GAP_NATS, make_demo_run_file, make_demo_train_file
 from pipeline.training.train import train
 from schemas.errors import ConfigError

@@ -10,7 +10,6 @@ bytes, in the same order.
 from __future__ import annotations
 
 import ast
-import gc
 import importlib.metadata
 import json
 import os
@@ -18,7 +17,6 @@ import re
 import sysconfig
 import warnings
 from collections.abc import Iterable, Iterator
-from contextlib import contextmanager
 from dataclasses import dataclass
 
 # Folders with no documentation of the package itself: tests and bundled copies of other packages.
@@ -38,8 +36,6 @@ SKIPPED_FOLDERS = frozenset(
         "vendor",
     }
 )
-MARKER_NAME = "python_docs.complete.json"
-
 MAX_DOC_CHARS = 16_000
 
 _DOCSTRING = re.compile(rb'"""(.*?)"""', re.DOTALL)
@@ -64,23 +60,6 @@ class PythonDoc:
         """Give the document as one line of JSONL in UTF-8, newline included."""
         record = {"id": self.id, "text": self.text, "source": self.source}
         return json.dumps(record, ensure_ascii=False).encode("utf-8", "replace") + b"\n"
-
-
-@dataclass(frozen=True)
-class WrittenCorpus:
-    """What `write_python_docs` left in its folder.
-
-    Attributes:
-        paths: The JSONL files, in order.
-        num_documents: Documents in all files.
-        num_bytes: Bytes of all files.
-        reused: Whether the files stood already and nothing was written.
-    """
-
-    paths: tuple[str, ...]
-    num_documents: int
-    num_bytes: int
-    reused: bool
 
 
 def iter_python_docs(
@@ -165,48 +144,6 @@ def extract_docs(source_code: bytes, *, module: str, doc_id: str, source: str) -
 
     visit(tree, "")
     return docs
-
-
-def write_python_docs(
-    folder: str,
-    *,
-    num_files: int = 9,
-    target_bytes: int = 14_000_000,
-    roots: Iterable[tuple[str, str]] | None = None,
-) -> WrittenCorpus:
-    """Write the corpus as JSONL files of about equal size, or do nothing where it stands complete.
-
-    Each document goes to the file that is smallest so far (ties to the lowest number), so every file holds
-    some of every package. Files appear whole, under their final name; the marker comes last.
-
-    Args:
-        folder: A local folder; made if missing.
-        num_files: How many files to spread the documents over.
-        target_bytes: Bytes of JSONL after which to stop.
-        roots: See `iter_python_docs`.
-
-    Returns:
-        The files and their totals.
-    """
-    wanted = {"num_files": num_files, "target_bytes": target_bytes}
-    if (standing := _read_marker(folder, wanted)) is not None:
-        return standing
-    files: list[list[bytes]] = [[] for _ in range(num_files)]
-    sizes = [0] * num_files
-    with _paused_collector():
-        for doc in iter_python_docs(target_bytes=target_bytes, roots=roots):
-            line = doc.to_json_line()
-            smallest = sizes.index(min(sizes))
-            files[smallest].append(line)
-            sizes[smallest] += len(line)
-    os.makedirs(folder, exist_ok=True)
-    names = [f"python_docs-{number:02d}.jsonl" for number in range(num_files)]
-    for name, lines in zip(names, files, strict=True):
-        _replace_file(os.path.join(folder, name), b"".join(lines))
-    totals = {"num_documents": sum(map(len, files)), "sizes_bytes": dict(zip(names, sizes, strict=True))}
-    _replace_file(os.path.join(folder, MARKER_NAME), json.dumps(wanted | totals, indent=1).encode())
-    paths = tuple(os.path.join(folder, name) for name in names)
-    return WrittenCorpus(paths, sum(map(len, files)), sum(sizes), reused=False)
 
 
 def _installed_roots() -> list[tuple[str, str]]:
@@ -298,40 +235,3 @@ def _describe_class(node: ast.ClassDef, qualified: str) -> str:
 def _describe_function(node: ast.FunctionDef | ast.AsyncFunctionDef) -> str:
     returns = f" -> {ast.unparse(node.returns)}" if node.returns is not None else ""
     return f"{node.name}({ast.unparse(node.args)}){returns}"
-
-
-@contextmanager
-def _paused_collector() -> Iterator[None]:
-    """Keep the cycle collector from walking every syntax tree; see `write_python_docs`."""
-    was_enabled = gc.isenabled()
-    gc.disable()
-    try:
-        yield
-    finally:
-        if was_enabled:
-            gc.enable()
-
-
-def _replace_file(path: str, data: bytes) -> None:
-    partial = f"{path}.{os.getpid()}.partial"
-    with open(partial, "wb") as file:
-        file.write(data)
-        file.flush()
-        os.fsync(file.fileno())
-    os.replace(partial, path)
-
-
-def _read_marker(folder: str, wanted: dict[str, int]) -> WrittenCorpus | None:
-    """Give what stands in the folder if the marker asks for the same and every file has its size."""
-    try:
-        with open(os.path.join(folder, MARKER_NAME), "rb") as file:
-            marker = json.load(file)
-        sizes = dict(marker["sizes_bytes"])
-        paths = tuple(os.path.join(folder, name) for name in sizes)
-        if any(marker[key] != value for key, value in wanted.items()):
-            return None
-        if any(os.path.getsize(path) != size for path, size in zip(paths, sizes.values(), strict=True)):
-            return None
-        return WrittenCorpus(paths, int(marker["num_documents"]), sum(sizes.values()), reused=True)
-    except (OSError, ValueError, KeyError, TypeError, AttributeError):
-        return None

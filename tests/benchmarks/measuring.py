@@ -17,7 +17,7 @@ import pyarrow as pa
 
 from jobs.describe_run import Part
 from jobs.prepare import prepare
-from pipeline.corpus.python_docs import write_python_docs
+from pipeline.corpus.write_python_docs import write_python_docs
 from schemas.run_file import RunFile
 
 CORPORA = "MASKMILL_CORPORA"
