@@ -6,9 +6,11 @@ import contextlib
 import json
 import os
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, TypeVar
+
+from pydantic import BaseModel, ValidationError
 
 from jobs.describe_run import TIMINGS, Part, claim_output, describe_run, is_of_run
 from pipeline.corpus.list_inputs import InputFile, list_inputs
@@ -21,12 +23,13 @@ from pipeline.storage.leases import Lease, hold_output
 from pipeline.storage.store import Store, open_store
 from pipeline.wordpiece.count_stage import normalisation_of
 from pipeline.wordpiece.train_stage import read_brought_files
-from schemas.errors import ConfigError, StaleArtifactError
+from schemas.errors import ConfigError, ShardCorruptError, StaleArtifactError
 from schemas.manifest import AnyManifest
 from schemas.redaction import without_user_info
 from schemas.run_file import RunFile
 
 Unit = TypeVar("Unit", bound=UnitDescription)
+Counts = TypeVar("Counts", bound=BaseModel)
 
 
 @dataclass
@@ -106,6 +109,22 @@ class Run:
     def stands(self, *folders: str) -> bool:
         """Whether all of some datasets are whole: the manifest of each is there."""
         return all(self.output.exists(f"{folder}/{MANIFEST}") for folder in folders)
+
+    def add_up(self, model: type[Counts], counts: Mapping[str, Any], stage: str) -> Counts:
+        """What the receipts of a stage counted, as its manifest says it.
+
+        Raises:
+            ShardCorruptError: The sums do not add up.
+        """
+        try:
+            return model.model_validate({name: counts[name] for name in model.model_fields})
+        except ValidationError as error:
+            raise ShardCorruptError(
+                "what the units counted does not add up",
+                path=self.output.locate(f"{RECEIPTS}/{stage}"),
+                found=error.errors()[0]["msg"].removeprefix("Value error, "),
+                action="delete this folder and give the same command again: its units run once more",
+            ) from error
 
     def check_own(self, part: Part, manifest: AnyManifest, path: str) -> AnyManifest:
         """A manifest that stands already, which must be of this run's part.

@@ -154,7 +154,7 @@ def _write_encoded(
             tokenizer_checksum=tokenizer.checksums["tokenizer.json"],
             documents_fingerprint=documents.fingerprint,
             text_bytes=counts["text_bytes"],
-            counts=EncodingCounts(**{name: counts[name] for name in EncodingCounts.model_fields}),
+            counts=run.add_up(EncodingCounts, counts, "pack"),
         ),
     )
 
@@ -194,6 +194,6 @@ def _write_packed(
             copies=context.copies,
             masking=context.masking,
             text_bytes=counts["text_bytes"],
-            counts=PackingCounts(**{name: counts[name] for name in PackingCounts.model_fields}),
+            counts=run.add_up(PackingCounts, counts, "pack"),
         ),
     )

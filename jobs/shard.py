@@ -111,14 +111,13 @@ def _write_manifests(run: Run, units: list[SortUnit], counts: Counter[str]) -> l
 
         folder = documents_folder(held_out)
         tables[held_out] = write_shard_table(run.output, folder, iter_shards(chosen, held_out))
-    document_counts = DocumentCounts(
-        read=counts["read"],
-        written=written[False],
-        held_out=written[True],
-        duplicates=counts["duplicates"],
-        quarantined=counts["quarantined"],
-        quarantined_by_reason=count_reasons(counts),
-    )
+    summed = {
+        **{name: counts[name] for name in ("read", "duplicates", "quarantined")},
+        "written": written[False],
+        "held_out": written[True],
+        "quarantined_by_reason": count_reasons(counts),
+    }
+    document_counts = run.add_up(DocumentCounts, summed, "map")
     manifests = {}
     for held_out, (num_shards, checksum) in sorted(tables.items(), reverse=True):
         # The documents to train on come last: their manifest says that the whole part is done.

@@ -37,7 +37,13 @@ def iter_fixed_batches(
     dataset = PackedDataset(url, storage_options)
     if batch_rows < 1:
         path = dataset.store.display_url
-        raise ConfigError("batch_rows is not positive", path=path, expected="at least 1", found=str(batch_rows))
+        raise ConfigError(
+            "batch_rows is not positive",
+            path=path,
+            expected="at least 1",
+            found=str(batch_rows),
+            action="give another number of rows",
+        )
     try:
         yield from _iter_batches(dataset, masking, batch_rows, epoch)
     finally:

@@ -97,13 +97,29 @@ class MaskedBatches(IterableDataset[Batch]):
             for name, value in [*rows, ("partitions", partitions)]
         )
         if not (cache is None or isinstance(cache, Cache)):
-            raise ConfigError("no such cache", path="cache", expected="a Cache", found=repr(cache))
+            raise ConfigError(
+                "no such cache",
+                path="cache",
+                expected="a Cache",
+                found=repr(cache),
+                action="give cache=Cache(folder, max_bytes=...)",
+            )
         if last_batch not in list(LastBatch):
             raise ConfigError(
-                "no such last_batch", path="last_batch", expected='"drop" or "wrap"', found=str(last_batch)
+                "no such last_batch",
+                path="last_batch",
+                expected='"drop" or "wrap"',
+                found=str(last_batch),
+                action="give one of the two",
             )
         if not (isinstance(masking, Masking) or masking == "static"):
-            raise ConfigError("no such masking", path="masking", expected='a Masking or "static"', found=repr(masking))
+            raise ConfigError(
+                "no such masking",
+                path="masking",
+                expected='a Masking or "static"',
+                found=repr(masking),
+                action="give masking=Masking(rate=0.15), say",
+            )
         order = Order(seed, partitions, shuffle_blocks, LastBatch(last_batch))
         self._plan = plan_run(list_phases(data), global_batch_rows, order, storage_options, cache)
         self._storage_options = storage_options

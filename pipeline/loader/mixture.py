@@ -85,14 +85,25 @@ def list_phases(data: Data | Sequence[Phase]) -> list[MixedPhase]:
     phases = []
     for phase in given:
         if not isinstance(phase, Phase):
-            raise ConfigError("a list of data is a list of Phases", path="phases", found=repr(phase))
+            raise ConfigError(
+                "a list of data is a list of Phases",
+                path="phases",
+                found=repr(phase),
+                action="write Phase(first_step, data) for each; several datasets at once are a Mixture",
+            )
         first_step = check_integer("first_step", phase.first_step, 0, MAX_STEPS)
         rows = phase.global_batch_rows
         rows = None if rows is None else check_integer("global_batch_rows", rows, 1, MAX_GLOBAL_BATCH_ROWS)
         phases.append(MixedPhase(first_step, _as_mixture(phase.data), rows))
     steps = [phase.first_step for phase in phases]
     if not steps or steps[0] != 0 or steps != sorted(set(steps)):
-        raise ConfigError("phases do not ascend", path="phases", expected="first steps from 0 on", found=str(steps))
+        raise ConfigError(
+            "phases do not ascend",
+            path="phases",
+            expected="first steps from 0 on",
+            found=str(steps),
+            action="let the first begin at 0, and each later one at a later step",
+        )
     return phases
 
 
@@ -103,7 +114,12 @@ def _as_mixture(data: Data) -> Mixture:
     mixture = replace(given, sources=tuple(replace(source, url=check_url(source.url)) for source in given.sources))
     urls = [source.url for source in mixture.sources]
     if not urls or len(set(urls)) < len(urls):
-        raise ConfigError("a mixture names each dataset once", path="mixture", found=", ".join(urls) or "none")
+        raise ConfigError(
+            "a mixture names each dataset once",
+            path="mixture",
+            found=", ".join(urls) or "none",
+            action="give one Source for each dataset, and weights",
+        )
     if sum(source.weight > 0 for source in mixture.sources) > PATTERN_ROWS:
         raise ConfigError(
             "more datasets than a mixture can hold",
@@ -115,11 +131,23 @@ def _as_mixture(data: Data) -> Mixture:
     if mixture.temperature is not None and not mixture.temperature >= MIN_TEMPERATURE:
         found = str(mixture.temperature)
         expected = f"{MIN_TEMPERATURE} or more"
-        raise ConfigError("no such temperature", path="mixture.temperature", expected=expected, found=found)
+        raise ConfigError(
+            "no such temperature",
+            path="mixture.temperature",
+            expected=expected,
+            found=found,
+            action="give a higher one, or None for the weights alone",
+        )
     for source in mixture.sources:
         if not 0 <= source.weight <= MAX_WEIGHT:
             found = str(source.weight)
-            raise ConfigError("no such weight", path=source.url, expected=f"0 to {MAX_WEIGHT:g}", found=found)
+            raise ConfigError(
+                "no such weight",
+                path=source.url,
+                expected=f"0 to {MAX_WEIGHT:g}",
+                found=found,
+                action="give another weight",
+            )
         if source.max_epochs is not None:
             check_integer("max_epochs", source.max_epochs, 1, MAX_STEPS)
     return mixture
@@ -139,5 +167,9 @@ def weigh(mixture: Mixture, rows: Sequence[int]) -> list[int]:
     exact = [source.weight * lift for source, lift in zip(mixture.sources, lifts, strict=True)]
     total = sum(exact)
     if not total > 0:
-        raise ConfigError("no dataset of the mixture has a weight", path=mixture.sources[0].url)
+        raise ConfigError(
+            "no dataset of the mixture has a weight",
+            path=mixture.sources[0].url,
+            action="give one of them a positive weight",
+        )
     return [0 if weight == 0 else max(1, round(weight / total * WEIGHT_UNITS)) for weight in exact]

@@ -82,6 +82,7 @@ class SourcePlan:
                 path=dataset.store.display_url,
                 expected=f"fingerprint {self.manifest.fingerprint}",
                 found=dataset.manifest.fingerprint,
+                action="start again with the new one, or put the old one back",
             )
         return dataset
 
@@ -123,7 +124,11 @@ def plan_run(
             if source.url not in datasets:
                 datasets[source.url] = PackedDataset(source.url, storage_options, cache)
             if caps.setdefault(source.url, source.max_epochs) != source.max_epochs:
-                raise ConfigError("phases give a dataset different max_epochs", path=source.url)
+                raise ConfigError(
+                    "phases give a dataset different max_epochs",
+                    path=source.url,
+                    action="give it the same in every phase: it counts over the whole run",
+                )
     urls = list(datasets)
     wanted = tuple(_want(phase, global_batch_rows, datasets) for phase in phases)
     _check_fit(phases, datasets)
@@ -161,7 +166,11 @@ def _want(phase: MixedPhase, default_rows: int | None, datasets: dict[str, Packe
     mixture = phase.mixture
     if rows is None or rows < 1:
         raise ConfigError(
-            "there is no global batch", path="data", expected="a positive global_batch_rows", found=str(rows)
+            "there is no global batch",
+            path="data",
+            expected="a positive global_batch_rows",
+            found=str(rows),
+            action="give global_batch_rows, or one to every phase",
         )
     weights = weigh(mixture, [datasets[source.url].num_rows for source in mixture.sources])
     numbers = [list(datasets).index(source.url) for source in mixture.sources]
@@ -218,6 +227,7 @@ def _plan_source(
             path=shown,
             expected=f"a divisor of {rows}",
             found=str(partitions),
+            action="give another number of partitions, or leave it out",
         )
     least = rows if alone else partitions
     if dataset.num_rows < least:

@@ -113,7 +113,12 @@ def explain_failure(error: Exception, url: str, secrets: Sequence[str] = ()) -> 
     if kind.__name__ in _NO_ACCESS:
         return ConfigError("no credentials for the store", path=path, found=text, action="set AWS_* or a profile")
     if kind.__name__ in _NEVER_SENT:
-        return ConfigError("the store cannot be asked for this", path=path, found=text)
+        return ConfigError(
+            "the store cannot be asked for this",
+            path=path,
+            found=text,
+            action="check the URL and the settings of the store",
+        )
     passes = _server_says_it_passes(error)
     if passes is None and isinstance(error, OSError) and error.errno in _OPERATOR:
         return ConfigError(
@@ -135,7 +140,12 @@ def explain_failure(error: Exception, url: str, secrets: Sequence[str] = ()) -> 
     if isinstance(error, PermissionError):
         return ConfigError("no permission", path=path, found=text, action="check the credentials and their rights")
     if isinstance(error, OSError) or kind.__module__.partition(".")[0] in _CLIENT_LIBRARIES:
-        return ConfigError("the store refused", path=path, found=f"{kind.__name__}: {text}")
+        return ConfigError(
+            "the store refused",
+            path=path,
+            found=f"{kind.__name__}: {text}",
+            action="look at what it says, then give the same command again",
+        )
     return None
 
 

@@ -10,10 +10,11 @@ from typing import Any
 import pytest
 
 from jobs.describe_run import DECISIVE_LIBRARIES
-from jobs.open_run import refuse_inputs_in_output
+from jobs.open_run import open_run, refuse_inputs_in_output
 from jobs.prepare import Part, prepare
 from pipeline.corpus.list_inputs import InputFile
 from pipeline.storage.store import open_store
+from schemas.counts import DocumentCounts
 from schemas.errors import ConfigError, InputDataError, ShardCorruptError, StaleArtifactError
 from schemas.run_file import RunFile
 
@@ -166,3 +167,12 @@ def test_inputs_written_to_are_read_again_and_nothing_of_what_they_were_stays(co
     trees = [{path.name: path.read_bytes() for path in (tmp_path / name).rglob("*.arrow")} for name in ("out", "anew")]
     assert trees[0] == trees[1]
     assert not list((tmp_path / "out").glob("quarantine/*"))
+
+
+def test_counts_that_do_not_add_up_name_the_receipts(corpus: Path, tmp_path: Path) -> None:
+    counts: dict[str, Any] = {"read": 5, "written": 3, "held_out": 0, "duplicates": 0, "quarantined": 1}
+    counts["quarantined_by_reason"] = {"x": 1}
+    with open_run(run_file(corpus, tmp_path / "out"), str) as run:
+        with pytest.raises(ShardCorruptError, match=r"work/receipts/map: what the units counted .* 5 .*; delete this"):
+            run.add_up(DocumentCounts, counts, "map")
+        assert run.add_up(DocumentCounts, counts | {"read": 4}, "map").read == 4

@@ -48,6 +48,7 @@ class Cache:
                     path=f"cache.{name}",
                     expected=f"above 0, at most {most:g}",
                     found=str(getattr(self, name)),
+                    action="give another number",
                 )
         if self.fetch not in get_args(FetchMode):
             raise ConfigError(
@@ -55,6 +56,7 @@ class Cache:
                 path="cache.fetch",
                 expected=f"one of {', '.join(get_args(FetchMode))}",
                 found=repr(self.fetch),
+                action="give one of these",
             )
 
     def locate(self) -> str:

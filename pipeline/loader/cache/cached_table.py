@@ -14,7 +14,7 @@ from pipeline.loader.cache.cache_locks import Claim
 from pipeline.loader.cache.evict_blocks import TABLE_SHARD
 from pipeline.storage.datasets import SHARD_TABLE, ShardTable, read_shard_table
 from pipeline.storage.store import Store, open_store
-from schemas.errors import ShardCorruptError
+from schemas.errors import RESTORE, ShardCorruptError
 from schemas.manifest import PackedManifest
 
 _PIECE_BYTES = 8 << 20
@@ -90,4 +90,4 @@ def _iter_pieces(store: Store, manifest: PackedManifest, size: int) -> Iterator[
         digest.update(piece)
         yield piece
     if digest.hexdigest() != manifest.shards_checksum:
-        raise ShardCorruptError("the bytes of a file have changed", path=store.locate(SHARD_TABLE))
+        raise ShardCorruptError("the bytes of a file have changed", path=store.locate(SHARD_TABLE), action=RESTORE)

@@ -153,12 +153,30 @@ def check_settings(settings: OrderSettings, dataset: str) -> None:
     """
     if settings.partitions < 1:
         found = str(settings.partitions)
-        raise ConfigError("partitions is not positive", path=dataset, expected="at least 1", found=found)
+        raise ConfigError(
+            "partitions is not positive",
+            path=dataset,
+            expected="at least 1",
+            found=found,
+            action="give another number of partitions",
+        )
     if not 0 <= settings.seed < 1 << 64:
-        raise ConfigError("the seed is out of range", path=dataset, expected="0 to 2^64 - 1", found=str(settings.seed))
+        raise ConfigError(
+            "the seed is out of range",
+            path=dataset,
+            expected="0 to 2^64 - 1",
+            found=str(settings.seed),
+            action="give another seed",
+        )
     if settings.shuffle_blocks < 1:
         found = str(settings.shuffle_blocks)
-        raise ConfigError("shuffle_blocks is not positive", path=dataset, expected="at least 1", found=found)
+        raise ConfigError(
+            "shuffle_blocks is not positive",
+            path=dataset,
+            expected="at least 1",
+            found=found,
+            action="give another number of blocks",
+        )
 
 
 class EpochOrder:

@@ -54,6 +54,7 @@ class Turns:
                     path="micro_batch_rows",
                     expected=f"a divisor of {share}",
                     found=str(micro_batch_rows),
+                    action="give another micro_batch_rows, world size or global batch",
                 )
             self._shares.append(share)
             self._batches_per_step.append(share // micro)
@@ -89,5 +90,11 @@ def _share(global_batch_rows: int, rank: int, world_size: int) -> int:
             action="choose another world size or global batch: unequal ranks would hang collectives",
         )
     if not 0 <= rank < world_size:
-        raise ConfigError("no such rank", path="rank", expected=f"0 to {world_size - 1}", found=str(rank))
+        raise ConfigError(
+            "no such rank",
+            path="rank",
+            expected=f"0 to {world_size - 1}",
+            found=str(rank),
+            action="give the rank of this process, from 0",
+        )
     return global_batch_rows // world_size
