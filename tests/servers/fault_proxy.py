@@ -14,6 +14,8 @@ from dataclasses import dataclass, field
 CHUNK_BYTES = 1 << 14
 _RANGE = re.compile(rb"GET (\S+) HTTP.*\r\nrange: bytes=(\d+)-(\d+)\r\n", re.IGNORECASE | re.DOTALL)
 _BODY = b"<Error><Code>SlowDown</Code><Message>Reduce your rate</Message></Error>"
+_CONTINUE = b"HTTP/1.1 100 "
+_END_OF_HEAD = b"\r\n\r\n"
 _BUSY = b"HTTP/1.1 503 Slow Down\r\nContent-Type: application/xml\r\nContent-Length: %d\r\n\r\n" % len(_BODY) + _BODY
 _RESET = struct.pack("ii", 1, 0)  # SO_LINGER with no time: closing sends RST
 
@@ -124,8 +126,12 @@ def _pump(
                 continue
             while faults.silent and not asks:
                 time.sleep(0.01)
-            # "100 Continue" is no answer yet: the body that it asks for has still to be sent.
-            if not data.startswith(b"HTTP/1.1 100 ") and is_cut(passed):
+            if data.startswith(_CONTINUE):
+                # No answer yet: the body that it asks for has still to be sent. Only the answer may come with it.
+                end = data.find(_END_OF_HEAD) + len(_END_OF_HEAD)
+                target.sendall(data[:end])
+                data = data[end:]
+            if data and is_cut(passed):
                 _reset(source)
                 _reset(target)
                 return
