@@ -10,7 +10,7 @@ import os
 import sys
 from collections.abc import Callable, Sequence
 from importlib import metadata
-from typing import Annotated, Any
+from typing import Annotated, Any, TextIO
 
 import click
 import typer
@@ -244,16 +244,25 @@ def _run(job: Callable[[], int | None], debug: bool) -> None:
         raise typer.Exit(130) from None
     except (click.exceptions.Exit, click.ClickException):
         raise
-    except BrokenPipeError:  # as of `| head`
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        raise typer.Exit(1) from None
     except Exception as error:
         if debug:
             raise
+        if isinstance(error, BrokenPipeError) and _has_lost_its_reader(sys.stdout):
+            raise typer.Exit(1) from None
         open_console(stderr=True, soft_wrap=True).print(_explain(error), style="red")
         raise typer.Exit(1) from None
     if status:
         raise typer.Exit(status)
+
+
+def _has_lost_its_reader(stream: TextIO) -> bool:
+    """Whether who read it has gone, as of `| head`; it then goes nowhere, so that its end is quiet too."""
+    try:
+        stream.flush()
+    except BrokenPipeError:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), stream.fileno())
+        return True
+    return False
 
 
 def _explain(error: Exception) -> str:

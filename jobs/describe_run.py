@@ -108,7 +108,9 @@ def claim_output(output: Store, record: Mapping[str, Any], *, replace: bool) -> 
         _delete_parts(output, first)
         output.write_bytes(RUN_RECORD, data)
         return
-    _check_unfinished(record, standing, output, promised_rows(record["decisive"]))
+    decisive = record["decisive"]
+    promised = [*promised_documents(decisive), TOKENIZER, *promised_rows(decisive)]
+    _check_unfinished(record, standing, output, promised)
 
 
 def _delete_parts(output: Store, first: Part) -> None:

@@ -126,12 +126,27 @@ class Run:
                 action="delete this folder and give the same command again: its units run once more",
             ) from error
 
-    def check_own(self, part: Part, manifest: AnyManifest, path: str) -> AnyManifest:
+    def check_own(self, part: Part, manifest: AnyManifest, path: str, documents: str = "") -> AnyManifest:
         """A manifest that stands already, which must be of this run's part.
 
+        Args:
+            part: Which one.
+            manifest: What stands.
+            path: Of it.
+            documents: The fingerprint of the documents that it must have been made from.
+
         Raises:
-            StaleArtifactError: Another run wrote it.
+            StaleArtifactError: Another run wrote it, or it was made from other documents.
         """
+        made_from = getattr(manifest, "documents_fingerprint", "")
+        if documents and made_from and made_from != documents:
+            raise StaleArtifactError(
+                "this part was made from other documents than stand here",
+                path=self.output.locate(path),
+                expected=f"documents {documents}",
+                found=made_from,
+                action="restore the documents, or delete this part and give the same command again",
+            )
         if manifest.run_fingerprint != self.fingerprints[part]:
             raise StaleArtifactError(
                 "this part was written by another run",

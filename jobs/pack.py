@@ -62,7 +62,7 @@ def pack(run: Run, documents: list[DocumentsManifest], tokenizer: TokenizerManif
     # The first of them is written last; what is gone since is made again, with the same bytes.
     if run.stands(*(target.folder for target in targets)):
         run.drop_work("prove", "pack")
-        return [_read_own(run, target.folder) for target in targets]
+        return [_read_own(run, target) for target in targets]
     context = _make_context(run, tokenizer)
     encoded = _read_encoded(run, documents)
     tables = {
@@ -89,9 +89,9 @@ def pack(run: Run, documents: list[DocumentsManifest], tokenizer: TokenizerManif
     return manifests[::-1]
 
 
-def _read_own(run: Run, folder: str) -> PackedManifest:
-    manifest = read_manifest(run.output.below(folder), PackedManifest)
-    return run.check_own(Part.PACK, manifest, f"{folder}/{MANIFEST}")
+def _read_own(run: Run, target: _Target) -> PackedManifest:
+    manifest = read_manifest(run.output.below(target.folder), PackedManifest)
+    return run.check_own(Part.PACK, manifest, f"{target.folder}/{MANIFEST}", target.documents.fingerprint)
 
 
 def _make_context(run: Run, tokenizer: TokenizerManifest) -> PackContext:
@@ -117,10 +117,13 @@ def _read_encoded(run: Run, documents: Sequence[DocumentsManifest]) -> dict[bool
     if not run.stands(*folders.values()):
         return {}
     return {
-        held_out: run.check_own(
-            Part.TOKENIZER, read_manifest(run.output.below(folder), EncodedManifest), f"{folder}/{MANIFEST}"
+        dataset.held_out: run.check_own(
+            Part.TOKENIZER,
+            read_manifest(run.output.below(folders[dataset.held_out]), EncodedManifest),
+            f"{folders[dataset.held_out]}/{MANIFEST}",
+            dataset.fingerprint,
         )
-        for held_out, folder in folders.items()
+        for dataset in documents
     }
 
 

@@ -23,7 +23,7 @@ from pipeline.corpus.sort_documents import sort_documents
 from pipeline.engine.receipts import iter_receipts, iter_standing_receipts
 from pipeline.storage.datasets import MANIFEST, read_manifest, write_manifest, write_shard_table
 from schemas.counts import DocumentCounts
-from schemas.errors import InputDataError
+from schemas.errors import InputDataError, StaleArtifactError
 from schemas.layout import QUARANTINE, documents_folder
 from schemas.manifest import DocumentsManifest
 from schemas.receipt import ShardReceipt
@@ -39,9 +39,20 @@ def shard(run: Run) -> list[DocumentsManifest]:
 
     Raises:
         InputDataError: A file cannot be read, or too much of the input is bad.
+        StaleArtifactError: The held-out documents are gone. They are not read again: raw text may have changed since,
+            and what was made of the documents that stand speaks of those.
     """
     datasets = [False, True] if run.settings.documents.held_out else [False]
-    if run.stands(*map(documents_folder, datasets)):
+    if run.stands(documents_folder(held_out=False)):  # its manifest is written last
+        gone = [documents_folder(held_out) for held_out in datasets if not run.stands(documents_folder(held_out))]
+        if gone:
+            raise StaleArtifactError(
+                "these documents are gone",
+                path=run.output.locate(gone[0]),
+                expected=f"a {MANIFEST} and its shards",
+                found="no manifest",
+                action="restore the folder from a copy, or give another output.url",
+            )
         _drop_work(run)
         return [_read_own(run, documents_folder(held_out)) for held_out in datasets]
     _begin_again_if_inputs_changed(run)

@@ -56,7 +56,7 @@ def tokenizer(run: Run, documents: DocumentsManifest) -> TokenizerManifest:
     if run.output.exists(f"{TOKENIZER}/{MANIFEST}"):
         _drop_work(run)
         manifest = read_manifest(run.output.below(TOKENIZER), TokenizerManifest)
-        return run.check_own(Part.TOKENIZER, manifest, f"{TOKENIZER}/{MANIFEST}")
+        return run.check_own(Part.TOKENIZER, manifest, f"{TOKENIZER}/{MANIFEST}", documents.fingerprint)
     settings = run.settings.tokenizer
     max_length = settings.model_max_length
     shards = list_shards(run, documents)

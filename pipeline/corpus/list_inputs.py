@@ -8,6 +8,7 @@ import os
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
+from urllib.parse import parse_qsl
 
 import xxhash
 from fsspec.core import split_protocol, url_to_fs
@@ -82,7 +83,8 @@ def list_inputs(patterns: Sequence[str]) -> list[InputFile]:
                 f"two inputs have the same relative path {file.path}",
                 path="input.paths",
                 found=f"{without_user_info(before.url)} and {without_user_info(file.url)}",
-                action="name both with one pattern over the folder they have in common",
+                action="name both with one pattern over the folder they have in common; URLs that differ in their "
+                "queries alone are not told apart",
             )
     for file in files:
         if file.format is None:
@@ -223,5 +225,16 @@ def _describe(fs: Any, entry: dict[str, Any], fixed: str) -> InputFile:
 
 
 def _without_query(path: str) -> str:
-    """A path as `fsspec` knows it; of the web, whose paths are whole URLs, without what may be a key to it."""
-    return path.partition("?")[0] if path.startswith(("http://", "https://")) else path
+    """A path as `fsspec` knows it; of the web, whose paths are whole URLs, without what may be a key to it.
+
+    Where the path names no file, one that the query names stays: `get?file=a.jsonl` is `get/a.jsonl`.
+    """
+    if not path.startswith(("http://", "https://")):
+        return path
+    bare, _, query = path.partition("?")
+    if not os.path.splitext(bare)[1]:
+        for _, value in parse_qsl(query):
+            name = os.path.basename(value)
+            if InputFile("", name, 0).format is not None:
+                return f"{bare}/{name}"
+    return bare

@@ -5,6 +5,8 @@ from __future__ import annotations
 import os
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from numbers import Real
+from typing import Any
 
 from pipeline.loader.check_arguments import MAX_GLOBAL_BATCH_ROWS, MAX_STEPS, check_integer, check_url
 from pipeline.loader.order.serving_plan import PATTERN_ROWS
@@ -108,9 +110,11 @@ def list_phases(data: Data | Sequence[Phase]) -> list[MixedPhase]:
 
 
 def _as_mixture(data: Data) -> Mixture:
-    given = (
-        data if isinstance(data, Mixture) else Mixture((data if isinstance(data, Source) else Source(check_url(data)),))
-    )
+    if isinstance(data, Mixture):
+        given = data
+    else:
+        given = Mixture((data if isinstance(data, Source) else Source(check_url(data)),))
+    _check_types(given)
     mixture = replace(given, sources=tuple(replace(source, url=check_url(source.url)) for source in given.sources))
     urls = [source.url for source in mixture.sources]
     if not urls or len(set(urls)) < len(urls):
@@ -151,6 +155,31 @@ def _as_mixture(data: Data) -> Mixture:
         if source.max_epochs is not None:
             check_integer("max_epochs", source.max_epochs, 1, MAX_STEPS)
     return mixture
+
+
+def _check_types(mixture: Mixture) -> None:
+    for source in mixture.sources:
+        if not isinstance(source, Source):
+            raise ConfigError(
+                "a mixture is of Sources",
+                path="mixture",
+                found=repr(source),
+                action="write Source(url, weight) for each dataset",
+            )
+        _check_number("weight", source.weight)
+    if mixture.temperature is not None:
+        _check_number("temperature", mixture.temperature)
+
+
+def _check_number(name: str, value: Any) -> None:
+    if not isinstance(value, Real):  # NumPy's are, too
+        raise ConfigError(
+            f"no such {name}",
+            path=f"mixture.{name}",
+            expected="a number",
+            found=repr(value),
+            action=f"give another {name}",
+        )
 
 
 def weigh(mixture: Mixture, rows: Sequence[int]) -> list[int]:

@@ -9,9 +9,10 @@ from __future__ import annotations
 
 import os
 from collections import OrderedDict
+from functools import partial
 
-from pipeline.storage.failures import explained_failures
-from schemas.errors import RESTORE, ShardCorruptError
+from pipeline.storage.failures import explained_failures, retry_transient
+from schemas.errors import RESTORE, MaskmillError, ShardCorruptError
 
 MAX_OPEN_FILES = 256  # of a reader, whatever datasets it reads; many systems allow a process 1,024
 
@@ -35,23 +36,32 @@ class ShardFiles:
         Raises:
             ShardCorruptError: It is gone, or has another length.
             ConfigError: It may not be read.
-            TransientStorageError: A file system did not answer.
+            TransientStorageError: A file system failed every attempt.
         """
-        descriptor = self._open.get(path)
+        data = retry_transient(partial(self._attempt, path, size_bytes, offset, length))
+        if len(data) < length:
+            raise _other_length(path, size_bytes, os.stat(path).st_size)
+        return data
+
+    def _attempt(self, path: str, size_bytes: int, offset: int, length: int) -> bytes:
         try:
-            if descriptor is None:
-                descriptor = self._begin(path, size_bytes)
-            else:
-                self._open.move_to_end(path)
-            data = os.pread(descriptor, length, offset)
+            with explained_failures(path):
+                descriptor = self._open.get(path)
+                if descriptor is None:
+                    descriptor = self._begin(path, size_bytes)
+                else:
+                    self._open.move_to_end(path)
+                return os.pread(descriptor, length, offset)
         except FileNotFoundError:
             raise explain_gone(path) from None
-        except OSError:
-            with explained_failures(path):
-                raise
-        if len(data) < length:
-            raise _other_length(path, size_bytes, os.fstat(descriptor).st_size)
-        return data
+        except MaskmillError:
+            self._end(path)  # of a network's file it may be dead, and a new one not
+            raise
+
+    def _end(self, path: str) -> None:
+        descriptor = self._open.pop(path, None)
+        if descriptor is not None:
+            os.close(descriptor)
 
     def close(self) -> None:
         """Close them all."""

@@ -39,7 +39,7 @@ from schemas.receipt import ShardReceipt
 MANIFEST = "manifest.json"
 SHARD_TABLE = "shards.arrow"
 TOKENIZER = "tokenizer.json"
-_MODELS: dict[object, type[KindOfManifest]] = {
+_MODELS: dict[str, type[KindOfManifest]] = {
     "documents": DocumentsManifest,
     "encoded": EncodedManifest,
     "packed": PackedManifest,
@@ -140,7 +140,7 @@ def model_of_manifest(dataset: Store) -> type[KindOfManifest]:
         kind = json.loads(dataset.read_bytes(MANIFEST)).get("kind")
     except (ValueError, AttributeError, FileNotFoundError):
         kind = None
-    return _MODELS.get(kind, PackedManifest)
+    return _MODELS.get(str(kind), PackedManifest)
 
 
 def read_manifest(dataset: Store, model: type[AnyManifest]) -> AnyManifest:

@@ -66,10 +66,11 @@ def check_quarantine(store: Store, verified: Mapping[str, Verified]) -> list[Fin
     for name, (number, files) in expected.items():
         found = 0
         for path in files:
+            data = store.map_file(path)
             try:
-                with pa.ipc.open_file(store.map_file(path)) as reader:
+                with pa.ipc.open_file(data) as reader:
                     found += sum(reader.get_batch(batch).num_rows for batch in range(reader.num_record_batches))
-            except pa.ArrowException as error:
+            except (pa.ArrowException, OSError) as error:  # the latter of a damaged footer
                 findings.append(Finding(store.locate(path), f"it cannot be read: {error}"))
         if found != number:
             here = store.locate(QUARANTINE)

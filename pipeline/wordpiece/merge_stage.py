@@ -16,13 +16,13 @@ import numpy as np
 import pyarrow as pa
 
 from pipeline.engine.stage import UnitDescription, UnitOutcome
-from pipeline.storage.arrow_files import iter_batches, open_whole
+from pipeline.storage.arrow_files import iter_batches
 from pipeline.wordpiece.count_stage import ALL_SOURCES, CountContext, name_sources
 from pipeline.wordpiece.count_words import sort_words
 from pipeline.wordpiece.counted_words import WORD_PARTITIONS, CountedWords, PartitionedWords
 from pipeline.wordpiece.pack_words import WORD_ROWS_SCHEMA
 from pipeline.wordpiece.word_counts import WORD_COUNTS_SCHEMA, SourceText
-from pipeline.wordpiece.word_files import Block, WordFile, read_words, write_words
+from pipeline.wordpiece.word_files import Block, WordFile, open_words, read_words, write_words
 from schemas.errors import ShardCorruptError
 from schemas.receipt import Receipt
 
@@ -124,7 +124,7 @@ def gather_word_counts(context: CountContext, unit: GatherUnit) -> UnitOutcome:
     def iter_rounds() -> Iterator[PartitionedWords]:
         nonlocal num_words
         for number, checksum in enumerate(unit.checksums, start=unit.first_file):
-            for batch in iter_batches(open_whole(context.output, context.count_path(number), checksum)):
+            for batch in iter_batches(open_words(context.output, context.count_path(number), checksum)):
                 num_words += numbers.add_rows(words, batch)
                 while rounds:
                     yield rounds.pop(0)
@@ -161,7 +161,7 @@ def iter_merged(context: CountContext, checksums: Sequence[str]) -> Iterator[pa.
         ShardCorruptError: One has not its checksum.
     """
     for partition, checksum in enumerate(checksums):
-        rows = open_whole(context.output, merged_path(context, partition), checksum).read_all()
+        rows = open_words(context.output, merged_path(context, partition), checksum).read_all()
         yield rows.set_column(1, "source", rows["source"].dictionary_encode()).cast(WORD_COUNTS_SCHEMA)
 
 

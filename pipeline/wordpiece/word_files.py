@@ -8,8 +8,10 @@ from typing import Any
 
 import pyarrow as pa
 
-from pipeline.storage.arrow_files import read_block, write_blocks
+from pipeline.engine.receipts import RECEIPTS
+from pipeline.storage.arrow_files import open_whole, read_block, write_blocks
 from pipeline.storage.store import Store
+from schemas.errors import ShardCorruptError
 from schemas.receipt import Receipt
 
 WORD_FILE_SCHEMA = pa.schema(
@@ -63,4 +65,29 @@ def read_words(output: Store, path: str, block: Block, place: int) -> pa.RecordB
         ShardCorruptError: It is not what was written.
     """
     offset, length, checksum = block
-    return read_block(output.read_range(path, offset, length), WORD_FILE_SCHEMA, checksum, output.locate(path), place)
+    try:
+        data = output.read_range(path, offset, length)
+        return read_block(data, WORD_FILE_SCHEMA, checksum, output.locate(path), place)
+    except (FileNotFoundError, ShardCorruptError):
+        raise explain_unbelievable(output, path) from None
+
+
+def open_words(output: Store, path: str, checksum: str) -> pa.ipc.RecordBatchFileReader:
+    """A whole file of words.
+
+    Raises:
+        ShardCorruptError: It is not what was written.
+    """
+    try:
+        return open_whole(output, path, checksum)
+    except ShardCorruptError:
+        raise explain_unbelievable(output, path) from None
+
+
+def explain_unbelievable(output: Store, path: str) -> ShardCorruptError:
+    """What is wrong where words that a unit left are gone or others, and how they are counted again."""
+    return ShardCorruptError(
+        "the words that a unit left here are gone, or their bytes have changed",
+        path=output.locate(path),
+        action=f"delete {output.locate(RECEIPTS)} and give the same command again: words are counted again",
+    )

@@ -225,7 +225,9 @@ def test_a_query_is_in_no_name_and_no_message(query: str) -> None:
         (file,) = list_inputs([f"{host}/deep/a.txt.gz{query}"])
         with pytest.raises(ConfigError, match="unknown input format") as caught:
             list_inputs([f"{host}/deep/a.parquet{query}"])
+        named = list_inputs([f"{host}/get?file=b.jsonl&key=SECRET", f"{host}/get?key=SECRET&file=to/a.jsonl"])
         server.shutdown()
+    assert [file.path for file in named] == ["a.jsonl", "b.jsonl"]
     assert (file.path, file.format, file.compression, file.size_bytes) == ("a.txt.gz", "txt", "gzip", 4)
     assert file.url.endswith(query)
     assert "SECRET" not in str(caught.value)

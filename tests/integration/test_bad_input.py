@@ -161,7 +161,7 @@ def test_report_believes_no_manifest_that_was_edited(undisturbed: Undisturbed, t
     shutil.copytree(undisturbed.output / "packed", manifest.parent)
     whole = manifest.read_text()
     manifest.write_text(whole.replace('"proof_documents": ', '"proof_documents": 9'))
-    for harmed in (manifest.read_text(), whole[: len(whole) // 2], "[]"):
+    for harmed in (manifest.read_text(), whole[: len(whole) // 2], "[]", '{"kind": ["packed"]}'):
         manifest.write_text(harmed)
         ended = run_maskmill("report", manifest.parent)
         assert ended.status == 1

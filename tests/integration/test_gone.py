@@ -42,7 +42,6 @@ def finished(undisturbed: Undisturbed, tmp_path_factory: pytest.TempPathFactory)
         ["packed-128", "packed-heldout-128"],
         ["packed-heldout-64"],
         ["packed-64"],
-        ["documents-heldout"],
         ["encoded-heldout", "packed-128"],
     ],
     ids=" ".join,
@@ -61,6 +60,70 @@ def test_folders_that_are_gone_are_found_and_made_again(
     assert_same_tree(read_tree(output, FOLDERS), read_tree(finished, FOLDERS))
     assert list_leftovers(output) == []
     assert run_maskmill("verify", output).status == 0
+
+
+def test_documents_that_are_gone_are_not_read_again_over_those_that_stand(
+    undisturbed: Undisturbed, finished: Path, tmp_path: Path
+) -> None:
+    """Raw text may have changed since, and tokenizer and rows are of what stands."""
+    output = Path(shutil.copytree(finished, tmp_path / "out"))
+    run_file = write_run_file(tmp_path / "run.toml", undisturbed.corpus_folder, output)
+    shutil.rmtree(output / "documents-heldout")
+    before = read_tree(output, FOLDERS)
+    ended = run_maskmill("prepare", run_file, *set_options(SETTINGS))
+    assert ended.status == 1
+    assert f"StaleArtifactError: {output / 'documents-heldout'}: these documents are gone" in ended.stderr
+    assert_same_tree(read_tree(output, FOLDERS), before)
+
+
+def test_documents_that_were_read_again_and_are_others_do_not_pass(
+    undisturbed: Undisturbed, finished: Path, tmp_path: Path
+) -> None:
+    output = Path(shutil.copytree(finished, tmp_path / "out"))
+    corpus = Path(shutil.copytree(undisturbed.corpus_folder, tmp_path / "corpus"))
+    run_file = write_run_file(tmp_path / "run.toml", corpus, output)
+    changed = min(corpus.rglob("*.jsonl"))
+    data = bytearray(changed.read_bytes())
+    letter = data.rindex(b'"text": "') + len(b'"text": "')
+    data[letter] = ord("q") if data[letter] != ord("q") else ord("r")
+    changed.write_bytes(data)
+    for folder in ("documents", "documents-heldout"):
+        shutil.rmtree(output / folder)
+    ended = run_maskmill("prepare", run_file, *set_options([*SETTINGS, "input.max_quarantined=0.5"]))
+    assert ended.status == 1
+    assert "this part was made from other documents than stand here" in ended.stderr
+
+
+@pytest.mark.parametrize("gone", ["tokenizer", "packed-heldout-64", "documents"])
+def test_what_is_gone_is_made_again_by_the_same_libraries_or_not(
+    undisturbed: Undisturbed, finished: Path, tmp_path: Path, gone: str
+) -> None:
+    output = Path(shutil.copytree(finished, tmp_path / "out"))
+    run_file = write_run_file(tmp_path / "run.toml", undisturbed.corpus_folder, output)
+    record = json.loads((output / "run.json").read_text())
+    record["versions"]["pyarrow"] = "1.2.3"
+    (output / "run.json").write_text(json.dumps(record))
+    assert run_maskmill("prepare", run_file, *set_options(SETTINGS)).status == 0  # nothing is left to do
+    shutil.rmtree(output / gone)
+    ended = run_maskmill("prepare", run_file, *set_options(SETTINGS))
+    assert (ended.status, "begun with another pyarrow" in ended.stderr) == (1, True), ended.stderr
+
+
+def test_words_that_are_gone_are_counted_again_as_the_message_says(undisturbed: Undisturbed, tmp_path: Path) -> None:
+    run_file = write_run_file(tmp_path / "run.toml", undisturbed.corpus_folder, tmp_path / "out")
+    module = "tests.integration.dying_driver"
+    assert Driver("stage_done", "count", run_file, module=module, log=tmp_path / "log").finish() == -signal.SIGKILL
+    (tmp_path / "out" / "work" / "words" / "count-000000.arrow").unlink()
+    ended = run_maskmill("prepare", run_file)
+    receipts = tmp_path / "out" / "work" / "receipts"
+    assert ended.status == 1
+    assert (
+        f"count-000000.arrow: the words that a unit left here are gone, or their bytes have changed; delete {receipts}"
+        in ended.stderr
+    )
+    shutil.rmtree(receipts)
+    prepare(run_file)
+    assert_same_tree(read_tree(tmp_path / "out"), undisturbed.tree)
 
 
 @pytest.mark.parametrize(

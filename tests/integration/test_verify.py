@@ -139,7 +139,9 @@ def test_what_was_set_aside_is_counted(damaged: Path) -> None:
     assert list((damaged / "quarantine").glob("inputs-*"))
     path = next((damaged / "quarantine").glob("inputs-*"))
     data = path.read_bytes()
-    for harm in (path.unlink, lambda: path.write_bytes(data[:-9]), lambda: shutil.copy(path, f"{path}-again.arrow")):
+    flipped = bytes([*data[:-60], data[-60] ^ 0xFF, *data[-59:]])
+    harms = (path.unlink, lambda: path.write_bytes(data[:-9]), lambda: path.write_bytes(flipped))
+    for harm in (*harms, lambda: shutil.copy(path, f"{path}-again.arrow")):
         harm()
         status, said = verify(damaged)
         assert (status, str(damaged / "quarantine") in said) == (1, True), said

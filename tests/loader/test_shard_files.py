@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import shutil
 
@@ -94,3 +95,25 @@ def test_what_may_not_be_read_says_so(tmp_path):
         files.read(str(tmp_path / "none"), 1, 0, 1)
     with pytest.raises((ConfigError, ShardCorruptError), match="folder: "):
         files.read(str(tmp_path / "folder"), os.stat(tmp_path / "folder").st_size, 0, 1)
+
+
+@pytest.mark.parametrize("call", ["open", "pread"])
+def test_a_failure_that_passes_is_tried_again_with_another_descriptor(tmp_path, monkeypatch, call):
+    """A handle of NFS goes stale when its server restarts."""
+    monkeypatch.setattr("pipeline.storage.failures.FIRST_DELAY_SECONDS", 0.001)
+    (tmp_path / "file").write_bytes(b"0123456789")
+    act, left = getattr(os, call), [errno.ESTALE, errno.EIO]
+
+    def act_or_fail(*arguments):
+        if left:
+            raise OSError(left.pop(), "stale")
+        return act(*arguments)
+
+    before = count_open()
+    files = ShardFiles()
+    monkeypatch.setattr(os, call, act_or_fail)
+    assert files.read(str(tmp_path / "file"), 10, 2, 3) == b"234"
+    monkeypatch.undo()
+    assert count_open() == before + 1
+    files.close()
+    assert count_open() == before
