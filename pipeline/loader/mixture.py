@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import os
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
@@ -114,7 +115,7 @@ def _as_mixture(data: Data) -> Mixture:
         given = data
     else:
         given = Mixture((data if isinstance(data, Source) else Source(check_url(data)),))
-    _check_types(given)
+    _check_members(given)
     mixture = replace(given, sources=tuple(replace(source, url=check_url(source.url)) for source in given.sources))
     urls = [source.url for source in mixture.sources]
     if not urls or len(set(urls)) < len(urls):
@@ -132,32 +133,10 @@ def _as_mixture(data: Data) -> Mixture:
             found=str(len(urls)),
             action="prepare small ones together",
         )
-    if mixture.temperature is not None and not mixture.temperature >= MIN_TEMPERATURE:
-        found = str(mixture.temperature)
-        expected = f"{MIN_TEMPERATURE} or more"
-        raise ConfigError(
-            "no such temperature",
-            path="mixture.temperature",
-            expected=expected,
-            found=found,
-            action="give a higher one, or None for the weights alone",
-        )
-    for source in mixture.sources:
-        if not 0 <= source.weight <= MAX_WEIGHT:
-            found = str(source.weight)
-            raise ConfigError(
-                "no such weight",
-                path=source.url,
-                expected=f"0 to {MAX_WEIGHT:g}",
-                found=found,
-                action="give another weight",
-            )
-        if source.max_epochs is not None:
-            check_integer("max_epochs", source.max_epochs, 1, MAX_STEPS)
     return mixture
 
 
-def _check_types(mixture: Mixture) -> None:
+def _check_members(mixture: Mixture) -> None:
     for source in mixture.sources:
         if not isinstance(source, Source):
             raise ConfigError(
@@ -166,17 +145,19 @@ def _check_types(mixture: Mixture) -> None:
                 found=repr(source),
                 action="write Source(url, weight) for each dataset",
             )
-        _check_number("weight", source.weight)
+        _check_number("weight", source.weight, 0, MAX_WEIGHT)
+        if source.max_epochs is not None:
+            check_integer("max_epochs", source.max_epochs, 1, MAX_STEPS)
     if mixture.temperature is not None:
-        _check_number("temperature", mixture.temperature)
+        _check_number("temperature", mixture.temperature, MIN_TEMPERATURE, math.inf)
 
 
-def _check_number(name: str, value: Any) -> None:
-    if not isinstance(value, Real):  # NumPy's are, too
+def _check_number(name: str, value: Any, least: float, most: float) -> None:
+    if not isinstance(value, Real) or not least <= float(value) <= most:  # NumPy's are Real, too
         raise ConfigError(
             f"no such {name}",
             path=f"mixture.{name}",
-            expected="a number",
+            expected=f"a number from {least:g} to {most:g}",
             found=repr(value),
             action=f"give another {name}",
         )

@@ -16,7 +16,6 @@ from pipeline.loader.order.epoch_order import (
     EpochLength,
     LastBatch,
     OrderSettings,
-    check_settings,
     default_partitions,
     measure_epoch,
     measure_flowing_epoch,
@@ -220,7 +219,6 @@ def _plan_source(
     width = max(1, min(order.shuffle_blocks, int(np.diff(dataset.shards.first_block).max(initial=1))))
     settings = OrderSettings(order.seed, partitions, width, order.last_batch)
     shown = dataset.store.display_url
-    check_settings(settings, shown)
     if alone and rows % partitions:
         raise ConfigError(
             "the partitions do not divide the global batch",

@@ -40,7 +40,7 @@ class ShardFiles:
         """
         data = retry_transient(partial(self._attempt, path, size_bytes, offset, length))
         if len(data) < length:
-            raise _other_length(path, size_bytes, os.stat(path).st_size)
+            raise _other_length(path, size_bytes, offset + len(data))
         return data
 
     def _attempt(self, path: str, size_bytes: int, offset: int, length: int) -> bytes:

@@ -24,7 +24,6 @@ import numpy as np
 import numpy.typing as npt
 
 from pipeline.keyed_order import derive_key, permute
-from schemas.errors import ConfigError
 
 Int64s = npt.NDArray[np.int64]
 
@@ -143,40 +142,6 @@ def measure_flowing_epoch(num_rows: int, partitions: int) -> EpochLength:
     rows_per_partition = num_rows // partitions
     served = rows_per_partition * partitions
     return EpochLength(rows_per_partition, served, num_rows - served, 0)
-
-
-def check_settings(settings: OrderSettings, dataset: str) -> None:
-    """Refuse a seed, a shuffle window or a number of partitions that is out of range.
-
-    Raises:
-        ConfigError: One of them is.
-    """
-    if settings.partitions < 1:
-        found = str(settings.partitions)
-        raise ConfigError(
-            "partitions is not positive",
-            path=dataset,
-            expected="at least 1",
-            found=found,
-            action="give another number of partitions",
-        )
-    if not 0 <= settings.seed < 1 << 64:
-        raise ConfigError(
-            "the seed is out of range",
-            path=dataset,
-            expected="0 to 2^64 - 1",
-            found=str(settings.seed),
-            action="give another seed",
-        )
-    if settings.shuffle_blocks < 1:
-        found = str(settings.shuffle_blocks)
-        raise ConfigError(
-            "shuffle_blocks is not positive",
-            path=dataset,
-            expected="at least 1",
-            found=found,
-            action="give another number of blocks",
-        )
 
 
 class EpochOrder:
