@@ -4,7 +4,7 @@ A run has parts, and what decides the bytes of a part decides those of all later
 
     shard       [input], the files it names, [documents]
     tokenizer   and [tokenizer], the tokenizer that is brought
-    pack        and [pack], [mask]
+    pack        and [pack], and [mask] where static copies are stored
 
 Each part has a fingerprint of its own, so a change of `[pack]` leaves documents and tokenizer valid.
 """
@@ -75,6 +75,7 @@ def describe_run(settings: RunFile, inputs: Sequence[InputFile], brought: Mappin
         "schema_version": SCHEMA_VERSION,
         "fingerprints": fingerprint_parts(decisive),
         "decisive": decisive,
+        "masking": settings.mask.masking().model_dump(mode="json"),
         "input_paths": run["input"]["paths"],
         "input_files": len(inputs),
         "input_bytes": sum(file.size_bytes for file in inputs),
@@ -111,6 +112,9 @@ def claim_output(output: Store, record: Mapping[str, Any], *, replace: bool) -> 
     decisive = record["decisive"]
     promised = [*promised_documents(decisive), TOKENIZER, *promised_rows(decisive)]
     _check_unfinished(record, standing, output, promised)
+    if standing.get("masking") != record["masking"]:  # without stored copies it decides no row
+        changed = {**standing, "masking": record["masking"]}
+        output.write_bytes(RUN_RECORD, (json.dumps(changed, indent=2) + "\n").encode())
 
 
 def _delete_parts(output: Store, first: Part) -> None:
@@ -171,7 +175,10 @@ def _differing_keys(ours: Mapping[str, Any], theirs: Mapping[str, Any]) -> list[
     """Section, key and both values of every key that differs, those that only one of the two knows among them."""
     keys = [(section, key) for record in (ours, theirs) for section, values in record.items() for key in values]
     both = {(section, key): (ours.get(section, {}).get(key), theirs.get(section, {}).get(key)) for section, key in keys}
-    return [(section, key, values) for (section, key), values in both.items() if values[0] != values[1]]
+    differing = [(section, key, values) for (section, key), values in both.items() if values[0] != values[1]]
+    # With copies stored on one side only, the other has no further keys of [mask].
+    names = {(section, key) for section, key, _ in differing}
+    return [one for one in differing if one[0] != "mask" or one[1] == "copies" or ("mask", "copies") not in names]
 
 
 def _refusal(

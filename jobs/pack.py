@@ -62,7 +62,7 @@ def pack(run: Run, documents: list[DocumentsManifest], tokenizer: TokenizerManif
     # The first of them is written last; what is gone since is made again, with the same bytes.
     if run.stands(*(target.folder for target in targets)):
         run.drop_work("prove", "pack")
-        return [_read_own(run, target) for target in targets]
+        return _set_masking(run, targets, [_read_own(run, target) for target in targets])
     context = _make_context(run, tokenizer)
     encoded = _read_encoded(run, documents)
     tables = {
@@ -92,6 +92,21 @@ def pack(run: Run, documents: list[DocumentsManifest], tokenizer: TokenizerManif
 def _read_own(run: Run, target: _Target) -> PackedManifest:
     manifest = read_manifest(run.output.below(target.folder), PackedManifest)
     return run.check_own(Part.PACK, manifest, f"{target.folder}/{MANIFEST}", target.documents.fingerprint)
+
+
+def _set_masking(run: Run, targets: list[_Target], manifests: list[PackedManifest]) -> list[PackedManifest]:
+    """Write the run's `[mask]` into manifests of rows without copies, where it is only the default of loaders."""
+    masking = run.settings.mask.masking()
+    changed = [target.folder for target, found in zip(targets, manifests, strict=True) if found.masking != masking]
+    if changed:
+        message = f"{', '.join(changed)}: the rows are unchanged; loaders now mask with the new [mask] by default"
+        run.hear({"event": "note", "message": message})
+    return [
+        write_manifest(run.output, target.folder, found.model_copy(update={"masking": masking}))
+        if target.folder in changed
+        else found
+        for target, found in zip(targets, manifests, strict=True)
+    ]
 
 
 def _make_context(run: Run, tokenizer: TokenizerManifest) -> PackContext:

@@ -75,6 +75,8 @@ class LiveBars:
             self._console.print(f"{words}: {event['ran']} units in {event['seconds']:.1f} s{also}")
         elif kind == "warning":
             self._console.print(f"warning: {event['message']}", style="yellow")
+        elif kind == "note":
+            self._console.print(event["message"])
 
     def close(self) -> None:
         """Leave the bars as they stand."""

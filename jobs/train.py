@@ -37,6 +37,7 @@ class TrainLines:
             resumed = f", going on from step {event['resumed_from']}" if event["resumed_from"] is not None else ""
             size = f"{event['num_parameters'] / 1e6:.1f} M parameters"
             self._print(f"training {size} on {event['device']} in {event['precision']}{resumed}")
+            self._print("masking: " + ", ".join(f"{name} {value}" for name, value in event["masking"].items()))
         elif kind == "train_step":
             pace = (event["step"] - self._started_at) / max(event["seconds"], 1e-6)
             left = max(0, self._total_steps - event["step"]) / max(pace, 1e-6)

@@ -90,7 +90,7 @@ class PackedManifest(Manifest):
         compression: Of the shards' blocks.
         text_fill_ppm: Millionths of all places that hold text: neither [CLS], [SEP] nor [PAD].
         copies: Static masks beside every row.
-        masking: The settings of these masks.
+        masking: The settings of these masks, and of those that a loader draws unless it is given others.
         text_bytes: UTF-8 bytes of text that the rows were encoded from.
         counts: Of these rows and documents alone.
     """

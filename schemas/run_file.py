@@ -255,7 +255,9 @@ class PackSection(Section):
 
 
 class MaskSection(Masking):
-    """`[mask]`: static copies, and how rows are masked; a loader may be given other settings.
+    """`[mask]`: how rows are masked, by a loader that is given no other settings and in static copies.
+
+    With `copies = 0` no mask is stored: these settings may change at any time, and no row is packed again.
 
     Attributes:
         copies: Masks that are written beside every row, those of epochs 0, 1 and so on; with 0 none is, and the
@@ -305,6 +307,8 @@ class RunFile(Section):
         whole: dict[str, dict[str, object]] = self.model_dump(mode="json", by_alias=True)
         whole.pop("engine")
         whole.pop("output")
+        if not self.mask.copies:
+            whole["mask"] = {"copies": 0}  # no row depends on the rest: it is the default of loaders
         whole["input"].pop("max_quarantined")  # says when to stop, not what is written: it may be raised
         whole["input"]["paths"] = [without_user_info(path) for path in self.input.paths]
         if self.tokenizer.from_ is not None:

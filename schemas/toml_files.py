@@ -5,7 +5,7 @@ from __future__ import annotations
 import difflib
 import tomllib
 from collections.abc import Sequence
-from typing import Any, TypeVar
+from typing import Any, TypeVar, get_args
 
 from pydantic import BaseModel, ValidationError
 
@@ -137,20 +137,28 @@ def _drop_inner(model: type[BaseModel], location: list[str]) -> list[str]:
     """A finding's location up to the key: within a key that takes a number or a list, pydantic names which it tried."""
     for depth, part in enumerate(location):
         fields = {field.alias or name: field for name, field in model.model_fields.items()}
-        annotation = fields[part].annotation if part in fields else None
-        if annotation is None:
+        if part not in fields:
             return location
-        if not (isinstance(annotation, type) and issubclass(annotation, BaseModel)):
+        section = _section_of(fields[part].annotation)
+        if section is None:
             return location[: depth + 1]
-        model = annotation
+        model = section
     return location
+
+
+def _section_of(annotation: Any) -> type[BaseModel] | None:
+    """The model of a section, which may be optional; None for a key."""
+    for one in get_args(annotation) or (annotation,):
+        if isinstance(one, type) and issubclass(one, BaseModel):
+            return one
+    return None
 
 
 def _keys_at(model: type[BaseModel], location: list[str]) -> list[str]:
     for part in location:
         fields = {field.alias or name: field for name, field in model.model_fields.items()}
-        annotation = fields[part].annotation if part in fields else None
-        if not (isinstance(annotation, type) and issubclass(annotation, BaseModel)):
+        section = _section_of(fields[part].annotation) if part in fields else None
+        if section is None:
             return []
-        model = annotation
+        model = section
     return sorted(field.alias or name for name, field in model.model_fields.items())

@@ -154,7 +154,8 @@ class TrainFile(Section):
     """A whole train file."""
 
     data: DataSection
-    mask: Masking = Masking()
+    mask: Masking | None = None
+    """`[mask]`: how rows are masked; without it as the dataset was prepared."""
     model: ModelSection = ModelSection()
     optimizer: OptimizerSection = OptimizerSection()
     run: RunSection
@@ -175,6 +176,7 @@ class TrainFile(Section):
         """The keys that decide the weights, as `{"section.key": value}`; a resumed run must not change them."""
         free = {"data.dataset", "data.held_out", "data.micro_batch_rows"}
         free |= {f"run.{name}" for name in RunSection.model_fields if name != "seed"}
-        sections: dict[str, dict[str, object]] = self.model_dump(mode="json")
-        flat = {f"{section}.{key}": value for section, keys in sections.items() for key, value in keys.items()}
+        sections: dict[str, dict[str, object] | None] = self.model_dump(mode="json")
+        given = {section: keys for section, keys in sections.items() if keys is not None}
+        flat = {f"{section}.{key}": value for section, keys in given.items() for key, value in keys.items()}
         return {key: value for key, value in flat.items() if key not in free}

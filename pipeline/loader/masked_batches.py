@@ -18,7 +18,7 @@ from pipeline.loader.fill_batch import fill_batch
 from pipeline.loader.found_rows import FoundRows
 from pipeline.loader.loader_state import LoaderState, Position, check_place
 from pipeline.loader.mixture import Data, Phase, list_phases
-from pipeline.loader.open_sources import Order, plan_run
+from pipeline.loader.open_sources import Order, choose_masking, plan_run
 from pipeline.loader.order.epoch_order import LastBatch
 from pipeline.loader.order.turns import Turn, Turns
 from pipeline.loader.read_rows import RowReader
@@ -26,6 +26,7 @@ from pipeline.loader.row_batch import RowBatch
 from pipeline.loader.to_batch import to_batch
 from pipeline.masking.numba_masks import MaskPlan, plan_masks
 from pipeline.masking.tables import MaskTables
+from pipeline.storage.datasets import fingerprint_rows
 from schemas.errors import ConfigError
 from schemas.masking import Masking
 
@@ -50,7 +51,8 @@ class MaskedBatches(IterableDataset[Batch]):
         rank: This rank, from 0.
         world_size: Ranks (W); divides G.
         seed: Of the order of rows.
-        masking: Settings of dynamic masks, or `"static"` for the stored copies: epoch e reads copy e mod n.
+        masking: Settings of dynamic masks, by default those that the datasets were prepared with, or `"static"` for the
+            stored copies: epoch e reads copy e mod n.
         micro_batch_rows: Rows of a batch; divides G/W. By default the rank's whole share.
         partitions: Places of the epoch that a global batch draws from (P), of each dataset; divides G where there is
             one dataset. By default the largest divisor of G up to 64, in a mixture as many as rows of a batch.
@@ -79,7 +81,7 @@ class MaskedBatches(IterableDataset[Batch]):
         rank: int = 0,
         world_size: int = 1,
         seed: int = 0,
-        masking: Masking | Literal["static"] = Masking(),  # noqa: B008  # frozen
+        masking: Masking | Literal["static"] | None = None,
         micro_batch_rows: int | None = None,
         partitions: int | None = None,
         shuffle_blocks: int = 1,
@@ -112,7 +114,7 @@ class MaskedBatches(IterableDataset[Batch]):
                 found=str(last_batch),
                 action="give one of the two",
             )
-        if not (isinstance(masking, Masking) or masking == "static"):
+        if not (masking is None or isinstance(masking, Masking) or masking == "static"):
             raise ConfigError(
                 "no such masking",
                 path="masking",
@@ -128,12 +130,12 @@ class MaskedBatches(IterableDataset[Batch]):
         self._world_size = world_size
         self._turns = Turns(self._plan.serving, rank, world_size, micro_batch_rows)
         self.manifest = self._plan.sources[0].manifest
-        self.masking = masking if isinstance(masking, Masking) else None
+        self.masking = None if masking == "static" else choose_masking(self._plan.sources, masking)
         self.tables = MaskTables.build(self.manifest.vocabulary)
         if self.masking is None:
             self._refuse_without_masks()
         self._described = LoaderState(
-            dataset=tuple(source.manifest.fingerprint for source in self._plan.sources),
+            dataset=tuple(fingerprint_rows(source.manifest) for source in self._plan.sources),
             seed=seed,
             first_steps=tuple(wanted.first_step for wanted in self._plan.wanted),
             global_batch_rows=tuple(wanted.global_batch_rows for wanted in self._plan.wanted),

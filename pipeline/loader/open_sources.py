@@ -23,8 +23,10 @@ from pipeline.loader.order.epoch_order import (
 from pipeline.loader.order.serving_plan import PATTERN_ROWS, RowSupply, ServingPlan, Wanted, share_out
 from pipeline.loader.packed_dataset import PackedDataset
 from pipeline.loader.shard_files import ShardFiles
+from pipeline.storage.datasets import fingerprint_rows
 from schemas.errors import ConfigError, StaleArtifactError
 from schemas.manifest import PackedManifest
+from schemas.masking import Masking
 
 _LOG = logging.getLogger("maskmill.loader")
 
@@ -75,12 +77,13 @@ class SourcePlan:
             StaleArtifactError: It was replaced since the plan was made.
         """
         dataset = PackedDataset(self.url, storage_options, cache, files)
-        if dataset.manifest.fingerprint != self.manifest.fingerprint:
+        expected, found = fingerprint_rows(self.manifest), fingerprint_rows(dataset.manifest)
+        if expected != found:
             raise StaleArtifactError(
                 "the dataset was replaced while it was read",
                 path=dataset.store.display_url,
-                expected=f"fingerprint {self.manifest.fingerprint}",
-                found=dataset.manifest.fingerprint,
+                expected=f"fingerprint {expected}",
+                found=found,
                 action="start again with the new one, or put the old one back",
             )
         return dataset
@@ -143,6 +146,42 @@ def plan_run(
     serving = ServingPlan(wanted, supplies, order.seed)
     _refuse_unreached(serving, wanted, sources)
     return RunPlan(sources, wanted, serving, steps)
+
+
+def choose_masking(sources: Sequence[SourcePlan], wanted: Masking | None) -> Masking:
+    """The masking in force: the one that is asked for, which may differ from the datasets' own, or theirs.
+
+    Raises:
+        ConfigError: None is asked for, and the datasets were prepared with different ones.
+    """
+    own = sources[0].manifest.masking
+    if wanted is None:
+        for source in sources:
+            theirs = source.manifest.masking
+            if theirs != own:
+                raise ConfigError(
+                    "the datasets were prepared with different masking",
+                    path=source.shown_url,
+                    expected=f"{_name_difference(own, theirs)}, as {sources[0].shown_url}",
+                    found=_name_difference(theirs, own),
+                    action="choose one for the whole run, such as masking=Masking(rate=0.3)",
+                )
+        return own
+    for source in sources:
+        theirs = source.manifest.masking
+        changes = [
+            f"{name} = {value} instead of its own {getattr(theirs, name)}"
+            for name, value in wanted
+            if value != getattr(theirs, name)
+        ]
+        if changes:
+            _LOG.info("%s: masking with %s", source.shown_url, ", ".join(changes))
+    return wanted
+
+
+def _name_difference(one: Masking, other: Masking) -> str:
+    """The fields of `one` in which `other` differs."""
+    return ", ".join(f"{name} = {value}" for name, value in one if value != getattr(other, name))
 
 
 def _refuse_unreached(serving: ServingPlan, wanted: Sequence[Wanted], sources: Sequence[SourcePlan]) -> None:

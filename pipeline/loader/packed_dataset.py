@@ -18,7 +18,7 @@ from pipeline.loader.cache.fetch_blocks import BlockFetcher
 from pipeline.loader.shard_files import ShardFiles
 from pipeline.masking.tables import MaskTables
 from pipeline.storage.arrow_files import read_block, view_numbers
-from pipeline.storage.datasets import SHARD_TABLE, ShardTable, read_manifest, read_shard_table
+from pipeline.storage.datasets import SHARD_TABLE, ShardTable, fingerprint_rows, read_manifest, read_shard_table
 from pipeline.storage.store import open_store
 from schemas.errors import ConfigError, ShardCorruptError
 from schemas.manifest import PackedManifest
@@ -143,7 +143,7 @@ class PackedDataset:
             fetcher.close()
 
     def _open_cache(self, shards: ShardTable | None = None) -> BlockCache:
-        return BlockCache(self._settings.locate(), self._settings.max_bytes, self.manifest.fingerprint, shards)
+        return BlockCache(self._settings.locate(), self._settings.max_bytes, fingerprint_rows(self.manifest), shards)
 
     def _open_fetcher(self) -> BlockFetcher:
         # Threads and locks do not live on in a forked process.

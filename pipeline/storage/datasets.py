@@ -34,6 +34,7 @@ from schemas.manifest import (
     TokenizerManifest,
     parse_manifest,
 )
+from schemas.masking import Masking
 from schemas.receipt import ShardReceipt
 
 MANIFEST = "manifest.json"
@@ -132,6 +133,17 @@ def write_manifest(output: Store, folder: str, manifest: AnyManifest) -> AnyMani
 def fingerprint_manifest(manifest: KindOfManifest) -> str:
     """The identity of a dataset: xxh3-128 of its manifest without the fingerprint."""
     return xxhash.xxh3_128_hexdigest(manifest.model_dump_json(exclude={"fingerprint"}).encode())
+
+
+def fingerprint_rows(manifest: PackedManifest) -> str:
+    """The identity of a packed dataset's rows: its fingerprint, whatever `[mask]` is where no copies are stored.
+
+    Without copies `masking` is only what a loader does by default, so changing it must not invalidate loader states,
+    checkpoints or cached blocks. A dataset with the default masking has its own fingerprint here.
+    """
+    if manifest.copies:
+        return manifest.fingerprint
+    return fingerprint_manifest(manifest.model_copy(update={"masking": Masking()}))
 
 
 def model_of_manifest(dataset: Store) -> type[KindOfManifest]:

@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterable
 
 from pipeline.loader import MaskedBatches
 from pipeline.loader.fixed_rows import iter_fixed_batches
-from pipeline.storage.datasets import read_manifest, read_tokenizer
+from pipeline.storage.datasets import fingerprint_rows, read_manifest, read_tokenizer
 from pipeline.storage.store import open_store
 from pipeline.training.masked_loss import TrainingBatch
 from pipeline.training.score_held_out import HELD_OUT_MASKING
@@ -36,7 +36,7 @@ def open_train_data(config: TrainFile) -> TrainData:
             return iter_fixed_batches(held_out_url, HELD_OUT_MASKING, batch_rows)
 
     return TrainData(
-        fingerprint=manifest.fingerprint,
+        fingerprint=fingerprint_rows(manifest),
         seq_len=manifest.seq_len,
         vocab_size=manifest.vocabulary.vocab_size,
         pad_id=manifest.vocabulary.pad_id,
@@ -48,6 +48,7 @@ def open_train_data(config: TrainFile) -> TrainData:
             seed=data.seed,
             masking=config.mask,
         ),
+        masking=config.mask or manifest.masking,
         open_held_out=open_held_out,
     )
 

@@ -105,6 +105,7 @@ class _Run:
                 "device": str(self.device),
                 "precision": self.precision,
                 "num_parameters": sum(parameter.numel() for parameter in self.model.parameters()),
+                "masking": self.data.masking.model_dump(mode="json"),
             }
         )
         self.start_seconds = time.monotonic()

@@ -20,7 +20,7 @@ def train(config: TrainFile, report: Report) -> TrainResult:
     Args:
         config: The train file.
         report: Called with one JSON-able event at a time, `event` being its kind: `start` (step, resumed_from,
-            device, precision, num_parameters), `train_step` (step, epoch, loss, learning_rate, gradient_norm,
+            device, precision, num_parameters, masking), `train_step` (step, epoch, loss, learning_rate, gradient_norm,
             seconds), `checkpoint` (step), `held_out` (step, loss, unigram_entropy, gap, num_labels, seconds) and
             `export` (step, url). Losses are in nats a token.
 
@@ -39,4 +39,6 @@ def train(config: TrainFile, report: Report) -> TrainResult:
             lease.check()
             report(event)
 
-        return run_training(config, open_train_data(config), output, report_while_held)
+        data = open_train_data(config)
+        settled = config.model_copy(update={"mask": data.masking})  # checkpoints name the masking in force
+        return run_training(settled, data, output, report_while_held)

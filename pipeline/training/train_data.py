@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from typing import Any, Protocol
 
 from pipeline.training.masked_loss import TrainingBatch
+from schemas.masking import Masking
 
 
 class LoadedBatch(TrainingBatch, Protocol):
@@ -54,6 +55,7 @@ class TrainData:
         pad_id: Id of [PAD].
         tokenizer_json: The dataset's tokenizer.
         batches: Rows to train on.
+        masking: How they are masked.
         open_held_out: Gives all held-out rows, masked in the same way every time; None where there are none.
     """
 
@@ -63,4 +65,5 @@ class TrainData:
     pad_id: int
     tokenizer_json: bytes
     batches: ResumableBatches
+    masking: Masking
     open_held_out: Callable[[], Iterable[TrainingBatch]] | None

@@ -13,6 +13,7 @@ from pipeline.verification.check_parts import Verified
 from pipeline.verification.findings import Finding
 from schemas.layout import QUARANTINE, RUN_RECORD, promised_documents, promised_rows
 from schemas.manifest import DocumentsManifest, PackedManifest
+from schemas.masking import Masking
 
 _PART_OF_KIND = {"documents": "shard", "tokenizer": "tokenizer", "encoded": "tokenizer", "packed": "pack"}
 
@@ -29,6 +30,7 @@ def check_record(store: Store, verified: Mapping[str, Verified]) -> list[Finding
         record = json.loads(store.read_bytes(RUN_RECORD))
         fingerprints: dict[str, str] = {name: str(value) for name, value in record["fingerprints"].items()}
         documents, rows = promised_documents(record["decisive"]), promised_rows(record["decisive"])
+        masking = Masking.model_validate(record["masking"]) if "masking" in record else None  # older runs have none
     except FileNotFoundError:
         return []  # parts that were copied out of a run
     except (ValueError, KeyError, TypeError, AttributeError) as error:
@@ -38,6 +40,11 @@ def check_record(store: Store, verified: Mapping[str, Verified]) -> list[Finding
         for folder, part in verified.items()
         if part.manifest is not None
         and part.manifest.run_fingerprint != fingerprints.get(_PART_OF_KIND[part.manifest.kind])
+    ]
+    findings += [
+        Finding(store.locate(folder), "its masking is not that of [mask] in the record; run `maskmill prepare` again")
+        for folder, part in verified.items()
+        if isinstance(part.manifest, PackedManifest) and masking not in (None, part.manifest.masking)
     ]
     for promised in (documents, rows):  # a run may have ended before it came to its rows
         if any(folder in verified for folder in promised):

@@ -264,8 +264,15 @@ def test_the_fingerprint_covers_every_key_that_decides_bytes() -> None:
             whole[section][key] = other
             whole["mask"]["strategy"] = before.mask.strategy
             same = RunFile.model_validate(whole).fingerprinted() == before.fingerprinted()
-            free = section in ("engine", "output") or (section, key) == ("input", "max_quarantined")
-            assert same == free, (section, key)
+            free = section in ("engine", "output", "mask") or (section, key) == ("input", "max_quarantined")
+            assert same == (free and key != "copies"), (section, key)
+
+
+def test_the_masking_is_in_the_fingerprint_where_copies_are_stored() -> None:
+    changes = ["mask.rate=0.2", "mask.mask_share=0.7", "mask.random_share=0.2", "mask.seed=1"]
+    for copies in (0, 2):
+        prints = [parse(SHORTEST, f"mask.copies={copies}", *change).fingerprinted() for change in [[], *zip(changes)]]
+        assert len({str(one) for one in prints}) == (len(prints) if copies else 1)
 
 
 def test_length_bins_are_in_the_fingerprint() -> None:

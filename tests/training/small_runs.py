@@ -11,7 +11,7 @@ from tokenizers import Tokenizer, models, pre_tokenizers
 from torch import Tensor
 
 from pipeline.training.train_data import TrainData
-from schemas.masking import IGNORE_INDEX
+from schemas.masking import IGNORE_INDEX, Masking
 from schemas.train_file import TrainFile
 
 VOCAB_SIZE, SEQ_LEN, NUM_ROWS = 40, 12, 20
@@ -106,6 +106,7 @@ def make_data(*, held_out: bool = True, fingerprint: str = "f" * 32) -> TrainDat
         pad_id=PAD,
         tokenizer_json=make_tokenizer_json(),
         batches=Batches(global_rows=6, micro_rows=4),
+        masking=Masking(),
         open_held_out=(lambda: [make_batch([0, 3, 4], seed=9), make_batch([7], seed=10)]) if held_out else None,
     )
 

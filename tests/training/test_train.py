@@ -15,6 +15,7 @@ from transformers import AutoModelForMaskedLM, AutoTokenizer
 
 from jobs.prepare import prepare
 from pipeline.loader.fixed_rows import iter_fixed_batches
+from pipeline.storage.datasets import read_manifest, write_manifest
 from pipeline.storage.leases import Lease, hold_output
 from pipeline.storage.store import open_store
 from pipeline.training import train as train_module
@@ -23,7 +24,8 @@ from pipeline.training.score_held_out import HELD_OUT_MASKING, measure_unigram_e
 from pipeline.training.train import train
 from pipeline.wordpiece.tokenizer_files import tokenizer_files
 from schemas.errors import ConfigError, ShardCorruptError, StaleArtifactError
-from schemas.masking import IGNORE_INDEX
+from schemas.manifest import PackedManifest
+from schemas.masking import IGNORE_INDEX, Masking
 from schemas.run_file import RunFile
 from schemas.train_file import TrainFile
 
@@ -174,3 +176,25 @@ def test_a_trainer_stops_when_another_has_taken_over(prepared, tmp_path, monkeyp
     with pytest.raises(StaleArtifactError, match="taken over"):
         train(make_train_file(prepared, tmp_path), events.append)
     assert events == []
+
+
+def set_masking(output, masking):
+    """What `maskmill prepare` does where only `[mask]` has changed and no copies are stored."""
+    for folder in ("packed", "packed-heldout"):
+        manifest = read_manifest(open_store(f"{output}/{folder}"), PackedManifest)
+        write_manifest(open_store(output), folder, manifest.model_copy(update={"masking": masking}))
+
+
+def test_rows_are_masked_as_the_dataset_was_prepared(prepared, tmp_path):
+    """Unless the train file says otherwise; a run goes on with the masking that it began with, or is refused."""
+    copied = str(shutil.copytree(prepared, tmp_path / "copied"))
+    config = make_train_file(copied, tmp_path / "own", steps=2)
+    asked = config.model_copy(update={"mask": Masking(rate=0.3)})
+    expected = run(asked.model_copy(update={"run": config.run.model_copy(update={"output": str(tmp_path / "asked")})}))
+    set_masking(copied, Masking(rate=0.3))
+    assert run(config)[1] == expected[1]
+    set_masking(copied, Masking(rate=0.2))
+    with pytest.raises(StaleArtifactError, match=r"mask\.rate"):
+        run(make_train_file(copied, tmp_path / "own", steps=3))
+    longer = asked.model_copy(update={"run": config.run.model_copy(update={"steps": 3})})
+    assert run(longer)[0].resumed_from == 2

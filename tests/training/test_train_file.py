@@ -18,7 +18,7 @@ output = "out/training"
 
 def test_what_is_not_given_has_a_default():
     config = parse_toml(TrainFile, TEXT, "TRAIN.toml")
-    assert (config.data.held_out, config.mask.rate, config.model.hidden_size) == (None, 0.15, 768)
+    assert (config.data.held_out, config.mask, config.model.hidden_size) == (None, None, 768)
 
 
 @pytest.mark.parametrize(

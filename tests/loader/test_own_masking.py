@@ -1,0 +1,98 @@
+"""Masks follow the dataset: its own settings are the default, another choice is logged, rows keep their identity."""
+
+from __future__ import annotations
+
+import logging
+from itertools import islice
+
+import pytest
+
+from pipeline.loader import MaskedBatches, Masking, Mixture, Phase, Source
+from pipeline.storage.datasets import fingerprint_rows, write_manifest
+from pipeline.storage.store import open_store
+from schemas.errors import ConfigError, StaleArtifactError
+from tests.loader.datasets import STATIC_MASKING, write_dataset
+from tests.loader.streams import hash_batches
+
+OTHER = Masking(rate=0.45, mask_share=1.0, random_share=0.0, seed=9)
+
+
+def write_unmasked(folder, masking, seed=5):
+    return write_dataset(folder, copies=0, masking=masking, seed=seed)
+
+
+def change_masking(parent, folder, manifest, masking):
+    """What `prepare` does where only `[mask]` has changed and no copies are stored."""
+    return write_manifest(open_store(str(parent)), folder, manifest.model_copy(update={"masking": masking}))
+
+
+def first_batches(data, **settings):
+    return list(islice(MaskedBatches(data, global_batch_rows=8, **settings), 5))
+
+
+@pytest.mark.parametrize("copies", [0, 2])
+def test_the_default_is_the_masking_of_the_dataset(tmp_path, copies):
+    own = STATIC_MASKING if copies else OTHER
+    write_dataset(f"{tmp_path}/packed", copies=copies, masking=own)
+    loader = MaskedBatches(f"{tmp_path}/packed", global_batch_rows=8)
+    assert loader.masking == own
+    asked = first_batches(f"{tmp_path}/packed", masking=own)
+    assert hash_batches(first_batches(f"{tmp_path}/packed")) == hash_batches(asked)
+    assert loader.state_dict() == MaskedBatches(f"{tmp_path}/packed", global_batch_rows=8, masking=own).state_dict()
+
+
+def test_another_masking_is_allowed_and_logged(tmp_path, caplog):
+    write_unmasked(f"{tmp_path}/packed", OTHER)
+    with caplog.at_level(logging.INFO, "maskmill.loader"):
+        first_batches(f"{tmp_path}/packed")
+        assert "masking with" not in caplog.text
+        loader = MaskedBatches(
+            f"{tmp_path}/packed", global_batch_rows=8, masking=OTHER.model_copy(update={"rate": 0.2})
+        )
+    assert loader.masking.rate == 0.2
+    assert "rate = 0.2 instead of its own 0.45" in caplog.text
+    assert "seed" not in caplog.text
+
+
+def test_datasets_that_disagree_need_a_masking(tmp_path):
+    write_unmasked(f"{tmp_path}/a", OTHER)
+    write_unmasked(f"{tmp_path}/b", OTHER.model_copy(update={"rate": 0.2}), seed=6)
+    both = Mixture((Source(f"{tmp_path}/a", 1), Source(f"{tmp_path}/b", 1)))
+    phases = [Phase(0, f"{tmp_path}/a", 8), Phase(5, f"{tmp_path}/b", 8)]
+    for data in (both, phases):
+        with pytest.raises(ConfigError, match="different masking") as refused:
+            MaskedBatches(data, global_batch_rows=8)
+        assert "rate = 0.45" in refused.value.expected
+        assert "rate = 0.2" in refused.value.found
+        assert "seed" not in f"{refused.value.expected} {refused.value.found}"
+        assert "masking=" in refused.value.action
+        assert MaskedBatches(data, global_batch_rows=8, masking=Masking()).masking == Masking()
+
+
+def test_rows_keep_their_identity_when_only_the_masking_changes(tmp_path):
+    manifest = write_unmasked(f"{tmp_path}/packed", Masking())
+    state = first_batches(f"{tmp_path}/packed")[-1].state
+    following = list(islice(MaskedBatches(f"{tmp_path}/packed", global_batch_rows=8), 5, 8))
+    changed = change_masking(tmp_path, "packed", manifest, OTHER)
+    assert changed.fingerprint != manifest.fingerprint
+    assert fingerprint_rows(changed) == fingerprint_rows(manifest) == manifest.fingerprint
+    resumed = MaskedBatches(f"{tmp_path}/packed", global_batch_rows=8, masking=Masking())
+    resumed.load_state_dict(state)
+    assert hash_batches(list(islice(resumed, 3))) == hash_batches(following)
+    with pytest.raises(StaleArtifactError, match="another masking") as refused:
+        MaskedBatches(f"{tmp_path}/packed", global_batch_rows=8).load_state_dict(state)
+    assert "0.45" in refused.value.expected
+
+
+def test_a_loader_reads_on_when_the_masking_changes_under_it(tmp_path):
+    manifest = write_unmasked(f"{tmp_path}/packed", Masking())
+    whole = first_batches(f"{tmp_path}/packed")
+    loader = MaskedBatches(f"{tmp_path}/packed", global_batch_rows=8)
+    change_masking(tmp_path, "packed", manifest, OTHER)
+    assert hash_batches(list(islice(loader, 5))) == hash_batches(whole)
+
+
+def test_stored_masks_are_part_of_the_identity_of_rows(tmp_path):
+    manifest = write_dataset(f"{tmp_path}/packed")
+    assert fingerprint_rows(manifest) == manifest.fingerprint
+    assert fingerprint_rows(change_masking(tmp_path, "packed", manifest, OTHER)) != manifest.fingerprint
