@@ -9,8 +9,9 @@ The stream         masked_batches, loader_state: all of it, endless and resumabl
 """
 
 from pipeline.loader.cache.cache_settings import Cache
+from pipeline.loader.fixed_rows import iter_fixed_batches
 from pipeline.loader.masked_batches import MaskedBatches
 from pipeline.loader.mixture import Mixture, Phase, Source
 from schemas.masking import Masking
 
-__all__ = ["Cache", "MaskedBatches", "Masking", "Mixture", "Phase", "Source"]
+__all__ = ["Cache", "MaskedBatches", "Masking", "Mixture", "Phase", "Source", "iter_fixed_batches"]

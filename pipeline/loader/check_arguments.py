@@ -10,6 +10,7 @@ from pipeline.storage.paths import resolve_url
 from schemas.errors import ConfigError
 
 MAX_GLOBAL_BATCH_ROWS = 1 << 24
+MAX_WORLD_SIZE = 1 << 24
 MAX_STEPS = 1 << 38
 """Global batches of a run: with the most rows that one may have, rows are numbered within 63 bits."""
 

@@ -3,25 +3,54 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 
 from pipeline.loader.batch import Batch
+from pipeline.loader.check_arguments import (
+    MAX_GLOBAL_BATCH_ROWS,
+    MAX_STEPS,
+    MAX_WORLD_SIZE,
+    check_integer,
+    check_url,
+)
 from pipeline.loader.fill_batch import fill_batch
 from pipeline.loader.found_rows import FoundRows
 from pipeline.loader.packed_dataset import PackedDataset
 from pipeline.loader.stage_rows import StagedRows
 from pipeline.loader.to_batch import to_batch
-from pipeline.masking.numba_masks import plan_masks
-from schemas.errors import ConfigError
+from pipeline.masking.numba_masks import MaskPlan, plan_masks
 from schemas.masking import Masking
 
 
+@dataclass(frozen=True)
+class _Piece:
+    """Rows `first` up to `stop` of one block."""
+
+    shard: int
+    block: int
+    first: int
+    stop: int
+
+
 def iter_fixed_batches(
-    url: str, masking: Masking, batch_rows: int, epoch: int = 0, storage_options: dict[str, Any] | None = None
+    url: str,
+    masking: Masking,
+    batch_rows: int,
+    epoch: int = 0,
+    storage_options: dict[str, Any] | None = None,
+    *,
+    rank: int = 0,
+    world_size: int = 1,
 ) -> Iterator[Batch]:
-    """Batches over all rows in stored order; the last may be smaller. They carry no state to resume from.
+    """Batches over all rows in stored order, each row once over the ranks. They carry no state to resume from.
+
+    A rank reads neighbouring rows, as many as every other or one more, and only their blocks. The last batch may be
+    smaller, and the one before it where others have a row more: every rank gets as many batches as the others, so
+    that collectives do not hang, unless there are fewer rows than ranks; then some get none. A row's mask depends on
+    neither number: sums of losses and of labels over all ranks are those of one process.
 
     Args:
         url: A packed dataset.
@@ -29,56 +58,69 @@ def iter_fixed_batches(
         batch_rows: Rows in a batch.
         epoch: Which mask of those settings: the same one at every evaluation.
         storage_options: For the fsspec file system.
+        rank: This rank, from 0.
+        world_size: Ranks that share the rows.
 
     Raises:
-        ConfigError: `batch_rows` is not positive, or there is no dataset.
-        ShardCorruptError: A block is not what was written.
+        ConfigError: A number is out of range, or there is no dataset.
+        ShardCorruptError: While iterating: a block is not what was written.
     """
-    dataset = PackedDataset(url, storage_options)
-    if batch_rows < 1:
-        path = dataset.store.display_url
-        raise ConfigError(
-            "batch_rows is not positive",
-            path=path,
-            expected="at least 1",
-            found=str(batch_rows),
-            action="give another number of rows",
-        )
+    batch_rows = check_integer("batch_rows", batch_rows, 1, MAX_GLOBAL_BATCH_ROWS)
+    epoch = check_integer("epoch", epoch, 0, MAX_STEPS)
+    world_size = check_integer("world_size", world_size, 1, MAX_WORLD_SIZE)
+    rank = check_integer("rank", rank, 0, world_size - 1)
+    dataset = PackedDataset(check_url(url), storage_options)
+    first, stop = (number * dataset.num_rows // world_size for number in (rank, rank + 1))
+    largest_share = -(-dataset.num_rows // world_size)
+    sizes = _cut_share(stop - first, batch_rows, -(-largest_share // batch_rows))
+    return _iter_batches(dataset, plan_masks(masking, dataset.tables, epoch), epoch, (first, stop), sizes)
+
+
+def _cut_share(rows: int, batch_rows: int, num_batches: int) -> list[int]:
+    """Rows of each batch of a share: full ones, but so that the last of them have a row each."""
+    sizes: list[int] = []
+    while rows:
+        sizes.append(min(batch_rows, rows - max(0, num_batches - len(sizes) - 1)))
+        rows -= sizes[-1]
+    return sizes
+
+
+def _iter_batches(
+    dataset: PackedDataset, plan: MaskPlan, epoch: int, share: tuple[int, int], sizes: list[int]
+) -> Iterator[Batch]:
+    capacity = dataset.manifest.block_rows + max(sizes, default=0)
+    staged = StagedRows.allocate(dataset.manifest, num_slots=1, capacity=capacity, static=False)
+    pieces = _iter_pieces(dataset, *share)
+    start = held = 0
     try:
-        yield from _iter_batches(dataset, masking, batch_rows, epoch)
+        dataset.fetch_ahead((piece.shard, [piece.block]) for piece in _iter_pieces(dataset, *share))
+        for step, size in enumerate(sizes):
+            while held - start < size:
+                held -= start
+                staged.move_to_front(0, start, held)
+                piece, start = next(pieces), 0
+                rows = np.arange(piece.first, piece.stop)
+                staged.copy(dataset, 0, held, piece.shard, np.array([piece.block]), rows, epoch)
+                held += len(rows)
+            places = np.arange(start, start + size)
+            start += size
+            slots, epochs, datasets = np.zeros_like(places), np.full_like(places, epoch), np.zeros_like(places)
+            found = FoundRows(staged, slots, places, epochs, datasets, [epoch], epoch, step)
+            yield to_batch(fill_batch(found, {epoch: plan}), found, dataset.manifest.vocabulary.pad_id)
     finally:
         dataset.close()
 
 
-def _iter_batches(dataset: PackedDataset, masking: Masking, batch_rows: int, epoch: int) -> Iterator[Batch]:
-    manifest, block_rows = dataset.manifest, dataset.manifest.block_rows
-    plans = {epoch: plan_masks(masking, dataset.tables, epoch)}
-    staged = StagedRows.allocate(manifest, num_slots=1, capacity=block_rows + batch_rows, static=False)
-    held = step = 0
-
-    def take(start: int, stop: int) -> Batch:
-        places = np.arange(start, stop)
-        slots, epochs, datasets = np.zeros_like(places), np.full_like(places, epoch), np.zeros_like(places)
-        found = FoundRows(staged, slots, places, epochs, datasets, [epoch], epoch, step)
-        return to_batch(fill_batch(found, plans), found, manifest.vocabulary.pad_id)
-
-    dataset.fetch_ahead((shard, [block]) for shard, block in _iter_blocks(dataset))
-    for shard, block in _iter_blocks(dataset):
-        rows = min(block_rows, int(dataset.shards.rows[shard]) - block * block_rows)
-        staged.copy(dataset, 0, held, shard, np.array([block]), np.arange(rows), epoch)
-        held += rows
-        start = 0
-        while held - start >= batch_rows:
-            yield take(start, start + batch_rows)
-            start, step = start + batch_rows, step + 1
-        held -= start
-        staged.move_to_front(0, start, held)
-    if held:
-        yield take(0, held)
-
-
-def _iter_blocks(dataset: PackedDataset) -> Iterator[tuple[int, int]]:
-    """Every (shard, block) in stored order."""
-    for shard, num_blocks in enumerate(np.diff(dataset.shards.first_block).tolist()):
-        for block in range(num_blocks):
-            yield shard, block
+def _iter_pieces(dataset: PackedDataset, first: int, stop: int) -> Iterator[_Piece]:
+    """The rows `first` up to `stop` of a dataset, in stored order, block by block."""
+    block_rows = dataset.manifest.block_rows
+    ends = np.cumsum(dataset.shards.rows)
+    shard = int(np.searchsorted(ends, first, side="right"))
+    while first < stop:
+        shard_start, shard_end = int(ends[shard] - dataset.shards.rows[shard]), int(ends[shard])
+        while first < min(stop, shard_end):
+            block, inside = divmod(first - shard_start, block_rows)
+            count = min(block_rows - inside, min(stop, shard_end) - first)
+            yield _Piece(shard, block, inside, inside + count)
+            first += count
+        shard += 1

@@ -12,7 +12,7 @@ from torch.utils.data import IterableDataset, get_worker_info
 
 from pipeline.loader.batch import Batch
 from pipeline.loader.cache.cache_settings import Cache
-from pipeline.loader.check_arguments import MAX_GLOBAL_BATCH_ROWS, MAX_STEPS, check_integer
+from pipeline.loader.check_arguments import MAX_GLOBAL_BATCH_ROWS, MAX_STEPS, MAX_WORLD_SIZE, check_integer
 from pipeline.loader.device.device_batches import DeviceBatches
 from pipeline.loader.fill_batch import fill_batch
 from pipeline.loader.found_rows import FoundRows
@@ -29,8 +29,6 @@ from pipeline.masking.tables import MaskTables
 from pipeline.storage.datasets import fingerprint_rows
 from schemas.errors import ConfigError
 from schemas.masking import Masking
-
-MAX_WORLD_SIZE = 1 << 24
 
 
 class MaskedBatches(IterableDataset[Batch]):

@@ -128,6 +128,38 @@ def test_fixed_batches_hold_every_row_once_in_stored_order(dataset, stored, batc
         assert (batch.input_ids.tolist(), batch.labels.tolist()) == (input_ids.tolist(), labels.tolist())
 
 
-def test_fixed_batches_of_no_rows_are_refused(dataset):
-    with pytest.raises(ConfigError, match="batch_rows"):
-        next(iter_fixed_batches(dataset, MASKING, 0))
+@pytest.mark.parametrize("world_size", [1, 2, 3, 5, 7, 41, NUM_ROWS])
+@pytest.mark.parametrize("batch_rows", [1, 4, 9, 1000])
+def test_ranks_share_the_fixed_batches_of_one_process(dataset, batch_rows, world_size):
+    """Every row once, its fields those of one process, and the same number of batches on every rank."""
+    alone = list(iter_fixed_batches(dataset, MASKING, 1, epoch=2))
+    ranks = [
+        list(iter_fixed_batches(dataset, MASKING, batch_rows, 2, rank=rank, world_size=world_size))
+        for rank in range(world_size)
+    ]
+    for name in ("input_ids", "labels", "position_ids", "segment_ids", "row_ids"):
+        whole = torch.cat([getattr(batch, name) for batch in alone])
+        assert torch.equal(torch.cat([getattr(batch, name) for batches in ranks for batch in batches]), whole)
+    assert len({len(batches) for batches in ranks}) == 1
+    shares = [[len(batch.row_ids) for batch in batches] for batches in ranks]
+    assert max(map(sum, shares)) - min(map(sum, shares)) <= 1
+    assert max(map(max, shares)) <= batch_rows
+
+
+def test_ranks_without_a_row_get_no_fixed_batch(dataset):
+    world_size = NUM_ROWS + 3
+    sizes = [
+        [len(batch.row_ids) for batch in iter_fixed_batches(dataset, MASKING, 4, rank=rank, world_size=world_size)]
+        for rank in range(world_size)
+    ]
+    assert sorted(sizes) == [[]] * 3 + [[1]] * NUM_ROWS
+
+
+@pytest.mark.parametrize(
+    ("settings", "name"),
+    [({"batch_rows": 0}, "batch_rows"), ({"batch_rows": "8"}, "batch_rows"), ({"epoch": -1}, "epoch"),
+     ({"rank": 2, "world_size": 2}, "rank"), ({"world_size": 0}, "world_size"), ({"url": 5}, "dataset")],
+)  # fmt: skip
+def test_fixed_batches_of_impossible_numbers_are_refused(dataset, settings, name):
+    with pytest.raises(ConfigError, match=name):
+        iter_fixed_batches(**{"url": dataset, "masking": MASKING, "batch_rows": 8} | settings)
