@@ -42,7 +42,8 @@ class Masking(BaseModel):
 
     strategy: MaskStrategy = MaskStrategy.TOKEN
     rate: Share = 0.15
-    """Share of a row's maskable tokens that is predicted, in whole ppm; at least one token of any row with one."""
+    """Share of a row's maskable tokens that is predicted, in whole ppm: at least one token of any row that has one,
+    none at a rate of 0."""
     mask_share: Share = 0.8
     """Share of the predicted tokens that is shown as [MASK], in whole ppm."""
     random_share: Share = 0.1

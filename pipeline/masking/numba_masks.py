@@ -71,8 +71,10 @@ def plan_masks(masking: Masking, tables: MaskTables, epoch: int) -> MaskPlan:
 
 
 def count_selected(num_maskable: int, rate_ppm: int) -> int:
-    """Count the tokens to select of a row: rounded half up, at least one of any, never more than all."""
-    return 0 if num_maskable == 0 else max(1, (2 * num_maskable * rate_ppm + PPM) // (2 * PPM))
+    """Count the tokens to select of a row: rounded half up, at least one of any, all at most; none at rate 0."""
+    if num_maskable == 0 or rate_ppm == 0:
+        return 0
+    return max(1, (2 * num_maskable * rate_ppm + PPM) // (2 * PPM))
 
 
 _count_selected = njit(cache=True, nogil=True)(count_selected)
@@ -122,6 +124,8 @@ def _select_positions(ids: Any, row_id: np.uint64, plan: MaskPlan, hashes: Any, 
     num_maskable = np.int64(maskable)
     count = np.int64(_count_selected(num_maskable, plan.rate_ppm))
     filled = np.int64(0)
+    if count == 0:
+        return count
     if count == num_maskable:  # the largest word may be a real hash here, so no threshold tells it from _NEVER
         for i in range(ids.shape[0]):
             wanted = positions[i] != 0

@@ -40,7 +40,7 @@ def _mask_sparsely(
 def static_masks(
     rows: NDArray[Any], row_ids: NDArray[Any], copy: int, masking: Masking, tables: MaskTables
 ) -> tuple[NDArray[np.int32], NDArray[np.uint16], NDArray[Any], NDArray[Any]]:
-    """Make one static copy of the masks of rows: copy k is the dynamic mask of epoch k, to the bit.
+    """Make one static copy of the masks of rows: copy k is the dynamic mask of epoch k, to the bit; empty at rate 0.
 
     Args:
         rows: uint16 or uint32 (B, S), ids as packed; S at most 65,536.

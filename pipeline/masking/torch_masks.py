@@ -23,7 +23,7 @@ from pipeline.masking.hashing import M1, M2, G
 from pipeline.masking.numba_masks import count_selected
 from pipeline.masking.row_keys import derive_seed_keys
 from pipeline.masking.tables import MaskTables
-from schemas.masking import IGNORE_INDEX, PPM, Masking
+from schemas.masking import IGNORE_INDEX, Masking
 from schemas.rows import MAX_SEQ_LEN
 
 _LOW_32 = 0xFFFFFFFF
@@ -97,8 +97,7 @@ def plan_masks_torch(masking: Masking, tables: MaskTables, seq_len: int, device:
     Every tensor is made on the host and copied over by a call that waits: kernels of any stream may read it then.
     """
     vocabulary = tables.vocabulary
-    maskable = np.arange(seq_len, -1, -1, dtype=np.int64)
-    counts = np.minimum(np.maximum((2 * maskable * masking.rate_ppm + PPM) // (2 * PPM), 1), maskable)
+    counts = [count_selected(num_maskable, masking.rate_ppm) for num_maskable in range(seq_len, -1, -1)]
     never_selected = [vocabulary.pad_id, vocabulary.cls_id, vocabulary.sep_id, vocabulary.mask_id]
     most = count_selected(seq_len, masking.rate_ppm)
 

@@ -60,7 +60,9 @@ def pack_random_documents(
     return rows.slice(0, num_rows)
 
 
-def make_block(rows: Any, first_row_id: int, schema: pa.Schema, tables: MaskTables) -> pa.RecordBatch:
+def make_block(
+    rows: Any, first_row_id: int, schema: pa.Schema, tables: MaskTables, masking: Masking = STATIC_MASKING
+) -> pa.RecordBatch:
     """A block of packed rows, with as many static masks as its schema has."""
     flat = pa.array(rows.input_ids.reshape(-1))
     columns = [pa.FixedSizeListArray.from_arrays(flat, type=schema.field("input_ids").type)]
@@ -69,7 +71,7 @@ def make_block(rows: Any, first_row_id: int, schema: pa.Schema, tables: MaskTabl
         columns.append(pa.ListArray.from_arrays(pa.array(lists.offsets), pa.array(lists.values)))
     row_ids = np.arange(len(rows), dtype=np.uint64) + np.uint64(first_row_id)
     for copy in range((len(schema) - len(columns)) // 3):
-        offsets, *masks = static_masks(rows.input_ids, row_ids, copy, STATIC_MASKING, tables)
+        offsets, *masks = static_masks(rows.input_ids, row_ids, copy, masking, tables)
         columns += [pa.ListArray.from_arrays(pa.array(offsets), pa.array(values)) for values in masks]
     return pa.record_batch(
         [column.cast(field.type) for column, field in zip(columns, schema, strict=True)], schema=schema
@@ -84,6 +86,7 @@ def write_dataset(
     seq_len: int = SEQ_LEN,
     vocab_size: int = VOCAB_SIZE,
     copies: int = COPIES,
+    masking: Masking = STATIC_MASKING,
     seed: int = 5,
     sequences: str = "segment",
     compression: Compression = Compression.NONE,
@@ -112,7 +115,11 @@ def write_dataset(
                     schema,
                     [
                         make_block(
-                            rows.slice(first, min(stop, first + block_rows)), (shard << 32) + first, schema, tables
+                            rows.slice(first, min(stop, first + block_rows)),
+                            (shard << 32) + first,
+                            schema,
+                            tables,
+                            masking,
                         )
                         for first in range(start, stop, block_rows)
                     ],
@@ -147,7 +154,7 @@ def write_dataset(
         compression=compression,
         text_fill_ppm=text_fill_ppm(len(every) - special - padding, len(every)),
         copies=copies,
-        masking=STATIC_MASKING,
+        masking=masking,
         text_bytes=0,
         counts=PackingCounts(**counts),
     )

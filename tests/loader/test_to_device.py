@@ -18,7 +18,7 @@ from pipeline.loader.device.device_fields import BatchMaker
 from pipeline.masking.numba_masks import count_selected
 from schemas.errors import ConfigError, ShardCorruptError
 from schemas.masking import Masking
-from tests.loader.datasets import SEQ_LEN, STATIC_MASKING
+from tests.loader.datasets import NUM_ROWS, SEQ_LEN, STATIC_MASKING, read_stored_rows, write_dataset
 from tests.loader.device_rows import (
     TABLES,
     LateLane,
@@ -181,6 +181,7 @@ def test_on_the_cpu_the_batches_are_the_loaders_own(dataset, masking, micro):
     loader = open_loader(dataset, global_batch_rows=24, micro_batch_rows=micro, masking=masking).epochs(3)
     rate_ppm = (STATIC_MASKING if masking == "static" else masking).rate_ppm
     most = count_selected(SEQ_LEN, rate_ppm)
+    assert (most == 0) == (masking == Masking(rate=0.0))
     served = list(loader.to_device("cpu"))
     law = list(loader)
     assert len(served) == len(law)
@@ -201,6 +202,24 @@ def test_tensor_operations_make_the_loaders_batches(dataset, masking, micro):
     assert len(served) == len(law)
     for batch, expected in zip(served, law, strict=True):
         assert_equal_batches(replace(batch, waited_seconds=0.0), replace(expected, waited_seconds=0.0))
+
+
+@pytest.mark.parametrize("masking", [Masking(rate=0.0), "static"])
+def test_at_a_rate_of_0_nothing_is_predicted_and_every_row_is_as_stored(tmp_path, masking):
+    write_dataset(str(tmp_path), masking=Masking(rate=0.0))
+    stored = read_stored_rows(str(tmp_path))
+    loader = open_loader(str(tmp_path), masking=masking).epochs(2)
+    maker = BatchMaker(loader.masking, loader.rate_ppm, loader.tables, CPU)
+    made = iter_ahead(loader.iter_rows(), maker, LateLane())
+    for batches in (loader, loader.to_device("cpu"), made):
+        rows = 0
+        for batch in batches:
+            assert batch.input_ids.tolist() == [stored[row].input_ids for row in batch.row_ids.tolist()]
+            assert (batch.labels == -100).all()
+            rows += len(batch.row_ids)
+            if batch.masked_positions is not None:
+                assert len(batch.masked_positions) == len(batch.masked_labels) == 0
+        assert rows == 2 * (NUM_ROWS - NUM_ROWS % 8)
 
 
 def test_the_state_is_that_of_the_last_batch_given_out(dataset):

@@ -34,7 +34,7 @@ def mask_by_the_law(ids, row_id, epoch, seed, rate, mask_share, random_share, ta
     maskable = [p for p, token in enumerate(ids) if token not in NEVER_SELECTED]
     ppm = int(Fraction(rate).limit_denominator(10**6) * 10**6)
     m = len(maskable)
-    count = 0 if m == 0 else max(1, (2 * m * ppm + 10**6) // (2 * 10**6))
+    count = 0 if m == 0 or ppm == 0 else max(1, (2 * m * ppm + 10**6) // (2 * 10**6))
     keys = sorted(hash32("mask_sel", seed, epoch, row_id, p) * 2**16 + p for p in maskable)
     input_ids, labels = list(ids), [-100] * len(ids)
     for position in (key % 2**16 for key in keys[:count]):

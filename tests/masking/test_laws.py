@@ -85,7 +85,9 @@ def test_masks_never_change(tables):
         (3, 150_000, 1),  # 0.45 would be none
         (10, 150_000, 2),  # 1.5 rounds up
         (65_536, 1, 1),
-        (5, 0, 1),  # a rate of 0 still predicts one
+        (5, 0, 0),  # a rate of 0 predicts none
+        (65_536, 0, 0),
+        (0, 0, 0),
         (7, 1_000_000, 7),
         (7, 999_999, 7),
     ],
@@ -101,7 +103,7 @@ def test_counts_are_rounded_half_up(tables, num_maskable, ppm, count):
 
 @given(m=st.integers(0, 65_536), ppm=ppms)
 def test_a_count_never_exceeds_the_maskable_tokens(m, ppm):
-    assert min(m, 1) <= count_selected(m, ppm) <= m
+    assert min(m, ppm, 1) <= count_selected(m, ppm) <= (m if ppm else 0)
 
 
 @given(rows=rows_of_ids(), masking=maskings(), epoch=epochs, row_id=uint64s)

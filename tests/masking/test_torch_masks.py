@@ -76,7 +76,10 @@ def test_masks_in_entries_are_the_masks_in_rows(tables, data, masking, epoch):
     plan = plan_masks_torch(masking, tables, rows.shape[1], torch.device("cpu"))
     masked = apply_masks(ids, draw_masks(ids, words, plan))
     most = count_selected(rows.shape[1], masking.rate_ppm)
-    positions, labels = masked.masked_positions.view(-1, most).tolist(), masked.masked_labels.view(-1, most).tolist()
+    assert len(masked.masked_positions) == len(masked.masked_labels) == len(rows) * most
+    positions, labels = (
+        entries.view(len(rows), most).tolist() for entries in (masked.masked_positions, masked.masked_labels)
+    )
     for b, law in enumerate(expect(rows, row_ids, epoch, masking)[1].tolist()):
         chosen = [i for i, label in enumerate(law) if label != -100]
         spare = most - len(chosen)
