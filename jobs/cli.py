@@ -219,7 +219,7 @@ def _prepare(
     settings = read_toml(RunFile, run_file, overrides or [])
     if settings.engine.kind == "local":
         importlib.import_module(PRELOADED)
-        fork_ahead(settings.engine.workers, [PRELOADED])
+        fork_ahead(settings.engine.workers)
     others = load_compared(settings, compare) if compare else {}
     console = open_console()
     listen = JsonLines() if as_json else LiveBars(console)

@@ -8,37 +8,34 @@ their driver does, so no orphan writes into a folder that a restarted driver is 
 from __future__ import annotations
 
 import contextlib
-import multiprocessing
 import os
 import signal
-import sys
-import threading
-from collections.abc import Generator, Iterable, Iterator, Sequence
+from collections.abc import Generator, Iterable, Iterator
 from dataclasses import dataclass
-from multiprocessing.connection import Connection, wait
+from multiprocessing.connection import wait
 from typing import Any
 
-from pipeline.engine import fork_workers
-from pipeline.engine.answers import Failed, answer_unit, take_answer
-from pipeline.engine.fork_workers import Worker
+from pipeline.engine import worker_processes
+from pipeline.engine.answers import Failed, take_answer
+from pipeline.engine.serve_units import Work, serve_units
 from pipeline.engine.stage import Finished, UnitDescription, UnitFunction, execute_unit
+from pipeline.engine.worker_processes import Worker
 from pipeline.storage.store import Store
 from schemas.errors import ConfigError
 
 MAX_DEATHS = 3
 
 
-def fork_ahead(num_workers: int, modules: Sequence[str]) -> None:
+def fork_ahead(num_workers: int) -> None:
     """Fork the workers of an engine that is yet to be made, while this process has done nothing but import.
 
     Args:
         num_workers: As given to the engine.
-        modules: What a worker needs, for those that are started later.
     """
     num_workers = _count_workers(num_workers)
     if num_workers > 1:
         # More than there are cores are started as units want them.
-        fork_workers.fork_ahead(_serve, min(num_workers, _count_workers(0)), modules)
+        worker_processes.fork_ahead(serve_units, min(num_workers, _count_workers(0)))
 
 
 def _count_workers(wanted: int) -> int:
@@ -54,7 +51,7 @@ class LocalEngine:
 
     def __init__(self, workers: int = 0) -> None:
         self.workers = _count_workers(workers)
-        self._idle: list[Worker] = fork_workers.take_ahead()
+        self._idle: list[Worker] = worker_processes.take_ahead()
 
     @property
     def shares_memory(self) -> bool:
@@ -67,13 +64,13 @@ class LocalEngine:
         """Run the units; see `Engine.run`.
 
         Raises:
-            ConfigError: The same unit lost its worker three times, most likely to a lack of memory.
+            ConfigError: The same unit lost its worker three times; it says how the last one ended.
         """
         if self.workers == 1:
             for unit in units:
                 yield execute_unit(function, context, output, unit)
             return
-        pool = _Pool(_Work(function, context, output), units, self._idle)
+        pool = _Pool(Work(function, context, output), units, self._idle)
         try:
             yield from pool.run(self.workers)
         finally:
@@ -84,15 +81,6 @@ class LocalEngine:
         for worker in self._idle:
             worker.end()
         self._idle = []
-
-
-@dataclass(frozen=True)
-class _Work:
-    """What all units of a stage share; a worker is sent it once, before the first of them."""
-
-    function: UnitFunction
-    context: Any
-    output: Store
 
 
 @dataclass
@@ -106,7 +94,7 @@ class _Employed:
 class _Pool:
     """The workers of one stage: idle ones of an earlier stage first, then new ones."""
 
-    def __init__(self, work: _Work, units: Iterable[UnitDescription], idle: Iterable[Worker]) -> None:
+    def __init__(self, work: Work, units: Iterable[UnitDescription], idle: Iterable[Worker]) -> None:
         self._work = work
         self._units = iter(units)
         self._idle = list(idle)
@@ -137,13 +125,13 @@ class _Pool:
         return next(self._units, None)
 
     def _employ(self, unit: UnitDescription) -> None:
-        worker = self._idle.pop() if self._idle else fork_workers.fork_worker(_serve)
+        worker = self._idle.pop() if self._idle else worker_processes.start_worker(serve_units)
         self._employed.append(_Employed(worker, unit))
         _send(worker, self._work)
         _send(worker, unit)
 
     def _replace(self, dead: _Employed) -> None:
-        dead.worker.end()
+        status = dead.worker.await_end()
         self._employed.remove(dead)
         unit = dead.unit
         if unit is None:
@@ -153,8 +141,8 @@ class _Pool:
             raise ConfigError(
                 f"the worker of unit {unit.unit} of stage {unit.stage} died {MAX_DEATHS} times",
                 path="engine.workers",
-                found=f"exit code {dead.worker.process.exitcode}",
-                action="most likely memory ran out: lower documents.shard_mb or engine.workers",
+                found=_describe_end(status),
+                action=_advise(status),
             )
         self._employ(unit)
 
@@ -166,44 +154,34 @@ class _Pool:
         return self._idle + [one.worker for one in self._employed if one.unit is None]
 
 
-def _send(worker: Worker, message: _Work | UnitDescription) -> None:
+def _send(worker: Worker, message: Work | UnitDescription) -> None:
     # One that died while idle is seen by its closed pipe, and its unit given on, at the next wait.
     with contextlib.suppress(OSError):
         worker.pipe.send(message)
 
 
-def _serve(pipe: Connection) -> None:
-    # Ctrl-C goes to every process of the terminal; the driver takes it and ends its workers.
-    signal.signal(signal.SIGINT, signal.SIG_IGN)
-    _end_with_driver()
-    work: _Work | None = None
-    while True:
-        try:
-            message: _Work | UnitDescription = pipe.recv()
-        except EOFError:
-            return
-        if isinstance(message, _Work):
-            work = message
-        elif work is not None:
-            pipe.send(answer_unit(work.function, work.context, work.output, message))
+def _describe_end(status: int) -> str:
+    """How a worker's process ended, in words."""
+    if status >= 0:
+        return f"it ended by itself with exit status {status}"
+    try:
+        number = signal.Signals(-status)
+    except ValueError:
+        return f"signal {-status} ended it"
+    return f"{number.name} ended it" + (f" ({words})" if (words := signal.strsignal(number)) else "")
 
 
-def _end_with_driver() -> None:
-    parent = multiprocessing.parent_process()
-    if parent is None or parent.pid is None:
-        return
-
-    # The sentinel's other end is also held by every worker that was forked later: one of those that is stopped would
-    # keep the others alive.
-    ends: list[Any] = [parent.sentinel]
-    if sys.platform == "linux":
-        try:
-            ends.append(os.pidfd_open(parent.pid))
-        except ProcessLookupError:
-            os._exit(1)
-
-    def watch() -> None:
-        wait(ends)
-        os._exit(1)
-
-    threading.Thread(target=watch, daemon=True).start()
+def _advise(status: int) -> str:
+    if status == -signal.SIGKILL:
+        return (
+            "most likely memory ran out, and the system killed it: lower documents.shard_mb or engine.workers; "
+            "otherwise somebody else did"
+        )
+    if status in (-signal.SIGTERM, -signal.SIGHUP, -signal.SIGINT):
+        return "something outside maskmill sent the signal, such as a scheduler: give the same command again"
+    if status < 0:
+        return (
+            "compiled code crashed on this unit: PYTHONFAULTHANDLER=1 shows where; "
+            "compare the installed libraries with constraints.txt"
+        )
+    return "what it wrote to standard error says why; with engine.workers = 1 units run in the command's own process"

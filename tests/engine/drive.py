@@ -21,7 +21,7 @@ def main(kind: str, output: str, log: str, function: str = "square_slowly") -> N
         engine: Engine = RayEngine(2)
     else:
         if kind.startswith("ahead-"):
-            fork_ahead(int(kind.removeprefix("ahead-")), ["tests.engine.units"])
+            fork_ahead(int(kind.removeprefix("ahead-")))
         engine = LocalEngine(int(kind.removeprefix("ahead-")))
     pending = [units.Square(stage="square", unit=number, number=number) for number in range(4)]
     try:

@@ -16,10 +16,11 @@ from typing import Any
 
 import pytest
 
-from pipeline.engine import fork_workers
+from pipeline.engine import worker_processes
 from pipeline.engine.answers import WorkerTraceback
 from pipeline.engine.local_engine import LocalEngine
 from pipeline.engine.receipts import iter_receipts, receipt_path
+from pipeline.engine.serve_units import serve_units
 from pipeline.engine.stage import Engine, Finished, run_stage
 from pipeline.storage import failures
 from pipeline.storage.store import Store, open_store
@@ -192,6 +193,26 @@ def test_a_unit_that_kills_its_worker_every_time_is_named(engine: Engine, output
     assert count(log, "unit-2") == 3
 
 
+@pytest.mark.parametrize(
+    ("function", "found", "advice"),
+    [
+        ("die_always", "SIGKILL", "most likely memory ran out"),
+        ("crash_always", "SIGSEGV ended it (Segmentation fault)", "compiled code crashed"),
+        ("abort_always", "SIGABRT", "compiled code crashed"),
+        ("terminate_always", "SIGTERM", "outside maskmill"),
+        ("leave_always", "exit status 7", "standard error"),
+    ],
+)
+def test_how_a_worker_ended_is_said_and_only_sigkill_suggests_memory(
+    output: Store, log: str, function: str, found: str, advice: str
+) -> None:
+    with contextlib.closing(LocalEngine(2)) as engine, pytest.raises(ConfigError, match="died 3 times") as caught:
+        run(engine, getattr(units, function), log, output, squares(3))
+    assert found in str(caught.value.found)
+    assert advice in str(caught.value.action)
+    assert ("memory" in str(caught.value)) == (function == "die_always")
+
+
 def test_receipts_that_are_gone_broken_or_anothers_are_refused(output: Store, log: str, tmp_path: Path) -> None:
     pending = squares(2)
     run(LocalEngine(1), units.square, log, output, pending)
@@ -290,8 +311,8 @@ def test_a_process_with_threads_is_not_forked() -> None:
     thread = threading.Thread(target=stop.wait)
     thread.start()
     try:
-        fork_workers.fork_ahead(int, 2, [])
-        assert fork_workers.take_ahead() == []
+        worker_processes.fork_ahead(serve_units, 2)
+        assert worker_processes.take_ahead() == []
     finally:
         stop.set()
         thread.join()

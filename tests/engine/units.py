@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import os
 import signal
+import sys
 import time
 import uuid
 from pathlib import Path
@@ -101,6 +102,31 @@ def die_always(log: str, unit: Square) -> UnitOutcome:
     if unit.number == 2:
         os.kill(os.getpid(), signal.SIGKILL)
     return UnitOutcome(shards=[], counts={"square": unit.number**2}, details={})
+
+
+def _send_itself(number: signal.Signals) -> None:
+    signal.signal(number, signal.SIG_DFL)  # pytest's own handlers are inherited
+    os.kill(os.getpid(), number)
+    time.sleep(10)
+
+
+def crash_always(log: str, unit: Square) -> UnitOutcome:
+    _send_itself(signal.SIGSEGV)
+    return square(log, unit)
+
+
+def abort_always(log: str, unit: Square) -> UnitOutcome:
+    _send_itself(signal.SIGABRT)
+    return square(log, unit)
+
+
+def terminate_always(log: str, unit: Square) -> UnitOutcome:
+    _send_itself(signal.SIGTERM)
+    return square(log, unit)
+
+
+def leave_always(log: str, unit: Square) -> UnitOutcome:
+    sys.exit(7)
 
 
 def refuse(context: Any, unit: Square) -> UnitOutcome:

@@ -192,11 +192,12 @@ class Driver:
 
 
 def _is_worker(pid: int) -> bool:
-    """Whether a process is one of Ray's workers, or one of the local engine's: forked from the driver or the server."""
+    """Whether a process is one of Ray's workers, or one of the local engine's: forked from the driver or started."""
     program, *arguments = _command(pid)
     is_starting = any(argument.endswith(b"/default_worker.py") for argument in arguments[:2])  # of Ray
-    is_of_ray = is_starting or program.startswith((b"ray::_run_shared", b"ray::IDLE"))
-    return is_of_ray or _command(pid) == _command(_parent(pid))
+    is_of_ray = is_starting or (program.startswith(b"ray::") and not program.endswith(b"Agent"))
+    is_started = any(b"pipeline.engine.serve_units" in argument for argument in arguments)
+    return is_of_ray or is_started or _command(pid) == _command(_parent(pid))
 
 
 def _command(pid: int) -> list[bytes]:
