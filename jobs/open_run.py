@@ -13,6 +13,7 @@ from typing import Any, TypeVar
 from pydantic import BaseModel, ValidationError
 
 from jobs.describe_run import TIMINGS, Part, claim_output, describe_run, is_of_run
+from jobs.ray_job import refuse_lost_output
 from pipeline.corpus.list_inputs import InputFile, list_inputs
 from pipeline.corpus.plan import plan_shard_bytes
 from pipeline.engine.local_engine import LocalEngine
@@ -192,6 +193,7 @@ def open_run(settings: RunFile, listen: Listener, *, replace: bool = False) -> I
         ConfigError: Another run's or another driver's output, or an input or tokenizer is missing.
         StaleArtifactError: The inputs have changed since the run began.
     """
+    refuse_lost_output(settings.output.url, "output.url")
     output = open_store(settings.output.url)
     if output.is_local and output.root == os.sep:
         raise ConfigError("a run does not write into the root of a disk", path="output.url", action="name a folder")

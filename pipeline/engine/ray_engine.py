@@ -109,7 +109,8 @@ class RayEngine:
                 if time.monotonic() - counted > RECOUNT_SECONDS:  # nodes come and go
                     limit, counted = self._count_in_flight(), time.monotonic()
                 while len(in_flight) < limit and (unit := next(waiting, None)) is not None:
-                    in_flight[task.remote(shared, unit)] = unit
+                    name = f"{unit.stage}-{unit.unit}"  # as Ray's dashboard and state API show it
+                    in_flight[task.options(name=name).remote(shared, unit)] = unit
                 if not in_flight:
                     return
                 (ready,), _ = ray.wait(list(in_flight), num_returns=1)
@@ -127,11 +128,15 @@ class RayEngine:
         try:
             answer: Finished | Failed = self._ray.get(reference)
         except (exceptions.WorkerCrashedError, exceptions.NodeDiedError, exceptions.OutOfMemoryError) as error:
+            ran_out = isinstance(error, exceptions.OutOfMemoryError)
             raise ConfigError(
                 f"the worker of unit {unit.unit} of stage {unit.stage} died {MAX_DEATHS} times",
                 path="engine.kind",
                 found=str(error).partition("\n")[0],
-                action="most likely memory ran out: lower documents.shard_mb",
+                action="its node ran out of memory: lower documents.shard_mb, or let fewer units run on a node"
+                if ran_out
+                else "the logs of Ray's workers on their nodes say why; where nothing does, the system may have killed "
+                "them for memory: lower documents.shard_mb",
             ) from error
         except exceptions.RayError as error:
             raise ConfigError(
@@ -177,7 +182,7 @@ class RayEngine:
                         node["NodeID"], soft=False
                     )
                     mark = f"{folder}/{node['NodeID']}"
-                    reference = task.options(scheduling_strategy=only_there).remote(
+                    reference = task.options(name="probe", scheduling_strategy=only_there).remote(
                         output, folder, mark, list(input_urls[:1])
                     )
                     answers.append((node, mark, reference))

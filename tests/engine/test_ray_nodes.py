@@ -103,3 +103,14 @@ def test_units_run_on_every_node(nodes: tuple[Any, list[str]], tmp_path: Path) -
     run_stage(engine, units.tell_node, str(tmp_path / "log"), store, pending, lambda _: None)
     seen = {receipt.details["node"] for receipt in iter_receipts(store, pending)}
     assert seen == {"", "-elsewhere"}
+
+
+def test_a_task_carries_the_name_of_its_stage_and_the_number_of_its_unit(
+    nodes: tuple[Any, list[str]], tmp_path: Path
+) -> None:
+    engine, _ = nodes
+    store = open_store(str(tmp_path / "out"))
+    pending = [units.Square(stage="square", unit=number, number=number) for number in range(3)]
+    run_stage(engine, units.tell_task_name, str(tmp_path / "log"), store, pending, lambda _: None)
+    names = [receipt.details["task"] for receipt in iter_receipts(store, pending)]
+    assert names == ["square-0", "square-1", "square-2"]

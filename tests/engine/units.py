@@ -136,3 +136,9 @@ def refuse(context: Any, unit: Square) -> UnitOutcome:
 def tell_node(log: str, unit: Square) -> UnitOutcome:
     time.sleep(0.3)
     return UnitOutcome(shards=[], counts={}, details={"node": os.environ.get("MASKMILL_TEST_FOGGY_NODE", "")})
+
+
+def tell_task_name(log: str, unit: Square) -> UnitOutcome:
+    import ray
+
+    return UnitOutcome(shards=[], counts={}, details={"task": ray.get_runtime_context().get_task_name()})
