@@ -2,17 +2,14 @@
 
 from __future__ import annotations
 
-import difflib
 import tomllib
 from collections.abc import Sequence
-from typing import Any, TypeVar, get_args
+from typing import Any, TypeVar
 
 from pydantic import BaseModel, ValidationError
 
 from schemas.errors import ConfigError
-from schemas.redaction import without_user_info
-
-SHOWN_CHARACTERS = 200
+from schemas.explain_values import explain_values, find_sections, order_findings, show_value
 
 Model = TypeVar("Model", bound=BaseModel)
 
@@ -33,9 +30,9 @@ def parse_toml(model: type[Model], text: str, path: str, overrides: Sequence[str
         values = tomllib.loads(text)
     except tomllib.TOMLDecodeError as error:
         raise ConfigError(
-            "not valid TOML", path=path, found=str(error), action="mend it; texts stand in quotes"
+            "not valid TOML", path=path, found=str(error), action="fix it; text values need quotes"
         ) from error
-    given = dict(_apply_override(values, override) for override in overrides)
+    given = dict(_apply_override(model, values, override) for override in overrides)
     try:
         return model.model_validate(values)
     except ValidationError as error:
@@ -47,26 +44,40 @@ def parse_toml(model: type[Model], text: str, path: str, overrides: Sequence[str
     try:
         return model.model_validate(values)
     except ValidationError as error:
-        key = _key_of(error.errors()[0])
-        place = "--set" if any(key[: len(one)] == one for one in given) else path
-        raise _explain(model, error, place) from None
+        alone = _findings_of(model, tomllib.loads(text))
+        of_options = {} if _findings(error)[0] in alone else given
+        raise explain_values(model, error, path, of_options) from None
+
+
+def _findings_of(model: type[BaseModel], values: dict[str, Any]) -> list[tuple[tuple[int | str, ...], str]]:
+    try:
+        model.model_validate(values)
+    except ValidationError as error:
+        return _findings(error)
+    return []
+
+
+def _findings(error: ValidationError) -> list[tuple[tuple[int | str, ...], str]]:
+    return [(finding["loc"], finding["msg"]) for finding in order_findings(error)]
 
 
 def _key_of(finding: Any) -> tuple[str, ...]:
     return tuple(str(part) for part in finding["loc"])
 
 
-def _apply_override(values: dict[str, Any], override: str) -> tuple[tuple[str, ...], str]:
+def _apply_override(model: type[BaseModel], values: dict[str, Any], override: str) -> tuple[tuple[str, ...], str]:
     """Put an override among the values; returns its key and its value as text."""
     key, separator, raw = override.partition("=")
     *sections, name = (part.strip() for part in key.split("."))
     if not separator or not sections or not name or not all(sections):
+        meant = [f"{section}.{override}" for section in find_sections(model, name)] if not sections else []
+        example = meant[0] if meant and separator else f"{meant[0]}=VALUE" if meant else "pack.seq_len=1024"
         raise ConfigError(
             "an override is not readable",
             path="--set",
             expected="section.key=value",
-            found=_show(override),
-            action="write for example --set pack.seq_len=1024",
+            found=show_value(override),
+            action=f"write for example --set {example}",
         )
     here = values
     for section in sections:
@@ -76,7 +87,7 @@ def _apply_override(values: dict[str, Any], override: str) -> tuple[tuple[str, .
                 f"{section} is not a section",
                 path="--set",
                 expected="section.key=value",
-                found=_show(override),
+                found=show_value(override),
                 action=f"take {section} out of the run file, or name another key",
             )
     place = (*sections, name)
@@ -97,68 +108,3 @@ def _parse_value(raw: str) -> Any:
     except tomllib.TOMLDecodeError:
         return raw
     return parsed["value"] if len(parsed) == 1 else raw
-
-
-def _explain(model: type[BaseModel], error: ValidationError, path: str) -> ConfigError:
-    """Turn the first of pydantic's findings into one sentence; further ones are counted."""
-    findings = error.errors()
-    first = findings[0]
-    location = _drop_inner(model, [str(part) for part in first["loc"] if not isinstance(part, int)])
-    key = ".".join(location) or "the whole file"
-    more = f" (and {len(findings) - 1} more)" if len(findings) > 1 else ""
-    if first["type"] == "extra_forbidden":
-        known = _keys_at(model, location[:-1])
-        near = difflib.get_close_matches(location[-1], known, n=1, cutoff=0.0)
-        return ConfigError(
-            f"unknown key {key}{more}",
-            path=path,
-            expected="one of " + ", ".join(known),
-            action=f"did you mean {'.'.join([*location[:-1], *near])}?" if near else "take it out",
-        )
-    if first["type"] == "missing":
-        return ConfigError(f"the key {key} is missing{more}", path=path, action=f"add {key}")
-    message = first["msg"].removeprefix("Value error, ").removeprefix("Input should be ")
-    return ConfigError(
-        f"{key} is not allowed{more}",
-        path=path,
-        expected=message.replace("a valid tuple", "a list").replace("a valid dictionary", "a section"),
-        found=_show(first["input"]),
-        action=f"change {key}",
-    )
-
-
-def _show(value: object) -> str:
-    """A value as a message may show it: without credentials, and not a screen long."""
-    text = without_user_info(repr(value))
-    return text if len(text) <= SHOWN_CHARACTERS else f"{text[:SHOWN_CHARACTERS]}..."
-
-
-def _drop_inner(model: type[BaseModel], location: list[str]) -> list[str]:
-    """A finding's location up to the key: within a key that takes a number or a list, pydantic names which it tried."""
-    for depth, part in enumerate(location):
-        fields = {field.alias or name: field for name, field in model.model_fields.items()}
-        if part not in fields:
-            return location
-        section = _section_of(fields[part].annotation)
-        if section is None:
-            return location[: depth + 1]
-        model = section
-    return location
-
-
-def _section_of(annotation: Any) -> type[BaseModel] | None:
-    """The model of a section, which may be optional; None for a key."""
-    for one in get_args(annotation) or (annotation,):
-        if isinstance(one, type) and issubclass(one, BaseModel):
-            return one
-    return None
-
-
-def _keys_at(model: type[BaseModel], location: list[str]) -> list[str]:
-    for part in location:
-        fields = {field.alias or name: field for name, field in model.model_fields.items()}
-        section = _section_of(fields[part].annotation) if part in fields else None
-        if section is None:
-            return []
-        model = section
-    return sorted(field.alias or name for name, field in model.model_fields.items())

@@ -1,0 +1,191 @@
+"""What is wrong with the values of a model, said to who wrote them: one sentence from the findings of pydantic."""
+
+from __future__ import annotations
+
+import difflib
+import json
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, get_args
+
+from pydantic import BaseModel, ValidationError
+from pydantic.fields import FieldInfo
+from pydantic_core import ErrorDetails
+
+from schemas.errors import ConfigError
+from schemas.redaction import without_user_info
+
+SHOWN_CHARACTERS = 200
+CLOSE = 0.5
+"""How alike an unknown key and a known one are, from 0 to 1, to be taken for a slip of the pen."""
+
+_EXPECTED: dict[str, Callable[[Mapping[str, Any]], str]] = {
+    "int_type": lambda _: "an integer",
+    "int_from_float": lambda _: "an integer",
+    "float_type": lambda _: "a number",
+    "finite_number": lambda _: "a finite number",
+    "bool_type": lambda _: "true or false",
+    "string_type": lambda _: "a text in quotes",
+    "string_too_short": lambda _: "a text that is not empty",
+    "string_pattern_mismatch": lambda context: f"a text that matches {context['pattern']}",
+    "tuple_type": lambda _: "a list",
+    "too_short": lambda context: f"a list of {context['min_length']} or more",
+    "too_long": lambda context: f"a list of {context['max_length']} at most",
+    "greater_than_equal": lambda context: f"at least {context['ge']}",
+    "less_than_equal": lambda context: f"at most {context['le']}",
+    "greater_than": lambda context: f"more than {context['gt']}",
+    "less_than": lambda context: f"less than {context['lt']}",
+    "enum": lambda context: str(context["expected"]).replace("'", '"'),
+    "literal_error": lambda context: str(context["expected"]).replace("'", '"'),
+    "missing": lambda _: "a longer list",
+}
+"""By pydantic's type of a finding: what should have been there."""
+
+
+@dataclass(frozen=True)
+class _Place:
+    """Where in a model a finding is.
+
+    Attributes:
+        keys: The sections and the key, without what pydantic names inside a key's own value.
+        model: The model of the innermost section.
+        field: The key's field; `None` for a section, and for a key that the model does not know.
+        item: The number of the item in the key's list, from 0.
+    """
+
+    keys: tuple[str, ...]
+    model: type[BaseModel]
+    field: FieldInfo | None
+    item: int | None
+
+    @property
+    def name(self) -> str:
+        return ".".join(self.keys)
+
+
+def explain_values(
+    model: type[BaseModel], error: ValidationError, path: str, given: Mapping[tuple[str, ...], str] | None = None
+) -> ConfigError:
+    """Turn the first of pydantic's findings into one sentence; further ones are counted.
+
+    Args:
+        model: The model that refused the values.
+        error: What it found.
+        path: The file of the values.
+        given: Keys whose values come from the command line, and these as they were written there.
+    """
+    findings = order_findings(error)
+    first = findings[0]
+    place = _locate(model, first["loc"])
+    more = f" (and {len(findings) - 1} more)" if len(findings) > 1 else ""
+    context = first.get("ctx", {})
+    said = str(context.get("error", "")) if first["type"] == "value_error" else ""
+    blamed = _blame(place, said, path, given or {})
+    is_inside = place.keys != first["loc"]
+    if first["type"] == "extra_forbidden":
+        return _explain_unknown(model, place, blamed, more)
+    if first["type"] == "missing" and not is_inside:
+        return ConfigError(f"the key {place.name} is missing{more}", path=blamed, action=f"add {place.name}")
+    if said:
+        where = place.name if place.field else f"[{place.name}]" if place.keys else None
+        return ConfigError(f"{said}{more}", path=blamed, place=where, action="change what it names")
+    if first["type"] in ("model_type", "dict_type"):
+        return ConfigError(
+            f"{place.name or 'the whole'} is not a section{more}",
+            path=blamed,
+            expected=f"[{place.name}] with keys below it" if place.keys else "sections with keys",
+            found=show_value(first["input"]),
+            action=f"write the keys of {place.name or 'the sections'} one a line",
+        )
+    expect = _EXPECTED.get(first["type"])
+    item = "" if place.item is None or first["type"] == "missing" else f" at item {place.item + 1} of its list"
+    return ConfigError(
+        f"the value of {place.name} is wrong{item}{more}",
+        path=blamed,
+        expected=expect(context) if expect else first["msg"].removeprefix("Input should be "),
+        found=show_value(first["input"]),
+        action=_advise(place, first, blamed),
+    )
+
+
+def order_findings(error: ValidationError) -> list[ErrorDetails]:
+    """What pydantic found, unknown keys first: a missing key may be one of them, written wrong."""
+    return sorted(error.errors(), key=lambda finding: finding["type"] != "extra_forbidden")
+
+
+def show_value(value: object) -> str:
+    """A value as a message may show it: without credentials, and not a screen long."""
+    text = without_user_info(repr(value))
+    return text if len(text) <= SHOWN_CHARACTERS else f"{text[:SHOWN_CHARACTERS]}..."
+
+
+def find_sections(model: type[BaseModel], key: str) -> list[str]:
+    """The sections that have a key of this name."""
+    sections = ((name, section_of(field)) for name, field in _fields(model).items())
+    return [name for name, section in sections if section is not None and key in _fields(section)]
+
+
+def section_of(field: FieldInfo) -> type[BaseModel] | None:
+    """The model of a field that is a section, an optional one too."""
+    for kind in get_args(field.annotation) or (field.annotation,):
+        if isinstance(kind, type) and issubclass(kind, BaseModel):
+            return kind
+    return None
+
+
+def _locate(model: type[BaseModel], location: Sequence[str | int]) -> _Place:
+    """A finding's place. Within a key that takes a number or a list, pydantic also names which it tried."""
+    for depth, part in enumerate(location):
+        field = _fields(model).get(str(part))
+        section = section_of(field) if field else None
+        if section is None:
+            numbers = [inner for inner in location[depth + 1 :] if isinstance(inner, int)]
+            keys = tuple(str(outer) for outer in location[: depth + 1])
+            return _Place(keys, model, field, numbers[0] if numbers else None)
+        model = section
+    return _Place(tuple(map(str, location)), model, None, None)
+
+
+def _fields(model: type[BaseModel]) -> dict[str, FieldInfo]:
+    return {field.alias or name: field for name, field in model.model_fields.items()}
+
+
+def _blame(place: _Place, said: str, path: str, given: Mapping[tuple[str, ...], str]) -> str:
+    """The options that gave what is wrong, else the file; keys that do not go together may come from both."""
+    at_fault = [one for one in given if one[: len(place.keys)] == place.keys or place.keys[: len(one)] == one]
+    if said and not place.field:
+        at_fault = [one for one in at_fault if one[-1] in said] or at_fault
+    options = " ".join(f"--set {'.'.join(one)}={without_user_info(given[one])}" for one in at_fault)
+    if not options:
+        return path
+    return options if place.field or not said else f"{path} with {options}"
+
+
+def _explain_unknown(model: type[BaseModel], place: _Place, path: str, more: str) -> ConfigError:
+    *sections, key = place.keys
+    known = sorted(_fields(place.model))
+    near = difflib.get_close_matches(key, known, n=len(known), cutoff=CLOSE)
+    elsewhere = find_sections(model, key)
+    if elsewhere:
+        action = f"did you mean {elsewhere[0]}.{key}?"
+    elif near:
+        action = f"did you mean {'.'.join([*sections, near[0]])}?"
+    else:
+        action = "take it out"
+    return ConfigError(
+        f"unknown key {place.name}{more}",
+        path=path,
+        expected="one of " + ", ".join([*near, *(name for name in known if name not in near)]),
+        action=action,
+    )
+
+
+def _advise(place: _Place, finding: ErrorDetails, path: str) -> str:
+    option = f"--set {place.name}=" if path.startswith("--set") else f"{place.name} = "
+    if finding["type"] == "tuple_type" and isinstance(finding["input"], str):
+        listed = f"{option}{json.dumps([without_user_info(finding['input'])])}"
+        return f"write {listed}" if not path.startswith("--set") else f"write '{listed}'".replace("'--set ", "--set '")
+    default = place.field.get_default() if place.field is not None and not place.field.is_required() else None
+    if isinstance(default, bool | int | float | str):
+        return f"change {place.name}; its default is {json.dumps(default)}"
+    return f"change {place.name}"
