@@ -59,5 +59,11 @@ def promised_rows(decisive: Mapping[str, Any]) -> list[str]:
     return [folder for held_out in _sides(decisive) for folder in packed_folders(pack, held_out).values()]
 
 
+def promised_folders(decisive: Mapping[str, Any]) -> list[str]:
+    """The folders of every part that a finished run has, by the settings in its record, in their order."""
+    kept = [encoded_folder(held_out) for held_out in _sides(decisive)] if decisive["pack"].get("keep_encoded") else []
+    return [*promised_documents(decisive), TOKENIZER, *kept, *promised_rows(decisive)]
+
+
 def _sides(decisive: Mapping[str, Any]) -> list[bool]:
     return [False, True] if decisive["documents"]["held_out"] else [False]

@@ -57,7 +57,7 @@ def check_folders(store: Store, verified: Mapping[str, Verified], unfinished: Se
         findings += [
             Finding(store.locate(held_out), f"{documents.counts.held_out} held-out documents are gone")
             for folder in verified
-            if (held_out := _held_out_side(folder)) and held_out not in verified
+            if (held_out := _held_out_side(folder)) and held_out not in verified and held_out not in unfinished
         ]
     return findings
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 
 import pyarrow as pa
 
@@ -11,26 +11,27 @@ from pipeline.corpus.quarantine import is_of_inputs
 from pipeline.storage.store import Store
 from pipeline.verification.check_parts import Verified
 from pipeline.verification.findings import Finding
-from schemas.layout import QUARANTINE, RUN_RECORD, promised_documents, promised_rows
+from schemas.layout import QUARANTINE, RUN_RECORD, promised_folders
 from schemas.manifest import DocumentsManifest, PackedManifest
 from schemas.masking import Masking
 
 _PART_OF_KIND = {"documents": "shard", "tokenizer": "tokenizer", "encoded": "tokenizer", "packed": "pack"}
 
 
-def check_record(store: Store, verified: Mapping[str, Verified]) -> list[Finding]:
-    """Every part that stands is of the run that the record speaks of, and all that it promises is there.
+def check_record(store: Store, verified: Mapping[str, Verified], unfinished: Collection[str] = ()) -> list[Finding]:
+    """Every part that exists is of the run that the record speaks of, and all that it promises is there.
 
     Args:
         store: The run's output.
         verified: The finished parts by folder.
+        unfinished: Folders of parts with files and no manifest; what is wrong with them is said elsewhere.
     """
     path = store.locate(RUN_RECORD)
     try:
         record = json.loads(store.read_bytes(RUN_RECORD))
         fingerprints: dict[str, str] = {name: str(value) for name, value in record["fingerprints"].items()}
-        documents, rows = promised_documents(record["decisive"]), promised_rows(record["decisive"])
         masking = Masking.model_validate(record["masking"]) if "masking" in record else None  # older runs have none
+        promised = promised_folders(record["decisive"])
     except FileNotFoundError:
         return []  # parts that were copied out of a run
     except (ValueError, KeyError, TypeError, AttributeError) as error:
@@ -46,10 +47,14 @@ def check_record(store: Store, verified: Mapping[str, Verified]) -> list[Finding
         for folder, part in verified.items()
         if isinstance(part.manifest, PackedManifest) and masking not in (None, part.manifest.masking)
     ]
-    for promised in (documents, rows):  # a run may have ended before it came to its rows
-        if any(folder in verified for folder in promised):
-            gone = [folder for folder in promised if folder not in verified]
-            findings += [Finding(store.locate(folder), "the run has it, and here it is not") for folder in gone]
+    findings += [
+        Finding(
+            store.locate(folder),
+            "this part of the run is missing: the run stopped before it, or it was deleted; prepare makes it",
+        )
+        for folder in promised
+        if folder not in verified and folder not in unfinished
+    ]
     return findings
 
 

@@ -16,6 +16,7 @@ from pipeline.verification.verify_documents import verify_documents
 from pipeline.verification.verify_encoded import verify_encoded
 from pipeline.verification.verify_packed import verify_packed
 from schemas.errors import ConfigError, MaskmillError
+from schemas.layout import RUN_RECORD
 from schemas.manifest import DocumentsManifest, EncodedManifest, PackedManifest, TokenizerManifest
 
 __all__ = ["AnyPart", "Verified", "list_parts", "verify_output"]
@@ -43,7 +44,7 @@ def _place_in_order(folder: str) -> tuple[int, bool, int]:
 
 
 def verify_output(store: Store, progress: Progress, threads: int = 2) -> Iterator[Verified]:
-    """Verify a dataset, a tokenizer folder, or every part of a run that is finished.
+    """Verify a dataset, a tokenizer folder, or every part of a run; parts that its record promises must be there.
 
     Args:
         store: The folder.
@@ -57,13 +58,13 @@ def verify_output(store: Store, progress: Progress, threads: int = 2) -> Iterato
         yield _verify_folder(store, progress, threads)
         return
     parts = list_parts(store)
-    if not any(parts.values()):
+    if not any(parts.values()) and not store.exists(RUN_RECORD):
         raise ConfigError(
             "nothing to verify here",
             path=store.display_url,
             expected=f"a {MANIFEST}, or a run's output with finished parts",
             found="neither",
-            action="check the path; an unfinished run has no manifest yet",
+            action="check the path",
         )
     verified: dict[str, Verified] = {}
     for folder, is_finished in parts.items():
@@ -72,7 +73,9 @@ def verify_output(store: Store, progress: Progress, threads: int = 2) -> Iterato
             yield verified[folder]
     unfinished = [folder for folder, is_finished in parts.items() if not is_finished]
     findings = check_folders(store, verified, unfinished) + check_between(store, verified)
-    findings += check_record(store, verified) + check_quarantine(store, verified)
+    said = {finding.path for finding in findings}
+    findings += [finding for finding in check_record(store, verified, unfinished) if finding.path not in said]
+    findings += check_quarantine(store, verified)
     yield Verified(store.display_url, None, findings)
 
 

@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+import itertools
+import json
+import random
+import shutil
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -18,7 +22,7 @@ from schemas.manifest import EncodedManifest, PackedManifest
 from schemas.receipt import ShardReceipt
 from schemas.rows import Compression, encoded_schema, packed_row_schema
 from schemas.run_file import PackSection
-from tests.verification.outputs import Output, ignore, pack_output, write_output
+from tests.verification.outputs import RUN, Output, ignore, pack_output, write_output
 from tests.wordpiece.texts import SENTENCES
 
 LONG = " ".join(SENTENCES * 4)
@@ -90,6 +94,44 @@ def test_parts_are_listed_in_their_order_whatever_else_stands_there(tmp_path: Pa
         "packed-heldout-64": True,
     }
     assert any("packed-128" in found and "no manifest" in found for found in findings_of(output))
+
+
+PARTS = ("documents", "documents-heldout", "tokenizer", "encoded", "encoded-heldout", "packed", "packed-heldout")
+
+
+def test_every_part_of_a_run_that_is_missing_or_unfinished_is_named(tmp_path: Path) -> None:
+    """`verify` finds nothing wrong only where all that the record promises is there."""
+    whole = write_output(str(tmp_path / "whole"), make_pack("encoded"), TRAIN[:1], HELD_OUT)
+    decisive = {"documents": {"held_out": 0.1}, "pack": whole.pack.model_dump(mode="json")}
+    record = {"fingerprints": dict.fromkeys(("shard", "tokenizer", "pack"), RUN), "decisive": decisive}
+    combinations = list(itertools.product(("whole", "unfinished", "missing"), repeat=len(PARTS)))
+    few = [states for states in combinations if states.count("whole") >= len(PARTS) - 1]
+    for states in [*few, *random.Random(7).sample(combinations, 100)]:
+        folder = tmp_path / "out"
+        folder.mkdir()
+        (folder / "run.json").write_text(json.dumps(record))
+        for part, state in zip(PARTS, states, strict=True):
+            if state != "missing":
+                (folder / part).mkdir()
+                for path in (tmp_path / "whole" / part).iterdir():
+                    if state == "whole" or path.name != "manifest.json":
+                        (folder / part / path.name).hardlink_to(path)
+        found = findings_of(str(folder))
+        for part, state in zip(PARTS, states, strict=True):
+            missing = [one for one in found if one.startswith(f"{folder / part}: ")]
+            no_manifest = [one for one in found if one.startswith(f"{folder / part}/manifest.json: no manifest")]
+            assert (len(missing), len(no_manifest)) == (state == "missing", state == "unfinished"), (part, states)
+        assert bool(found) == (set(states) != {"whole"})
+        shutil.rmtree(folder)
+
+
+def test_a_run_that_stopped_before_its_first_part_is_said_to_miss_all(tmp_path: Path) -> None:
+    decisive = {"documents": {"held_out": 0.0}, "pack": {"seq_len": [64, 128]}}
+    (tmp_path / "run.json").write_text(json.dumps({"fingerprints": {}, "decisive": decisive}))
+    found = findings_of(str(tmp_path))
+    assert [one.partition(": ")[0] for one in found] == [
+        str(tmp_path / part) for part in ("documents", "tokenizer", "packed-64", "packed-128")
+    ]
 
 
 Change = Callable[[list[ShardReceipt]], list[ShardReceipt]]
