@@ -13,12 +13,15 @@ import os
 import tempfile
 from typing import Any
 
+import torch
+
 import jobs
 import pipeline
 import schemas
 from jobs.describe_run import Part
 from jobs.prepare import prepare
 from pipeline.loader import MaskedBatches, Masking
+from pipeline.loader.device.device_fields import BatchMaker
 from pipeline.storage.store import open_store
 from pipeline.verification.verify_output import verify_output
 from schemas.run_file import RunFile
@@ -28,6 +31,7 @@ WAYS_TO_PACK: tuple[dict[str, Any], ...] = (
     {"split": "fill", "max_waste": 0.0, "min_segment": 1, "cut": "sentence"},
     {},
 )
+TOKENIZER: dict[str, Any] = {"vocab_size": 64, "min_frequency": 1, "max_words": 5}
 
 
 def compile_kernels() -> None:
@@ -38,23 +42,32 @@ def compile_kernels() -> None:
         run = {
             "input": {"paths": [os.path.join(folder, "text.txt")], "text_document": "line"},
             "output": {"url": os.path.join(folder, "out")},
-            "tokenizer": {"vocab_size": 64, "min_frequency": 1, "max_words": 5},
+            "tokenizer": TOKENIZER,
+            "pack": {"seq_len": 64},
             "mask": {"copies": 1},
             "engine": {"workers": 1},
         }
-        for pack in WAYS_TO_PACK:
-            settings = RunFile.model_validate({**run, "pack": {"seq_len": 64, **pack}})
-            prepare(settings, listen=str, replace=True)
+        beyond_uint16 = {**TOKENIZER, "vocab_size": 66_000, "unused": 1 << 16}
+        wide = {**run, "tokenizer": beyond_uint16, "output": {"url": os.path.join(folder, "wide")}}
+        for settings in (wide, *({**run, "pack": {"seq_len": 64, **pack}} for pack in WAYS_TO_PACK)):
+            prepare(RunFile.model_validate(settings), listen=str, replace=True)
         brought = {"from": os.path.join(folder, "out", "tokenizer"), "extend": 3, "extend_into": "append"}
         extended = {**run, "tokenizer": brought, "output": {"url": os.path.join(folder, "extended")}}
         prepare(RunFile.model_validate(extended), str, Part.TOKENIZER)
-        for _ in verify_output(open_store(settings.output.url), progress=lambda *_: None):
-            pass
-        packed = os.path.join(folder, "out", "packed")
-        for masking in (Masking(), "static"):
-            batches = MaskedBatches(packed, global_batch_rows=8, masking=masking)
-            next(iter(batches.to_device("cpu")))
-            next(batches.iter_rows())
+        for name in ("out", "wide"):
+            for _ in verify_output(open_store(os.path.join(folder, name)), progress=lambda *_: None):
+                pass
+            compile_loader(os.path.join(folder, name, "packed"))
+
+
+def compile_loader(packed: str) -> None:
+    """Load a packed dataset with stored masks in every way."""
+    for masking in (Masking(), "static"):
+        batches = MaskedBatches(packed, global_batch_rows=8, masking=masking)
+        next(iter(batches.to_device("cpu")))
+        maker = BatchMaker(batches.masking, batches.rate_ppm, batches.tables, torch.device("cpu"))
+        rows = next(batches.iter_rows())  # what is sent to a GPU
+        maker.write(rows, torch.empty(maker.lay_out(rows).capacity_bytes, dtype=torch.uint8))
 
 
 if __name__ == "__main__":

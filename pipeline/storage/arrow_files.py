@@ -201,9 +201,14 @@ def view_numbers(array: pa.Array) -> npt.NDArray[Any]:
     """
     dtype, values = array.type.to_pandas_dtype(), array.buffers()[1]
     if values is None:
-        return np.empty(0, dtype)
-    viewed: npt.NDArray[Any] = np.frombuffer(values, dtype)[array.offset : array.offset + len(array)]
-    return viewed
+        return _read_only(np.empty(0, dtype))
+    return _read_only(np.frombuffer(values, dtype)[array.offset : array.offset + len(array)])
+
+
+def _read_only(values: npt.NDArray[Any]) -> npt.NDArray[Any]:
+    """Those of decompressed blocks would be writable: to numba another type, and every kernel is compiled twice."""
+    values.flags.writeable = False
+    return values
 
 
 def _has_dictionary(kind: pa.DataType) -> bool:
