@@ -6,8 +6,10 @@ import errno
 from collections.abc import Callable, Sequence
 from typing import Any
 
+import fsspec
 from fsspec.core import url_to_fs
 
+from pipeline.storage.paths import LOCAL_PROTOCOLS, split_url
 from schemas.errors import ConfigError
 
 S3_PROTOCOLS = ("s3", "s3a")
@@ -25,8 +27,26 @@ DELETE_AT_ONCE = 1000
 """S3's limit for one request."""
 
 
+_NO_CHAIN = "\0\0"
+"""Takes the place of `::` in a key while fsspec parses the URL, since fsspec would read a chain of URLs."""
+
+
+def open_filesystem(url: str, **options: Any) -> tuple[Any, str]:
+    """The fsspec file system of a URL, and the path in it, whatever signs the path has.
+
+    Raises:
+        ValueError: There is no driver for the protocol.
+        ImportError: It is not installed.
+    """
+    protocol, path = split_url(url)
+    if protocol in LOCAL_PROTOCOLS:
+        return fsspec.filesystem("file", **options), path
+    filesystem, root = url_to_fs(url.replace("::", _NO_CHAIN), **options)
+    return filesystem, str(root).replace(_NO_CHAIN, "::")
+
+
 def connect(url: str, protocol: str, options: dict[str, Any]) -> tuple[Any, str]:
-    """The fsspec file system of a URL, and the path in it.
+    """The fsspec file system of a store, and the path in it.
 
     Raises:
         ValueError: There is no driver for the protocol.
@@ -35,8 +55,7 @@ def connect(url: str, protocol: str, options: dict[str, Any]) -> tuple[Any, str]
     if protocol in S3_PROTOCOLS:
         client = {**_S3_CLIENT, **(options.get("config_kwargs") or {})}
         options = {**_S3_OPTIONS, **options, "config_kwargs": client}
-    filesystem, root = url_to_fs(url, **options)
-    return filesystem, str(root)
+    return open_filesystem(url, **options)
 
 
 def put_if_absent(

@@ -4,12 +4,40 @@ from __future__ import annotations
 
 import os
 import posixpath
+import re
 
-from fsspec.core import split_protocol
-
-from schemas.errors import RESTORE, ShardCorruptError
+from schemas.errors import RESTORE, ConfigError, ShardCorruptError
+from schemas.redaction import without_user_info
 
 LOCAL_PROTOCOLS = (None, "file", "local")
+_PROTOCOL = re.compile(r"([A-Za-z][A-Za-z0-9+.-]+)://")
+_CHAINED = re.compile(r"::[A-Za-z][A-Za-z0-9+.-]+://")
+_LAYERS = frozenset(
+    ("blockcache", "cached", "dir", "filecache", "libarchive", "reference", "simplecache", "tar", "zip")
+)
+"""Protocols that read another file system through a layer: archives and caches."""
+
+
+def split_url(url: str) -> tuple[str | None, str]:
+    """The protocol of a URL and the rest; of a local path `None` and the path.
+
+    fsspec's own rule takes a `::` in a name for a chain of URLs, and all before a `://` anywhere for a protocol. Here
+    only what begins with a protocol is a URL, so every local name and every key is read as written.
+
+    Raises:
+        ConfigError: The URL is a chain, such as that of a file in an archive.
+    """
+    match = _PROTOCOL.match(url)
+    protocol = match[1] if match else None
+    if _CHAINED.search(url) or protocol in _LAYERS:
+        raise ConfigError(
+            "chained URLs are not read",
+            path=without_user_info(url),
+            expected="one file system",
+            found="a URL with ::" if "::" in url else f"{protocol}://",
+            action="unpack the archive and name its files",
+        )
+    return protocol, url[match.end() :] if match else url
 
 
 def split_file_url(url: str) -> tuple[str, str]:
@@ -20,9 +48,9 @@ def split_file_url(url: str) -> tuple[str, str]:
 
 def resolve_url(url: str) -> str:
     """A URL that means the same wherever the process goes: a local one is its absolute path, `~` the user's home."""
-    protocol, path = split_protocol(url)
+    protocol, path = split_url(url)
     if protocol in LOCAL_PROTOCOLS:
-        return os.path.abspath(os.path.expanduser(str(path)))
+        return os.path.abspath(os.path.expanduser(path))
     return strip_slashes(url)
 
 

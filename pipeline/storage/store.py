@@ -18,13 +18,12 @@ from functools import partial
 from typing import IO, Any, TypeVar, cast
 
 import pyarrow as pa
-from fsspec.core import split_protocol
 
 from pipeline.storage import local_files
 from pipeline.storage.credentials import find_secrets, refuse_credentials
 from pipeline.storage.failures import explained_failures, retry_transient
 from pipeline.storage.object_stores import DELETE_AT_ONCE, S3_PROTOCOLS, connect, delete_from_bucket, put_if_absent
-from pipeline.storage.paths import LOCAL_PROTOCOLS, join_path, resolve_url
+from pipeline.storage.paths import LOCAL_PROTOCOLS, join_path, resolve_url, split_url
 from pipeline.storage.remote_files import (
     PART_BYTES,
     READ_AHEAD_BYTES,
@@ -49,11 +48,11 @@ class Store:
         options: Keyword arguments for the fsspec file system.
 
     Raises:
-        ConfigError: No driver for the URL, or credentials in the URL of an S3 bucket.
+        ConfigError: No driver for the URL, a chain of URLs, or credentials in the URL of an S3 bucket.
     """
 
     def __init__(self, url: str, options: dict[str, Any] | None = None) -> None:
-        protocol, path = split_protocol(url)
+        protocol, path = split_url(url)
         self.protocol = protocol or "file"
         self.options = dict(options or {})
         self.is_local = self.protocol in LOCAL_PROTOCOLS
