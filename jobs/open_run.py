@@ -197,7 +197,8 @@ def open_run(settings: RunFile, listen: Listener, *, replace: bool = False) -> I
     output = open_store(settings.output.url)
     if output.is_local and output.root == os.sep:
         raise ConfigError("a run does not write into the root of a disk", path="output.url", action="name a folder")
-    inputs = tuple(list_inputs(settings.input.paths))
+    warnings: list[str] = []
+    inputs = tuple(list_inputs(settings.input.paths, settings.input.name, warnings.append))
     wanted = settings.tokenizer
     brought = read_brought_files(wanted.from_, normalisation_of(wanted)) if wanted.from_ else {}
     refuse_inputs_in_output(inputs, output)
@@ -209,6 +210,8 @@ def open_run(settings: RunFile, listen: Listener, *, replace: bool = False) -> I
         run = Run(settings, output, inputs, fingerprints, brought, listen, lease)
         started = time.perf_counter()
         try:
+            for message in warnings:
+                run.hear({"event": "warning", "message": message})
             yield run
             output.delete_partials(is_of_run)  # a worker that was killed left one, and its driver lived on
             listen({"event": "finished", "seconds": round(time.perf_counter() - started, 3)})
@@ -222,7 +225,7 @@ def refuse_inputs_in_output(inputs: Sequence[InputFile], output: Store) -> None:
     Raises:
         ConfigError: One does.
     """
-    folder = _place(f"{output.url}/")
+    folder = f"{_place(output.url)}/"
     for file in inputs:
         if _place(file.url).startswith(folder):
             raise ConfigError(
@@ -235,5 +238,5 @@ def refuse_inputs_in_output(inputs: Sequence[InputFile], output: Store) -> None:
 
 
 def _place(url: str) -> str:
-    """A URL without what its store may be called by other names: `s3a` is `s3`."""
-    return url.removeprefix("file://").removeprefix("local://").replace("s3a://", "s3://", 1)
+    """Where a URL leads: a local path with its links resolved, and `s3` for `s3a`, which is another name of it."""
+    return os.path.realpath(url) if url.startswith("/") else url.replace("s3a://", "s3://", 1).rstrip("/")

@@ -17,6 +17,7 @@ MIN_MB = 0.001
 THOUSANDTH_TOLERANCE = 1e-6
 """In thousandths: lets 0.1 + 0.2 through as 0.3, and refuses 0.12345."""
 
+MAX_NAME_CHARACTERS = 1 << 10
 MAX_VOCAB_SIZE = 1 << 24
 MAX_UNUSED = 1 << 20
 MAX_WORKERS = 4096
@@ -26,10 +27,19 @@ class InputSection(Section):
     """`[input]`: which text is read and how.
 
     Attributes:
-        paths: fsspec URLs and globs of `.jsonl` and `.txt` files, plain or `.gz`, `.zst`, `.bz2`, `.xz`.
+        paths: Paths, fsspec URLs and globs of `.jsonl` and `.txt` files, plain or `.gz`, `.zst`, `.bz2`, `.xz`. A
+            glob finds what Python's `glob.glob(pattern, recursive=True)` finds, on object stores too: linked folders
+            are followed, and names with a leading dot are left out unless the pattern has the dot. A `[`, `*` or `?`
+            that is part of a name is written `[[]`, `[*]` or `[?]`. A relative path begins in the working folder,
+            whose own name may have any characters.
+        name: What all text is counted under where `source_field` does not say. Unset, it is the last folder before
+            the first glob character of the pattern that found the file: `corpus/de/*.jsonl` gives `de`, and so does
+            the one file `corpus/de/a.jsonl`; `*.jsonl`, in no folder, gives `input`. So one pattern for each language
+            makes each a source. Where patterns in different folders end in the same one, as `de/train/*` and
+            `en/train/*`, the folders above it are added: `de/train` and `en/train`.
         text_field: The key of a JSON line that holds the text.
         id_field: The key that holds the document's id; without it the id is `<path>#<line>`.
-        source_field: The key that says what a document is counted under; without it, its relative path.
+        source_field: The key that says what a document is counted under; a document without it counts under `name`.
         text_document: What one document is in a `.txt` file: the file, a line, or lines up to a blank one. Lines
             are joined by LF, whatever they ended with, and the last has no end.
         max_document_mb: A document with more MiB of text than this is quarantined. A line of JSON needs up to six
@@ -38,6 +48,7 @@ class InputSection(Section):
     """
 
     paths: Annotated[tuple[Url, ...], Field(min_length=1, strict=False)]
+    name: Annotated[str, Field(min_length=1, max_length=MAX_NAME_CHARACTERS)] | None = None
     text_field: str = "text"
     id_field: str | None = None
     source_field: str | None = None

@@ -1,25 +1,23 @@
-"""Which input files a run reads: globs resolved, sizes taken, ids made independent of where the corpus lies."""
+"""Which input files a run reads: patterns resolved, sizes taken, ids made independent of where the corpus lies."""
 
 from __future__ import annotations
 
-import glob
 import itertools
 import os
-from collections.abc import Sequence
+from collections.abc import Callable, Hashable, Iterator, Sequence
 from dataclasses import dataclass
-from typing import Any
 from urllib.parse import parse_qsl
 
 import xxhash
-from fsspec.core import split_protocol, url_to_fs
 
-from pipeline.storage.credentials import find_secrets, refuse_credentials
+from pipeline.corpus.file_formats import COMPRESSIONS, FORMATS, compression_of, format_of
+from pipeline.corpus.input_pattern import UNNAMED, InputPattern, name_sources
+from pipeline.corpus.match_files import FoundFile, Tree, match_files
+from pipeline.storage.credentials import find_secrets
 from pipeline.storage.failures import explained_failures
+from pipeline.storage.object_stores import open_filesystem
 from schemas.errors import ConfigError
 from schemas.redaction import without_user_info
-
-COMPRESSIONS = {".gz": "gzip", ".zst": "zstd", ".bz2": "bz2", ".xz": "xz"}
-FORMATS = {".jsonl": "jsonl", ".ndjson": "jsonl", ".txt": "txt"}
 
 # Stored bytes are turned into bytes of text by this factor where a file is compressed. It only decides how files are
 # grouped into units and how finely they are partitioned, both of which hold for any factor.
@@ -31,28 +29,29 @@ class InputFile:
     """One file of raw text.
 
     Attributes:
-        url: Where it is read.
+        url: Where it is read; of a local file its absolute path.
         path: Its name in ids: relative to the fixed prefix of the glob that found it, without the query of a URL.
         size_bytes: As stored.
         mark: Its time of change or entity tag, as the store gives it; empty where there is none. Never part of what
             decides bytes.
+        source: What its documents are counted under where they do not say.
     """
 
     url: str
     path: str
     size_bytes: int
     mark: str = ""
+    source: str = UNNAMED
 
     @property
     def compression(self) -> str | None:
-        """The codec by the name's last suffix; Arrow's names, and `xz`."""
-        return COMPRESSIONS.get(os.path.splitext(self.path)[1].lower())
+        """As `compression_of` its name."""
+        return compression_of(self.path)
 
     @property
     def format(self) -> str | None:
-        """`jsonl` or `txt` by the suffix before the compression's; `None` if it is neither."""
-        stem = self.path[: -len(os.path.splitext(self.path)[1])] if self.compression else self.path
-        return FORMATS.get(os.path.splitext(stem)[1].lower())
+        """As `format_of` its name."""
+        return format_of(self.path)
 
     @property
     def assumed_text_bytes(self) -> int:
@@ -60,22 +59,35 @@ class InputFile:
         return self.size_bytes * (ASSUMED_COMPRESSION_RATIO if self.compression else 1)
 
 
-def list_inputs(patterns: Sequence[str]) -> list[InputFile]:
+def list_inputs(
+    patterns: Sequence[str], name: str | None = None, warn: Callable[[str], None] = lambda _: None
+) -> list[InputFile]:
     """All files that the patterns name, in the order of their relative paths.
 
-    A file that several patterns find is read once, under the name that the first of them gives it.
+    A file that several patterns find is read once, under the name and source that the first of them gives it. One
+    that has two names, through a link, is read under both, as `glob` gives both, and warned of.
 
     Args:
-        patterns: fsspec URLs, with or without `*`, `?`, `[...]` and `**`.
+        patterns: Paths and URLs, with or without `*`, `?`, `[...]` and `**`; see `match_files`.
+        name: The source of all files; without it, each pattern's is its last fixed folder, see `name_sources`.
+        warn: Takes what a person should know.
 
     Raises:
-        ConfigError: A path is missing, a glob finds nothing, a file's format or size is unknown, a name is not
-            UTF-8, or two files would have the same relative path.
+        ConfigError: A path is missing, a pattern finds nothing, a file's format or size is unknown, a name is not
+            UTF-8, links form a cycle, or two files would have the same relative path.
     """
+    parsed = [InputPattern.parse(pattern) for pattern in patterns]
     found: dict[str, InputFile] = {}
-    for pattern in patterns:
-        for file in _resolve(pattern):
-            found.setdefault(file.url, file)
+    identities: list[tuple[Hashable, str]] = []
+    for pattern, source in zip(parsed, name_sources(parsed), strict=True):
+        num_before = len(found)
+        for entry in _find(pattern):
+            file = _check_entry(entry, source if name is None else name)
+            if found.setdefault(file.url, file) is file and entry.identity is not None:
+                identities.append((entry.identity, file.path))
+        if len(found) == num_before:
+            warn(f"input.paths: {pattern.shown} adds no file, the patterns before it find all of its files")
+    _warn_of_second_names(identities, warn)
     files = sorted(found.values(), key=lambda file: file.path)  # by code point, as UTF-8 sorts too
     for before, file in itertools.pairwise(files):
         if before.path == file.path:
@@ -100,141 +112,138 @@ def list_inputs(patterns: Sequence[str]) -> list[InputFile]:
 
 
 def digest_inputs(files: Sequence[InputFile]) -> str:
-    """xxh3-128 over relative paths and sizes: tells a resumed run that its inputs are no longer the same."""
+    """xxh3-128 over relative paths, sizes and sources: tells a resumed run that its inputs are no longer the same."""
     digest = xxhash.xxh3_128()
     for file in files:
-        digest.update(f"{file.path}\0{file.size_bytes}\n".encode())
+        digest.update(f"{file.path}\0{file.size_bytes}\0{file.source}\n".encode())
     return digest.hexdigest()
 
 
-def _resolve(pattern: str) -> list[InputFile]:
-    shown = without_user_info(pattern)
-    if "\0" in pattern:
-        raise ConfigError("no path has a NUL", path="input.paths", found=repr(pattern), action="mend the path")
-    if "::" in pattern:
+def _find(pattern: InputPattern) -> Iterator[FoundFile]:
+    with explained_failures(pattern.written, find_secrets(pattern.written, {})):
+        if pattern.is_web:
+            yield _find_on_web(pattern)
+            return
+        tree = pattern.open_tree()
+        if not pattern.is_glob:
+            yield _find_one(pattern, tree)
+            return
+        is_empty = True
+        paths = match_files(tree, pattern.parts)
+        _refuse_literal(pattern, tree, paths)
+        for path in paths:
+            if (file := tree.describe(path)) is not None:
+                is_empty = False
+                yield file
+    if is_empty:
+        hint = "; a [ that is part of a name is written [[]" if "[" in pattern.written else ""
         raise ConfigError(
-            "chained URLs are not read",
-            path=shown,
-            expected="one file system",
-            found="a URL with ::",
-            action="unpack the archive and name its files",
-        )
-    protocol, _ = split_protocol(pattern)
-    if protocol in ("s3", "s3a"):
-        refuse_credentials(protocol, pattern.partition("://")[2])
-    with explained_failures(pattern, find_secrets(pattern, {})):
-        try:
-            fs, path = url_to_fs(pattern)
-        except (ValueError, ImportError) as error:
-            raise ConfigError(
-                "no file system for this URL", path=shown, found=str(error), action="install its fsspec driver"
-            ) from error
-        bare = _without_query(path)
-        if glob.has_magic(bare):
-            fixed = bare[: min(bare.find(sign) for sign in "*?[" if sign in bare)].rpartition("/")[0]
-            found_here = list(fs.glob(path, detail=True).values())
-            for entry in found_here:
-                _refuse_special(entry)
-            entries = [entry for entry in found_here if _is_file(entry)]
-            if not entries:
-                raise ConfigError(
-                    "the pattern finds no file",
-                    path=shown,
-                    expected="at least one",
-                    action="check input.paths; a folder is named as folder/*",
-                )
-        else:
-            fixed = bare.rpartition("/")[0]
-            try:
-                entries = [fs.info(path)]
-            except FileNotFoundError as error:
-                # Of the web any failure is one: a server that does not answer, too.
-                found = without_user_info(str(error.__cause__)) if error.__cause__ else "nothing"
-                raise ConfigError(
-                    "no such input", path=shown, expected="a file", found=found, action="check input.paths"
-                ) from None
-            _refuse_special(entries[0])
-            if not _is_file(entries[0]):
-                raise ConfigError(
-                    "this input is a folder",
-                    path=shown,
-                    expected="a file",
-                    found=f"a {entries[0]['type']}",
-                    action=f"name its files: {shown.rstrip('/')}/*",
-                )
-    return [_describe(fs, entry, fixed) for entry in entries]
-
-
-def _is_file(entry: dict[str, Any]) -> bool:
-    name = str(entry["name"])
-    if entry.get("islink"):
-        # In a local folder's listing fsspec gives links no type. A broken one is missed when it is described.
-        return not os.path.isdir(name)
-    # S3 consoles mark a folder with an empty key that ends in a slash.
-    return entry["type"] == "file" and not name.endswith("/")
-
-
-def _refuse_special(entry: dict[str, Any]) -> None:
-    """Refuse what can be read once and has no length: pipes, sockets and devices."""
-    name = str(entry["name"])
-    if entry["type"] == "other" and os.path.exists(name) and not (os.path.isfile(name) or os.path.isdir(name)):
-        raise ConfigError(
-            "this input is neither a file nor a folder",
-            path=name,
-            expected="a file, which can be read again after an interruption",
-            found="a pipe, a socket or a device",
-            action="write what comes out of it to a file, or leave it out of input.paths",
+            "the pattern finds no file",
+            path=pattern.shown,
+            expected="at least one",
+            action=f"check input.paths; a folder is named as folder/*, and * leaves out names with a leading dot{hint}",
         )
 
 
-def _describe(fs: Any, entry: dict[str, Any], fixed: str) -> InputFile:
-    name = str(entry["name"])
-    url = str(fs.unstrip_protocol(name))
-    shown = without_user_info(ascii(url)[1:-1])
+def _find_one(pattern: InputPattern, tree: Tree) -> FoundFile:
+    (path,) = pattern.parts
+    file = tree.describe(path)
+    if file is not None:
+        return file
+    if not tree.is_folder(path):
+        raise ConfigError(
+            "no such input", path=pattern.shown, expected="a file", found="nothing", action="check input.paths"
+        )
+    raise ConfigError(
+        "this input is a folder",
+        path=pattern.shown,
+        expected="a file",
+        found="a folder",
+        action=f"name its files: {pattern.shown.rstrip('/')}/*",
+    )
+
+
+def _refuse_literal(pattern: InputPattern, tree: Tree, paths: Sequence[str]) -> None:
+    """Refuse `d [1]/*` where there is a folder of this very name: as a pattern it means `d 1`, other files.
+
+    Raises:
+        ConfigError: What is written exists, and the pattern does not lead to it.
+    """
+    literal = list(itertools.takewhile(lambda part: "*" not in part and "?" not in part, pattern.parts))
+    name = "/".join(literal)
+    if "[" not in name or any(f"{path}/".startswith(f"{name}/") for path in paths) or not tree.exists(name):
+        return
+    raise ConfigError(
+        "this name has glob characters, and as a pattern it means others",
+        path=tree.locate(name),
+        expected="a pattern that finds it",
+        found=pattern.shown,
+        action="write [[] for a [ that is part of a name, or give the path relative to a folder below it",
+    )
+
+
+def _find_on_web(pattern: InputPattern) -> FoundFile:
+    """One URL. Its query is no part of its name, since it may be a key to the file."""
+    bare = _without_query(pattern.written)
+    filesystem, path = open_filesystem(pattern.written)
     try:
-        name.encode()
+        info = filesystem.info(path)
+    except FileNotFoundError as error:
+        # Of the web any failure is one: a server that does not answer, too.
+        raise ConfigError(
+            "no such input",
+            path=pattern.shown,
+            expected="the URL of a file: the web has no folders and patterns" if "*" in bare else "a file",
+            found=without_user_info(str(error.__cause__)) if error.__cause__ else "nothing",
+            action="check input.paths",
+        ) from None
+    mark = str(info.get("ETag") or info.get("LastModified") or "")
+    return FoundFile(path, bare.rpartition("/")[2], info["size"], mark)
+
+
+def _check_entry(entry: FoundFile, source: str) -> InputFile:
+    shown = without_user_info(entry.url.encode(errors="backslashreplace").decode())
+    try:
+        f"{entry.url}{source}".encode()
     except UnicodeEncodeError:
         raise ConfigError(
             "a file's name is not UTF-8",
             path=shown,
-            expected="a name that can stand in the ids of documents",
-            found=ascii(os.path.basename(name)),
+            expected="a name that can be part of the ids of documents",
+            found=ascii(os.path.basename(entry.path)),
             action="rename it",
         ) from None
-    size, changed = entry["size"], entry.get("mtime")
-    if entry.get("islink"):
-        if not os.path.isfile(name):
-            raise ConfigError(
-                "this input is a link to nothing",
-                path=shown,
-                expected="a file",
-                found="a link that leads nowhere",
-                action="restore what it leads to, or leave it out of input.paths",
-            )
-        status = os.stat(name)  # the listing tells of the link itself
-        size, changed = status.st_size, status.st_mtime
-    if size is None:
+    if entry.size_bytes is None:
         raise ConfigError(
             "the size of an input is not known",
             path=shown,
             expected="a store that says how long a file is",
             action="download the file, and name the copy",
         )
-    mark = entry.get("ETag") or changed or entry.get("LastModified") or ""
-    return InputFile(url, _without_query(name).removeprefix(fixed).lstrip("/"), int(size), str(mark))
+    return InputFile(entry.url, entry.path, entry.size_bytes, entry.mark, source)
 
 
-def _without_query(path: str) -> str:
-    """A path as `fsspec` knows it; of the web, whose paths are whole URLs, without what may be a key to it.
+def _warn_of_second_names(identities: Sequence[tuple[Hashable, str]], warn: Callable[[str], None]) -> None:
+    if len({identity for identity, _ in identities}) == len(identities):
+        return
+    first: dict[Hashable, str] = {}
+    second = [(path, first[identity]) for identity, path in identities if first.setdefault(identity, path) != path]
+    path, other = second[0]
+    warn(
+        f"input.paths: {len(second):,} files are read twice, under two names that lead to one file: the first, {path}, "
+        f"is {other} too. Leave the links out of the patterns, unless documents.deduplicate is to drop the copies"
+    )
 
-    Where the path names no file, one that the query names stays: `get?file=a.jsonl` is `get/a.jsonl`.
+
+def _without_query(url: str) -> str:
+    """A URL without its query; where it names no file, one that the query names stays.
+
+    So `get?file=a.jsonl` is `get/a.jsonl`.
     """
-    if not path.startswith(("http://", "https://")):
-        return path
-    bare, _, query = path.partition("?")
+    bare, _, query = url.partition("?")
     if not os.path.splitext(bare)[1]:
         for _, value in parse_qsl(query):
             name = os.path.basename(value)
-            if InputFile("", name, 0).format is not None:
+            if format_of(name) is not None:
                 return f"{bare}/{name}"
     return bare

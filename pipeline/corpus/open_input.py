@@ -7,12 +7,12 @@ import lzma
 from collections.abc import Callable
 from typing import Any, Protocol, Self
 
-import fsspec
 import pyarrow as pa
 
 from pipeline.corpus.list_inputs import InputFile
 from pipeline.storage.credentials import find_secrets
 from pipeline.storage.failures import explained_failures
+from pipeline.storage.object_stores import open_filesystem
 from schemas.errors import InputDataError
 from schemas.redaction import without_user_info
 
@@ -38,7 +38,7 @@ class OpenInput:
     def __enter__(self) -> Self:
         try:
             with _explained(self._file.url):
-                raw = fsspec.open(self._file.url, "rb").open()
+                raw = _open(self._file.url)
         except FileNotFoundError:
             raise InputDataError(
                 "the file is gone",
@@ -87,6 +87,13 @@ class OpenInput:
                 action="restore it, or give another output.url for a new run",
             )
         return data
+
+
+def _open(url: str) -> Any:
+    if url.startswith("/"):  # local: no part of the name is parsed
+        return open(url, "rb")
+    filesystem, path = open_filesystem(url)
+    return filesystem.open(path, "rb")
 
 
 class _Readable(Protocol):

@@ -2,10 +2,16 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator
 from typing import Protocol
 
 _BOM = b"\xef\xbb\xbf"
+_LAST_SPACE = 0x3000
+"""U+3000, the ideographic space: no character behind it is one for `str.isspace`."""
+_BLANK = re.compile(
+    rb"(?:%s)*+" % b"|".join(re.escape(chr(code).encode()) for code in range(_LAST_SPACE + 1) if chr(code).isspace())
+)
 
 
 class Blocks(Protocol):
@@ -56,6 +62,14 @@ def iter_lines(opened: Blocks, max_line_bytes: int) -> Iterator[list[tuple[int, 
     if length:
         full = length - ends_with_cr
         yield [(number + 1, b"".join(pieces)[: min(full, max_line_bytes)], full)]
+
+
+def is_blank(line: bytes) -> bool:
+    """Whether `str.strip()` would leave nothing of a line; one that is not UTF-8 is not blank.
+
+    `bytes.strip()` would not do: it knows no space outside ASCII.
+    """
+    return _BLANK.fullmatch(line) is not None
 
 
 def _iter_without_bom(opened: Blocks) -> Iterator[bytes]:

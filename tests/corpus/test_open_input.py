@@ -127,10 +127,10 @@ def test_a_store_that_does_not_answer_is_asked_again_later(suffix: str, monkeypa
         def close(self) -> None: ...
 
     class Opener:
-        def open(self) -> Any:
+        def open(self, *_: object) -> Any:
             return Failing()
 
-    monkeypatch.setattr(fsspec, "open", lambda *_, **__: Opener())
+    monkeypatch.setattr(open_input, "open_filesystem", lambda url: (Opener(), url))
     file = InputFile(url.replace("//", "//me:pass@"), "a.txt" + suffix, len(data))
     with OpenInput(file) as opened, pytest.raises(TransientStorageError) as failed:
         opened.read()

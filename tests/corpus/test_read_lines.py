@@ -8,7 +8,7 @@ from hypothesis import example, given
 from hypothesis import strategies as st
 
 from pipeline.corpus.open_input import READ_BYTES
-from pipeline.corpus.read_lines import iter_lines
+from pipeline.corpus.read_lines import is_blank, iter_lines
 from tests.corpus.raw_bytes import RawBytes
 
 BOM = b"\xef\xbb\xbf"
@@ -53,3 +53,22 @@ def test_no_list_holds_more_lines_than_a_block_has_bytes() -> None:
     assert sum(map(len, lists)) == 10_000
     assert max(map(len, lists)) <= 101
     assert READ_BYTES <= 1 << 18  # 120 bytes of Python objects for each of them
+
+
+def test_a_blank_line_is_one_that_strip_leaves_nothing_of() -> None:
+    for code in range(0x110000):
+        if not 0xD800 <= code < 0xE000:
+            assert is_blank(chr(code).encode()) == (not chr(code).strip()), hex(code)
+
+
+@given(st.text(st.sampled_from("  \t\r\x0b\x1c\x1f\x85\xa0\u2028\u3000\ufeffa\u00e9\u3042")), st.binary(max_size=2))
+@example("", b"")
+@example("\u3000 \xa0", b"")
+@example("", b"\xe3\x80")
+def test_a_blank_line_has_spaces_alone(text: str, after: bytes) -> None:
+    line = text.encode() + after
+    try:
+        expected = not line.decode().strip()
+    except UnicodeDecodeError:
+        expected = False
+    assert is_blank(line) == expected

@@ -1,0 +1,116 @@
+"""What the user writes in `input.paths`, taken apart: a file system, a fixed folder and the pattern below it."""
+
+from __future__ import annotations
+
+import glob
+import os
+import posixpath
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import dataclass
+from urllib.parse import urlsplit
+
+from pipeline.corpus.local_tree import LocalTree
+from pipeline.corpus.match_files import Tree
+from pipeline.corpus.store_tree import StoreTree
+from pipeline.storage.credentials import refuse_credentials
+from pipeline.storage.object_stores import S3_PROTOCOLS, open_filesystem
+from pipeline.storage.paths import LOCAL_PROTOCOLS, split_url
+from schemas.errors import ConfigError
+from schemas.redaction import without_user_info
+
+WEB_PROTOCOLS = ("http", "https")
+UNNAMED = "input"
+"""The source of text that no folder of a pattern names."""
+
+
+@dataclass(frozen=True)
+class InputPattern:
+    """A path, URL or glob of `input.paths`."""
+
+    written: str
+    """As the user wrote it."""
+    protocol: str | None
+    fixed: str
+    """The folder before the first component with a glob character, or that of the one file: as written, without the
+    protocol."""
+    parts: tuple[str, ...]
+    """The components after it."""
+
+    @classmethod
+    def parse(cls, written: str) -> InputPattern:
+        """Take a pattern apart.
+
+        Raises:
+            ConfigError: It has a NUL, is a chain of URLs, or has credentials.
+        """
+        if "\0" in written:
+            raise ConfigError("no path has a NUL", path="input.paths", found=repr(written), action="fix the path")
+        protocol, path = split_url(written)
+        if protocol in S3_PROTOCOLS:
+            refuse_credentials(str(protocol), path)
+        parts = path.split("/")
+        if protocol in LOCAL_PROTOCOLS:
+            # A slash at the end asks for a folder, and `./~` is not the user's home: both stay.
+            parts = [*parts[:1], *(part for part in parts[1:-1] if part not in ("", ".")), *parts[1:][-1:]]
+        first = next((index for index, part in enumerate(parts) if glob.has_magic(part)), len(parts) - 1)
+        fixed = "/".join(parts[:first]) or ("/" if first and path.startswith("/") else "")
+        return cls(written, protocol, fixed, tuple(parts[first:]))
+
+    @property
+    def is_glob(self) -> bool:
+        """Whether it may name several files; of the web, whose `?` begins a query, a URL never does."""
+        return not self.is_web and any(map(glob.has_magic, self.parts))
+
+    @property
+    def is_web(self) -> bool:
+        """Whether it is one URL of the web."""
+        return self.protocol in WEB_PROTOCOLS
+
+    @property
+    def shown(self) -> str:
+        """The pattern for messages, without credentials."""
+        return without_user_info(self.written)
+
+    @property
+    def folders(self) -> tuple[str, ...]:
+        """Names of the fixed folders, the outermost first; none of the user's home or a host."""
+        fixed = urlsplit(self.written).path.rpartition("/")[0] if self.is_web else self.fixed
+        names = posixpath.normpath(fixed or ".").split("/")
+        start = 1 if fixed.startswith("~") else 0
+        return tuple(name for name in names[start:] if name not in ("", ".", ".."))
+
+    def open_tree(self) -> Tree:
+        """The file system below the fixed folder.
+
+        Raises:
+            ConfigError: There is no driver for the protocol.
+        """
+        if self.protocol in LOCAL_PROTOCOLS:
+            return LocalTree(os.path.join(os.getcwd(), os.path.expanduser(self.fixed)))
+        try:
+            filesystem, root = open_filesystem(f"{self.protocol}://{self.fixed}")
+        except (ValueError, ImportError) as error:
+            raise ConfigError(
+                "no file system for this URL", path=self.shown, found=str(error), action="install its fsspec driver"
+            ) from error
+        filesystem.invalidate_cache()
+        return StoreTree(filesystem, root.rstrip("/"))
+
+
+def name_sources(patterns: Sequence[InputPattern]) -> list[str]:
+    """What the text of each pattern is counted under: the last of its fixed folders.
+
+    Patterns with different fixed folders have different names: where the last folders are the same, as in
+    `en/train/*` and `de/train/*`, those above them tell them apart. What is above a pattern's first folder is never
+    in the name, so it does not depend on where a relative pattern is read from.
+    """
+    distinct = {pattern.folders for pattern in patterns}
+    ends = Counter(folders[-length:] for folders in distinct for length in range(1, len(folders) + 1))
+
+    def name(folders: tuple[str, ...]) -> str:
+        lengths = range(1, len(folders) + 1)
+        shortest = next((length for length in lengths if ends[folders[-length:]] == 1), len(folders))
+        return "/".join(folders[-shortest:]) or UNNAMED
+
+    return [name(pattern.folders) for pattern in patterns]

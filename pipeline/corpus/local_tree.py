@@ -1,0 +1,139 @@
+"""Local files as `match_files` sees them: by the system's own calls, so that no name is parsed."""
+
+from __future__ import annotations
+
+import contextlib
+import errno
+import os
+import stat
+from collections.abc import Callable, Hashable, Iterator
+
+from pipeline.corpus.match_files import FoundFile
+from pipeline.storage.failures import explained_failures
+from schemas.errors import ConfigError
+
+_ABSENT = (FileNotFoundError, NotADirectoryError)
+
+
+class LocalTree:
+    """The folders and files below a local folder.
+
+    Args:
+        root: The folder, absolute.
+    """
+
+    def __init__(self, root: str) -> None:
+        self._root = root
+
+    def expect_walk(self, folder: str) -> None:
+        """Nothing to prepare: listing a folder is cheap."""
+
+    def list_folders(self, folder: str, is_wanted: Callable[[str], bool]) -> Iterator[str]:
+        """Names of the folders directly in `folder`, links to folders included."""
+        for entry in self._scan(folder):
+            if is_wanted(entry.name):
+                with _explained(entry.path):
+                    is_folder = entry.is_dir()
+                if is_folder:
+                    yield entry.name
+
+    def list_files(self, folder: str) -> Iterator[str]:
+        """All names directly in `folder`: `describe` tells what they are."""
+        return (entry.name for entry in self._scan(folder))
+
+    def identify(self, folder: str) -> Hashable | None:
+        """Device and inode of a folder."""
+        path = os.path.join(self._root, folder)
+        with _explained(path):
+            try:
+                status = os.stat(path)
+            except _ABSENT:
+                return None
+        return status.st_dev, status.st_ino
+
+    def locate(self, path: str) -> str:
+        """The absolute path, printable."""
+        return _printable(os.path.join(self._root, path))
+
+    def exists(self, path: str) -> bool:
+        """Whether there is anything under exactly this name."""
+        return os.path.lexists(os.path.join(self._root, path))
+
+    def is_folder(self, path: str) -> bool:
+        """Whether there is such a folder."""
+        return os.path.isdir(os.path.join(self._root, path))
+
+    def describe(self, path: str) -> FoundFile | None:
+        """A file's size and time of change; `None` for a folder, and where there is nothing.
+
+        Raises:
+            ConfigError: It is a link to nothing, or what can be read only once: a pipe, a socket or a device.
+        """
+        name = os.path.join(self._root, path)
+        with _explained(name):
+            try:
+                status = os.stat(name)
+            except _ABSENT:
+                if not os.path.islink(name):
+                    return None
+                raise ConfigError(
+                    "this input is a link to nothing",
+                    path=_printable(name),
+                    expected="a file",
+                    found="a link that leads nowhere",
+                    action="restore what it leads to, or leave it out of input.paths",
+                ) from None
+        if stat.S_ISDIR(status.st_mode):
+            return None
+        if not stat.S_ISREG(status.st_mode):
+            raise ConfigError(
+                "this input is neither a file nor a folder",
+                path=_printable(name),
+                expected="a file, which can be read again after an interruption",
+                found="a pipe, a socket or a device",
+                action="write what comes out of it to a file, or leave it out of input.paths",
+            )
+        identity = (status.st_dev, status.st_ino)
+        return FoundFile(_without_detours(name), path, status.st_size, str(status.st_mtime), identity)
+
+    def _scan(self, folder: str) -> list[os.DirEntry[str]]:
+        path = os.path.join(self._root, folder)
+        with _explained(path):
+            try:
+                with os.scandir(path) as entries:
+                    return list(entries)
+            except _ABSENT:
+                return []
+
+
+@contextlib.contextmanager
+def _explained(path: str) -> Iterator[None]:
+    with explained_failures(_printable(path)):
+        try:
+            yield
+        except OSError as error:
+            if error.errno != errno.ELOOP:
+                raise
+            raise ConfigError(
+                "links form a cycle",
+                path=_printable(path),
+                expected="a file or a folder",
+                found="links that lead to each other",
+                action="remove them, or leave them out of input.paths",
+            ) from None
+
+
+def _printable(path: str) -> str:
+    return path.encode(errors="backslashreplace").decode()
+
+
+def _without_detours(path: str) -> str:
+    """An absolute path without `.`, `..` and doubled slashes, so that a file has one URL however it is asked for.
+
+    `..` after a link leads to the folder above what the link leads to, so where there is one links are resolved.
+    """
+    folder, name = os.path.split(path)
+    if ".." in folder.split("/"):
+        folder = os.path.realpath(folder)
+    clean = os.path.normpath(os.path.join(folder, name))
+    return f"/{clean.lstrip('/')}"  # `normpath` keeps two slashes at the start
