@@ -11,6 +11,7 @@ from jobs.describe_run import Part
 from jobs.open_run import Run
 from pipeline.corpus.exchange_index import write_index
 from pipeline.corpus.judge_quarantine import CorpusGuard, check_quarantined, count_reasons
+from pipeline.corpus.judge_settings import check_documents_left, iter_unmatched
 from pipeline.corpus.map_documents import CorpusContext, map_documents
 from pipeline.corpus.plan import (
     SortUnit,
@@ -23,7 +24,7 @@ from pipeline.corpus.sort_documents import sort_documents
 from pipeline.engine.receipts import iter_receipts, iter_standing_receipts
 from pipeline.storage.datasets import MANIFEST, read_manifest, write_manifest, write_shard_table
 from schemas.counts import DocumentCounts
-from schemas.errors import InputDataError, StaleArtifactError
+from schemas.errors import StaleArtifactError
 from schemas.layout import QUARANTINE, documents_folder
 from schemas.manifest import DocumentsManifest
 from schemas.receipt import ShardReceipt
@@ -38,7 +39,8 @@ def shard(run: Run) -> list[DocumentsManifest]:
         The manifest of the documents to train on, then that of the held-out ones if there are any.
 
     Raises:
-        InputDataError: A file cannot be read, or too much of the input is bad.
+        InputDataError: A file cannot be read, too much of the input is bad, or no document is left.
+        ConfigError: All documents are held out.
         StaleArtifactError: The held-out documents are gone. They are not read again: raw text may have changed since,
             and what was made of the documents that stand speaks of those.
     """
@@ -68,14 +70,9 @@ def shard(run: Run) -> list[DocumentsManifest]:
     totals = write_index(run.output, map_units)
     counts = Counter(totals.counts)
     check_quarantined(counts, 1, 1, run.settings.input.max_quarantined)
-    if not counts["read"]:
-        raise InputDataError(
-            "the inputs hold no document",
-            path="input.paths",
-            expected="at least one document",
-            found=f"{len(run.inputs)} files without one",
-            action="check the files",
-        )
+    check_documents_left(totals, len(run.inputs), run.settings.documents)
+    for message in iter_unmatched(totals, len(run.inputs), run.settings.input, run.settings.documents):
+        run.hear({"event": "warning", "message": message})
 
     sort_units = run.sign(Part.SHARD, plan_sort_units(totals.text_bytes, run.shard_bytes, buckets))
     run.run_stage(sort_documents, context, sort_units)

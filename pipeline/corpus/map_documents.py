@@ -26,7 +26,7 @@ from pipeline.storage.arrow_files import write_blocks
 from pipeline.storage.store import Store
 from schemas.documents import DOCUMENT_SCHEMA
 from schemas.errors import InputDataError
-from schemas.run_file import RunFile
+from schemas.run_file import InputSection, RunFile
 
 EXCHANGE_SCHEMA = pa.schema([*DOCUMENT_SCHEMA, pa.field("hash_high", pa.uint64()), pa.field("hash_low", pa.uint64())])
 RUN_BYTES_PER_BUCKET = 512 << 10
@@ -34,6 +34,10 @@ RUN_BYTES_PER_BUCKET = 512 << 10
 MAX_RUN_BYTES = 128 << 20
 """With one document more, of 1 GiB at most, still within Arrow's 32-bit offsets. 512 buckets get 256 KiB each."""
 MAX_RUN_DOCUMENTS = 1 << 20
+WITHOUT_ID, WITHOUT_SOURCE = "without id", "without source"
+"""Counts of documents that do not have the key of `id_field` or `source_field`, where one is set."""
+EMPTY_FILES = "empty files"
+"""The count of files that hold no document and nothing that was rejected."""
 DOCUMENT_OVERHEAD_BYTES = 200  # what the Python objects of a document take besides its text
 
 
@@ -79,12 +83,14 @@ def map_documents(context: CorpusContext, unit: MapUnit) -> UnitOutcome:
     """
     counts: Counter[str] = Counter()
     ranges: list[tuple[int, int, int]] = []
+    empty: list[str] = []
     receipt = write_blocks(
         context.output,
         exchange_path(unit.unit),
         EXCHANGE_SCHEMA,
-        _iter_buckets(context, unit, counts, ranges),
+        _iter_buckets(context, unit, counts, ranges, empty),
     )
+    counts[EMPTY_FILES] = len(empty)
     details = {
         "buckets": [bucket for bucket, _, _ in ranges],
         "rows": [rows for _, rows, _ in ranges],
@@ -92,6 +98,7 @@ def map_documents(context: CorpusContext, unit: MapUnit) -> UnitOutcome:
         "offsets": receipt.block_offsets,
         "lengths": receipt.block_lengths,
         "checksums": receipt.block_checksums,
+        "first_empty": empty[0] if empty else "",
     }
     return UnitOutcome([], dict(counts), details)
 
@@ -102,12 +109,16 @@ def exchange_path(unit: int) -> str:
 
 
 def _iter_buckets(
-    context: CorpusContext, unit: MapUnit, counts: Counter[str], ranges: list[tuple[int, int, int]]
+    context: CorpusContext,
+    unit: MapUnit,
+    counts: Counter[str],
+    ranges: list[tuple[int, int, int]],
+    empty: list[str],
 ) -> Iterator[pa.RecordBatch]:
-    """Record batches of one bucket each; fills `counts` and, for each batch, `ranges`."""
+    """Record batches of one bucket each; fills `counts`, the paths of `empty` files and, for each batch, `ranges`."""
     quarantine = Quarantine(context.output, unit.unit)
     try:
-        for run in _iter_runs(context, unit, counts, quarantine):
+        for run in _iter_runs(context, unit, counts, quarantine, empty):
             yield from _partition(run, context.run, unit, counts, ranges)
     except InputDataError:
         quarantine.write()  # the job stops, most likely because of these: a person will want to look at them
@@ -115,7 +126,9 @@ def _iter_buckets(
     quarantine.write()
 
 
-def _iter_runs(context: CorpusContext, unit: MapUnit, counts: Counter[str], quarantine: Quarantine) -> Iterator[_Run]:
+def _iter_runs(
+    context: CorpusContext, unit: MapUnit, counts: Counter[str], quarantine: Quarantine, empty: list[str]
+) -> Iterator[_Run]:
     """The unit's documents in runs, cut by the documents' sizes alone and not by how reads happen to fall."""
     num_buckets = unit.num_buckets + unit.num_held_out_buckets
     limit_bytes = min(RUN_BYTES_PER_BUCKET * num_buckets, MAX_RUN_BYTES)
@@ -123,10 +136,11 @@ def _iter_runs(context: CorpusContext, unit: MapUnit, counts: Counter[str], quar
     run = _Run()
     for index in unit.files:
         file = context.inputs[index]
+        read_before = counts["read"]
         with OpenInput(file) as opened:
             for block in iter_documents(file, opened, context.run.input):
                 quarantine.add(block.rejects)
-                _count_block(counts, block)
+                _count_block(counts, block, context.run.input)
                 guard.check(counts, opened.share_read * file.assumed_text_bytes, quarantine.first)
                 sizes = _measure_documents(file.path, block)
                 start = 0
@@ -139,12 +153,16 @@ def _iter_runs(context: CorpusContext, unit: MapUnit, counts: Counter[str], quar
                     run.add(file.path, block, start, stop, size_bytes)
                     start = stop
             guard.finish_file(file.assumed_text_bytes)
+        if counts["read"] == read_before:
+            empty.append(file.path)
     if run.line:
         yield run
 
 
-def _count_block(counts: Counter[str], block: DocumentBlock) -> None:
+def _count_block(counts: Counter[str], block: DocumentBlock, settings: InputSection) -> None:
     counts["read"] += len(block.line) + len(block.rejects)
+    counts[WITHOUT_ID] += block.without_id if settings.id_field is not None else 0
+    counts[WITHOUT_SOURCE] += block.without_source if settings.source_field is not None else 0
     counts["text_bytes"] += sum(map(len, block.text))
     for reject in block.rejects:
         counts["quarantined"] += 1

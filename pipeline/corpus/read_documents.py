@@ -17,7 +17,7 @@ from enum import StrEnum
 from typing import Any
 
 from pipeline.corpus.list_inputs import InputFile
-from pipeline.corpus.read_lines import Blocks, iter_lines
+from pipeline.corpus.read_lines import Blocks, is_blank, iter_lines
 from schemas.run_file import InputSection
 
 KEPT_QUARANTINE_BYTES = 1 << 20
@@ -63,13 +63,18 @@ class Reject:
 
 @dataclass
 class DocumentBlock:
-    """Some consecutive documents of one file, as columns, and what was rejected between them."""
+    """Some consecutive documents of one file, as columns, and what was rejected between them.
+
+    `without_id` and `without_source` count those of the documents that do not have these themselves.
+    """
 
     doc_id: list[str] = field(default_factory=list)
     source: list[str] = field(default_factory=list)
     line: list[int] = field(default_factory=list)
     text: list[bytes] = field(default_factory=list)
     rejects: list[Reject] = field(default_factory=list)
+    without_id: int = 0
+    without_source: int = 0
 
 
 class _Rejected(Exception):  # noqa: N818  # a signal between two functions of this module, never seen outside
@@ -106,7 +111,7 @@ def _iter_json_lines(
                 content = line[:KEPT_QUARANTINE_BYTES]
                 block.rejects.append(Reject(file.path, number, Reason.TOO_LARGE, length, content))
                 continue
-            if not line.strip():
+            if is_blank(line):
                 continue  # a blank line is no document
             try:
                 doc_id, source, text = parse_json_line(line, settings, max_text_bytes)
@@ -115,7 +120,9 @@ def _iter_json_lines(
                 block.rejects.append(Reject(file.path, number, rejected.reason, length, content))
                 continue
             block.doc_id.append(f"{file.path}#{number}" if doc_id is None else doc_id)
-            block.source.append(file.path if source is None else source)
+            block.source.append(file.source if source is None else source)
+            block.without_id += doc_id is None
+            block.without_source += source is None
             block.line.append(number)
             block.text.append(text)
         yield block
@@ -243,15 +250,17 @@ class _GatheredText:
         if len(self.content) < self.max_text_bytes:
             self.content += line[: self.max_text_bytes - len(self.content)]
 
-    def close(self, path: str, block: DocumentBlock) -> None:
+    def close(self, file: InputFile, block: DocumentBlock) -> None:
         text = bytes(self.content)
         reason = self._judge(text)
         if reason is not None:
             content = text[:KEPT_QUARANTINE_BYTES]
-            block.rejects.append(Reject(path, self.first_line, reason, self.size_bytes, content))
+            block.rejects.append(Reject(file.path, self.first_line, reason, self.size_bytes, content))
             return
-        block.doc_id.append(f"{path}#{self.first_line}")
-        block.source.append(path)
+        block.doc_id.append(f"{file.path}#{self.first_line}")
+        block.source.append(file.source)
+        block.without_id += 1
+        block.without_source += 1
         block.line.append(self.first_line)
         block.text.append(text)
 
@@ -276,17 +285,17 @@ def _iter_texts(
     for lines in iter_lines(opened, max_text_bytes):
         block = DocumentBlock()
         for number, line, full_bytes in lines:
-            if not whole_file and full_bytes <= max_text_bytes and not line.strip():
+            if not whole_file and full_bytes <= max_text_bytes and is_blank(line):
                 if gathered.num_lines:
-                    gathered.close(file.path, block)
+                    gathered.close(file, block)
                     gathered = _GatheredText(max_text_bytes)
                 continue
             gathered.add(number, line, full_bytes)
             if settings.text_document == "line":
-                gathered.close(file.path, block)
+                gathered.close(file, block)
                 gathered = _GatheredText(max_text_bytes)
         yield block
     block = DocumentBlock()
     if gathered.num_lines or whole_file:  # an empty file is a document without text
-        gathered.close(file.path, block)
+        gathered.close(file, block)
     yield block

@@ -59,7 +59,7 @@ def make_context(files: Mapping[str, bytes], sections: Mapping[str, dict[str, An
     for section, values in sections.items():
         whole[section] = whole.get(section, {}) | values
     run = RunFile.model_validate(whole)
-    return CorpusContext(open_store(run.output.url), run, tuple(list_inputs(run.input.paths)))
+    return CorpusContext(open_store(run.output.url), run, tuple(list_inputs(run.input.paths, run.input.name)))
 
 
 def run_both_stages(

@@ -57,7 +57,7 @@ def sort_at_once(files: dict[str, bytes], deduplicate: bool = True) -> dict[bool
             seen.add(text)
             held_out = xxhash.xxh3_64_intdigest(text.encode(), held_out_key) < HELD_OUT * 2**64
             order = xxhash.xxh3_128_intdigest(text.encode(), order_key)
-            found[held_out].append((order, (value["id"], path, path, number, text)))
+            found[held_out].append((order, (value["id"], "in", path, number, text)))
     # Python's sort is stable: of one hash the first by (path, line) comes first.
     return {key: [document for _, document in sorted(pairs, key=lambda pair: pair[0])] for key, pairs in found.items()}
 
@@ -214,7 +214,7 @@ def test_hashes_that_share_a_half_are_sorted_by_the_other(half: str, monkeypatch
 
 def test_blocks_are_cut_by_the_documents_alone() -> None:
     draw = random.Random(1)
-    others = 4 + 3 + 2 * len("a.jsonl")  # number, id, source and path
+    others = 4 + 3 + len("in") + len("a.jsonl")  # number, id, source and path
     half, whole = BLOCK_BYTES // 2 - others, BLOCK_BYTES - others
     lengths = [draw.choice([1, 60_000, half, half, half, half, whole, whole + 1]) for _ in range(60)]
     lines = [{"text": f"{number:04d}" + "x" * length, "id": f"{number:03d}"} for number, length in enumerate(lengths)]

@@ -39,10 +39,18 @@ def read(
     section = InputSection(paths=("x",), **settings)
     documents: list[Document] = []
     rejects: list[Reject] = []
-    for block in iter_documents(InputFile("", name, len(data)), RawBytes(data, block_bytes), section):
+    for block in iter_documents(InputFile("", name, len(data), source="folder"), RawBytes(data, block_bytes), section):
         documents += zip(block.doc_id, block.source, block.line, block.text, strict=True)
         rejects += block.rejects
     return documents, rejects
+
+
+def is_blank(line: bytes) -> bool:
+    """The oracle for blank lines: `str.strip()` leaves nothing of them. What is not UTF-8 is not blank."""
+    try:
+        return not line.decode().strip()
+    except UnicodeDecodeError:
+        return False
 
 
 def judge(line: bytes) -> Document | Reason:  # noqa: C901  # one rule after the other
@@ -136,7 +144,7 @@ def test_json_lines_are_read_as_one_line_at_a_time_would_be(
     rejects: list[tuple[int, Reason, bytes]] = []
     for number, line in enumerate(data.removeprefix(BOM).split(b"\n"), 1):
         line = line.removesuffix(b"\r")
-        if not line.strip():
+        if is_blank(line):
             continue
         found = judge(line)
         if isinstance(found, Reason):
@@ -145,7 +153,7 @@ def test_json_lines_are_read_as_one_line_at_a_time_would_be(
         doc_id, source, _, text = found
         has_id = json.loads(line).get("id") is not None
         has_source = json.loads(line).get("source") is not None
-        documents.append((doc_id if has_id else f"a.jsonl#{number}", source if has_source else "a.jsonl", number, text))
+        documents.append((doc_id if has_id else f"a.jsonl#{number}", source if has_source else "folder", number, text))
     found_documents, found_rejects = read(
         data, block_bytes=block_bytes, id_field="id", source_field="source", max_document_mb=MAX_MB
     )
@@ -179,7 +187,7 @@ def test_json_lines_are_read_as_one_line_at_a_time_would_be(
 def test_every_reason_is_given_with_its_place(line: bytes, reason: Reason) -> None:
     data = b'{"text": "before"}\n\n' + line + b'\n{"text": "after"}'
     documents, rejects = read(data, id_field="id", source_field="source", max_document_mb=MAX_MB)
-    assert documents == [("a.jsonl#1", "a.jsonl", 1, b"before"), ("a.jsonl#4", "a.jsonl", 4, b"after")]
+    assert documents == [("a.jsonl#1", "folder", 1, b"before"), ("a.jsonl#4", "folder", 4, b"after")]
     assert rejects == [Reject("a.jsonl", 3, reason, len(line), line[:KEPT_QUARANTINE_BYTES])]
 
 
@@ -191,10 +199,10 @@ def test_the_reasons_above_are_all_there_are() -> None:
 @pytest.mark.parametrize(
     ("id_field", "source_field", "expected"),
     [
-        (None, None, ("a.jsonl#1", "a.jsonl")),
-        ("id", None, ("7", "a.jsonl")),
-        ("absent", "absent", ("a.jsonl#1", "a.jsonl")),
-        ("empty", "empty", ("a.jsonl#1", "a.jsonl")),
+        (None, None, ("a.jsonl#1", "folder")),
+        ("id", None, ("7", "folder")),
+        ("absent", "absent", ("a.jsonl#1", "folder")),
+        ("empty", "empty", ("a.jsonl#1", "folder")),
         ("name", "name", ("ñ", "ñ")),
         ("blank", "blank", ("", "")),
     ],
@@ -211,7 +219,7 @@ def test_ids_and_sources_come_from_their_fields(
 @pytest.mark.parametrize("digits", [4299, 4300, 4301, 100_000])
 def test_a_long_integer_beside_the_text_is_no_fault(digits: int) -> None:
     line = b'{"text": "a", "more": -%s}' % (b"1" * digits)
-    assert read(line)[0] == [("a.jsonl#1", "a.jsonl", 1, b"a")]
+    assert read(line)[0] == [("a.jsonl#1", "folder", 1, b"a")]
     assert math.isfinite(digits)
 
 
@@ -294,10 +302,10 @@ def split_text(data: bytes, mode: str) -> list[tuple[int, bytes]]:
         return [(1, b"\n".join(lines))]
     numbered = [(number, line) for number, line in enumerate(lines, 1)]
     if mode == "line":
-        return [(number, line) for number, line in numbered if line.strip() or len(line) > MAX_BYTES]
+        return [(number, line) for number, line in numbered if not is_blank(line) or len(line) > MAX_BYTES]
     paragraphs: list[list[tuple[int, bytes]]] = [[]]
     for number, line in numbered:
-        if line.strip() or len(line) > MAX_BYTES:
+        if not is_blank(line) or len(line) > MAX_BYTES:
             paragraphs[-1].append((number, line))
         else:
             paragraphs.append([])
@@ -312,6 +320,9 @@ def split_text(data: bytes, mode: str) -> list[tuple[int, bytes]]:
 @example(b"a\n" * 700, "blank_line", 50)
 @example(b"x" * MAX_BYTES + b"\r\n" + b"x" * (MAX_BYTES + 1) + b"\r\n", "line", 50)
 @example(b" " * (MAX_BYTES + 1), "line", 50)
+@example("first\n\u3000\nsecond\n\xa0\x1c\n\u2028\nthird".encode(), "blank_line", 50)
+@example("\u3000\n\x85".encode(), "line", 50)
+@example(b"a\n\xe3\x80\nb", "blank_line", 50)
 def test_plain_text_is_cut_as_the_whole_file_at_once_would_be(data: bytes, mode: str, block_bytes: int) -> None:
     documents: list[Document] = []
     rejects: list[Reject] = []
@@ -324,7 +335,7 @@ def test_plain_text_is_cut_as_the_whole_file_at_once_would_be(data: bytes, mode:
         if len(text) > MAX_BYTES:
             reason = Reason.TOO_LARGE
         if reason is Reason.EMPTY and text:
-            documents.append((f"a.txt#{number}", "a.txt", number, text))
+            documents.append((f"a.txt#{number}", "folder", number, text))
         else:
             rejects.append(Reject("a.txt", number, reason, len(text), text[:MAX_BYTES]))
     found = read(data, "a.txt", block_bytes, text_document=mode, max_document_mb=MAX_MB)

@@ -1,0 +1,89 @@
+"""Which settings of a run matched nothing in its text: an error where nothing useful can follow, else a warning."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+
+from pipeline.corpus.exchange_index import ExchangeTotals
+from pipeline.corpus.judge_quarantine import count_reasons
+from pipeline.corpus.map_documents import EMPTY_FILES, WITHOUT_ID, WITHOUT_SOURCE
+from schemas.errors import ConfigError, InputDataError
+from schemas.run_file import DocumentsSection, InputSection
+
+
+def check_documents_left(totals: ExchangeTotals, num_files: int, documents: DocumentsSection) -> None:
+    """Stop a run that has no document to train on.
+
+    Args:
+        totals: What the map stage counted.
+        num_files: Files it read.
+        documents: How much is held out.
+
+    Raises:
+        InputDataError: The files hold no document, or all of them are quarantined.
+        ConfigError: All documents are held out.
+    """
+    counts = totals.counts
+    read, quarantined = counts.get("read", 0), counts.get("quarantined", 0)
+    if not read:
+        raise InputDataError(
+            "the inputs hold no document",
+            path="input.paths",
+            expected="at least one document",
+            found=f"{num_files} files without one",
+            action="check the files",
+        )
+    if read == quarantined:
+        reasons = ", ".join(f"{count} {reason}" for reason, count in count_reasons(counts).items())
+        raise InputDataError(
+            "every document is quarantined",
+            path="input.paths",
+            expected="at least one document to train on",
+            found=f"{quarantined} of {read}: {reasons}",
+            action="look at quarantine/, and check input.text_field and the files",
+        )
+    if not totals.text_bytes[0]:
+        raise ConfigError(
+            "every document is held out",
+            path="documents.held_out",
+            expected="at least one document to train on",
+            found=f"all {read - quarantined} documents held out at {documents.held_out:g}",
+            action="lower it, or give another documents.seed",
+        )
+
+
+def iter_unmatched(
+    totals: ExchangeTotals, num_files: int, settings: InputSection, documents: DocumentsSection
+) -> Iterator[str]:
+    """Warnings, in words, of each setting that matched nothing, or not all that it should."""
+    counts = totals.counts
+    kept = counts["read"] - counts.get("quarantined", 0)
+    if settings.source_field is not None:
+        otherwise = "under input.name" if settings.name is not None else "under the last folder of their pattern"
+        yield from _warn_of_key(
+            "source_field", settings.source_field, counts, WITHOUT_SOURCE, kept, f"they count {otherwise}"
+        )
+    if settings.id_field is not None:
+        yield from _warn_of_key("id_field", settings.id_field, counts, WITHOUT_ID, kept, "their ids are <path>#<line>")
+    if empty := counts.get(EMPTY_FILES, 0):
+        yield f"{empty:,} of {num_files:,} input files hold no document, the first is {totals.first_empty}"
+    if documents.held_out and not totals.text_bytes[1]:
+        yield (
+            f"documents.held_out = {documents.held_out:g} holds out none of the {kept:,} documents, so there is "
+            "nothing to evaluate on: raise it, or set it to 0"
+        )
+
+
+def _warn_of_key(
+    name: str, key: str, counts: Mapping[str, int], count: str, kept: int, otherwise: str
+) -> Iterator[str]:
+    without = counts.get(count, 0)
+    if not without:
+        return
+    if without < kept:
+        yield f"input.{name} = {key!r}: {without:,} of {kept:,} documents do not have this key; {otherwise}"
+        return
+    yield (
+        f"input.{name} = {key!r}: none of the {kept:,} documents has this key; {otherwise}. Check the key: it is one "
+        "of the line's own object, and a dot in it does not lead into another"
+    )
