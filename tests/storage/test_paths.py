@@ -8,8 +8,9 @@ from pathlib import Path
 
 import pytest
 
-from pipeline.storage.paths import join_path, split_file_url, strip_slashes
+from pipeline.storage.paths import join_path, split_file_url, split_url, strip_slashes
 from pipeline.storage.store import open_store
+from schemas.errors import ConfigError
 
 
 @pytest.mark.parametrize(
@@ -50,3 +51,30 @@ def test_all_of_memory_is_a_store(monkeypatch: pytest.MonkeyPatch, tmp_path: Pat
     assert store.list(name) == [f"{name}/file"]
     assert list(tmp_path.iterdir()) == []
     store.delete_tree(name)
+
+
+@pytest.mark.parametrize(
+    ("url", "expected"),
+    [
+        ("a/b", (None, "a/b")),
+        ("/a::b", (None, "/a::b")),
+        ("notes::x.jsonl", (None, "notes::x.jsonl")),
+        ("a/s3://b", (None, "a/s3://b")),
+        ("c:/a", (None, "c:/a")),
+        ("data:x", (None, "data:x")),
+        ("file:///a::b", ("file", "/a::b")),
+        ("local://a", ("local", "a")),
+        ("s3://bucket/a::b", ("s3", "bucket/a::b")),
+        ("http://[::1]/a", ("http", "[::1]/a")),
+        ("memory://", ("memory", "")),
+    ],
+)
+def test_only_what_begins_with_a_protocol_is_a_url(url: str, expected: tuple[str | None, str]) -> None:
+    assert split_url(url) == expected
+
+
+@pytest.mark.parametrize("url", ["zip://a::s3://b/a.zip", "simplecache::s3://b/a", "zip://a::/local.zip", "tar://a"])
+def test_a_chain_of_urls_is_refused(url: str) -> None:
+    with pytest.raises(ConfigError, match="chained URLs are not read") as refused:
+        open_store(url)
+    assert (refused.value.path, refused.value.action) == (url, "unpack the archive and name its files")

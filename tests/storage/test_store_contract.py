@@ -45,6 +45,29 @@ def store(url: str) -> Store:
     return open_store(url)
 
 
+@pytest.mark.parametrize("name", ["notes::x", "s3:", "a b", "[1]*", "é#%20", "a@b", "d=1"])
+def test_a_folder_of_any_name_is_read_as_it_is_written(url: str, name: str) -> None:
+    store = pickle.loads(pickle.dumps(open_store(f"{url}/{name}")))  # noqa: S301
+    store.write_bytes(f"in/{name}", b"x")
+    with store.open_output(f"{name}.arrow") as file:
+        file.write(b"abc")
+    assert store.create("once", b"1")
+    assert not store.create("once", b"2")
+    assert store.list() == sorted([f"in/{name}", f"{name}.arrow", "once"])
+    assert (store.read_bytes(f"in/{name}"), store.read_range(f"{name}.arrow", 1, 1), store.size("once")) == (
+        b"x",
+        b"b",
+        1,
+    )
+    assert store.below("in").read_bytes(name) == b"x"
+    assert name in store.locate("once")
+    assert open_store(url).list() == sorted(f"{name}/{path}" for path in store.list())
+    store.delete(f"in/{name}")
+    assert not store.exists(f"in/{name}")
+    store.delete_tree("")
+    assert store.list() == []
+
+
 def test_what_is_written_is_read(store: Store) -> None:
     data = random.Random(0).randbytes(100_000)
     store.write_bytes("a/b/file.bin", data)
