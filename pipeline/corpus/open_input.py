@@ -2,13 +2,9 @@
 
 from __future__ import annotations
 
-import bz2
-import lzma
-from collections.abc import Callable
-from typing import Any, Protocol, Self
+from typing import Any, Self
 
-import pyarrow as pa
-
+from pipeline.corpus.decompress import FAILURES, decompress
 from pipeline.corpus.list_inputs import InputFile
 from pipeline.storage.credentials import find_secrets
 from pipeline.storage.failures import explained_failures
@@ -17,8 +13,6 @@ from schemas.errors import InputDataError
 from schemas.redaction import without_user_info
 
 READ_BYTES = 1 << 18  # as a list of lines, 4 MiB of newlines would be 400 MB
-MEMBER_READ_BYTES = 1 << 16
-XZ_MEMORY_BYTES = 1 << 30  # `xz -9` needs 65 MiB; a hostile header may ask for 4 GiB
 
 
 class OpenInput:
@@ -48,7 +42,7 @@ class OpenInput:
                 action="restore it, then give the same command again",
             ) from None
         self._raw = _StoredBytes(raw, self._file.url)
-        self._stream = _decompress(self._raw, self._file.compression)
+        self._stream = decompress(self._raw, self._file.compression)
         return self
 
     def __exit__(self, *exception: object) -> None:
@@ -68,7 +62,9 @@ class OpenInput:
         """
         try:
             data = bytes(self._stream.read(READ_BYTES))
-        except (OSError, EOFError, pa.ArrowException, lzma.LZMAError) as error:
+            if self._file.compression and not self._raw.position:
+                raise EOFError("no byte at all, as of an upload that failed")
+        except FAILURES as error:
             # The store's own failures have been explained by `_StoredBytes`: these are the decompressor's.
             raise InputDataError(
                 "the file cannot be read to its end",
@@ -94,10 +90,6 @@ def _open(url: str) -> Any:
         return open(url, "rb")
     filesystem, path = open_filesystem(url)
     return filesystem.open(path, "rb")
-
-
-class _Readable(Protocol):
-    def read(self, size: int = -1, /) -> Any: ...
 
 
 class _StoredBytes:
@@ -129,67 +121,6 @@ class _StoredBytes:
 
     def seekable(self) -> bool:
         return False
-
-
-class _Decoder(Protocol):
-    """What `bz2` and `lzma` have in common."""
-
-    @property
-    def eof(self) -> bool: ...
-    @property
-    def needs_input(self) -> bool: ...
-    @property
-    def unused_data(self) -> bytes: ...
-    def decompress(self, data: bytes, max_length: int = -1) -> bytes: ...
-
-
-class _Members:
-    """The members of a bz2 or xz file one after the other.
-
-    Arrow has no xz, and fails on bz2 where an empty member is followed by another; the standard library's readers
-    take what follows the last member for nothing, whatever it is.
-    """
-
-    def __init__(self, raw: _StoredBytes, open_member: Callable[[], _Decoder], padding: bytes = b"") -> None:
-        self._raw = raw
-        self._open_member = open_member
-        self._padding = padding
-        self._rest = b""
-        self._decoder: _Decoder | None = None
-
-    def read(self, size: int = -1, /) -> bytes:
-        while True:
-            if self._decoder is None:
-                self._rest = self._rest.lstrip(self._padding) if self._padding else self._rest
-                if not self._rest:
-                    self._rest = self._raw.read(MEMBER_READ_BYTES)
-                    if not self._rest:
-                        return b""
-                    continue
-                self._decoder = self._open_member()
-            elif self._decoder.needs_input:
-                self._rest = self._raw.read(MEMBER_READ_BYTES)
-                if not self._rest:
-                    raise EOFError("Truncated compressed stream")
-            data = self._decoder.decompress(self._rest, size)
-            self._rest = b""
-            if self._decoder.eof:
-                self._rest = self._decoder.unused_data
-                self._decoder = None
-            if data:
-                return data
-
-
-def _decompress(raw: _StoredBytes, compression: str | None) -> _Readable:
-    if compression is None:
-        return raw
-    if compression == "bz2":
-        return _Members(raw, bz2.BZ2Decompressor)
-    if compression == "xz":
-        # Zeros may pad the end of an xz member.
-        return _Members(raw, lambda: lzma.LZMADecompressor(memlimit=XZ_MEMORY_BYTES), padding=b"\0")
-    stream: _Readable = pa.CompressedInputStream(pa.PythonFile(raw, mode="r"), compression)
-    return stream
 
 
 def _explained(url: str) -> Any:
