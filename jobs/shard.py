@@ -19,7 +19,7 @@ from pipeline.corpus.plan import (
     plan_map_units,
     plan_sort_units,
 )
-from pipeline.corpus.quarantine import is_of_inputs
+from pipeline.corpus.quarantine import find_examples, is_of_inputs
 from pipeline.corpus.sort_documents import sort_documents
 from pipeline.engine.receipts import iter_receipts, iter_standing_receipts
 from pipeline.storage.datasets import MANIFEST, read_manifest, write_manifest, write_shard_table
@@ -65,11 +65,12 @@ def shard(run: Run) -> list[DocumentsManifest]:
         run.settings.input.max_quarantined,
         [sum(run.inputs[index].assumed_text_bytes for index in unit.files) for unit in map_units],
         {receipt.unit: receipt.counts for receipt in iter_standing_receipts(run.output, map_units)},
+        lambda: find_examples(run.output),
     )
     run.run_stage(map_documents, context, map_units, lambda done: guard.finish_unit(done.unit, done.counts))
     totals = write_index(run.output, map_units)
     counts = Counter(totals.counts)
-    check_quarantined(counts, 1, 1, run.settings.input.max_quarantined)
+    check_quarantined(counts, 1, 1, run.settings.input.max_quarantined, lambda: find_examples(run.output))
     check_documents_left(totals, len(run.inputs), run.settings.documents)
     for message in iter_unmatched(totals, len(run.inputs), run.settings.input, run.settings.documents):
         run.hear({"event": "warning", "message": message})

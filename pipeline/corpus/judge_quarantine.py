@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 
-from pipeline.corpus.read_documents import Reject
+from pipeline.corpus.name_content import advise_on_content
+from pipeline.corpus.quarantine import Example
 from schemas.errors import InputDataError
 
 CHECK_EVERY_DOCUMENTS = 1000
@@ -13,6 +14,8 @@ MIN_QUARANTINED_TO_STOP_EARLY = 20  # one bad line in a first file of ten says l
 MAX_DENSITY_RATIO = 16  # documents a byte of text in what is unread, over those in what was read
 REASON = "quarantined: "
 """What the name of a count begins with that is of one reason."""
+Examples = Callable[[], Mapping[str, Example]]
+"""Gives the first rejected input of each reason, for the message."""
 
 
 class UnitGuard:
@@ -33,22 +36,22 @@ class UnitGuard:
         """Note that a file of so many assumed bytes of text was read to its end."""
         self._bytes_before += num_bytes
 
-    def check(self, counts: Counter[str], bytes_of_file: float, first: Reject | None) -> None:
+    def check(self, counts: Counter[str], bytes_of_file: float, examples: Mapping[str, Example]) -> None:
         """Judge what the unit has read so far.
 
         Args:
             counts: As `check_quarantined` takes them.
             bytes_of_file: Assumed bytes of text read of the file that is open.
-            first: The first that was rejected.
+            examples: The first that was rejected for each reason.
 
         Raises:
-            InputDataError: With the commonest reasons.
+            InputDataError: With every reason.
         """
         if counts["read"] < self._next_check:
             return
         self._next_check = counts["read"] + CHECK_EVERY_DOCUMENTS
-        place = f"{first.path} line {first.line}" if first else None
-        check_quarantined(counts, self._bytes_before + bytes_of_file, self._total_bytes, self._limit, place)
+        bytes_read = self._bytes_before + bytes_of_file
+        check_quarantined(counts, bytes_read, self._total_bytes, self._limit, lambda: examples)
 
 
 class CorpusGuard:
@@ -61,13 +64,21 @@ class CorpusGuard:
         limit: Share of documents that may be quarantined.
         unit_bytes: Assumed bytes of text of each unit, in their order.
         standing: Counts of units that were finished before, by their numbers.
+        examples: Gives what the message names.
 
     Raises:
         InputDataError: These alone are too bad.
     """
 
-    def __init__(self, limit: float, unit_bytes: Sequence[int], standing: Mapping[int, Mapping[str, int]]) -> None:
+    def __init__(
+        self,
+        limit: float,
+        unit_bytes: Sequence[int],
+        standing: Mapping[int, Mapping[str, int]],
+        examples: Examples = dict,
+    ) -> None:
         self._limit = limit
+        self._examples = examples
         self._unit_bytes = unit_bytes
         self._total_bytes = sum(unit_bytes)
         self._waiting = dict(standing)
@@ -79,7 +90,7 @@ class CorpusGuard:
         """Take in a finished unit.
 
         Raises:
-            InputDataError: With the commonest reasons.
+            InputDataError: With every reason.
         """
         self._waiting[unit] = counts
         self._judge()
@@ -89,11 +100,11 @@ class CorpusGuard:
             self._counts.update(self._waiting.pop(self._next))
             self._bytes += self._unit_bytes[self._next]
             self._next += 1
-            check_quarantined(self._counts, self._bytes, self._total_bytes, self._limit)
+            check_quarantined(self._counts, self._bytes, self._total_bytes, self._limit, self._examples)
 
 
 def check_quarantined(
-    counts: Counter[str], bytes_read: float, total_bytes: int, limit: float, first: str | None = None
+    counts: Counter[str], bytes_read: float, total_bytes: int, limit: float, examples: Examples = dict
 ) -> None:
     """Stop when the quarantined documents exceed their share of all that the corpus can be expected to hold.
 
@@ -107,10 +118,10 @@ def check_quarantined(
             concluded from fewer than 20 rejected ones.
         total_bytes: The same of the whole corpus.
         limit: Share of documents that may be quarantined.
-        first: Where a person may look at one of them.
+        examples: Gives where a person may look at one of each reason.
 
     Raises:
-        InputDataError: With the commonest reasons.
+        InputDataError: With every reason.
     """
     bad = counts["quarantined"]
     if bytes_read < total_bytes and limit and bad < MIN_QUARANTINED_TO_STOP_EARLY:
@@ -120,14 +131,19 @@ def check_quarantined(
     expected = counts["read"] * (1 + denser * unread)
     if bad <= limit * expected:
         return
-    commonest = sorted(count_reasons(counts).items(), key=lambda item: (-item[1], item[0]))[:3]
+    seen = examples()
+    reasons = sorted(count_reasons(counts).items(), key=lambda item: (-item[1], item[0]))
+    said = [f"{count} {reason}" + (f" (first {seen[reason]})" if reason in seen else "") for reason, count in reasons]
+    first = next((str(seen[reason]) for reason, _ in reasons if reason in seen), None)
+    advice = (advise_on_content(one.path, one.start) for one in seen.values())
     raise InputDataError(
         "too much of the input is bad",
         path="input.max_quarantined",
         place=f"first at {first}" if first else None,
         expected=f"at most {limit:.4g} of all documents quarantined",
-        found=f"{bad} of the first {counts['read']}: " + ", ".join(f"{n} {reason}" for reason, n in commonest),
-        action="look at quarantine/, check input.text_field and the files, or raise input.max_quarantined",
+        found=f"{bad} of the first {counts['read']}: {', '.join(said)}",
+        action=next(filter(None, advice), None)
+        or "look at quarantine/, check input.text_field and the files, or raise input.max_quarantined",
     )
 
 

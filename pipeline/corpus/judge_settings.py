@@ -9,6 +9,7 @@ from pipeline.corpus.judge_quarantine import count_reasons
 from pipeline.corpus.map_documents import EMPTY_FILES, WITHOUT_ID, WITHOUT_SOURCE
 from schemas.errors import ConfigError, InputDataError
 from schemas.run_file import DocumentsSection, InputSection
+from schemas.wording import count_of
 
 
 def check_documents_left(totals: ExchangeTotals, num_files: int, documents: DocumentsSection) -> None:
@@ -30,7 +31,7 @@ def check_documents_left(totals: ExchangeTotals, num_files: int, documents: Docu
             "the inputs hold no document",
             path="input.paths",
             expected="at least one document",
-            found=f"{num_files} files without one",
+            found=f"{count_of(num_files, 'file')} without one",
             action="check the files",
         )
     if read == quarantined:

@@ -105,10 +105,17 @@ def list_inputs(
                 "unknown input format",
                 path=without_user_info(file.url),
                 expected=f"one of {known}, plain or with {', '.join(COMPRESSIONS)}",
-                found=os.path.splitext(file.path)[1] or "no suffix",
-                action="leave it out of input.paths",
+                found=_unknown_suffix(file) or "no suffix",
+                action="leave it out of input.paths"
+                if _unknown_suffix(file) != ".json"
+                else "rename it to .jsonl if each line of it is a JSON object, or leave it out of input.paths",
             )
     return files
+
+
+def _unknown_suffix(file: InputFile) -> str:
+    stem, suffix = os.path.splitext(file.path)
+    return os.path.splitext(stem)[1].lower() if file.compression else suffix.lower()
 
 
 def digest_inputs(files: Sequence[InputFile]) -> str:

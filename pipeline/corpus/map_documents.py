@@ -141,7 +141,7 @@ def _iter_runs(
             for block in iter_documents(file, opened, context.run.input):
                 quarantine.add(block.rejects)
                 _count_block(counts, block, context.run.input)
-                guard.check(counts, opened.share_read * file.assumed_text_bytes, quarantine.first)
+                guard.check(counts, opened.share_read * file.assumed_text_bytes, quarantine.examples)
                 sizes = _measure_documents(file.path, block)
                 start = 0
                 while start < len(sizes):

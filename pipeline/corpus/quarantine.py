@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 
 import pyarrow as pa
 
@@ -14,7 +15,22 @@ from schemas.layout import QUARANTINE
 
 PART_BYTES = 64 << 20
 REJECT_OVERHEAD_BYTES = 256
+EXAMPLE_BYTES = 64
+MAX_EXAMPLE_PARTS = 64
+"""Files of the quarantine that are looked into for examples."""
 _INPUTS = f"{QUARANTINE}/inputs-"
+
+
+@dataclass(frozen=True)
+class Example:
+    """Where a person may look at an input that was rejected: its file, its line and how it begins."""
+
+    path: str
+    line: int
+    start: bytes
+
+    def __str__(self) -> str:
+        return f"{self.path} line {self.line}"
 
 
 class Quarantine:
@@ -31,12 +47,15 @@ class Quarantine:
         self._parts = 0
         self._rejects: list[Reject] = []
         self._bytes = 0
-        self.first: Reject | None = None
+        self.examples: dict[str, Example] = {}
+        """The first of each reason."""
 
     def add(self, rejects: Sequence[Reject]) -> None:
         """Take some more; a part that is full is written."""
         for reject in rejects:
-            self.first = self.first or reject
+            if reject.reason not in self.examples:
+                example = Example(reject.path, reject.line, reject.content[:EXAMPLE_BYTES])
+                self.examples[str(reject.reason)] = example
             self._rejects.append(reject)
             self._bytes += len(reject.content) + REJECT_OVERHEAD_BYTES
             if self._bytes >= PART_BYTES:
@@ -52,6 +71,21 @@ class Quarantine:
         write_blocks(self._output, quarantine_path(self._unit, self._parts), QUARANTINE_SCHEMA, [batch])
         self._parts += 1
         self._rejects, self._bytes = [], 0
+
+
+def find_examples(output: Store) -> dict[str, Example]:
+    """The first input of each reason that the units of a run have rejected, in the order of the units."""
+    examples: dict[str, Example] = {}
+    parts = sorted(path for path in output.list(QUARANTINE) if is_of_inputs(path))
+    for part in parts[:MAX_EXAMPLE_PARTS]:
+        with pa.ipc.open_file(output.map_file(part)) as reader:
+            for number in range(reader.num_record_batches):
+                batch = reader.get_batch(number)
+                for row, reason in enumerate(batch["reason"].to_pylist()):
+                    if reason not in examples:
+                        path, line, content = (batch[name][row].as_py() for name in ("path", "line", "content"))
+                        examples[reason] = Example(path, line, content[:EXAMPLE_BYTES])
+    return examples
 
 
 def quarantine_path(unit: int, part: int) -> str:

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import gzip
 import json
 from pathlib import Path
+
+import pytest
 
 from tests.integration.conftest import Undisturbed
 from tests.integration.runs import (
@@ -58,3 +61,39 @@ def test_the_limit_is_met_to_the_document(tmp_path: Path) -> None:
 
 def _lines(count: int) -> str:
     return "".join(json.dumps({"text": f"document {number}"}) + "\n" for number in range(count))
+
+
+def test_the_stop_names_file_and_line_and_every_reason(tmp_path: Path) -> None:
+    good = [json.dumps({"text": f"good {number}"}) for number in range(20)]
+    (tmp_path / "a.jsonl").write_text("\n".join([*good, "[]", "broken", "broken", '{"body": 1}', '{"text": 1}']))
+    (tmp_path / "b.jsonl").write_text("\n".join([*good, '{"text": ""}', "broken"]))
+    run_file = write_run_file(tmp_path / "run.toml", "", tmp_path / "out", [f"{tmp_path}/*.jsonl"])
+    for workers in (1, 2):
+        ended = shard(run_file, workers=workers)
+        assert ended.status == 1
+        assert ended.stderr == (
+            "InputDataError: input.max_quarantined, first at a.jsonl line 22: too much of the input is bad; "
+            "expected at most 0.05 of all documents quarantined; found 7 of the first 47: "
+            "3 broken JSON (first a.jsonl line 22), 1 empty text (first b.jsonl line 21), "
+            "1 no text field (first a.jsonl line 24), 1 not a JSON object (first a.jsonl line 21), "
+            "1 text is not a string (first a.jsonl line 25); look at quarantine/, "
+            "check input.text_field and the files, or raise input.max_quarantined\n"
+        )
+
+
+@pytest.mark.parametrize(
+    ("content", "remedy"),
+    [
+        (
+            gzip.compress(json.dumps({"text": "word"}).encode() * 3000),
+            "a.jsonl is compressed by gzip: name it a.jsonl.gz",
+        ),
+        ('{"text": "word"}\n'.encode("utf-16") * 3000, "a.jsonl is UTF-16 text: convert it to UTF-8"),
+    ],
+)
+def test_a_stop_for_bytes_that_are_no_text_says_what_they_are(tmp_path: Path, content: bytes, remedy: str) -> None:
+    (tmp_path / "a.jsonl").write_bytes(content)
+    run_file = write_run_file(tmp_path / "run.toml", "", tmp_path / "out", [f"{tmp_path}/*.jsonl"])
+    ended = shard(run_file)
+    assert ended.status == 1
+    assert remedy in ended.stderr

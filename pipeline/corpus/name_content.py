@@ -1,0 +1,46 @@
+"""What bytes are that were taken for text: named by how they begin."""
+
+from __future__ import annotations
+
+_COMPRESSED = {
+    b"\x1f\x8b": ("gzip", ".gz"),
+    b"\x28\xb5\x2f\xfd": ("Zstandard", ".zst"),
+    b"BZh": ("bzip2", ".bz2"),
+    b"\xfd7zXZ\x00": ("xz", ".xz"),
+}
+_OTHER = {
+    b"PK\x03\x04": "a ZIP archive",
+    b"PAR1": "Parquet",
+    b"ARROW1": "Arrow IPC",
+    b"%PDF": "PDF",
+    b"\x04\x22\x4d\x18": "LZ4",
+    b"\x00\x00\xfe\xff": "UTF-32 text",
+    b"\xff\xfe\x00\x00": "UTF-32 text",
+    b"\xff\xfe": "UTF-16 text",
+    b"\xfe\xff": "UTF-16 text",
+}
+LOOKED_AT = 64
+
+
+def advise_on_content(name: str, start: bytes) -> str | None:
+    """What to do with a file whose content is not what its name says; `None` where nothing is known to be wrong.
+
+    Args:
+        name: The file's name.
+        start: How it begins.
+    """
+    for magic, (kind, suffix) in _COMPRESSED.items():
+        if start.startswith(magic):
+            return f"{name} is compressed by {kind}: name it {name}{suffix}"
+    kind = next((kind for magic, kind in _OTHER.items() if start.startswith(magic)), "")
+    if not kind and _has_wide_characters(start[:LOOKED_AT]):
+        kind = "UTF-16 text"
+    if kind.startswith("UTF"):
+        encoding = kind.partition(" ")[0]
+        return f"{name} is {kind}: convert it to UTF-8, for example with iconv -f {encoding} -t UTF-8"
+    return f"{name} is {kind}, which is not read: convert it to JSON lines or plain text" if kind else None
+
+
+def _has_wide_characters(start: bytes) -> bool:
+    """Whether every second byte is NUL, as in UTF-16 without a mark at its beginning."""
+    return len(start) > 1 and (not any(start[0::2]) or not any(start[1::2]))
