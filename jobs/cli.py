@@ -208,6 +208,7 @@ def _prepare(
 ) -> int:
     from jobs.compare_tokenizers import compare_tokenizers, load_compared
     from jobs.describe_run import Part
+    from jobs.next_steps import next_steps, warn_overridden
     from jobs.prepare import prepare as prepare_job
     from jobs.progress import JsonLines, LiveBars
     from jobs.read_toml import read_toml
@@ -229,9 +230,14 @@ def _prepare(
     finally:
         listen.close()
     if not as_json:
+        if not prepared.ran:
+            console.print("nothing to do: everything is already there\n")
         for table in tables_of_run(prepared, compared, open_store(settings.output.url).display_url):
             console.print(table)
             console.print()
+        lines = warn_overridden(settings, run_file, overrides or [])
+        lines += next_steps(settings, prepared, Part[last_part], run_file, overrides or [])
+        console.print("\n".join(lines), soft_wrap=True)
     return 0
 
 

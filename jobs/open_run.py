@@ -170,9 +170,14 @@ class Run:
         if self._engine is not None:
             self._engine.close()
 
+    @property
+    def ran(self) -> frozenset[str]:
+        """The stages of which units were run by this driver."""
+        return frozenset(name for name, stage in self._stages.items() if stage.get("ran"))
+
     def finish(self) -> dict[str, dict[str, Any]]:
         """Write the timings of this driver beside those of stages that it did not run; returns all of them."""
-        timings = {name: stage for name, stage in self._stages.items() if stage.get("ran")}
+        timings = {name: self._stages[name] for name in self.ran}
         with contextlib.suppress(FileNotFoundError, ValueError):
             timings = json.loads(self.output.read_bytes(TIMINGS)) | timings
         if timings:

@@ -17,12 +17,21 @@ from schemas.run_file import RunFile
 
 @dataclass(frozen=True)
 class Prepared:
-    """What a run has written so far; parts that were not asked for are empty."""
+    """What a run has written so far; parts that were not asked for are empty.
+
+    Attributes:
+        documents: The documents to train on, then the held-out ones.
+        tokenizer: The tokenizer.
+        packed: The rows to train on as the run file lists them, then the held-out ones.
+        timings: What `timings.json` says: stages that were run now, and earlier.
+        ran: The stages of which units were run now.
+    """
 
     documents: list[DocumentsManifest]
     tokenizer: TokenizerManifest | None
     packed: list[PackedManifest]
     timings: dict[str, dict[str, Any]]
+    ran: frozenset[str]
 
 
 def prepare(
@@ -44,4 +53,4 @@ def prepare(
         documents = shard(run)
         trained = tokenizer(run, documents[0]) if last_part >= Part.TOKENIZER else None
         packed = pack(run, documents, trained) if trained and last_part >= Part.PACK else []
-        return Prepared(documents, trained, packed, run.finish())
+        return Prepared(documents, trained, packed, run.finish(), run.ran)

@@ -1,14 +1,27 @@
-"""What a job tells a person while it works, or a program: live bars, or one JSON line an event."""
+"""What a job tells a person while it works, or a program: live bars, plain lines, or one JSON line an event."""
 
 from __future__ import annotations
 
 import json
 import sys
+import threading
 import time
+from dataclasses import dataclass
 from typing import Any
 
 from rich.console import Console
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TaskID, TextColumn, TimeRemainingColumn
+from rich.progress import (
+    BarColumn,
+    MofNCompleteColumn,
+    Progress,
+    SpinnerColumn,
+    TaskID,
+    TextColumn,
+    TimeElapsedColumn,
+    TimeRemainingColumn,
+)
+
+from schemas.wording import count_of
 
 STAGE_WORDS = {
     "map": "read and partition",
@@ -22,6 +35,22 @@ STAGE_WORDS = {
     "prove": "prove the encoder",
     "pack": "encode and pack",
 }
+STAGE_WORK = {
+    "map": "reading the input files",
+    "sort": "sorting the documents by their hashes",
+    "count": "counting the words of the documents",
+    "gather": "adding up counts of words",
+    "merge": "adding up counts of words",
+    "collect": "writing the counts of all words",
+    "train": "merging the most frequent pairs of pieces, one after the other",
+    "bring": "measuring the tokenizer on a sample of the text",
+    "prove": "comparing the fast encoder with the tokenizers library on hostile text",
+    "pack": "encoding the documents and filling rows",
+}
+"""What a stage does, for as long as no unit of it has ended and there is no rate to show."""
+FIRST_LINE_SECONDS = 10.0
+LINE_SECONDS = 30.0
+"""Where the output is no terminal: how long a stage may be silent at first, and after that."""
 
 
 class JsonLines:
@@ -36,48 +65,101 @@ class JsonLines:
         """Nothing is held."""
 
 
+@dataclass
+class _Stage:
+    """A stage at work."""
+
+    name: str
+    units: int
+    done: int
+    started: float
+    text_bytes: int = 0
+
+    @property
+    def words(self) -> str:
+        return STAGE_WORDS.get(self.name, self.name)
+
+    @property
+    def seconds(self) -> float:
+        return time.perf_counter() - self.started
+
+    @property
+    def detail(self) -> str:
+        """The rate where there is one; before, what the stage does."""
+        if self.text_bytes:
+            return f"{self.text_bytes / 1e6 / self.seconds:.1f} MB/s"
+        return STAGE_WORK.get(self.name, "")
+
+    @property
+    def line(self) -> str:
+        detail = f"{self.detail}, " if self.detail else ""
+        return (
+            f"{self.words}: {detail}{self.seconds:.0f} s so far, {self.done:,} of {count_of(self.units, 'unit')} done"
+        )
+
+
 class LiveBars:
-    """A bar a stage with its rate and the time left; plain lines where the output is no terminal."""
+    """A bar a stage with the time it has taken; where the output is no terminal, a line at its end and now and then."""
 
     def __init__(self, console: Console) -> None:
         self._console = console
         self._progress = Progress(
-            TextColumn("{task.description:<20}"),
-            BarColumn(bar_width=30),
+            SpinnerColumn(finished_text=" "),
+            TextColumn("{task.description:<18}"),
+            BarColumn(bar_width=20),
             MofNCompleteColumn(),
-            TextColumn("{task.fields[rate]:>12}"),
+            TimeElapsedColumn(),
             TimeRemainingColumn(),
+            TextColumn("{task.fields[detail]}"),
             console=console,
             disable=not console.is_terminal,
         )
         self._progress.start()
-        self._tasks: dict[str, TaskID] = {}
-        self._bytes: dict[str, int] = {}
-        self._started: dict[str, float] = {}
+        self._bars: dict[str, TaskID] = {}
+        self._stage: _Stage | None = None
+        self._closed = threading.Event()
+        if not console.is_terminal:
+            threading.Thread(target=self._print_now_and_then, daemon=True).start()
 
     def __call__(self, event: dict[str, Any]) -> None:
         """Show an event."""
-        kind, stage = event["event"], str(event.get("stage", ""))
-        words = STAGE_WORDS.get(stage, stage)
+        kind = event["event"]
         if kind == "stage_started":
-            self._bytes[stage], self._started[stage] = 0, time.perf_counter()
-            self._tasks[stage] = self._progress.add_task(
-                words, total=event["units"], completed=event["reused"], rate=""
+            stage = _Stage(event["stage"], event["units"], event["reused"], time.perf_counter())
+            self._bars[stage.name] = self._progress.add_task(
+                stage.words, total=stage.units, completed=stage.done, detail=stage.detail
             )
-        elif kind == "unit_done":
-            self._bytes[stage] += event["counts"].get("text_bytes", 0)
-            seconds = time.perf_counter() - self._started[stage]
-            rate = f"{self._bytes[stage] / 1e6 / seconds:.1f} MB/s" if self._bytes[stage] else ""
-            self._progress.update(self._tasks[stage], advance=1, rate=rate)
-        elif kind == "stage_done" and not self._console.is_terminal:
-            reused = event["units"] - event["ran"]
-            also = f", {reused} already done" if reused else ""
-            self._console.print(f"{words}: {event['ran']} units in {event['seconds']:.1f} s{also}")
+            self._stage = stage
+        elif kind == "unit_done" and self._stage is not None:
+            self._stage.done += 1
+            self._stage.text_bytes += event["counts"].get("text_bytes", 0)
+            self._progress.update(self._bars[self._stage.name], advance=1, detail=self._stage.detail)
+        elif kind == "stage_done" and self._stage is not None:
+            stage, self._stage = self._stage, None
+            self._progress.update(self._bars[stage.name], detail=stage.detail if stage.text_bytes else "")
+            if not self._console.is_terminal and event["ran"]:
+                reused = event["units"] - event["ran"]
+                also = f", {reused:,} done before" if reused else ""
+                self._console.print(
+                    f"{stage.words}: {count_of(event['ran'], 'unit')} in {event['seconds']:.1f} s{also}"
+                )
         elif kind == "warning":
             self._console.print(f"warning: {event['message']}", style="yellow")
         elif kind == "note":
             self._console.print(event["message"])
 
+    def _print_now_and_then(self) -> None:
+        said_of: _Stage | None = None
+        next_seconds = FIRST_LINE_SECONDS
+        while not self._closed.wait(min(FIRST_LINE_SECONDS, LINE_SECONDS) / 10):
+            stage = self._stage
+            if stage is not said_of:
+                said_of, next_seconds = stage, FIRST_LINE_SECONDS
+            if stage is not None and stage.seconds >= next_seconds:
+                self._console.print(stage.line)
+                next_seconds = stage.seconds + LINE_SECONDS
+
     def close(self) -> None:
-        """Leave the bars as they stand."""
+        """Leave the bars as they are."""
+        self._closed.set()
         self._progress.stop()

@@ -2,35 +2,54 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping, Sequence
 
 from rich.table import Table
 
 from jobs.console import open_console
 from jobs.tables import document_lines, packed_lines, table_of_pairs
+from jobs.terms import table_of_terms
 from jobs.tokenizer_report import table_of_sources
 from pipeline.storage.datasets import MANIFEST, model_of_manifest, read_manifest
 from pipeline.storage.store import Store, open_store
 from pipeline.verification.verify_output import list_parts
 from schemas.errors import ConfigError
+from schemas.layout import RUN_RECORD
 from schemas.manifest import DocumentsManifest, EncodedManifest, TokenizerManifest
+from schemas.wording import count_of
 
 
 def report(dataset: str) -> int:
     """Print a table for a dataset, or one for every part of a run; returns the exit status."""
     store = open_store(dataset)
     console = open_console()
-    parts = [] if store.exists(MANIFEST) else [folder for folder, finished in list_parts(store).items() if finished]
-    stores = [store.below(folder) for folder in parts] or [store] * store.exists(MANIFEST)
+    parts = {} if store.exists(MANIFEST) else list_parts(store)
+    stores = [store.below(folder) for folder, finished in parts.items() if finished]
+    stores = stores or [store] * store.exists(MANIFEST)
     tables = [table for part in stores for table in _tables(part)]
     if not tables:
         raise ConfigError(
-            "nothing to report on here", path=store.display_url, expected=f"a {MANIFEST}", action="check the path"
+            "nothing to report on here",
+            path=store.display_url,
+            expected=f"a {MANIFEST}, or a run's output with finished parts",
+            found="a run of which no part is finished" if parts or store.exists(RUN_RECORD) else "neither",
+            action="finish the run with maskmill prepare" if parts or store.exists(RUN_RECORD) else "check the path",
         )
     for table in tables:
         console.print(table)
         console.print()
+    for folder, finished in parts.items():
+        if not finished:
+            console.print(f"{store.locate(folder)}: unfinished, so there is nothing to report yet")
+    console.print(table_of_terms(_names(tables)))
     return 0
+
+
+def _names(tables: Sequence[Table]) -> Iterator[str]:
+    """What the tables name: what heads their columns, and what begins their lines."""
+    for table in tables:
+        yield from (str(column.header) for column in table.columns)
+        yield from map(str, table.columns[0].cells)
 
 
 def _tables(store: Store) -> list[Table]:
@@ -38,13 +57,17 @@ def _tables(store: Store) -> list[Table]:
     manifest = read_manifest(store, model_of_manifest(store))
     own = ("fingerprint", manifest.fingerprint)
     if isinstance(manifest, DocumentsManifest):
-        return [table_of_pairs(title, [*document_lines(manifest), own])]
+        return [_table(title, [*document_lines(manifest), own])]
     if isinstance(manifest, TokenizerManifest):
-        pairs = [("vocabulary", f"{manifest.vocab_size:,} pieces"), *_count_lines(manifest.counts), own]
-        return [table_of_pairs(title, pairs), table_of_sources(manifest.sources)]
+        pairs = [("vocabulary", count_of(manifest.vocab_size, "piece")), *_count_lines(manifest.counts), own]
+        return [_table(title, pairs), table_of_sources(manifest.sources)]
     if isinstance(manifest, EncodedManifest):
-        return [table_of_pairs(title, [*_count_lines(manifest.counts.model_dump()), own])]
-    return [table_of_pairs(title, [*packed_lines(manifest), own])]
+        return [_table(title, [*_count_lines(manifest.counts.model_dump()), own])]
+    return [_table(title, [*packed_lines(manifest), own])]
+
+
+def _table(title: str, lines: list[tuple[str, str]]) -> Table:
+    return table_of_pairs(title, lines, explain=False)
 
 
 def _count_lines(counts: Mapping[str, int]) -> list[tuple[str, str]]:

@@ -1,4 +1,4 @@
-"""The plain tables that jobs end with."""
+"""The plain tables that jobs end with, each with what its terms mean."""
 
 from __future__ import annotations
 
@@ -9,36 +9,39 @@ from rich.table import Table
 
 from jobs.prepare import Prepared
 from jobs.progress import STAGE_WORDS
+from jobs.terms import TERMS, table_of_terms
 from jobs.tokenizer_report import table_of_sources, tables_side_by_side
 from schemas.counts import SourceReport
 from schemas.manifest import DocumentsManifest, PackedManifest
+from schemas.wording import count_of
 
 
 def tables_of_run(prepared: Prepared, compared: Mapping[str, Sequence[SourceReport]], output: str) -> list[Table]:
     """What a job has to show at its end: what the tokenizer makes of the text, and the run in numbers."""
     own = prepared.tokenizer.sources if prepared.tokenizer is not None else ()
     tables = [table_of_sources(own)] if own else []
-    return [*tables, *(tables_side_by_side(compared) if compared else ()), table_of_run(prepared, output)]
+    tables += tables_side_by_side(compared) if compared else ()
+    terms = [table_of_terms(str(column.header) for table in tables for column in table.columns)] if tables else []
+    return [*tables, *terms, table_of_run(prepared, output)]
 
 
 def table_of_run(prepared: Prepared, output: str) -> Table:
-    """What a run made: documents, tokens, rows, and the pace of every stage."""
-    table = _plain("")
-    documents = prepared.documents[0]
-    for name, value in document_lines(documents):
-        table.add_row(name, value)
+    """What a run made: documents, tokens, rows, and the pace of every stage that was done now."""
+    lines = document_lines(prepared.documents[0])
     if prepared.tokenizer is not None:
         how = "trained" if prepared.tokenizer.trained else "brought"
-        table.add_row("vocabulary", f"{prepared.tokenizer.vocab_size:,} pieces, {how}")
+        lines.append(("vocabulary", f"{count_of(prepared.tokenizer.vocab_size, 'piece')}, {how}"))
     for packed in prepared.packed:
-        for name, value in [] if packed.held_out else packed_lines(packed):
-            table.add_row(name, value)
-    for stage in sorted(prepared.timings, key=list(STAGE_WORDS).index):
+        lines += [] if packed.held_out else packed_lines(packed)
+    for stage in sorted(prepared.ran, key=list(STAGE_WORDS).index):
         timing = prepared.timings[stage]
         pace = f", {timing['mb_per_second']:.1f} MB/s" if timing["text_bytes"] else ""
-        table.add_row(STAGE_WORDS[stage], f"{timing['units']} units, {timing['seconds']:.1f} s{pace}")
-    table.add_row("output", output)
-    return table
+        reused = timing["units"] - timing["ran"]
+        before = f", {reused:,} done before" if reused else ""
+        lines.append(
+            (STAGE_WORDS[stage], f"{count_of(timing['ran'], 'unit')}, {timing['seconds']:.1f} s{pace}{before}")
+        )
+    return table_of_pairs("", [*lines, ("output", output)])
 
 
 def document_lines(manifest: DocumentsManifest) -> list[tuple[str, str]]:
@@ -51,7 +54,7 @@ def document_lines(manifest: DocumentsManifest) -> list[tuple[str, str]]:
         ("  held out", f"{counts.held_out:,}"),
         ("  duplicates", f"{counts.duplicates:,}"),
         ("  quarantined", f"{counts.quarantined:,}" + (f" ({reasons})" if reasons else "")),
-        ("text", f"{manifest.text_bytes / 1e6:,.1f} MB in {manifest.num_shards} shards"),
+        ("text", f"{manifest.text_bytes / 1e6:,.1f} MB in {count_of(manifest.num_shards, 'shard')}"),
     ]
 
 
@@ -62,27 +65,27 @@ def packed_lines(manifest: PackedManifest) -> list[tuple[str, str]]:
     over = [counts.rows - bound for bound in (counts.rows_lower_bound_l1, counts.rows_lower_bound_l2)]
     return [
         ("tokens", f"{counts.tokens_in_rows:,}"),
-        ("rows", f"{counts.rows:,} of {manifest.seq_len} in {manifest.num_shards} shards"),
+        ("rows", f"{counts.rows:,} of {manifest.seq_len} in {count_of(manifest.num_shards, 'shard')}"),
         ("  fill", f"{1 - counts.padding / places:.2%}, text {manifest.text_fill_ppm / 1e6:.2%}"),
-        ("  above the fewest", f"{over[0]:,} rows above the bound L1, {over[1]:,} above L2"),
+        ("  above the fewest", f"{count_of(over[0], 'row')} above the bound L1, {over[1]:,} above L2"),
         ("  cuts", f"{counts.cuts:,}, {counts.cuts_inside_words:,} inside words, {counts.cuts_to_fill:,} to fill rows"),
-        ("  set aside", f"{counts.quarantined:,} documents, {counts.too_long:,} as longer than a row"),
+        ("  set aside", f"{count_of(counts.quarantined, 'document')}, {counts.too_long:,} of them longer than a row"),
         ("  static copies", str(manifest.copies)),
         ("  special in text", f"{counts.special_in_text:,}"),
-        ("  proven by sample", f"{counts.proof_documents:,} documents, {counts.proof_bytes / 1e6:.1f} MB"),
+        ("  proven by sample", f"{count_of(counts.proof_documents, 'document')}, {counts.proof_bytes / 1e6:.1f} MB"),
     ]
 
 
-def table_of_pairs(title: str, lines: list[tuple[str, Any]]) -> Table:
-    """Names and values under a title."""
-    table = _plain(title)
-    for name, value in lines:
-        table.add_row(name, str(value))
-    return table
-
-
-def _plain(title: str) -> Table:
+def table_of_pairs(title: str, lines: list[tuple[str, Any]], *, explain: bool = True) -> Table:
+    """Names and values under a title, and below them what the names mean."""
     table = Table(title=title or None, show_header=False, box=None, pad_edge=False, title_justify="left")
     table.add_column(no_wrap=True)
     table.add_column(overflow="fold")
+    for name, value in lines:
+        table.add_row(name, str(value))
+    terms = [name.strip() for name, _ in lines if name.strip() in TERMS]
+    if explain and terms:
+        table.add_row("", "")
+        for name in terms:
+            table.add_row(name, TERMS[name], style="dim")
     return table

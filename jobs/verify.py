@@ -1,4 +1,4 @@
-"""`maskmill verify`: re-read what stands and say what is wrong with it."""
+"""`maskmill verify`: re-read what was written and say what is wrong with it."""
 
 from __future__ import annotations
 
@@ -8,7 +8,8 @@ from jobs.console import open_console
 from jobs.progress import JsonLines
 from pipeline.storage.store import open_store
 from pipeline.verification.verify_output import verify_output
-from schemas.manifest import DocumentsManifest, EncodedManifest, PackedManifest
+from schemas.manifest import DocumentsManifest, EncodedManifest, PackedManifest, TokenizerManifest
+from schemas.wording import count_of
 
 
 def verify(dataset: str, as_json: bool) -> int:
@@ -32,15 +33,21 @@ def verify(dataset: str, as_json: bool) -> int:
         if not part.findings and part.manifest is not None:
             console.print(f"good   {part.path}: {_describe(part.manifest)}")
     if lines is None:
-        console.print(f"{wrong} things are wrong" if wrong else "everything is as it was written")
+        console.print(
+            f"{count_of(wrong, 'thing is', 'things are')} wrong" if wrong else "everything is as it was written"
+        )
     return 1 if wrong else 0
 
 
 def _describe(manifest: object) -> str:
     if isinstance(manifest, DocumentsManifest):
-        return f"{manifest.documents:,} documents in {manifest.num_shards} shards"
+        return f"{count_of(manifest.documents, 'document')} in {count_of(manifest.num_shards, 'shard')}"
     if isinstance(manifest, PackedManifest):
-        return f"{manifest.counts.rows:,} rows in {manifest.num_shards} shards, {manifest.copies} static copies"
+        copies = count_of(manifest.copies, "static copy", "static copies")
+        return f"{count_of(manifest.counts.rows, 'row')} in {count_of(manifest.num_shards, 'shard')}, {copies}"
     if isinstance(manifest, EncodedManifest):
-        return f"{manifest.counts.documents:,} encoded documents in {manifest.num_shards} shards"
-    return "tokenizer"
+        documents = count_of(manifest.counts.documents, "encoded document")
+        return f"{documents} in {count_of(manifest.num_shards, 'shard')}"
+    if isinstance(manifest, TokenizerManifest):
+        return f"a vocabulary of {count_of(manifest.vocab_size, 'piece')}"
+    return "whole"

@@ -1,0 +1,95 @@
+"""What a person does after a job: what differs from the run file, and the commands that follow, with their paths."""
+
+from __future__ import annotations
+
+import json
+import shlex
+from collections.abc import Sequence
+from typing import Any
+
+from jobs.describe_run import Part
+from jobs.prepare import Prepared
+from jobs.read_toml import read_toml
+from pipeline.storage.paths import join_path
+from pipeline.storage.store import open_store
+from schemas.errors import ConfigError
+from schemas.layout import packed_folders
+from schemas.run_file import RunFile
+
+EXAMPLE_BATCH_ROWS = 256
+
+
+def find_overridden(settings: RunFile, run_file: str) -> dict[str, tuple[Any, Any]]:
+    """Keys that decide bytes and whose values are not those of the run file: the output's value, then the file's.
+
+    Args:
+        settings: What was run, overrides applied.
+        run_file: Where it was read.
+    """
+    try:
+        plain = read_toml(RunFile, run_file).fingerprinted()
+    except ConfigError:  # the file alone is no whole run
+        plain = {}
+    return {
+        f"{section}.{key}": (value, plain.get(section, {}).get(key))
+        for section, values in settings.fingerprinted().items()
+        for key, value in values.items()
+        if section not in plain or plain[section][key] != value
+    }
+
+
+def warn_overridden(settings: RunFile, run_file: str, overrides: Sequence[str]) -> list[str]:
+    """Say that the output is not what the run file describes, where `--set` made it so."""
+    if not overrides:
+        return []
+    given = {override.partition("=")[0].replace(" ", "") for override in overrides}
+    differing = {key: values for key, values in find_overridden(settings, run_file).items() if key in given}
+    if not differing:
+        return []
+    said = [
+        f"{key} = {json.dumps(ours)}, the file has {json.dumps(theirs)}" for key, (ours, theirs) in differing.items()
+    ]
+    return [
+        f"note: this output differs from {run_file} by --set: {'; '.join(said)}",
+        "      write it into the file, or give the same --set again: the file alone is refused for this output",
+    ]
+
+
+def next_steps(
+    settings: RunFile, prepared: Prepared, last_part: Part, run_file: str, overrides: Sequence[str]
+) -> list[str]:
+    """The commands that follow, with the paths of this run.
+
+    Args:
+        settings: What was run.
+        prepared: What it has written.
+        last_part: The last part that was asked for.
+        run_file: Where the run file was read.
+        overrides: As given with `--set`.
+    """
+    output = open_store(settings.output.url).display_url
+    again = shlex.join([run_file, *(word for override in overrides for word in ("--set", override))])
+    if last_part == Part.SHARD:
+        return ["next:", f"  maskmill tokenizer {again}", f"  maskmill prepare {again}"]
+    if last_part == Part.TOKENIZER or not prepared.packed:
+        return ["next:", f"  maskmill prepare {again}"]
+    folders = {
+        held_out: join_path(output, list(packed_folders(settings.pack, held_out).values())[-1])
+        for held_out in (False, True)
+    }
+    lines = [
+        "next:",
+        f"  maskmill verify {shlex.quote(output)}  # re-reads and checks everything",
+        f"  maskmill report {shlex.quote(output)}  # shows these numbers again, of every part",
+        "  maskmill train train.toml  # with these lines in the file:",
+        f"      [data]\n      dataset = {json.dumps(folders[False])}",
+    ]
+    if settings.documents.held_out:
+        lines.append(f"      held_out = {json.dumps(folders[True])}")
+    return [
+        *lines,
+        f"      [run]\n      output = {json.dumps(join_path(output, 'training'))}",
+        "  or in your own trainer:",
+        "      from pipeline.loader import MaskedBatches",
+        f"      batches = MaskedBatches({json.dumps(folders[False])}, global_batch_rows={EXAMPLE_BATCH_ROWS})",
+    ]
