@@ -14,13 +14,36 @@ from typing import Annotated, Any, TextIO
 
 import click
 import typer
+from typer.core import TyperCommand, TyperGroup
 
 from jobs.console import open_console
 from schemas.errors import ConfigError, MaskmillError
 from schemas.redaction import without_user_info
 
+
+class _Flags:
+    """Shows flags in help without a type: `--replace`, where typer would write `--replace <bool>`."""
+
+    def get_params(self, ctx: Any) -> list[Any]:
+        """The parameters, with an empty type for those that take no value."""
+        params: list[Any] = super().get_params(ctx)  # type: ignore[misc]  # of the command that this is mixed into
+        for param in params:
+            if getattr(param, "is_flag", False):
+                param.metavar = ""
+        return params
+
+
+class _Command(_Flags, TyperCommand):
+    """A command."""
+
+
+class _Group(_Flags, TyperGroup):
+    """The command line itself."""
+
+
 app = typer.Typer(
     name="maskmill",
+    cls=_Group,
     no_args_is_help=True,
     add_completion=False,
     pretty_exceptions_enable=False,
@@ -29,23 +52,33 @@ app = typer.Typer(
 
 RunFileArgument = Annotated[str, typer.Argument(metavar="RUN.toml", help="The run file, at a path or any fsspec URL.")]
 DatasetArgument = Annotated[
-    str, typer.Argument(metavar="DATASET", help="A dataset's folder, or the whole output of a run.")
+    str, typer.Argument(metavar="DATASET", help="A dataset's folder, or the whole output of a run: a path or URL.")
 ]
 SetOption = Annotated[
     list[str] | None,
-    typer.Option("--set", metavar="SECTION.KEY=VALUE", help="Override a key of the file; may be repeated."),
+    typer.Option(
+        "--set",
+        metavar="SECTION.KEY=VALUE",
+        help="Override a key of the file, such as pack.seq_len=1024; may be repeated. VALUE is written as in the file; "
+        "text needs no quotes.",
+    ),
 ]
 ReplaceOption = Annotated[
     bool,
     typer.Option(
-        "--replace", help=r"Where \[tokenizer], \[pack] or \[mask] have changed: delete what stands, make it again."
+        "--replace",
+        help=r"Where \[tokenizer], \[pack] or \[mask] have changed since the output was written: delete what they "
+        "decide and make it again. Without it such a change is refused.",
     ),
 ]
 _OUR_PACKAGES = ("jobs", "pipeline", "schemas")
 PRELOADED = "jobs.preload"
 """What every local worker of `prepare` needs, and a driver that is one itself."""
-JsonOption = Annotated[bool, typer.Option("--json", help="Write one JSON line an event instead of bars and tables.")]
+JsonOption = Annotated[
+    bool, typer.Option("--json", help="Write one JSON line for each event, instead of bars and tables.")
+]
 DebugOption = Annotated[bool, typer.Option("--debug", help="Show the traceback of an error.")]
+RESUMES = "interrupted; the same command goes on from here"
 
 
 def _show_version(wanted: bool) -> None:
@@ -60,10 +93,23 @@ def options(
         bool, typer.Option("--version", callback=_show_version, is_eager=True, help="Show the version.")
     ] = False,
 ) -> None:
-    """Raw text in, packed and masked batches for BERT-style pretraining out."""
+    """Raw text in, packed and masked batches for BERT-style pretraining out.
+
+    Try it on this machine, on text that every Python has:  maskmill demo
+
+    Your own text:  write a run file, then
+
+        maskmill prepare run.toml
+
+        maskmill verify out
+
+        maskmill train train.toml
+
+    Every command explains itself:  maskmill prepare --help
+    """
 
 
-@app.command()
+@app.command(cls=_Command)
 def prepare(
     run_file: RunFileArgument,
     set_: SetOption = None,
@@ -71,26 +117,37 @@ def prepare(
     json: JsonOption = False,
     debug: DebugOption = False,
 ) -> None:
-    """Shard the text, train or take a tokenizer, and write packed shards.
+    r"""Shard the text, train or take a tokenizer, and write packed shards.
+
+    The shortest run file; every other key has a default:
+
+        \[input]
+        paths = \["corpus/*.jsonl.zst"]
+        \[output]
+        url = "out"
+
+    Then, on this machine or on Ray:
+
+        maskmill prepare run.toml
+        maskmill prepare run.toml --set engine.kind=ray --set pack.seq_len=1024
 
     Give the same command again after an interruption: it goes on, and ends with the same bytes.
-
-    The engine and its workers may change in between.
-
-        maskmill prepare run.toml --set engine.kind=ray --set pack.seq_len=1024
     """
-    _run(lambda: _prepare(run_file, set_, json, "PACK", replace), debug)
+    _run(lambda: _prepare(run_file, set_, json, "PACK", replace), debug, RESUMES)
 
 
-@app.command()
+@app.command(cls=_Command)
 def shard(
     run_file: RunFileArgument, set_: SetOption = None, json: JsonOption = False, debug: DebugOption = False
 ) -> None:
-    """Only shuffle, deduplicate and shard the documents."""
-    _run(lambda: _prepare(run_file, set_, json, "SHARD"), debug)
+    """Only shuffle, deduplicate and shard the documents: the first part of prepare.
+
+    maskmill shard run.toml
+    """
+    _run(lambda: _prepare(run_file, set_, json, "SHARD"), debug, RESUMES)
 
 
-@app.command()
+@app.command(cls=_Command)
 def tokenizer(
     run_file: RunFileArgument,
     set_: SetOption = None,
@@ -104,14 +161,20 @@ def tokenizer(
 ) -> None:
     """Train the vocabulary, or take the one in tokenizer.from, and show what it makes of the text.
 
-    Counted words are kept, so another size of vocabulary or another alpha needs no second pass over the text:
+    The documents are sharded first if need be. What each tokenizer makes of your text, side by side:
+
+        maskmill tokenizer run.toml --compare bert-base-uncased-vocab.txt
+
+    Another size of vocabulary or another alpha needs no second pass over the text: counted words are kept.
+
+    Rows that were packed with the old vocabulary are deleted; prepare makes new ones:
 
         maskmill tokenizer run.toml --set tokenizer.vocab_size=50000 --replace
     """
-    _run(lambda: _prepare(run_file, set_, json, "TOKENIZER", replace, compare or []), debug)
+    _run(lambda: _prepare(run_file, set_, json, "TOKENIZER", replace, compare or []), debug, RESUMES)
 
 
-@app.command()
+@app.command(cls=_Command)
 def pack(
     run_file: RunFileArgument,
     set_: SetOption = None,
@@ -125,44 +188,74 @@ def pack(
 
         maskmill pack run.toml --set pack.seq_len=1024 --replace
     """
-    _run(lambda: _prepare(run_file, set_, json, "PACK", replace), debug)
+    _run(lambda: _prepare(run_file, set_, json, "PACK", replace), debug, RESUMES)
 
 
-@app.command()
+@app.command(cls=_Command)
 def verify(dataset: DatasetArgument, json: JsonOption = False, debug: DebugOption = False) -> None:
     """Re-read a dataset and check every checksum, count, boundary, special token and mask.
 
-    Exits with 1 and names every file that is wrong.
+    Exits with 1 and names every file that is wrong or gone, and every part of a run that is missing.
+
+        maskmill verify out
+        maskmill verify s3://bucket/run/packed
     """
     _run(lambda: importlib.import_module("jobs.verify").verify(dataset, json), debug)
 
 
-@app.command()
+@app.command(cls=_Command)
 def report(dataset: DatasetArgument, debug: DebugOption = False) -> None:
-    """Show what a dataset, or every part of a run, holds and what was counted when it was written."""
+    """Show what a dataset, or every part of a run, holds and what was counted when it was written.
+
+    It reads the manifests alone; to check the data against them, use verify.
+
+        maskmill report out
+    """
     _run(lambda: importlib.import_module("jobs.report").report(dataset), debug)
 
 
-@app.command()
+@app.command(cls=_Command)
 def train(
-    train_file: Annotated[str, typer.Argument(metavar="TRAIN.toml", help="The train file.")],
+    train_file: Annotated[
+        str, typer.Argument(metavar="TRAIN.toml", help="The train file, at a path or any fsspec URL.")
+    ],
     set_: SetOption = None,
     json: JsonOption = False,
     debug: DebugOption = False,
 ) -> None:
-    """Train a BERT on a packed dataset, going on from the newest checkpoint in its output."""
-    _run(lambda: importlib.import_module("jobs.train").train(train_file, set_ or [], json), debug)
+    r"""Train a BERT on a packed dataset, going on from the newest checkpoint in its output.
+
+    The shortest train file; every other key has a default:
+
+        \[data]
+        dataset = "out/packed"
+        held_out = "out/packed-heldout"
+        \[run]
+        output = "out/training"
+
+    Then
+
+        maskmill train train.toml --set run.steps=20000
+    """
+    _run(lambda: importlib.import_module("jobs.train").train(train_file, set_ or [], json), debug, RESUMES)
 
 
-@app.command()
+@app.command(cls=_Command)
 def demo(
-    output: Annotated[str, typer.Option(help="Where everything is written.")] = "demo-out",
-    megabytes: Annotated[int, typer.Option(min=8, help="Text to gather, in MB; every stage wants 8 units.")] = 12,
+    output: Annotated[str, typer.Option(metavar="FOLDER", help="Where everything is written.")] = "demo-out",
+    megabytes: Annotated[
+        int, typer.Option(metavar="MB", min=8, help="Text to gather, in MB; every stage wants 8 units.")
+    ] = 12,
     json: JsonOption = False,
     debug: DebugOption = False,
 ) -> None:
-    """Run the whole of maskmill on this machine, on the documentation of its installed Python packages."""
-    _run(lambda: importlib.import_module("jobs.demo").demo(output, megabytes, json), debug)
+    """Run the whole of maskmill on this machine, on the documentation of its installed Python packages.
+
+    Gathers text, prepares it on Ray, verifies it and trains a small BERT until it has learnt from context:
+
+        maskmill demo --output demo-out
+    """
+    _run(lambda: importlib.import_module("jobs.demo").demo(output, megabytes, json), debug, RESUMES)
 
 
 def main() -> None:
@@ -241,12 +334,18 @@ def _prepare(
     return 0
 
 
-def _run(job: Callable[[], int | None], debug: bool) -> None:
-    """Run a job, its imports included; a failure is one clear line, its traceback only on request."""
+def _run(job: Callable[[], int | None], debug: bool, interrupted: str = "interrupted") -> None:
+    """Run a job, its imports included; a failure is one clear line, its traceback only on request.
+
+    Args:
+        job: Returns the exit status.
+        debug: Show tracebacks.
+        interrupted: What Ctrl-C is answered with.
+    """
     try:
         status: Any = job()
     except KeyboardInterrupt:
-        sys.stderr.write("interrupted; the same command goes on from here\n")
+        sys.stderr.write(f"{interrupted}\n")
         raise typer.Exit(130) from None
     except (click.exceptions.Exit, click.ClickException):
         raise

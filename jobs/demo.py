@@ -7,13 +7,14 @@ import os
 from jobs.console import open_console
 from jobs.prepare import Prepared, prepare
 from jobs.progress import JsonLines, LiveBars
-from jobs.tables import table_of_pairs, tables_of_run
+from jobs.tables import say_gap, table_of_pairs, tables_of_run
 from jobs.train import TrainLines, train_pairs
 from jobs.verify import verify
 from pipeline.corpus.write_python_docs import write_python_docs
 from pipeline.training.demo_recipe import DEMO_GAP_NATS, make_demo_run_file, make_demo_train_file
 from pipeline.training.train import train
 from schemas.errors import ConfigError
+from schemas.wording import count_of
 
 NUM_FILES = 10
 JSON_BYTES_PER_TEXT_BYTE = 1.1
@@ -64,7 +65,7 @@ def demo(output: str, megabytes: int, as_json: bool) -> int:
             "the model did not learn from context",
             path=config.run.output,
             expected=f"a held-out loss {DEMO_GAP_NATS} nats below the unigram entropy",
-            found=f"{gap:.3f}",
+            found=f"one {say_gap(gap)}",
             action="give more text with --megabytes, in another --output",
         )
     return 0
@@ -74,7 +75,7 @@ def _check_size(prepared: Prepared) -> None:
     for stage, timing in prepared.timings.items():
         if stage not in SINGLE_UNIT_STAGES and timing["units"] < MIN_UNITS:
             raise ConfigError(
-                f"the corpus is too small: stage {stage} has only {timing['units']} units",
+                f"the corpus is too small: stage {stage} has only {count_of(timing['units'], 'unit')}",
                 path="--megabytes",
                 expected=f"at least {MIN_UNITS}",
                 action="give more text, in another --output",

@@ -36,6 +36,7 @@ from schemas.layout import (
 )
 from schemas.run_file import RunFile
 from schemas.version import SCHEMA_VERSION, check_schema_version
+from schemas.wording import count_of
 
 TIMINGS = "timings.json"
 ENCODED = encoded_folder(held_out=False)
@@ -191,23 +192,30 @@ def _refusal(
 ) -> ConfigError | StaleArtifactError:
     path = output.locate(RUN_RECORD)
     names = [f"{section}.{key}" for section, key, _ in differing]
+    files = [
+        f"{count_of(one['input_files'], 'file')} of {count_of(one['input_bytes'], 'byte')}" for one in (theirs, ours)
+    ]
     if names == ["input.files"]:
         return StaleArtifactError(
-            "the input files have changed since this run began",
+            "the input files are not those that this run began with: their names or sizes differ",
             path=path,
-            expected=f"{theirs['input_files']} files of {theirs['input_bytes']} bytes",
-            found=f"{ours['input_files']} files of {ours['input_bytes']} bytes",
+            expected=f"{files[0]}, as when it began",
+            found=files[1],
             action="restore the inputs, or give another output.url",
         )
+    made_with, asked_for = [], []
+    for name, (_, _, (asked, made)) in zip(names, differing, strict=True):
+        is_content = name in ("input.files", "tokenizer.from")  # by its checksum, which says nothing to a person
+        shown = files if name == "input.files" else [f"content {made}", f"content {asked}"] if is_content else None
+        made_with.append(f"{name} = {shown[0] if shown else json.dumps(made)}")
+        asked_for.append(f"{name} = {shown[1] if shown else json.dumps(asked)}")
     again = "the tokenizer and the rows" if first == Part.TOKENIZER else "the rows"
     return ConfigError(
-        f"the output holds another run; {', '.join(names)} differ",
+        f"the output was made with {', '.join(made_with)}, and you ask for {', '.join(asked_for)}",
         path=path,
-        expected=", ".join(f"{name} = {values[1]!r}" for name, (_, _, values) in zip(names, differing, strict=True)),
-        found=", ".join(f"{name} = {values[0]!r}" for name, (_, _, values) in zip(names, differing, strict=True)),
         action="give another output.url, or delete this output"
         if first == Part.SHARD
-        else f"give another output.url, or --replace to delete {again} that stand and make new ones",
+        else f"give another output.url, or --replace to delete {again} and make new ones",
     )
 
 
@@ -243,8 +251,8 @@ def _check_unfinished(
         raise StaleArtifactError(
             f"this run was begun with another {', '.join(differing)}",
             path=output.locate(RUN_RECORD),
-            expected=", ".join(f"{name} {theirs_of[name]}" for name in differing),
-            found=", ".join(f"{name} {ours['versions'][name]}" for name in differing),
+            expected=", ".join(f"{name} {theirs_of[name]}, as when it began" for name in differing),
+            found=", ".join(f"{name} {ours['versions'][name]} installed" for name in differing),
             action="finish it with the libraries that began it, or give another output.url",
         )
 

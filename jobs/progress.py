@@ -42,7 +42,7 @@ STAGE_WORK = {
     "gather": "adding up counts of words",
     "merge": "adding up counts of words",
     "collect": "writing the counts of all words",
-    "train": "merging the most frequent pairs of pieces, one after the other",
+    "train": "merging the most frequent pairs of pieces",
     "bring": "measuring the tokenizer on a sample of the text",
     "prove": "comparing the fast encoder with the tokenizers library on hostile text",
     "pack": "encoding the documents and filling rows",

@@ -89,3 +89,8 @@ def table_of_pairs(title: str, lines: list[tuple[str, Any]], *, explain: bool = 
         for name in terms:
             table.add_row(name, TERMS[name], style="dim")
     return table
+
+
+def say_gap(gap: float) -> str:
+    """How a held-out loss compares with the unigram entropy, in nats: a gap above nothing is below it."""
+    return f"{abs(gap):.3f} nats {'below' if gap >= 0 else 'above'} the unigram entropy"

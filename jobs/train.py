@@ -9,7 +9,7 @@ from rich.console import Console
 from jobs.console import open_console
 from jobs.progress import JsonLines
 from jobs.read_toml import read_toml
-from jobs.tables import table_of_pairs
+from jobs.tables import say_gap, table_of_pairs
 from pipeline.training.run_training import TrainResult
 from pipeline.training.train import train as train_model
 from schemas.train_file import TrainFile
@@ -50,8 +50,7 @@ class TrainLines:
             )
         elif kind == "held_out":
             self._print(
-                f"held out  loss {event['loss']:.3f}, unigram entropy {event['unigram_entropy']:.3f}, "
-                f"{event['gap']:+.3f} nats below it"
+                f"held out  loss {event['loss']:.3f}, {say_gap(event['gap'])} of {event['unigram_entropy']:.3f}"
             )
 
     def _print(self, text: str) -> None:
@@ -81,7 +80,7 @@ def train_pairs(result: TrainResult) -> list[tuple[str, str]]:
         score = result.held_out
         pairs += [
             ("unigram entropy", f"{score.unigram_entropy:.3f} nats, of the held-out tokens predicted"),
-            ("held-out loss", f"{score.loss:.3f} nats, {score.gap:.3f} below it"),
+            ("held-out loss", f"{score.loss:.3f} nats, {say_gap(score.gap)}"),
         ]
     pairs.append(("model", result.model_url))
     return pairs
