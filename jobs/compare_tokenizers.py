@@ -11,13 +11,13 @@ from tokenizers import Tokenizer
 from jobs.prepare import Prepared
 from pipeline.storage.datasets import read_shard_table
 from pipeline.storage.store import open_store
+from pipeline.wordpiece.brought_files import read_brought_files
 from pipeline.wordpiece.count_stage import normalisation_of
 from pipeline.wordpiece.load_encoders import SpecialInText
 from pipeline.wordpiece.measure_tokenizer import measure_texts
 from pipeline.wordpiece.normalise import Normalisation
 from pipeline.wordpiece.sample_texts import sample_texts
 from pipeline.wordpiece.tokenizer_files import count_cased_pieces, load_tokenizer
-from pipeline.wordpiece.train_stage import read_brought_files
 from schemas.counts import SourceReport
 from schemas.layout import TOKENIZER, documents_folder
 from schemas.redaction import without_user_info

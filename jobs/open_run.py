@@ -22,8 +22,8 @@ from pipeline.engine.stage import Engine, Finished, Listener, UnitDescription, U
 from pipeline.storage.datasets import MANIFEST
 from pipeline.storage.leases import Lease, hold_output
 from pipeline.storage.store import Store, open_store
+from pipeline.wordpiece.brought_files import read_brought_files
 from pipeline.wordpiece.count_stage import normalisation_of
-from pipeline.wordpiece.train_stage import read_brought_files
 from schemas.errors import ConfigError, ShardCorruptError, StaleArtifactError
 from schemas.manifest import AnyManifest
 from schemas.redaction import without_user_info

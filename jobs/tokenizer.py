@@ -128,6 +128,8 @@ def _warn(run: Run, manifest: TokenizerManifest, outcome: UnitOutcome) -> None:
     """Say what a person should know before training on this."""
     for message in iter_warnings(manifest.sources, outcome.details["strips_accents"], manifest.trained):
         run.hear({"event": "warning", "message": message})
+    if outcome.details["no_vocab_txt"]:
+        run.hear({"event": "warning", "message": outcome.details["no_vocab_txt"]})
     cased = outcome.details["pieces_never_made"]
     if cased > CASED_PIECES_WORTH_A_WARNING:
         message = f"{cased:,} pieces of the vocabulary have capital letters but text is lowercased, so they never occur"

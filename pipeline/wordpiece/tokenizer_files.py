@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import re
-from collections import Counter
 from collections.abc import Iterable, Mapping
 from typing import Any
 
@@ -15,30 +14,43 @@ from tokenizers import Tokenizer, decoders, models, processors
 from pipeline.wordpiece.check_tokenizer import refuse_unusable
 from pipeline.wordpiece.normalise import Normalisation
 from pipeline.wordpiece.train import SPECIAL_TOKENS
+from pipeline.wordpiece.vocab_file import dump_vocab, find_unwritable, parse_vocab
 from schemas.errors import ConfigError
 from schemas.masking import MaskVocabulary
 from schemas.tokenizer_config import describe_for_transformers
 
 PAD, UNK, CLS, SEP, MASK = SPECIAL_TOKENS
-_MAX_WORD_CHARACTERS = 100  # a longer word is [UNK], as in BERT
+MAX_WORD_CHARACTERS = 100
+"""A longer word is [UNK], as in BERT."""
 _UNUSED = re.compile(r"\[unused\d+\]")
 
 
 def build_tokenizer(pieces: Iterable[str], normalisation: Normalisation) -> Tokenizer:
     """Make a BERT tokenizer of these pieces, the first of which has id 0."""
-    vocabulary = {piece: number for number, piece in enumerate(pieces)}
-    tokenizer = Tokenizer(models.WordPiece(vocabulary, unk_token=UNK, max_input_chars_per_word=_MAX_WORD_CHARACTERS))
+    tokenizer = assemble_bert({piece: number for number, piece in enumerate(pieces)}, normalisation)
+    refuse_unusable(tokenizer)
+    add_template(tokenizer)
+    tokenizer.add_special_tokens(list(SPECIAL_TOKENS))
+    return tokenizer
+
+
+def assemble_bert(vocabulary: Mapping[str, int], normalisation: Normalisation) -> Tokenizer:
+    """BERT's parts around a vocabulary, without added tokens and post-processor."""
+    model = models.WordPiece(dict(vocabulary), unk_token=UNK, max_input_chars_per_word=MAX_WORD_CHARACTERS)
+    tokenizer = Tokenizer(model)
     tokenizer.normalizer = normalisation.build_normalizer()
     tokenizer.pre_tokenizer = normalisation.build_pre_tokenizer()
     tokenizer.decoder = decoders.WordPiece(prefix="##", cleanup=True)
-    refuse_unusable(tokenizer)
+    return tokenizer
+
+
+def add_template(tokenizer: Tokenizer) -> None:
+    """Give a tokenizer BERT's post-processor: `[CLS] text [SEP]`."""
     tokenizer.post_processor = processors.TemplateProcessing(
         single=f"{CLS} $A {SEP}",
         pair=f"{CLS} $A {SEP} $B:1 {SEP}:1",
-        special_tokens=[(CLS, vocabulary[CLS]), (SEP, vocabulary[SEP])],
+        special_tokens=[(token, tokenizer.token_to_id(token)) for token in (CLS, SEP)],
     )
-    tokenizer.add_special_tokens(list(SPECIAL_TOKENS))
-    return tokenizer
 
 
 def tokenizer_files(tokenizer: Tokenizer, *, model_max_length: int = 512) -> dict[str, bytes]:
@@ -50,14 +62,26 @@ def tokenizer_files(tokenizer: Tokenizer, *, model_max_length: int = 512) -> dic
 
     Returns:
         File name to content: tokenizer.json, vocab.txt, tokenizer_config.json. The same tokenizer gives the
-        same bytes.
+        same bytes. There is no vocab.txt where a reader of one would not give every id its piece back.
     """
-    pieces = _list_pieces(tokenizer)
-    return {
-        "tokenizer.json": tokenizer.to_str(pretty=True).encode() + b"\n",
-        "vocab.txt": "".join(f"{piece}\n" for piece in pieces).encode(),
-        "tokenizer_config.json": describe_for_transformers(tokenizer.to_str(), model_max_length),
-    }
+    files = {"tokenizer.json": tokenizer.to_str(pretty=True).encode() + b"\n"}
+    pieces = list_pieces(tokenizer)
+    if find_unwritable(pieces) is None:
+        files["vocab.txt"] = dump_vocab(pieces)
+    files["tokenizer_config.json"] = describe_for_transformers(tokenizer.to_str(), model_max_length)
+    return files
+
+
+def explain_missing_vocab(tokenizer: Tokenizer) -> str | None:
+    """Why `tokenizer_files` writes no vocab.txt; None where it writes one."""
+    pieces = list_pieces(tokenizer)
+    unwritable = find_unwritable(pieces)
+    if unwritable is None:
+        return None
+    return (
+        f"no vocab.txt is written: its readers would not give back piece {pieces[unwritable]!r} of id {unwritable}; "
+        "load tokenizer.json instead"
+    )
 
 
 def load_tokenizer(files: Mapping[str, bytes] | bytes, normalisation: Normalisation) -> Tokenizer:
@@ -75,9 +99,9 @@ def load_tokenizer(files: Mapping[str, bytes] | bytes, normalisation: Normalisat
     if isinstance(files, bytes):
         files = {"tokenizer.json" if _is_tokenizer_json(files) else "vocab.txt": files}
     if "tokenizer.json" in files:
-        tokenizer = _parse_tokenizer_json(files["tokenizer.json"])
+        tokenizer = parse_tokenizer_json(files["tokenizer.json"])
     elif "vocab.txt" in files:
-        tokenizer = build_tokenizer(_parse_vocab(files["vocab.txt"]), normalisation)
+        tokenizer = build_tokenizer(parse_vocab(files["vocab.txt"]), normalisation)
     else:
         raise ConfigError(
             "there is no tokenizer here",
@@ -106,7 +130,7 @@ def describe_vocabulary(tokenizer: Tokenizer) -> tuple[MaskVocabulary, npt.NDArr
     Raises:
         ConfigError: If no piece is ordinary text, so that none could replace another.
     """
-    pieces = _list_pieces(tokenizer)
+    pieces = list_pieces(tokenizer)
     prefix = tokenizer.model.continuing_subword_prefix
     special = {number for number, token in tokenizer.get_added_tokens_decoder().items() if token.special}
     excluded = np.zeros(len(pieces) + 1, np.bool_)
@@ -138,11 +162,12 @@ def count_cased_pieces(tokenizer: Tokenizer) -> int:
     added = {token.content for token in tokenizer.get_added_tokens_decoder().values()}
     return sum(
         piece != piece.lower() and piece not in added and not _UNUSED.fullmatch(piece)
-        for piece in _list_pieces(tokenizer)
+        for piece in list_pieces(tokenizer)
     )
 
 
-def _list_pieces(tokenizer: Tokenizer) -> list[str]:
+def list_pieces(tokenizer: Tokenizer) -> list[str]:
+    """All pieces and added tokens in the order of their ids."""
     ids: dict[str, int] = tokenizer.get_vocab(with_added_tokens=True)
     return sorted(ids, key=ids.__getitem__)
 
@@ -155,43 +180,19 @@ def _is_tokenizer_json(content: bytes) -> bool:
     return isinstance(parsed, dict)
 
 
-def _parse_tokenizer_json(content: bytes) -> Tokenizer:
+def parse_tokenizer_json(content: bytes, path: str = "tokenizer.from") -> Tokenizer:
+    """Read a tokenizer.json.
+
+    Raises:
+        ConfigError: `tokenizers` cannot.
+    """
     try:
         return Tokenizer.from_str(content.decode())
     except Exception as error:  # tokenizers raises plain Exception for JSON that it cannot read
         raise ConfigError(
             "tokenizer.json cannot be read",
-            path="tokenizer.from",
+            path=path,
             expected="a tokenizer.json of the tokenizers library",
             found=str(error),
             action="write it again with Tokenizer.save, or bring the vocab.txt",
         ) from error
-
-
-def _parse_vocab(content: bytes) -> list[str]:
-    """Split vocab.txt at line feeds (a piece may hold any other line separator) and refuse what has no id."""
-    try:
-        lines = content.decode("utf-8-sig").split("\n")
-    except UnicodeDecodeError as error:
-        line = content.count(b"\n", 0, error.start) + 1
-        raise ConfigError(
-            "vocab.txt is not UTF-8",
-            path="tokenizer.from",
-            place=f"line {line}",
-            expected="UTF-8, one piece a line",
-            found=repr(content[error.start : error.end]),
-            action="save the file as UTF-8",
-        ) from error
-    pieces = [line.removesuffix("\r") for line in lines[: -1 if lines[-1] == "" else None]]
-    unusable = [piece for piece, times in Counter(pieces).items() if times > 1 or not piece]
-    if unusable:
-        numbers = [str(number) for number, piece in enumerate(pieces, 1) if piece == unusable[0]]
-        raise ConfigError(
-            "vocab.txt has duplicate or empty lines",
-            path="tokenizer.from",
-            place=f"line {numbers[-1]}",
-            expected="every piece once, one a line",
-            found=f"{unusable[0]!r} on lines {', '.join(numbers[:5])}",
-            action="remove or rename the lines; mind that this moves the ids behind them",
-        )
-    return pieces

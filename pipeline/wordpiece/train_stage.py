@@ -13,25 +13,28 @@ import xxhash
 from tokenizers import Tokenizer
 
 from pipeline.engine.stage import UnitDescription, UnitOutcome
-from pipeline.storage.paths import split_file_url
 from pipeline.storage.store import Store, open_store
 from pipeline.wordpiece.check_tokenizer import read_normalisation
 from pipeline.wordpiece.count_stage import normalisation_of
 from pipeline.wordpiece.extend_vocabulary import extend_tokenizer
 from pipeline.wordpiece.load_encoders import SpecialInText
 from pipeline.wordpiece.measure_tokenizer import measure_texts, measure_word_counts
-from pipeline.wordpiece.normalise import Normalisation
 from pipeline.wordpiece.prove_encoder import Proof, ProofKey, make_proof_key, prove_encoder
 from pipeline.wordpiece.sample_texts import sample_texts
 from pipeline.wordpiece.select_words import SelectedWords, select_words
-from pipeline.wordpiece.tokenizer_files import build_tokenizer, count_cased_pieces, load_tokenizer, tokenizer_files
+from pipeline.wordpiece.tokenizer_files import (
+    build_tokenizer,
+    count_cased_pieces,
+    explain_missing_vocab,
+    load_tokenizer,
+    tokenizer_files,
+)
 from pipeline.wordpiece.train import train_wordpiece
 from pipeline.wordpiece.weigh_sources import weigh_sources
 from pipeline.wordpiece.word_counts import WordCounts
 from schemas.counts import SourceReport
 from schemas.errors import ConfigError, MaskmillError
 from schemas.layout import TOKENIZER, WORD_COUNTS
-from schemas.redaction import without_user_info
 from schemas.run_file import TokenizerSection
 
 SAMPLE_BYTES = 4 << 20
@@ -86,8 +89,8 @@ def train_vocabulary(context: TrainContext, unit: TrainUnit) -> UnitOutcome:
 
     Returns:
         What was counted, and as details the `checksums` of the folder's files, `vocab_size`, `sources`, a
-        `SourceReport` as a dictionary for each, `strips_accents`, and `pieces_never_made`: cased ones where text is
-        lowercased.
+        `SourceReport` as a dictionary for each, `strips_accents`, `pieces_never_made`: cased ones where text is
+        lowercased, and `no_vocab_txt`: why there is no vocab.txt, or None.
 
     Raises:
         ConfigError: The vocabulary is too small for its alphabet, or cannot be extended.
@@ -181,80 +184,13 @@ def _describe(
         "sources": [source.model_dump() for source in sources],
         "strips_accents": False,
         "pieces_never_made": 0,
+        "no_vocab_txt": explain_missing_vocab(tokenizer),
     }
     with contextlib.suppress(ConfigError):  # one that is not BERT's, which only a brought tokenizer.json can have
         normalisation = read_normalisation(tokenizer)
         details["strips_accents"] = normalisation.strips_accents
         details["pieces_never_made"] = count_cased_pieces(tokenizer) if normalisation.lowercase else 0
     return UnitOutcome([], counts, details)
-
-
-def read_brought_files(url: str, normalisation: Normalisation | None = None) -> dict[str, bytes]:
-    """The files of a tokenizer that the user names: `tokenizer.json`, `vocab.txt` or a folder with one of them.
-
-    Args:
-        url: Path or URL.
-        normalisation: What the run file says, which decides for a `vocab.txt`.
-
-    Raises:
-        ConfigError: There is neither, or the folder's `tokenizer_config.json` says that its `vocab.txt` is of text
-            that was normalised otherwise.
-    """
-    folder, name = split_file_url(url.rstrip("/"))
-    names = [name] if os.path.splitext(name)[1] in (".json", ".txt") else []
-    if not names and open_store(folder).exists(name):
-        raise ConfigError(
-            "no such kind of tokenizer file",
-            path=without_user_info(url),
-            expected="a name that ends in .json or .txt, as tokenizer.json and vocab.txt do",
-            found=name,
-            action="rename it",
-        )
-    store = open_store(folder if names else url)
-    for candidate in names or ["tokenizer.json", "vocab.txt"]:
-        try:
-            kind = "tokenizer.json" if candidate.endswith(".json") else "vocab.txt"
-            found = {kind: store.read_bytes(candidate)}
-        except FileNotFoundError:
-            continue
-        if kind == "vocab.txt" and not names and normalisation is not None:
-            _refuse_other_normalisation(store, normalisation)
-        return found
-    raise ConfigError(
-        "no tokenizer here",
-        path=without_user_info(url),
-        expected="a tokenizer.json, a vocab.txt, or a folder with one of them",
-        action="check tokenizer.from",
-    )
-
-
-def _refuse_other_normalisation(folder: Store, ours: Normalisation) -> None:
-    try:
-        config = json.loads(folder.read_bytes("tokenizer_config.json"))
-        theirs = Normalisation(
-            lowercase=config.get("do_lower_case", ours.lowercase),
-            strip_accents=config.get("strip_accents", ours.strip_accents),
-            handle_chinese_chars=config.get("tokenize_chinese_chars", ours.handle_chinese_chars),
-        )
-    except FileNotFoundError:
-        return
-    except (ValueError, AttributeError) as error:
-        path = folder.locate("tokenizer_config.json")
-        raise ConfigError("not the settings of a tokenizer", path=path, found=str(error), action="mend it") from None
-    differing = {
-        f"tokenizer.{name}": (getattr(theirs, name), getattr(ours, name))
-        for name in ("lowercase", "strips_accents", "handle_chinese_chars")
-        if getattr(theirs, name) != getattr(ours, name)
-    }
-    if differing:
-        named = {key.replace("strips_", "strip_"): values for key, values in differing.items()}
-        raise ConfigError(
-            "this vocabulary is of text that was normalised otherwise",
-            path=folder.locate("tokenizer_config.json"),
-            expected=", ".join(f"{key} = {str(theirs).lower()}" for key, (theirs, _) in named.items()),
-            found=", ".join(f"{key} = {str(ours).lower()}" for key, (_, ours) in named.items()),
-            action="set what it says in the run file, or name the vocab.txt itself to take it otherwise",
-        )
 
 
 def write_folder(output: Store, files: dict[str, bytes]) -> dict[str, str]:

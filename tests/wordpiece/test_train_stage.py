@@ -14,6 +14,7 @@ import xxhash
 from pipeline.engine.stage import UnitOutcome, execute_unit
 from pipeline.storage.arrow_files import write_blocks
 from pipeline.storage.store import Store
+from pipeline.wordpiece.brought_files import read_brought_files
 from pipeline.wordpiece.extend_vocabulary import extend_tokenizer
 from pipeline.wordpiece.measure_tokenizer import measure_texts
 from pipeline.wordpiece.normalise import Normalisation
@@ -25,7 +26,6 @@ from pipeline.wordpiece.train_stage import (
     TrainContext,
     TrainUnit,
     bring_tokenizer,
-    read_brought_files,
     train_vocabulary,
 )
 from pipeline.wordpiece.weigh_sources import weigh_sources

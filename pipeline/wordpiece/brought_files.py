@@ -1,0 +1,120 @@
+"""The tokenizer that a user names, read from its file or folder as one file: a tokenizer.json or a vocab.txt."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+
+from pipeline.storage.paths import split_file_url
+from pipeline.storage.store import open_store
+from pipeline.wordpiece.folder_tokens import CONFIG, FOLDER_FILES, TOKENIZER_JSON, VOCAB, Folder
+from pipeline.wordpiece.normalise import Normalisation
+from pipeline.wordpiece.tokenizer_files import build_tokenizer
+from pipeline.wordpiece.train import SPECIAL_TOKENS
+from pipeline.wordpiece.transformers_folder import (
+    Reading,
+    build_bert,
+    choose_reading,
+    describe_ids,
+    read_bert_normalisation,
+    resolve_tokenizer_json,
+    says_normalisation,
+)
+from pipeline.wordpiece.vocab_file import parse_vocab
+from schemas.errors import ConfigError
+from schemas.redaction import without_user_info
+
+
+def read_brought_files(url: str, normalisation: Normalisation | None = None) -> dict[str, bytes]:
+    """The tokenizer that the user names: `tokenizer.json`, `vocab.txt` or a folder with one of them.
+
+    A file is taken as it is. A folder is what `transformers.AutoTokenizer` makes of it, written as one file.
+
+    Args:
+        url: Path or URL.
+        normalisation: What the run file says, which decides for a `vocab.txt`; None: the folder decides.
+
+    Returns:
+        One file by its name, `tokenizer.json` or `vocab.txt`.
+
+    Raises:
+        ConfigError: There is neither, what the folder is cannot be told, or its settings say that its `vocab.txt` is
+            of text that was normalised otherwise.
+    """
+    parent, name = split_file_url(url.rstrip("/"))
+    if os.path.splitext(name)[1] in (".json", ".txt"):
+        kind = TOKENIZER_JSON if name.endswith(".json") else VOCAB
+        with contextlib.suppress(FileNotFoundError):
+            return {kind: open_store(parent).read_bytes(name)}
+        raise _find_nothing(url)
+    if open_store(parent).exists(name):
+        raise ConfigError(
+            "no such kind of tokenizer file",
+            path=without_user_info(url),
+            expected="a name that ends in .json or .txt, as tokenizer.json and vocab.txt do",
+            found=name,
+            action="rename it",
+        )
+    store = open_store(url)
+    files: dict[str, bytes] = {}
+    for candidate in FOLDER_FILES:
+        with contextlib.suppress(FileNotFoundError):
+            files[candidate] = store.read_bytes(candidate)
+    folder = Folder(files, store.display_url)
+    if TOKENIZER_JSON in files:
+        return {TOKENIZER_JSON: resolve_tokenizer_json(folder)}
+    if VOCAB in files:
+        return _resolve_vocab(folder, normalisation)
+    raise _find_nothing(url)
+
+
+def _find_nothing(url: str) -> ConfigError:
+    return ConfigError(
+        "no tokenizer here",
+        path=without_user_info(url),
+        expected="a tokenizer.json, a vocab.txt, or a folder with one of them",
+        action="check tokenizer.from",
+    )
+
+
+def _resolve_vocab(folder: Folder, ours: Normalisation | None) -> dict[str, bytes]:
+    """A folder's vocab.txt with what the files beside it add to it."""
+    content = folder.files[VOCAB]
+    reading = choose_reading(folder)
+    if reading not in (None, Reading.BERT):
+        raise folder.refuse(
+            CONFIG,
+            "tokenizer_class",
+            folder.read(CONFIG).get("tokenizer_class"),
+            f"BertTokenizer, the class that reads a {VOCAB}",
+            f"bring the {TOKENIZER_JSON} that this class reads, or name the {VOCAB} itself",
+        )
+    bert = Normalisation()
+    theirs = read_bert_normalisation(folder, bert if reading is Reading.BERT or ours is None else ours)
+    if ours is not None:
+        _refuse_other_normalisation(folder, theirs, ours)
+    pieces = parse_vocab(content, folder.path(VOCAB))
+    if not set(SPECIAL_TOKENS) <= set(pieces):
+        return {VOCAB: content}  # refused by its use, which says what it lacks
+    resolved = build_bert(folder, {piece: number for number, piece in enumerate(pieces)}, theirs)
+    is_plain = describe_ids(resolved) == describe_ids(build_tokenizer(pieces, theirs))
+    if is_plain and (ours is not None or not says_normalisation(folder)):
+        return {VOCAB: content}
+    return {TOKENIZER_JSON: resolved.to_str().encode()}
+
+
+def _refuse_other_normalisation(folder: Folder, theirs: Normalisation, ours: Normalisation) -> None:
+    differing = {
+        f"tokenizer.{name}": (getattr(theirs, name), getattr(ours, name))
+        for name in ("lowercase", "strips_accents", "handle_chinese_chars")
+        if getattr(theirs, name) != getattr(ours, name)
+    }
+    if differing:
+        named = {key.replace("strips_", "strip_"): values for key, values in differing.items()}
+        raise ConfigError(
+            "this vocabulary is of text that was normalised otherwise",
+            path=folder.path(CONFIG),
+            expected=", ".join(f"{key} = {str(theirs).lower()}" for key, (theirs, _) in named.items()),
+            found=", ".join(f"{key} = {str(ours).lower()}" for key, (_, ours) in named.items()),
+            action="set what it says in the run file, or name the vocab.txt itself to take it otherwise",
+        )

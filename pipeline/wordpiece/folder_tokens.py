@@ -1,0 +1,219 @@
+"""The files of a tokenizer's folder, and the tokens that `transformers.AutoTokenizer` adds by them.
+
+    added_tokens_decoder of tokenizer_config.json; only where it is not there:
+    special_tokens_map.json, added_tokens.json and the added tokens of tokenizer.json
+
+Then what is named and not among them: `bos_token`, `mask_token` and so on, and the extra special tokens. Written after
+`PreTrainedTokenizerBase._from_pretrained` and `TokenizersBackend.__init__` of transformers 5.23.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from tokenizers import AddedToken, Tokenizer
+
+from pipeline.wordpiece.train import SPECIAL_TOKENS
+from schemas.errors import ConfigError
+
+TOKENIZER_JSON, VOCAB, CONFIG = "tokenizer.json", "vocab.txt", "tokenizer_config.json"
+SPECIAL_MAP, ADDED, MODEL_CONFIG = "special_tokens_map.json", "added_tokens.json", "config.json"
+FOLDER_FILES = (TOKENIZER_JSON, VOCAB, CONFIG, SPECIAL_MAP, ADDED, MODEL_CONFIG)
+"""The files of a folder that decide what its tokenizer is."""
+
+_PAD, _UNK, _CLS, _SEP, _MASK = SPECIAL_TOKENS
+_NAMES = {
+    "bos_token": None,
+    "eos_token": None,
+    "unk_token": _UNK,
+    "sep_token": _SEP,
+    "pad_token": _PAD,
+    "cls_token": _CLS,
+    "mask_token": _MASK,
+}
+"""The names of special tokens in the order that `transformers` adds them, and what each must be, if it matters."""
+_DECODER, _EXTRA, _OLD_EXTRA = "added_tokens_decoder", "extra_special_tokens", "additional_special_tokens"
+_FIELDS = frozenset({"content", "single_word", "lstrip", "rstrip", "normalized", "special"})
+_TYPE = "__type"
+_ACTION = "remove or correct the key, or name the tokenizer.json or vocab.txt itself to leave the folder's settings out"
+
+
+@dataclass(frozen=True)
+class Folder:
+    """The files of a folder that decide what its tokenizer is, and where it lies, for messages."""
+
+    files: Mapping[str, bytes]
+    location: str
+
+    def read(self, name: str) -> dict[str, Any]:
+        """A JSON object, empty where there is no such file.
+
+        Raises:
+            ConfigError: It is something else.
+        """
+        if name not in self.files:
+            return {}
+        try:
+            found = json.loads(self.files[name])
+        except ValueError as error:
+            raise self._not_settings(name, str(error)) from None
+        if not isinstance(found, dict):
+            raise self._not_settings(name, type(found).__name__)
+        return found
+
+    def path(self, name: str) -> str:
+        """Where a file lies."""
+        return f"{self.location.rstrip('/')}/{name}"
+
+    def refuse(self, name: str, key: str, value: Any, expected: str, action: str = _ACTION) -> ConfigError:
+        """The refusal of a value in a file."""
+        return ConfigError(
+            "this setting of the tokenizer is not supported",
+            path=self.path(name),
+            place=key,
+            expected=expected,
+            found=json.dumps(value, ensure_ascii=False),
+            action=action,
+        )
+
+    def _not_settings(self, name: str, found: str) -> ConfigError:
+        path = self.path(name)
+        return ConfigError(
+            "not the settings of a tokenizer", path=path, expected="a JSON object", found=found, action="correct it"
+        )
+
+
+def add_tokens(folder: Folder, tokenizer: Tokenizer, *, is_bert: bool) -> None:
+    """Add the tokens that the folder's files add.
+
+    Args:
+        folder: The files.
+        tokenizer: Changed in place.
+        is_bert: Whether the class is `BertTokenizer`, which has its special tokens where nothing names them.
+
+    Raises:
+        ConfigError: A token is not written as `transformers` writes it, or a special token is another one.
+    """
+    names = _read_names(folder, is_bert)
+    extra = _read_extra(folder)
+    known = tokenizer.get_added_tokens_decoder().values()
+    by_id = _read_added(folder)
+    added = [by_id[number] for number in sorted(by_id)]  # those that are there too: their flags may be others
+    present = {token.content for token in (*known, *added)}
+    for token in (*names.values(), *extra):
+        if token.content not in present:
+            added.append(token)
+            present.add(token.content)
+    special = {token.content for token in known if token.special}
+    for token in added:
+        token.special = token.special or token.content in names
+        if token.special:
+            special.add(token.content)
+        elif token.content in special:  # `tokenizers` would take it as both, which no file can say
+            file, key = (CONFIG, _DECODER) if _DECODER in folder.read(CONFIG) else (ADDED, token.content)
+            raise folder.refuse(file, key, token.content, "a special token, as it is one elsewhere")
+    tokenizer.add_tokens(added)
+
+
+def _read_names(folder: Folder, is_bert: bool) -> dict[str, AddedToken]:
+    """The named special tokens by their content."""
+    config, special_map = folder.read(CONFIG), _read_special_map(folder)
+    for file, settings in ((CONFIG, config), (SPECIAL_MAP, special_map)):
+        for key, value in settings.items():
+            is_named = key.endswith("_token") and key not in _NAMES and isinstance(value, str | dict)
+            if is_named and value not in SPECIAL_TOKENS:
+                raise folder.refuse(file, key, value, "no special tokens but BERT's")
+    names: dict[str, AddedToken] = {}
+    for key, content in _NAMES.items():
+        file, settings = (SPECIAL_MAP, special_map) if key in special_map else (CONFIG, config)
+        if key in settings:
+            value = settings[key]
+            if value is None and content is None:
+                continue
+            token = None if value is None else _parse_token(folder, file, key, value, is_special=file == SPECIAL_MAP)
+            if token is None or content not in (None, token.content):
+                raise folder.refuse(file, key, value, str(content))
+        elif is_bert and content is not None:
+            token = AddedToken(content, special=True)
+        else:
+            continue
+        if repr(names.setdefault(token.content, token)) != repr(token):
+            raise folder.refuse(file, key, settings.get(key), f"{token.content} as it is named by another key")
+    return names
+
+
+def _read_extra(folder: Folder) -> list[AddedToken]:
+    """The extra special tokens."""
+    config, special_map = folder.read(CONFIG), _read_special_map(folder)
+    key = _EXTRA if config.get(_EXTRA) else _OLD_EXTRA
+    extra = _parse_tokens(folder, CONFIG, key, config.get(key))
+    contents = {token.content for token in extra}
+    listed = _parse_tokens(folder, SPECIAL_MAP, _EXTRA, special_map.get(_EXTRA))
+    extra += [token for token in listed if token.content not in contents]
+    if not {_EXTRA, _OLD_EXTRA} & config.keys() and _EXTRA not in special_map:
+        extra += _parse_tokens(folder, SPECIAL_MAP, _OLD_EXTRA, special_map.get(_OLD_EXTRA))
+    return extra
+
+
+def _read_added(folder: Folder) -> dict[int, AddedToken]:
+    """The tokens that are added by id."""
+    config = folder.read(CONFIG)
+    if _DECODER in config:
+        decoder = config[_DECODER]
+        if not isinstance(decoder, dict) or not all(number.isdecimal() for number in decoder):
+            raise folder.refuse(CONFIG, _DECODER, decoder, "a token for each of some ids")
+        return {int(number): _parse_token(folder, CONFIG, _DECODER, token) for number, token in decoder.items()}
+    found: dict[int, AddedToken] = {}
+    special = _list_special(folder)
+    for content, number in folder.read(ADDED).items():
+        if not isinstance(number, int) or number in found:
+            raise folder.refuse(ADDED, content, number, "an id of its own")
+        is_special = content in special
+        found[number] = AddedToken(content, special=is_special, normalized=not is_special)
+    for token in folder.read(TOKENIZER_JSON).get("added_tokens", []):
+        number = token.pop("id")
+        if number in found and found[number].content != token["content"]:
+            raise folder.refuse(
+                ADDED, found[number].content, number, f"an id that {TOKENIZER_JSON} gives no other token"
+            )
+        found[number] = _parse_token(folder, TOKENIZER_JSON, "added_tokens", token)
+    return found
+
+
+def _list_special(folder: Folder) -> set[str]:
+    """The tokens of added_tokens.json that are special: `transformers` looks no objects of tokenizer_config.json up."""
+    config, special_map = folder.read(CONFIG), _read_special_map(folder)
+    named = [config[key] for key in _NAMES if isinstance(config.get(key), str) and key not in special_map]
+    named += [special_map[key] for key in _NAMES if key in special_map]
+    for values in (config.get(_EXTRA) or config.get(_OLD_EXTRA), special_map.get(_EXTRA)):
+        named += values or []
+    contents = [value.get("content") if isinstance(value, dict) and _TYPE not in value else value for value in named]
+    return {content for content in contents if isinstance(content, str)}
+
+
+def _read_special_map(folder: Folder) -> Mapping[str, Any]:
+    """What special_tokens_map.json says: nothing where the config lists the added tokens."""
+    return {} if _DECODER in folder.read(CONFIG) else folder.read(SPECIAL_MAP)
+
+
+def _parse_tokens(folder: Folder, file: str, key: str, values: Any) -> list[AddedToken]:
+    if not values:
+        return []
+    if not isinstance(values, list):
+        raise folder.refuse(file, key, values, "a list of tokens")
+    return [_parse_token(folder, file, key, value, is_special=file == SPECIAL_MAP) for value in values]
+
+
+def _parse_token(folder: Folder, file: str, key: str, value: Any, *, is_special: bool = False) -> AddedToken:
+    """A token as a string, which is then special, or as an object."""
+    if isinstance(value, str) and value and key != _DECODER:
+        return AddedToken(value, special=True)
+    fields = {name: field for name, field in value.items() if name != _TYPE} if isinstance(value, dict) else {}
+    content = fields.pop("content", None)
+    are_flags = all(isinstance(flag, bool) for flag in fields.values()) and fields.keys() <= _FIELDS
+    if not isinstance(content, str) or not content or not are_flags:
+        raise folder.refuse(file, key, value, "a token as transformers writes it")
+    return AddedToken(content, **(fields | {"special": True} if is_special else fields))

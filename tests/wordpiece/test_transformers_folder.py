@@ -1,0 +1,295 @@
+"""A tokenizer's folder gives the ids that `transformers.AutoTokenizer` gives for it, or is refused by name."""
+
+from __future__ import annotations
+
+import itertools
+import json
+import string
+import tempfile
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import pytest
+from hypothesis import HealthCheck, event, given, settings
+from hypothesis import strategies as st
+from tokenizers import AddedToken, Tokenizer
+
+from pipeline.wordpiece.brought_files import read_brought_files
+from pipeline.wordpiece.normalise import Normalisation
+from pipeline.wordpiece.tokenizer_files import build_tokenizer, load_tokenizer, tokenizer_files
+from pipeline.wordpiece.train import SPECIAL_TOKENS
+from schemas.errors import ConfigError
+
+transformers = pytest.importorskip("transformers")
+
+LETTERS = [*string.ascii_letters, "\u00e9"]
+PIECES = [
+    *SPECIAL_TOKENS,
+    *LETTERS,
+    *(f"##{letter}" for letter in LETTERS),
+    "the",
+    "The",
+    "\u4e2d",
+    "\u6587",
+    "##\u6587",
+]
+TEXTS = [
+    "The caf\u00e9s of the world \u4e2d\u6587 the",
+    "x <x>  The<x> <y>y <Y> dog  dogs the dog Dog",
+    "[MASK] the [mask] [CLS]a[SEP] [PAD] [UNK] [ MASK ]",
+    "a" * 101 + " abcdefghij",
+    " \t<x>\n E\u0301 e\u0301",
+]
+VOCAB = "".join(f"{piece}\n" for piece in PIECES).encode()
+
+
+def describe_cased() -> dict[str, Any]:
+    tokenizer = build_tokenizer(PIECES, Normalisation(lowercase=False))
+    return dict(json.loads(tokenizer.to_str()))
+
+
+def describe_with_added() -> dict[str, Any]:
+    tokenizer = build_tokenizer(PIECES, Normalisation())
+    tokenizer.add_tokens([AddedToken("<x>", lstrip=True), AddedToken("dog", single_word=True)])
+    tokenizer.add_special_tokens([AddedToken("<y>", rstrip=True)])
+    return dict(json.loads(tokenizer.to_str()))
+
+
+def describe_short_words() -> dict[str, Any]:
+    description = describe_cased()
+    description["model"]["max_input_chars_per_word"] = 5
+    description["normalizer"]["handle_chinese_chars"] = False
+    description["truncation"] = {"direction": "Right", "max_length": 512, "strategy": "LongestFirst", "stride": 0}
+    return description
+
+
+def describe_unmarked() -> dict[str, Any]:
+    return describe_cased() | {"added_tokens": []}
+
+
+TOKENIZERS = {
+    "cased": describe_cased(),
+    "added": describe_with_added(),
+    "short": describe_short_words(),
+    "unmarked": describe_unmarked(),
+}
+
+
+def write_folder(folder: Path, files: Mapping[str, Any]) -> None:
+    for name, content in files.items():
+        (folder / name).write_bytes(content if isinstance(content, bytes) else json.dumps(content).encode())
+
+
+def bring(folder: Path) -> Tokenizer:
+    return load_tokenizer(read_brought_files(str(folder)), Normalisation())
+
+
+def compare(ours: Tokenizer, theirs: Any) -> None:
+    """Ids are the same where special tokens in text are special, and where they are text."""
+    special = {token.content for token in theirs.added_tokens_decoder.values() if token.special}
+    texts = TEXTS if special >= set(SPECIAL_TOKENS) else [text for text in TEXTS if "[" not in text]
+    backend = theirs.backend_tokenizer
+    backend.no_truncation()
+    assert ours.get_vocab() == backend.get_vocab()
+    for is_text in (False, True):
+        ours.encode_special_tokens = backend.encode_special_tokens = is_text
+        for text in texts:
+            expected = backend.encode(text, add_special_tokens=False).ids
+            assert ours.encode(text, add_special_tokens=False).ids == expected
+
+
+def load_by_transformers(folder: Path) -> Any:
+    return transformers.AutoTokenizer.from_pretrained(str(folder), local_files_only=True)
+
+
+flags = st.fixed_dictionaries(
+    {"content": st.sampled_from(["<x>", "<y>", "dog", "The", "[MASK]"])},
+    optional={name: st.booleans() for name in ("lstrip", "rstrip", "single_word", "normalized", "special")},
+)
+names = st.sampled_from(
+    [
+        ("mask_token", "[MASK]"),
+        ("mask_token", {"content": "[MASK]", "lstrip": True, "__type": "AddedToken"}),
+        ("mask_token", None),
+        ("pad_token", "<pad>"),
+        ("cls_token", "[CLS]"),
+        ("bos_token", "<x>"),
+        ("eos_token", "[SEP]"),
+        ("eos_token", None),
+        ("image_token", "<y>"),
+        ("foo_token", "[MASK]"),
+        ("additional_special_tokens", ["<x>", "<y>"]),
+        ("additional_special_tokens", []),
+        ("extra_special_tokens", ["<y>", "dog"]),
+        ("extra_special_tokens", {"x_token": "<x>"}),
+        ("split_special_tokens", True),
+        ("clean_text", False),
+        ("never_split", ["The"]),
+        ("add_prefix_space", True),
+    ]
+)
+configs = st.builds(
+    lambda chosen, extra: chosen | dict(extra),
+    st.fixed_dictionaries(
+        {},
+        optional={
+            "tokenizer_class": st.sampled_from(
+                [
+                    *("BertTokenizer", "BertTokenizerFast", "DistilBertTokenizer", "ElectraTokenizerFast"),
+                    *("PreTrainedTokenizerFast", "TokenizersBackend", "MPNetTokenizer", "ConvBertTokenizer", "Own"),
+                ]
+            ),
+            "do_lower_case": st.sampled_from([True, False, None]),
+            "strip_accents": st.sampled_from([True, False, None]),
+            "tokenize_chinese_chars": st.booleans(),
+            "added_tokens_decoder": st.dictionaries(
+                st.sampled_from(["0", "4", "113", "114", "200"]), flags, max_size=3
+            ),
+        },
+    ),
+    st.lists(names, max_size=2),
+)
+special_maps = st.builds(
+    dict,
+    st.lists(
+        st.one_of(names, st.tuples(st.sampled_from(["mask_token", "bos_token"]), flags)).filter(
+            lambda pair: not (isinstance(pair[1], dict) and "__type" in pair[1])
+        ),
+        max_size=2,
+    ),
+)
+added = st.dictionaries(st.sampled_from(["<x>", "<y>", "dog", "[MASK]"]), st.integers(110, 120), max_size=2)
+model_types = st.sampled_from(["bert", "distilbert", "nomic_bert", "modernbert", "roberta", "neobert"])
+sources = st.sampled_from([("tokenizer.json", TOKENIZERS[name]) for name in TOKENIZERS] + [("vocab.txt", VOCAB)])
+folders = st.builds(
+    lambda source, others: dict([source]) | others,
+    sources,
+    st.fixed_dictionaries(
+        {"tokenizer_config.json": configs},
+        optional={
+            "special_tokens_map.json": special_maps,
+            "added_tokens.json": added,
+            "config.json": st.fixed_dictionaries({}, optional={"model_type": model_types}),
+        },
+    ),
+)
+
+
+@settings(max_examples=400, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+@given(files=folders)
+def test_a_folder_is_what_transformers_makes_of_it_or_is_refused(files: dict[str, Any]) -> None:
+    with tempfile.TemporaryDirectory() as name:
+        folder = Path(name)
+        write_folder(folder, files)
+        try:
+            ours = bring(folder)
+        except ConfigError as error:
+            event(f"refused: {error.what}")
+            return
+        config, model = files["tokenizer_config.json"], files.get("config.json", {})
+        if "vocab.txt" in files and not config.get("tokenizer_class") and not model.get("model_type"):
+            return  # no class reads it
+        compare(ours, load_by_transformers(folder))
+        event("compared")
+
+
+@pytest.mark.parametrize(
+    ("source", "class_name", "lowercase"),
+    itertools.product([*TOKENIZERS, "vocab"], ["BertTokenizer", "PreTrainedTokenizerFast", None], [True, False, None]),
+)
+@pytest.mark.parametrize("is_bert_model", [True, False])
+def test_common_folders_are_read(
+    source: str, class_name: str | None, lowercase: bool | None, is_bert_model: bool, tmp_path: Path
+) -> None:
+    if source == "vocab" and (class_name == "PreTrainedTokenizerFast" or not (class_name or is_bert_model)):
+        pytest.skip("transformers cannot read it")
+    config = {"tokenizer_class": class_name, "do_lower_case": lowercase, "model_max_length": 512, "cls_token": "[CLS]"}
+    files: dict[str, Any] = {"vocab.txt": VOCAB} if source == "vocab" else {"tokenizer.json": TOKENIZERS[source]}
+    files["tokenizer_config.json"] = {key: value for key, value in config.items() if value is not None}
+    if is_bert_model:
+        files["config.json"] = {"model_type": "bert"}
+    write_folder(tmp_path, files)
+    compare(bring(tmp_path), load_by_transformers(tmp_path))
+
+
+def test_a_config_overrules_the_tokenizer_json_beside_it(tmp_path: Path) -> None:
+    pieces = [*SPECIAL_TOKENS, "the", "The"]
+    files = tokenizer_files(build_tokenizer(pieces, Normalisation()))
+    config = {"tokenizer_class": "BertTokenizer", "do_lower_case": False}
+    write_folder(tmp_path, {"tokenizer.json": files["tokenizer.json"], "tokenizer_config.json": config})
+    assert bring(tmp_path).encode("The", add_special_tokens=False).ids == [6]
+    (tmp_path / "tokenizer_config.json").unlink()
+    assert bring(tmp_path).encode("The", add_special_tokens=False).ids == [5]
+
+
+def test_a_folder_that_adds_nothing_to_its_tokenizer_json_is_that_file(tmp_path: Path) -> None:
+    files = tokenizer_files(build_tokenizer(PIECES, Normalisation()))
+    write_folder(tmp_path, files)
+    assert read_brought_files(str(tmp_path)) == {"tokenizer.json": files["tokenizer.json"]}
+    write_folder(tmp_path, {"tokenizer_config.json": {"tokenizer_class": "BertTokenizer"}})
+    assert read_brought_files(str(tmp_path)) == {"tokenizer.json": files["tokenizer.json"]}
+
+
+@pytest.mark.parametrize(
+    ("name", "settings_", "words"),
+    [
+        ("tokenizer_config.json", {"tokenizer_class": "MPNetTokenizer"}, 'tokenizer_class: .*found "MPNetTokenizer"'),
+        ("tokenizer_config.json", {"tokenizer_class": 5}, "tokenizer_class: .*found 5"),
+        ("tokenizer_config.json", {"auto_map": {"AutoTokenizer": ["a.B", None]}}, "auto_map"),
+        ("tokenizer_config.json", {"tokenizer_class": "BertTokenizer", "do_lower_case": "no"}, 'do_lower_case: .*"no"'),
+        ("tokenizer_config.json", {"pad_token": "<pad>"}, r'pad_token: .*expected \[PAD\]; found "<pad>"'),
+        ("tokenizer_config.json", {"mask_token": None}, "mask_token: .*found null"),
+        ("tokenizer_config.json", {"mask_token": 5}, "mask_token: .*found 5"),
+        ("tokenizer_config.json", {"added_tokens_decoder": {"x": {"content": "y"}}}, "added_tokens_decoder"),
+        ("tokenizer_config.json", {"added_tokens_decoder": {"5": "y"}}, "added_tokens_decoder"),
+        ("tokenizer_config.json", {"added_tokens_decoder": []}, "added_tokens_decoder"),
+        ("tokenizer_config.json", {"extra_special_tokens": {"x_token": "y"}}, "extra_special_tokens"),
+        ("tokenizer_config.json", {"extra_special_tokens": [5]}, "extra_special_tokens"),
+        ("tokenizer_config.json", {"image_token": "<image>"}, "image_token"),
+        ("tokenizer_config.json", [], "not the settings of a tokenizer.*found list"),
+        ("special_tokens_map.json", {"unk_token": "<unk>"}, r"unk_token: .*expected \[UNK\]"),
+        ("special_tokens_map.json", b"{", "not the settings of a tokenizer"),
+        ("special_tokens_map.json", b"\xff", "not the settings of a tokenizer"),
+        ("added_tokens.json", {"<x>": "7"}, '<x>: .*found "7"'),
+        ("config.json", {"model_type": "roberta"}, 'model_type: .*found "roberta".*"tokenizer_class"'),
+        ("config.json", {"model_type": 5}, "model_type: .*found 5"),
+    ],
+)
+def test_what_cannot_be_told_is_refused_by_file_key_and_value(
+    name: str, settings_: Any, words: str, tmp_path: Path
+) -> None:
+    write_folder(tmp_path, {"tokenizer.json": TOKENIZERS["cased"], name: settings_})
+    with pytest.raises(ConfigError, match=f"{tmp_path}/{name}.*{words}"):
+        read_brought_files(str(tmp_path))
+
+
+def test_a_class_that_another_table_overrules_is_refused_where_it_matters(tmp_path: Path) -> None:
+    """`AutoTokenizer` reads a ModernBERT folder by its tokenizer.json, whatever class the config names."""
+    files = {"config.json": {"model_type": "modernbert"}, "tokenizer_config.json": {"tokenizer_class": "BertTokenizer"}}
+    uncased = json.loads(build_tokenizer(PIECES, Normalisation()).to_str())
+    write_folder(tmp_path, files | {"tokenizer.json": uncased})
+    compare(bring(tmp_path), load_by_transformers(tmp_path))
+    write_folder(tmp_path, {"tokenizer.json": TOKENIZERS["cased"]})
+    with pytest.raises(ConfigError, match=r'config.json, model_type: .*found "modernbert"'):
+        read_brought_files(str(tmp_path))
+
+
+def test_a_vocab_file_alone_is_read_with_the_tokens_added_beside_it(tmp_path: Path) -> None:
+    write_folder(tmp_path, {"vocab.txt": VOCAB, "added_tokens.json": {"<x>": len(PIECES)}})
+    files = read_brought_files(str(tmp_path), Normalisation())
+    assert load_tokenizer(files, Normalisation()).encode("<x>", add_special_tokens=False).ids == [len(PIECES)]
+
+
+def test_a_vocab_file_of_a_general_class_is_refused(tmp_path: Path) -> None:
+    write_folder(
+        tmp_path, {"vocab.txt": VOCAB, "tokenizer_config.json": {"tokenizer_class": "PreTrainedTokenizerFast"}}
+    )
+    with pytest.raises(ConfigError, match=r"tokenizer_config.json, tokenizer_class: .*expected BertTokenizer"):
+        read_brought_files(str(tmp_path), Normalisation())
+
+
+def test_a_folder_of_an_uncased_class_is_not_read_as_cased_without_a_word(tmp_path: Path) -> None:
+    write_folder(tmp_path, {"vocab.txt": VOCAB, "tokenizer_config.json": {"tokenizer_class": "BertTokenizer"}})
+    with pytest.raises(ConfigError, match=r"normalised otherwise; expected tokenizer.lowercase = true"):
+        read_brought_files(str(tmp_path), Normalisation(lowercase=False))
