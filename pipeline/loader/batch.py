@@ -1,16 +1,17 @@
-"""A batch of masked rows, and what each way of running a model over packed rows takes from it."""
+"""A batch of masked rows."""
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Callable
 from dataclasses import dataclass, fields
-from typing import Any, Literal
+from typing import Any
 
 import torch
 
-from schemas.masking import IGNORE_INDEX
-
-Layout = Literal["sdpa", "varlen", "padded"]
+from pipeline.loader.encoders.encoder import Encoder, describe_encoder
+from pipeline.loader.encoders.families import Layout
+from pipeline.loader.encoders.layouts import lay_out_inputs, lay_out_labels
 
 
 @dataclass(frozen=True)
@@ -58,53 +59,32 @@ class Batch:
     masked_positions: torch.Tensor | None = None
     masked_labels: torch.Tensor | None = None
 
-    def model_inputs(self, layout: Layout) -> dict[str, Any]:
+    def model_inputs(self, layout: Layout, model: Any = None) -> dict[str, Any]:
         """Keyword arguments for a `transformers` encoder, so that sequences attend only within themselves.
 
-        BERT ignores `cu_seqlens` unless its attention is of the flash kind, and a two-dimensional mask lets the
-        sequences of a row see each other; hence one layout for each way that does keep them apart.
+        A two-dimensional mask would let the sequences of a row see each other, and families differ in how they number
+        tokens and in what they take for a mask. `pipeline.loader.encoders` knows them; docs/encoders.md lists them.
 
         Args:
-            layout: `sdpa` for a `(B, 1, S, S)` boolean mask, which torch's own attention takes in any precision (the
-                `eager` kind would add it to the scores as 0 and 1, and hide nothing); `varlen` for one row of B * S
-                positions with `cu_seq_lens` (flash attention); `padded` for one sequence a row, `(N, longest)`.
+            layout: `sdpa` for a mask for every pair of positions, `(B, 1, S, S)`: boolean for torch's own attention,
+                added to the scores for the `eager` kind, a dictionary of masks for models with sliding windows.
+                `varlen` for one row of B * S positions with `cu_seq_lens` (flash attention). `padded` for one sequence
+                a row, `(N, longest)`, with the two-dimensional mask that every model takes.
+            model: The model, or an `Encoder` that describes it. Without it the inputs are those of a BERT in torch's
+                default precision, whatever its attention: wrong for families with other positions or masks.
 
         Raises:
-            ValueError: No such layout.
+            ConfigError: No such layout, the model would not keep the sequences apart, or has too few positions.
         """
-        if layout == "sdpa":
-            mask = self.segment_ids[:, None, :, None] == self.segment_ids[:, None, None, :]
-            return {"input_ids": self.input_ids, "position_ids": self.position_ids, "attention_mask": mask}
-        if layout == "varlen":
-            return {
-                "input_ids": self.input_ids.view(1, -1),
-                "position_ids": self.position_ids.view(1, -1),
-                "cu_seq_lens_q": self.cu_seqlens,
-                "cu_seq_lens_k": self.cu_seqlens,
-                "max_length_q": self.max_seqlen,
-                "max_length_k": self.max_seqlen,
-            }
-        _check_padded(layout)
-        rows, columns = self._places_in_padded()
-        taken = self.segment_ids > 0
-        shape = self._padded_shape()
-        input_ids = torch.full(shape, self.pad_id, dtype=torch.int64, device=self.input_ids.device)
-        attention_mask = torch.zeros(shape, dtype=torch.int64, device=self.input_ids.device)
-        input_ids[rows, columns] = self.input_ids[taken]
-        attention_mask[rows, columns] = 1
-        return {"input_ids": input_ids, "attention_mask": attention_mask}
+        return lay_out_inputs(self, layout, Encoder() if model is None else describe_encoder(model))
 
     def model_labels(self, layout: Layout) -> torch.Tensor:
-        """The labels in the shape that `model_inputs` of the same layout gives the logits."""
-        if layout == "sdpa":
-            return self.labels
-        if layout == "varlen":
-            return self.labels.view(1, -1)
-        _check_padded(layout)
-        rows, columns = self._places_in_padded()
-        labels = torch.full(self._padded_shape(), IGNORE_INDEX, dtype=torch.int64, device=self.labels.device)
-        labels[rows, columns] = self.labels[self.segment_ids > 0]
-        return labels
+        """The labels in the shape that `model_inputs` of the same layout gives the logits.
+
+        Raises:
+            ConfigError: No such layout.
+        """
+        return lay_out_labels(self, layout)
 
     def to(self, device: torch.device | str, *, non_blocking: bool = False) -> Batch:
         """The same batch with its tensors on a device."""
@@ -117,20 +97,17 @@ class Batch:
     def _map_tensors(self, move: Callable[[torch.Tensor], torch.Tensor]) -> Batch:
         values = {field.name: getattr(self, field.name) for field in fields(self)}
         moved = {name: move(value) for name, value in values.items() if isinstance(value, torch.Tensor)}
-        return Batch(**{**values, **moved})
+        return type(self)(**{**values, **moved})
 
-    def _places_in_padded(self) -> tuple[torch.Tensor, torch.Tensor]:
-        taken = self.segment_ids > 0
-        first = (self.position_ids == 0) & taken
-        number = first.flatten().cumsum(0).view_as(first) - 1
-        return number[taken], self.position_ids[taken]
+    def __deepcopy__(self, memo: dict[int, Any]) -> Batch:
+        """A copy that belongs to whoever asked for it: its fields may be set, as Lightning does in a copy of its own.
 
-    def _padded_shape(self) -> tuple[int, int]:
-        taken = self.segment_ids > 0
-        sequences = int(((self.position_ids == 0) & taken).sum())
-        return sequences, int(self.position_ids[taken].max()) + 1 if sequences else 0
+        Lightning's true-precision modes convert a batch by copying it and setting every field of the copy.
+        """
+        return _Unfrozen(**{field.name: copy.deepcopy(getattr(self, field.name), memo) for field in fields(self)})
 
 
-def _check_padded(layout: str) -> None:
-    if layout != "padded":
-        raise ValueError(f"layout must be sdpa, varlen or padded, got {layout!r}")
+class _Unfrozen(Batch):
+    """A batch whose fields may be set."""
+
+    __setattr__ = object.__setattr__

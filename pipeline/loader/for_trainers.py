@@ -1,6 +1,6 @@
 """What trainers ask for around batches: whole optimizer steps, plain dictionaries, the number of labels.
 
-The pages in `infra/trainers` use these three; each is a few lines over the fields of `Batch`, so a trainer that wants
+The pages in `infra/trainers` use these; each is a few lines over the fields of `Batch`, so a trainer that wants
 something else can take those.
 """
 
@@ -11,9 +11,13 @@ from typing import Any, Protocol
 
 import torch
 
-from pipeline.loader.batch import Batch, Layout
+from pipeline.loader.batch import Batch
+from pipeline.loader.encoders.encoder import Encoder, describe_encoder
+from pipeline.loader.encoders.families import Layout
 from schemas.errors import ConfigError
 from schemas.masking import IGNORE_INDEX
+
+__all__ = ["Encoder", "as_inputs", "count_labels", "describe_encoder", "group_steps"]
 
 
 def group_steps(batches: Iterable[Batch]) -> Iterator[list[Batch]]:
@@ -68,11 +72,19 @@ def count_labels(micro_batches: Iterable[_Labelled]) -> int:
     return sum(int((batch.labels != IGNORE_INDEX).sum()) for batch in micro_batches)
 
 
-def as_inputs(batch: Batch, layout: Layout = "sdpa") -> dict[str, Any]:
+def as_inputs(batch: Batch, layout: Layout = "sdpa", encoder: Encoder | None = None) -> dict[str, Any]:
     """A batch as the plain dictionary that some trainers insist on: the model's arguments and `labels`.
 
-    For `DataLoader(batches, batch_size=None, collate_fn=as_inputs)`; `functools.partial(as_inputs, layout="padded")`
-    for models that take no mask of their own. The dictionary carries no state: count optimizer steps instead, one for
-    each global batch.
+    For `DataLoader(batches, batch_size=None, collate_fn=functools.partial(as_inputs, encoder=...))`, with
+    `describe_encoder(model)`: the description goes to the workers, the model does not. The dictionary carries no
+    state: count optimizer steps instead, one for each global batch.
+
+    Args:
+        batch: What the loader gave.
+        layout: See `Batch.model_inputs`.
+        encoder: What the model takes; a BERT if it is not given.
+
+    Raises:
+        ConfigError: See `Batch.model_inputs`.
     """
-    return {**batch.model_inputs(layout), "labels": batch.model_labels(layout)}
+    return {**batch.model_inputs(layout, encoder), "labels": batch.model_labels(layout)}

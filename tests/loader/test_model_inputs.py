@@ -7,23 +7,13 @@ from itertools import pairwise
 import pytest
 import torch
 from transformers import BertConfig, BertForMaskedLM
-from transformers.modeling_utils import ALL_ATTENTION_FUNCTIONS
 
+from schemas.errors import ConfigError
+from tests.loader.attention import VARLEN, register_varlen
 from tests.loader.datasets import PAD, SEQ_LEN, VOCAB_SIZE
 from tests.loader.streams import open_loader
 
 TOLERANCE = 1e-5
-VARLEN = "reference_varlen"
-
-
-def attend_within(module, query, key, value, attention_mask, scaling=None, dropout=0.0, *, cu_seq_lens_q, **kwargs):
-    """Attention over (1, heads, N, width) that honours cumulative lengths, as flash attention's varlen form does."""
-    ends = cu_seq_lens_q.tolist()
-    parts = []
-    for start, stop in pairwise(ends):
-        q, k, v = (each[:, :, start:stop] for each in (query, key, value))
-        parts.append(torch.softmax(q @ k.transpose(2, 3) * scaling, -1) @ v)
-    return torch.cat(parts, 2).transpose(1, 2).contiguous(), None
 
 
 @pytest.fixture(scope="module")
@@ -34,7 +24,7 @@ def batch(dataset):
 @pytest.fixture(scope="module")
 def build():
     """Models with equal random weights, one for each kind of attention."""
-    ALL_ATTENTION_FUNCTIONS.register(VARLEN, attend_within)
+    register_varlen()
     config = {
         "vocab_size": VOCAB_SIZE, "hidden_size": 32, "num_hidden_layers": 2, "num_attention_heads": 4,
         "intermediate_size": 64, "max_position_embeddings": SEQ_LEN, "pad_token_id": PAD,
@@ -65,7 +55,8 @@ def alone(batch, build):
 
 
 @pytest.mark.parametrize(
-    ("layout", "attention"), [("sdpa", "sdpa"), ("padded", "sdpa"), ("padded", "eager"), ("varlen", VARLEN)]
+    ("layout", "attention"),
+    [("sdpa", "sdpa"), ("sdpa", "eager"), ("padded", "sdpa"), ("padded", "eager"), ("varlen", VARLEN)],
 )
 def test_packed_logits_are_those_of_each_sequence_alone(batch, build, alone, layout, attention):
     inputs = batch.model_inputs(layout)
@@ -114,5 +105,5 @@ def test_padded_rows_are_the_sequences_in_order(batch):
 
 def test_an_unknown_layout_is_refused(batch):
     for ask in (batch.model_inputs, batch.model_labels):
-        with pytest.raises(ValueError, match="sdpa, varlen or padded"):
+        with pytest.raises(ConfigError, match="sdpa, varlen or padded"):
             ask("flash")

@@ -1,0 +1,190 @@
+"""A model as far as its inputs depend on it."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+
+from pipeline.loader.encoders.families import FAMILIES, LAYOUTS, Family, Layout, Masks, Positions
+from schemas.errors import ConfigError
+
+BOOLEAN_MASKS = {"sdpa": True, "eager": False, "flex_attention": False}
+"""Kinds of attention that take a mask for every pair of positions: a boolean one, or one to add to the scores.
+
+torch's own takes both; a boolean one is a quarter of the size and fits any precision.
+"""
+Windows = tuple[tuple[str | int, int | None], ...]
+"""The masks that a model takes, each with the furthest that a token sees; None for no limit."""
+_CHANGING_ROTATIONS = ("dynamic", "longrope")
+
+
+@dataclass(frozen=True)
+class Encoder:
+    """What `Batch.model_inputs` knows of a model. Holds no weights: it goes to the workers of a `DataLoader`.
+
+    `describe_encoder` reads it off a model of a family in the table. For a model of your own, say it yourself, and
+    compare a packed row with each of its sequences run alone.
+
+    Attributes:
+        name: What errors call it.
+        family: What it takes.
+        attention: The kind of attention, as `transformers` names it; None where it is not known.
+        dtype: Of a mask that is added to the scores.
+        padding_idx: Where positions begin after it: the id that the model takes for padding.
+        max_positions: Positions in the model's table; None where it has none.
+        windows: The masks that the model takes, by what it calls them; None for a single one without limits.
+    """
+
+    name: str = "a BERT"
+    family: Family = FAMILIES["bert"]
+    attention: str | None = None
+    dtype: torch.dtype | None = None
+    padding_idx: int | None = None
+    max_positions: int | None = None
+    windows: Windows | None = None
+
+    def check_takes(self, layout: Layout) -> None:
+        """Refuse a layout in which the model would let sequences see each other, or fail.
+
+        Raises:
+            ConfigError: With the reason, and the layouts that it does take.
+        """
+        reason = self._find_objection(layout)
+        if reason:
+            fits = [other for other in LAYOUTS if not self._find_objection(other)]
+            raise ConfigError(
+                f'{self.name} cannot be given the layout "{layout}": {reason}',
+                path="model",
+                action=f"use the layout {' or '.join(repr(one) for one in fits)}" if fits else "use another model",
+            )
+
+    def check_length(self, longest: int) -> None:
+        """Refuse sequences beyond the model's table of positions: on a GPU the error would name neither.
+
+        Raises:
+            ConfigError: The table is too short.
+        """
+        needed = longest if self.padding_idx is None else longest + self.padding_idx + 1
+        if self.max_positions is not None and needed > self.max_positions:
+            raise ConfigError(
+                f"{self.name} has fewer positions than the rows need",
+                path="model",
+                place="config.max_position_embeddings",
+                expected=f"at least {needed}",
+                found=str(self.max_positions),
+                action=f"build the model with max_position_embeddings={needed}, or pack shorter rows",
+            )
+
+    def _find_objection(self, layout: Layout) -> str:
+        if reason := self.family.refusal(layout):
+            return reason
+        if self.attention is None:
+            return ""
+        if layout == "sdpa" and self.attention not in BOOLEAN_MASKS:
+            return f"its attention, {self.attention}, takes no mask for every pair of positions"
+        if layout == "varlen" and self.attention in BOOLEAN_MASKS:
+            return f"its attention, {self.attention}, ignores where sequences end; flash attention does not"
+        return ""
+
+
+def describe_encoder(model: Any) -> Encoder:
+    """Read off a `transformers` model what its inputs depend on.
+
+    Args:
+        model: A model with or without a head, also inside DistributedDataParallel; an `Encoder` is given back.
+
+    Raises:
+        ConfigError: It is no model of a family that is known to take packed rows, or is set up as something else
+            than an encoder.
+    """
+    if isinstance(model, Encoder):
+        return model
+    while not hasattr(model, "config") and hasattr(model, "module"):  # wrapped for several devices
+        model = model.module
+    name = type(model).__name__
+    config = getattr(model, "config", None)
+    model_type = getattr(config, "model_type", None)
+    if model_type is None:
+        raise ConfigError(
+            f"{name} has no transformers configuration",
+            path="model",
+            expected="a transformers encoder, or an Encoder that describes yours",
+            found=repr(type(model)),
+            action="give the model itself, not a wrapper around it",
+        )
+    shown = f"{name} ({model_type})"
+    family = FAMILIES.get(model_type)
+    if family is None:
+        raise ConfigError(
+            f"the family of {shown} is not known to keep the sequences of a packed row apart",
+            path="model",
+            expected="one of " + ", ".join(sorted(key for key, known in FAMILIES.items() if _is_supported(known))),
+            found=model_type,
+            action="compare packed rows with each sequence run alone, then describe the model by an Encoder",
+        )
+    _check_settings(shown, config, family)
+    if hasattr(getattr(model, "base_model", model), "decoder"):
+        raise ConfigError(
+            f"{shown} is an encoder with a decoder, which does not know where the sequences of a row end",
+            path="model",
+            expected="an encoder alone",
+            found=name,
+            action="use the encoder of the family, as transformers.AutoModelForTextEncoding makes it",
+        )
+    return Encoder(
+        name=shown,
+        family=family,
+        attention=getattr(config, "_attn_implementation", None),
+        dtype=getattr(model, "dtype", None),
+        padding_idx=_find_padding_idx(model) if family.positions is Positions.AFTER_PADDING else None,
+        max_positions=_find_max_positions(config, family),
+        windows=_find_windows(config, family.masks),
+    )
+
+
+def _is_supported(family: Family) -> bool:
+    return any(not family.refusal(layout) for layout in LAYOUTS)
+
+
+def _check_settings(shown: str, config: Any, family: Family) -> None:
+    wrong = [
+        (name, str(expected), str(getattr(config, name)))
+        for name, expected in (("is_decoder", False), *family.requires)
+        if getattr(config, name, expected) != expected
+    ]
+    rotations = getattr(config, "rope_parameters", None) or {}
+    for one in (rotations, *rotations.values()):
+        kind = one.get("rope_type") if isinstance(one, dict) else None
+        if kind in _CHANGING_ROTATIONS:
+            wrong.append(("rope_parameters", "rotations that no other sequence of the batch changes", str(kind)))
+    for name, expected, found in wrong[:1]:
+        raise ConfigError(
+            f"{shown} does not keep the sequences of a packed row apart with these settings",
+            path="model",
+            place=f"config.{name}",
+            expected=expected,
+            found=found,
+            action="change the setting, or use another model",
+        )
+
+
+def _find_padding_idx(model: Any) -> int:
+    """The embeddings' own: MPNet's is 1 whatever its configuration says."""
+    return int(model.base_model.embeddings.padding_idx)
+
+
+def _find_max_positions(config: Any, family: Family) -> int | None:
+    has_table = family.positions not in (Positions.ROTARY, Positions.BY_DISTANCE)
+    return int(config.max_position_embeddings) if has_table and hasattr(config, "max_position_embeddings") else None
+
+
+def _find_windows(config: Any, masks: Masks) -> Windows | None:
+    if masks is Masks.BY_LAYER_TYPE:
+        by_type = {"full_attention": None, "sliding_attention": config.sliding_window}
+        return tuple((kind, by_type[kind]) for kind in sorted(set(config.layer_types)))
+    if masks is Masks.BY_LAYER:
+        layers = range(config.num_hidden_layers)
+        return tuple((layer, config.per_layer_config[layer].sliding_window) for layer in layers)
+    return None

@@ -1,0 +1,170 @@
+"""The layouts of a batch as keyword arguments of an encoder, and its labels in the same shape."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+import torch
+
+from pipeline.loader.encoders.encoder import BOOLEAN_MASKS, Encoder
+from pipeline.loader.encoders.families import Layout, Positions
+from schemas.errors import ConfigError
+from schemas.masking import IGNORE_INDEX
+
+if TYPE_CHECKING:
+    from pipeline.loader.batch import Batch
+
+
+def lay_out_inputs(batch: Batch, layout: Layout, encoder: Encoder) -> dict[str, Any]:
+    """See `Batch.model_inputs`."""
+    make_inputs = _find(layout).make_inputs
+    encoder.check_takes(layout)
+    return make_inputs(batch, encoder)
+
+
+def lay_out_labels(batch: Batch, layout: Layout) -> torch.Tensor:
+    """See `Batch.model_labels`."""
+    return _find(layout).make_labels(batch)
+
+
+class _Maker(NamedTuple):
+    """How a layout is made."""
+
+    make_inputs: Callable[[Batch, Encoder], dict[str, Any]]
+    make_labels: Callable[[Batch], torch.Tensor]
+
+
+def _find(layout: str) -> _Maker:
+    if layout not in _MAKERS:
+        raise ConfigError(
+            f"no such layout: {layout!r}",
+            path="layout",
+            expected="sdpa, varlen or padded",
+            found=repr(layout),
+            action='give "sdpa" for a mask, "varlen" for flash attention or "padded" for one sequence a row',
+        )
+    return _MAKERS[layout]
+
+
+def _make_masked(batch: Batch, encoder: Encoder) -> dict[str, Any]:
+    _check_row(batch, encoder)
+    together = batch.segment_ids[:, None, :, None] == batch.segment_ids[:, None, None, :]  # (B, 1, S, S)
+    return {"input_ids": batch.input_ids, **_number(batch, encoder), "attention_mask": _make_masks(together, encoder)}
+
+
+def _make_varlen(batch: Batch, encoder: Encoder) -> dict[str, Any]:
+    _check_row(batch, encoder)
+    flat = {name: value.view(1, -1) for name, value in _number(batch, encoder).items()}
+    return {
+        "input_ids": batch.input_ids.view(1, -1),
+        **flat,
+        "cu_seq_lens_q": batch.cu_seqlens,
+        "cu_seq_lens_k": batch.cu_seqlens,
+        "max_length_q": batch.max_seqlen,
+        "max_length_k": batch.max_seqlen,
+    }
+
+
+def _make_padded(batch: Batch, encoder: Encoder) -> dict[str, Any]:
+    rows, columns = _places_in_padded(batch)
+    taken = batch.segment_ids > 0
+    shape = _padded_shape(batch)
+    encoder.check_length(shape[1])
+    device = batch.input_ids.device
+    input_ids = torch.full(shape, batch.pad_id, dtype=torch.int64, device=device)
+    attention_mask = torch.zeros(shape, dtype=torch.int64, device=device)
+    input_ids[rows, columns] = batch.input_ids[taken]
+    attention_mask[rows, columns] = 1
+    return {"input_ids": input_ids, "attention_mask": attention_mask}
+
+
+def _label_rows(batch: Batch) -> torch.Tensor:
+    return batch.labels
+
+
+def _label_varlen(batch: Batch) -> torch.Tensor:
+    return batch.labels.view(1, -1)
+
+
+def _label_padded(batch: Batch) -> torch.Tensor:
+    rows, columns = _places_in_padded(batch)
+    labels = torch.full(_padded_shape(batch), IGNORE_INDEX, dtype=torch.int64, device=batch.labels.device)
+    labels[rows, columns] = batch.labels[batch.segment_ids > 0]
+    return labels
+
+
+_MAKERS = {
+    "sdpa": _Maker(_make_masked, _label_rows),
+    "varlen": _Maker(_make_varlen, _label_varlen),
+    "padded": _Maker(_make_padded, _label_padded),
+}
+
+
+def _number(batch: Batch, encoder: Encoder) -> dict[str, torch.Tensor]:
+    """The model's `position_ids`, where it takes any."""
+    positions = encoder.family.positions
+    if positions in (Positions.BY_DISTANCE, Positions.BY_DISTANCE_IN_TABLE):
+        return {}
+    if encoder.padding_idx is None:
+        return {"position_ids": batch.position_ids}
+    if encoder.padding_idx == batch.pad_id:
+        return {"position_ids": batch.position_ids + (encoder.padding_idx + 1)}
+    return {"position_ids": _renumber(batch, encoder.padding_idx)}
+
+
+def _renumber(batch: Batch, padding_idx: int) -> torch.Tensor:
+    """Positions of a model that takes another id than the dataset's for padding, as it numbers each sequence alone.
+
+    A token with that id has position `padding_idx`, and those behind it count on without it.
+    """
+    counted = batch.input_ids != padding_idx
+    number = counted.cumsum(1)
+    columns = torch.arange(number.shape[1], device=number.device)
+    first = columns - batch.position_ids  # of the sequence that a position is in
+    before = torch.where(first > 0, number.gather(1, (first - 1).clamp(min=0)), 0)
+    return (number - before) * counted + padding_idx
+
+
+def _make_masks(together: torch.Tensor, encoder: Encoder) -> Any:
+    """One mask, or a dictionary of them; those of equal windows are one tensor."""
+    if encoder.windows is None:
+        return _express(together, encoder)
+    distinct = {window for _, window in encoder.windows}
+    made = {window: _express(_narrow(together, window), encoder) for window in distinct}
+    return {key: made[window] for key, window in encoder.windows}
+
+
+def _narrow(together: torch.Tensor, window: int | None) -> torch.Tensor:
+    """Pairs no further apart than a window; within a sequence, places in the row are as far apart as positions."""
+    if window is None:
+        return together
+    places = torch.arange(together.shape[-1], device=together.device)
+    return together & ((places[:, None] - places[None, :]).abs() <= window)
+
+
+def _express(together: torch.Tensor, encoder: Encoder) -> torch.Tensor:
+    if encoder.attention is not None and BOOLEAN_MASKS[encoder.attention]:
+        return together
+    dtype = encoder.dtype or torch.get_default_dtype()
+    # The lowest finite number: every position sees at least itself, so no row of scores is without a higher one.
+    mask = torch.zeros(together.shape, dtype=dtype, device=together.device)
+    return mask.masked_fill_(~together, torch.finfo(dtype).min)
+
+
+def _check_row(batch: Batch, encoder: Encoder) -> None:
+    by_row = encoder.family.positions is Positions.BY_DISTANCE_IN_TABLE
+    encoder.check_length(batch.input_ids.shape[1] if by_row else batch.max_seqlen)
+
+
+def _places_in_padded(batch: Batch) -> tuple[torch.Tensor, torch.Tensor]:
+    taken = batch.segment_ids > 0
+    first = (batch.position_ids == 0) & taken
+    number = first.flatten().cumsum(0).view_as(first) - 1
+    return number[taken], batch.position_ids[taken]
+
+
+def _padded_shape(batch: Batch) -> tuple[int, int]:
+    taken = batch.segment_ids > 0
+    sequences = int(((batch.position_ids == 0) & taken).sum())
+    return sequences, int(batch.position_ids[taken].max()) + 1 if sequences else 0
