@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
 from jobs.describe_run import Part
@@ -28,10 +28,14 @@ from pipeline.storage.datasets import (
 from pipeline.wordpiece.load_encoders import SpecialInText
 from pipeline.wordpiece.train_stage import read_proof
 from schemas.counts import EncodingCounts, PackingCounts
+from schemas.errors import InputDataError
 from schemas.layout import documents_folder, encoded_folder, packed_folders
 from schemas.manifest import DocumentsManifest, EncodedManifest, PackedManifest, TokenizerManifest, text_fill_ppm
 from schemas.receipt import Receipt, ShardReceipt
 from schemas.rows import rows_per_block
+
+_Table = tuple[int, str, Counter[str]]
+"""How many shards a dataset has, the checksum of their table, and what was counted."""
 
 
 @dataclass(frozen=True)
@@ -53,6 +57,9 @@ def pack(run: Run, documents: list[DocumentsManifest], tokenizer: TokenizerManif
 
     Returns:
         The manifests of the packed datasets: those to train on as the run file lists them, then the held-out ones.
+
+    Raises:
+        InputDataError: There is no row to train on.
     """
     targets = [
         _Target(dataset, seq_len, folder)
@@ -81,9 +88,11 @@ def pack(run: Run, documents: list[DocumentsManifest], tokenizer: TokenizerManif
     if run.settings.pack.keep_encoded and not encoded:
         for dataset in reversed(documents):
             _write_encoded(run, units, dataset, tokenizer)
+    written = [(target, _write_packed_table(run, units, target)) for target in reversed(targets)]
+    _judge_rows(run, {target.folder: counts for target, (_, _, counts) in written if not target.documents.held_out})
     manifests = [
-        _write_packed(run, context, units, target, tokenizer, encoded.get(target.documents.held_out))
-        for target in reversed(targets)
+        _write_packed(run, context, target, table, tokenizer, encoded.get(target.documents.held_out))
+        for target, table in written
     ]
     run.drop_work("prove", "pack")
     return manifests[::-1]
@@ -144,7 +153,7 @@ def _read_encoded(run: Run, documents: Sequence[DocumentsManifest]) -> dict[bool
 
 def _write_table(
     run: Run, units: list[PackUnit], held_out: bool, folder: str, count: Callable[[Receipt], Counter[str]]
-) -> tuple[int, str, Counter[str]]:
+) -> _Table:
     """Write the table of a dataset's shards; returns how many they are, its checksum, and what was counted."""
     counts = Counter[str]()
 
@@ -177,18 +186,49 @@ def _write_encoded(
     )
 
 
+def _write_packed_table(run: Run, units: list[PackUnit], target: _Target) -> _Table:
+    held_out, folder = target.documents.held_out, target.folder
+    return _write_table(run, units, held_out, folder, lambda receipt: packing_counts(receipt, target.seq_len))
+
+
+def _judge_rows(run: Run, counted: Mapping[str, Counter[str]]) -> None:
+    """Warn of datasets to train on that have no row.
+
+    Args:
+        run: The run.
+        counted: What was counted for each, by its folder.
+
+    Raises:
+        InputDataError: None has one, so nothing useful can follow.
+    """
+    for folder, counts in counted.items():
+        if counts["rows"]:
+            continue
+        found = (
+            f"of {counts['documents']:,} documents {counts['without_tokens']:,} without tokens, "
+            f"{counts['too_long']:,} longer than a row, {counts['quarantined'] - counts['too_long']:,} not encoded"
+        )
+        if not any(other["rows"] for other in counted.values()):
+            raise InputDataError(
+                "there is no row to train on",
+                path=run.output.locate(folder),
+                expected="at least one row",
+                found=found,
+                action="check pack.seq_len, pack.split and the text; quarantine/ has what was set aside",
+            )
+        run.hear({"event": "warning", "message": f"{folder} has no row: {found}"})
+
+
 def _write_packed(
     run: Run,
     context: PackContext,
-    units: list[PackUnit],
     target: _Target,
+    table: _Table,
     tokenizer: TokenizerManifest,
     encoded: EncodedManifest | None,
 ) -> PackedManifest:
     folder, seq_len, documents = target.folder, target.seq_len, target.documents
-    num_shards, checksum, counts = _write_table(
-        run, units, documents.held_out, folder, lambda receipt: packing_counts(receipt, seq_len)
-    )
+    num_shards, checksum, counts = table
     if encoded is not None:
         counts = take_encoding(counts, encoded.counts)
     run.output.write_bytes(f"{folder}/tokenizer.json", context.tokenizer_json)

@@ -14,6 +14,7 @@ from pipeline.wordpiece.check_tokenizer import read_normalisation
 from pipeline.wordpiece.collect_stage import CollectUnit, collect_word_counts, find_word_counts
 from pipeline.wordpiece.count_stage import (
     CountContext,
+    check_words,
     count_document_words,
     has_one_source,
     normalisation_of,
@@ -37,6 +38,7 @@ from pipeline.wordpiece.train_stage import (
     prove_tokenizer,
     train_vocabulary,
 )
+from pipeline.wordpiece.weigh_sources import explain_idle_alpha
 from pipeline.wordpiece.word_files import WordFile
 from schemas.counts import SourceReport
 from schemas.errors import StaleArtifactError
@@ -52,6 +54,7 @@ def tokenizer(run: Run, documents: DocumentsManifest) -> TokenizerManifest:
 
     Raises:
         ConfigError: The vocabulary is smaller than its alphabet, or the brought tokenizer cannot be used.
+        InputDataError: There is no word to train on.
     """
     if run.output.exists(f"{TOKENIZER}/{MANIFEST}"):
         _drop_work(run)
@@ -130,6 +133,9 @@ def _warn(run: Run, manifest: TokenizerManifest, outcome: UnitOutcome) -> None:
         run.hear({"event": "warning", "message": message})
     if outcome.details["no_vocab_txt"]:
         run.hear({"event": "warning", "message": outcome.details["no_vocab_txt"]})
+    idle = explain_idle_alpha([line.source for line in manifest.sources], run.settings.tokenizer.alpha)
+    if manifest.trained and idle:
+        run.hear({"event": "warning", "message": idle})
     cased = outcome.details["pieces_never_made"]
     if cased > CASED_PIECES_WORTH_A_WARNING:
         message = f"{cased:,} pieces of the vocabulary have capital letters but text is lowercased, so they never occur"
@@ -162,6 +168,7 @@ def _count(run: Run, context: CountContext, documents: DocumentsManifest, shards
     count_units = run.sign(Part.TOKENIZER, plan_count_units(shards))
     run.run_stage(count_document_words, context, count_units)
     sources = sum_sources(iter_receipts(run.output, count_units))
+    check_words(sources, documents.documents)
     one_source = has_one_source(sources)
     counted = map(WordFile.of, iter_receipts(run.output, count_units))
     gather_units = run.sign(Part.TOKENIZER, plan_gather_units(counted, len(count_units), one_source))

@@ -70,8 +70,8 @@ def iter_unmatched(
         yield f"{empty:,} of {num_files:,} input files hold no document, the first is {totals.first_empty}"
     if documents.held_out and not totals.text_bytes[1]:
         yield (
-            f"documents.held_out = {documents.held_out:g} holds out none of the {kept:,} documents, so there is "
-            "nothing to evaluate on: raise it, or set it to 0"
+            f"documents.held_out = {documents.held_out:g} holds out 0 of {kept:,} documents, so there is nothing to "
+            "evaluate on: raise it, or set it to 0"
         )
 
 
@@ -82,9 +82,9 @@ def _warn_of_key(
     if not without:
         return
     if without < kept:
-        yield f"input.{name} = {key!r}: {without:,} of {kept:,} documents do not have this key; {otherwise}"
+        yield f"input.{name} = {key!r}: {without:,} of {kept:,} documents lack this key; {otherwise}"
         return
     yield (
-        f"input.{name} = {key!r}: none of the {kept:,} documents has this key; {otherwise}. Check the key: it is one "
+        f"input.{name} = {key!r}: 0 of {kept:,} documents have this key; {otherwise}. Check the key: it is one "
         "of the line's own object, and a dot in it does not lead into another"
     )

@@ -23,13 +23,11 @@ from pipeline.storage.store import Store
 from pipeline.wordpiece.count_words import WordCounter
 from pipeline.wordpiece.counted_words import MAX_WORDS, PartitionedWords
 from pipeline.wordpiece.normalise import Normalisation
-from pipeline.wordpiece.word_counts import MAX_SOURCES, SourceText
+from pipeline.wordpiece.word_counts import ALL_SOURCES, MAX_SOURCES, SourceText
 from pipeline.wordpiece.word_files import WORD_FILE_SCHEMA, write_words
+from schemas.errors import InputDataError
 from schemas.receipt import Receipt
 from schemas.run_file import TokenizerSection
-
-ALL_SOURCES = ""
-"""The name that all text is counted under where there are too many sources to keep apart."""
 
 
 @dataclass(frozen=True)
@@ -134,6 +132,22 @@ def sum_sources(receipts: Iterable[Receipt]) -> tuple[SourceText, ...]:
             is_one = True
             totals = {ALL_SOURCES: np.sum(list(totals.values()), axis=0)}
     return tuple(SourceText(name, *totals[name].tolist()) for name in sorted(totals, key=str.encode))
+
+
+def check_words(sources: Sequence[SourceText], num_documents: int) -> None:
+    """Make sure that there is something to train on.
+
+    Raises:
+        InputDataError: No document has a word.
+    """
+    if not any(source.words for source in sources):
+        raise InputDataError(
+            "the documents have no word",
+            path="input.paths",
+            expected="text to train a vocabulary on",
+            found=f"{num_documents:,} documents of spaces and control characters alone",
+            action="check the files and input.text_field",
+        )
 
 
 def has_one_source(sources: Sequence[SourceText]) -> bool:

@@ -17,11 +17,11 @@ import pyarrow as pa
 
 from pipeline.engine.stage import UnitDescription, UnitOutcome
 from pipeline.storage.arrow_files import iter_batches
-from pipeline.wordpiece.count_stage import ALL_SOURCES, CountContext, name_sources
+from pipeline.wordpiece.count_stage import CountContext, name_sources
 from pipeline.wordpiece.count_words import sort_words
 from pipeline.wordpiece.counted_words import WORD_PARTITIONS, CountedWords, PartitionedWords
 from pipeline.wordpiece.pack_words import WORD_ROWS_SCHEMA
-from pipeline.wordpiece.word_counts import WORD_COUNTS_SCHEMA, SourceText
+from pipeline.wordpiece.word_counts import ALL_SOURCES, WORD_COUNTS_SCHEMA, SourceText
 from pipeline.wordpiece.word_files import Block, WordFile, open_words, read_words, write_words
 from schemas.errors import ShardCorruptError
 from schemas.receipt import Receipt

@@ -8,7 +8,7 @@ from collections.abc import Sequence
 import numpy as np
 import numpy.typing as npt
 
-from pipeline.wordpiece.word_counts import SourceText
+from pipeline.wordpiece.word_counts import ALL_SOURCES, MAX_SOURCES, SourceText
 from schemas.errors import ConfigError
 
 WEIGHT_BITS = 16
@@ -55,6 +55,24 @@ def weigh_sources(sources: Sequence[SourceText], alpha_thousandths: int) -> npt.
             action="raise tokenizer.alpha, or leave it out",
         )
     return np.array(weights, np.int64)
+
+
+def explain_idle_alpha(names: Sequence[str], alpha: float) -> str | None:
+    """A warning where weighing changes nothing because all text counts as one source; `None` where it does not.
+
+    Args:
+        names: The sources of the word counts.
+        alpha: As the run file has it.
+    """
+    if alpha == 1 or len(names) != 1:
+        return None
+    if names[0] == ALL_SOURCES:
+        why = (
+            f"there are more than {MAX_SOURCES:,} sources, so all text counts as one: name fewer by input.source_field"
+        )
+    else:
+        why = f"all text is of one source, {names[0]!r}: set input.source_field, or give each language its own pattern"
+    return f"tokenizer.alpha = {alpha:g} changes nothing, since {why}"
 
 
 def floor_root(value: int, degree: int) -> int:

@@ -26,7 +26,9 @@ from schemas.errors import ShardCorruptError
 from schemas.version import SCHEMA_VERSION, check_schema_version
 
 MAX_SOURCES = 1000
-"""Sources that are kept apart; a corpus with more is counted as one source named "" (empty)."""
+"""Sources that are kept apart; a corpus with more is counted as one source."""
+ALL_SOURCES = ""
+"""The name of that one source."""
 
 WORD_COUNTS_SCHEMA = pa.schema(
     [

@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from tests.integration.synthetic_corpus import MAX_DOCUMENT_MB, patterns
+from tests.integration.synthetic_corpus import MAX_DOCUMENT_MB, SOURCE, patterns
 from tests.servers.processes import descendants, is_running, start_python, wait_until
 
 PARTS = ("documents", "documents-heldout", "tokenizer", "packed", "packed-heldout", "quarantine")
@@ -25,6 +25,7 @@ SEED, HELD_OUT, SEQ_LEN, VOCAB_SIZE, COPIES = 7, 0.05, 128, 1000, 2
 Events = list[dict[str, Any]]
 
 _RUN = f"""
+name = "{SOURCE}"
 id_field = "id"
 source_field = "source"
 text_document = "blank_line"

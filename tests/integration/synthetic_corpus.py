@@ -40,6 +40,8 @@ NAMES = (
     "d-1.txt",
 )
 """Input files; `patterns` finds them all."""
+SOURCE = "synthetic"
+"""What documents without a source of their own are counted under, wherever the corpus lies."""
 
 BOM_AND_CRLF = "a-1.jsonl"
 MAX_DOCUMENT_MB = 0.15
@@ -201,7 +203,7 @@ def _write_json(name: str, texts: list[str], rng: random.Random) -> tuple[bytes,
     rng.shuffle(lines)
     end = b"\r\n" if name == BOM_AND_CRLF else b"\n"
     entries = [
-        Entry(name, line, raw, text, reason, f"{name}#{line}" if doc_id is None else doc_id, source or name)
+        Entry(name, line, raw, text, reason, f"{name}#{line}" if doc_id is None else doc_id, source or SOURCE)
         for line, (raw, text, reason, doc_id, source) in enumerate(lines, 1)
         if raw.strip()
     ]
