@@ -48,7 +48,7 @@ def check_documents_left(totals: ExchangeTotals, num_files: int, documents: Docu
             "every document is held out",
             path="documents.held_out",
             expected="at least one document to train on",
-            found=f"all {read - quarantined} documents held out at {documents.held_out:g}",
+            found=f"{read - quarantined} of {read - quarantined} documents held out at {documents.held_out:g}",
             action="lower it, or give another documents.seed",
         )
 
