@@ -209,13 +209,12 @@ def _find_on_web(pattern: InputPattern) -> FoundFile:
 
 
 def _check_entry(entry: FoundFile, source: str) -> InputFile:
-    shown = without_user_info(entry.url.encode(errors="backslashreplace").decode())
     try:
         f"{entry.url}{source}".encode()
     except UnicodeEncodeError:
         raise ConfigError(
             "a file's name is not UTF-8",
-            path=shown,
+            path=without_user_info(entry.url.encode(errors="backslashreplace").decode()),
             expected="a name that can be part of the ids of documents",
             found=ascii(os.path.basename(entry.path)),
             action="rename it",
@@ -223,7 +222,7 @@ def _check_entry(entry: FoundFile, source: str) -> InputFile:
     if entry.size_bytes is None:
         raise ConfigError(
             "the size of an input is not known",
-            path=shown,
+            path=without_user_info(entry.url),
             expected="a store that says how long a file is",
             action="download the file, and name the copy",
         )

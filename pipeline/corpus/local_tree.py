@@ -70,19 +70,11 @@ class LocalTree:
             ConfigError: It is a link to nothing, or what can be read only once: a pipe, a socket or a device.
         """
         name = os.path.join(self._root, path)
-        with _explained(name):
-            try:
-                status = os.stat(name)
-            except _ABSENT:
-                if not os.path.islink(name):
-                    return None
-                raise ConfigError(
-                    "this input is a link to nothing",
-                    path=_printable(name),
-                    expected="a file",
-                    found="a link that leads nowhere",
-                    action="restore what it leads to, or leave it out of input.paths",
-                ) from None
+        try:
+            status = os.stat(name)
+        except OSError:
+            _explain_absence(name)
+            return None
         if stat.S_ISDIR(status.st_mode):
             return None
         if not stat.S_ISREG(status.st_mode):
@@ -104,6 +96,23 @@ class LocalTree:
                     return list(entries)
             except _ABSENT:
                 return []
+
+
+def _explain_absence(name: str) -> None:
+    """Raise what is wrong with a path that cannot be looked at, unless there is simply nothing under it."""
+    with _explained(name):
+        try:
+            os.stat(name)
+        except _ABSENT:
+            if not os.path.islink(name):
+                return
+            raise ConfigError(
+                "this input is a link to nothing",
+                path=_printable(name),
+                expected="a file",
+                found="a link that leads nowhere",
+                action="restore what it leads to, or leave it out of input.paths",
+            ) from None
 
 
 @contextlib.contextmanager
@@ -132,6 +141,8 @@ def _without_detours(path: str) -> str:
 
     `..` after a link leads to the folder above what the link leads to, so where there is one links are resolved.
     """
+    if "/." not in path and "//" not in path:
+        return path
     folder, name = os.path.split(path)
     if ".." in folder.split("/"):
         folder = os.path.realpath(folder)
