@@ -251,6 +251,6 @@ def _write_text(name: str, texts: list[str], rng: random.Random) -> tuple[bytes,
         documents.insert(9, (b"a large one " * 14_000, None, "document too large"))
     for raw, text, reason in documents:
         lines += [b""] * rng.randint(0 if not lines else 1, 3)
-        entries.append(Entry(name, len(lines) + 1, raw, text, reason, f"{name}#{len(lines) + 1}", name))
+        entries.append(Entry(name, len(lines) + 1, raw, text, reason, f"{name}#{len(lines) + 1}", SOURCE))
         lines += raw.split(b"\n")
     return b"\n".join(lines) + b"\n", entries
