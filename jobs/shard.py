@@ -72,7 +72,7 @@ def shard(run: Run) -> list[DocumentsManifest]:
     counts = Counter(totals.counts)
     check_quarantined(counts, 1, 1, run.settings.input.max_quarantined, lambda: find_examples(run.output))
     check_documents_left(totals, len(run.inputs), run.settings.documents)
-    for message in iter_unmatched(totals, len(run.inputs), run.settings.input, run.settings.documents):
+    for message in iter_unmatched(totals, run.inputs, run.settings.input, run.settings.documents):
         run.hear({"event": "warning", "message": message})
 
     sort_units = run.sign(Part.SHARD, plan_sort_units(totals.text_bytes, run.shard_bytes, buckets))

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 
 from pipeline.corpus.exchange_index import ExchangeTotals
 from pipeline.corpus.judge_quarantine import count_reasons
+from pipeline.corpus.list_inputs import InputFile
 from pipeline.corpus.map_documents import EMPTY_FILES, WITHOUT_ID, WITHOUT_SOURCE
 from schemas.errors import ConfigError, InputDataError
 from schemas.run_file import DocumentsSection, InputSection
@@ -54,20 +55,20 @@ def check_documents_left(totals: ExchangeTotals, num_files: int, documents: Docu
 
 
 def iter_unmatched(
-    totals: ExchangeTotals, num_files: int, settings: InputSection, documents: DocumentsSection
+    totals: ExchangeTotals, inputs: Sequence[InputFile], settings: InputSection, documents: DocumentsSection
 ) -> Iterator[str]:
     """Warnings, in words, of each setting that matched nothing, or not all that it should."""
     counts = totals.counts
     kept = counts["read"] - counts.get("quarantined", 0)
     if settings.source_field is not None:
-        otherwise = "under input.name" if settings.name is not None else "under the last folder of their pattern"
-        yield from _warn_of_key(
-            "source_field", settings.source_field, counts, WITHOUT_SOURCE, kept, f"they count {otherwise}"
-        )
+        sources = {file.source for file in inputs}
+        default = repr(sources.pop()) if len(sources) == 1 else "the last folder of their pattern"
+        otherwise = f"their source is {default}"
+        yield from _warn_of_key("source_field", settings.source_field, counts, WITHOUT_SOURCE, kept, otherwise)
     if settings.id_field is not None:
         yield from _warn_of_key("id_field", settings.id_field, counts, WITHOUT_ID, kept, "their ids are <path>#<line>")
     if empty := counts.get(EMPTY_FILES, 0):
-        yield f"{empty:,} of {num_files:,} input files hold no document, the first is {totals.first_empty}"
+        yield f"{empty:,} of {len(inputs):,} input files hold no document, the first is {totals.first_empty}"
     if documents.held_out and not totals.text_bytes[1]:
         yield (
             f"documents.held_out = {documents.held_out:g} holds out 0 of {kept:,} documents, so there is nothing to "

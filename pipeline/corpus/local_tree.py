@@ -43,7 +43,7 @@ class LocalTree:
 
     def identify(self, folder: str) -> Hashable | None:
         """Device and inode of a folder."""
-        path = os.path.join(self._root, folder)
+        path = self._full(folder)
         with _explained(path):
             try:
                 status = os.stat(path)
@@ -53,15 +53,15 @@ class LocalTree:
 
     def locate(self, path: str) -> str:
         """The absolute path, printable."""
-        return _printable(os.path.join(self._root, path))
+        return _printable(self._full(path))
 
     def exists(self, path: str) -> bool:
         """Whether there is anything under exactly this name."""
-        return os.path.lexists(os.path.join(self._root, path))
+        return os.path.lexists(self._full(path))
 
     def is_folder(self, path: str) -> bool:
         """Whether there is such a folder."""
-        return os.path.isdir(os.path.join(self._root, path))
+        return os.path.isdir(self._full(path))
 
     def describe(self, path: str) -> FoundFile | None:
         """A file's size and time of change; `None` for a folder, and where there is nothing.
@@ -69,7 +69,7 @@ class LocalTree:
         Raises:
             ConfigError: It is a link to nothing, or what can be read only once: a pipe, a socket or a device.
         """
-        name = os.path.join(self._root, path)
+        name = self._full(path)
         try:
             status = os.stat(name)
         except OSError:
@@ -88,8 +88,11 @@ class LocalTree:
         identity = (status.st_dev, status.st_ino)
         return FoundFile(_without_detours(name), path, status.st_size, str(status.st_mtime), identity)
 
+    def _full(self, path: str) -> str:
+        return os.path.join(self._root, path) if path else self._root
+
     def _scan(self, folder: str) -> list[os.DirEntry[str]]:
-        path = os.path.join(self._root, folder)
+        path = self._full(folder)
         with _explained(path):
             try:
                 with os.scandir(path) as entries:

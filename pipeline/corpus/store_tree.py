@@ -44,7 +44,11 @@ class StoreTree:
             return
         self._is_whole.add(folder)
         listed = {folder: _Folder()}
-        for name, info in self._fs.find(self._full(folder), detail=True).items():
+        try:
+            found = self._fs.find(self._full(folder), detail=True)
+        except FileNotFoundError:  # no such bucket
+            found = {}
+        for name, info in found.items():
             inside = self._relative(str(name), folder)
             if not inside or inside.endswith("/") or info["type"] != "file":
                 continue  # S3 consoles mark a folder with an empty key that ends in a slash

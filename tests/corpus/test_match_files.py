@@ -225,3 +225,42 @@ def test_a_name_with_brackets_is_never_taken_for_another(folder: Path) -> None:
     os.chdir(folder / "d [1]")
     (file,) = list_inputs(["a.txt"])
     assert Path(file.url).read_text() == "d [1]/a.txt"
+
+
+@pytest.mark.parametrize("pattern", ["**/*.txt", "*/*.txt", "corpus/*.txt"])
+def test_a_folder_that_may_not_be_read_is_refused_by_name(
+    folder: Path, monkeypatch: pytest.MonkeyPatch, pattern: str
+) -> None:
+    make_tree(folder, [["corpus", "a.txt"]])
+    scan = os.scandir
+
+    def refuse(path: str) -> object:
+        if path.endswith("/corpus"):
+            raise PermissionError(13, "Permission denied", path)
+        return scan(path)
+
+    monkeypatch.setattr(os, "scandir", refuse)
+    with pytest.raises(ConfigError, match="no permission") as refused:
+        list_inputs([pattern])
+    assert refused.value.path == f"{folder}/corpus"
+
+
+@pytest.mark.parametrize("pattern", ["**", "**/*.txt", "a/**/*.txt", "*/*.txt", "*.txt", "a/b.txt", "a.txt"])
+def test_a_bucket_that_is_not_there_has_no_file(moto_url: str, pattern: str) -> None:
+    with pytest.raises(ConfigError, match=r"the pattern finds no file|no such input") as refused:
+        list_inputs([f"s3://no-such-bucket-{uuid.uuid4().hex}/{pattern}"])
+    assert str(refused.value.path).endswith(f"/{pattern}")
+    for url in (moto_url, f"{moto_url}/"):
+        with pytest.raises(ConfigError, match=r"this input is a folder|no such input"):
+            list_inputs([url])
+
+
+def test_a_key_in_a_folder_without_a_name_is_refused_by_name(moto_url: str) -> None:
+    store = fsspec.filesystem("s3")
+    for key in ("a/b.txt", "a//c.txt", "top.txt"):
+        store.pipe_file(f"{moto_url.removeprefix('s3://')}/{key}", b"x")
+    assert [file.path for file in list_inputs([f"{moto_url}/*.txt"])] == ["top.txt"]
+    assert [file.path for file in list_inputs([f"{moto_url}/a/*.txt"])] == ["b.txt"]
+    for pattern in ("**", "a/**", "a/*/*.txt"):
+        with pytest.raises(ConfigError, match="two slashes in a row"):
+            list_inputs([f"{moto_url}/{pattern}"])

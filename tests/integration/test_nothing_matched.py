@@ -47,7 +47,7 @@ def test_a_key_that_no_line_has_is_named_with_the_count(tmp_path: Path, workers:
         input={"source_field": "meta.name", "id_field": "uid", "max_quarantined": 1.0},
         documents={"shard_mb": 0.001},
     )
-    assert "input.source_field = 'meta.name': 0 of 14 documents have this key" in source
+    assert "input.source_field = 'meta.name': 0 of 14 documents have this key; their source is 'in'" in source
     assert "input.id_field = 'uid': 0 of 14 documents have this key" in doc_id
 
 
