@@ -12,9 +12,7 @@ from jobs.terms import table_of_terms
 from jobs.tokenizer_report import table_of_sources
 from pipeline.storage.datasets import MANIFEST, model_of_manifest, read_manifest
 from pipeline.storage.store import Store, open_store
-from pipeline.verification.verify_output import list_parts
-from schemas.errors import ConfigError
-from schemas.layout import RUN_RECORD
+from pipeline.verification.verify_output import explain_nothing, list_parts
 from schemas.manifest import DocumentsManifest, EncodedManifest, TokenizerManifest
 from schemas.wording import count_of
 
@@ -28,13 +26,7 @@ def report(dataset: str) -> int:
     stores = stores or [store] * store.exists(MANIFEST)
     tables = [table for part in stores for table in _tables(part)]
     if not tables:
-        raise ConfigError(
-            "nothing to report on here",
-            path=store.display_url,
-            expected=f"a {MANIFEST}, or a run's output with finished parts",
-            found="a run of which no part is finished" if parts or store.exists(RUN_RECORD) else "neither",
-            action="finish the run with maskmill prepare" if parts or store.exists(RUN_RECORD) else "check the path",
-        )
+        raise explain_nothing(store, "report on")
     for table in tables:
         console.print(table)
         console.print()

@@ -12,6 +12,7 @@ from pipeline.verification.findings import Finding
 from schemas.counts import PackingCounts
 from schemas.manifest import DocumentsManifest, EncodedManifest, PackedManifest, TokenizerManifest
 from schemas.run_file import Sequences
+from schemas.wording import count_of
 
 AnyPart: TypeAlias = DocumentsManifest | EncodedManifest | PackedManifest | TokenizerManifest
 
@@ -55,7 +56,10 @@ def check_folders(store: Store, verified: Mapping[str, Verified], unfinished: Se
     documents = verified["documents"].manifest if "documents" in verified else None
     if isinstance(documents, DocumentsManifest) and documents.counts.held_out:
         findings += [
-            Finding(store.locate(held_out), f"{documents.counts.held_out} held-out documents are gone")
+            Finding(
+                store.locate(held_out),
+                f"{count_of(documents.counts.held_out, 'held-out document is', 'held-out documents are')} gone",
+            )
             for folder in verified
             if (held_out := _held_out_side(folder)) and held_out not in verified and held_out not in unfinished
         ]
@@ -133,16 +137,18 @@ def _check_documents(here: str, source: DocumentsManifest, parts: Mapping[str, V
         counts = [part.manifest.counts for part in whole if isinstance(part.manifest, EncodedManifest | PackedManifest)]
         documents = sum(one.documents for one in counts)
         if documents != source.documents:
-            found = f"{source.documents} documents were written but {documents} came to {name}"
+            found = f"{count_of(source.documents, 'document')} written but {documents:,} came to {name}"
             findings.append(Finding(here, found))
         strays = sum(part.num_strays for part in whole)
         if strays and len(whole) == 1:
-            found = f"{strays} segments of {name} continue documents whose tokens before them are not there"
+            segments = count_of(strays, "segment")
+            found = f"{segments} of {name} without the tokens that come before in their documents"
             findings.append(Finding(here, found))
         packed = [one for one in counts if isinstance(one, PackingCounts)]
         tokens = sum(one.tokens_encoded for one in packed)
         if encoded and packed and not any(one.too_long for one in packed) and tokens != encoded.counts.tokens:
-            findings.append(Finding(here, f"{encoded.counts.tokens} tokens were encoded but {tokens} came to {name}"))
+            found = f"{count_of(encoded.counts.tokens, 'token')} encoded but {tokens:,} came to {name}"
+            findings.append(Finding(here, found))
     return findings
 
 

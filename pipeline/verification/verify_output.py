@@ -7,8 +7,8 @@ from collections.abc import Callable, Iterator
 
 from pipeline.storage.arrow_files import check_bytes
 from pipeline.storage.datasets import MANIFEST, model_of_manifest, read_manifest
-from pipeline.storage.paths import check_inside
-from pipeline.storage.store import Store
+from pipeline.storage.paths import check_inside, split_file_url
+from pipeline.storage.store import Store, open_store
 from pipeline.verification.check_parts import AnyPart, Verified, check_between, check_folders
 from pipeline.verification.check_record import check_quarantine, check_record
 from pipeline.verification.findings import Finding
@@ -43,6 +43,34 @@ def _place_in_order(folder: str) -> tuple[int, bool, int]:
     return _ORDER.index(kind), rest.startswith("heldout"), int(number or 0)
 
 
+def explain_nothing(store: Store, verb: str) -> ConfigError:
+    """Why there is nothing at a URL that could be verified or reported on.
+
+    Args:
+        store: The folder that was named.
+        verb: What should have been done with it.
+    """
+    folder, name = split_file_url(store.url)
+    action = "check the path"
+    if store.exists(RUN_RECORD) or any(list_parts(store)):
+        found, action = "a run of which no part is finished", "finish it with maskmill prepare"
+    elif open_store(folder).exists(name):
+        found = "a file"
+        if name.endswith(".toml"):
+            action = "name the folder that output.url in this file names"
+    elif store.list():
+        found = "a folder with other files"
+    else:
+        found = "no such folder, or an empty one"
+    return ConfigError(
+        f"nothing to {verb} here",
+        path=store.display_url,
+        expected=f"a dataset's folder with a {MANIFEST}, or a run's output with finished parts",
+        found=found,
+        action=action,
+    )
+
+
 def verify_output(store: Store, progress: Progress, threads: int = 2) -> Iterator[Verified]:
     """Verify a dataset, a tokenizer folder, or every part of a run; parts that its record promises must be there.
 
@@ -59,13 +87,7 @@ def verify_output(store: Store, progress: Progress, threads: int = 2) -> Iterato
         return
     parts = list_parts(store)
     if not any(parts.values()) and not store.exists(RUN_RECORD):
-        raise ConfigError(
-            "nothing to verify here",
-            path=store.display_url,
-            expected=f"a {MANIFEST}, or a run's output with finished parts",
-            found="neither",
-            action="check the path",
-        )
+        raise explain_nothing(store, "verify")
     verified: dict[str, Verified] = {}
     for folder, is_finished in parts.items():
         if is_finished:

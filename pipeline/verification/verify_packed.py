@@ -22,6 +22,7 @@ from schemas.errors import MaskmillError
 from schemas.manifest import PackedManifest
 from schemas.rows import packed_row_schema
 from schemas.run_file import Sequences
+from schemas.wording import count_of
 
 _COUNTED = ("rows", "segments", "packed", "cuts", "tokens_in_rows", "special_tokens", "padding")
 
@@ -96,7 +97,8 @@ def _check_sums(
         if found.get(name, 0) != expected[name]
     ]
     if strays and manifest.sequences != Sequences.DOCUMENT:
-        findings.append(Finding(path, f"{strays} segments continue documents whose tokens before them are not there"))
+        segments = count_of(strays, "segment")
+        findings.append(Finding(path, f"{segments} without the tokens that come before in their documents"))
     return findings
 
 

@@ -307,3 +307,16 @@ def test_a_full_disk_is_named_and_the_run_goes_on_with_more_space(undisturbed: U
         assert list_leftovers(disk / "out") == []
     finally:
         subprocess.run(["umount", str(disk)], check=True)
+
+
+def test_what_is_no_output_is_said_for_what_it_is(small_run: Path, tmp_path: Path) -> None:
+    (tmp_path / "empty").mkdir()
+    (tmp_path / "stopped").mkdir()
+    (tmp_path / "stopped" / "run.json").write_text('{"schema_version": "1.0"}')
+    for command in ("verify", "report"):
+        said = run_maskmill(command, small_run).stderr
+        has_all(said, "ConfigError", ["run.toml", "found a file", "output.url in this file"])
+        assert "found no such folder, or an empty one" in run_maskmill(command, tmp_path / "empty").stderr
+        assert "found no such folder, or an empty one" in run_maskmill(command, tmp_path / "none").stderr
+        assert "found a folder with other files" in run_maskmill(command, tmp_path).stderr
+    has_all(run_maskmill("report", tmp_path / "stopped").stderr, "ConfigError", ["no part is finished", "prepare"])
