@@ -6,13 +6,12 @@ import json
 import sys
 import threading
 import time
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 from rich.console import Console
 from rich.progress import (
     BarColumn,
-    MofNCompleteColumn,
     Progress,
     SpinnerColumn,
     TaskID,
@@ -74,10 +73,20 @@ class _Stage:
     done: int
     started: float
     text_bytes: int = 0
+    shares: dict[int, float] = field(default_factory=dict)
+
+    @property
+    def completed(self) -> float:
+        """Units that are done, and of those at work the shares that they have told."""
+        return self.done + sum(self.shares.values())
 
     @property
     def words(self) -> str:
         return STAGE_WORDS.get(self.name, self.name)
+
+    @property
+    def count(self) -> str:
+        return f"{self.done}/{self.units}"
 
     @property
     def seconds(self) -> float:
@@ -93,9 +102,9 @@ class _Stage:
     @property
     def line(self) -> str:
         detail = f"{self.detail}, " if self.detail else ""
-        return (
-            f"{self.words}: {detail}{self.seconds:.0f} s so far, {self.done:,} of {count_of(self.units, 'unit')} done"
-        )
+        share = f" ({self.completed / max(1, self.units):.0%})" if self.shares else ""
+        units = f"{self.done:,} of {count_of(self.units, 'unit')} done"
+        return f"{self.words}: {detail}{self.seconds:.0f} s so far, {units}{share}"
 
 
 class LiveBars:
@@ -107,7 +116,7 @@ class LiveBars:
             SpinnerColumn(finished_text=" "),
             TextColumn("{task.description:<18}"),
             BarColumn(bar_width=20),
-            MofNCompleteColumn(),
+            TextColumn("{task.fields[units]:>9}"),
             TimeElapsedColumn(),
             TimeRemainingColumn(),
             TextColumn("{task.fields[detail]}"),
@@ -127,13 +136,17 @@ class LiveBars:
         if kind == "stage_started":
             stage = _Stage(event["stage"], event["units"], event["reused"], time.perf_counter())
             self._bars[stage.name] = self._progress.add_task(
-                stage.words, total=stage.units, completed=stage.done, detail=stage.detail
+                stage.words, total=stage.units, completed=stage.done, detail=stage.detail, units=stage.count
             )
             self._stage = stage
         elif kind == "unit_done" and self._stage is not None:
             self._stage.done += 1
+            self._stage.shares.pop(event["unit"], None)
             self._stage.text_bytes += event["counts"].get("text_bytes", 0)
-            self._progress.update(self._bars[self._stage.name], advance=1, detail=self._stage.detail)
+            self._update(self._stage)
+        elif kind == "unit_progress" and self._stage is not None:
+            self._stage.shares[event["unit"]] = event["share"]
+            self._update(self._stage)
         elif kind == "stage_done" and self._stage is not None:
             stage, self._stage = self._stage, None
             self._progress.update(self._bars[stage.name], detail=stage.detail if stage.text_bytes else "")
@@ -147,6 +160,9 @@ class LiveBars:
             self._console.print(f"warning: {event['message']}", style="yellow")
         elif kind == "note":
             self._console.print(event["message"])
+
+    def _update(self, stage: _Stage) -> None:
+        self._progress.update(self._bars[stage.name], completed=stage.completed, detail=stage.detail, units=stage.count)
 
     def _print_now_and_then(self) -> None:
         said_of: _Stage | None = None

@@ -21,6 +21,7 @@ from pipeline.corpus.open_input import OpenInput
 from pipeline.corpus.plan import MapUnit, plan_shard_bytes
 from pipeline.corpus.quarantine import Quarantine
 from pipeline.corpus.read_documents import DocumentBlock, iter_documents
+from pipeline.engine.activity import tell_share
 from pipeline.engine.stage import UnitOutcome
 from pipeline.storage.arrow_files import write_blocks
 from pipeline.storage.store import Store
@@ -134,6 +135,7 @@ def _iter_runs(
     limit_bytes = min(RUN_BYTES_PER_BUCKET * num_buckets, MAX_RUN_BYTES)
     guard = UnitGuard(context.run.input.max_quarantined, sum(file.assumed_text_bytes for file in context.inputs))
     run = _Run()
+    unit_bytes, bytes_before = sum(context.inputs[index].assumed_text_bytes for index in unit.files), 0
     for index in unit.files:
         file = context.inputs[index]
         read_before = counts["read"]
@@ -141,7 +143,9 @@ def _iter_runs(
             for block in iter_documents(file, opened, context.run.input):
                 quarantine.add(block.rejects)
                 _count_block(counts, block, context.run.input)
-                guard.check(counts, opened.share_read * file.assumed_text_bytes, quarantine.examples)
+                bytes_of_file = opened.share_read * file.assumed_text_bytes
+                guard.check(counts, bytes_of_file, quarantine.examples)
+                tell_share((bytes_before + bytes_of_file) / max(1, unit_bytes))
                 sizes = _measure_documents(file.path, block)
                 start = 0
                 while start < len(sizes):
@@ -155,6 +159,7 @@ def _iter_runs(
             guard.finish_file(file.assumed_text_bytes)
         if counts["read"] == read_before:
             empty.append(file.path)
+        bytes_before += file.assumed_text_bytes
     if run.line:
         yield run
 

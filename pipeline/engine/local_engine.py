@@ -12,13 +12,22 @@ import os
 import signal
 from collections.abc import Generator, Iterable, Iterator
 from dataclasses import dataclass
+from functools import partial
 from multiprocessing.connection import wait
 from typing import Any
 
 from pipeline.engine import worker_processes
+from pipeline.engine.activity import Progress, heard_by
 from pipeline.engine.answers import Failed, take_answer
 from pipeline.engine.serve_units import Work, serve_units
-from pipeline.engine.stage import Finished, UnitDescription, UnitFunction, execute_unit
+from pipeline.engine.stage import (
+    Finished,
+    OnProgress,
+    UnitDescription,
+    UnitFunction,
+    execute_unit,
+    ignore_progress,
+)
 from pipeline.engine.worker_processes import Worker
 from pipeline.storage.store import Store
 from schemas.errors import ConfigError
@@ -59,7 +68,12 @@ class LocalEngine:
         return self.workers == 1
 
     def run(
-        self, function: UnitFunction, context: Any, output: Store, units: Iterable[UnitDescription]
+        self,
+        function: UnitFunction,
+        context: Any,
+        output: Store,
+        units: Iterable[UnitDescription],
+        on_progress: OnProgress = ignore_progress,
     ) -> Generator[Finished, None, None]:
         """Run the units; see `Engine.run`.
 
@@ -68,9 +82,11 @@ class LocalEngine:
         """
         if self.workers == 1:
             for unit in units:
-                yield execute_unit(function, context, output, unit)
+                with heard_by(partial(on_progress, unit)):
+                    finished = execute_unit(function, context, output, unit)
+                yield finished
             return
-        pool = _Pool(Work(function, context, output), units, self._idle)
+        pool = _Pool(Work(function, context, output), units, self._idle, on_progress)
         try:
             yield from pool.run(self.workers)
         finally:
@@ -94,8 +110,11 @@ class _Employed:
 class _Pool:
     """The workers of one stage: idle ones of an earlier stage first, then new ones."""
 
-    def __init__(self, work: Work, units: Iterable[UnitDescription], idle: Iterable[Worker]) -> None:
+    def __init__(
+        self, work: Work, units: Iterable[UnitDescription], idle: Iterable[Worker], on_progress: OnProgress
+    ) -> None:
         self._work = work
+        self._on_progress = on_progress
         self._units = iter(units)
         self._idle = list(idle)
         self._deaths: dict[int, int] = {}
@@ -111,9 +130,13 @@ class _Pool:
             for pipe in wait(list(busy)):
                 one = busy[pipe]  # type: ignore[index]  # `wait` gives back what it was given
                 try:
-                    answer: Finished | Failed = one.worker.pipe.recv()
+                    answer: Finished | Failed | Progress = one.worker.pipe.recv()
                 except (EOFError, OSError):  # OSError: it died in the middle of its answer
                     self._replace(one)
+                    continue
+                if isinstance(answer, Progress):
+                    if one.unit is not None:
+                        self._on_progress(one.unit, answer.share)
                     continue
                 finished = take_answer(answer)
                 one.unit = self._next_unit()

@@ -10,7 +10,7 @@ from collections.abc import Generator, Iterable, Sequence
 from typing import Any
 
 from pipeline.engine.answers import Failed, answer_unit, take_answer
-from pipeline.engine.stage import Finished, UnitDescription, UnitFunction
+from pipeline.engine.stage import Finished, OnProgress, UnitDescription, UnitFunction, ignore_progress
 from pipeline.storage.store import Store
 from schemas.errors import ConfigError
 
@@ -91,7 +91,12 @@ class RayEngine:
         return False
 
     def run(
-        self, function: UnitFunction, context: Any, output: Store, units: Iterable[UnitDescription]
+        self,
+        function: UnitFunction,
+        context: Any,
+        output: Store,
+        units: Iterable[UnitDescription],
+        on_progress: OnProgress = ignore_progress,  # noqa: ARG002  # a task tells nothing before its end
     ) -> Generator[Finished, None, None]:
         """Run the units; see `Engine.run`.
 

@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from multiprocessing.connection import Connection, wait
 from typing import Any
 
+from pipeline.engine.activity import Progress, heard_by
 from pipeline.engine.answers import answer_unit
 from pipeline.engine.stage import UnitDescription, UnitFunction
 from pipeline.storage.store import Store
@@ -47,7 +48,9 @@ def serve_units(pipe: Connection, driver: int) -> None:
         if isinstance(message, Work):
             work = message
         elif work is not None:
-            pipe.send(answer_unit(work.function, work.context, work.output, message))
+            with heard_by(lambda share: pipe.send(Progress(share))):
+                answer = answer_unit(work.function, work.context, work.output, message)
+            pipe.send(answer)
 
 
 def _end_with(driver: int) -> None:

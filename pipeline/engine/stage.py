@@ -71,6 +71,14 @@ class Finished:
     host: str
 
 
+OnProgress = Callable[[UnitDescription, float], None]
+"""Hears which unit has come how far, as a share of its work."""
+
+
+def ignore_progress(unit: UnitDescription, share: float) -> None:
+    """Hear nothing."""
+
+
 class Engine(Protocol):
     """Runs units somewhere, at most a bounded number at a time."""
 
@@ -85,11 +93,13 @@ class Engine(Protocol):
         context: Any,
         output: Store,
         units: Iterable[UnitDescription],
+        on_progress: OnProgress = ignore_progress,
     ) -> Generator[Finished, None, None]:
         """Run the units in any order, yielding each as it ends; the first error ends all.
 
         Units are taken from the iterable as they can be run, never many ahead. Closing the iterator ends the units
-        that are at work.
+        that are at work. What long ones tell of themselves, about once a second, goes to `on_progress`; engines whose
+        units cannot be heard tell nothing.
         """
         ...
 
@@ -156,7 +166,7 @@ def run_stage(
         context: Handed to every unit.
         output: The run's output, where receipts stand.
         units: All units of the stage, numbered from 0.
-        listen: Hears `stage_started`, `unit_done` and `stage_done`.
+        listen: Hears `stage_started`, `unit_done` and `stage_done`, and of long units `unit_progress`.
         on_finished: Called for each unit run now; may raise to stop the stage.
 
     Raises:
@@ -178,8 +188,12 @@ def run_stage(
     listen({"event": "stage_started", "stage": stage, "units": len(units), "reused": len(units) - len(pending)})
     started = time.perf_counter()
     retries = 0
+
+    def pass_on(unit: UnitDescription, share: float) -> None:
+        listen({"event": "unit_progress", "stage": stage, "unit": unit.unit, "share": round(share, 4)})
+
     # Closed here: an error that a caller holds on to would keep the iterator, and its workers, alive.
-    with contextlib.closing(engine.run(function, context, output, pending)) as running:
+    with contextlib.closing(engine.run(function, context, output, pending, pass_on)) as running:
         for finished in running:
             retries += finished.retries
             listen(

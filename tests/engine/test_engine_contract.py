@@ -121,6 +121,18 @@ def test_any_other_error_ends_the_stage_with_its_class_and_fields(engine: Engine
     assert count(log, "unit-2") == 1
 
 
+def test_a_long_unit_is_heard_about_once_a_second_where_it_can_be(engine: Engine, output: Store, log: str) -> None:
+    events = run(engine, units.tell_its_share, log, output, squares(2))
+    told = [(event["unit"], event["share"]) for event in events if event["event"] == "unit_progress"]
+    if isinstance(engine, LocalEngine):
+        assert {unit for unit, _ in told} == {0, 1}
+        assert all(share in [step / 8 for step in range(1, 8)] for _, share in told)
+        assert told.count((0, 1.0)) == 0
+        assert 2 <= len(told) <= 6
+    events = [event for event in events if event["event"] != "unit_progress"]
+    assert [event["event"] for event in events] == ["stage_started", "unit_done", "unit_done", "stage_done"]
+
+
 def test_an_error_that_cannot_travel_is_told_all_the_same(engine: Engine, output: Store, log: str) -> None:
     expected = (units.UnportableError, RuntimeError)
     with pytest.raises(expected, match="about text"):

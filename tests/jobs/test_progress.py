@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import io
+import json
 import time
 
 import pytest
 from rich.console import Console
 
 from jobs import progress
-from jobs.progress import STAGE_WORDS, STAGE_WORK, LiveBars
+from jobs.progress import STAGE_WORDS, STAGE_WORK, JsonLines, LiveBars
 from tests.servers.processes import wait_until
 
 
@@ -60,3 +61,22 @@ def test_a_short_stage_is_one_line_and_one_that_did_nothing_none() -> None:
     bars(done("pack", 4, 0))
     bars.close()
     assert log.getvalue() == "train vocabulary: 1 unit in 1.3 s\n"
+
+
+def test_a_long_unit_moves_its_bar_and_its_line(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(progress, "FIRST_LINE_SECONDS", 0.2)
+    log = io.StringIO()
+    bars = LiveBars(Console(file=log, width=120))
+    bars(start("map", 2))
+    bars({"event": "unit_progress", "stage": "map", "unit": 1, "share": 0.5})
+    wait_until(lambda: log.getvalue(), "a line", 10)
+    bars.close()
+    assert log.getvalue() == "read and partition: reading the input files, 0 s so far, 0 of 2 units done (25%)\n"
+
+
+def test_a_program_gets_every_event_as_it_is(capsys: pytest.CaptureFixture[str]) -> None:
+    event = {"event": "unit_progress", "stage": "map", "unit": 1, "share": 0.5}
+    JsonLines()(event)
+    written = json.loads(capsys.readouterr().out)
+    assert written.pop("time") > 0
+    assert written == event
