@@ -36,7 +36,7 @@ from schemas.layout import (
 )
 from schemas.run_file import RunFile
 from schemas.version import SCHEMA_VERSION, check_schema_version
-from schemas.wording import count_of
+from schemas.wording import count_of, setting_of
 
 TIMINGS = "timings.json"
 ENCODED = encoded_folder(held_out=False)
@@ -207,8 +207,8 @@ def _refusal(
     for name, (_, _, (asked, made)) in zip(names, differing, strict=True):
         is_content = name in ("input.files", "tokenizer.from")  # by its checksum, which says nothing to a person
         shown = files if name == "input.files" else [f"content {made}", f"content {asked}"] if is_content else None
-        made_with.append(f"{name} = {shown[0] if shown else json.dumps(made)}")
-        asked_for.append(f"{name} = {shown[1] if shown else json.dumps(asked)}")
+        made_with.append(f"{name} = {shown[0] if shown else setting_of(made)}")
+        asked_for.append(f"{name} = {shown[1] if shown else setting_of(asked)}")
     again = "the tokenizer and the rows" if first == Part.TOKENIZER else "the rows"
     return ConfigError(
         f"the output was made with {', '.join(made_with)}, and you ask for {', '.join(asked_for)}",

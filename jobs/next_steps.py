@@ -14,7 +14,9 @@ from pipeline.storage.paths import join_path
 from pipeline.storage.store import open_store
 from schemas.errors import ConfigError
 from schemas.layout import packed_folders
+from schemas.redaction import without_user_info
 from schemas.run_file import RunFile
+from schemas.wording import setting_of
 
 EXAMPLE_BATCH_ROWS = 256
 
@@ -47,7 +49,7 @@ def warn_overridden(settings: RunFile, run_file: str, overrides: Sequence[str]) 
     if not differing:
         return []
     said = [
-        f"{key} = {json.dumps(ours)}, the file has {json.dumps(theirs)}" for key, (ours, theirs) in differing.items()
+        f"{key} = {setting_of(ours)}, the file has {setting_of(theirs)}" for key, (ours, theirs) in differing.items()
     ]
     return [
         f"note: this output differs from {run_file} by --set: {'; '.join(said)}",
@@ -68,7 +70,7 @@ def next_steps(
         overrides: As given with `--set`.
     """
     output = open_store(settings.output.url).display_url
-    again = shlex.join([run_file, *(word for override in overrides for word in ("--set", override))])
+    again = shlex.join([run_file, *(word for override in overrides for word in ("--set", without_user_info(override)))])
     if last_part == Part.SHARD:
         return ["next:", f"  maskmill tokenizer {again}", f"  maskmill prepare {again}"]
     if last_part == Part.TOKENIZER or not prepared.packed:

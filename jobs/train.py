@@ -8,6 +8,7 @@ from rich.console import Console
 
 from jobs.console import open_console
 from jobs.progress import JsonLines
+from jobs.ray_job import refuse_lost_output
 from jobs.read_toml import read_toml
 from jobs.tables import say_gap, table_of_pairs
 from pipeline.training.run_training import TrainResult
@@ -60,6 +61,7 @@ class TrainLines:
 def train(path: str, overrides: list[str], as_json: bool) -> int:
     """Train as a train file says; returns the exit status."""
     config = read_toml(TrainFile, path, overrides)
+    refuse_lost_output(config.run.output, "run.output")
     if as_json:
         train_model(config, JsonLines())
         return 0

@@ -1,6 +1,8 @@
-"""How numbers are said to a person."""
+"""How numbers and values are said to a person."""
 
 from __future__ import annotations
+
+import json
 
 
 def count_of(number: int, one: str, several: str = "") -> str:
@@ -12,3 +14,8 @@ def count_of(number: int, one: str, several: str = "") -> str:
         several: What several are called, where that is not `one` with an `s`.
     """
     return f"{number:,} {one if number == 1 else several or f'{one}s'}"
+
+
+def setting_of(value: object) -> str:
+    """A value of a run file as it is written there; `unset` where there is none."""
+    return "unset" if value is None else json.dumps(value, ensure_ascii=False)

@@ -41,11 +41,20 @@ def test_a_path_in_rays_cache_is_refused_however_it_is_written(monkeypatch: pyte
             refuse_lost_output(url, "output.url")
 
 
-def test_prepare_in_a_job_refuses_a_relative_output_and_writes_nothing(tmp_path: Path) -> None:
+@pytest.mark.parametrize(
+    ("command", "key", "lines"),
+    [
+        ("prepare", "output.url", '[input]\npaths = ["a.jsonl"]\n[output]\nurl = "out"\n'),
+        ("train", "run.output", '[data]\ndataset = "a"\n[run]\noutput = "out"\n'),
+    ],
+)
+def test_a_command_in_a_job_refuses_a_relative_output_and_writes_nothing(
+    tmp_path: Path, command: str, key: str, lines: str
+) -> None:
     (tmp_path / "a.jsonl").write_text('{"text": "some text"}\n')
-    (tmp_path / "run.toml").write_text('[input]\npaths = ["a.jsonl"]\n[output]\nurl = "out"\n')
+    (tmp_path / "run.toml").write_text(lines)
     ended = subprocess.run(
-        [sys.executable, "-m", "jobs", "prepare", "run.toml"],
+        [sys.executable, "-m", "jobs", command, "run.toml"],
         cwd=tmp_path,
         env={**os.environ, "PYTHONPATH": str(Path.cwd()), IN_JOB: "{}"},
         capture_output=True,
@@ -53,5 +62,5 @@ def test_prepare_in_a_job_refuses_a_relative_output_and_writes_nothing(tmp_path:
         check=False,
     )
     assert ended.returncode == 1
-    assert ended.stderr.startswith("ConfigError: output.url: this output would be lost")
+    assert ended.stderr.startswith(f"ConfigError: {key}: this output would be lost")
     assert sorted(path.name for path in tmp_path.iterdir()) == ["a.jsonl", "run.toml"]

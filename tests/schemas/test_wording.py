@@ -2,7 +2,7 @@ from __future__ import annotations
 
 import pytest
 
-from schemas.wording import count_of
+from schemas.wording import count_of, setting_of
 
 
 @pytest.mark.parametrize(
@@ -18,3 +18,10 @@ from schemas.wording import count_of
 )
 def test_one_is_singular_and_all_else_plural(number: int, words: list[str], said: str) -> None:
     assert count_of(number, *words) == said
+
+
+@pytest.mark.parametrize(
+    ("value", "said"), [(None, "unset"), (True, "true"), (512, "512"), ("a é", '"a é"'), ([64, 128], "[64, 128]")]
+)
+def test_a_value_is_said_as_a_run_file_has_it(value: object, said: str) -> None:
+    assert setting_of(value) == said
