@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 
 from pipeline.corpus.name_content import advise_on_content
 from pipeline.corpus.quarantine import Example
@@ -14,8 +14,12 @@ MIN_QUARANTINED_TO_STOP_EARLY = 20  # one bad line in a first file of ten says l
 MAX_DENSITY_RATIO = 16  # documents a byte of text in what is unread, over those in what was read
 REASON = "quarantined: "
 """What the name of a count begins with that is of one reason."""
-Examples = Callable[[], Mapping[str, Example]]
-"""Gives the first rejected input of each reason, for the message."""
+Examples = Callable[[Collection[str]], Mapping[str, Example]]
+"""Gives the first rejected input of each of some reasons, for the message."""
+
+
+def _no_examples(_: Collection[str]) -> dict[str, Example]:
+    return {}
 
 
 class UnitGuard:
@@ -51,7 +55,7 @@ class UnitGuard:
             return
         self._next_check = counts["read"] + CHECK_EVERY_DOCUMENTS
         bytes_read = self._bytes_before + bytes_of_file
-        check_quarantined(counts, bytes_read, self._total_bytes, self._limit, lambda: examples)
+        check_quarantined(counts, bytes_read, self._total_bytes, self._limit, lambda _: examples)
 
 
 class CorpusGuard:
@@ -75,7 +79,7 @@ class CorpusGuard:
         limit: float,
         unit_bytes: Sequence[int],
         standing: Mapping[int, Mapping[str, int]],
-        examples: Examples = dict,
+        examples: Examples = _no_examples,
     ) -> None:
         self._limit = limit
         self._examples = examples
@@ -104,7 +108,7 @@ class CorpusGuard:
 
 
 def check_quarantined(
-    counts: Counter[str], bytes_read: float, total_bytes: int, limit: float, examples: Examples = dict
+    counts: Counter[str], bytes_read: float, total_bytes: int, limit: float, examples: Examples = _no_examples
 ) -> None:
     """Stop when the quarantined documents exceed their share of all that the corpus can be expected to hold.
 
@@ -131,20 +135,25 @@ def check_quarantined(
     expected = counts["read"] * (1 + denser * unread)
     if bad <= limit * expected:
         return
-    seen = examples()
     reasons = sorted(count_reasons(counts).items(), key=lambda item: (-item[1], item[0]))
+    seen = examples([reason for reason, _ in reasons])
     said = [f"{count} {reason}" + (f" (first {seen[reason]})" if reason in seen else "") for reason, count in reasons]
     first = next((str(seen[reason]) for reason, _ in reasons if reason in seen), None)
-    advice = (advise_on_content(one.path, one.start) for one in seen.values())
     raise InputDataError(
         "too much of the input is bad",
         path="input.max_quarantined",
         place=f"first at {first}" if first else None,
         expected=f"at most {limit:.4g} of all documents quarantined",
         found=f"{bad} of the first {counts['read']}: {', '.join(said)}",
-        action=next(filter(None, advice), None)
+        action=next(iter_advice(seen), None)
         or "look at quarantine/, check input.text_field and the files, or raise input.max_quarantined",
     )
+
+
+def iter_advice(examples: Mapping[str, Example]) -> Iterator[str]:
+    """What to do with files whose rejected lines are not what their names say, such as gzip under `.jsonl`."""
+    advice = (advise_on_content(example.path, example.start) for example in examples.values())
+    yield from dict.fromkeys(filter(None, advice))
 
 
 def count_reasons(counts: Mapping[str, int]) -> dict[str, int]:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 
 import pyarrow as pa
@@ -73,8 +73,8 @@ class Quarantine:
         self._rejects, self._bytes = [], 0
 
 
-def find_examples(output: Store) -> dict[str, Example]:
-    """The first input of each reason that the units of a run have rejected, in the order of the units."""
+def find_examples(output: Store, reasons: Collection[str]) -> dict[str, Example]:
+    """The first input that the units of a run have rejected for each of some reasons, in the order of the units."""
     examples: dict[str, Example] = {}
     parts = sorted(path for path in output.list(QUARANTINE) if is_of_inputs(path))
     for part in parts[:MAX_EXAMPLE_PARTS]:
@@ -85,6 +85,8 @@ def find_examples(output: Store) -> dict[str, Example]:
                     if reason not in examples:
                         path, line, content = (batch[name][row].as_py() for name in ("path", "line", "content"))
                         examples[reason] = Example(path, line, content[:EXAMPLE_BYTES])
+                if examples.keys() >= set(reasons):
+                    return examples
     return examples
 
 

@@ -97,3 +97,14 @@ def test_a_stop_for_bytes_that_are_no_text_says_what_they_are(tmp_path: Path, co
     ended = shard(run_file)
     assert ended.status == 1
     assert remedy in ended.stderr
+
+
+def test_one_file_of_another_kind_among_many_is_warned_of(tmp_path: Path) -> None:
+    lines = "\n".join(json.dumps({"text": f"good {number}"}) for number in range(1000))
+    (tmp_path / "a.jsonl").write_text(lines)
+    (tmp_path / "b.jsonl").write_bytes(gzip.compress(b"{}", mtime=0))
+    run_file = write_run_file(tmp_path / "run.toml", "", tmp_path / "out", [f"{tmp_path}/*.jsonl"])
+    ended = shard(run_file)
+    assert ended.status == 0, ended.stderr
+    warnings = [event["message"] for event in ended.events if event["event"] == "warning"]
+    assert "b.jsonl is compressed by gzip: name it b.jsonl.gz" in warnings
