@@ -8,17 +8,15 @@ import importlib
 import io
 import os
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from importlib import metadata
-from typing import Annotated, Any, TextIO
+from typing import Annotated, Any
 
-import click
 import typer
 from typer.core import TyperCommand, TyperGroup
 
 from jobs.console import open_console
-from schemas.errors import ConfigError, MaskmillError
-from schemas.redaction import without_user_info
+from jobs.run_command import run_command
 
 
 class _Flags:
@@ -71,7 +69,6 @@ ReplaceOption = Annotated[
         "decide and make it again. Without it such a change is refused.",
     ),
 ]
-_OUR_PACKAGES = ("jobs", "pipeline", "schemas")
 PRELOADED = "jobs.preload"
 """What every local worker of `prepare` needs, and a driver that is one itself."""
 JsonOption = Annotated[
@@ -133,7 +130,7 @@ def prepare(
 
     Give the same command again after an interruption: it goes on, and ends with the same bytes.
     """
-    _run(lambda: _prepare(run_file, set_, json, "PACK", replace), debug, RESUMES)
+    run_command(lambda: _prepare(run_file, set_, json, "PACK", replace), debug, RESUMES)
 
 
 @app.command(cls=_Command)
@@ -144,7 +141,7 @@ def shard(
 
     maskmill shard run.toml
     """
-    _run(lambda: _prepare(run_file, set_, json, "SHARD"), debug, RESUMES)
+    run_command(lambda: _prepare(run_file, set_, json, "SHARD"), debug, RESUMES)
 
 
 @app.command(cls=_Command)
@@ -171,7 +168,7 @@ def tokenizer(
 
         maskmill tokenizer run.toml --set tokenizer.vocab_size=50000 --replace
     """
-    _run(lambda: _prepare(run_file, set_, json, "TOKENIZER", replace, compare or []), debug, RESUMES)
+    run_command(lambda: _prepare(run_file, set_, json, "TOKENIZER", replace, compare or []), debug, RESUMES)
 
 
 @app.command(cls=_Command)
@@ -188,7 +185,7 @@ def pack(
 
         maskmill pack run.toml --set pack.seq_len=1024 --replace
     """
-    _run(lambda: _prepare(run_file, set_, json, "PACK", replace), debug, RESUMES)
+    run_command(lambda: _prepare(run_file, set_, json, "PACK", replace), debug, RESUMES)
 
 
 @app.command(cls=_Command)
@@ -200,7 +197,7 @@ def verify(dataset: DatasetArgument, json: JsonOption = False, debug: DebugOptio
         maskmill verify out
         maskmill verify s3://bucket/run/packed
     """
-    _run(lambda: importlib.import_module("jobs.verify").verify(dataset, json), debug)
+    run_command(lambda: importlib.import_module("jobs.verify").verify(dataset, json), debug)
 
 
 @app.command(cls=_Command)
@@ -211,7 +208,7 @@ def report(dataset: DatasetArgument, debug: DebugOption = False) -> None:
 
         maskmill report out
     """
-    _run(lambda: importlib.import_module("jobs.report").report(dataset), debug)
+    run_command(lambda: importlib.import_module("jobs.report").report(dataset), debug)
 
 
 @app.command(cls=_Command)
@@ -237,7 +234,7 @@ def train(
 
         maskmill train train.toml --set run.steps=20000
     """
-    _run(lambda: importlib.import_module("jobs.train").train(train_file, set_ or [], json), debug, RESUMES)
+    run_command(lambda: importlib.import_module("jobs.train").train(train_file, set_ or [], json), debug, RESUMES)
 
 
 @app.command(cls=_Command)
@@ -255,7 +252,7 @@ def demo(
 
         maskmill demo --output demo-out
     """
-    _run(lambda: importlib.import_module("jobs.demo").demo(output, megabytes, json), debug, RESUMES)
+    run_command(lambda: importlib.import_module("jobs.demo").demo(output, megabytes, json), debug, RESUMES)
 
 
 def main() -> None:
@@ -332,52 +329,3 @@ def _prepare(
         lines += next_steps(settings, prepared, Part[last_part], run_file, overrides or [])
         console.print("\n".join(lines), soft_wrap=True)
     return 0
-
-
-def _run(job: Callable[[], int | None], debug: bool, interrupted: str = "interrupted") -> None:
-    """Run a job, its imports included; a failure is one clear line, its traceback only on request.
-
-    Args:
-        job: Returns the exit status.
-        debug: Show tracebacks.
-        interrupted: What Ctrl-C is answered with.
-    """
-    try:
-        status: Any = job()
-    except KeyboardInterrupt:
-        sys.stderr.write(f"{interrupted}\n")
-        raise typer.Exit(130) from None
-    except (click.exceptions.Exit, click.ClickException):
-        raise
-    except Exception as error:
-        if debug:
-            raise
-        if isinstance(error, BrokenPipeError) and _has_lost_its_reader(sys.stdout):
-            raise typer.Exit(1) from None
-        open_console(stderr=True, soft_wrap=True).print(_explain(error), style="red")
-        raise typer.Exit(1) from None
-    if status:
-        raise typer.Exit(status)
-
-
-def _has_lost_its_reader(stream: TextIO) -> bool:
-    """Whether who read it has gone, as of `| head`; it then goes nowhere, so that its end is quiet too."""
-    try:
-        stream.flush()
-    except BrokenPipeError:
-        os.dup2(os.open(os.devnull, os.O_WRONLY), stream.fileno())
-        return True
-    return False
-
-
-def _explain(error: Exception) -> str:
-    """An error in one line."""
-    if isinstance(error, ModuleNotFoundError) and str(error.name).partition(".")[0] not in _OUR_PACKAGES:
-        error = ConfigError(
-            f"{error.name} is not installed",
-            path=sys.prefix,
-            action='pip install "maskmill[prepare,train]"',
-        )
-    if isinstance(error, MaskmillError):
-        return f"{type(error).__name__}: {error}"
-    return f"unexpected {type(error).__name__}: {without_user_info(str(error))}; give --debug for the traceback"

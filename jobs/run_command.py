@@ -1,0 +1,66 @@
+"""How a command ends: its exit status, and one clear line where it fails."""
+
+from __future__ import annotations
+
+import os
+import sys
+from collections.abc import Callable
+from typing import Any, TextIO
+
+import click
+import typer
+
+from jobs.console import open_console
+from schemas.errors import ConfigError, MaskmillError
+from schemas.redaction import without_user_info
+
+_OUR_PACKAGES = ("jobs", "pipeline", "schemas")
+
+
+def run_command(job: Callable[[], int | None], debug: bool, interrupted: str = "interrupted") -> None:
+    """Run a job, its imports included; a failure is one clear line, its traceback only on request.
+
+    Args:
+        job: Returns the exit status.
+        debug: Show tracebacks.
+        interrupted: What Ctrl-C is answered with.
+    """
+    try:
+        status: Any = job()
+    except KeyboardInterrupt:
+        sys.stderr.write(f"{interrupted}\n")
+        raise typer.Exit(130) from None
+    except (click.exceptions.Exit, click.ClickException):
+        raise
+    except Exception as error:
+        if debug:
+            raise
+        if isinstance(error, BrokenPipeError) and _has_lost_its_reader(sys.stdout):
+            raise typer.Exit(1) from None
+        open_console(stderr=True, soft_wrap=True).print(_explain(error), style="red")
+        raise typer.Exit(1) from None
+    if status:
+        raise typer.Exit(status)
+
+
+def _has_lost_its_reader(stream: TextIO) -> bool:
+    """Whether who read it has gone, as of `| head`; it then goes nowhere, so that its end is quiet too."""
+    try:
+        stream.flush()
+    except BrokenPipeError:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), stream.fileno())
+        return True
+    return False
+
+
+def _explain(error: Exception) -> str:
+    """An error in one line."""
+    if isinstance(error, ModuleNotFoundError) and str(error.name).partition(".")[0] not in _OUR_PACKAGES:
+        error = ConfigError(
+            f"{error.name} is not installed",
+            path=sys.prefix,
+            action='pip install "maskmill[prepare,train]"',
+        )
+    if isinstance(error, MaskmillError):
+        return f"{type(error).__name__}: {error}"
+    return f"unexpected {type(error).__name__}: {without_user_info(str(error))}; give --debug for the traceback"
