@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Generator, Iterator
 from dataclasses import dataclass
 from typing import Any
 
@@ -18,6 +18,7 @@ from pipeline.loader.check_arguments import (
 )
 from pipeline.loader.fill_batch import fill_batch
 from pipeline.loader.found_rows import FoundRows
+from pipeline.loader.lasting_failure import LastingFailure
 from pipeline.loader.packed_dataset import PackedDataset
 from pipeline.loader.stage_rows import StagedRows
 from pipeline.loader.to_batch import to_batch
@@ -73,7 +74,8 @@ def iter_fixed_batches(
     first, stop = (number * dataset.num_rows // world_size for number in (rank, rank + 1))
     largest_share = -(-dataset.num_rows // world_size)
     sizes = _cut_share(stop - first, batch_rows, -(-largest_share // batch_rows))
-    return _iter_batches(dataset, plan_masks(masking, dataset.tables, epoch), epoch, (first, stop), sizes)
+    batches = _iter_batches(dataset, plan_masks(masking, dataset.tables, epoch), epoch, (first, stop), sizes)
+    return LastingFailure(batches)
 
 
 def _cut_share(rows: int, batch_rows: int, num_batches: int) -> list[int]:
@@ -87,7 +89,7 @@ def _cut_share(rows: int, batch_rows: int, num_batches: int) -> list[int]:
 
 def _iter_batches(
     dataset: PackedDataset, plan: MaskPlan, epoch: int, share: tuple[int, int], sizes: list[int]
-) -> Iterator[Batch]:
+) -> Generator[Batch]:
     capacity = dataset.manifest.block_rows + max(sizes, default=0)
     staged = StagedRows.allocate(dataset.manifest, num_slots=1, capacity=capacity, static=False)
     pieces = _iter_pieces(dataset, *share)

@@ -6,7 +6,7 @@ something else can take those.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Generator, Iterable, Iterator
 from typing import Any, Protocol
 
 import torch
@@ -14,6 +14,7 @@ import torch
 from pipeline.loader.batch import Batch
 from pipeline.loader.encoders.encoder import Encoder, describe_encoder
 from pipeline.loader.encoders.families import Layout
+from pipeline.loader.lasting_failure import LastingFailure
 from schemas.errors import ConfigError
 from schemas.masking import IGNORE_INDEX
 
@@ -34,6 +35,10 @@ def group_steps(batches: Iterable[Batch]) -> Iterator[list[Batch]]:
         ConfigError: The stream begins or ends inside a global batch; it was resumed there, or a wrapper around the
             loader has dropped some of it. The labels of the whole would then not be known.
     """
+    return LastingFailure(_group_steps(batches))
+
+
+def _group_steps(batches: Iterable[Batch]) -> Generator[list[Batch]]:
     step: list[Batch] = []
     for batch in batches:
         came = sum(len(before.row_ids) for before in step)

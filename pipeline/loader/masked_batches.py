@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 import copy
-from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Generator, Iterator, Sequence
 from typing import Any, Literal
 
 import torch
@@ -16,11 +15,13 @@ from pipeline.loader.check_arguments import MAX_GLOBAL_BATCH_ROWS, MAX_STEPS, MA
 from pipeline.loader.device.device_batches import DeviceBatches
 from pipeline.loader.fill_batch import fill_batch
 from pipeline.loader.found_rows import FoundRows
-from pipeline.loader.loader_state import LoaderState, Position, check_place
+from pipeline.loader.lasting_failure import LastingFailure
+from pipeline.loader.loader_state import LoaderState, Position, check_place, copy_state
 from pipeline.loader.mixture import Data, Phase, list_phases
 from pipeline.loader.open_sources import Order, choose_masking, plan_run
 from pipeline.loader.order.epoch_order import LastBatch
 from pipeline.loader.order.turns import Turn, Turns
+from pipeline.loader.progress import Progress
 from pipeline.loader.read_rows import RowReader
 from pipeline.loader.row_batch import RowBatch
 from pipeline.loader.to_batch import to_batch
@@ -31,16 +32,20 @@ from schemas.errors import ConfigError
 from schemas.masking import Masking
 
 
+class UnboundedError(ConfigError, TypeError):
+    """A loader without an end was asked for its length; trainers expect a `TypeError` of what has none."""
+
+
 class MaskedBatches(IterableDataset[Batch]):
     """Masked batches of one rank, epoch after epoch.
 
     The sequence of global batches is a function of (seed, epoch, datasets, global_batch_rows, partitions,
     shuffle_blocks, last_batch) alone; any world size that divides `global_batch_rows` sees the same.
 
-    Every iteration begins at the state that was loaded last, or at the start: it does not matter who iterated
-    before, so a `DataLoader(..., batch_size=None)` gives the same batches with any number of workers, persistent
-    ones too. (Each worker reads all blocks of its rank, for its own share of the batches: one thread is usually
-    enough.) Load a state before workers start.
+    A pass begins at the start, or at the state that was loaded since the last pass began: a loaded state counts once.
+    A `DataLoader(..., batch_size=None)` gives the same batches with any number of workers, forked or spawned,
+    persistent ones too. (Each worker reads all blocks of its rank, for its own share of the batches: one thread is
+    usually enough.) An error that ends a pass is raised again by whoever goes on: it is never taken for the end.
 
     Args:
         data: A packed dataset's folder or URL on any fsspec store, a `Mixture` of them, or the `Phase`s of a
@@ -122,7 +127,7 @@ class MaskedBatches(IterableDataset[Batch]):
             )
         order = Order(seed, partitions, shuffle_blocks, LastBatch(last_batch))
         self._plan = plan_run(list_phases(data), global_batch_rows, order, storage_options, cache)
-        self._storage_options = storage_options
+        self._storage_options = None if storage_options is None else copy_state(storage_options)
         self._cache = cache
         self._rank = rank
         self._world_size = world_size
@@ -146,7 +151,7 @@ class MaskedBatches(IterableDataset[Batch]):
             rows_repeated=tuple(source.epoch.repeated for source in self._plan.sources),
             masking=self.masking,
         )
-        self._progress = _Progress()
+        self._progress = Progress()
         self._stop_step = self._plan.serving.end_step
 
     @property
@@ -169,6 +174,20 @@ class MaskedBatches(IterableDataset[Batch]):
         """The highest rate of any mask, drawn or stored, in millionths."""
         stored = (source.manifest.masking.rate_ppm for source in self._plan.sources)
         return max(stored) if self.masking is None else self.masking.rate_ppm
+
+    def __len__(self) -> int:
+        """How many batches this rank gets in a whole pass: one from the start, whatever state was loaded.
+
+        Raises:
+            UnboundedError: Passes have no end. It is a `TypeError` too, as Python wants it.
+        """
+        if self._stop_step is None:
+            raise UnboundedError(
+                "the stream of batches has no end, and so no length",
+                path="len",
+                action="bound it with batches.epochs(n) or batches.steps(n), or give the trainer a number of steps",
+            )
+        return max(0, self._turns.count(self._stop_step, 0) - self._count_turns(self._progress.start))
 
     def to_device(self, device: torch.device | str) -> DeviceBatches:
         """The same batches on a device: rows are sent as they are stored, and masked there.
@@ -222,13 +241,13 @@ class MaskedBatches(IterableDataset[Batch]):
         Raises:
             ConfigError: That is before the start of the run.
         """
-        here = self._count_turns(self._progress.begin)
+        here = self._count_turns(self._progress.peek())
         turn = here + check_integer("number of batches", count, -here, MAX_STEPS - here)
         return self._begin_at(self._place(self._turns.locate(turn)))
 
     def _begin_at(self, position: Position) -> MaskedBatches:
         moved = copy.copy(self)
-        moved._progress = _Progress(position, position)  # noqa: SLF001  # as above
+        moved._progress = Progress(position)  # noqa: SLF001  # as above
         return moved
 
     def state_dict(self) -> dict[str, Any]:
@@ -241,7 +260,9 @@ class MaskedBatches(IterableDataset[Batch]):
         return self._describe(self._progress.position).model_dump(mode="json")
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
-        """Begin the next iteration at a state, whatever the world size then was.
+        """Begin the next pass at a state, whatever the world size then was; passes after it begin at the start again.
+
+        The next pass of a `DataLoader` around this loader, too, with workers that start then or are there already.
 
         Raises:
             ConfigError: It is no state of a loader.
@@ -250,23 +271,22 @@ class MaskedBatches(IterableDataset[Batch]):
         found = self._described.read(state)
         steps = self._plan.steps_per_epoch
         here = self._turns.locate(self._turns.count(found.epoch * (steps or 0) + found.step, 0))
-        begin = check_place(found, steps, here.share_rows, here.batch_rows)
-        self._progress.begin = self._progress.position = begin
+        self._progress.load(check_place(found, steps, here.share_rows, here.batch_rows))
 
     def iter_rows(self) -> Iterator[RowBatch]:
         """The same batches before they are masked; each is valid until the next is asked for."""
-        return self._iter_gathered(self._iter_found())
+        return LastingFailure(self._iter_gathered(self._iter_found()))
 
-    def _iter_gathered(self, batches: Iterator[FoundRows]) -> Iterator[RowBatch]:
+    def _iter_gathered(self, batches: Iterator[FoundRows]) -> Generator[RowBatch]:
         rows: RowBatch | None = None
         for found in batches:
             rows = found.gather(rows)
             yield rows
 
     def __iter__(self) -> Iterator[Batch]:
-        return self._iter_masked(self._iter_found())
+        return LastingFailure(self._iter_masked(self._iter_found()))
 
-    def _iter_masked(self, batches: Iterator[FoundRows]) -> Iterator[Batch]:
+    def _iter_masked(self, batches: Iterator[FoundRows]) -> Generator[Batch]:
         plans: dict[int, MaskPlan] = {}
         pad_id, masking = self.manifest.vocabulary.pad_id, self.masking
         for found in batches:
@@ -279,8 +299,7 @@ class MaskedBatches(IterableDataset[Batch]):
         worker = get_worker_info()
         number, workers = (worker.id, worker.num_workers) if worker else (0, 1)
         # Now, not with the first batch: a state asked for in between must not be that of an earlier iteration.
-        begin = self._progress.position = self._progress.begin
-        return self._iter_share(begin, number, workers)
+        return self._iter_share(self._progress.begin(), number, workers)
 
     def _iter_share(self, begin: Position, number: int, workers: int) -> Iterator[FoundRows]:
         """The batches of one worker of some, which begin at a place together."""
@@ -335,11 +354,3 @@ class MaskedBatches(IterableDataset[Batch]):
                     path=source.shown_url,
                     action='prepare it with mask.copies > 0, or give a Masking instead of "static"',
                 )
-
-
-@dataclass
-class _Progress:
-    """Where iterations begin, and where the last one stands."""
-
-    begin: Position = field(default_factory=Position)
-    position: Position = field(default_factory=Position)

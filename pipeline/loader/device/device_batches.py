@@ -10,15 +10,18 @@ the fields that are made of it are 14 KB.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Generator, Iterator
 from typing import Any, Protocol
 
 import torch
+from torch.utils.data import IterableDataset, get_worker_info
 
 from pipeline.loader.batch import Batch
 from pipeline.loader.device.copy_lane import CudaLane, Flight, Lane
 from pipeline.loader.device.device_fields import BatchMaker
 from pipeline.loader.device.gather_masked import gather_masked
+from pipeline.loader.lasting_failure import LastingFailure
+from pipeline.loader.loader_state import copy_state
 from pipeline.loader.row_batch import RowBatch
 from pipeline.masking.numba_masks import count_selected
 from pipeline.masking.tables import MaskTables
@@ -47,20 +50,26 @@ class RowSource(Protocol):
     def __iter__(self) -> Iterator[Batch]:
         """The same batches, masked."""
 
+    def __len__(self) -> int:
+        """How many batches a whole pass has."""
+
     def state_dict(self) -> dict[str, Any]:
         """The state after the last batch given out."""
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
-        """Begin the next iteration at a state."""
+        """Begin the next pass at a state."""
 
 
-class DeviceBatches:
+class DeviceBatches(IterableDataset[Batch]):
     """The batches of a loader on a device, row for row and bit for bit, with `masked_positions` and `masked_labels`.
 
     On a GPU a batch may be used on the stream that was current when it was asked for; nothing has to be waited for.
     One batch is made ahead, so the loader itself stands one further than what was given out: take the state from
     here or from the batch. On the CPU the loader's own batches are given out: compiled loops are quicker there than
     tensor operations.
+
+    It is all that a trainer needs around a loader. A `DataLoader(..., batch_size=None)` without workers takes it; one
+    with workers takes the loader itself, since a device belongs to the trainer's own process.
 
     Args:
         batches: The loader; not to be iterated by anyone else meanwhile.
@@ -78,22 +87,35 @@ class DeviceBatches:
 
     def state_dict(self) -> dict[str, Any]:
         """The state after the last batch that was given out."""
-        return self._batches.state_dict() if self._given is None else self._given
+        return self._batches.state_dict() if self._given is None else copy_state(self._given)
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
-        """Begin the next iteration at a state; see `MaskedBatches.load_state_dict`."""
+        """Begin the next pass at a state; see `MaskedBatches.load_state_dict`."""
         self._batches.load_state_dict(state)
         self._given = None
 
+    def __len__(self) -> int:
+        """How many batches a whole pass has; see `MaskedBatches`."""
+        return len(self._batches)
+
     def __iter__(self) -> Iterator[Batch]:
+        if get_worker_info() is not None:
+            raise ConfigError(
+                "batches on a device cannot be made in a worker of a DataLoader",
+                path="to_device",
+                expected="the trainer's own process",
+                found="a DataLoader with workers around to_device",
+                action="iterate to_device itself, or give the loader to the DataLoader and move batches with batch.to",
+            )
         self._given = None  # now, as the loader does: a state asked for in between is not an earlier iteration's
         if self.device.type == "cpu":
-            return self._iter_given(self._iter_on_host(iter(self._batches)))
-        return self._iter_given(iter_ahead(self._batches.iter_rows(), self._maker, CudaLane(self.device)))
+            return LastingFailure(self._iter_given(self._iter_on_host(iter(self._batches))))
+        ahead = iter_ahead(self._batches.iter_rows(), self._maker, CudaLane(self.device))
+        return LastingFailure(self._iter_given(ahead))
 
-    def _iter_given(self, batches: Iterator[Batch]) -> Iterator[Batch]:
+    def _iter_given(self, batches: Iterator[Batch]) -> Generator[Batch]:
         for batch in batches:
-            self._given = batch.state
+            self._given = copy_state(batch.state)
             yield batch
 
     def _iter_on_host(self, batches: Iterator[Batch]) -> Iterator[Batch]:
