@@ -10,6 +10,7 @@ from collections.abc import Generator, Iterable, Iterator
 from typing import Any, Protocol
 
 import torch
+from torch.nn.functional import cross_entropy
 
 from pipeline.loader.batch import Batch
 from pipeline.loader.encoders.encoder import Encoder, describe_encoder
@@ -18,7 +19,7 @@ from pipeline.loader.lasting_failure import LastingFailure
 from schemas.errors import ConfigError
 from schemas.masking import IGNORE_INDEX
 
-__all__ = ["Encoder", "as_inputs", "count_labels", "describe_encoder", "group_steps"]
+__all__ = ["Encoder", "as_inputs", "count_labels", "describe_encoder", "group_steps", "sum_losses"]
 
 
 def group_steps(batches: Iterable[Batch]) -> Iterator[list[Batch]]:
@@ -75,6 +76,44 @@ def count_labels(micro_batches: Iterable[_Labelled]) -> int:
     Added up over the ranks this is what the summed cross-entropy of a global batch is divided by.
     """
     return sum(int((batch.labels != IGNORE_INDEX).sum()) for batch in micro_batches)
+
+
+def sum_losses(
+    model: Any, batches: Iterable[Batch], layout: Layout = "sdpa", device: torch.device | str = "cpu"
+) -> torch.Tensor:
+    """The loss of a model on batches that it is not trained on, such as those of `iter_fixed_batches`.
+
+    Without dropout and gradients; the model is in its own mode again afterwards. Give the model itself, not
+    `DistributedDataParallel`: ranks need not have equally many batches.
+
+    Args:
+        model: With a head for masked tokens.
+        batches: Whatever share of the rows this rank has.
+        layout: See `Batch.model_inputs`.
+        device: Where the model is.
+
+    Returns:
+        float64 `(2,)` on the device: the sum of cross-entropy in nats, and the number of labels. Add them up over the
+        ranks before the first is divided by the second.
+
+    Raises:
+        ConfigError: See `Batch.model_inputs`.
+    """
+    was_training = model.training
+    encoder = describe_encoder(model)
+    totals = torch.zeros(2, dtype=torch.float64, device=device)
+    model.eval()
+    try:
+        with torch.no_grad():
+            for batch in batches:
+                sent = batch.to(device)
+                labels = sent.model_labels(layout)
+                logits = model(**sent.model_inputs(layout, encoder)).logits
+                loss = cross_entropy(logits.flatten(0, 1).float(), labels.flatten(), reduction="sum")
+                totals += torch.stack([loss, (labels != IGNORE_INDEX).sum()])
+    finally:
+        model.train(was_training)
+    return totals
 
 
 def as_inputs(batch: Batch, layout: Layout = "sdpa", encoder: Encoder | None = None) -> dict[str, Any]:

@@ -41,7 +41,7 @@ class StoredRow:
 
 
 def pack_random_documents(
-    num_rows: int, seq_len: int, vocab_size: int, shard: int, seed: int, sequences: str = "segment"
+    num_rows: int, seq_len: int, vocab_size: int, shard: int, seed: int, sequences: str = "segment", pad_id: int = PAD
 ) -> Any:
     """`num_rows` packed rows of random documents; long ones fill rows, short ones share them."""
     random = np.random.default_rng([seed, shard])
@@ -54,7 +54,7 @@ def pack_random_documents(
     pack = PackSection(seq_len=seq_len, min_segment=1, sequences=sequences)
     plan = plan_rows(ids, offsets, np.zeros(vocab_size, np.bool_), pack, starts)[seq_len]
     rows = assemble_rows(
-        ids, offsets, plan, cls_id=CLS, sep_id=SEP, pad_id=PAD, dtype=dtype, document_shard=shard, seed=seed
+        ids, offsets, plan, cls_id=CLS, sep_id=SEP, pad_id=pad_id, dtype=dtype, document_shard=shard, seed=seed
     )
     assert len(rows) >= num_rows
     return rows.slice(0, num_rows)
@@ -89,6 +89,7 @@ def write_dataset(
     masking: Masking = STATIC_MASKING,
     seed: int = 5,
     sequences: str = "segment",
+    pad_id: int = PAD,
     compression: Compression = Compression.NONE,
     rows_per_shard: int | None = None,
     change_receipts: Any = None,
@@ -98,12 +99,18 @@ def write_dataset(
     parent, _, folder = url.rpartition("/")
     store = open_store(parent)
     schema = packed_row_schema(seq_len, vocab_size, copies)
-    vocabulary = VOCABULARY.model_copy(update={"vocab_size": vocab_size})
+    vocabulary = VOCABULARY.model_copy(
+        update={
+            "vocab_size": vocab_size,
+            "pad_id": pad_id,
+            "excluded_ranges": ((0, 5), (pad_id, pad_id + 1))[: 1 + (pad_id > 4)],
+        }
+    )
     tables = MaskTables.build(vocabulary)
     receipts = []
     ids = []
     for shard, num_rows in enumerate(shard_rows):
-        rows = pack_random_documents(num_rows, seq_len, vocab_size, shard, seed, sequences)
+        rows = pack_random_documents(num_rows, seq_len, vocab_size, shard, seed, sequences, pad_id)
         ids.append(rows.input_ids)
         for part, start in enumerate(range(0, max(1, num_rows), rows_per_shard or max(1, num_rows))):
             stop = min(num_rows, start + (rows_per_shard or num_rows))
@@ -132,7 +139,7 @@ def write_dataset(
     num_shards, checksum = write_shard_table(store, folder, receipts)
     every = np.concatenate([block.reshape(-1) for block in ids])
     special = int(np.isin(every, (CLS, SEP)).sum())
-    padding = int((every == PAD).sum())
+    padding = int((every == pad_id).sum())
     counts = dict.fromkeys(PackingCounts.model_fields, 0) | {
         "rows": sum(shard_rows),
         "special_tokens": special,

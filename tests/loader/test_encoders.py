@@ -50,6 +50,8 @@ SMALL = {
 SPECIAL: dict[str, dict[str, Any]] = {
     "big_bird": {"attention_type": "original_full"},
     "layoutlm": {"max_2d_position_embeddings": 64},
+    "luke": {"entity_vocab_size": 9, "entity_emb_size": 8},
+    "mobilebert": {"initializer_range": 0.04},  # without norms: wider weights give logits of a thousand million
     "neomme": {"sliding_window": 4, "head_dim": 16},
     "ultrabert": {"sliding_window": 4},
     "xmod": {"default_language": "en_XX"},

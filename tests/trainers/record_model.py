@@ -111,7 +111,8 @@ def watch_model(model_class: Any, folder: str) -> None:
 
     @functools.wraps(forward)
     def call(self: Any, *args: Any, **kwargs: Any) -> Any:
-        recorder.record_call(self, kwargs)
+        if self.training:  # an evaluation's calls belong to no step
+            recorder.record_call(self, kwargs)
         return forward(self, *args, **kwargs)
 
     model_class.__init__, model_class.forward = init, call

@@ -63,10 +63,7 @@ ALL_PAGES = (
     Page(
         "transformers",
         ("accelerate",),
-        changes={
-            "num_workers=2": "num_workers=1",
-            "collate_fn=as_inputs": 'collate_fn=lambda batch: as_inputs(batch, "padded")',
-        },
+        changes=FEWER_WORKERS,
         clipped_norm=1.0,
     ),
     Page("lightning", ("lightning",), launched=False, changes={**FEWER_WORKERS, "devices=2": "devices=1"}),
@@ -102,8 +99,7 @@ def run_page(page: Page, dataset: str, folder: Path) -> tuple[Run, Run]:
     Raises:
         AssertionError: The script did not end as it should; with what it said.
     """
-    (folder / "out").mkdir(parents=True)
-    (folder / "out" / "packed").symlink_to(dataset)
+    _link_datasets(folder, dataset)
     script, changed = read_script(page), read_script(page)
     for text, instead in page.changes.items():
         assert text in changed, f"{page.name}.md no longer says {text}"
@@ -122,6 +118,33 @@ def run_page(page: Page, dataset: str, folder: Path) -> tuple[Run, Run]:
     second, said = _launch(page, changed, folder, "second", page.world_sizes[1], dies=False)
     assert second == 0, said
     return _group(page, 0, read_records(folder / "first")), _group(page, 1, read_records(folder / "second"))
+
+
+def run_to_the_end(page: Page, dataset: str, folder: Path, times: int) -> list[tuple[dict[int, list[Call]], str]]:
+    """A page run undisturbed, again and again, on one rank where it can: the calls of each run by rank, and its log.
+
+    The models are smaller than on the page, and the endless stream of `transformers` ends where the others do.
+    """
+    _link_datasets(folder, dataset)
+    script = read_script(page)
+    smaller = {"hidden_size=128": "hidden_size=16", "intermediate_size=512": "intermediate_size=16"}
+    for text, instead in (smaller | {"devices=2": "devices=1", "max_steps=9": "max_steps=3"}).items():
+        script = script.replace(text, instead)
+    world_size = 1 if page.launched else page.world_sizes[0]
+    runs = []
+    for number in range(times):
+        status, said = _launch(page, script, folder, f"run{number}", world_size, dies=False)
+        assert status == 0, said
+        records = read_records(folder / f"run{number}")
+        calls = {rank: [event for event in events if isinstance(event, Call)] for rank, events in records.items()}
+        runs.append((calls, said))
+    return runs
+
+
+def _link_datasets(folder: Path, dataset: str) -> None:
+    (folder / "out").mkdir(parents=True)
+    for name in ("packed", "packed-heldout"):
+        (folder / "out" / name).symlink_to(dataset)
 
 
 def _group(page: Page, number: int, records: dict[int, list[Call | Step]]) -> Run:

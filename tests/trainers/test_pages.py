@@ -7,7 +7,10 @@ the model and at the optimizer (`record_model`); what it is compared with is the
 
 from __future__ import annotations
 
+import copy
+import dataclasses
 import importlib.util
+import re
 from itertools import groupby
 
 import pytest
@@ -16,13 +19,15 @@ from torch.nn.functional import cross_entropy
 from torch.utils.data import DataLoader
 from transformers import BertConfig, BertForMaskedLM
 
-from pipeline.loader import MaskedBatches, Masking
+from pipeline.loader import MaskedBatches, Masking, iter_fixed_batches
 from pipeline.loader.batch import Batch
-from pipeline.loader.for_trainers import as_inputs, count_labels, group_steps
+from pipeline.loader.for_trainers import as_inputs, count_labels, describe_encoder, group_steps, sum_losses
 from schemas.errors import ConfigError
-from tests.trainers.run_pages import ALL_PAGES, ALL_STEPS, KILLED_AT, Page, Run, run_page
+from tests.loader.datasets import write_dataset
+from tests.trainers.run_pages import ALL_PAGES, ALL_STEPS, KILLED_AT, Page, Run, run_page, run_to_the_end
 
 TOLERANCE = 1e-5  # of logits
+LONG, LONG_PAD = 520, 9
 GRADIENT_TOLERANCE = 1e-4  # of the gradient's own length: float32 sums in another order
 
 
@@ -94,6 +99,94 @@ def test_a_mean_of_means_is_another_gradient(dataset):
     assert distance(means, whole) > 100 * GRADIENT_TOLERANCE
 
 
+@pytest.fixture(scope="module")
+def long_rows(tmp_path_factory) -> str:
+    """One global batch of rows that are longer than BERT's 512 positions, padded with an id of a word's kind."""
+    folder = str(tmp_path_factory.mktemp("long") / "packed")
+    write_dataset(folder, shard_rows=(70,), seq_len=LONG, pad_id=LONG_PAD, copies=1)
+    return folder
+
+
+@pytest.mark.parametrize("name", sorted({page.name for page in ALL_PAGES}))
+def test_a_page_works_for_other_rows_and_a_run_that_has_ended_stays_as_it_is(name, long_rows, tmp_path):
+    """Given again after its end, a page trains no step and changes no checkpoint; it scores the held-out rows."""
+    page = next(page for page in ALL_PAGES if page.name == name)
+    for module in page.needs:
+        pytest.importorskip(module)
+    (calls, said), *again = run_to_the_end(page, long_rows, tmp_path / "run", 3)
+    for rank in calls:
+        expected = serve_steps(long_rows, rank, len(calls))
+        assert len(calls[rank]) == sum(map(len, expected[:3]))
+        for call, batch in zip(calls[rank], (batch for step in expected for batch in step), strict=False):
+            assert torch.equal(call.input_ids, batch.input_ids)
+        assert all(call.from_alone < TOLERANCE for call in calls[rank][:2])
+    assert [sum(map(len, calls.values())) for calls, _ in again] == [0, 0]
+    scores = [re.findall(r"held.out\D*([0-9.]+)", text) for text in (said, *(log for _, log in again))]
+    assert all(4 < float(score) < 8 for found in scores for score in found)
+    assert scores[0]
+
+
+@pytest.mark.parametrize("precision", ["bf16-true", "16-true", "64-true", "bf16-mixed", "32-true"])
+def test_lightning_trains_in_every_precision(precision, dataset):
+    lightning = pytest.importorskip("lightning")
+
+    class Module(lightning.LightningModule):
+        def __init__(self):
+            super().__init__()
+            self.model, self.losses = build_model(), []
+
+        def training_step(self, batch, _):
+            assert type(self.trainer.strategy.precision_plugin.convert_input(batch)).model_inputs
+            logits = self.model(**batch.model_inputs("sdpa", self.model)).logits
+            loss = cross_entropy(logits.transpose(1, 2), batch.model_labels("sdpa"))
+            self.losses.append(loss.item())
+            return loss
+
+        def configure_optimizers(self):
+            return torch.optim.SGD(self.parameters(), lr=0.1)
+
+    module = Module()
+    trainer = lightning.Trainer(
+        max_epochs=1, accelerator="cpu", precision=precision, logger=False, enable_progress_bar=False,
+        enable_checkpointing=False, enable_model_summary=False,
+    )  # fmt: skip
+    trainer.fit(module, DataLoader(open_batches(dataset, global_batch_rows=4).steps(2), batch_size=None))
+    assert len(module.losses) == 2
+    assert all(5 < loss < 7 for loss in module.losses)
+
+
+def test_a_batch_is_frozen_and_a_copy_of_it_is_not(dataset):
+    batch = next(iter(open_batches(dataset)))
+    with pytest.raises(dataclasses.FrozenInstanceError):
+        batch.epoch = 3
+    copied = copy.deepcopy(batch)
+    copied.epoch = 3
+    copied.input_ids += 1
+    copied.state["step"] = 9
+    assert isinstance(copied, Batch)
+    assert (batch.epoch, batch.state["step"]) == (0, 1)
+    assert torch.equal(copied.input_ids, batch.input_ids + 1)
+    assert torch.equal(copied.to("cpu").labels, batch.labels)
+    assert torch.equal(copied.model_inputs("sdpa")["attention_mask"], batch.model_inputs("sdpa")["attention_mask"])
+
+
+def test_held_out_sums_are_those_of_all_ranks_together(dataset):
+    model = build_model()
+    masking = Masking(rate=0.15)
+    whole = sum_losses(model, iter_fixed_batches(dataset, masking, 300))
+    shares = [
+        sum_losses(model, iter_fixed_batches(dataset, masking, 9, rank=rank, world_size=3), "padded")
+        for rank in range(3)
+    ]
+    assert torch.allclose(sum(shares), whole)
+    assert whole[1] == sum(count_labels([batch]) for batch in iter_fixed_batches(dataset, masking, 50))
+    (batch,) = iter_fixed_batches(dataset, masking, 300)
+    expected = cross_entropy(model.eval()(**batch.model_inputs("sdpa")).logits.flatten(0, 1), batch.labels.flatten())
+    assert whole[0] / whole[1] == pytest.approx(expected.item(), abs=1e-5)
+    assert sum_losses(model.train(), []).tolist() == [0, 0]
+    assert model.training
+
+
 @pytest.mark.parametrize("dispatch", [None, False])
 def test_accelerate_cannot_cut_up_a_prepared_loader(dataset, dispatch):
     """As its page says: a loader given to `prepare` by mistake ends in an error, not in rows left out."""
@@ -150,6 +243,8 @@ def test_plain_inputs_are_the_batchs_own(dataset, layout):
     assert inputs.keys() == expected.keys()
     assert all(torch.equal(torch.as_tensor(inputs[name]), torch.as_tensor(expected[name])) for name in expected)
     assert labels.shape == inputs["input_ids"].shape
+    encoder = describe_encoder(build_model())
+    assert as_inputs(batch, "sdpa", encoder)["attention_mask"].dtype is torch.bool
     assert count_labels([batch, batch]) == 2 * int((labels >= 0).sum()) > 0
 
 
