@@ -64,11 +64,13 @@ def describe_run(settings: RunFile, inputs: Sequence[InputFile], brought: Mappin
     """What `run.json` says.
 
     The fingerprints hold neither where the corpus nor where the output lies, so that a run elsewhere over the same
-    files gives the same bytes; only the names of the sources, which may be those of the last folders, are in both.
+    files gives the same bytes. The names of the sources are in them, which may be those of the last folders; elsewhere
+    `input.name` gives the same.
     """
     run = settings.fingerprinted()
     decisive = json.loads(json.dumps(run))
     decisive["input"].pop("paths")
+    decisive["input"].pop("name")  # `sources` has it, or what it is unset
     decisive["input"]["files"] = digest_inputs(inputs)
     decisive["input"]["sources"] = sorted({file.source for file in inputs})
     brought_digest = xxhash.xxh3_128_hexdigest(b"".join(brought.values())) if brought else None

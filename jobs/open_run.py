@@ -243,5 +243,7 @@ def refuse_inputs_in_output(inputs: Sequence[InputFile], output: Store) -> None:
 
 
 def _place(url: str) -> str:
-    """Where a URL leads: a local path with its links resolved, and `s3` for `s3a`, which is another name of it."""
-    return os.path.realpath(url) if url.startswith("/") else url.replace("s3a://", "s3://", 1).rstrip("/")
+    """Where a URL leads, links resolved, without what its store may be called by other names: `s3a` is `s3`."""
+    if url.startswith("/"):
+        return os.path.realpath(url)
+    return url.replace("s3a://", "s3://", 1).replace(":///", "://", 1).rstrip("/")

@@ -105,17 +105,12 @@ def list_inputs(
                 "unknown input format",
                 path=without_user_info(file.url),
                 expected=f"one of {known}, plain or with {', '.join(COMPRESSIONS)}",
-                found=_unknown_suffix(file) or "no suffix",
-                action="leave it out of input.paths"
-                if _unknown_suffix(file) != ".json"
-                else "rename it to .jsonl if each line of it is a JSON object, or leave it out of input.paths",
+                found=_suffixes(file) or "no suffix",
+                action="rename it to .jsonl if each line of it is a JSON object, or leave it out of input.paths"
+                if _suffixes(file).lower().startswith(".json")
+                else "leave it out of input.paths",
             )
     return files
-
-
-def _unknown_suffix(file: InputFile) -> str:
-    stem, suffix = os.path.splitext(file.path)
-    return os.path.splitext(stem)[1].lower() if file.compression else suffix.lower()
 
 
 def digest_inputs(files: Sequence[InputFile]) -> str:
@@ -227,6 +222,12 @@ def _check_entry(entry: FoundFile, source: str) -> InputFile:
             action="download the file, and name the copy",
         )
     return InputFile(entry.url, entry.path, entry.size_bytes, entry.mark, source)
+
+
+def _suffixes(file: InputFile) -> str:
+    """The suffix that decides the format, and that of the compression behind it."""
+    stem, last = os.path.splitext(os.path.basename(file.path))
+    return os.path.splitext(stem)[1] + last if file.compression else last
 
 
 def _warn_of_second_names(identities: Sequence[tuple[Hashable, str]], warn: Callable[[str], None]) -> None:

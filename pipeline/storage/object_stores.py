@@ -32,7 +32,7 @@ _NO_CHAIN = "\0\0"
 
 
 def open_filesystem(url: str, **options: Any) -> tuple[Any, str]:
-    """The fsspec file system of a URL, and the path in it, whatever signs the path has.
+    """The fsspec file system of a URL, and the path in it, whatever characters the path has.
 
     Raises:
         ValueError: There is no driver for the protocol.

@@ -127,13 +127,25 @@ def test_a_link_to_a_file_is_a_file(tmp_path: Path) -> None:
             list_inputs([f"{tmp_path}/{pattern}"])
 
 
-@pytest.mark.parametrize("name", ["a.parquet", "a.jsonl.rar", "a", "a.gz", ".jsonl", "a.txt.gz.gz"])
-def test_an_unknown_format_is_refused_by_name(tmp_path: Path, name: str) -> None:
+@pytest.mark.parametrize(
+    ("name", "found"),
+    [
+        ("a.parquet", ".parquet"),
+        ("a.jsonl.rar", ".rar"),
+        ("a", "no suffix"),
+        ("a.gz", ".gz"),
+        ("c4.json.gz", ".json.gz"),
+        (".jsonl", "no suffix"),
+        ("a.txt.gz.gz", ".gz.gz"),
+    ],
+)
+def test_an_unknown_format_is_refused_by_name(tmp_path: Path, name: str, found: str) -> None:
     (tmp_path / name).write_bytes(b"x")
     with pytest.raises(ConfigError, match="unknown input format") as refused:
         list_inputs([str(tmp_path / name)])
     assert str(refused.value.path).endswith(f"/{name}")
     assert ".jsonl" in str(refused.value.expected)
+    assert refused.value.found == found
 
 
 @pytest.mark.parametrize(

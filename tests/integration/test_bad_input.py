@@ -60,7 +60,7 @@ INPUTS: dict[str, Case] = {
     "JSON, not JSON lines": (
         lambda folder: _files(folder, {"c4.json.gz": gzip.compress(b"{}")}),
         "ConfigError",
-        ["unknown input format", "c4.json.gz", "found .json;", "rename it to .jsonl"],
+        ["unknown input format", "c4.json.gz", "found .json.gz;", "rename it to .jsonl"],
     ),
     "two of one name": (
         lambda folder: _files(folder, {"a/in.jsonl": _line(), "b/in.jsonl": _line()}),

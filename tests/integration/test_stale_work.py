@@ -12,7 +12,7 @@ import pytest
 from jobs.describe_run import DECISIVE_LIBRARIES
 from jobs.open_run import open_run, refuse_inputs_in_output
 from jobs.prepare import Part, prepare
-from pipeline.corpus.list_inputs import InputFile
+from pipeline.corpus.list_inputs import InputFile, list_inputs
 from pipeline.storage.store import open_store
 from schemas.counts import DocumentCounts
 from schemas.errors import ConfigError, InputDataError, ShardCorruptError, StaleArtifactError
@@ -97,8 +97,17 @@ def test_inputs_in_the_output_are_refused(corpus: Path) -> None:
         prepare(run_file(corpus, corpus.parent), str, Part.SHARD)
 
 
+def test_inputs_that_lead_into_the_output_are_refused(corpus: Path, tmp_path: Path) -> None:
+    (tmp_path / "in").mkdir()
+    (tmp_path / "in" / "link").symlink_to(corpus)
+    with pytest.raises(ConfigError, match=r"in/link/a\.jsonl: an input lies in the output"):
+        refuse_inputs_in_output(list_inputs([f"{tmp_path}/in/*/*.jsonl"]), open_store(str(corpus.parent)))
+
+
 def test_inputs_in_the_output_are_refused_by_any_name_of_their_store() -> None:
     file = InputFile("s3://bucket/run/a.jsonl", "a.jsonl", 1)
+    with pytest.raises(ConfigError, match="an input lies in the output"):
+        refuse_inputs_in_output([InputFile("memory:///run/a.jsonl", "a.jsonl", 1)], open_store("memory://run"))
     for url in ("s3a://bucket/run", "s3://bucket/run/"):
         with pytest.raises(ConfigError, match="an input lies in the output"):
             refuse_inputs_in_output([file], open_store(url))

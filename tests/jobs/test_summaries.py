@@ -18,6 +18,7 @@ from tests.integration.runs import Ended, run_maskmill, set_options
 
 RUN = """
 [input]
+name = "small"
 paths = ["{folder}/*.jsonl"]
 [output]
 url = "{folder}/the output"

@@ -6,8 +6,8 @@ import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
-from pipeline.wordpiece.weigh_sources import floor_root, weigh_sources
-from pipeline.wordpiece.word_counts import SourceText
+from pipeline.wordpiece.weigh_sources import explain_idle_alpha, floor_root, weigh_sources
+from pipeline.wordpiece.word_counts import ALL_SOURCES, MAX_SOURCES, SourceText
 from schemas.errors import ConfigError
 
 
@@ -59,3 +59,10 @@ def test_counts_that_pass_63_bits_are_refused_in_words() -> None:
         weigh_sources(of_words(2**62, 2**62), 1000)
     with pytest.raises(ConfigError, match="63 bits"):  # fractional parts alone: 2^48 words that weigh 1 + 65535/65536
         weigh_sources(of_words(2**49, 2**48 + 2**31), 0)
+
+
+def test_weighing_one_source_is_explained() -> None:
+    assert explain_idle_alpha(["de", "en"], 0.3) is None
+    assert explain_idle_alpha(["de"], 1.0) is None
+    assert "all text is of one source, 'de'" in str(explain_idle_alpha(["de"], 0.3))
+    assert f"more than {MAX_SOURCES:,} sources" in str(explain_idle_alpha([ALL_SOURCES], 0.3))
