@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import dataclasses
+
 import xxhash
 
 from jobs.describe_run import STAGES, Part
@@ -129,7 +131,9 @@ def read_tokenizer_json(run: Run, manifest: TokenizerManifest) -> bytes:
 
 def _warn(run: Run, manifest: TokenizerManifest, outcome: UnitOutcome) -> None:
     """Say what a person should know before training on this."""
-    for message in iter_warnings(manifest.sources, outcome.details["strips_accents"], manifest.trained):
+    details = outcome.details
+    longest = details["max_word_characters"]
+    for message in iter_warnings(manifest.sources, details["strips_accents"], manifest.trained, longest):
         run.hear({"event": "warning", "message": message})
     if outcome.details["no_vocab_txt"]:
         run.hear({"event": "warning", "message": outcome.details["no_vocab_txt"]})
@@ -178,7 +182,7 @@ def _count(run: Run, context: CountContext, documents: DocumentsManifest, shards
     run.run_stage(merge_word_counts, context, merge_units)
     check_words_kept(sources, iter_receipts(run.output, merge_units))
     checksums = tuple(receipt.details["checksum"] for receipt in iter_receipts(run.output, merge_units))
-    lines = tuple((text.source, text.text_bytes, text.words, text.letters, text.letters_changed) for text in sources)
+    lines = tuple(map(dataclasses.astuple, sources))
     collect_units = run.sign(
         Part.TOKENIZER,
         [CollectUnit(unit=0, corpus=documents.fingerprint, checksums=checksums, sources=lines)],

@@ -5,7 +5,9 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Mapping, Sequence
 
 from rich.table import Table
+from rich.text import Text
 
+from pipeline.wordpiece.tokenizer_files import MAX_WORD_CHARACTERS
 from schemas.counts import SourceReport
 
 WORTH_A_WARNING = 0.01
@@ -23,6 +25,14 @@ _MEASURES: dict[str, Callable[[SourceReport], str]] = {
     "bytes/token": lambda line: f"{_share(line.text_bytes, line.tokens):.2f}",
 }
 _COMPARED = ("tokens/word", "bytes/token", "[UNK]", "coverage")
+_EXPLANATIONS = {
+    "coverage": "characters of words that the vocabulary can spell",
+    "[UNK]": "tokens that stand for a word it cannot spell",
+    "accents": "letters that stripping accents changes",
+    "tokens/word": "tokens for each word of the text",
+    "bytes/token": "bytes of UTF-8 for each token",
+}
+"""What the columns say, below the table."""
 
 
 def table_of_sources(sources: Sequence[SourceReport]) -> Table:
@@ -30,9 +40,10 @@ def table_of_sources(sources: Sequence[SourceReport]) -> Table:
     table = _start_table(list(_MEASURES))
     for line in _shown(sources):
         table.add_row(_name(line), *(measure(line) for measure in _MEASURES.values()))
+    lines = [f"{column}: {_EXPLANATIONS[column]}" for column in _MEASURES if column in _EXPLANATIONS]
     if len(sources) > SHOWN_SOURCES:
-        table.caption = f"the {SHOWN_SOURCES} sources with the most text of {len(sources):,}; all are in the manifest"
-    return table
+        lines.insert(0, f"the {SHOWN_SOURCES} sources with the most text of {len(sources):,}; all are in the manifest")
+    return _explain(table, lines)
 
 
 def tables_side_by_side(tokenizers: Mapping[str, Sequence[SourceReport]]) -> Iterator[Table]:
@@ -42,7 +53,14 @@ def tables_side_by_side(tokenizers: Mapping[str, Sequence[SourceReport]]) -> Ite
         table = _start_table(list(tokenizers), measure)
         for lines in zip(*shown, strict=True):
             table.add_row(_name(lines[0]), *(_MEASURES[measure](line) for line in lines))
-        yield table
+        yield _explain(table, [f"{measure}: {_EXPLANATIONS[measure]}"])
+
+
+def _explain(table: Table, lines: Sequence[str]) -> Table:
+    """Put lines below a table, as text: `[UNK]` is no markup."""
+    table.caption = Text("\n".join(lines))
+    table.caption_justify = "left"
+    return table
 
 
 def _start_table(columns: Sequence[str], first: str = "source") -> Table:
@@ -53,22 +71,46 @@ def _start_table(columns: Sequence[str], first: str = "source") -> Table:
     return table
 
 
-def iter_warnings(sources: Sequence[SourceReport], strips_accents: bool, trained: bool = True) -> Iterator[str]:
-    """What a person should know before training on this: sources with much [UNK], or much changed by accents."""
-    mend = "raise tokenizer.limit_alphabet, or bring" if trained else "bring"
+def iter_warnings(
+    sources: Sequence[SourceReport],
+    strips_accents: bool,
+    trained: bool = True,
+    max_word_characters: int = MAX_WORD_CHARACTERS,
+) -> Iterator[str]:
+    """What a person should know before training on this.
+
+    Args:
+        sources: What the tokenizer makes of each source.
+        strips_accents: Whether it strips accents.
+        trained: Whether the vocabulary was trained here.
+        max_word_characters: Beyond which a word is [UNK].
+
+    Yields:
+        Sources with much [UNK] for want of pieces, much text in words that are too long, or much changed by accents.
+    """
+    fix = "raise tokenizer.limit_alphabet, or bring" if trained else "bring"
     unknown = [
-        f"{_share(line.unknown, line.tokens):.1%} of the tokens of source {_name(line)!r} are [UNK]: "
-        f"{mend} a vocabulary that has its characters"
+        f"{_share(line.unknown - line.words_too_long, line.tokens):.1%} of the tokens of source {_name(line)!r} are "
+        f"[UNK]: {fix} a vocabulary that has its characters"
         for line in sources
-        if _share(line.unknown, line.tokens) > WORTH_A_WARNING
+        if _share(line.unknown - line.words_too_long, line.tokens) > WORTH_A_WARNING
+    ]
+    too_long = [
+        f"{_share(line.characters_too_long, line.characters):.1%} of the characters of source {_name(line)!r} are in "
+        f"{_count_words(line.words_too_long)} of more than {max_word_characters} characters, which the encoder always "
+        "turns into [UNK]: leave such text out, or split it by spaces"
+        for line in sources
+        if max(_share(line.words_too_long, line.tokens), _share(line.characters_too_long, line.characters))
+        > WORTH_A_WARNING
     ]
     changed = [
         f"stripping accents changes {_share(line.letters_changed, line.letters):.0%} of the letters of source "
-        f"{_name(line)!r}: set tokenizer.strip_accents = false to keep them"
+        f"{_name(line)!r}, in {_share(line.words_changed, line.words):.0%} of its words: "
+        "set tokenizer.strip_accents = false to keep them"
         for line in sources
         if strips_accents and _share(line.letters_changed, line.letters) > WORTH_A_WARNING
     ]
-    for warnings in (unknown, changed):
+    for warnings in (unknown, too_long, changed):
         yield from warnings[:SHOWN_WARNINGS]
         if len(warnings) > SHOWN_WARNINGS:
             yield f"and {len(warnings) - SHOWN_WARNINGS} more sources like these; all are in the tokenizer's manifest"
@@ -87,6 +129,10 @@ def _total(sources: Sequence[SourceReport]) -> SourceReport:
 
 def _name(line: SourceReport) -> str:
     return line.source or ALL
+
+
+def _count_words(number: int) -> str:
+    return "1 word" if number == 1 else f"{number:,} words"
 
 
 def _share(part: int, whole: int) -> float:

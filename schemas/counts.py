@@ -7,6 +7,8 @@ from typing import Annotated
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 Count = Annotated[int, Field(ge=0)]
+LateCount = Annotated[int, Field(ge=0, exclude_if=lambda count: count == 0)]
+"""A count that older manifests lack: it is written where it is not 0, so that their fingerprints still hold."""
 
 
 class Written(BaseModel):
@@ -149,7 +151,10 @@ class SourceReport(Written):
         characters: Characters of the words, normalised.
         characters_unknown: Of them those in words that encode as [UNK].
         letters: Letters of the raw text.
-        letters_changed: Of them those that stripping accents changes.
+        letters_changed: Of them those that stripping accents changes, or that lose a mark by it.
+        words_changed: Words with such a letter.
+        words_too_long: Words of more characters than the encoder takes, which are [UNK] whatever the vocabulary.
+        characters_too_long: Characters of these words.
     """
 
     source: str
@@ -161,11 +166,16 @@ class SourceReport(Written):
     characters_unknown: Count
     letters: Count
     letters_changed: Count
+    words_changed: LateCount = 0
+    words_too_long: LateCount = 0
+    characters_too_long: LateCount = 0
 
     @model_validator(mode="after")
     def _parts_fit(self) -> SourceReport:
         if self.unknown > self.tokens or self.characters_unknown > self.characters:
             raise ValueError(f"more is unknown than there is in source {self.source!r}")
-        if self.letters_changed > self.letters:
+        if self.words_too_long > self.unknown or self.characters_too_long > self.characters_unknown:
+            raise ValueError(f"more is too long than is unknown in source {self.source!r}")
+        if self.letters_changed > self.letters or self.words_changed > self.letters_changed:
             raise ValueError(f"more letters are changed than there are in source {self.source!r}")
         return self

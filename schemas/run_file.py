@@ -98,6 +98,9 @@ class TokenizerSection(Section):
         limit_alphabet: Characters that are kept, the most frequent ones; a word with any other encodes as [UNK].
             `None`, which only Python can say, keeps all.
         initial_alphabet: Characters that are kept before any other, whether or not the text has them.
+        long_words: What is done with words of more characters than the encoder takes: 100, or what a brought
+            `tokenizer.json` says. They encode as [UNK] whatever the vocabulary, so they are left out of training
+            (`skip`), or trained on like any other (`train`). Both count them.
         max_words: Distinct words that are trained on, the most frequent ones. It bounds the memory of training, and
             what it cuts is counted.
         alpha: A source of n words is weighted as if it had n^alpha: 1 leaves sources as they are, 0.7 is what
@@ -123,6 +126,7 @@ class TokenizerSection(Section):
     min_frequency: AtLeastOne = 2
     limit_alphabet: AtLeastOne | None = 1000
     initial_alphabet: str = ""
+    long_words: Literal["skip", "train"] = "skip"
     max_words: AtLeastOne = 20_000_000
     alpha: Share = 1.0
     unused: Annotated[int, Field(ge=0, le=MAX_UNUSED)] = 0

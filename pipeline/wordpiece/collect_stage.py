@@ -28,7 +28,7 @@ class CollectUnit(UnitDescription):
     stage: str = "collect"
     corpus: str
     checksums: tuple[str, ...]
-    sources: tuple[tuple[str, int, int, int, int], ...]
+    sources: tuple[tuple[str, int, int, int, int, int], ...]
 
 
 def collect_word_counts(context: CountContext, unit: CollectUnit) -> UnitOutcome:

@@ -76,7 +76,8 @@ def count_document_words(context: CountContext, unit: CountUnit) -> UnitOutcome:
 
     Returns:
         counts: words and text_bytes. details: `sources`, a list of (name, text bytes, words, letters, letters
-        changed) for each source of the shard, `one_source`, whether they are too many to keep apart, and the file's.
+        changed, words changed) for each source of the shard, `one_source`, whether they are too many to keep apart,
+        and the file's.
     """
     reader = open_whole(context.output, unit.path, unit.checksum)
     names = _list_sources(reader)
@@ -103,7 +104,7 @@ def count_document_words(context: CountContext, unit: CountUnit) -> UnitOutcome:
                 yield name_sources(rows, names)
 
     file = write_words(context.output, context.count_path(unit.unit), iter_named())
-    numbers = np.column_stack([counter.text_bytes, words, counter.letters]).tolist()
+    numbers = np.column_stack([counter.text_bytes, words, counter.letters, counter.words_changed]).tolist()
     details = {"sources": [[name, *row] for name, row in zip(names, numbers, strict=True)], "one_source": is_one}
     return UnitOutcome([], {"words": int(words.sum()), "text_bytes": int(counter.text_bytes.sum())}, details | file)
 

@@ -21,6 +21,7 @@ import numpy.typing as npt
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from pipeline.wordpiece.count_letters import LetterCounter
 from pipeline.wordpiece.counted_words import (
     BUFFER_PIECES,
     BUFFER_TOKENS,
@@ -31,14 +32,11 @@ from pipeline.wordpiece.counted_words import (
 from pipeline.wordpiece.map_characters import CharacterMap
 from pipeline.wordpiece.normalise import Normalisation
 from pipeline.wordpiece.pack_words import WORD_ROWS_SCHEMA, view_strings
-from pipeline.wordpiece.scan_text import NOT_UTF8, UNKNOWN, scan_texts
 from pipeline.wordpiece.split_words import split_texts
 from pipeline.wordpiece.word_table import LENGTH_SHIFT, PIECE_BYTES, RAW, SHAPE, START, make_buffer
-from schemas.errors import InputDataError
 
 _MAX_ASIDE_BYTES = 1 << 22
 _ASIDE_ENTRY_BYTES = 128  # of a dictionary's entry, beside the bytes of the word
-_SHOWN_BYTES = 20
 
 
 class WordCounter:
@@ -55,7 +53,8 @@ class WordCounter:
 
     Attributes:
         text_bytes: (sources,) int64, bytes of text added so far.
-        letters: (sources, 2) int64, letters so far and those of them that accent stripping changes.
+        letters: (sources, 2) int64, letters so far and those of them that stripping accents changes.
+        words_changed: (sources,) int64, words with such a letter.
     """
 
     def __init__(
@@ -72,7 +71,9 @@ class WordCounter:
         self._aside: Counter[tuple[int, bytes]] = Counter()
         self._aside_bytes = 0
         self.text_bytes: npt.NDArray[np.int64] = np.zeros(num_sources, np.int64)
-        self.letters: npt.NDArray[np.int64] = np.zeros((num_sources, 2), np.int64)
+        self._letters = LetterCounter(self._characters, num_sources)
+        self.letters = self._letters.letters
+        self.words_changed = self._letters.words_changed
 
     def add(
         self,
@@ -98,7 +99,7 @@ class WordCounter:
         sources = np.zeros(len(texts), np.int32) if sources is None else np.array(sources, np.int32)
         data, offsets = view_strings(texts)
         np.add.at(self.text_bytes, sources, np.diff(offsets))
-        self._scan(data, offsets, sources)
+        self._letters.add(data, offsets, sources)
         self._split(data, offsets, sources)
 
     def take(self) -> PartitionedWords:
@@ -109,27 +110,6 @@ class WordCounter:
     def finish(self) -> pa.Table:
         """What `take` gives as one table of `WORD_ROWS_SCHEMA`, sorted by the word's UTF-8 bytes and the source."""
         return sort_words(pa.Table.from_batches(self.take(), WORD_ROWS_SCHEMA))
-
-    def _scan(
-        self, data: npt.NDArray[np.uint8], offsets: npt.NDArray[np.int64], sources: npt.NDArray[np.int32]
-    ) -> None:
-        """Count letters and ask for every character that is new."""
-        traits = self._characters.traits
-        reason, text, position, code_point = scan_texts(data, offsets, sources, 0, offsets[0], traits, self.letters)
-        while reason == UNKNOWN:
-            self._characters.ask(code_point)
-            reason, text, position, code_point = scan_texts(
-                data, offsets, sources, text, position, traits, self.letters
-            )
-        if reason == NOT_UTF8:
-            around = data[max(position - _SHOWN_BYTES, offsets[text]) : position + _SHOWN_BYTES]
-            raise InputDataError(
-                "text is not UTF-8",
-                place=f"byte {position - offsets[text]} of the text",
-                expected="UTF-8",
-                found=repr(around.tobytes()),
-                action="convert the text to UTF-8 before it is counted",
-            )
 
     def _split(
         self, data: npt.NDArray[np.uint8], offsets: npt.NDArray[np.int64], sources: npt.NDArray[np.int32]

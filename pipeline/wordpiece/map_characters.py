@@ -14,12 +14,13 @@ import unicodedata
 
 import numpy as np
 import numpy.typing as npt
+from tokenizers import normalizers
 
 from pipeline.wordpiece.normalise import Normalisation
 
 BREAK = 0
 """Ends a word: clean_text deletes NUL, so that it can stand for nothing else in a replacement."""
-ASKED, LETTER, CHANGED = 1, 2, 4
+ASKED, LETTER, CHANGED, STRIPPED_MARK, FOLLOWS, ENDS_WORD = 1, 2, 4, 8, 16, 32
 """Bits of `CharacterMap.traits`."""
 ENTRY_BITS = 8
 """An entry is start in the pool * 2^8 + length of the replacement."""
@@ -28,6 +29,10 @@ BY_TOKENIZERS = 255
 NO_BYTE = 0
 """In `CharacterMap.bytes_of_ascii`: look at the entry."""
 
+_STRIP_ACCENTS = normalizers.BertNormalizer(
+    clean_text=False, handle_chinese_chars=False, strip_accents=True, lowercase=False
+)
+_DECOMPOSE = normalizers.NFD()
 _NUM_CODE_POINTS = 0x110000
 _NUM_ASCII = 128
 _POOL_BYTES = 1 << (31 - ENTRY_BITS)  # touched as it fills: all code points together take 4 MB
@@ -38,7 +43,9 @@ class CharacterMap:
 
     Attributes:
         traits: (0x110000,) uint8. 0 for a character not asked yet, else ASKED and what it is in the raw text: LETTER,
-            general category L*; CHANGED, a letter that dropping combining marks (Mn) after NFD makes another string.
+            general category L*; CHANGED, a letter that dropping combining marks (Mn) after NFD makes another string;
+            STRIPPED_MARK, a mark (M*) that this drops, or a part of it; FOLLOWS, a mark or a character that
+            normalising deletes, so that a mark behind it still is the letter's before it; ENDS_WORD.
         entries: (0x110000,) int32, valid where asked: where the replacement stands in `pool` and its length. It
             has no BREAK, or both begins and ends with one.
         pool: Replacements in UTF-8, BREAK where a word ends.
@@ -68,8 +75,8 @@ class CharacterMap:
     def ask(self, code_point: int) -> bytes | None:
         """Make the entry of a character that is not a surrogate; returns its replacement if it has one."""
         character = chr(code_point)
-        self.traits[code_point] = ASKED | _tell_letter(character)
         replacement = self._find_replacement(character)
+        self.traits[code_point] = ASKED | _tell_letter(character) | _tell_mark(character) | _tell_place(replacement)
         if replacement is None:
             self.entries[code_point] = BY_TOKENIZERS
             return None
@@ -99,6 +106,20 @@ def _has_breaks_outside(replacement: str) -> bool:
     """Whether there is no break, or one at each end: then a word can be counted without looking past it."""
     break_ = chr(BREAK)
     return break_ not in replacement or (replacement.startswith(break_) and replacement.endswith(break_))
+
+
+def _tell_place(replacement: bytes | None) -> int:
+    """What a character does to the word that it stands in."""
+    if replacement is None:
+        return 0
+    return (0 if replacement else FOLLOWS) | (ENDS_WORD if BREAK in replacement else 0)
+
+
+def _tell_mark(character: str) -> int:
+    if not unicodedata.category(character).startswith("M"):
+        return 0
+    stripped, decomposed = (form.normalize_str(character) for form in (_STRIP_ACCENTS, _DECOMPOSE))
+    return FOLLOWS | (STRIPPED_MARK if len(stripped) < len(decomposed) else 0)
 
 
 def _tell_letter(character: str) -> int:

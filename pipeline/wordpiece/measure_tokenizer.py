@@ -13,6 +13,7 @@ each is encoded once: 25 MB in a second.
 from __future__ import annotations
 
 import json
+import math
 import unicodedata
 from collections import Counter
 from collections.abc import Collection, Iterator, Mapping, Sequence
@@ -27,23 +28,28 @@ from numba import njit
 from tokenizers import Encoding, Tokenizer, models
 
 from pipeline.wordpiece.check_tokenizer import read_normalisation
+from pipeline.wordpiece.count_letters import LetterCounter
 from pipeline.wordpiece.count_words import WordCounter
 from pipeline.wordpiece.load_encoders import SpecialInText, load_law
+from pipeline.wordpiece.map_characters import CharacterMap
 from pipeline.wordpiece.match_pieces import PieceTrie, make_tokenizer_trie, match_words
 from pipeline.wordpiece.normalise import Normalisation
+from pipeline.wordpiece.pack_words import view_strings
 from pipeline.wordpiece.word_arrays import flatten_words, mark_first_rows
 from pipeline.wordpiece.word_counts import SourceText, WordCounts
 from schemas.counts import SourceReport
 from schemas.errors import ConfigError
 
-_SUMS = ("words", "tokens", "unknown", "characters", "characters_unknown")
+_SUMS = ("words", "tokens", "unknown", "characters", "characters_unknown", "words_too_long", "characters_too_long")
 _CHARACTERS_A_BATCH = 1 << 20  # bounds the Encoding objects alive: about 100 bytes a token
 _SLICES_KEPT = 1 << 17
 _NONE = np.zeros(0, np.int32)
 
 
 @njit(cache=True, nogil=True)
-def _add_rows(is_first, sources, counts, lengths, is_unknown, characters, sums):  # type: ignore[no-untyped-def]
+def _add_rows(  # type: ignore[no-untyped-def]
+    is_first, sources, counts, lengths, is_unknown, characters, max_characters, sums
+):
     word = -1
     for row in range(len(counts)):
         word += is_first[row]
@@ -54,6 +60,9 @@ def _add_rows(is_first, sources, counts, lengths, is_unknown, characters, sums):
         if is_unknown[word]:
             line[2] += counts[row]
             line[4] += counts[row] * characters[word]
+        if characters[word] > max_characters:
+            line[5] += counts[row]
+            line[6] += counts[row] * characters[word]
 
 
 def measure_word_counts(tokenizer: Tokenizer, counts: WordCounts) -> tuple[SourceReport, ...]:
@@ -90,7 +99,8 @@ def _add_words(
     matched = match_words(trie, data, offsets[first], offsets[first + 1])
     # Copies: written to or not is a part of a type for numba, which would compile once more.
     sources, counts = np.array(sources, np.int32), np.array(counts, np.int64)
-    _add_rows(is_first, sources, counts, matched.lengths, matched.is_unknown, matched.characters, sums)
+    max_characters = trie.max_characters
+    _add_rows(is_first, sources, counts, matched.lengths, matched.is_unknown, matched.characters, max_characters, sums)
 
 
 def _report(text: SourceText, line: npt.NDArray[np.int64]) -> SourceReport:
@@ -99,6 +109,7 @@ def _report(text: SourceText, line: npt.NDArray[np.int64]) -> SourceReport:
         text_bytes=text.text_bytes,
         letters=text.letters,
         letters_changed=text.letters_changed,
+        words_changed=text.words_changed,
         **dict(zip(_SUMS, line.tolist(), strict=True)),
     )
 
@@ -127,9 +138,14 @@ def measure_texts(
     rows = counter.finish()
     _add_words(trie, rows["word"], rows["source"].to_numpy(), rows["count"].to_numpy(), sums)
     return tuple(
-        _report(SourceText(source, size_bytes, 0, *letters), line)
-        for source, size_bytes, letters, line in zip(
-            texts, counter.text_bytes.tolist(), counter.letters.tolist(), sums, strict=False
+        _report(SourceText(source, size_bytes, 0, letters, changed, words_changed), line)
+        for source, size_bytes, (letters, changed), words_changed, line in zip(
+            texts,
+            counter.text_bytes.tolist(),
+            counter.letters.tolist(),
+            counter.words_changed.tolist(),
+            sums,
+            strict=False,
         )
     )
 
@@ -145,6 +161,10 @@ def _find_normalisation(
             continue
         if token.normalized or any(token.content in text for documents in texts.values() for text in documents):
             return None
+    return _read_normalisation(tokenizer)
+
+
+def _read_normalisation(tokenizer: Tokenizer) -> Normalisation | None:
     try:
         return read_normalisation(tokenizer)
     except ConfigError:
@@ -162,6 +182,8 @@ def measure_encodings(
 def _measure_source(law: Tokenizer, source: str, texts: Sequence[str]) -> SourceReport:
     unknown_id = _find_unknown_id(law)
     normalizer = law.normalizer
+    max_characters = law.model.max_input_chars_per_word if isinstance(law.model, models.WordPiece) else math.inf
+    letters = LetterCounter(CharacterMap(_read_normalisation(law) or Normalisation()), 1)
 
     @lru_cache(_SLICES_KEPT)
     def count_characters(raw: str) -> int:
@@ -179,13 +201,18 @@ def _measure_source(law: Tokenizer, source: str, texts: Sequence[str]) -> Source
             sums["words"] += len(words)
             sums["tokens"] += len(ids)
             sums["unknown"] += len(unknown)
-            for name, stretches in (("characters", words), ("characters_unknown", unknown)):
-                sums[name] += sum(count_characters(_slice_whole(text, *stretch, starts)) for stretch in stretches)
-            letters, letters_changed = count_letters(text)
-            sums["letters"] += letters
-            sums["letters_changed"] += letters_changed
-            sums["text_bytes"] += len(text.encode("utf-8", "surrogatepass"))
-    return SourceReport(source=source, **{name: sums[name] for name in SourceReport.model_fields if name != "source"})
+            sums["characters"] += sum(count_characters(_slice_whole(text, *stretch, starts)) for stretch in words)
+            lengths = [count_characters(_slice_whole(text, *stretch, starts)) for stretch in unknown]
+            too_long = [length for length in lengths if length > max_characters]
+            sums["characters_unknown"] += sum(lengths)
+            sums["words_too_long"] += len(too_long)
+            sums["characters_too_long"] += sum(too_long)
+            sums["text_bytes"] += len(text.encode())
+        data, starts_of_texts = view_strings(pa.array(batch, pa.large_string()))
+        letters.add(data, starts_of_texts, np.zeros(len(batch), np.int32))
+    num_letters, changed = letters.letters[0].tolist()
+    described = SourceText(source, sums["text_bytes"], 0, num_letters, changed, int(letters.words_changed[0]))
+    return _report(described, np.array([sums[name] for name in _SUMS], np.int64))
 
 
 def _iter_batches(texts: Sequence[str]) -> Iterator[list[str]]:
@@ -224,21 +251,3 @@ def _find_unknown_id(tokenizer: Tokenizer) -> int | None:
         found: int | None = tokenizer.token_to_id(model["unk_token"])
         return found
     return model.get("unk_id")
-
-
-def count_letters(text: str) -> tuple[int, int]:
-    """Letters of raw text, and those of them that are another string once their accents are stripped."""
-    letters = changed = 0
-    for character, occurrences in Counter(text).items():
-        is_letter, is_changed = _tell_letter(character)
-        letters += occurrences * is_letter
-        changed += occurrences * is_changed
-    return letters, changed
-
-
-@lru_cache(_SLICES_KEPT)
-def _tell_letter(character: str) -> tuple[bool, bool]:
-    if not unicodedata.category(character).startswith("L"):
-        return False, False
-    parts = unicodedata.normalize("NFD", character)
-    return True, "".join(part for part in parts if unicodedata.category(part) != "Mn") != character

@@ -9,7 +9,7 @@ from __future__ import annotations
 import numpy as np
 from numba import njit
 
-from pipeline.wordpiece.map_characters import CHANGED, LETTER
+from pipeline.wordpiece.map_characters import CHANGED, ENDS_WORD, FOLLOWS, LETTER, STRIPPED_MARK
 
 UNKNOWN, NOT_UTF8, DONE = 0, 1, 2
 """Why a scan stopped: at a character to ask, at a byte that is not UTF-8, at the end."""
@@ -56,8 +56,11 @@ def _count_ascii_letters(data, start):  # type: ignore[no-untyped-def]
 
 
 @njit(cache=True, nogil=True)
-def scan_texts(data, offsets, sources, text, position, traits, letters):  # type: ignore[no-untyped-def]
+def scan_texts(data, offsets, sources, text, position, traits, counts, state):  # type: ignore[no-untyped-def]
     """Scan texts from `position` of `text` on.
+
+    A letter is changed if stripping accents makes another string of it or drops a mark that follows it in its word,
+    so that composed and decomposed text are counted alike.
 
     Args:
         data: UTF-8 bytes.
@@ -66,43 +69,90 @@ def scan_texts(data, offsets, sources, text, position, traits, letters):  # type
         text: The text to go on with.
         position: Where in it.
         traits: `CharacterMap.traits`.
-        letters: (sources, 2) letters and changed letters, added to.
+        counts: (sources, 3) letters, changed letters and words with one, added to.
+        state: (2,) where the scan stopped: whether a mark would change the letter before it, and whether the word has
+            a changed letter. Zeros at first, changed in place.
 
     Returns:
         Why it stopped, and where: text, position, code point (for UNKNOWN).
     """
     num_texts = len(offsets) - 1
     while text < num_texts:
-        reason, position, code_point, num_letters, num_changed = _scan_text(data, position, offsets[text + 1], traits)
-        letters[sources[text], 0] += num_letters
-        letters[sources[text], 1] += num_changed
+        reason, position, code_point = _scan_text(
+            data, position, offsets[text + 1], traits, counts[sources[text]], state
+        )
         if reason != DONE:
             return reason, text, position, code_point
+        state[:] = 0
         text += 1
     return DONE, text, position, np.int64(0)
 
 
 @njit(cache=True, nogil=True)
-def _scan_text(data, position, stop, traits):  # type: ignore[no-untyped-def]
-    """Scan one text; returns why it stopped, the position, the code point there, letters and changed letters."""
-    num_letters = 0
-    num_changed = 0
+def _scan_text(  # type: ignore[no-untyped-def]  # noqa: C901 - one loop over characters, its state in locals
+    data, position, stop, traits, counts, state
+):
+    """Scan one text; returns why it stopped, the position and the code point there."""
+    letters = changed = words = 0
+    is_open, is_word_changed = state[0], state[1]
     block_stop = position
+    reason = DONE
+    code_point = np.int64(0)
     while position < stop:
         if position >= block_stop and position + _BLOCK <= stop:
             in_block = _count_ascii_letters(data, position)
             if in_block >= 0:
-                num_letters += in_block
+                letters += in_block
                 position += _BLOCK
+                is_open = _is_open_behind(data, position, traits, is_open)
+                if is_word_changed and _has_word_end(data, position, traits):
+                    is_word_changed = 0
                 continue
             block_stop = position + _BLOCK
         code_point, length = decode_character(data, position, stop)
         if code_point < 0:
-            return NOT_UTF8, position, code_point, num_letters, num_changed
+            reason = NOT_UTF8
+            break
         trait = traits[code_point]
         if trait == 0:
-            return UNKNOWN, position, code_point, num_letters, num_changed
-        num_letters += (trait & LETTER) // LETTER
-        num_changed += (trait & CHANGED) // CHANGED
+            reason = UNKNOWN
+            break
+        if trait & ENDS_WORD:
+            is_word_changed = 0
+        is_changed = trait & CHANGED
+        if trait & LETTER:
+            letters += 1
+            is_open = not is_changed and not trait & ENDS_WORD
+        elif trait & STRIPPED_MARK:
+            is_changed = is_open
+            is_open = 0
+        elif not trait & FOLLOWS:
+            is_open = 0
+        if is_changed:
+            changed += 1
+            words += not is_word_changed
+            is_word_changed = not trait & ENDS_WORD
         position += length
-    return DONE, position, np.int64(0), num_letters, num_changed
+    counts[0] += letters
+    counts[1] += changed
+    counts[2] += words
+    state[0], state[1] = is_open, is_word_changed
+    return reason, position, code_point
+
+
+@njit(cache=True, nogil=True)
+def _is_open_behind(data, stop, traits, is_open):  # type: ignore[no-untyped-def]
+    """Whether a mark behind a block of ASCII would change the letter before it."""
+    for position in range(stop - 1, stop - _BLOCK - 1, -1):
+        trait = traits[data[position]]
+        if not trait & FOLLOWS:
+            return np.int64((trait & LETTER) != 0)
+    return np.int64(is_open)
+
+
+@njit(cache=True, nogil=True)
+def _has_word_end(data, stop, traits):  # type: ignore[no-untyped-def]
+    position = stop - 1
+    while position > stop - _BLOCK and not traits[data[position]] & ENDS_WORD:
+        position -= 1
+    return (traits[data[position]] & ENDS_WORD) != 0

@@ -1,4 +1,4 @@
-"""Choose the words that a vocabulary is trained on: weighted by source, the most frequent of too many."""
+"""Choose the words that a vocabulary is trained on: weighted by source, none too long, the most frequent ones."""
 
 from __future__ import annotations
 
@@ -29,8 +29,12 @@ class SelectedWords:
     """Distinct words of the corpus."""
     num_occurrences: int
     """How often they occur, unweighted."""
+    words_too_long: int
+    """Distinct words that have too many characters for the encoder."""
+    word_occurrences_too_long: int
+    """How often those occur, unweighted."""
     words_cut: int
-    """Distinct words that were cut."""
+    """Of the others, distinct words that were cut."""
     word_occurrences_cut: int
     """How often those occur, unweighted."""
 
@@ -113,8 +117,16 @@ def _keep_most_frequent(blocks: list[pa.Table], max_words: int) -> tuple[list[pa
     return blocks, lowest
 
 
-def select_words(counts: WordCounts, max_words: int | None, source_weights: npt.NDArray[np.int64]) -> SelectedWords:
+def select_words(
+    counts: WordCounts,
+    max_words: int | None,
+    source_weights: npt.NDArray[np.int64],
+    max_characters: int | None = None,
+) -> SelectedWords:
     """Read the word counts, weigh them and keep the `max_words` most frequent words.
+
+    A word that the encoder takes for [UNK] because of its length is left out first: what is merged in it would fill
+    the vocabulary and never be used.
 
     A word counts sum_s(count_s * weight_s) / 2^16 over its sources s, rounded to the nearest. Of words with equal
     counts those that sort first by their UTF-8 bytes, which is by code point, are kept. What is chosen does not
@@ -125,17 +137,24 @@ def select_words(counts: WordCounts, max_words: int | None, source_weights: npt.
         counts: The word counts.
         max_words: Distinct words to keep at most. None: all.
         source_weights: Of `counts.sources`, in their order, int64 (S,), as `weigh_sources` gives them.
+        max_characters: A word with more is left out. None: none is.
 
     Returns:
         The words and what was cut.
     """
     blocks: list[pa.Table] = []
     num_distinct = num_occurrences = 0
+    words_too_long = occurrences_too_long = 0
     lowest = 0
     for rows in counts.iter_partitions():
         block = _sum_sources(rows, source_weights)
         num_distinct += block.num_rows
         num_occurrences += int(block["occurrences"].to_numpy().sum())
+        if max_characters is not None:
+            is_too_long = pc.greater(pc.utf8_length(block["word"]), max_characters)
+            too_long, block = block.filter(is_too_long), block.filter(pc.invert(is_too_long))
+            words_too_long += too_long.num_rows
+            occurrences_too_long += int(too_long["occurrences"].to_numpy().sum())
         if lowest:  # rarer words are out already: so many others are more frequent
             block = block.filter(pc.greater_equal(block["count"], lowest))
         blocks.append(block)
@@ -149,6 +168,8 @@ def select_words(counts: WordCounts, max_words: int | None, source_weights: npt.
         words=words.select(["word", "count"]),
         num_distinct=num_distinct,
         num_occurrences=num_occurrences,
-        words_cut=num_distinct - words.num_rows,
-        word_occurrences_cut=num_occurrences - occurrences,
+        words_too_long=words_too_long,
+        word_occurrences_too_long=occurrences_too_long,
+        words_cut=num_distinct - words_too_long - words.num_rows,
+        word_occurrences_cut=num_occurrences - occurrences_too_long - occurrences,
     )

@@ -23,6 +23,7 @@ from pipeline.wordpiece.prove_encoder import Proof, ProofKey, make_proof_key, pr
 from pipeline.wordpiece.sample_texts import sample_texts
 from pipeline.wordpiece.select_words import SelectedWords, select_words
 from pipeline.wordpiece.tokenizer_files import (
+    MAX_WORD_CHARACTERS,
     build_tokenizer,
     count_cased_pieces,
     explain_missing_vocab,
@@ -90,7 +91,8 @@ def train_vocabulary(context: TrainContext, unit: TrainUnit) -> UnitOutcome:
     Returns:
         What was counted, and as details the `checksums` of the folder's files, `vocab_size`, `sources`, a
         `SourceReport` as a dictionary for each, `strips_accents`, `pieces_never_made`: cased ones where text is
-        lowercased, and `no_vocab_txt`: why there is no vocab.txt, or None.
+        lowercased, `no_vocab_txt`: why there is no vocab.txt, or None, and `max_word_characters`, beyond which a word
+        is [UNK].
 
     Raises:
         ConfigError: The vocabulary is too small for its alphabet, or cannot be extended.
@@ -98,9 +100,13 @@ def train_vocabulary(context: TrainContext, unit: TrainUnit) -> UnitOutcome:
     """
     settings = context.settings
     counts = WordCounts.open(context.output, WORD_COUNTS)
-    selected = select_words(counts, settings.max_words, weigh_sources(counts.sources, settings.alpha_thousandths))
-    if context.brought:
-        tokenizer, found = _extend(context, selected)
+    weights = weigh_sources(counts.sources, settings.alpha_thousandths)
+    extended = load_tokenizer(context.brought, normalisation_of(settings)) if context.brought else None
+    max_characters = extended.model.max_input_chars_per_word if extended else MAX_WORD_CHARACTERS
+    is_limited = settings.long_words == "skip"
+    selected = select_words(counts, settings.max_words, weights, max_characters if is_limited else None)
+    if extended is not None:
+        tokenizer, found = _extend(settings, extended, selected)
     else:
         tokenizer, found = _train(settings, selected)
     files = tokenizer_files(tokenizer, model_max_length=unit.model_max_length)
@@ -108,6 +114,8 @@ def train_vocabulary(context: TrainContext, unit: TrainUnit) -> UnitOutcome:
     numbers = {
         "words": selected.num_occurrences,
         "distinct_words": selected.num_distinct,
+        "words_too_long": selected.words_too_long,
+        "word_occurrences_too_long": selected.word_occurrences_too_long,
         "words_cut": selected.words_cut,
         "word_occurrences_cut": selected.word_occurrences_cut,
     }
@@ -130,10 +138,11 @@ def _train(settings: TokenizerSection, selected: SelectedWords) -> tuple[Tokeniz
     return build_tokenizer(trained.pieces, normalisation), counted
 
 
-def _extend(context: TrainContext, selected: SelectedWords) -> tuple[Tokenizer, dict[str, int]]:
-    settings = context.settings
+def _extend(
+    settings: TokenizerSection, extended: Tokenizer, selected: SelectedWords
+) -> tuple[Tokenizer, dict[str, int]]:
     tokenizer, extension = extend_tokenizer(
-        load_tokenizer(context.brought, normalisation_of(settings)),
+        extended,
         selected.words,
         settings.extend,
         settings.extend_into,
@@ -185,6 +194,7 @@ def _describe(
         "strips_accents": False,
         "pieces_never_made": 0,
         "no_vocab_txt": explain_missing_vocab(tokenizer),
+        "max_word_characters": tokenizer.model.max_input_chars_per_word,
     }
     with contextlib.suppress(ConfigError):  # one that is not BERT's, which only a brought tokenizer.json can have
         normalisation = read_normalisation(tokenizer)

@@ -55,7 +55,9 @@ class SourceText:
     letters: int
     """Characters of the raw text with a general category L*, by Python's `unicodedata`."""
     letters_changed: int
-    """Of them those that are another string once their combining marks (Mn) are dropped after NFD."""
+    """Of them those that are another string once combining marks (Mn) are dropped after NFD, their own or following."""
+    words_changed: int
+    """Words with such a letter."""
 
 
 @dataclass(frozen=True)

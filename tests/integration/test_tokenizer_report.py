@@ -40,7 +40,7 @@ def test_a_line_says_what_the_counts_say() -> None:
 
 def test_several_sources_end_with_a_line_for_all_of_them() -> None:
     lines = show(table_of_sources([report("a", tokens=1_400_000), report("b", text_bytes=2_000_000, words=400_000)]))
-    assert [line[0] for line in lines[1:]] == ["a", "b", "all"]
+    assert [line[0] for line in lines[1:5]] == ["a", "b", "all", "coverage:"]
     assert lines[3][-2:] == ["2.000", "2.50"]  # 2.4 million tokens of 1.2 million words and 6 MB
 
 
@@ -51,6 +51,28 @@ def test_a_share_above_one_percent_is_a_warning_and_one_percent_is_not() -> None
     assert "'b' are [UNK]" in unknown
     assert "letters of source 'b'" in changed
     assert list(iter_warnings([at_limit, above], strips_accents=False)) == [unknown]
+
+
+def test_words_that_are_too_long_are_no_reason_for_a_larger_alphabet() -> None:
+    numbers = {"characters_too_long": 60_000, "characters_unknown": 60_000}
+    rare = report("a", words_too_long=1, unknown=1, **numbers)
+    many = report("b", words_too_long=20_000, unknown=20_000, **numbers)
+    both = report("c", words_too_long=2, unknown=50_002, **numbers)
+    unknown, *too_long = iter_warnings([rare, many, both], strips_accents=True, max_word_characters=80)
+    assert "'c' are [UNK]: raise tokenizer.limit_alphabet" in unknown
+    assert len(too_long) == 3
+    assert "2.0% of the characters of source 'a' are in 1 word of more than 80 characters" in too_long[0]
+    assert "'b' are in 20,000 words" in too_long[1]
+    assert not list(iter_warnings([report("a", words_too_long=5, unknown=5)], strips_accents=True))
+
+
+def test_every_column_is_explained_below_the_table() -> None:
+    console = Console(file=io.StringIO(), width=100)
+    console.print(table_of_sources([report(f"s{number}") for number in range(31)]))
+    said = console.file.getvalue()  # type: ignore[attr-defined]
+    for column in ("coverage", "[UNK]", "accents", "tokens/word", "bytes/token"):
+        assert f"{column}: " in said
+    assert "the 30 sources with the most text of 31" in said
 
 
 def test_many_warnings_are_a_few_and_a_number() -> None:

@@ -336,6 +336,7 @@ SPECIAL = {
     ("tokenizer", "strip_accents"): True,
     ("tokenizer", "from"): "vocab.txt",
     ("tokenizer", "extend_into"): "append",
+    ("tokenizer", "long_words"): "train",
     ("pack", "sequences"): "doc_sentences",
     ("pack", "length_bins"): None,  # goes with another value of sequences, which the fingerprint covers
     ("pack", "split"): "fill",

@@ -49,7 +49,7 @@ def describe_sources(rows: Rows) -> list[SourceText]:
     words: Counter[str] = Counter()
     for (_, source), count in rows.items():
         words[source] += count
-    return [SourceText(source, 10 * number, number, 4 * number, number) for source, number in words.items()]
+    return [SourceText(source, 10 * number, number, 4 * number, number, number) for source, number in words.items()]
 
 
 def count_by_tokenizers(texts: list[str], normalisation: Normalisation) -> dict[str, int]:

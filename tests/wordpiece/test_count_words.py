@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import unicodedata
 from collections import Counter
+from typing import Literal
 
 import numpy as np
 import pyarrow as pa
 import pytest
-from hypothesis import given, settings
+from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 
 from pipeline.wordpiece.count_words import WordCounter
@@ -16,6 +17,7 @@ from pipeline.wordpiece.counted_words import CountedWords, PartitionedWords
 from pipeline.wordpiece.normalise import Normalisation
 from schemas.errors import InputDataError
 from tests.wordpiece.any_texts import NORMALISATIONS, any_texts, as_dict, count_all, count_by_tokenizers
+from tests.wordpiece.letter_oracle import count_letters
 from tests.wordpiece.texts import hostile_texts, read_corpus
 
 
@@ -58,14 +60,9 @@ def test_each_source_is_counted_apart(documents: list[tuple[str, int]], normalis
         texts = [text for text, its_source in documents if its_source == source]
         expected |= {(word, source): count for word, count in count_by_tokenizers(texts, normalisation).items()}
         assert counter.text_bytes[source] == sum(len(text.encode()) for text in texts)
-        letters = [char for text in texts for char in text if unicodedata.category(char)[0] == "L"]
-        changed = [char for char in letters if strip_marks(char) != char]
-        assert counter.letters[source].tolist() == [len(letters), len(changed)]
+        found_letters = (*counter.letters[source].tolist(), int(counter.words_changed[source]))
+        assert found_letters == count_letters(texts, normalisation)
     assert found == expected
-
-
-def strip_marks(text: str) -> str:
-    return "".join(char for char in unicodedata.normalize("NFD", text) if unicodedata.category(char) != "Mn")
 
 
 def test_letters_are_counted_in_text_of_any_length() -> None:
@@ -75,10 +72,55 @@ def test_letters_are_counted_in_text_of_any_length() -> None:
             ("x" * length + "\u00e9", length + 1, 1),
             ("\u00e9" + "x" * length, length + 1, 1),
             ("\uac00 \u4e2d" * length, 2 * length, length),
+            ("x" * length + "\u0301", length, min(1, length)),
+            ("\u0301" + "x" * length + "\x00\u0301\u0301 \u0301", length, min(1, length)),
+            ("x" * length + "1\u0301 -\u0301", length, 0),
         ]:
             counter = WordCounter(Normalisation())
             counter.add(pa.array([text, text]))
             assert counter.letters.tolist() == [[2 * letters, 2 * changed]]
+            assert counter.words_changed.tolist() == [2 * changed]  # none has two letters that are changed
+
+
+LANGUAGES = {
+    "Hindi": ("\u092a\u093f\u091b\u0932\u0947 \u0938\u093e\u0932", 5, 1, 1),
+    "Thai": ("\u0e40\u0e21\u0e37\u0e48\u0e2d", 3, 1, 1),
+    "Tamil": ("\u0ba4\u0bae\u0bbf\u0bb4\u0bcd", 3, 1, 1),
+    "Burmese": ("\u1019\u103c\u1014\u103a\u1019\u102c", 3, 1, 1),
+    "Khmer": ("\u1781\u17d2\u1798\u17c2\u179a", 3, 1, 1),
+    "Bengali": ("\u09ac\u09cd\u09af\u09be", 2, 1, 1),
+    "pointed Hebrew": ("\u05e9\u05c1\u05dc\u05d5\u05b9\u05dd", 4, 2, 1),
+    "Vietnamese": ("Ti\u1ebfng Vi\u1ec7t", 9, 2, 2),
+    "German": ("\u00dcber Gr\u00f6\u00dfe und Stra\u00dfe", 18, 2, 2),
+    "kana": ("\u304c\u304e \u304b", 3, 2, 1),
+    "an emoji with its selector": ("I \u2764\ufe0f it", 3, 0, 0),
+}
+
+
+@pytest.mark.parametrize(("text", "letters", "changed", "words"), LANGUAGES.values(), ids=LANGUAGES)
+@pytest.mark.parametrize("form", ["NFC", "NFD"])
+@pytest.mark.parametrize("normalisation", NORMALISATIONS)
+def test_marks_that_are_lost_change_their_letter_however_it_is_written(
+    text: str, letters: int, changed: int, words: int, form: Literal["NFC", "NFD"], normalisation: Normalisation
+) -> None:
+    counter = WordCounter(normalisation)
+    counter.add(pa.array([unicodedata.normalize(form, text)]))
+    assert counter.letters.tolist() == [[letters, changed]]
+    assert counter.words_changed.tolist() == [words]
+
+
+@settings(max_examples=300, deadline=None)
+@given(st.lists(st.one_of(any_texts, st.sampled_from([text for text, *_ in LANGUAGES.values()])), max_size=4))
+def test_composed_and_decomposed_text_are_counted_alike(texts: list[str]) -> None:
+    # A syllable of Hangul is a letter, its parts are two or three, and only the syllable is taken apart.
+    text = " ".join(texts)
+    assume(not any("\uac00" <= char <= "\ud7a3" for char in unicodedata.normalize("NFC", text)))
+    found = []
+    for form in ("NFC", "NFD"):
+        counter = WordCounter(Normalisation())
+        counter.add(pa.array([unicodedata.normalize(form, text)]))
+        found.append((counter.letters.tolist(), counter.words_changed.tolist()))
+    assert found[0] == found[1]
 
 
 @settings(max_examples=150, deadline=None)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import unicodedata
 from collections import Counter
 
 import pyarrow as pa
@@ -14,7 +13,7 @@ from tokenizers import AddedToken, Tokenizer, models, normalizers, pre_tokenizer
 from pipeline.storage.arrow_files import write_blocks
 from pipeline.storage.store import Store
 from pipeline.wordpiece.load_encoders import SpecialInText
-from pipeline.wordpiece.measure_tokenizer import count_letters, measure_encodings, measure_texts, measure_word_counts
+from pipeline.wordpiece.measure_tokenizer import measure_encodings, measure_texts, measure_word_counts
 from pipeline.wordpiece.normalise import Normalisation
 from pipeline.wordpiece.sample_texts import sample_texts, share_bytes
 from pipeline.wordpiece.tokenizer_files import build_tokenizer
@@ -24,6 +23,7 @@ from schemas.counts import SourceReport
 from schemas.documents import DOCUMENT_SCHEMA
 from schemas.errors import ShardCorruptError
 from tests.wordpiece.count_files import as_table, count_by_tokenizers
+from tests.wordpiece.letter_oracle import count_letters
 from tests.wordpiece.texts import SENTENCES, hostile_texts
 
 NORMALISATIONS = [Normalisation(), Normalisation(False), Normalisation(True, False), Normalisation(False, True, False)]
@@ -44,7 +44,7 @@ def count_words(texts: dict[str, list[str]], normalisation: Normalisation) -> Wo
             source,
             sum(len(text.encode()) for text in texts[source]),
             sum(counts[source].values()),
-            *(sum(numbers) for numbers in zip((0, 0), *map(count_letters, texts[source]), strict=True)),
+            *count_letters(texts[source], normalisation),
         )
         for source in texts
     ]
@@ -110,7 +110,16 @@ def test_a_report_by_hand() -> None:
         characters_unknown=1,
         letters=8,
         letters_changed=1,
+        words_changed=1,
     )
+
+
+def test_words_too_long_for_the_encoder_are_counted_after_normalising() -> None:
+    tokenizer = build_tokenizer([*SPECIAL_TOKENS, "e", "##e", "\u0436"], Normalisation())
+    texts = {"": ["e" * 100, "e" * 101, "e\u0301" * 100, "E\u0301\u0301" * 101, "\u0436\u0436"]}
+    for report in (measure_texts(tokenizer, texts)[0], measure_encodings(tokenizer, texts)[0]):
+        assert (report.words_too_long, report.characters_too_long) == (2, 202)
+        assert (report.unknown, report.characters_unknown) == (3, 204)
 
 
 def test_special_tokens_in_text_are_text_unless_said_otherwise() -> None:
@@ -152,18 +161,6 @@ def test_tokenizers_of_other_kinds_are_measured() -> None:
     unigram.pre_tokenizer = pre_tokenizers.Whitespace()
     (report,) = measure_texts(unigram, {"": ["aA ab"]})
     assert (report.tokens, report.unknown, report.characters_unknown) == (4, 1, 1)
-
-
-@given(st.text())
-@example("\u00c5\u212b\ud55c\u304c\u0915\u093f\u00df\u0301\u02b0\u00aa\u05d0\u05bc\ufb01")
-def test_letters_are_counted_by_their_category_and_what_accents_change(text: str) -> None:
-    letters = [character for character in text if unicodedata.category(character)[0] == "L"]
-    stripped = [
-        "".join(part for part in unicodedata.normalize("NFD", letter) if unicodedata.category(part) != "Mn")
-        for letter in letters
-    ]
-    changed = sum(letter != bare for letter, bare in zip(letters, stripped, strict=True))
-    assert count_letters(text) == (len(letters), changed)
 
 
 def write_shards(store: Store, shards: list[list[tuple[str, str]]]) -> list[tuple[str, str]]:

@@ -38,7 +38,14 @@ def test_the_first_byte_that_is_not_utf8_is_found(tail: bytes, ascii_bytes: int)
     buffer = np.frombuffer(data + b"\x80" * 4, np.uint8)
     offsets = np.array([0, len(data)], np.int64)
     reason, text, position, _ = scan_texts(
-        buffer, offsets, np.zeros(1, np.int32), 0, 0, np.ones(0x110000, np.uint8), np.zeros((1, 2), np.int64)
+        buffer,
+        offsets,
+        np.zeros(1, np.int32),
+        0,
+        0,
+        np.ones(0x110000, np.uint8),
+        np.zeros((1, 3), np.int64),
+        np.zeros(2, np.int64),
     )
     error = find_first_error(data)
     if error is None:
@@ -61,13 +68,13 @@ def test_a_character_that_is_not_asked_yet_stops_the_scan_and_nothing_is_counted
     traits = np.zeros(0x110000, np.uint8)
     traits[:128] = 1
     traits[[ord("a"), ord("b")]] = 3
-    letters = np.zeros((2, 2), np.int64)
+    counts, state = np.zeros((2, 3), np.int64), np.zeros(2, np.int64)
     sources = np.array([0, 1], np.int32)
-    reason, text, position, code_point = scan_texts(data, offsets, sources, 0, 0, traits, letters)
+    reason, text, position, code_point = scan_texts(data, offsets, sources, 0, 0, traits, counts, state)
     assert (reason, text, position, chr(code_point)) == (UNKNOWN, 0, 2, "\u00e9")
     traits[code_point] = 7
-    reason, text, position, code_point = scan_texts(data, offsets, sources, text, position, traits, letters)
+    reason, text, position, code_point = scan_texts(data, offsets, sources, text, position, traits, counts, state)
     assert (reason, text, position, chr(code_point)) == (UNKNOWN, 1, 202, "\u4e2d")
     traits[code_point] = 3
-    assert scan_texts(data, offsets, sources, text, position, traits, letters)[0] == DONE
-    assert letters.tolist() == [[150, 50], [2, 1]]
+    assert scan_texts(data, offsets, sources, text, position, traits, counts, state)[0] == DONE
+    assert counts.tolist() == [[150, 50, 1], [2, 1, 1]]

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import uuid
+from collections import Counter
 from pathlib import Path
 from typing import Any, Literal
 
@@ -34,6 +35,7 @@ from schemas.documents import DOCUMENT_SCHEMA
 from schemas.errors import ConfigError
 from schemas.run_file import TokenizerSection
 from tests.wordpiece.count_files import count_by_tokenizers, write_rows
+from tests.wordpiece.test_train import train_words_by_tokenizers
 from tests.wordpiece.texts import SENTENCES
 
 UNIT = TrainUnit(unit=0, model_max_length=128, word_counts="counted")
@@ -76,7 +78,7 @@ def test_the_vocabulary_is_that_of_the_weighted_words_with_every_setting() -> No
         max_words=40,
     )
     counts = write_rows(make_rows())
-    selected = select_words(counts, 40, weigh_sources(counts.sources, 500))
+    selected = select_words(counts, 40, weigh_sources(counts.sources, 500), max_characters=100)
     trained = train_wordpiece(
         selected.words,
         100,
@@ -91,10 +93,46 @@ def test_the_vocabulary_is_that_of_the_weighted_words_with_every_setting() -> No
     rows = make_rows()
     assert outcome.counts["words"] == sum(rows.values())
     assert outcome.counts["distinct_words"] == len({word for word, _ in rows})
-    assert outcome.counts["words_cut"] == outcome.counts["distinct_words"] - 40
+    assert outcome.counts["words_too_long"] == outcome.counts["word_occurrences_too_long"] == 1
+    assert outcome.counts["words_cut"] == outcome.counts["distinct_words"] - 1 - 40
     assert outcome.counts["num_words"] == 40
     assert all(type(count) is int for count in outcome.counts.values())
     json.dumps(outcome.details)
+
+
+def test_words_too_long_for_the_encoder_are_as_if_they_were_not_there() -> None:
+    """The pieces are those of the text without them, and those of `WordPieceTrainer` given that text."""
+    rows = {**make_rows(), ("\u0436" * 101, "a"): 50, ("acgt" * 300, "b"): 9, ("\u00e9" * 100, "b"): 7}
+    without = {row: count for row, count in rows.items() if len(row[0]) <= 100}
+    stores = [make_store() for _ in range(3)]
+    for store, counted in zip(stores, (rows, without, rows), strict=True):
+        write_rows(counted, store=store)
+    settings = TokenizerSection(vocab_size=150)
+    outcomes = [train_vocabulary(TrainContext(store, settings, {}), UNIT) for store in stores[:2]]
+    assert read_pieces(stores[0]) == read_pieces(stores[1])
+    by_word = Counter[str]()
+    for (word, _), count in without.items():
+        by_word[word] += count
+    assert read_pieces(stores[0]) == train_words_by_tokenizers(by_word, 150, settings.min_frequency, 1000)
+    found = [(outcome.counts["words_too_long"], outcome.counts["word_occurrences_too_long"]) for outcome in outcomes]
+    assert found == [(3, 60), (0, 0)]
+    reports = [SourceReport.model_validate(source) for source in outcomes[0].details["sources"]]
+    assert [report.words_too_long for report in reports] == [50, 10]
+    assert [report.characters_too_long for report in reports] == [50 * 101, 9 * 1200 + 101]
+    asked = train_vocabulary(TrainContext(stores[2], TokenizerSection(vocab_size=150, long_words="train"), {}), UNIT)
+    assert "\u0436" in read_pieces(stores[2])
+    assert asked.counts["words_too_long"] == 0
+    assert asked.details["sources"][0]["words_too_long"] == 50
+
+
+def test_a_brought_tokenizer_says_which_words_are_too_long() -> None:
+    description = json.loads(make_brought()["tokenizer.json"])
+    description["model"]["max_input_chars_per_word"] = 3
+    brought = {"tokenizer.json": json.dumps(description).encode()}
+    store, outcome = train(brought=brought, **{"from": "tokenizer.json"}, extend=3)
+    assert outcome.details["max_word_characters"] == 3
+    assert outcome.counts["num_words"] == len({word for word, _ in make_rows() if len(word) <= 3})
+    assert all(len(piece.removeprefix("##")) <= 3 for piece in read_pieces(store) if "[" not in piece)
 
 
 def test_the_folder_is_described_by_its_checksums_and_sources() -> None:
@@ -108,7 +146,12 @@ def test_the_folder_is_described_by_its_checksums_and_sources() -> None:
     reports = [SourceReport.model_validate(source) for source in outcome.details["sources"]]
     for found, expected in zip(reports, measure_texts(tokenizer, TEXTS), strict=True):
         # The bytes and letters of these word counts are made up.
-        made_up = {"text_bytes": 10 * found.words, "letters": 4 * found.words, "letters_changed": found.words}
+        made_up = {
+            "text_bytes": 10 * found.words,
+            "letters": 4 * found.words,
+            "letters_changed": found.words,
+            "words_changed": found.words,
+        }
         assert found == expected.model_copy(update=made_up)
 
 
@@ -131,7 +174,7 @@ def test_a_brought_tokenizer_is_extended_from_the_word_counts(into: Literal["unu
     settings = {"from": "tokenizer.json", "extend": 9, "extend_into": into, "min_frequency": 3, "limit_alphabet": 4}
     store, outcome = train(brought=make_brought(), **settings, alpha=0.5, max_words=40)
     counts = write_rows(make_rows())
-    words = select_words(counts, 40, weigh_sources(counts.sources, 500)).words
+    words = select_words(counts, 40, weigh_sources(counts.sources, 500), max_characters=100).words
     brought = load_tokenizer(make_brought(), Normalisation())
     extended, extension = extend_tokenizer(brought, words, 9, into, min_frequency=3, limit_alphabet=4)
     ids = extended.get_vocab()

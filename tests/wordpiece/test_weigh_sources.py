@@ -12,7 +12,7 @@ from schemas.errors import ConfigError
 
 
 def of_words(*numbers: int) -> list[SourceText]:
-    return [SourceText(str(place), 0, words, 0, 0) for place, words in enumerate(numbers)]
+    return [SourceText(str(place), 0, words, 0, 0, 0) for place, words in enumerate(numbers)]
 
 
 @settings(max_examples=300, deadline=None)

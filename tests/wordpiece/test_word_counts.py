@@ -24,7 +24,7 @@ from schemas.version import SCHEMA_VERSION
 
 Row = tuple[str, str, int]
 PATH = "tokenizer/word_counts.parquet"
-SOURCES = [SourceText("web", 10, 4, 8, 1), SourceText("b\u00fccher", 7, 9, 6, 2)]
+SOURCES = [SourceText("web", 10, 4, 8, 1, 1), SourceText("b\u00fccher", 7, 9, 6, 2, 2)]
 ROWS: list[list[Row]] = [
     [("a", "b\u00fccher", 2), ("a", "web", 1), ("b", "web", 3_000_000_000)],
     [],
@@ -106,7 +106,7 @@ def test_any_rows_come_back(partitions: list[dict[tuple[str, str], int]]) -> Non
         sorted(((*key, count) for key, count in partition.items()), key=lambda row: (row[0].encode(), row[1].encode()))
         for partition in partitions
     ]
-    write(store, [make_partition(part) for part in rows], sources=[SourceText(name, 0, 0, 0, 0) for name in "zxy"])
+    write(store, [make_partition(part) for part in rows], sources=[SourceText(name, 0, 0, 0, 0, 0) for name in "zxy"])
     found = WordCounts.open(store, PATH)
     assert [[tuple(row.values()) for row in part.to_pylist()] for part in found.iter_partitions()] == rows
     store.delete_tree("")
@@ -215,4 +215,19 @@ def test_another_major_version_is_refused(
     monkeypatch.setattr("pipeline.wordpiece.word_counts.SCHEMA_VERSION", version)
     write(store, [make_partition(rows) for rows in ROWS])
     with pytest.raises(ConfigError, match=words):
+        WordCounts.open(store, PATH)
+
+
+def test_counts_of_another_way_to_count_letters_do_not_serve(store: Store) -> None:
+    """What was kept before words with changed letters were counted is counted again."""
+    write(store, [make_partition(rows) for rows in ROWS])
+    metadata = dict(pq.read_schema(store.full(PATH)).metadata)
+    sources = json.loads(metadata[b"maskmill_sources"])
+    for source in sources:
+        del source["words_changed"]
+    metadata[b"maskmill_sources"] = json.dumps(sources).encode()
+    with pq.ParquetWriter(store.full(PATH), WORD_COUNTS_SCHEMA.with_metadata(metadata)) as writer:
+        for rows in ROWS:
+            writer.write_table(make_partition(rows).replace_schema_metadata(metadata))
+    with pytest.raises(ShardCorruptError, match="no table of word counts"):
         WordCounts.open(store, PATH)
