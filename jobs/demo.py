@@ -19,7 +19,7 @@ from schemas.wording import count_of
 NUM_FILES = 10
 JSON_BYTES_PER_TEXT_BYTE = 1.1
 MIN_UNITS = 8
-SINGLE_UNIT_STAGES = ("collect", "train", "bring", "prove")  # one table of words, one vocabulary, one proof
+SINGLE_UNIT_STAGES = ("collect", "train", "bring")  # one table of words, one vocabulary
 
 
 def demo(output: str, megabytes: int, as_json: bool) -> int:

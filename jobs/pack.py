@@ -26,7 +26,7 @@ from pipeline.storage.datasets import (
     write_shard_table,
 )
 from pipeline.wordpiece.load_encoders import SpecialInText
-from pipeline.wordpiece.train_stage import read_proof
+from pipeline.wordpiece.prove_stage import read_proof
 from schemas.counts import EncodingCounts, PackingCounts
 from schemas.errors import InputDataError
 from schemas.layout import documents_folder, encoded_folder, packed_folders

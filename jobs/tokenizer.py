@@ -30,14 +30,13 @@ from pipeline.wordpiece.merge_stage import (
     plan_gather_units,
     plan_merge_units,
 )
+from pipeline.wordpiece.prove_stage import plan_prove_units, prove_tokenizer, write_proof
 from pipeline.wordpiece.tokenizer_files import load_tokenizer
 from pipeline.wordpiece.train_stage import (
     BringUnit,
-    ProveUnit,
     TrainContext,
     TrainUnit,
     bring_tokenizer,
-    prove_tokenizer,
     train_vocabulary,
 )
 from pipeline.wordpiece.weigh_sources import explain_idle_alpha
@@ -98,11 +97,11 @@ def prove(run: Run, checksum: str) -> None:
         checksum: Of its tokenizer.json.
     """
     special = run.settings.tokenizer.special_in_text
-    units = run.sign(Part.TOKENIZER, [ProveUnit(unit=0, checksum=checksum, special_in_text=special)])
-    run.run_stage(prove_tokenizer, TrainContext(run.output, run.settings.tokenizer, run.brought), units)
-    (receipt,) = iter_receipts(run.output, units)
-    if receipt.details["difference"]:
-        run.hear({"event": "warning", "message": f"encoding by tokenizers alone: {receipt.details['difference']}"})
+    units = run.sign(Part.TOKENIZER, plan_prove_units(checksum, special))
+    run.run_stage(prove_tokenizer, run.output, units)
+    proof = write_proof(run.output, iter_receipts(run.output, units))
+    if proof.difference:
+        run.hear({"event": "warning", "message": f"encoding by tokenizers alone: {proof.difference}"})
 
 
 def read_tokenizer_json(run: Run, manifest: TokenizerManifest) -> bytes:

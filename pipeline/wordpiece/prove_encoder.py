@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from importlib import metadata
 from itertools import islice
@@ -19,7 +19,10 @@ from pipeline.wordpiece.load_encoders import (
     load_fast_encode,
     load_law,
 )
+from schemas.errors import ConfigError
 
+PROOF_PARTS = 8
+"""Units that a proof is made of, each 1 s of work: the same for any number of workers."""
 _TEXTS_A_BATCH = 64
 _HOSTILE_TEXT_VERSION = 1  # another set of texts proves something else
 
@@ -64,7 +67,18 @@ def _find_version(distribution: str) -> str:
 
 
 def prove_encoder(tokenizer_json: bytes, special_in_text: SpecialInText = SpecialInText.TEXT) -> Proof:
-    """Encode hostile texts both ways and compare every id; stops at the first difference."""
+    """Encode hostile texts both ways and compare every id: all parts, one after the other."""
+    return join_proofs([prove_part(tokenizer_json, special_in_text, part) for part in range(PROOF_PARTS)])
+
+
+def prove_part(tokenizer_json: bytes, special_in_text: SpecialInText, part: int) -> Proof:
+    """Compare on one part of the hostile texts; stops at its first difference.
+
+    Args:
+        tokenizer_json: The tokenizer.
+        special_in_text: What a special token's string in raw text is.
+        part: Which one of `PROOF_PARTS`: every batch of texts whose number leaves this rest.
+    """
     key = make_proof_key(tokenizer_json, special_in_text)
     try:
         fast_encode = load_fast_encode(tokenizer_json, SpecialInText(special_in_text))
@@ -72,7 +86,33 @@ def prove_encoder(tokenizer_json: bytes, special_in_text: SpecialInText = Specia
         return Proof(key, 0, 0, f"nanotoken does not take this tokenizer: {error}")
     law = load_law(tokenizer_json, SpecialInText(special_in_text))
     vocabulary: dict[str, int] = law.get_vocab(with_added_tokens=True)
-    return compare_on(list_hostile_texts(sorted(vocabulary)), fast_encode, law, key)
+    texts = list_hostile_texts(sorted(vocabulary))
+    chosen = (text for number, text in enumerate(texts) if number // _TEXTS_A_BATCH % PROOF_PARTS == part)
+    return compare_on(chosen, fast_encode, law, key)
+
+
+def join_proofs(parts: Sequence[Proof]) -> Proof:
+    """The proof that all parts are together.
+
+    Raises:
+        ConfigError: They were made with different libraries.
+    """
+    first = parts[0]
+    for part in parts:
+        if part.key != first.key:
+            raise ConfigError(
+                "the encoder is proven with different libraries on different machines",
+                path="the machines of the workers",
+                expected=f"tokenizers {first.key.tokenizers_version}, nanotoken {first.key.nanotoken_version}",
+                found=f"tokenizers {part.key.tokenizers_version}, nanotoken {part.key.nanotoken_version}",
+                action="install the same versions on every node",
+            )
+    return Proof(
+        first.key,
+        num_texts=sum(part.num_texts for part in parts),
+        num_bytes=sum(part.num_bytes for part in parts),
+        difference=next((part.difference for part in parts if part.difference is not None), None),
+    )
 
 
 def compare_on(texts: Iterable[str], fast_encode: FastEncode, law: Tokenizer, key: ProofKey) -> Proof:

@@ -1,25 +1,22 @@
-"""The steps after counting: train, bring or extend the vocabulary, measure it, and prove the fast encoder."""
+"""The step after counting: train, bring or extend the vocabulary, measure it, and write the tokenizer folder."""
 
 from __future__ import annotations
 
 import contextlib
 import dataclasses
-import json
 import os
 from collections.abc import Sequence
-from typing import Any
 
 import xxhash
 from tokenizers import Tokenizer
 
 from pipeline.engine.stage import UnitDescription, UnitOutcome
-from pipeline.storage.store import Store, open_store
+from pipeline.storage.store import Store
 from pipeline.wordpiece.check_tokenizer import read_normalisation
 from pipeline.wordpiece.count_stage import normalisation_of
 from pipeline.wordpiece.extend_vocabulary import extend_tokenizer
 from pipeline.wordpiece.load_encoders import SpecialInText
 from pipeline.wordpiece.measure_tokenizer import measure_texts, measure_word_counts
-from pipeline.wordpiece.prove_encoder import Proof, ProofKey, make_proof_key, prove_encoder
 from pipeline.wordpiece.sample_texts import sample_texts
 from pipeline.wordpiece.select_words import SelectedWords, select_words
 from pipeline.wordpiece.tokenizer_files import (
@@ -34,18 +31,17 @@ from pipeline.wordpiece.train import train_wordpiece
 from pipeline.wordpiece.weigh_sources import weigh_sources
 from pipeline.wordpiece.word_counts import WordCounts
 from schemas.counts import SourceReport
-from schemas.errors import ConfigError, MaskmillError
+from schemas.errors import ConfigError
 from schemas.layout import TOKENIZER, WORD_COUNTS
 from schemas.run_file import TokenizerSection
 
 SAMPLE_BYTES = 4 << 20
 """Text that a brought tokenizer is measured on."""
-PROOF = f"{TOKENIZER}/proof.json"
 
 
 @dataclasses.dataclass(frozen=True)
 class TrainContext:
-    """What the units of the train and prove stages are given."""
+    """What the units of the train and bring stages are given."""
 
     output: Store
     settings: TokenizerSection
@@ -75,14 +71,6 @@ class BringUnit(UnitDescription):
     model_max_length: int
     path: str
     checksum: str
-
-
-class ProveUnit(UnitDescription):
-    """Prove the fast encoder for the tokenizer of the run."""
-
-    stage: str = "prove"
-    checksum: str
-    special_in_text: str
 
 
 def train_vocabulary(context: TrainContext, unit: TrainUnit) -> UnitOutcome:
@@ -208,48 +196,3 @@ def write_folder(output: Store, files: dict[str, bytes]) -> dict[str, str]:
     for name, data in files.items():
         output.write_bytes(f"{TOKENIZER}/{name}", data)
     return {name: xxhash.xxh3_128_hexdigest(data) for name, data in files.items()}
-
-
-def prove_tokenizer(context: TrainContext, unit: ProveUnit) -> UnitOutcome:
-    """Prove the fast encoder and keep the proof beside the tokenizer; the one unit of the prove stage.
-
-    A proof holds for a tokenizer and library versions, not for a run, so it is also kept in the user's cache folder
-    and taken from there.
-    """
-    tokenizer_json = context.output.read_bytes(f"{TOKENIZER}/tokenizer.json")
-    special = SpecialInText(unit.special_in_text)
-    key = make_proof_key(tokenizer_json, special)
-    cache = open_store(os.path.join(_cache_folder(), "proofs"))
-    name = f"{xxhash.xxh3_128_hexdigest(repr(key).encode())}.json"
-    proof = None
-    with contextlib.suppress(MaskmillError):  # nor one that cannot be read
-        proof = _read_proof(cache, name, key)
-    if proof is None:
-        proof = prove_encoder(tokenizer_json, special)
-        with contextlib.suppress(MaskmillError):  # a cache that cannot be written costs ten seconds next time
-            cache.write_bytes(name, _dump_proof(proof))
-    context.output.write_bytes(PROOF, _dump_proof(proof))
-    return UnitOutcome([], {"proof_texts": proof.num_texts}, {"difference": proof.difference})
-
-
-def read_proof(output: Store, tokenizer_json: bytes, special: SpecialInText) -> Proof | None:
-    """The proof that stands beside the tokenizer, if it is one for these libraries."""
-    return _read_proof(output, PROOF, make_proof_key(tokenizer_json, special))
-
-
-def _read_proof(store: Store, path: str, key: ProofKey) -> Proof | None:
-    try:
-        values: dict[str, Any] = json.loads(store.read_bytes(path))
-        found = Proof(**{**values, "key": ProofKey(**values["key"])})
-    except (FileNotFoundError, ValueError, TypeError, KeyError):
-        return None
-    return found if found.key == key else None
-
-
-def _dump_proof(proof: Proof) -> bytes:
-    return (json.dumps(dataclasses.asdict(proof), indent=2, sort_keys=True) + "\n").encode()
-
-
-def _cache_folder() -> str:
-    base = os.environ.get("XDG_CACHE_HOME") or os.path.expanduser("~/.cache")
-    return os.path.join(base, "maskmill")

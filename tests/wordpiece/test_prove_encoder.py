@@ -9,17 +9,24 @@ from pathlib import Path
 
 import pytest
 
+from pipeline.engine.receipts import iter_receipts
+from pipeline.engine.stage import execute_unit
 from pipeline.storage.store import open_store
+from pipeline.wordpiece import prove_stage
 from pipeline.wordpiece.hostile_text import list_hostile_texts
 from pipeline.wordpiece.load_encoders import Ids, Offsets, SpecialInText, load_fast_encode, load_law
 from pipeline.wordpiece.prove_encoder import (
+    PROOF_PARTS,
     Proof,
     ProofKey,
     compare_on,
+    join_proofs,
     make_proof_key,
     prove_encoder,
+    prove_part,
 )
-from pipeline.wordpiece.train_stage import PROOF, read_proof
+from pipeline.wordpiece.prove_stage import PROOF, ProveUnit, plan_prove_units, prove_tokenizer, read_proof, write_proof
+from schemas.errors import ConfigError
 from tests.wordpiece.test_encode import CASED_JSON, TOKENIZER_JSON
 from tests.wordpiece.texts import SENTENCES
 
@@ -84,6 +91,42 @@ def test_a_stored_proof_holds_for_its_tokenizer_mode_and_libraries_alone(proof: 
         stale = replace(proof, key=replace(proof.key, **{library: "0.0"}))
         output.write_bytes(PROOF, json.dumps(asdict(stale)).encode())
         assert read_proof(output, TOKENIZER_JSON, TEXT) is None
+
+
+def test_the_parts_of_a_proof_are_all_of_it(proof: Proof) -> None:
+    parts = [prove_part(TOKENIZER_JSON, TEXT, part) for part in range(PROOF_PARTS)]
+    assert join_proofs(parts) == proof
+    assert min(part.num_texts for part in parts) > proof.num_texts // (2 * PROOF_PARTS)
+    different = [replace(parts[3], difference="a"), *parts[4:], replace(parts[2], difference="b")]
+    assert join_proofs(different).difference == "a"
+
+
+def test_machines_with_different_libraries_are_refused(proof: Proof) -> None:
+    other = replace(proof, key=replace(proof.key, nanotoken_version="0.0"))
+    with pytest.raises(ConfigError, match=r"different libraries.*nanotoken 0\.0"):
+        join_proofs([proof, other])
+
+
+def test_a_part_is_proven_once_and_the_proof_is_written_of_all(
+    proof: Proof, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
+    asked: list[int] = []
+
+    def prove(tokenizer_json: bytes, special: SpecialInText, part: int) -> Proof:
+        asked.append(part)
+        return prove_part(tokenizer_json, special, part)
+
+    monkeypatch.setattr(prove_stage, "prove_part", prove)
+    for name in ("first", "second"):
+        output = open_store(str(tmp_path / name))
+        output.write_bytes("tokenizer/tokenizer.json", TOKENIZER_JSON)
+        units: list[ProveUnit] = plan_prove_units("checksum", "text")
+        for unit in units[::-1]:
+            execute_unit(prove_tokenizer, output, output, unit)
+        assert write_proof(output, iter_receipts(output, units)) == proof
+        assert read_proof(output, TOKENIZER_JSON, TEXT) == proof
+    assert sorted(asked) == list(range(PROOF_PARTS))
 
 
 def test_a_tokenizer_that_the_fast_path_refuses_is_left_to_tokenizers() -> None:

@@ -1,0 +1,105 @@
+"""The stage that proves the fast encoder, spread over the workers, and the proof that is kept beside the tokenizer."""
+
+from __future__ import annotations
+
+import contextlib
+import dataclasses
+import json
+import os
+from collections.abc import Iterable
+from typing import Any
+
+import xxhash
+
+from pipeline.engine.stage import UnitDescription, UnitOutcome
+from pipeline.storage.store import Store, open_store
+from pipeline.wordpiece.load_encoders import SpecialInText
+from pipeline.wordpiece.prove_encoder import PROOF_PARTS, Proof, ProofKey, join_proofs, make_proof_key, prove_part
+from schemas.errors import MaskmillError
+from schemas.layout import TOKENIZER
+from schemas.receipt import Receipt
+
+PROOF = f"{TOKENIZER}/proof.json"
+
+
+class ProveUnit(UnitDescription):
+    """Prove a part of what the fast encoder is proven on; the unit's number is the part.
+
+    Attributes:
+        checksum: xxh3-128 of the tokenizer.json.
+        special_in_text: What a special token's string in raw text is.
+    """
+
+    stage: str = "prove"
+    checksum: str
+    special_in_text: str
+
+
+def plan_prove_units(checksum: str, special_in_text: str) -> list[ProveUnit]:
+    """A unit for each part of the proof."""
+    return [ProveUnit(unit=part, checksum=checksum, special_in_text=special_in_text) for part in range(PROOF_PARTS)]
+
+
+def prove_tokenizer(output: Store, unit: ProveUnit) -> UnitOutcome:
+    """Prove a part; the unit of the prove stage.
+
+    A proof holds for a tokenizer and library versions, not for a run, so each part is also kept in the user's cache
+    folder and taken from there.
+
+    Returns:
+        Details: `proof`, the fields of the part's `Proof`.
+    """
+    tokenizer_json = output.read_bytes(f"{TOKENIZER}/tokenizer.json")
+    special = SpecialInText(unit.special_in_text)
+    key = make_proof_key(tokenizer_json, special)
+    cache = open_store(os.path.join(_cache_folder(), "proofs"))
+    name = f"{xxhash.xxh3_128_hexdigest(repr((key, unit.unit, PROOF_PARTS)).encode())}.json"
+    proof = None
+    with contextlib.suppress(MaskmillError):  # nor one that cannot be read
+        proof = _read_proof(cache, name, key)
+    if proof is None:
+        proof = prove_part(tokenizer_json, special, unit.unit)
+        with contextlib.suppress(MaskmillError):  # a cache that cannot be written costs ten seconds next time
+            cache.write_bytes(name, _dump_proof(proof))
+    return UnitOutcome([], {"proof_texts": proof.num_texts}, {"proof": dataclasses.asdict(proof)})
+
+
+def write_proof(output: Store, receipts: Iterable[Receipt]) -> Proof:
+    """Keep the proof beside the tokenizer.
+
+    Args:
+        output: Of the run.
+        receipts: Of the units of the prove stage, in their order.
+
+    Raises:
+        ConfigError: The machines of the workers have different libraries.
+    """
+    proof = join_proofs([_parse_proof(receipt.details["proof"]) for receipt in receipts])
+    output.write_bytes(PROOF, _dump_proof(proof))
+    return proof
+
+
+def read_proof(output: Store, tokenizer_json: bytes, special: SpecialInText) -> Proof | None:
+    """The proof that stands beside the tokenizer, if it is one for these libraries."""
+    return _read_proof(output, PROOF, make_proof_key(tokenizer_json, special))
+
+
+def _read_proof(store: Store, path: str, key: ProofKey) -> Proof | None:
+    try:
+        found = _parse_proof(json.loads(store.read_bytes(path)))
+    except (FileNotFoundError, ValueError, TypeError, KeyError):
+        return None
+    return found if found.key == key else None
+
+
+def _parse_proof(values: dict[str, Any]) -> Proof:
+    return Proof(**{**values, "key": ProofKey(**values["key"])})
+
+
+def _dump_proof(proof: Proof) -> bytes:
+    return (json.dumps(dataclasses.asdict(proof), indent=2, sort_keys=True) + "\n").encode()
+
+
+def _cache_folder() -> str:
+    base = os.environ.get("XDG_CACHE_HOME") or os.path.expanduser("~/.cache")
+    return os.path.join(base, "maskmill")
