@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 import copy
-from collections.abc import Callable
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, fields, replace
 from typing import Any
 
 import torch
@@ -12,6 +11,7 @@ import torch
 from pipeline.loader.encoders.encoder import Encoder, describe_encoder
 from pipeline.loader.encoders.families import Layout
 from pipeline.loader.encoders.layouts import lay_out_inputs, lay_out_labels
+from pipeline.loader.one_storage import Place, find_packed, pack, unpack
 
 
 @dataclass(frozen=True)
@@ -87,17 +87,32 @@ class Batch:
         return lay_out_labels(self, layout)
 
     def to(self, device: torch.device | str, *, non_blocking: bool = False) -> Batch:
-        """The same batch with its tensors on a device."""
-        return self._map_tensors(lambda tensor: tensor.to(device, non_blocking=non_blocking))
+        """The same batch with its tensors on a device; in one copy where they are in one storage."""
+        tensors = self._tensors()
+        found = find_packed(tensors)
+        if found is None:
+            return self._with({name: one.to(device, non_blocking=non_blocking) for name, one in tensors.items()})
+        packed, places = found
+        return self._with(unpack(packed.to(device, non_blocking=non_blocking), places))
 
     def pin_memory(self) -> Batch:
-        """The same batch in page-locked memory; a `DataLoader(..., pin_memory=True)` calls it."""
-        return self._map_tensors(torch.Tensor.pin_memory)
+        """The same batch in page-locked memory, in one storage; a `DataLoader(..., pin_memory=True)` calls it."""
+        return self._with(unpack(*pack(self._tensors(), pin_memory=True)))
 
-    def _map_tensors(self, move: Callable[[torch.Tensor], torch.Tensor]) -> Batch:
+    def __reduce__(self) -> tuple[Any, ...]:
+        """To another process as one tensor: a batch that is held there costs one file descriptor."""
+        tensors = self._tensors()
+        others = {one.name: getattr(self, one.name) for one in fields(self) if one.name not in tensors}
+        if all(tensor.device.type == "cpu" for tensor in tensors.values()):
+            return _rebuild_packed, (type(self), *pack(tensors), others)
+        return _rebuild, (type(self), tensors, others)
+
+    def _tensors(self) -> dict[str, torch.Tensor]:
         values = {field.name: getattr(self, field.name) for field in fields(self)}
-        moved = {name: move(value) for name, value in values.items() if isinstance(value, torch.Tensor)}
-        return type(self)(**{**values, **moved})
+        return {name: value for name, value in values.items() if isinstance(value, torch.Tensor)}
+
+    def _with(self, tensors: dict[str, Any]) -> Batch:
+        return replace(self, **tensors)
 
     def __deepcopy__(self, memo: dict[int, Any]) -> Batch:
         """A copy that belongs to whoever asked for it: its fields may be set, as Lightning does in a copy of its own.
@@ -111,3 +126,11 @@ class _Unfrozen(Batch):
     """A batch whose fields may be set."""
 
     __setattr__ = object.__setattr__
+
+
+def _rebuild_packed(kind: type[Batch], packed: torch.Tensor, places: dict[str, Place], others: dict[str, Any]) -> Batch:
+    return _rebuild(kind, unpack(packed, places), others)
+
+
+def _rebuild(kind: type[Batch], tensors: dict[str, Any], others: dict[str, Any]) -> Batch:
+    return kind(**tensors, **others)
