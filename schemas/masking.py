@@ -7,10 +7,13 @@ float32, and 510 is the commonest number of maskable tokens of a row.
 
 from __future__ import annotations
 
+import difflib
 from enum import StrEnum
-from typing import Annotated, Self
+from typing import TYPE_CHECKING, Annotated, Any, Self
 
-from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
+
+from schemas.errors import ConfigError
 
 IGNORE_INDEX = -100
 """The label of a position that is not predicted; torch's cross-entropy skips it by default."""
@@ -32,10 +35,52 @@ Share = Annotated[float, Field(strict=True, ge=0.0, le=1.0, allow_inf_nan=False)
 Id = Annotated[int, Field(strict=True, ge=0, lt=_TWO_TO_32)]
 
 
-class Masking(BaseModel):
+if TYPE_CHECKING:
+    from pydantic._internal._model_construction import ModelMetaclass
+else:
+    ModelMetaclass = type(BaseModel)  # it has no public name
+
+
+class _CheckedCalls(ModelMetaclass):
+    """Wrong arguments of a call are a `ConfigError`; inside files, which name keys, they stay pydantic's own."""
+
+    def __call__(cls, *args: object, **fields: object) -> Any:
+        if args:
+            raise ConfigError(
+                f"{cls.__name__} takes its settings by name",
+                path=cls.__name__.lower(),
+                found=repr(args[0]),
+                action=f"write for example {cls.__name__}(rate=0.15)",
+            )
+        try:
+            return super().__call__(**fields)
+        except ValidationError as error:
+            raise _explain(cls, error) from None
+
+
+def _explain(cls: Any, error: ValidationError) -> ConfigError:
+    finding = error.errors()[0]
+    name = ".".join(map(str, finding["loc"]))
+    path = ".".join(part for part in (cls.__name__.lower(), name) if part)
+    if finding["type"] == "extra_forbidden":
+        (near,) = difflib.get_close_matches(name, cls.model_fields, n=1, cutoff=0.0)
+        known = ", ".join(cls.model_fields)
+        return ConfigError(f"there is no {name}", path=path, expected=f"one of {known}", action=f"did you mean {near}?")
+    words = finding["msg"].removeprefix("Value error, ")
+    if finding["type"] == "value_error":
+        return ConfigError(words, path=path, action=f"give another {name}" if name else "give other shares")
+    expected = words.removeprefix("Input should be ")
+    found = repr(finding["input"])
+    return ConfigError(f"no such {name}", path=path, expected=expected, found=found, action=f"give another {name}")
+
+
+class Masking(BaseModel, metaclass=_CheckedCalls):
     """The mask settings of a run file's `[mask]` table and of the loader.
 
     Equal settings give equal masks, and every field takes part: keep the whole model in a fingerprint.
+
+    Raises:
+        ConfigError: A setting is unknown or has a value that is not allowed.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")

@@ -116,12 +116,19 @@ class PackedDataset:
     def require_room(self, num_blocks: int) -> None:
         """Refuse a cache that cannot hold the blocks that are open at once.
 
+        Args:
+            num_blocks: How many a reader has open where the dataset has so many.
+
         Raises:
             ConfigError: It cannot.
         """
-        needed = num_blocks * int(self.shards.block_lengths.max(initial=0))
         if self.store.is_local:
             return
+        lengths = self.shards.block_lengths
+        num_blocks = min(num_blocks, len(lengths))  # no more than there are, and the largest at worst
+        rest = len(lengths) - num_blocks
+        largest = np.partition(lengths, rest)[rest:] if rest else lengths
+        needed = int(largest.sum(dtype=np.int64))
         if needed > self._settings.max_bytes:
             raise ConfigError(
                 "the cache cannot hold the blocks that must be open at once",

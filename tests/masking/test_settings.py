@@ -4,6 +4,7 @@ import pytest
 from hypothesis import given
 from pydantic import ValidationError
 
+from schemas.errors import ConfigError
 from schemas.masking import Masking, MaskStrategy, MaskVocabulary
 from tests.masking.cases import maskings
 
@@ -46,13 +47,23 @@ def test_settings_equal_to_the_ppm_are_equal():
         ({"mask_share": 0.9, "random_share": 0.2}, "must not exceed 1"),
         ({"seed": -1}, "greater than or equal to 0"),
         ({"seed": 2**64}, "less than"),
-        ({"strategy": "wholeword"}, "'token'"),
-        ({"ratio": 0.15}, "Extra inputs"),
+        ({"strategy": "whole_word"}, "masking.strategy: no such strategy; expected 'token'; found 'whole_word'; give"),
+        ({"strategy": ["token"]}, "masking.strategy: no such strategy; expected 'token'; found"),
+        ({"ratio": 0.15}, r"masking.ratio: there is no ratio; expected one of strategy, .*; did you mean rate\?"),
     ],
 )
 def test_wrong_settings_are_refused_in_words(wrong, words):
-    with pytest.raises(ValidationError, match=words):
+    with pytest.raises(ConfigError, match=words) as caught:
         Masking(**wrong)
+    assert "pydantic" not in str(caught.value)
+    assert "Value error" not in str(caught.value)
+    with pytest.raises(ValidationError):  # for those who read files, and name the key
+        Masking.model_validate(wrong)
+
+
+def test_settings_are_given_by_name():
+    with pytest.raises(ConfigError, match=r"by name; found 0.15; write for example Masking\(rate=0.15\)"):
+        Masking(0.15)
 
 
 def test_shares_that_sum_to_one_in_decimals_are_accepted():
