@@ -44,7 +44,7 @@ else:
 class _CheckedCalls(ModelMetaclass):
     """Wrong arguments of a call are a `ConfigError`; inside files, which name keys, they stay pydantic's own."""
 
-    def __call__(cls, *args: object, **fields: object) -> Any:
+    def __call__(cls, *args: object, **fields: object) -> Any:  # noqa: N805  # of a metaclass
         if args:
             raise ConfigError(
                 f"{cls.__name__} takes its settings by name",
