@@ -7,11 +7,13 @@ from dataclasses import dataclass, fields, replace
 from typing import Any
 
 import torch
+from torch.utils.data._utils.collate import default_collate_fn_map
 
 from pipeline.loader.encoders.encoder import Encoder, describe_encoder
 from pipeline.loader.encoders.families import Layout
 from pipeline.loader.encoders.layouts import lay_out_inputs, lay_out_labels
 from pipeline.loader.one_storage import Place, find_packed, pack, unpack
+from schemas.errors import ConfigError
 
 
 @dataclass(frozen=True)
@@ -134,3 +136,16 @@ def _rebuild_packed(kind: type[Batch], packed: torch.Tensor, places: dict[str, P
 
 def _rebuild(kind: type[Batch], tensors: dict[str, Any], others: dict[str, Any]) -> Batch:
     return kind(**tensors, **others)
+
+
+def _refuse_to_collate(*_: Any, **__: Any) -> Batch:
+    raise ConfigError(
+        "a DataLoader would make batches of batches",
+        path="DataLoader",
+        expected="batch_size=None: the loader's batches are finished",
+        found="a batch_size",
+        action="give DataLoader(batches, batch_size=None), and the rows of a batch to MaskedBatches",
+    )
+
+
+default_collate_fn_map[Batch] = _refuse_to_collate

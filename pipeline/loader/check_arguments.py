@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import operator
 import os
+from collections.abc import Mapping
 from typing import Any
 
 from pipeline.storage.paths import resolve_url
@@ -51,3 +52,27 @@ def check_url(value: Any) -> str:
             action="give the folder that holds its manifest.json",
         )
     return resolve_url(path)
+
+
+def copy_options(options: Any) -> dict[str, Any] | None:
+    """Options of a file system, of which nothing is changed when those that were given are.
+
+    Raises:
+        ConfigError: They are none.
+    """
+    if options is not None and not (isinstance(options, Mapping) and all(isinstance(name, str) for name in options)):
+        raise ConfigError(
+            "these are no options of a file system",
+            path="storage_options",
+            expected="a dictionary",
+            found=repr(options),
+            action='give for example storage_options={"anon": True}',
+        )
+    return None if options is None else {name: _copy(value) for name, value in options.items()}
+
+
+def _copy(value: Any) -> Any:
+    """Copy containers alone: a session or a lock among them has to be the one that was given."""
+    if type(value) is dict:
+        return {name: _copy(inner) for name, inner in value.items()}
+    return [_copy(inner) for inner in value] if type(value) is list else value

@@ -15,6 +15,7 @@ from pipeline.loader.check_arguments import (
     MAX_WORLD_SIZE,
     check_integer,
     check_url,
+    copy_options,
 )
 from pipeline.loader.fill_batch import fill_batch
 from pipeline.loader.found_rows import FoundRows
@@ -23,6 +24,7 @@ from pipeline.loader.packed_dataset import PackedDataset
 from pipeline.loader.stage_rows import StagedRows
 from pipeline.loader.to_batch import to_batch
 from pipeline.masking.numba_masks import MaskPlan, plan_masks
+from schemas.errors import ConfigError
 from schemas.masking import Masking
 
 
@@ -66,11 +68,19 @@ def iter_fixed_batches(
         ConfigError: A number is out of range, or there is no dataset.
         ShardCorruptError: While iterating: a block is not what was written.
     """
+    if not isinstance(masking, Masking):
+        raise ConfigError(
+            "no such masking",
+            path="masking",
+            expected="a Masking",
+            found=repr(masking),
+            action="give masking=Masking(rate=0.15), say",
+        )
     batch_rows = check_integer("batch_rows", batch_rows, 1, MAX_GLOBAL_BATCH_ROWS)
     epoch = check_integer("epoch", epoch, 0, MAX_STEPS)
     world_size = check_integer("world_size", world_size, 1, MAX_WORLD_SIZE)
     rank = check_integer("rank", rank, 0, world_size - 1)
-    dataset = PackedDataset(check_url(url), storage_options)
+    dataset = PackedDataset(check_url(url), copy_options(storage_options))
     first, stop = (number * dataset.num_rows // world_size for number in (rank, rank + 1))
     largest_share = -(-dataset.num_rows // world_size)
     sizes = _cut_share(stop - first, batch_rows, -(-largest_share // batch_rows))

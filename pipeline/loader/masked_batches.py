@@ -11,12 +11,18 @@ from torch.utils.data import IterableDataset, get_worker_info
 
 from pipeline.loader.batch import Batch
 from pipeline.loader.cache.cache_settings import Cache
-from pipeline.loader.check_arguments import MAX_GLOBAL_BATCH_ROWS, MAX_STEPS, MAX_WORLD_SIZE, check_integer
+from pipeline.loader.check_arguments import (
+    MAX_GLOBAL_BATCH_ROWS,
+    MAX_STEPS,
+    MAX_WORLD_SIZE,
+    check_integer,
+    copy_options,
+)
 from pipeline.loader.device.device_batches import DeviceBatches
 from pipeline.loader.fill_batch import fill_batch
 from pipeline.loader.found_rows import FoundRows
 from pipeline.loader.lasting_failure import LastingFailure
-from pipeline.loader.loader_state import LoaderState, Position, check_place, copy_state
+from pipeline.loader.loader_state import LoaderState, Position, check_place
 from pipeline.loader.mixture import Data, Phase, list_phases
 from pipeline.loader.open_sources import Order, choose_masking, plan_run
 from pipeline.loader.order.epoch_order import LastBatch
@@ -125,9 +131,10 @@ class MaskedBatches(IterableDataset[Batch]):
                 found=repr(masking),
                 action="give masking=Masking(rate=0.15), say",
             )
+        storage_options = copy_options(storage_options)
         order = Order(seed, partitions, shuffle_blocks, LastBatch(last_batch))
         self._plan = plan_run(list_phases(data), global_batch_rows, order, storage_options, cache)
-        self._storage_options = None if storage_options is None else copy_state(storage_options)
+        self._storage_options = storage_options
         self._cache = cache
         self._rank = rank
         self._world_size = world_size

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 import os
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 from numbers import Real
 from typing import Any
@@ -137,6 +137,14 @@ def _as_mixture(data: Data) -> Mixture:
 
 
 def _check_members(mixture: Mixture) -> None:
+    if isinstance(mixture.sources, (str, os.PathLike, Source)) or not isinstance(mixture.sources, Iterable):
+        raise ConfigError(
+            "a mixture is of several Sources",
+            path="mixture",
+            expected="a tuple of Sources",
+            found=repr(mixture.sources),
+            action="write Mixture((Source(url, weight), Source(other, weight)))",
+        )
     for source in mixture.sources:
         if not isinstance(source, Source):
             raise ConfigError(
@@ -153,7 +161,8 @@ def _check_members(mixture: Mixture) -> None:
 
 
 def _check_number(name: str, value: Any, least: float, most: float) -> None:
-    if not isinstance(value, Real) or not least <= float(value) <= most:  # NumPy's are Real, too
+    # NumPy's numbers are Real, too.
+    if not isinstance(value, Real) or isinstance(value, bool) or not least <= float(value) <= most:
         raise ConfigError(
             f"no such {name}",
             path=f"mixture.{name}",

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
+import posixpath
 import weakref
 from collections.abc import Iterator, Sequence
 from typing import Any
@@ -18,9 +20,16 @@ from pipeline.loader.cache.fetch_blocks import BlockFetcher
 from pipeline.loader.shard_files import ShardFiles
 from pipeline.masking.tables import MaskTables
 from pipeline.storage.arrow_files import read_block, view_numbers
-from pipeline.storage.datasets import SHARD_TABLE, ShardTable, fingerprint_rows, read_manifest, read_shard_table
-from pipeline.storage.store import open_store
-from schemas.errors import ConfigError, ShardCorruptError
+from pipeline.storage.datasets import (
+    MANIFEST,
+    SHARD_TABLE,
+    ShardTable,
+    fingerprint_rows,
+    read_manifest,
+    read_shard_table,
+)
+from pipeline.storage.store import Store, open_store
+from schemas.errors import ConfigError, MaskmillError, ShardCorruptError
 from schemas.manifest import PackedManifest
 from schemas.rows import packed_row_schema
 
@@ -47,7 +56,12 @@ class PackedDataset:
         files: ShardFiles | None = None,
     ) -> None:
         self.store = open_store(url, storage_options)
-        self.manifest = read_manifest(self.store, PackedManifest)
+        try:
+            self.manifest = read_manifest(self.store, PackedManifest)
+        except ConfigError:
+            if names := _list_packed(self.store):
+                raise _explain_output(self.store, names) from None
+            raise
         self._settings = cache or Cache()
         if self.store.is_local:
             self.shards = read_shard_table(self.store, self.manifest)
@@ -204,6 +218,24 @@ class PackedDataset:
         length, offset = int(self.shards.block_lengths[index]), int(self.shards.block_offsets[index])
         data = self._files.read(path, int(self.shards.size_bytes[shard]), offset, length)
         return self._check_bytes(data, shard, block)
+
+
+def _list_packed(store: Store) -> list[str]:
+    """The packed datasets in a folder, which is then the output of a run."""
+    with contextlib.suppress(OSError, MaskmillError):
+        names = sorted({posixpath.basename(path.rstrip("/")) for path in store.fs.ls(store.root, detail=False)})
+        return [name for name in names if name.startswith("packed") and store.exists(f"{name}/{MANIFEST}")]
+    return []
+
+
+def _explain_output(store: Store, names: Sequence[str]) -> ConfigError:
+    return ConfigError(
+        "this is the output of a run, not one of its packed datasets",
+        path=store.display_url,
+        expected=f"a folder with a {MANIFEST}",
+        found="one with " + ", ".join(names),
+        action="give " + " or ".join(store.locate(name) for name in names),
+    )
 
 
 def row_matrix(batch: pa.RecordBatch, seq_len: int) -> npt.NDArray[Any]:

@@ -26,6 +26,7 @@ from pipeline.storage.store import open_store
 from schemas.errors import ConfigError
 from tests.loader.caches import count_bytes, find_blocks, list_blocks, open_dataset, read_all
 from tests.loader.datasets import write_dataset
+from tests.loader.streams import open_loader
 
 FINGERPRINT = "ab" * 16
 SHARDS = SimpleNamespace(first_block=np.arange(0, 1000, 100), block_lengths=np.full(1000, 100, np.uint32))
@@ -353,15 +354,28 @@ def test_no_bound_is_exceeded_and_nothing_lost_at_any_size(tmp_path_factory, max
 
 def test_a_cache_smaller_than_what_must_be_open_is_refused_with_both_numbers(remote, tmp_path):
     dataset = open_dataset(remote, tmp_path / "c", max_bytes=10_000)
-    longest = int(dataset.shards.block_lengths.max())
-    dataset.require_room(10_000 // longest)
+    needed = np.cumsum(sorted(dataset.shards.block_lengths.tolist(), reverse=True)).tolist()  # by the largest blocks
+    most = sum(one <= 10_000 for one in needed)
+    dataset.require_room(most)
     with pytest.raises(ConfigError) as caught:
-        dataset.require_room(10_000 // longest + 1)
+        dataset.require_room(most + 1)
     text = str(caught.value)
-    assert str((10_000 // longest + 1) * longest) in text
+    assert f"at least {needed[most]} bytes" in text
     assert "10000" in text
     assert "raise the cache's max_bytes" in text
     dataset.close()
+
+
+@pytest.mark.parametrize("wanted", [{}, {"shuffle_blocks": 1000}, {"partitions": 8, "shuffle_blocks": 3}])
+def test_a_cache_that_holds_the_whole_dataset_is_large_enough(remote, tmp_path, wanted):
+    """Whatever number of blocks a reader might have open of a larger one."""
+    opened = open_dataset(remote, tmp_path / "c")
+    whole = int(opened.shards.block_lengths.sum())
+    opened.close()
+    wanted = {"global_batch_rows": 64, **wanted}
+    cache = Cache(folder=str(tmp_path / "c"), max_bytes=whole)
+    rows = [batch.row_ids.tolist() for batch in open_loader(remote, cache=cache, **wanted).epochs(2)]
+    assert rows == [batch.row_ids.tolist() for batch in open_loader(remote, **wanted).epochs(2)]
 
 
 def test_a_replaced_dataset_shares_nothing_with_the_one_before(remote, tmp_path):

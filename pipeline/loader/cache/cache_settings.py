@@ -6,6 +6,7 @@ import os
 import sys
 import threading
 from dataclasses import dataclass
+from numbers import Real
 from typing import Literal, get_args
 
 from schemas.errors import ConfigError
@@ -39,15 +40,24 @@ class Cache:
     timeout_seconds: float = DEFAULT_TIMEOUT_SECONDS
 
     def __post_init__(self) -> None:
+        if not isinstance(self.folder, (str, os.PathLike)):
+            raise ConfigError(
+                "no such folder",
+                path="cache.folder",
+                expected="the path of a folder on a local disk",
+                found=repr(self.folder),
+                action="give one, or leave it out for the user's own cache",
+            )
         if self.folder:  # wherever the process goes afterwards
             object.__setattr__(self, "folder", os.path.abspath(os.path.expanduser(self.folder)))
         for name, most in (("max_bytes", sys.maxsize), ("timeout_seconds", threading.TIMEOUT_MAX)):
-            if not 0 < getattr(self, name) <= most:
+            value = getattr(self, name)
+            if not isinstance(value, Real) or isinstance(value, bool) or not 0 < float(value) <= most:
                 raise ConfigError(
                     "no such limit",
                     path=f"cache.{name}",
                     expected=f"above 0, at most {most:g}",
-                    found=str(getattr(self, name)),
+                    found=repr(value),
                     action="give another number",
                 )
         if self.fetch not in get_args(FetchMode):
