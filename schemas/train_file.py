@@ -42,7 +42,8 @@ class DataSection(Section):
         held_out: fsspec URL of the packed held-out documents; without it nothing is evaluated.
         global_batch_rows: Rows of one optimizer step.
         micro_batch_rows: Rows that pass through the model at once, a divisor of `global_batch_rows`; without it all
-            of them. Fewer need less memory and give the same gradient up to rounding.
+            of them. Fewer need less memory and give the same gradient up to rounding, but for dropout, which is
+            drawn for each of them.
         seed: Orders the rows.
     """
 

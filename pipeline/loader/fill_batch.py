@@ -64,6 +64,7 @@ def fill_batch(found: FoundRows, plans: Mapping[int, MaskPlan] | None) -> BatchA
 
 @njit(cache=True, nogil=True)
 def _fill_drawn(rows: Any, slots: Any, places: Any, epochs: Any, epoch: int, plan: MaskPlan, out: Any) -> Any:
+    """Fill the rows that are in an epoch, with masks of its plan; number the sequences of all of them."""
     ids, segment_ids, cu_seqlens, row_ids = out
     staged, staged_ids, lengths, counts = rows
     scratch = np.empty((3, staged.shape[2]), np.uint32)
