@@ -141,8 +141,8 @@ def _check_documents(here: str, source: DocumentsManifest, parts: Mapping[str, V
             findings.append(Finding(here, found))
         strays = sum(part.num_strays for part in whole)
         if strays and len(whole) == 1:
-            segments = count_of(strays, "segment")
-            found = f"{segments} of {name} without the tokens that come before in their documents"
+            segments = count_of(strays, "segment continues a document", "segments continue documents")
+            found = f"{name}: {segments} of which what comes before is not there"
             findings.append(Finding(here, found))
         packed = [one for one in counts if isinstance(one, PackingCounts)]
         tokens = sum(one.tokens_encoded for one in packed)

@@ -97,8 +97,8 @@ def _check_sums(
         if found.get(name, 0) != expected[name]
     ]
     if strays and manifest.sequences != Sequences.DOCUMENT:
-        segments = count_of(strays, "segment")
-        findings.append(Finding(path, f"{segments} without the tokens that come before in their documents"))
+        segments = count_of(strays, "segment continues a document", "segments continue documents")
+        findings.append(Finding(path, f"{segments} of which what comes before is not there"))
     return findings
 
 
