@@ -11,7 +11,7 @@ from itertools import islice
 import numpy as np
 from tokenizers import Tokenizer
 
-from pipeline.wordpiece.hostile_text import list_hostile_texts
+from pipeline.wordpiece.hostile_text import list_makers
 from pipeline.wordpiece.load_encoders import (
     FastEncode,
     SpecialInText,
@@ -86,9 +86,9 @@ def prove_part(tokenizer_json: bytes, special_in_text: SpecialInText, part: int)
         return Proof(key, 0, 0, f"nanotoken does not take this tokenizer: {error}")
     law = load_law(tokenizer_json, SpecialInText(special_in_text))
     vocabulary: dict[str, int] = law.get_vocab(with_added_tokens=True)
-    texts = list_hostile_texts(sorted(vocabulary))
-    chosen = (text for number, text in enumerate(texts) if number // _TEXTS_A_BATCH % PROOF_PARTS == part)
-    return compare_on(chosen, fast_encode, law, key)
+    makers = enumerate(list_makers(sorted(vocabulary)))
+    texts = (make() for number, make in makers if number // _TEXTS_A_BATCH % PROOF_PARTS == part)
+    return compare_on(texts, fast_encode, law, key)
 
 
 def join_proofs(parts: Sequence[Proof]) -> Proof:

@@ -9,11 +9,12 @@ from __future__ import annotations
 import numpy as np
 from numba import njit
 
-from pipeline.wordpiece.map_characters import CHANGED, ENDS_WORD, FOLLOWS, LETTER, STRIPPED_MARK
+from pipeline.wordpiece.map_characters import ASKED, CHANGED, ENDS_WORD, FOLLOWS, LETTER, STRIPPED_MARK
 
 UNKNOWN, NOT_UTF8, DONE = 0, 1, 2
 """Why a scan stopped: at a character to ask, at a byte that is not UTF-8, at the end."""
 _BLOCK = 64
+_PLAIN_LETTER = ASKED | LETTER
 
 
 @njit(cache=True, nogil=True)
@@ -114,6 +115,11 @@ def _scan_text(  # type: ignore[no-untyped-def]  # noqa: C901 - one loop over ch
             reason = NOT_UTF8
             break
         trait = traits[code_point]
+        if trait == _PLAIN_LETTER:
+            letters += 1
+            is_open = 1
+            position += length
+            continue
         if trait == 0:
             reason = UNKNOWN
             break
