@@ -115,8 +115,9 @@ class TokenizerSection(Section):
             truncates. Rows may have any length.
         special_in_text: What `[MASK]` and the like are where they stand in raw text: `text` like any other, or the
             `special` token.
-        from: Path or URL of a `tokenizer.json`, of a `vocab.txt`, or of a folder with one of them; unset, a
-            vocabulary is trained. In Python the field is `from_`.
+        from: Path or URL of a `tokenizer.json`, of a `vocab.txt`, or of a folder with one of them, which is then
+            what `transformers.AutoTokenizer` makes of the folder, or is refused; unset, a vocabulary is trained. In
+            Python the field is `from_`.
         extend: Pieces to add to the vocabulary of `from`, the most useful ones for this text; its ids stay.
         extend_into: Where they go: into its `[unusedN]` slots, the lowest id first (`unused`), or behind its last id
             (`append`).
