@@ -11,11 +11,13 @@ from typing import Any, Protocol
 
 import torch
 from torch.nn.functional import cross_entropy
+from torch.utils.data import get_worker_info
 
 from pipeline.loader.batch import Batch
 from pipeline.loader.encoders.encoder import Encoder, describe_encoder
 from pipeline.loader.encoders.families import Layout
 from pipeline.loader.lasting_failure import LastingFailure
+from pipeline.loader.one_storage import pack_values
 from schemas.errors import ConfigError
 from schemas.masking import IGNORE_INDEX
 
@@ -131,4 +133,5 @@ def as_inputs(batch: Batch, layout: Layout = "sdpa", encoder: Encoder | None = N
     Raises:
         ConfigError: See `Batch.model_inputs`.
     """
-    return {**batch.model_inputs(layout, encoder), "labels": batch.model_labels(layout)}
+    inputs = {**batch.model_inputs(layout, encoder), "labels": batch.model_labels(layout)}
+    return inputs if get_worker_info() is None else pack_values(inputs)  # a descriptor for each dictionary that is held

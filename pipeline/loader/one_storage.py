@@ -7,7 +7,7 @@ may usually have. With one storage for each tensor of a batch an optimizer step 
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import torch
 from torch.utils.data import get_worker_info
@@ -46,6 +46,21 @@ def pack(tensors: Mapping[str, torch.Tensor], *, pin_memory: bool = False) -> tu
     for name, place in unpack(packed, places).items():
         place.copy_(tensors[name])
     return packed, places
+
+
+def pack_values(values: Mapping[str, Any]) -> dict[str, Any]:
+    """A dictionary with its tensors, and those of dictionaries in it, in one storage; other values stay."""
+    flat = {name: value for name, value in values.items() if isinstance(value, torch.Tensor)}
+    for name, inner in values.items():
+        if isinstance(inner, Mapping):
+            flat |= {f"{name}/{key}": value for key, value in inner.items() if isinstance(value, torch.Tensor)}
+    packed = unpack(*pack(flat))
+    return {
+        name: {key: packed.get(f"{name}/{key}", inner) for key, inner in value.items()}
+        if isinstance(value, Mapping)
+        else packed.get(name, value)
+        for name, value in values.items()
+    }
 
 
 def find_packed(tensors: Mapping[str, torch.Tensor]) -> tuple[torch.Tensor, dict[str, Place]] | None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import functools
 import os
 import pickle
 from dataclasses import replace
@@ -13,6 +14,8 @@ import torch
 from torch.utils.data import DataLoader
 
 from pipeline.loader.batch import Batch
+from pipeline.loader.for_trainers import as_inputs
+from pipeline.loader.one_storage import pack_values
 from tests.loader.device_rows import assert_equal_batches
 from tests.loader.streams import open_loader
 
@@ -73,3 +76,35 @@ def test_rows_taken_out_of_a_large_storage_do_not_drag_it_along(dataset):
     views = {name: large[: getattr(batch, name).numel()].view_as(getattr(batch, name)) for name in names}
     small = {"segment_ids": large.view(torch.int32)[:4], "cu_seqlens": large.view(torch.int32)[:4]}
     assert len(pickle.dumps(replace(batch, **views, **small))) < 1 << 16
+
+
+@pytest.mark.parametrize("layout", ["sdpa", "padded", "varlen"])
+def test_inputs_made_in_a_worker_cost_one_descriptor(dataset, layout):
+    batches = open_loader(dataset, **SETTINGS).epochs(1)
+    collate = functools.partial(as_inputs, layout=layout)
+    stream = iter(DataLoader(batches, batch_size=None, num_workers=1, collate_fn=collate))
+    held = [next(stream)]
+    before = len(os.listdir("/proc/self/fd"))
+    held += stream
+    assert len(os.listdir("/proc/self/fd")) - before <= len(held)
+    for found, batch in zip(held, batches, strict=True):
+        assert_same_values(found, as_inputs(batch, layout))
+
+
+def test_tensors_of_dictionaries_in_a_dictionary_are_packed_too():
+    values = {"mask": {"full": torch.ones(2, 3, dtype=torch.bool), "kind": "window"}, "ids": torch.arange(5), "n": 3}
+    packed = pack_values(values)
+    assert_same_values(packed, values)
+    assert packed["ids"].untyped_storage().data_ptr() == packed["mask"]["full"].untyped_storage().data_ptr()
+
+
+def assert_same_values(found: Any, expected: Any) -> None:
+    assert found.keys() == expected.keys()
+    for name, value in expected.items():
+        if isinstance(value, dict):
+            assert_same_values(found[name], value)
+        elif torch.is_tensor(value):
+            assert found[name].dtype == value.dtype
+            assert torch.equal(found[name], value)
+        else:
+            assert found[name] == value
