@@ -86,7 +86,7 @@ def write_dataset(
     seq_len: int = SEQ_LEN,
     vocab_size: int = VOCAB_SIZE,
     copies: int = COPIES,
-    masking: Masking = STATIC_MASKING,
+    stored_masking: Masking = STATIC_MASKING,
     seed: int = 5,
     sequences: str = "segment",
     pad_id: int = PAD,
@@ -126,7 +126,7 @@ def write_dataset(
                             (shard << 32) + first,
                             schema,
                             tables,
-                            masking,
+                            stored_masking,
                         )
                         for first in range(start, stop, block_rows)
                     ],
@@ -161,7 +161,7 @@ def write_dataset(
         compression=compression,
         text_fill_ppm=text_fill_ppm(len(every) - special - padding, len(every)),
         copies=copies,
-        masking=masking,
+        masking=stored_masking,
         text_bytes=0,
         counts=PackingCounts(**counts),
     )

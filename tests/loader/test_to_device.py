@@ -206,7 +206,7 @@ def test_tensor_operations_make_the_loaders_batches(dataset, masking, micro):
 
 @pytest.mark.parametrize("masking", [Masking(rate=0.0), "static"])
 def test_at_a_rate_of_0_nothing_is_predicted_and_every_row_is_as_stored(tmp_path, masking):
-    write_dataset(str(tmp_path), masking=Masking(rate=0.0))
+    write_dataset(str(tmp_path), stored_masking=Masking(rate=0.0))
     stored = read_stored_rows(str(tmp_path))
     loader = open_loader(str(tmp_path), masking=masking).epochs(2)
     maker = BatchMaker(loader.masking, loader.rate_ppm, loader.tables, CPU)
