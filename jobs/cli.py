@@ -75,7 +75,8 @@ JsonOption = Annotated[
     bool, typer.Option("--json", help="Write one JSON line for each event, instead of bars and tables.")
 ]
 DebugOption = Annotated[bool, typer.Option("--debug", help="Show the traceback of an error.")]
-RESUMES = "interrupted; the same command goes on from here"
+RESUMES = "interrupted; the same command continues from here"
+TRAINING_RESUMES = "interrupted; the same command continues from the newest checkpoint, if there is one"
 
 
 def _show_version(wanted: bool) -> None:
@@ -234,7 +235,9 @@ def train(
 
         maskmill train train.toml --set run.steps=20000
     """
-    run_command(lambda: importlib.import_module("jobs.train").train(train_file, set_ or [], json), debug, RESUMES)
+    run_command(
+        lambda: importlib.import_module("jobs.train").train(train_file, set_ or [], json), debug, TRAINING_RESUMES
+    )
 
 
 @app.command(cls=_Command)

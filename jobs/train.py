@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from typing import Any
 
 from rich.console import Console
@@ -12,10 +13,12 @@ from jobs.ray_job import refuse_lost_output
 from jobs.read_toml import read_toml
 from jobs.tables import say_gap, table_of_pairs
 from pipeline.training.run_training import TrainResult
+from pipeline.training.stop_signals import TrainingInterruptedError
 from pipeline.training.train import train as train_model
 from schemas.train_file import TrainFile
 
 WORTH_SAYING = 0.01  # of the time
+STATUS_OF_SIGNAL = 128  # added to the number of the signal
 
 
 class TrainLines:
@@ -39,6 +42,10 @@ class TrainLines:
             size = f"{event['num_parameters'] / 1e6:.1f} M parameters"
             self._print(f"training {size} on {event['device']} in {event['precision']}{resumed}")
             self._print("masking: " + ", ".join(f"{name} {value}" for name, value in event["masking"].items()))
+            if event["step"] > self._total_steps:
+                self._print(
+                    f"run.steps = {self._total_steps} is below step {event['step']} of the checkpoint: no step is taken"
+                )
         elif kind == "train_step":
             pace = (event["step"] - self._started_at) / max(event["seconds"], 1e-6)
             left = max(0, self._total_steps - event["step"]) / max(pace, 1e-6)
@@ -59,17 +66,19 @@ class TrainLines:
 
 
 def train(path: str, overrides: list[str], as_json: bool) -> int:
-    """Train as a train file says; returns the exit status."""
+    """Train as a train file says; returns the exit status: 130 after SIGINT, 143 after SIGTERM, as shells count."""
     config = read_toml(TrainFile, path, overrides)
     refuse_lost_output(config.run.output, "run.output")
-    if as_json:
-        train_model(config, JsonLines())
-        return 0
     console = open_console()
     lines = TrainLines(console)
     lines.expect(config.run.steps)
-    result = train_model(config, lines)
-    console.print(table_of_pairs("", train_pairs(result)))
+    try:
+        result = train_model(config, JsonLines() if as_json else lines)
+    except TrainingInterruptedError as interrupted:
+        sys.stderr.write(f"{interrupted}\n")
+        return STATUS_OF_SIGNAL + interrupted.number
+    if not as_json:
+        console.print(table_of_pairs("", train_pairs(result)))
     return 0
 
 

@@ -42,8 +42,8 @@ class DataSection(Section):
         held_out: fsspec URL of the packed held-out documents; without it nothing is evaluated.
         global_batch_rows: Rows of one optimizer step.
         micro_batch_rows: Rows that pass through the model at once, a divisor of `global_batch_rows`; without it all
-            of them. Fewer need less memory and give the same gradient up to rounding, but for dropout, which is
-            drawn for each of them.
+            of them. Fewer need less memory. Without dropout they give the same gradient up to rounding; with it each
+            micro-batch draws its own, so the gradient is another one of the same distribution.
         seed: Orders the rows.
     """
 
@@ -125,7 +125,8 @@ class RunSection(Section):
 
     Attributes:
         output: fsspec URL of a folder; holds `checkpoints/`, and `model/` once the run has ended.
-        steps: Optimizer steps after which to stop, counted from the start of training, not of this process.
+        steps: Optimizer steps after which to stop, counted from the start of training, not of this process. A run
+            that has come further takes none.
         checkpoint_every: Steps between checkpoints; one more is written at the end.
         keep_checkpoints: The newest checkpoints that stay.
         evaluate_every: Steps between evaluations on the held-out rows; one more comes at the end.
@@ -134,7 +135,7 @@ class RunSection(Section):
             tokens, in nats a token.
         max_seconds: Stop early once this process has trained for so long, evaluations included.
         seed: Of the initial weights and of dropout.
-        device: `auto` is the first CUDA device, else the CPU; or any name that torch knows.
+        device: `auto` is the first CUDA device, else the CPU; or `cpu`, `cuda`, or `cuda:1` and so on.
         precision: `auto` is bf16 autocast on a CUDA device that computes in it, else float32.
     """
 

@@ -54,6 +54,14 @@ def open_train_data(config: TrainFile) -> TrainData:
 
 
 def _check_fits(trained: PackedManifest, held_out: PackedManifest, url: str) -> None:
+    if held_out.counts.rows == 0:
+        raise ConfigError(
+            "data.held_out has no rows to score the model on",
+            path=open_store(url).display_url,
+            expected="at least one row",
+            found="an empty dataset",
+            action="prepare with a higher documents.held_out, or take data.held_out out of the train file",
+        )
     for name in ("seq_len", "tokenizer_checksum"):
         expected, found = getattr(trained, name), getattr(held_out, name)
         if expected != found:

@@ -30,8 +30,9 @@ from pipeline.training.export_model import export_model
 from pipeline.training.masked_loss import accumulate_gradients
 from pipeline.training.optimizer import build_optimizer, compute_learning_rate, set_learning_rate
 from pipeline.training.score_held_out import HeldOutScore, score_held_out
+from pipeline.training.stop_signals import StopRequestedError, StopSignals
 from pipeline.training.train_data import LoadedBatch, ResumableBatches, TrainData
-from schemas.errors import ConfigError, ShardCorruptError
+from schemas.errors import ConfigError, MaskmillError, ShardCorruptError
 from schemas.train_file import TrainFile
 
 Report = Callable[[dict[str, Any]], None]
@@ -63,18 +64,27 @@ class TrainResult:
     model_url: str
 
 
-def run_training(config: TrainFile, data: TrainData, store: Store, report: Report) -> TrainResult:
-    """Do what `train.train` says, on data and an output that are already open."""
+def run_training(
+    config: TrainFile, data: TrainData, store: Store, report: Report, stop: StopSignals | None = None
+) -> TrainResult:
+    """Do what `train.train` says, on data and an output that are already open.
+
+    Raises:
+        StopRequestedError: A signal has stopped the run; its last finished step is saved, or it says why not.
+    """
     device = resolve_device(config.run.device)
     with torch.random.fork_rng(devices=[device] if device.type == "cuda" else []):
-        return _Run(config, data, store, report, device).train()
+        return _Run(config, data, store, report, device, stop or StopSignals()).train()
 
 
 class _Run:
     """One process's part of a run: the model, its optimizer and the step they stand at."""
 
-    def __init__(self, config: TrainFile, data: TrainData, store: Store, report: Report, device: torch.device) -> None:
+    def __init__(
+        self, config: TrainFile, data: TrainData, store: Store, report: Report, device: torch.device, stop: StopSignals
+    ) -> None:
         self.config, self.data, self.store, self.report, self.device = config, data, store, report, device
+        self.stop = stop
         self.precision = resolve_precision(config.run.precision, device)
         self.model = build_model(
             config.model,
@@ -95,8 +105,15 @@ class _Run:
         self.waited_seconds = 0.0  # for storage, since the last report
 
     def train(self) -> TrainResult:
-        run = self.config.run
         resumed_from = self._resume()
+        try:
+            return self._train(resumed_from)
+        except StopRequestedError as stopped:
+            self._save_before_leaving(stopped)
+            raise
+
+    def _train(self, resumed_from: int | None) -> TrainResult:
+        run = self.config.run
         self.report(
             {
                 "event": "start",
@@ -137,7 +154,8 @@ class _Run:
         if self.step >= run.steps:
             return "steps"
         for micro_batches in iter_global_batches(self.data.batches, self.config.data.global_batch_rows):
-            self._take_step(micro_batches)
+            with self.stop.deferred():
+                self._take_step(micro_batches)
             if self.step % run.checkpoint_every == 0:
                 self._save()
             if self.step % run.evaluate_every == 0:
@@ -200,9 +218,19 @@ class _Run:
             )
             self.waited_seconds = 0.0
 
+    def _save_before_leaving(self, stopped: StopRequestedError) -> None:
+        try:
+            if self.step not in (0, self.saved_step):
+                self._write_checkpoint()
+        except (MaskmillError, OSError) as error:
+            stopped.not_saved = error
+
     def _save(self) -> None:
-        if self.saved_step == self.step:
-            return
+        if self.step != self.saved_step:
+            with self.stop.deferred():
+                self._write_checkpoint()
+
+    def _write_checkpoint(self) -> None:
         checkpoint = Checkpoint(
             step=self.step,
             configuration=self.config.fingerprinted(),
@@ -219,22 +247,24 @@ class _Run:
     def _evaluate(self) -> None:
         if self.data.open_held_out is None or self.scored_step == self.step:
             return
-        self.score = score_held_out(
+        score = score_held_out(
             self.model,
             self.data.open_held_out(),
             vocab_size=self.data.vocab_size,
             device=self.device,
             open_autocast=lambda: open_autocast(self.precision, self.device),
         )
-        self.scored_step = self.step
+        if score is None:
+            return
+        self.score, self.scored_step = score, self.step
         self.report(
             {
                 "event": "held_out",
                 "step": self.step,
-                "loss": self.score.loss,
-                "unigram_entropy": self.score.unigram_entropy,
-                "gap": self.score.gap,
-                "num_labels": self.score.num_labels,
+                "loss": score.loss,
+                "unigram_entropy": score.unigram_entropy,
+                "gap": score.gap,
+                "num_labels": score.num_labels,
                 "seconds": self._measure_seconds(),
             }
         )

@@ -57,8 +57,8 @@ def score_held_out(
     vocab_size: int,
     device: torch.device | str,
     open_autocast: Callable[[], AbstractContextManager[Any]],
-) -> HeldOutScore:
-    """Score a model on batches, without dropout and without touching any generator.
+) -> HeldOutScore | None:
+    """Score a model on batches, without dropout and without touching any generator; None where nothing is labelled.
 
     Args:
         model: A `BertForMaskedLM`; in training mode again afterwards.
@@ -82,4 +82,4 @@ def score_held_out(
     finally:
         model.train()
     num_labels = int(counts.sum())
-    return HeldOutScore(loss_sum / max(1, num_labels), measure_unigram_entropy(counts), num_labels)
+    return HeldOutScore(loss_sum / num_labels, measure_unigram_entropy(counts), num_labels) if num_labels else None

@@ -6,16 +6,19 @@ from typing import Any
 
 from pipeline.storage.leases import hold_output
 from pipeline.storage.store import open_store
-from pipeline.training.checkpoints import CHECKPOINTS
+from pipeline.training.checkpoints import CHECKPOINTS, find_checkpoint
 from pipeline.training.export_model import MODEL_FOLDER
 from pipeline.training.open_data import open_train_data
 from pipeline.training.run_training import Report, TrainResult, run_training
+from pipeline.training.stop_signals import StopRequestedError, StopSignals, TrainingInterruptedError
 from schemas.layout import WORK
 from schemas.train_file import TrainFile
 
 
 def train(config: TrainFile, report: Report) -> TrainResult:
     """Train as a train file says, or go on from the newest checkpoint in its output, and export the model.
+
+    SIGINT and SIGTERM end it after the step at hand, with a checkpoint; a second one ends the process at once.
 
     Args:
         config: The train file.
@@ -30,9 +33,11 @@ def train(config: TrainFile, report: Report) -> TrainResult:
         StaleArtifactError: The checkpoint in the output belongs to another train file or dataset, or another process
             has taken over the output.
         ShardCorruptError: A checkpoint or a dataset is not as it was written.
+        TrainingInterruptedError: A signal has stopped it; says where the same train file continues.
     """
     output = open_store(config.run.output)
-    with hold_output(output) as lease:
+    stop = StopSignals()
+    with stop.caught(), hold_output(output) as lease:
         output.delete_partials({CHECKPOINTS, MODEL_FOLDER, WORK}.__contains__)
 
         def report_while_held(event: dict[str, Any]) -> None:
@@ -41,4 +46,9 @@ def train(config: TrainFile, report: Report) -> TrainResult:
 
         data = open_train_data(config)
         settled = config.model_copy(update={"mask": data.masking})  # checkpoints name the masking in force
-        return run_training(settled, data, output, report_while_held)
+        try:
+            return run_training(settled, data, output, report_while_held, stop)
+        except StopRequestedError as stopped:
+            checkpoint = find_checkpoint(output)
+            continues_at = None if checkpoint is None else checkpoint.step
+            raise TrainingInterruptedError(stopped.number, continues_at, stopped.not_saved) from None

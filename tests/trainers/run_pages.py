@@ -134,7 +134,7 @@ def run_to_the_end(page: Page, dataset: str, folder: Path, times: int) -> list[t
     runs = []
     for number in range(times):
         status, said = _launch(page, script, folder, f"run{number}", world_size, dies=False)
-        assert status == 0, said
+        assert status == 0, (status, said)
         records = read_records(folder / f"run{number}")
         calls = {rank: [event for event in events if isinstance(event, Call)] for rank, events in records.items()}
         runs.append((calls, said))

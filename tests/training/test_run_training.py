@@ -1,14 +1,19 @@
 from __future__ import annotations
 
+import dataclasses
+import io
 import math
 
 import pytest
 import torch
+from rich.console import Console
 
+from jobs.train import TrainLines
 from pipeline.storage.store import Store, open_store
 from pipeline.training import run_training as run_training_module
 from pipeline.training.run_training import iter_global_batches, run_training
 from pipeline.training.score_held_out import HeldOutScore
+from pipeline.training.stop_signals import StopRequestedError
 from schemas.errors import ConfigError, ShardCorruptError, StaleArtifactError
 from tests.training.small_runs import VOCAB_SIZE, Batches, make_config, make_data
 
@@ -141,6 +146,69 @@ def test_a_finished_run_is_only_scored_again(undisturbed, tmp_path):
     assert (result.step, result.resumed_from, result.stopped_by) == (12, 12, "steps")
     assert [event["event"] for event in events] == ["start", "held_out", "export"]
     assert result.held_out == undisturbed[1].held_out
+
+
+def test_a_run_that_has_come_further_takes_no_step_and_says_so(tmp_path):
+    run(make_config(str(tmp_path), run={"steps": 7}))
+    config = make_config(str(tmp_path), run={"steps": 3})
+    result, events = run(config)
+    assert (result.step, result.resumed_from, collect_losses(events)) == (7, 7, {})
+    console = Console(file=io.StringIO(), width=200)
+    lines = TrainLines(console)
+    lines.expect(config.run.steps)
+    lines(events[0])
+    assert "run.steps = 3 is below step 7 of the checkpoint: no step is taken" in console.file.getvalue()
+
+
+def test_a_stop_between_steps_is_saved_unless_there_is_no_step(undisturbed, tmp_path):
+    """Where a report is given, the state is that of a whole step."""
+    for at, saved in ((("start", 0), []), (("train_step", 3), [3]), (("held_out", 4), [4]), (("checkpoint", 5), [5])):
+        config = make_config(str(tmp_path / f"{at[0]}"))
+
+        def report(event, at=at):
+            if (event["event"], event["step"]) == at:
+                raise StopRequestedError(2)
+
+        with pytest.raises(StopRequestedError) as caught:
+            run_training(config, make_data(), open_store(config.run.output), report)
+        assert caught.value.not_saved is None
+        markers = [path for path in read_tree(config, "checkpoints") if path.endswith("checkpoint.json")]
+        assert [int(path.split("-")[-1].split("/")[0]) for path in markers] == saved
+        _, events = run(config)
+        expected = collect_losses(undisturbed[2])
+        first = saved[0] if saved else 0
+        assert collect_losses(events) == {step: expected[step] for step in range(first + 1, 13)}
+
+
+def test_a_step_that_cannot_be_saved_on_leaving_is_told(tmp_path, monkeypatch):
+    config = make_config(str(tmp_path))
+
+    def report(event):
+        if event["event"] == "train_step":
+            raise StopRequestedError(2)
+
+    def fail(*_, **__):
+        raise OSError("no space left on device")
+
+    monkeypatch.setattr(run_training_module, "write_checkpoint", fail)
+    with pytest.raises(StopRequestedError) as caught:
+        run_training(config, make_data(), open_store(config.run.output), report)
+    assert "no space left" in str(caught.value.not_saved)
+
+
+def test_global_batches_without_a_label_give_a_loss_of_zero(tmp_path):
+    data = make_data(held_out=False)
+    make = data.batches.__class__.__iter__
+
+    class Unlabelled(Batches):
+        def __iter__(self):
+            for batch in make(self):
+                yield dataclasses.replace(batch, labels=torch.full_like(batch.labels, -100))
+
+    data = dataclasses.replace(data, batches=Unlabelled(6, 4))
+    result, events = run(make_config(str(tmp_path), run={"steps": 3}), data=data)
+    assert set(collect_losses(events).values()) == {0.0}
+    assert result.last_loss == 0.0
 
 
 @pytest.mark.parametrize(

@@ -46,6 +46,12 @@ def test_a_model_that_knows_only_the_frequencies_has_no_gap():
     assert result.unigram_entropy - result.loss == result.gap
 
 
+def test_batches_without_a_label_have_no_score():
+    arguments = {"vocab_size": VOCAB_SIZE, "device": "cpu", "open_autocast": nullcontext}
+    for batches in ([], [make_batch([4], rate=0.0), make_batch([1, 2], rate=0.0)]):
+        assert score_held_out(build_small_model(), batches, **arguments) is None
+
+
 def test_scoring_draws_nothing_and_drops_nothing():
     model = build_small_model()
     before = torch.get_rng_state()

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import contextlib
 import json
-import random
 import shutil
 from pathlib import Path
 
@@ -13,9 +12,8 @@ import torch
 from tokenizers import Tokenizer
 from transformers import AutoModelForMaskedLM, AutoTokenizer
 
-from jobs.prepare import prepare
 from pipeline.loader.fixed_rows import iter_fixed_batches
-from pipeline.storage.datasets import read_manifest, write_manifest
+from pipeline.storage.datasets import read_manifest, write_manifest, write_shard_table
 from pipeline.storage.leases import Lease, hold_output
 from pipeline.storage.store import open_store
 from pipeline.training import train as train_module
@@ -26,32 +24,7 @@ from pipeline.wordpiece.tokenizer_files import tokenizer_files
 from schemas.errors import ConfigError, ShardCorruptError, StaleArtifactError
 from schemas.manifest import PackedManifest
 from schemas.masking import IGNORE_INDEX, Masking
-from schemas.run_file import RunFile
 from schemas.train_file import TrainFile
-
-WORDS = [f"{first}{last}" for first in ("al", "be", "ga", "del") for last in ("pha", "ta", "mma", "tau", "rho")]
-
-
-@pytest.fixture(scope="module")
-def prepared(tmp_path_factory):
-    folder = tmp_path_factory.mktemp("prepared")
-    generator = random.Random(1)
-    lines = [" ".join(generator.choices(WORDS, k=generator.randint(5, 60))) for _ in range(400)]
-    (folder / "lines.txt").write_text("\n".join(lines))
-    prepare(
-        RunFile.model_validate(
-            {
-                "input": {"paths": [str(folder / "*.txt")], "text_document": "line"},
-                "output": {"url": str(folder / "out")},
-                "documents": {"held_out": 0.2},
-                "tokenizer": {"vocab_size": 60},
-                "pack": {"seq_len": 32, "min_segment": 4},
-                "engine": {"workers": 1},
-            }
-        ),
-        lambda _: None,
-    )
-    return str(folder / "out")
 
 
 def make_train_file(prepared, output, **run):
@@ -198,3 +171,26 @@ def test_rows_are_masked_as_the_dataset_was_prepared(prepared, tmp_path):
         run(make_train_file(copied, tmp_path / "own", steps=3))
     longer = asked.model_copy(update={"run": config.run.model_copy(update={"steps": 3})})
     assert run(longer)[0].resumed_from == 2
+
+
+def test_held_out_rows_that_do_not_exist_are_no_perfect_score(prepared, tmp_path):
+    """A dataset of no rows gives a loss of 0 / 0; the run would end at once with a target."""
+    copied = Path(shutil.copytree(prepared, tmp_path / "copied"))
+    heldout = copied / "packed-heldout"
+    store = open_store(str(copied))
+    manifest = read_manifest(open_store(str(heldout)), PackedManifest)
+    shutil.rmtree(heldout)
+    num_shards, checksum = write_shard_table(store, "packed-heldout", [])
+    counts = manifest.counts.model_copy(update=dict.fromkeys(type(manifest.counts).model_fields, 0))
+    empty = {
+        "num_shards": num_shards,
+        "shards_checksum": checksum,
+        "counts": counts,
+        "text_bytes": 0,
+        "text_fill_ppm": 0,
+    }
+    write_manifest(store, "packed-heldout", manifest.model_copy(update=empty))
+    with pytest.raises(ConfigError, match="no rows to score") as caught:
+        train(make_train_file(str(copied), tmp_path / "training"), [].append)
+    assert caught.value.path.endswith("packed-heldout")
+    assert "documents.held_out" in caught.value.action
