@@ -99,13 +99,8 @@ def write_dataset(
     parent, _, folder = url.rpartition("/")
     store = open_store(parent)
     schema = packed_row_schema(seq_len, vocab_size, copies)
-    vocabulary = VOCABULARY.model_copy(
-        update={
-            "vocab_size": vocab_size,
-            "pad_id": pad_id,
-            "excluded_ranges": ((0, 5), (pad_id, pad_id + 1))[: 1 + (pad_id > 4)],
-        }
-    )
+    swapped = {"pad_id": pad_id, "unk_id": PAD if pad_id == UNK else UNK}  # ids below 5 are no words
+    vocabulary = VOCABULARY.model_copy(update={"vocab_size": vocab_size} | swapped)
     tables = MaskTables.build(vocabulary)
     receipts = []
     ids = []

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import faulthandler
 import multiprocessing
 import os
 import re
@@ -206,6 +207,7 @@ def _run_script(folder: Path, log: Path, environment: dict[str, str]) -> None:
     output = os.open(log, os.O_WRONLY | os.O_CREAT | os.O_APPEND)
     os.dup2(output, 1)
     os.dup2(output, 2)
+    faulthandler.dump_traceback_later(DEADLINE_SECONDS - 20)  # into the log, where it hangs
     os.environ.update(environment)
     os.chdir(folder)
     torch.set_num_threads(1)

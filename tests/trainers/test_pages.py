@@ -27,7 +27,7 @@ from tests.loader.datasets import write_dataset
 from tests.trainers.run_pages import ALL_PAGES, ALL_STEPS, KILLED_AT, Page, Run, run_page, run_to_the_end
 
 TOLERANCE = 1e-5  # of logits
-LONG, LONG_PAD = 520, 9
+LONG, LONG_PAD = 520, 1
 GRADIENT_TOLERANCE = 1e-4  # of the gradient's own length: float32 sums in another order
 
 
@@ -101,7 +101,7 @@ def test_a_mean_of_means_is_another_gradient(dataset):
 
 @pytest.fixture(scope="module")
 def long_rows(tmp_path_factory) -> str:
-    """One global batch of rows that are longer than BERT's 512 positions, padded with an id of a word's kind."""
+    """One global batch of rows that are longer than BERT's 512 positions, padded with another id than 0."""
     folder = str(tmp_path_factory.mktemp("long") / "packed")
     write_dataset(folder, shard_rows=(70,), seq_len=LONG, pad_id=LONG_PAD, copies=1)
     return folder
