@@ -7,13 +7,13 @@ float32, and 510 is the commonest number of maskable tokens of a row.
 
 from __future__ import annotations
 
-import difflib
 from enum import StrEnum
-from typing import TYPE_CHECKING, Annotated, Any, Self
+from typing import TYPE_CHECKING, Annotated, Any, Self, cast
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
 
 from schemas.errors import ConfigError
+from schemas.explain_values import explain_values
 
 IGNORE_INDEX = -100
 """The label of a position that is not predicted; torch's cross-entropy skips it by default."""
@@ -55,23 +55,7 @@ class _CheckedCalls(ModelMetaclass):
         try:
             return super().__call__(**fields)
         except ValidationError as error:
-            raise _explain(cls, error) from None
-
-
-def _explain(cls: Any, error: ValidationError) -> ConfigError:
-    finding = error.errors()[0]
-    name = ".".join(map(str, finding["loc"]))
-    path = ".".join(part for part in (cls.__name__.lower(), name) if part)
-    if finding["type"] == "extra_forbidden":
-        (near,) = difflib.get_close_matches(name, cls.model_fields, n=1, cutoff=0.0)
-        known = ", ".join(cls.model_fields)
-        return ConfigError(f"there is no {name}", path=path, expected=f"one of {known}", action=f"did you mean {near}?")
-    words = finding["msg"].removeprefix("Value error, ")
-    if finding["type"] == "value_error":
-        return ConfigError(words, path=path, action=f"give another {name}" if name else "give other shares")
-    expected = words.removeprefix("Input should be ")
-    found = repr(finding["input"])
-    return ConfigError(f"no such {name}", path=path, expected=expected, found=found, action=f"give another {name}")
+            raise explain_values(cast("type[BaseModel]", cls), error, cls.__name__.lower()) from None
 
 
 class Masking(BaseModel, metaclass=_CheckedCalls):

@@ -38,18 +38,18 @@ def test_settings_equal_to_the_ppm_are_equal():
 @pytest.mark.parametrize(
     ("wrong", "words"),
     [
-        ({"rate": 1.5}, "less than or equal to 1"),
-        ({"rate": -0.1}, "greater than or equal to 0"),
+        ({"rate": 1.5}, "masking: the value of rate is wrong; expected at most 1.0; found 1.5; change rate"),
+        ({"rate": -0.1}, "at least 0"),
         ({"rate": float("nan")}, "finite"),
         ({"rate": 0.1234567}, "write 0.123457 instead"),
-        ({"rate": "0.15"}, "valid number"),
-        ({"rate": True}, "valid number"),
+        ({"rate": "0.15"}, "expected a number"),
+        ({"rate": True}, "expected a number"),
         ({"mask_share": 0.9, "random_share": 0.2}, "must not exceed 1"),
-        ({"seed": -1}, "greater than or equal to 0"),
+        ({"seed": -1}, "at least 0"),
         ({"seed": 2**64}, "less than"),
-        ({"strategy": "whole_word"}, "masking.strategy: no such strategy; expected 'token'; found 'whole_word'; give"),
-        ({"strategy": ["token"]}, "masking.strategy: no such strategy; expected 'token'; found"),
-        ({"ratio": 0.15}, r"masking.ratio: there is no ratio; expected one of strategy, .*; did you mean rate\?"),
+        ({"strategy": "whole_word"}, "the value of strategy is wrong; expected \"token\"; found 'whole_word'; change"),
+        ({"strategy": ["token"]}, 'the value of strategy is wrong; expected "token"; found'),
+        ({"ratio": 0.15}, r"masking: unknown key ratio; expected one of rate, .*; did you mean rate\?"),
     ],
 )
 def test_wrong_settings_are_refused_in_words(wrong, words):
