@@ -1,4 +1,4 @@
-"""What callers give, checked at the door: numbers that are none would end in errors far from here, or in none."""
+"""Check arguments where they are given: later a wrong one would fail far from its cause, or silently do harm."""
 
 from __future__ import annotations
 
@@ -35,6 +35,16 @@ def check_integer(name: str, value: Any, least: int, most: int) -> int:
             action=f"give another {name}",
         )
     return number
+
+
+def check_kind(name: str, value: Any, is_right: bool, expected: str, action: str) -> None:
+    """Refuse an argument that is not what it has to be.
+
+    Raises:
+        ConfigError: `is_right` is false.
+    """
+    if not is_right:
+        raise ConfigError(f"no such {name}", path=name, expected=expected, found=repr(value), action=action)
 
 
 def check_url(value: Any) -> str:

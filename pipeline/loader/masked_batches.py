@@ -16,6 +16,7 @@ from pipeline.loader.check_arguments import (
     MAX_STEPS,
     MAX_WORLD_SIZE,
     check_integer,
+    check_kind,
     copy_options,
 )
 from pipeline.loader.device.device_batches import DeviceBatches
@@ -107,30 +108,14 @@ class MaskedBatches(IterableDataset[Batch]):
             None if value is None else check_integer(name, value, 1, MAX_GLOBAL_BATCH_ROWS)
             for name, value in [*rows, ("partitions", partitions)]
         )
-        if not (cache is None or isinstance(cache, Cache)):
-            raise ConfigError(
-                "no such cache",
-                path="cache",
-                expected="a Cache",
-                found=repr(cache),
-                action="give cache=Cache(folder, max_bytes=...)",
-            )
-        if last_batch not in list(LastBatch):
-            raise ConfigError(
-                "no such last_batch",
-                path="last_batch",
-                expected='"drop" or "wrap"',
-                found=str(last_batch),
-                action="give one of the two",
-            )
-        if not (masking is None or isinstance(masking, Masking) or masking == "static"):
-            raise ConfigError(
-                "no such masking",
-                path="masking",
-                expected='a Masking or "static"',
-                found=repr(masking),
-                action="give masking=Masking(rate=0.15), say",
-            )
+        is_cache = cache is None or isinstance(cache, Cache)
+        check_kind("cache", cache, is_cache, "a Cache", "give cache=Cache(folder, max_bytes=...)")
+        is_end = last_batch in list(LastBatch)
+        check_kind("last_batch", last_batch, is_end, '"drop" or "wrap"', "give one of the two")
+        is_masking = masking is None or isinstance(masking, Masking) or masking == "static"
+        check_kind(
+            "masking", masking, is_masking, 'a Masking or "static"', "give for example masking=Masking(rate=0.15)"
+        )
         storage_options = copy_options(storage_options)
         order = Order(seed, partitions, shuffle_blocks, LastBatch(last_batch))
         self._plan = plan_run(list_phases(data), global_batch_rows, order, storage_options, cache)
