@@ -22,22 +22,27 @@ EXAMPLE_BATCH_ROWS = 256
 
 
 def find_overridden(settings: RunFile, run_file: str) -> dict[str, tuple[Any, Any]]:
-    """Keys that decide bytes and whose values are not those of the run file: the output's value, then the file's.
+    """Keys that decide what is written and are not as in the run file: the output's value, then the file's.
 
     Args:
         settings: What was run, overrides applied.
         run_file: Where it was read.
     """
     try:
-        plain = read_toml(RunFile, run_file).fingerprinted()
+        plain = _decisive(read_toml(RunFile, run_file))
     except ConfigError:  # the file alone is no whole run
         plain = {}
     return {
         f"{section}.{key}": (value, plain.get(section, {}).get(key))
-        for section, values in settings.fingerprinted().items()
+        for section, values in _decisive(settings).items()
         for key, value in values.items()
         if section not in plain or plain[section][key] != value
     }
+
+
+def _decisive(settings: RunFile) -> dict[str, dict[str, object]]:
+    """What the fingerprints cover, and all of `[mask]`: without copies it is only the default of loaders."""
+    return {**settings.fingerprinted(), "mask": settings.mask.model_dump(mode="json")}
 
 
 def warn_overridden(settings: RunFile, run_file: str, overrides: Sequence[str]) -> list[str]:
@@ -51,9 +56,11 @@ def warn_overridden(settings: RunFile, run_file: str, overrides: Sequence[str]) 
     said = [
         f"{key} = {setting_of(ours)}, the file has {setting_of(theirs)}" for key, (ours, theirs) in differing.items()
     ]
+    is_default_alone = not settings.mask.copies and all(key.startswith("mask.") for key in differing)
+    alone = "sets the default masking back" if is_default_alone else "is refused for this output"
     return [
         f"note: this output differs from {run_file} by --set: {'; '.join(said)}",
-        "      write it into the file, or give the same --set again: the file alone is refused for this output",
+        f"      write it into the file, or give the same --set again: the file alone {alone}",
     ]
 
 

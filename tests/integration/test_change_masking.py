@@ -58,6 +58,21 @@ def test_the_rows_stay_and_the_default_of_loaders_changes(
     assert run_maskmill("verify", tmp_path / "out").status == 0
 
 
+def test_the_summary_says_that_the_file_has_another_masking(
+    undisturbed: Undisturbed, unmasked: Path, tmp_path: Path
+) -> None:
+    run_file = copy_of(unmasked, tmp_path, undisturbed)
+    said = run_maskmill("prepare", run_file, *set_options(["mask.copies=0", "mask.rate=0.3"])).stdout
+    assert "mask.rate = 0.3, the file has 0.15" in said
+    changed = run_maskmill("prepare", run_file, *set_options(["mask.copies=0"])).stdout
+    assert "mask.copies = 0, the file has 2" in changed
+    text = run_file.read_text().replace("copies = 2", "copies = 0")
+    run_file.write_text(text)
+    assert "the file alone sets the default masking back" in run_maskmill(
+        "prepare", run_file, *set_options(["mask.rate=0.3"])
+    ).stdout.replace("\n", " ")
+
+
 def test_a_second_time_there_is_nothing_to_change(undisturbed: Undisturbed, unmasked: Path, tmp_path: Path) -> None:
     run_file = copy_of(unmasked, tmp_path, undisturbed)
     before = read_tree(tmp_path / "out")
