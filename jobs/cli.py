@@ -323,7 +323,7 @@ def _prepare(
     finally:
         listen.close()
     if not as_json:
-        if not prepared.ran:
+        if prepared.is_unchanged:
             console.print("nothing to do: everything is already there\n")
         for table in tables_of_run(prepared, compared, open_store(settings.output.url).display_url):
             console.print(table)

@@ -34,6 +34,7 @@ from schemas.layout import (
     promised_documents,
     promised_rows,
 )
+from schemas.masking import Masking
 from schemas.run_file import RunFile
 from schemas.version import SCHEMA_VERSION, check_schema_version
 from schemas.wording import count_of, setting_of
@@ -99,8 +100,7 @@ def claim_output(output: Store, record: Mapping[str, Any], *, replace: bool) -> 
         ConfigError: The settings differ, and may not be replaced.
         StaleArtifactError: Only the inputs differ, or what is left to do would be done by other libraries.
     """
-    data = (json.dumps(record, indent=2) + "\n").encode()
-    if output.create(RUN_RECORD, data):
+    if output.create(RUN_RECORD, _dump(record)):
         return
     standing = _read_record(output)
     if record["fingerprints"] != standing["fingerprints"]:
@@ -111,14 +111,29 @@ def claim_output(output: Store, record: Mapping[str, Any], *, replace: bool) -> 
         kept = promised_documents(record["decisive"]) + ([TOKENIZER] if first > Part.TOKENIZER else [])
         _check_unfinished(record, standing, output, kept)
         _delete_parts(output, first)
-        output.write_bytes(RUN_RECORD, data)
+        output.write_bytes(RUN_RECORD, _dump({**record, "masking": standing.get("masking", record["masking"])}))
         return
     decisive = record["decisive"]
     promised = [*promised_documents(decisive), TOKENIZER, *promised_rows(decisive)]
     _check_unfinished(record, standing, output, promised)
-    if standing.get("masking") != record["masking"]:  # without stored copies it decides no row
-        changed = {**standing, "masking": record["masking"]}
-        output.write_bytes(RUN_RECORD, (json.dumps(changed, indent=2) + "\n").encode())
+
+
+def record_masking(output: Store, masking: Masking) -> Masking | None:
+    """Note the masking that the manifests of the rows name; without stored copies it may change at any time.
+
+    Returns:
+        The one that was noted before; None in a record that an earlier version wrote.
+    """
+    standing = _read_record(output)
+    noted = standing.get("masking")
+    wanted = masking.model_dump(mode="json")
+    if noted != wanted:
+        output.write_bytes(RUN_RECORD, _dump({**standing, "masking": wanted}))
+    return None if noted is None else Masking.model_validate(noted)
+
+
+def _dump(record: Mapping[str, Any]) -> bytes:
+    return (json.dumps(record, indent=2) + "\n").encode()
 
 
 def _delete_parts(output: Store, first: Part) -> None:

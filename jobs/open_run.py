@@ -45,6 +45,7 @@ class Run:
         brought: Files of the tokenizer that the user brought; empty where one is trained.
         listen: Hears every event.
         lease: What says that this driver still holds the output.
+        has_changed_masking: Whether the default masking of loaders is another one since this driver.
     """
 
     settings: RunFile
@@ -54,6 +55,7 @@ class Run:
     brought: dict[str, bytes]
     listen: Listener
     lease: Lease
+    has_changed_masking: bool = False
     _engine: Engine | None = None
     _stages: dict[str, dict[str, Any]] = field(default_factory=dict)
 

@@ -6,7 +6,7 @@ from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
-from jobs.describe_run import Part
+from jobs.describe_run import Part, record_masking
 from jobs.open_run import Run
 from jobs.tokenizer import prove, read_tokenizer_json
 from pipeline.engine.receipts import iter_receipts
@@ -69,7 +69,7 @@ def pack(run: Run, documents: list[DocumentsManifest], tokenizer: TokenizerManif
     # The first of them is written last; what is gone since is made again, with the same bytes.
     if run.stands(*(target.folder for target in targets)):
         run.drop_work("prove", "pack")
-        return _set_masking(run, targets, [_read_own(run, target) for target in targets])
+        return _set_masking(run, targets)
     context = _make_context(run, tokenizer)
     encoded = _read_encoded(run, documents)
     tables = {
@@ -95,6 +95,7 @@ def pack(run: Run, documents: list[DocumentsManifest], tokenizer: TokenizerManif
         for target, table in written
     ]
     run.drop_work("prove", "pack")
+    _note_masking(run)
     return manifests[::-1]
 
 
@@ -103,19 +104,33 @@ def _read_own(run: Run, target: _Target) -> PackedManifest:
     return run.check_own(Part.PACK, manifest, f"{target.folder}/{MANIFEST}", target.documents.fingerprint)
 
 
-def _set_masking(run: Run, targets: list[_Target], manifests: list[PackedManifest]) -> list[PackedManifest]:
-    """Write the run's `[mask]` into manifests of rows without copies, where it is only the default of loaders."""
+def _set_masking(run: Run, targets: list[_Target]) -> list[PackedManifest]:
+    """Read finished manifests, and write the run's `[mask]` into those of rows without copies.
+
+    There it is only the default of loaders, so no row changes. With copies the fingerprint covers it.
+    """
     masking = run.settings.mask.masking()
-    changed = [target.folder for target, found in zip(targets, manifests, strict=True) if found.masking != masking]
-    if changed:
-        message = f"{', '.join(changed)}: the rows are unchanged; loaders now mask with the new [mask] by default"
-        run.hear({"event": "note", "message": message})
-    return [
-        write_manifest(run.output, target.folder, found.model_copy(update={"masking": masking}))
-        if target.folder in changed
-        else found
-        for target, found in zip(targets, manifests, strict=True)
+    manifests = []
+    for target in targets:
+        manifest = _read_own(run, target)
+        if manifest.masking != masking and not manifest.copies:
+            manifest = write_manifest(run.output, target.folder, manifest.model_copy(update={"masking": masking}))
+        manifests.append(manifest)
+    _note_masking(run)
+    return manifests
+
+
+def _note_masking(run: Run) -> None:
+    """Bring the record of the run up to date, and say where loaders mask otherwise than before."""
+    masking = run.settings.mask.masking()
+    before = record_masking(run.output, masking)
+    if before in (None, masking):
+        return
+    changes = [
+        f"{name} = {value} (was {getattr(before, name)})" for name, value in masking if value != getattr(before, name)
     ]
+    run.has_changed_masking = True
+    run.hear({"event": "note", "message": f"loaders now mask with {', '.join(changes)} unless they are told otherwise"})
 
 
 def _make_context(run: Run, tokenizer: TokenizerManifest) -> PackContext:

@@ -25,6 +25,7 @@ class Prepared:
         packed: The rows to train on as the run file lists them, then the held-out ones.
         timings: What `timings.json` says: stages that were run now, and earlier.
         ran: The stages of which units were run now.
+        is_unchanged: Whether there was nothing to do.
     """
 
     documents: list[DocumentsManifest]
@@ -32,6 +33,7 @@ class Prepared:
     packed: list[PackedManifest]
     timings: dict[str, dict[str, Any]]
     ran: frozenset[str]
+    is_unchanged: bool
 
 
 def prepare(
@@ -53,4 +55,5 @@ def prepare(
         documents = shard(run)
         trained = tokenizer(run, documents[0]) if last_part >= Part.TOKENIZER else None
         packed = pack(run, documents, trained) if trained and last_part >= Part.PACK else []
-        return Prepared(documents, trained, packed, run.finish(), run.ran)
+        is_unchanged = not (run.ran or run.has_changed_masking)
+        return Prepared(documents, trained, packed, run.finish(), run.ran, is_unchanged)

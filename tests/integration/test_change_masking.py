@@ -46,7 +46,7 @@ def test_the_rows_stay_and_the_default_of_loaders_changes(
     events = prepare(run_file, "mask.copies=0", *CHANGE).events
     assert units_done(events) == set()
     (note,) = [event["message"] for event in events if event["event"] == "note"]
-    assert "packed" in note
+    assert "rate = 0.3 (was 0.15)" in note
     assert MaskedBatches(str(tmp_path / "out" / "packed"), global_batch_rows=8).masking == CHANGED
     anew = write_run_file(tmp_path / "anew.toml", undisturbed.corpus_folder, tmp_path / "anew")
     prepare(anew, "mask.copies=0", *CHANGE)
@@ -64,6 +64,7 @@ def test_the_summary_says_that_the_file_has_another_masking(
     run_file = copy_of(unmasked, tmp_path, undisturbed)
     said = run_maskmill("prepare", run_file, *set_options(["mask.copies=0", "mask.rate=0.3"])).stdout
     assert "mask.rate = 0.3, the file has 0.15" in said
+    assert "nothing to do" not in said
     changed = run_maskmill("prepare", run_file, *set_options(["mask.copies=0"])).stdout
     assert "mask.copies = 0, the file has 2" in changed
     text = run_file.read_text().replace("copies = 2", "copies = 0")
@@ -71,6 +72,29 @@ def test_the_summary_says_that_the_file_has_another_masking(
     assert "the file alone sets the default masking back" in run_maskmill(
         "prepare", run_file, *set_options(["mask.rate=0.3"])
     ).stdout.replace("\n", " ")
+
+
+def test_parts_before_the_rows_leave_the_masking_alone(
+    undisturbed: Undisturbed, unmasked: Path, tmp_path: Path
+) -> None:
+    run_file = copy_of(unmasked, tmp_path, undisturbed)
+    prepare(run_file, "mask.copies=0", *CHANGE)
+    before = (tmp_path / "out" / "run.json").read_bytes()
+    assert run_maskmill("tokenizer", run_file, *set_options(["mask.copies=0"])).status == 0
+    assert (tmp_path / "out" / "run.json").read_bytes() == before
+    assert run_maskmill("verify", tmp_path / "out").status == 0
+
+
+def test_rows_that_are_made_again_say_that_their_masking_is_another(
+    undisturbed: Undisturbed, unmasked: Path, tmp_path: Path
+) -> None:
+    run_file = copy_of(unmasked, tmp_path, undisturbed)
+    prepare(run_file, "mask.copies=0", *CHANGE)
+    events = prepare(run_file, "mask.copies=0", "pack.rows_per_shard=500", "--replace").events
+    (note,) = [event["message"] for event in events if event["event"] == "note"]
+    assert "rate = 0.15 (was 0.3)" in note
+    assert MaskedBatches(str(tmp_path / "out" / "packed"), global_batch_rows=8).masking == Masking()
+    assert run_maskmill("verify", tmp_path / "out").status == 0
 
 
 def test_a_second_time_there_is_nothing_to_change(undisturbed: Undisturbed, unmasked: Path, tmp_path: Path) -> None:
@@ -97,7 +121,7 @@ def test_copies_are_rows_of_their_own(undisturbed: Undisturbed, unmasked: Path, 
 
 
 def test_verify_finds_a_change_that_was_cut_short(undisturbed: Undisturbed, unmasked: Path, tmp_path: Path) -> None:
-    """The record is written first: killed before the manifests follow, the same command still ends the change."""
+    """Killed between the manifests, or between them and the record: the same command still ends the change."""
     run_file = copy_of(unmasked, tmp_path, undisturbed)
     old = (tmp_path / "out" / "packed-heldout" / "manifest.json").read_bytes()
     prepare(run_file, "mask.copies=0", *CHANGE)
