@@ -93,7 +93,7 @@ def next_steps(
         "  maskmill train train.toml  # with these lines in the file:",
         f"      [data]\n      dataset = {json.dumps(folders[False])}",
     ]
-    if settings.documents.held_out:
+    if any(packed.held_out and packed.counts.rows for packed in prepared.packed):
         lines.append(f"      held_out = {json.dumps(folders[True])}")
     return [
         *lines,

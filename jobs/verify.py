@@ -6,8 +6,10 @@ import os
 
 from jobs.console import open_console
 from jobs.progress import JsonLines
-from pipeline.storage.store import open_store
+from pipeline.storage.datasets import MANIFEST
+from pipeline.storage.store import Store, open_store
 from pipeline.verification.verify_output import verify_output
+from schemas.layout import RUN_RECORD
 from schemas.manifest import DocumentsManifest, EncodedManifest, PackedManifest, TokenizerManifest
 from schemas.wording import count_of
 
@@ -22,7 +24,8 @@ def verify(dataset: str, as_json: bool) -> int:
             lines({"event": "shard_verified", "path": path, "done": done, "shards": total})
 
     wrong = 0
-    for part in verify_output(open_store(dataset), progress, threads=len(os.sched_getaffinity(0))):
+    store = open_store(dataset)
+    for part in verify_output(store, progress, threads=len(os.sched_getaffinity(0))):
         wrong += len(part.findings)
         if lines is not None:
             found = [str(finding) for finding in part.findings]
@@ -33,10 +36,15 @@ def verify(dataset: str, as_json: bool) -> int:
         if not part.findings and part.manifest is not None:
             console.print(f"good   {part.path}: {_describe(part.manifest)}")
     if lines is None:
-        console.print(
-            f"{count_of(wrong, 'thing is', 'things are')} wrong" if wrong else "everything is as it was written"
-        )
+        console.print(f"{count_of(wrong, 'thing is', 'things are')} wrong" if wrong else _conclude(store))
     return 1 if wrong else 0
+
+
+def _conclude(store: Store) -> str:
+    """What is said where nothing is wrong."""
+    if store.exists(MANIFEST) or store.exists(RUN_RECORD):
+        return "everything is as it was written"
+    return f"what is here is as it was written; without {RUN_RECORD} it is not known whether parts are missing"
 
 
 def _describe(manifest: object) -> str:

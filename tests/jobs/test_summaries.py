@@ -162,6 +162,23 @@ def test_a_changed_input_is_said_by_numbers_of_files_and_bytes(copy: Path) -> No
     )
 
 
+def test_held_out_rows_that_do_not_exist_are_not_offered_to_a_trainer(tmp_path: Path) -> None:
+    (tmp_path / "a.jsonl").write_text("\n".join(json.dumps({"text": f"words of number {n}"}) for n in range(60)))
+    (tmp_path / "run.toml").write_text(RUN.format(folder=tmp_path).replace("held_out = 0.1", "held_out = 0.0001"))
+    said = run("prepare", tmp_path).stdout
+    assert "dataset = " in said
+    assert "packed-heldout" not in said
+
+
+def test_without_the_record_verify_does_not_say_that_everything_is_there(copy: Path) -> None:
+    (copy / "the output" / "run.json").unlink()
+    shutil.rmtree(copy / "the output" / "packed")
+    shutil.rmtree(copy / "the output" / "packed-heldout")
+    verified = run_maskmill("verify", copy / "the output")
+    assert "everything is as it was written" not in verified.stdout
+    assert "without run.json it is not known" in verified.stdout
+
+
 def test_a_gap_is_said_below_or_above() -> None:
     assert say_gap(0.5) == "0.500 nats below the unigram entropy"
     assert say_gap(-1.644) == "1.644 nats above the unigram entropy"
