@@ -85,7 +85,8 @@ class Masking(BaseModel, metaclass=_CheckedCalls):
     def _round_to_ppm(cls, value: float) -> float:
         ppm = round(value * PPM)
         if abs(value * PPM - ppm) > _PPM_TOLERANCE:
-            raise ValueError(f"masks are computed in whole millionths: write {ppm / PPM:.6f} instead of {value!r}")
+            nearest = max(1, ppm) / PPM if value > 0 else 0  # 0 would mean no mask at all
+            raise ValueError(f"masks are computed in whole millionths: write {nearest:.6f} instead of {value!r}")
         return ppm / PPM
 
     @model_validator(mode="after")

@@ -42,6 +42,7 @@ def test_settings_equal_to_the_ppm_are_equal():
         ({"rate": -0.1}, "at least 0"),
         ({"rate": float("nan")}, "finite"),
         ({"rate": 0.1234567}, "write 0.123457 instead"),
+        ({"rate": 4e-7}, "write 0.000001 instead"),
         ({"rate": "0.15"}, "expected a number"),
         ({"rate": True}, "expected a number"),
         ({"mask_share": 0.9, "random_share": 0.2}, "must not exceed 1"),
