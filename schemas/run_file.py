@@ -38,7 +38,9 @@ class InputSection(Section):
             makes each a source. Where patterns in different folders end in the same one, as `de/train/*` and
             `en/train/*`, the folders above it are added: `de/train` and `en/train`.
         text_field: The key of a JSON line that holds the text.
-        id_field: The key that holds the document's id; without it the id is `<path>#<line>`.
+        id_field: The key that holds the document's id; without it the id is `<path>#<line>`. The path is relative to
+            the pattern's last folder before the first glob character. With patterns in different folders it begins
+            with the name of that folder, as `name` has it when unset: `de/part-0.jsonl#1`.
         source_field: The key that says what a document is counted under; a document without it counts under `name`.
         text_document: What one document is in a `.txt` file: the file, a line, or lines up to a blank one. Lines
             are joined by LF, whatever they ended with, and the last has no end.

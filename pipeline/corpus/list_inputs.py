@@ -15,7 +15,8 @@ from pipeline.corpus.input_pattern import UNNAMED, InputPattern, name_sources
 from pipeline.corpus.match_files import FoundFile, Tree, match_files
 from pipeline.storage.credentials import find_secrets
 from pipeline.storage.failures import explained_failures
-from pipeline.storage.object_stores import open_filesystem
+from pipeline.storage.object_stores import S3_PROTOCOLS, open_filesystem
+from pipeline.storage.paths import strip_slashes
 from schemas.errors import ConfigError
 from schemas.redaction import without_user_info
 
@@ -30,7 +31,8 @@ class InputFile:
 
     Attributes:
         url: Where it is read; of a local file its absolute path.
-        path: Its name in ids: relative to the fixed prefix of the glob that found it, without the query of a URL.
+        path: Its name in ids: relative to the fixed folder of the pattern that found it, without the query of a URL.
+            Where patterns have different fixed folders, it begins with the name that `name_sources` gives the folder.
         size_bytes: As stored.
         mark: Its time of change or entity tag, as the store gives it; empty where there is none. Never part of what
             decides bytes.
@@ -64,6 +66,10 @@ def list_inputs(
 ) -> list[InputFile]:
     """All files that the patterns name, in the order of their relative paths.
 
+    Patterns in one folder give paths relative to it. Of patterns in several folders, each puts the name of its folder
+    in front, so that `corpus/de/*` and `corpus/en/*` give `de/part-0.txt` and `en/part-0.txt`. Whether it does depends
+    on the patterns alone: a file keeps its path when others come or go.
+
     A file that several patterns find is read once, under the name and source that the first of them gives it. One
     that has two names, through a link, is read under both, as `glob` gives both, and warned of.
 
@@ -79,10 +85,13 @@ def list_inputs(
     parsed = [InputPattern.parse(pattern) for pattern in patterns]
     found: dict[str, InputFile] = {}
     identities: list[tuple[Hashable, str]] = []
-    for pattern, source in zip(parsed, name_sources(parsed), strict=True):
+    folders = name_sources(parsed)
+    is_one_folder = len(set(folders)) == 1
+    for pattern, folder in zip(parsed, folders, strict=True):
         num_before = len(found)
         for entry in _find(pattern):
-            file = _check_entry(entry, source if name is None else name)
+            path = entry.path if is_one_folder else f"{folder}/{entry.path}"
+            file = _check_entry(entry, path, folder if name is None else name)
             if found.setdefault(file.url, file) is file and entry.identity is not None:
                 identities.append((entry.identity, file.path))
         if len(found) == num_before:
@@ -91,12 +100,14 @@ def list_inputs(
     files = sorted(found.values(), key=lambda file: file.path)  # by code point, as UTF-8 sorts too
     for before, file in itertools.pairwise(files):
         if before.path == file.path:
+            is_local = before.url.startswith("/") and file.url.startswith("/")
             raise ConfigError(
                 f"two inputs have the same relative path {file.path}",
                 path="input.paths",
                 found=f"{without_user_info(before.url)} and {without_user_info(file.url)}",
-                action="name both with one pattern over the folder they have in common; URLs that differ in their "
-                "queries alone are not told apart",
+                action="write the patterns of both as absolute paths, or rename one of the files"
+                if is_local
+                else "rename one of the files, or its folder; URLs are not told apart by their hosts and queries",
             )
     for file in files:
         if file.format is None:
@@ -150,18 +161,24 @@ def _find(pattern: InputPattern) -> Iterator[FoundFile]:
 def _find_one(pattern: InputPattern, tree: Tree) -> FoundFile:
     (path,) = pattern.parts
     file = tree.describe(path)
-    if file is not None:
+    if file is not None and path:
         return file
     if not tree.is_folder(path):
         raise ConfigError(
-            "no such input", path=pattern.shown, expected="a file", found="nothing", action="check input.paths"
+            "no such input",
+            path=pattern.shown,
+            expected="a file",
+            found="a file of this name without the slash at its end" if file is not None else "nothing",
+            action="leave out the slash" if file is not None else "check input.paths",
         )
+    is_all_buckets = pattern.protocol in S3_PROTOCOLS and not pattern.fixed and not path
+    folder = f"{pattern.protocol}://bucket" if is_all_buckets else strip_slashes(pattern.shown)
     raise ConfigError(
         "this input is a folder",
         path=pattern.shown,
         expected="a file",
         found="a folder",
-        action=f"name its files: {pattern.shown.rstrip('/')}/*",
+        action=f"name its files: {folder}{'' if folder.endswith('://') else '/'}*",
     )
 
 
@@ -203,9 +220,9 @@ def _find_on_web(pattern: InputPattern) -> FoundFile:
     return FoundFile(path, bare.rpartition("/")[2], info["size"], mark)
 
 
-def _check_entry(entry: FoundFile, source: str) -> InputFile:
+def _check_entry(entry: FoundFile, path: str, source: str) -> InputFile:
     try:
-        f"{entry.url}{source}".encode()
+        f"{entry.url}{path}{source}".encode()
     except UnicodeEncodeError:
         raise ConfigError(
             "a file's name is not UTF-8",
@@ -221,7 +238,7 @@ def _check_entry(entry: FoundFile, source: str) -> InputFile:
             expected="a store that says how long a file is",
             action="download the file, and name the copy",
         )
-    return InputFile(entry.url, entry.path, entry.size_bytes, entry.mark, source)
+    return InputFile(entry.url, path, entry.size_bytes, entry.mark, source)
 
 
 def _suffixes(file: InputFile) -> str:

@@ -57,9 +57,9 @@ def test_every_file_has_the_source_of_the_first_pattern_that_finds_it(tmp_path: 
     patterns = [f"{tmp_path}/de/*.txt", f"{tmp_path}/**/*.txt", f"{tmp_path}/de/a.txt"]
     files = list_inputs(patterns, warn=warnings.append)
     assert {file.path: file.source for file in files} == {
-        "a.txt": "de",
-        "de/deep/b.txt": tmp_path.name,
-        "en/c.txt": tmp_path.name,
+        "de/a.txt": "de",
+        f"{tmp_path.name}/de/deep/b.txt": tmp_path.name,
+        f"{tmp_path.name}/en/c.txt": tmp_path.name,
     }
     assert warnings == [f"input.paths: {tmp_path}/de/a.txt adds no file, the patterns before it find all of its files"]
     assert {file.source for file in list_inputs(patterns, "books")} == {"books"}
@@ -74,7 +74,7 @@ def test_sources_do_not_depend_on_where_the_corpus_lies(tmp_path: Path, monkeypa
             files = list_inputs([f"{root}corpus/de/*.txt", f"{root}corpus/en/*.txt"])
             found.append([(file.path, file.source, file.size_bytes) for file in files])
             assert digest_inputs(files) == digest_inputs(list_inputs(["corpus/de/*", "corpus/en/*"]))
-    assert found == [[("a.txt", "de", 1), ("b.txt", "en", 1)]] * 6
+    assert found == [[("de/a.txt", "de", 1), ("en/b.txt", "en", 1)]] * 6
     os.rename("corpus/de", "corpus/fr")
     assert digest_inputs(list_inputs(["corpus/fr/*", "corpus/en/*"])) != digest_inputs(files)
 

@@ -68,15 +68,18 @@ def test_a_glob_finds_its_files_by_code_point_of_their_relative_paths(corpus: Co
         (["corpus/deep/a.jsonl"], ["a.jsonl"]),
         (
             ["corpus/deep/a.jsonl", "corpus/**/*.jsonl", "corpus/b.jsonl"],
-            "two inputs have the same relative path a.jsonl",
+            ["corpus/a.jsonl", "corpus/b.jsonl", "deep/a.jsonl"],
         ),
-        (["corpus/a.jsonl", "corpus/deep/a.jsonl"], "two inputs have the same relative path a.jsonl"),
-        (["corpus/**/a.jsonl", "corpus/deep/a.jsonl"], ["a.jsonl", "deep/a.jsonl"]),
+        (["corpus/a.jsonl", "corpus/deep/a.jsonl"], ["corpus/a.jsonl", "deep/a.jsonl"]),
+        (["corpus/b.jsonl", "corpus/deep/a.jsonl"], ["corpus/b.jsonl", "deep/a.jsonl"]),
+        (["corpus/**/a.jsonl", "corpus/deep/a.jsonl"], ["corpus/a.jsonl", "corpus/deep/a.jsonl"]),
         (["corpus/*.json"], "the pattern finds no file"),
         (["corpus/de*"], "the pattern finds no file"),
         (["corpus/missing.jsonl"], "no such input"),
         (["corpus/deep"], "this input is a folder"),
         (["corpus/deep/"], "this input is a folder"),
+        (["corpus/deep/a.jsonl/"], "no such input"),
+        (["corpus/missing/"], "no such input"),
     ],
 )
 def test_patterns_give_these_names(corpus: Corpus, patterns: list[str], expected: list[str] | str) -> None:
@@ -89,6 +92,42 @@ def test_patterns_give_these_names(corpus: Corpus, patterns: list[str], expected
     assert refused.value.path
     assert refused.value.found or refused.value.expected
     assert refused.value.action
+
+
+def test_every_file_of_several_folders_has_a_name_of_its_own(corpus: Corpus) -> None:
+    for name in ("x/de/train/part-0.jsonl", "x/en/train/part-0.jsonl", "x/en/train/deep/part-1.jsonl"):
+        if "://" not in corpus:
+            (Path(corpus) / name).parent.mkdir(parents=True, exist_ok=True)
+        with fsspec.open(f"{corpus}/{name}", "wb") as file:
+            file.write(b"x")
+    patterns = [f"{corpus}/x/de/train/*.jsonl", f"{corpus}/x/en/train/**/*.jsonl"]
+    expected = ["de/train/part-0.jsonl", "en/train/deep/part-1.jsonl", "en/train/part-0.jsonl"]
+    assert names(list_inputs(patterns)) == names(list_inputs(patterns, "all")) == expected
+    assert names(list_inputs(patterns[1:])) == ["deep/part-1.jsonl", "part-0.jsonl"]
+
+
+def test_files_that_no_folder_of_a_pattern_tells_apart_are_refused(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for name in ("de/a.jsonl", "here/de/a.jsonl"):
+        (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / name).write_bytes(b"x")
+    monkeypatch.chdir(tmp_path / "here")
+    with pytest.raises(ConfigError, match=r"two inputs have the same relative path a\.jsonl") as refused:
+        list_inputs(["de/*.jsonl", "../de/*.jsonl"])
+    assert refused.value.found == f"{tmp_path}/here/de/a.jsonl and {tmp_path}/de/a.jsonl"
+    assert "absolute" in str(refused.value.action)
+    assert names(list_inputs([f"{tmp_path}/here/de/*.jsonl", f"{tmp_path}/de/*.jsonl"])) == [
+        "here/de/a.jsonl",
+        f"{tmp_path.name}/de/a.jsonl",
+    ]
+
+
+def test_a_url_without_a_bucket_is_told_to_name_one(corpus: Corpus) -> None:
+    root = "s3://" if corpus.startswith("s3") else "memory://"
+    with pytest.raises(ConfigError, match="this input is a folder") as refused:
+        list_inputs([root])
+    assert refused.value.action == f"name its files: {root}{'bucket/' if root == 's3://' else ''}*"
 
 
 def test_names_do_not_depend_on_where_the_corpus_lies(corpus: Corpus, tmp_path: Path) -> None:

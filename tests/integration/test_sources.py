@@ -33,7 +33,7 @@ def run(paths: list[str], output: Path, last: Part = Part.SHARD, **sections: Any
 def corpus(tmp_path: Path) -> Path:
     """Two languages: `de` has sixteen small files, `en` one with ten times the text of all of them."""
     folder = tmp_path / "corpus"
-    for name in [f"de/{number}.jsonl" for number in range(16)] + ["en/all.jsonl"]:
+    for name in [f"de/{number}.jsonl" for number in range(16)] + ["en/0.jsonl"]:
         lines = [f"{name} hallo welt {number}" for number in range(5 if name.startswith("de") else 800)]
         (folder / name).parent.mkdir(parents=True, exist_ok=True)
         (folder / name).write_text("".join(json.dumps({"text": line}) + "\n" for line in lines))
@@ -49,6 +49,8 @@ def test_alpha_weighs_languages_and_not_files(corpus: Path, tmp_path: Path) -> N
     assert words["en"] > 5 * words["de"]
     sources = {row["source"] for shard in read_shards(tmp_path / "out" / "documents") for row in shard}
     assert sources == {"de", "en"}
+    ids = {row["doc_id"] for shard in read_shards(tmp_path / "out" / "documents") for row in shard}
+    assert {"de/0.jsonl#1", "en/0.jsonl#1"} < ids
     table = pq.read_table(tmp_path / "out" / "tokenizer" / "word_counts.parquet")
     assert set(table["source"].to_pylist()) == {"de", "en"}
 
@@ -69,5 +71,5 @@ def test_another_name_is_another_run_and_the_same_name_elsewhere_is_not(corpus: 
     run([f"{moved}/*/*.jsonl"], tmp_path / "other", input={"name": "corpus"})
     assert read_tree(tmp_path / "out") == read_tree(tmp_path / "other") == before
     (corpus / "en" / "more.jsonl").write_text('{"text": "more"}\n')
-    with pytest.raises(StaleArtifactError, match="input files have changed"):
+    with pytest.raises(StaleArtifactError, match="input files are not those that this run began with"):
         run([f"{corpus}/*/*.jsonl"], tmp_path / "out")
