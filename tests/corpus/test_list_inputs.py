@@ -166,6 +166,20 @@ def test_a_link_to_a_file_is_a_file(tmp_path: Path) -> None:
             list_inputs([f"{tmp_path}/{pattern}"])
 
 
+@pytest.mark.parametrize("written", ["other/l/../x.jsonl", "other/l/../*.jsonl", "./other/./l/..//x.jsonl"])
+def test_the_folder_above_a_link_is_that_of_what_it_leads_to(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, written: str
+) -> None:
+    for name in ("real/sub/y.jsonl", "real/x.jsonl", "other/x.jsonl"):
+        (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / name).write_bytes(name.encode())
+    (tmp_path / "other" / "l").symlink_to("../real/sub")
+    monkeypatch.chdir(tmp_path)
+    (file,) = list_inputs([written])
+    assert file.url == f"{os.path.realpath(tmp_path)}/real/x.jsonl"
+    assert Path(file.url).read_bytes() == Path(written.replace("*", "x")).read_bytes() == b"real/x.jsonl"
+
+
 @pytest.mark.parametrize(
     ("name", "found"),
     [
