@@ -8,9 +8,7 @@ from __future__ import annotations
 
 import os
 
-from fsspec.core import split_protocol
-
-from pipeline.storage.paths import LOCAL_PROTOCOLS, resolve_url
+from pipeline.storage.paths import LOCAL_PROTOCOLS, resolve_url, split_url
 from schemas.errors import ConfigError
 
 IN_JOB = "RAY_JOB_CONFIG_JSON_ENV_VAR"
@@ -27,13 +25,13 @@ def refuse_lost_output(url: str, key: str) -> None:
         key: The key that names it, for the message.
 
     Raises:
-        ConfigError: It is relative inside a Ray job, or lies in Ray's cache.
+        ConfigError: It is relative inside a Ray job, lies in Ray's cache, or is a chain of URLs.
     """
-    protocol, path = split_protocol(url)
+    protocol, path = split_url(url)
     if protocol not in LOCAL_PROTOCOLS:
         return
     resolved = resolve_url(url)
-    is_relative = not os.path.isabs(os.path.expanduser(str(path)))
+    is_relative = not os.path.isabs(os.path.expanduser(path))
     if CACHE in f"{resolved}{os.sep}":
         where = "which lies in Ray's cache on this node, and is deleted with it"
     elif is_relative and IN_JOB in os.environ:

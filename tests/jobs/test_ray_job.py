@@ -14,7 +14,7 @@ from schemas.errors import ConfigError
 
 CACHE = "/tmp/ray/session_2026-11-29_16-19-42_524290_10184/runtime_resources/working_dir_files/_ray_pkg_e5"  # noqa: S108
 KEPT = ["s3://bucket/run", "gs://bucket/run", "memory://run", "/data/run", "file:///data/run", "~/run"]
-RELATIVE = ["out", "./out", "../out", "a/b", "file://out", "local://out"]
+RELATIVE = ["out", "./out", "../out", "a/b", "file://out", "local://out", "a/b://c", "a b://c", "./s3://c"]
 
 
 @pytest.mark.parametrize("url", KEPT)
