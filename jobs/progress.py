@@ -77,8 +77,8 @@ class _Stage:
 
     @property
     def completed(self) -> float:
-        """Units that are done, and of those at work the shares that they have told."""
-        return self.done + sum(self.shares.values())
+        """Units that are done, and of those at work the shares that they have reported."""
+        return self.done + sum(list(self.shares.values()))  # a copy: the main thread adds shares meanwhile
 
     @property
     def words(self) -> str:
