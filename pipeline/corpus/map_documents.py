@@ -21,7 +21,7 @@ from pipeline.corpus.open_input import OpenInput
 from pipeline.corpus.plan import MapUnit, plan_shard_bytes
 from pipeline.corpus.quarantine import Quarantine
 from pipeline.corpus.read_documents import DocumentBlock, iter_documents
-from pipeline.engine.activity import tell_share
+from pipeline.engine.activity import report_progress
 from pipeline.engine.stage import UnitOutcome
 from pipeline.storage.arrow_files import write_blocks
 from pipeline.storage.store import Store
@@ -145,7 +145,7 @@ def _iter_runs(
                 _count_block(counts, block, context.run.input)
                 bytes_of_file = opened.share_read * file.assumed_text_bytes
                 guard.check(counts, bytes_of_file, quarantine.examples)
-                tell_share((bytes_before + bytes_of_file) / max(1, unit_bytes))
+                report_progress((bytes_before + bytes_of_file) / max(1, unit_bytes))
                 sizes = _measure_documents(file.path, block)
                 start = 0
                 while start < len(sizes):

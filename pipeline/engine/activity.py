@@ -1,4 +1,4 @@
-"""How far the unit at work has come, for who watches a long one: told by the unit, heard by who runs it."""
+"""How far the unit at work has come: reported by the unit's function, passed on by whoever runs the unit."""
 
 from __future__ import annotations
 
@@ -7,8 +7,8 @@ import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 
-TELL_SECONDS = 1.0
-"""How long a unit waits before it tells more."""
+REPORT_SECONDS = 1.0
+"""The least time between two reports that are passed on."""
 
 
 @dataclass(frozen=True)
@@ -19,33 +19,37 @@ class Progress:
 
 
 @dataclass
-class _Hearing:
-    """Who hears the unit of this process, and when it told something last."""
+class _Reporting:
+    """The callback that receives the reports of this process's unit, and when it was last called."""
 
-    hear: Callable[[float], None] | None = None
-    told_at: float = 0.0
-
-
-_hearing = _Hearing()
+    callback: Callable[[float], None] | None = None
+    called_at: float = 0.0
 
 
-def tell_share(share: float) -> None:
-    """Tell how far the unit has come; called as often as it likes, heard once a second.
+_reporting = _Reporting()
+
+
+def report_progress(share: float) -> None:
+    """Report how far the unit has come. May be called at any rate: at most one call a second is passed on.
 
     Args:
-        share: Of its work, from 0 to 1.
+        share: Part of the unit's work that is done, from 0 to 1.
     """
     now = time.monotonic()
-    if _hearing.hear is not None and now - _hearing.told_at >= TELL_SECONDS:
-        _hearing.told_at = now
-        _hearing.hear(min(1.0, share))
+    if _reporting.callback is not None and now - _reporting.called_at >= REPORT_SECONDS:
+        _reporting.called_at = now
+        _reporting.callback(min(1.0, share))
 
 
 @contextlib.contextmanager
-def heard_by(hear: Callable[[float], None]) -> Iterator[None]:
-    """Let what the unit inside the block tells be heard; nothing is heard in its first second."""
-    _hearing.hear, _hearing.told_at = hear, time.monotonic()
+def progress_reported_to(callback: Callable[[float], None]) -> Iterator[None]:
+    """Pass what the unit inside the block reports to a callback; nothing is passed on in the first second.
+
+    Args:
+        callback: Receives the share of the unit that is done.
+    """
+    _reporting.callback, _reporting.called_at = callback, time.monotonic()
     try:
         yield
     finally:
-        _hearing.hear = None
+        _reporting.callback = None

@@ -17,7 +17,7 @@ from multiprocessing.connection import wait
 from typing import Any
 
 from pipeline.engine import worker_processes
-from pipeline.engine.activity import Progress, heard_by
+from pipeline.engine.activity import Progress, progress_reported_to
 from pipeline.engine.answers import Failed, take_answer
 from pipeline.engine.serve_units import Work, serve_units
 from pipeline.engine.stage import (
@@ -82,7 +82,7 @@ class LocalEngine:
         """
         if self.workers == 1:
             for unit in units:
-                with heard_by(partial(on_progress, unit)):
+                with progress_reported_to(partial(on_progress, unit)):
                     finished = execute_unit(function, context, output, unit)
                 yield finished
             return

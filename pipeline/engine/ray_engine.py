@@ -96,7 +96,7 @@ class RayEngine:
         context: Any,
         output: Store,
         units: Iterable[UnitDescription],
-        on_progress: OnProgress = ignore_progress,  # noqa: ARG002  # a task tells nothing before its end
+        on_progress: OnProgress = ignore_progress,  # noqa: ARG002  # a task reports nothing before its end
     ) -> Generator[Finished, None, None]:
         """Run the units; see `Engine.run`.
 

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from multiprocessing.connection import Connection, wait
 from typing import Any
 
-from pipeline.engine.activity import Progress, heard_by
+from pipeline.engine.activity import Progress, progress_reported_to
 from pipeline.engine.answers import answer_unit
 from pipeline.engine.stage import UnitDescription, UnitFunction
 from pipeline.storage.store import Store
@@ -48,7 +48,7 @@ def serve_units(pipe: Connection, driver: int) -> None:
         if isinstance(message, Work):
             work = message
         elif work is not None:
-            with heard_by(lambda share: pipe.send(Progress(share))):
+            with progress_reported_to(lambda share: pipe.send(Progress(share))):
                 answer = answer_unit(work.function, work.context, work.output, message)
             pipe.send(answer)
 

@@ -72,11 +72,11 @@ class Finished:
 
 
 OnProgress = Callable[[UnitDescription, float], None]
-"""Hears which unit has come how far, as a share of its work."""
+"""Callback that receives a unit and the share of its work that is done, from 0 to 1."""
 
 
 def ignore_progress(unit: UnitDescription, share: float) -> None:
-    """Hear nothing."""
+    """Do nothing: the progress of units is not wanted."""
 
 
 class Engine(Protocol):
@@ -98,8 +98,8 @@ class Engine(Protocol):
         """Run the units in any order, yielding each as it ends; the first error ends all.
 
         Units are taken from the iterable as they can be run, never many ahead. Closing the iterator ends the units
-        that are at work. What long ones tell of themselves, about once a second, goes to `on_progress`; engines whose
-        units cannot be heard tell nothing.
+        that are at work. `on_progress` receives the progress that long units report, about once a second; an engine
+        without a way back from its units, such as Ray's, never calls it.
         """
         ...
 
@@ -166,7 +166,7 @@ def run_stage(
         context: Handed to every unit.
         output: The run's output, where receipts stand.
         units: All units of the stage, numbered from 0.
-        listen: Hears `stage_started`, `unit_done` and `stage_done`, and of long units `unit_progress`.
+        listen: Receives `stage_started`, `unit_done` and `stage_done`, and of long units `unit_progress`.
         on_finished: Called for each unit run now; may raise to stop the stage.
 
     Raises:

@@ -108,11 +108,13 @@ def start_worker(serve: Serve) -> Worker:
     path = [folder for folder in sys.path if isinstance(folder, str)]
     told = json.dumps([path, serve.__module__, serve.__qualname__, theirs.fileno(), os.getpid()])
     flags = subprocess._args_from_interpreter_flags()  # type: ignore[attr-defined]  # noqa: SLF001  # as multiprocessing does
+    # With -c Python searches the working folder first, where a json.py of the user may lie; -P leaves it out.
+    command = [os.fsdecode(spawn.get_executable()), *flags, "-P", "-c", _START, told]
     # Ctrl-C goes to every process of the terminal. A worker inherits that it is held back until it ignores it.
     held_back = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
     try:
         process = subprocess.Popen(  # noqa: S603  # this interpreter and our own program
-            [os.fsdecode(spawn.get_executable()), *flags, "-c", _START, told],
+            command,
             pass_fds=[theirs.fileno()],
             stdin=subprocess.DEVNULL,  # it may hold the rest of the driver's program
         )

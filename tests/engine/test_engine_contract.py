@@ -121,14 +121,14 @@ def test_any_other_error_ends_the_stage_with_its_class_and_fields(engine: Engine
     assert count(log, "unit-2") == 1
 
 
-def test_a_long_unit_is_heard_about_once_a_second_where_it_can_be(engine: Engine, output: Store, log: str) -> None:
-    events = run(engine, units.tell_its_share, log, output, squares(2))
-    told = [(event["unit"], event["share"]) for event in events if event["event"] == "unit_progress"]
+def test_a_long_unit_reports_its_progress_about_once_a_second(engine: Engine, output: Store, log: str) -> None:
+    events = run(engine, units.report_its_progress, log, output, squares(2))
+    reported = [(event["unit"], event["share"]) for event in events if event["event"] == "unit_progress"]
     if isinstance(engine, LocalEngine):
-        assert {unit for unit, _ in told} == {0, 1}
-        assert all(share in [step / 8 for step in range(1, 8)] for _, share in told)
-        assert told.count((0, 1.0)) == 0
-        assert 2 <= len(told) <= 6
+        assert {unit for unit, _ in reported} == {0, 1}
+        assert all(share in [step / 8 for step in range(1, 8)] for _, share in reported)
+        assert reported.count((0, 1.0)) == 0
+        assert 2 <= len(reported) <= 6
     events = [event for event in events if event["event"] != "unit_progress"]
     assert [event["event"] for event in events] == ["stage_started", "unit_done", "unit_done", "stage_done"]
 
@@ -328,6 +328,20 @@ def test_a_process_with_threads_is_not_forked() -> None:
     finally:
         stop.set()
         thread.join()
+
+
+def test_new_workers_import_nothing_from_the_working_folder(
+    output: Store, log: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for module in ("importlib", "json", "multiprocessing", "types"):
+        (tmp_path / f"{module}.py").write_text("raise SystemExit(9)\n")
+    monkeypatch.chdir(tmp_path)
+    engine = LocalEngine(2)
+    try:
+        run(engine, units.square, log, output, squares(4))
+    finally:
+        engine.close()
+    assert len(list(iter_receipts(output, squares(4)))) == 4
 
 
 def test_workers_forked_ahead_end_with_their_driver_while_one_of_them_is_stopped(output: Store, log: str) -> None:

@@ -15,7 +15,7 @@ from typing import Any
 
 import pydantic
 
-from pipeline.engine.activity import tell_share
+from pipeline.engine.activity import report_progress
 from pipeline.engine.stage import UnitDescription, UnitOutcome
 from schemas.errors import ConfigError, InputDataError, TransientStorageError
 
@@ -145,8 +145,8 @@ def tell_task_name(log: str, unit: Square) -> UnitOutcome:
     return UnitOutcome(shards=[], counts={}, details={"task": ray.get_runtime_context().get_task_name()})
 
 
-def tell_its_share(log: str, unit: Square) -> UnitOutcome:
+def report_its_progress(log: str, unit: Square) -> UnitOutcome:
     for step in range(8):
         time.sleep(0.3)
-        tell_share(step / 8)
+        report_progress(step / 8)
     return square(log, unit)
