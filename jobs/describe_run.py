@@ -12,7 +12,7 @@ Each part has a fingerprint of its own, so a change of `[pack]` leaves documents
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from enum import IntEnum
 from importlib import metadata
 from typing import Any
@@ -41,6 +41,8 @@ from schemas.wording import count_of, setting_of
 
 TIMINGS = "timings.json"
 ENCODED = encoded_folder(held_out=False)
+INPUT_MARKS = f"{WORK}/input-marks"
+EXCHANGE = f"{WORK}/exchange"
 DECISIVE_LIBRARIES = ("maskmill", "pyarrow", "numpy", "tokenizers", "nanotoken", "sentencex", "xxhash")
 
 
@@ -55,7 +57,11 @@ class Part(IntEnum):
 SECTIONS = {"input": Part.SHARD, "documents": Part.SHARD, "tokenizer": Part.TOKENIZER}
 """The part that a section of the run file decides first; any other decides the rows."""
 
+INPUT_KEYS = frozenset(("input.files", "input.sources"))
+"""What a record says of the files that are read, and not of how they are."""
+
 STAGES = {
+    Part.SHARD: ("map", "sort"),
     Part.TOKENIZER: ("count", "gather", "merge", "collect", "train", "bring", "prove"),
     Part.PACK: ("pack",),
 }
@@ -88,17 +94,24 @@ def describe_run(settings: RunFile, inputs: Sequence[InputFile], brought: Mappin
     }
 
 
-def claim_output(output: Store, record: Mapping[str, Any], *, replace: bool) -> None:
+def claim_output(
+    output: Store, record: Mapping[str, Any], *, replace: bool, warn: Callable[[str], None] = lambda _: None
+) -> None:
     """Write the record where there is none, and make sure that one that stands is of the same run.
+
+    A run over other inputs takes the place of one that has finished no part: nobody can have used anything of it, and
+    whoever renames a file after a stop gives the same command again.
 
     Args:
         output: The output, held by this driver.
         record: As `describe_run` gives it.
         replace: Delete the tokenizer or the rows of other settings, to make way for those of this record.
+        warn: Takes what a person should know.
 
     Raises:
         ConfigError: The settings differ, and may not be replaced.
-        StaleArtifactError: Only the inputs differ, or what is left to do would be done by other libraries.
+        StaleArtifactError: Only the inputs differ and a part is finished, or what is left to do would be done by other
+            libraries.
     """
     if output.create(RUN_RECORD, _dump(record)):
         return
@@ -106,6 +119,11 @@ def claim_output(output: Store, record: Mapping[str, Any], *, replace: bool) -> 
     if record["fingerprints"] != standing["fingerprints"]:
         differing = _differing_keys(record["decisive"], standing["decisive"])
         first = min(SECTIONS.get(section, Part.PACK) for section, _, _ in differing)
+        if {f"{section}.{key}" for section, key, _ in differing} <= INPUT_KEYS and not _has_finished_part(output):
+            warn("the input files are not those that this run began with, and no part is finished: reading all again")
+            _delete_parts(output, Part.SHARD)
+            output.write_bytes(RUN_RECORD, data)
+            return
         if first == Part.SHARD or not replace:
             raise _refusal(record, standing, output, first, differing)
         kept = promised_documents(record["decisive"]) + ([TOKENIZER] if first > Part.TOKENIZER else [])
@@ -153,7 +171,11 @@ def _delete_parts(output: Store, first: Part) -> None:
         output.delete_tree(f"{RECEIPTS}/{stage}")
     if first <= Part.TOKENIZER:
         output.delete_tree("work/words")
-    loose = [path for path in output.list(QUARANTINE) if path.startswith(f"{QUARANTINE}/packed")]
+    if first == Part.SHARD:
+        output.delete_tree(EXCHANGE)
+        output.delete(INPUT_MARKS)
+    of_parts = QUARANTINE if first == Part.SHARD else f"{QUARANTINE}/packed"
+    loose = [path for path in output.list(QUARANTINE) if path.startswith(of_parts)]
     if TOKENIZER in gone:
         gone.remove(TOKENIZER)
         loose += [path for path in output.list(TOKENIZER) if path != WORD_COUNTS]
@@ -161,6 +183,10 @@ def _delete_parts(output: Store, first: Part) -> None:
         output.delete(path)
     for tree in gone:
         output.delete_tree(tree)
+
+
+def _has_finished_part(output: Store) -> bool:
+    return any(output.exists(f"{folder}/{MANIFEST}") for folder in list_folders(output))
 
 
 def list_folders(output: Store) -> list[str]:
@@ -218,7 +244,7 @@ def _refusal(
             path=path,
             expected=f"{files[0]}, as when it began",
             found=files[1],
-            action="restore the inputs, or give another output.url",
+            action="restore the inputs, give another output.url, or delete this output",
         )
     made_with, asked_for = [], []
     for name, (_, _, (asked, made)) in zip(names, differing, strict=True):

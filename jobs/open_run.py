@@ -198,7 +198,7 @@ def open_run(settings: RunFile, listen: Listener, *, replace: bool = False) -> I
 
     Raises:
         ConfigError: Another run's or another driver's output, or an input or tokenizer is missing.
-        StaleArtifactError: The inputs have changed since the run began.
+        StaleArtifactError: The inputs have changed since the run began, and a part of it is finished.
     """
     refuse_lost_output(settings.output.url, "output.url")
     output = open_store(settings.output.url)
@@ -211,7 +211,7 @@ def open_run(settings: RunFile, listen: Listener, *, replace: bool = False) -> I
     refuse_inputs_in_output(inputs, output)
     record = describe_run(settings, inputs, brought)
     with hold_output(output) as lease:
-        claim_output(output, record, replace=replace)
+        claim_output(output, record, replace=replace, warn=warnings.append)
         output.delete_partials(is_of_run)
         fingerprints = {part: record["fingerprints"][part.name.lower()] for part in Part}
         run = Run(settings, output, inputs, fingerprints, brought, listen, lease)

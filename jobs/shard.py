@@ -8,7 +8,7 @@ from functools import partial
 
 import xxhash
 
-from jobs.describe_run import Part
+from jobs.describe_run import EXCHANGE, INPUT_MARKS, STAGES, Part
 from jobs.open_run import Run
 from pipeline.corpus.exchange_index import write_index
 from pipeline.corpus.judge_quarantine import CorpusGuard, check_quarantined, count_reasons, iter_advice
@@ -29,8 +29,6 @@ from schemas.errors import StaleArtifactError
 from schemas.layout import QUARANTINE, documents_folder
 from schemas.manifest import DocumentsManifest
 from schemas.receipt import ShardReceipt
-
-INPUT_MARKS = "work/input-marks"
 
 
 def shard(run: Run) -> list[DocumentsManifest]:
@@ -157,4 +155,4 @@ def _drop_work(run: Run) -> None:
 
 
 def _drop_receipts(run: Run, *folders: str) -> None:
-    run.drop_work("map", "sort", folders=["work/exchange", *folders])
+    run.drop_work(*STAGES[Part.SHARD], folders=[EXCHANGE, *folders])

@@ -99,6 +99,18 @@ def test_a_stop_for_bytes_that_are_no_text_says_what_they_are(tmp_path: Path, co
     assert remedy in ended.stderr
 
 
+def test_after_the_remedy_of_a_stop_the_same_command_goes_on(tmp_path: Path) -> None:
+    (tmp_path / "a.jsonl").write_bytes(gzip.compress(_lines(3000).encode()))
+    run_file = write_run_file(tmp_path / "run.toml", "", tmp_path / "out", [f"{tmp_path}/*.jsonl*"])
+    stopped = shard(run_file)
+    assert (stopped.status, "name it a.jsonl.gz" in stopped.stderr) == (1, True), stopped.stderr
+    (tmp_path / "a.jsonl").rename(tmp_path / "a.jsonl.gz")
+    ended = shard(run_file)
+    assert ended.status == 0, ended.stderr
+    assert read_manifest(tmp_path / "out" / "documents")["counts"]["read"] == 3000
+    assert list((tmp_path / "out").glob("quarantine/*")) == []
+
+
 def test_one_file_of_another_kind_among_many_is_warned_of(tmp_path: Path) -> None:
     lines = "\n".join(json.dumps({"text": f"good {number}"}) for number in range(1000))
     (tmp_path / "a.jsonl").write_text(lines)

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import json
+import shutil
 from collections import Counter
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -13,10 +15,11 @@ from jobs.describe_run import DECISIVE_LIBRARIES
 from jobs.open_run import open_run, refuse_inputs_in_output
 from jobs.prepare import Part, prepare
 from pipeline.corpus.list_inputs import InputFile, list_inputs
-from pipeline.storage.store import open_store
+from pipeline.storage.store import Store, open_store
 from schemas.counts import DocumentCounts
 from schemas.errors import ConfigError, InputDataError, ShardCorruptError, StaleArtifactError
 from schemas.run_file import RunFile
+from tests.integration.runs import read_tree
 
 
 @pytest.fixture
@@ -72,6 +75,111 @@ def test_receipts_of_another_run_are_refused_though_the_record_is_gone(corpus: P
     (tmp_path / "out" / "run.json").unlink()
     with pytest.raises(StaleArtifactError, match="another description"):
         prepare(run_file(corpus, tmp_path / "out", documents={"seed": 7}), str, Part.SHARD)
+
+
+class Killed(BaseException):
+    """What a kill is to a test."""
+
+
+def prepare_until(settings: RunFile, stage: str) -> None:
+    """Run a command that is killed before a stage."""
+
+    def kill(event: dict[str, Any]) -> None:
+        if event["event"] == "stage_started" and event["stage"] == stage:
+            raise Killed
+
+    with pytest.raises(Killed):
+        prepare(settings, kill, Part.SHARD)
+
+
+def rename_with_its_time(corpus: Path) -> None:
+    (corpus / "b.jsonl").rename(corpus / "b.ndjson")  # marks, which are times of change, stay
+
+
+def add_and_shrink(corpus: Path) -> None:
+    (corpus / "c.ndjson").write_text('{"text": "c"}\n')
+    (corpus / "a.jsonl").write_text('{"text": "a"}\n')
+
+
+def remove_one(corpus: Path) -> None:
+    (corpus / "a.jsonl").unlink()
+
+
+@pytest.mark.parametrize("update", [rename_with_its_time, add_and_shrink, remove_one])
+def test_other_inputs_begin_an_unfinished_run_again_wherever_that_is_killed(
+    corpus: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, update: Callable[[Path], None]
+) -> None:
+    unfinished = tmp_path / "unfinished"
+    with (corpus / "a.jsonl").open("a") as file:
+        file.write("\nbroken")
+    paths = {"paths": [f"{corpus}/*.*json*"], "max_quarantined": 0.5}
+    prepare_until(run_file(corpus, unfinished, input=paths), "sort")
+    assert (unfinished / "work/receipts/map").is_dir()
+    update(corpus)
+    prepare(run_file(corpus, tmp_path / "new", input=paths), str, Part.SHARD)
+    expected = read_tree(tmp_path / "new")
+    deletions = 0
+    for name in ("delete", "delete_tree", "write_bytes"):
+        act = getattr(Store, name)
+
+        def act_or_die(self: Store, path: str, *data: Any, act: Any = act) -> None:
+            nonlocal deletions
+            deletions += 1
+            if deletions > allowed:
+                raise Killed
+            act(self, path, *data)
+
+        monkeypatch.setattr(Store, name, act_or_die)
+    for allowed in (*range(12), 10**9):
+        output = tmp_path / f"killed-{allowed}"
+        shutil.copytree(unfinished, output)
+        messages: list[str] = []
+
+        def listen(event: dict[str, Any], messages: list[str] = messages) -> None:
+            messages.append(str(event.get("message")))
+
+        deletions = 0
+        try:
+            prepare(run_file(corpus, output, input=paths), listen, Part.SHARD)
+        except Killed:
+            deletions = -(10**9)
+            prepare(run_file(corpus, output, input=paths), listen, Part.SHARD)
+        assert read_tree(output) == expected
+        assert list((output / "work").glob("*/*")) == []
+    (warning,) = [message for message in messages if "input files" in message]
+    assert "not those that this run began with" in warning
+
+
+def test_inputs_of_before_may_come_back_to_a_run_that_was_killed_as_it_began_again(
+    corpus: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    prepare(run_file(corpus, tmp_path / "new"), str, Part.SHARD)
+    prepare_until(run_file(corpus, tmp_path / "out"), "sort")
+    (corpus / "b.jsonl").rename(tmp_path / "b.jsonl")
+    with monkeypatch.context() as patched:
+
+        def die(self: Store, path: str, data: bytes) -> None:
+            raise Killed
+
+        patched.setattr(Store, "write_bytes", die)
+        with pytest.raises(Killed):
+            prepare(run_file(corpus, tmp_path / "out"), str, Part.SHARD)
+    (tmp_path / "b.jsonl").rename(corpus / "b.jsonl")
+    prepare(run_file(corpus, tmp_path / "out"), str, Part.SHARD)
+    assert read_tree(tmp_path / "out") == read_tree(tmp_path / "new")
+
+
+@pytest.mark.parametrize("finished", ["documents", "documents-heldout"])
+def test_other_inputs_delete_nothing_that_is_finished(corpus: Path, tmp_path: Path, finished: str) -> None:
+    prepare(run_file(corpus, tmp_path / "out"), str, Part.SHARD)
+    for folder in {"documents", "documents-heldout"} - {finished}:
+        (tmp_path / "out" / folder / "manifest.json").unlink()
+    before = read_tree(tmp_path / "out")
+    (corpus / "b.jsonl").unlink()
+    with pytest.raises(StaleArtifactError, match="not those that this run began with") as refused:
+        prepare(run_file(corpus, tmp_path / "out"), str, Part.SHARD)
+    assert "delete this output" in str(refused.value.action)
+    assert read_tree(tmp_path / "out") == before
 
 
 @pytest.mark.parametrize("library", DECISIVE_LIBRARIES)
