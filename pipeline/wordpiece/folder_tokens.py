@@ -38,6 +38,8 @@ _NAMES = {
 _DECODER, _EXTRA, _OLD_EXTRA = "added_tokens_decoder", "extra_special_tokens", "additional_special_tokens"
 _FIELDS = frozenset({"content", "single_word", "lstrip", "rstrip", "normalized", "special"})
 _TYPE = "__type"
+_MAX_DIGITS = 18
+"""Of an id: any such number is one of 64 bits."""
 _ACTION = "remove or correct the key, or name the tokenizer.json or vocab.txt itself to leave the folder's settings out"
 
 
@@ -58,7 +60,8 @@ class Folder:
             return {}
         try:
             found = json.loads(self.files[name])
-        except ValueError as error:
+            json.dumps(found, ensure_ascii=False).encode()  # raises where half of a surrogate pair is in a string
+        except (ValueError, RecursionError) as error:
             raise self._not_settings(name, str(error)) from None
         if not isinstance(found, dict):
             raise self._not_settings(name, type(found).__name__)
@@ -103,10 +106,7 @@ def add_tokens(folder: Folder, tokenizer: Tokenizer, *, is_bert: bool) -> None:
     by_id = _read_added(folder)
     added = [by_id[number] for number in sorted(by_id)]  # those that are there too: their flags may be others
     present = {token.content for token in (*known, *added)}
-    for token in (*names.values(), *extra):
-        if token.content not in present:
-            added.append(token)
-            present.add(token.content)
+    added += [token for token in (*names.values(), *extra) if token.content not in present]
     special = {token.content for token in known if token.special}
     for token in added:
         token.special = token.special or token.content in names
@@ -146,16 +146,20 @@ def _read_names(folder: Folder, is_bert: bool) -> dict[str, AddedToken]:
 
 
 def _read_extra(folder: Folder) -> list[AddedToken]:
-    """The extra special tokens."""
+    """The extra special tokens; of two with the same content the last one counts.
+
+    `transformers` drops an empty object, but null and an empty list are values.
+    """
     config, special_map = folder.read(CONFIG), _read_special_map(folder)
-    key = _EXTRA if config.get(_EXTRA) else _OLD_EXTRA
-    extra = _parse_tokens(folder, CONFIG, key, config.get(key))
-    contents = {token.content for token in extra}
-    listed = _parse_tokens(folder, SPECIAL_MAP, _EXTRA, special_map.get(_EXTRA))
-    extra += [token for token in listed if token.content not in contents]
-    if not {_EXTRA, _OLD_EXTRA} & config.keys() and _EXTRA not in special_map:
-        extra += _parse_tokens(folder, SPECIAL_MAP, _OLD_EXTRA, special_map.get(_OLD_EXTRA))
-    return extra
+    extra, old = (_parse_tokens(folder, CONFIG, key, config.get(key, {})) for key in (_EXTRA, _OLD_EXTRA))
+    if not extra and _OLD_EXTRA in config:
+        extra, old = old, None
+    if _EXTRA in special_map:
+        listed = _parse_tokens(folder, SPECIAL_MAP, _EXTRA, special_map[_EXTRA])
+        extra = [*(extra or []), *(listed or [])] if isinstance(special_map[_EXTRA], list) else listed
+    if _OLD_EXTRA in special_map:
+        old = _parse_tokens(folder, SPECIAL_MAP, _OLD_EXTRA, special_map[_OLD_EXTRA])
+    return (old if extra is None else extra) or []
 
 
 def _read_added(folder: Folder) -> dict[int, AddedToken]:
@@ -163,7 +167,7 @@ def _read_added(folder: Folder) -> dict[int, AddedToken]:
     config = folder.read(CONFIG)
     if _DECODER in config:
         decoder = config[_DECODER]
-        if not isinstance(decoder, dict) or not all(number.isdecimal() for number in decoder):
+        if not isinstance(decoder, dict) or not all(map(_is_id, decoder)):
             raise folder.refuse(CONFIG, _DECODER, decoder, "a token for each of some ids")
         return {int(number): _parse_token(folder, CONFIG, _DECODER, token) for number, token in decoder.items()}
     found: dict[int, AddedToken] = {}
@@ -183,13 +187,18 @@ def _read_added(folder: Folder) -> dict[int, AddedToken]:
     return found
 
 
+def _is_id(number: str) -> bool:
+    return number.isdecimal() and len(number) <= _MAX_DIGITS
+
+
 def _list_special(folder: Folder) -> set[str]:
     """The tokens of added_tokens.json that are special: `transformers` looks no objects of tokenizer_config.json up."""
     config, special_map = folder.read(CONFIG), _read_special_map(folder)
     named = [config[key] for key in _NAMES if isinstance(config.get(key), str) and key not in special_map]
     named += [special_map[key] for key in _NAMES if key in special_map]
-    for values in (config.get(_EXTRA) or config.get(_OLD_EXTRA), special_map.get(_EXTRA)):
-        named += values or []
+    listed = special_map.get(_EXTRA, [])
+    if isinstance(listed, list):  # or else they replace those of the config
+        named += [*(config.get(_EXTRA) or config.get(_OLD_EXTRA) or []), *listed]
     contents = [value.get("content") if isinstance(value, dict) and _TYPE not in value else value for value in named]
     return {content for content in contents if isinstance(content, str)}
 
@@ -199,9 +208,10 @@ def _read_special_map(folder: Folder) -> Mapping[str, Any]:
     return {} if _DECODER in folder.read(CONFIG) else folder.read(SPECIAL_MAP)
 
 
-def _parse_tokens(folder: Folder, file: str, key: str, values: Any) -> list[AddedToken]:
-    if not values:
-        return []
+def _parse_tokens(folder: Folder, file: str, key: str, values: Any) -> list[AddedToken] | None:
+    """A list of tokens; None for an empty object, which is as if it were not there."""
+    if values is None or values == {}:
+        return [] if values is None else None
     if not isinstance(values, list):
         raise folder.refuse(file, key, values, "a list of tokens")
     return [_parse_token(folder, file, key, value, is_special=file == SPECIAL_MAP) for value in values]

@@ -33,8 +33,11 @@ _BERT_MODELS = frozenset(
     {"bert", "convbert", "distilbert", "electra", "ernie", "layoutlm", "megatron-bert", "nomic_bert"}
 )
 """Values of `model_type` whose tokenizer is `BertTokenizer` where no class is named."""
-_UNSUPPORTED = ("auto_map", "fast_tokenizer_files", "init_inputs", "vocab", "merges", "model_specific_special_tokens")
-"""Keys that load code, other files or a vocabulary from somewhere else."""
+_UNSUPPORTED = (
+    *("auto_map", "fast_tokenizer_files", "gguf_file", "init_inputs", "merges", "model_specific_special_tokens"),
+    *("post_processor", "split_special_tokens", "tokenizer_object", "trust_remote_code", "vocab"),
+)
+"""Keys that load code, other files or a vocabulary from somewhere else, or change how a text is split."""
 
 
 class Reading(Enum):
@@ -57,7 +60,7 @@ def choose_reading(folder: Folder) -> Reading | None:
     config, model = folder.read(CONFIG), folder.read(MODEL_CONFIG)
     for key in _UNSUPPORTED:
         if config.get(key):
-            raise folder.refuse(CONFIG, key, config[key], "no such key")
+            raise folder.refuse(CONFIG, key, config[key], "no such key, or false or null")
     model_type = model.get("model_type", "")
     if not isinstance(model_type, str):
         raise folder.refuse(MODEL_CONFIG, "model_type", model_type, "a string")
@@ -68,11 +71,11 @@ def choose_reading(folder: Folder) -> Reading | None:
             action = f'say which class reads it by "tokenizer_class" in {CONFIG}, or name the tokenizer.json itself'
             raise folder.refuse(MODEL_CONFIG, "model_type", model_type, "a model of BERT's kind", action)
         return Reading.BERT if model_type else None
-    if name in _GENERAL_CLASSES:
-        return Reading.GENERAL
-    if name not in _BERT_CLASSES:
+    if not isinstance(name, str) or name not in _GENERAL_CLASSES | _BERT_CLASSES:
         known = ", ".join(sorted(_GENERAL_CLASSES | {name for name in _BERT_CLASSES if not name.endswith("Fast")}))
         raise folder.refuse(file, "tokenizer_class", name, known)
+    if name in _GENERAL_CLASSES:
+        return Reading.GENERAL
     return Reading.BERT if not model_type or model_type in _BERT_MODELS else Reading.BERT_OR_GENERAL
 
 

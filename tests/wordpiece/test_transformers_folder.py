@@ -122,8 +122,13 @@ names = st.sampled_from(
         ("additional_special_tokens", ["<x>", "<y>"]),
         ("additional_special_tokens", []),
         ("extra_special_tokens", ["<y>", "dog"]),
+        ("extra_special_tokens", {}),
+        ("extra_special_tokens", []),
+        ("extra_special_tokens", None),
         ("extra_special_tokens", {"x_token": "<x>"}),
         ("split_special_tokens", True),
+        ("split_special_tokens", False),
+        ("trust_remote_code", True),
         ("clean_text", False),
         ("never_split", ["The"]),
         ("add_prefix_space", True),
@@ -194,16 +199,25 @@ def test_a_folder_is_what_transformers_makes_of_it_or_is_refused(files: dict[str
         event("compared")
 
 
+def is_readable(source: str, class_name: str | None, is_bert_model: bool) -> bool:
+    """Whether a class of `transformers` reads the folder: a vocab.txt needs one that says what else belongs to it."""
+    return source != "vocab" or class_name == "BertTokenizer" or (class_name is None and is_bert_model)
+
+
 @pytest.mark.parametrize(
-    ("source", "class_name", "lowercase"),
-    itertools.product([*TOKENIZERS, "vocab"], ["BertTokenizer", "PreTrainedTokenizerFast", None], [True, False, None]),
+    ("source", "class_name", "is_bert_model"),
+    [
+        case
+        for case in itertools.product(
+            [*TOKENIZERS, "vocab"], ["BertTokenizer", "PreTrainedTokenizerFast", None], [True, False]
+        )
+        if is_readable(*case)
+    ],
 )
-@pytest.mark.parametrize("is_bert_model", [True, False])
+@pytest.mark.parametrize("lowercase", [True, False, None])
 def test_common_folders_are_read(
     source: str, class_name: str | None, lowercase: bool | None, is_bert_model: bool, tmp_path: Path
 ) -> None:
-    if source == "vocab" and (class_name == "PreTrainedTokenizerFast" or not (class_name or is_bert_model)):
-        pytest.skip("transformers cannot read it")
     config = {"tokenizer_class": class_name, "do_lower_case": lowercase, "model_max_length": 512, "cls_token": "[CLS]"}
     files: dict[str, Any] = {"vocab.txt": VOCAB} if source == "vocab" else {"tokenizer.json": TOKENIZERS[source]}
     files["tokenizer_config.json"] = {key: value for key, value in config.items() if value is not None}
@@ -247,6 +261,15 @@ def test_a_folder_that_adds_nothing_to_its_tokenizer_json_is_that_file(tmp_path:
         ("tokenizer_config.json", {"extra_special_tokens": {"x_token": "y"}}, "extra_special_tokens"),
         ("tokenizer_config.json", {"extra_special_tokens": [5]}, "extra_special_tokens"),
         ("tokenizer_config.json", {"image_token": "<image>"}, "image_token"),
+        ("tokenizer_config.json", {"split_special_tokens": True}, "split_special_tokens: .*found true"),
+        ("tokenizer_config.json", {"trust_remote_code": True}, "trust_remote_code: .*found true"),
+        ("tokenizer_config.json", {"gguf_file": "x.gguf"}, 'gguf_file: .*found "x.gguf"'),
+        ("tokenizer_config.json", {"tokenizer_class": ["x"]}, r'tokenizer_class: .*found \["x"\]'),
+        ("tokenizer_config.json", {"tokenizer_class": {}}, "tokenizer_class: .*found {}"),
+        ("tokenizer_config.json", {"extra_special_tokens": 0}, "extra_special_tokens: .*found 0"),
+        ("tokenizer_config.json", {"extra_special_tokens": ["\ud800"]}, "not the settings of a tokenizer.*surrogates"),
+        ("tokenizer_config.json", {"added_tokens_decoder": {"9" * 5000: {"content": "y"}}}, "added_tokens_decoder"),
+        ("tokenizer_config.json", b"[" * 3000, "not the settings of a tokenizer"),
         ("tokenizer_config.json", [], "not the settings of a tokenizer.*found list"),
         ("special_tokens_map.json", {"unk_token": "<unk>"}, r"unk_token: .*expected \[UNK\]"),
         ("special_tokens_map.json", b"{", "not the settings of a tokenizer"),
@@ -262,6 +285,58 @@ def test_what_cannot_be_told_is_refused_by_file_key_and_value(
     write_folder(tmp_path, {"tokenizer.json": TOKENIZERS["cased"], name: settings_})
     with pytest.raises(ConfigError, match=f"{tmp_path}/{name}.*{words}"):
         read_brought_files(str(tmp_path))
+
+
+@pytest.mark.parametrize("key", ["split_special_tokens", "trust_remote_code", "gguf_file", "auto_map"])
+@pytest.mark.parametrize("value", [False, None])
+def test_a_key_that_is_refused_may_be_there_where_it_says_nothing(key: str, value: object, tmp_path: Path) -> None:
+    config = {"tokenizer_class": "BertTokenizer", key: value}
+    write_folder(tmp_path, {"tokenizer.json": TOKENIZERS["cased"], "tokenizer_config.json": config})
+    ours = bring(tmp_path)
+    write_folder(tmp_path, {"tokenizer_config.json": {"tokenizer_class": "BertTokenizer"}})
+    compare(ours, load_by_transformers(tmp_path))
+
+
+ABSENT = "absent"
+LISTS = [ABSENT, None, {}, [], ["<x>"], [{"content": "<x>", "lstrip": True, "__type": "AddedToken"}]]
+MAP_LISTS = [ABSENT, None, {}, [], ["<y>"], ["<x>", {"content": "<y>", "lstrip": True}]]
+OLD_MAP_LISTS = [ABSENT, None, [], ["<x>"]]
+
+
+@pytest.mark.parametrize("extra", LISTS, ids=str)
+@pytest.mark.parametrize("old_extra", LISTS, ids=str)
+def test_extra_special_tokens_of_both_files_are_those_of_transformers(
+    extra: object, old_extra: object, tmp_path: Path
+) -> None:
+    """An empty object in tokenizer_config.json leaves those of special_tokens_map.json, an empty list does not."""
+
+    def settings_of(**values: object) -> dict[str, object]:
+        return {key: value for key, value in values.items() if value is not ABSENT}
+
+    named = {"extra_special_tokens": extra, "additional_special_tokens": old_extra}
+    config = settings_of(tokenizer_class="BertTokenizer", **named)
+    for number, (listed, old_listed) in enumerate(itertools.product(MAP_LISTS, OLD_MAP_LISTS)):
+        special_map = settings_of(extra_special_tokens=listed, additional_special_tokens=old_listed)
+        folder = tmp_path / str(number)
+        folder.mkdir()
+        write_folder(
+            folder,
+            {
+                "tokenizer.json": TOKENIZERS["cased"],
+                "tokenizer_config.json": config,
+                "special_tokens_map.json": special_map,
+            },
+        )
+        compare(bring(folder), load_by_transformers(folder))
+
+
+def test_extra_tokens_of_the_special_tokens_map_are_added(tmp_path: Path) -> None:
+    """Checked without the oracle: the ids follow the vocabulary."""
+    config = {"tokenizer_class": "BertTokenizer", "extra_special_tokens": {}}
+    for key in ("extra_special_tokens", "additional_special_tokens"):
+        files = {"tokenizer_config.json": config, "special_tokens_map.json": {key: ["<x>", "<y>"]}}
+        write_folder(tmp_path, {"tokenizer.json": TOKENIZERS["cased"]} | files)
+        assert bring(tmp_path).encode("<y><x>", add_special_tokens=False).ids == [len(PIECES) + 1, len(PIECES)]
 
 
 def test_a_class_that_another_table_overrules_is_refused_where_it_matters(tmp_path: Path) -> None:
