@@ -26,6 +26,8 @@ TERMS = {
     "tokens/word": "tokens that a word becomes, on average",
     "bytes/token": "UTF-8 bytes of text in a token, on average",
     "words": "words of the text, each as often as it occurs",
+    "words too long": "distinct words that tokenizer.long_words left out of training: the encoder makes [UNK] of them",
+    "word occurrences too long": "how often these occur",
     "words cut": "distinct words that tokenizer.max_words left out of training",
     "word occurrences cut": "how often these occur",
     "character occurrences cut": "how often characters occur that tokenizer.limit_alphabet left out",

@@ -132,7 +132,8 @@ def _warn(run: Run, manifest: TokenizerManifest, outcome: UnitOutcome) -> None:
     """Say what a person should know before training on this."""
     details = outcome.details
     longest = details["max_word_characters"]
-    for message in iter_warnings(manifest.sources, details["strips_accents"], manifest.trained, longest):
+    left_out = manifest.trained and run.settings.tokenizer.long_words == "skip"
+    for message in iter_warnings(manifest.sources, details["strips_accents"], manifest.trained, longest, left_out):
         run.hear({"event": "warning", "message": message})
     if outcome.details["no_vocab_txt"]:
         run.hear({"event": "warning", "message": outcome.details["no_vocab_txt"]})

@@ -1,18 +1,22 @@
-"""What a tokenizer makes of the text, for a person: a table a tokenizer, or several side by side, and warnings."""
+"""What a tokenizer makes of the text, for a person: a table a tokenizer, or several side by side, and warnings.
+
+`jobs.terms` explains the columns.
+"""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
 
 from rich.table import Table
-from rich.text import Text
 
 from pipeline.wordpiece.tokenizer_files import MAX_WORD_CHARACTERS
 from schemas.counts import SourceReport
+from schemas.wording import count_of
 
 WORTH_A_WARNING = 0.01
 SHOWN_SOURCES = 30
 SHOWN_WARNINGS = 10
+NAMED_SOURCES = 5
 ALL = "all"
 
 
@@ -25,14 +29,6 @@ _MEASURES: dict[str, Callable[[SourceReport], str]] = {
     "bytes/token": lambda line: f"{_share(line.text_bytes, line.tokens):.2f}",
 }
 _COMPARED = ("tokens/word", "bytes/token", "[UNK]", "coverage")
-_EXPLANATIONS = {
-    "coverage": "characters of words that the vocabulary can spell",
-    "[UNK]": "tokens that stand for a word it cannot spell",
-    "accents": "letters that stripping accents changes",
-    "tokens/word": "tokens for each word of the text",
-    "bytes/token": "bytes of UTF-8 for each token",
-}
-"""What the columns say, below the table."""
 
 
 def table_of_sources(sources: Sequence[SourceReport]) -> Table:
@@ -40,10 +36,10 @@ def table_of_sources(sources: Sequence[SourceReport]) -> Table:
     table = _start_table(list(_MEASURES))
     for line in _shown(sources):
         table.add_row(_name(line), *(measure(line) for measure in _MEASURES.values()))
-    lines = [f"{column}: {_EXPLANATIONS[column]}" for column in _MEASURES if column in _EXPLANATIONS]
     if len(sources) > SHOWN_SOURCES:
-        lines.insert(0, f"the {SHOWN_SOURCES} sources with the most text of {len(sources):,}; all are in the manifest")
-    return _explain(table, lines)
+        table.caption = f"the {SHOWN_SOURCES} sources with the most text of {len(sources):,}; all are in the manifest"
+        table.caption_justify = "left"
+    return table
 
 
 def tables_side_by_side(tokenizers: Mapping[str, Sequence[SourceReport]]) -> Iterator[Table]:
@@ -53,14 +49,7 @@ def tables_side_by_side(tokenizers: Mapping[str, Sequence[SourceReport]]) -> Ite
         table = _start_table(list(tokenizers), measure)
         for lines in zip(*shown, strict=True):
             table.add_row(_name(lines[0]), *(_MEASURES[measure](line) for line in lines))
-        yield _explain(table, [f"{measure}: {_EXPLANATIONS[measure]}"])
-
-
-def _explain(table: Table, lines: Sequence[str]) -> Table:
-    """Put lines below a table, as text: `[UNK]` is no markup."""
-    table.caption = Text("\n".join(lines))
-    table.caption_justify = "left"
-    return table
+        yield table
 
 
 def _start_table(columns: Sequence[str], first: str = "source") -> Table:
@@ -76,6 +65,7 @@ def iter_warnings(
     strips_accents: bool,
     trained: bool = True,
     max_word_characters: int = MAX_WORD_CHARACTERS,
+    left_out: bool = False,
 ) -> Iterator[str]:
     """What a person should know before training on this.
 
@@ -84,10 +74,14 @@ def iter_warnings(
         strips_accents: Whether it strips accents.
         trained: Whether the vocabulary was trained here.
         max_word_characters: Beyond which a word is [UNK].
+        left_out: Whether longer words were left out of training.
 
     Yields:
-        Sources with much [UNK] for want of pieces, much text in words that are too long, or much changed by accents.
+        Sources with words that were left out, much [UNK] for want of pieces, much text in words that are too long, or
+        much changed by accents.
     """
+    if left_out and any(line.words_too_long for line in sources):
+        yield _explain_left_out(sources, max_word_characters)
     fix = "raise tokenizer.limit_alphabet, or bring" if trained else "bring"
     unknown = [
         f"{_share(line.unknown - line.words_too_long, line.tokens):.1%} of the tokens of source {_name(line)!r} are "
@@ -97,8 +91,8 @@ def iter_warnings(
     ]
     too_long = [
         f"{_share(line.characters_too_long, line.characters):.1%} of the characters of source {_name(line)!r} are in "
-        f"{_count_words(line.words_too_long)} of more than {max_word_characters} characters, which the encoder always "
-        "turns into [UNK]: leave such text out, or split it by spaces"
+        f"{count_of(line.words_too_long, 'word')} of more than {max_word_characters} characters, which the encoder "
+        "always turns into [UNK]: leave such text out, or split it by spaces"
         for line in sources
         if max(_share(line.words_too_long, line.tokens), _share(line.characters_too_long, line.characters))
         > WORTH_A_WARNING
@@ -116,6 +110,24 @@ def iter_warnings(
             yield f"and {len(warnings) - SHOWN_WARNINGS} more sources like these; all are in the tokenizer's manifest"
 
 
+def _explain_left_out(sources: Sequence[SourceReport], max_word_characters: int) -> str:
+    """How many words were left out of training, the sources with the most of them, and why."""
+    concerned = sorted(
+        (line for line in sources if line.words_too_long), key=lambda line: (-line.words_too_long, line.source)
+    )
+    named = [f"{line.words_too_long:,} in source {_name(line)!r}" for line in concerned[:NAMED_SOURCES]]
+    if len(concerned) > NAMED_SOURCES:
+        rest = concerned[NAMED_SOURCES:]
+        number = sum(line.words_too_long for line in rest)
+        named.append(f"{number:,} in {count_of(len(rest), 'more source')}")
+    total = sum(line.words_too_long for line in concerned)
+    return (
+        f"left out of training: {count_of(total, 'occurrence')} of words longer than {max_word_characters} characters, "
+        f"{', '.join(named)}; the encoder turns each of them into [UNK], so pieces made from them would be of no use: "
+        'to train on them too, set tokenizer.long_words = "train"'
+    )
+
+
 def _shown(sources: Sequence[SourceReport]) -> list[SourceReport]:
     largest = sorted(sources, key=lambda line: (-line.text_bytes, line.source))[:SHOWN_SOURCES]
     return [*largest, _total(sources)] if len(sources) > 1 else largest
@@ -129,10 +141,6 @@ def _total(sources: Sequence[SourceReport]) -> SourceReport:
 
 def _name(line: SourceReport) -> str:
     return line.source or ALL
-
-
-def _count_words(number: int) -> str:
-    return "1 word" if number == 1 else f"{number:,} words"
 
 
 def _share(part: int, whole: int) -> float:

@@ -42,19 +42,8 @@ def read_brought_files(url: str, normalisation: Normalisation | None = None) -> 
             of text that was normalised otherwise.
     """
     parent, name = split_file_url(url.rstrip("/"))
-    if os.path.splitext(name)[1] in (".json", ".txt"):
-        kind = TOKENIZER_JSON if name.endswith(".json") else VOCAB
-        with contextlib.suppress(FileNotFoundError):
-            return {kind: open_store(parent).read_bytes(name)}
-        raise _find_nothing(url)
     if open_store(parent).exists(name):
-        raise ConfigError(
-            "no such kind of tokenizer file",
-            path=without_user_info(url),
-            expected="a name that ends in .json or .txt, as tokenizer.json and vocab.txt do",
-            found=name,
-            action="rename it",
-        )
+        return _read_file(url)
     store = open_store(url)
     files: dict[str, bytes] = {}
     for candidate in FOLDER_FILES:
@@ -65,6 +54,24 @@ def read_brought_files(url: str, normalisation: Normalisation | None = None) -> 
         return {TOKENIZER_JSON: resolve_tokenizer_json(folder)}
     if VOCAB in files:
         return _resolve_vocab(folder, normalisation)
+    raise _find_nothing(url)
+
+
+def _read_file(url: str) -> dict[str, bytes]:
+    """A file as it is, by the name that its kind has in a folder."""
+    parent, name = split_file_url(url.rstrip("/"))
+    kinds = {".json": TOKENIZER_JSON, ".txt": VOCAB}
+    end = os.path.splitext(name)[1]
+    if end not in kinds:
+        raise ConfigError(
+            "no such kind of tokenizer file",
+            path=without_user_info(url),
+            expected="a name that ends in .json or .txt, as tokenizer.json and vocab.txt do",
+            found=name,
+            action="rename it",
+        )
+    with contextlib.suppress(FileNotFoundError):
+        return {kinds[end]: open_store(parent).read_bytes(name)}
     raise _find_nothing(url)
 
 

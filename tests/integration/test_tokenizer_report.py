@@ -40,7 +40,7 @@ def test_a_line_says_what_the_counts_say() -> None:
 
 def test_several_sources_end_with_a_line_for_all_of_them() -> None:
     lines = show(table_of_sources([report("a", tokens=1_400_000), report("b", text_bytes=2_000_000, words=400_000)]))
-    assert [line[0] for line in lines[1:5]] == ["a", "b", "all", "coverage:"]
+    assert [line[0] for line in lines[1:]] == ["a", "b", "all"]
     assert lines[3][-2:] == ["2.000", "2.50"]  # 2.4 million tokens of 1.2 million words and 6 MB
 
 
@@ -66,12 +66,26 @@ def test_words_that_are_too_long_are_no_reason_for_a_larger_alphabet() -> None:
     assert not list(iter_warnings([report("a", words_too_long=5, unknown=5)], strips_accents=True))
 
 
-def test_every_column_is_explained_below_the_table() -> None:
+def test_words_that_were_left_out_are_counted_by_source_whatever_their_share() -> None:
+    sources = [report(f"s{n}", words_too_long=n, unknown=n, characters_unknown=999, words=10**9) for n in range(9)]
+    (warning,) = iter_warnings(sources, strips_accents=True, max_word_characters=80, left_out=True)
+    assert warning.startswith(
+        "left out of training: 36 occurrences of words longer than 80 characters, 8 in source 's8', "
+    )
+    assert "4 in source 's4', 6 in 3 more sources; " in warning
+    assert "[UNK]" in warning
+    assert 'tokenizer.long_words = "train"' in warning
+    one = report("", words_too_long=1, unknown=1)
+    (warning,) = iter_warnings([one], strips_accents=True, left_out=True)
+    assert "1 occurrence of words longer than 100 characters, 1 in source 'all'; " in warning
+    assert not list(iter_warnings([one], strips_accents=True, left_out=False))
+    assert not list(iter_warnings([report("a")], strips_accents=True, left_out=True))
+
+
+def test_that_not_all_sources_are_shown_is_said_below_the_table() -> None:
     console = Console(file=io.StringIO(), width=100)
     console.print(table_of_sources([report(f"s{number}") for number in range(31)]))
     said = console.file.getvalue()  # type: ignore[attr-defined]
-    for column in ("coverage", "[UNK]", "accents", "tokens/word", "bytes/token"):
-        assert f"{column}: " in said
     assert "the 30 sources with the most text of 31" in said
 
 

@@ -98,6 +98,36 @@ def test_every_term_that_needs_it_is_explained_where_it_is_printed(first: tuple[
         assert reported.count(f"{term} {TERMS[term]}") == 1
 
 
+def test_the_columns_of_tokenizers_are_explained_once(copy: Path) -> None:
+    (copy / "vocab.txt").write_text("[PAD]\n[UNK]\n[CLS]\n[SEP]\n[MASK]\na\n##a\n")
+    printed = [
+        run("tokenizer", copy).stdout,
+        run("tokenizer", copy, f"--compare={copy / 'vocab.txt'}").stdout,
+        run_maskmill("report", copy / "the output" / "tokenizer").stdout,
+    ]
+    for said in printed:
+        for term in ("coverage", "[UNK]", "accents", "tokens/word", "bytes/token"):
+            assert " ".join(said.split()).count(TERMS[term]) == 1
+            assert f"{term}: " not in said
+
+
+def test_a_long_word_is_left_out_of_training_with_a_warning(tmp_path: Path) -> None:
+    lines = [json.dumps({"text": f"document {number} has some words"}) for number in range(400)]
+    (tmp_path / "a.jsonl").write_text("\n".join([*lines, json.dumps({"text": "x" * 101})]))
+    (tmp_path / "run.toml").write_text(RUN.format(folder=tmp_path))
+
+    def warn(*sets: str) -> list[str]:
+        ended = run("tokenizer", tmp_path, "documents.held_out=0.0", "--json", *sets)
+        assert ended.status == 0, ended.stderr
+        messages = [event["message"] for event in ended.events if event["event"] == "warning"]
+        return [message for message in messages if "left out of training" in message]
+
+    (message,) = warn()
+    assert "1 occurrence of words longer than 100 characters, 1 in source 'small'" in message
+    assert 'tokenizer.long_words = "train"' in message
+    assert warn("tokenizer.long_words=train", "--replace") == []
+
+
 def test_the_commands_that_come_next_can_be_given_as_they_are_printed(first: tuple[Path, Ended]) -> None:
     folder, ended = first
     lines = ended.stdout.partition("next:\n")[2].splitlines()

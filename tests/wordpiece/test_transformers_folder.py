@@ -350,6 +350,24 @@ def test_a_class_that_another_table_overrules_is_refused_where_it_matters(tmp_pa
         read_brought_files(str(tmp_path))
 
 
+@pytest.mark.parametrize("name", ["bert.json", "vocab.txt", "v1.txt"])
+@pytest.mark.parametrize("end", ["", "/"])
+def test_a_folder_may_have_the_name_of_a_file(name: str, end: str, tmp_path: Path) -> None:
+    plain, named = tmp_path / "plain", tmp_path / name
+    for folder in (plain, named):
+        folder.mkdir()
+        write_folder(folder, {"tokenizer.json": TOKENIZERS["cased"]})
+    assert read_brought_files(f"{named}{end}") == read_brought_files(str(plain))
+    (named / "tokenizer.json").unlink()
+    with pytest.raises(ConfigError, match=f"{named}{end}: no tokenizer here.*or a folder with one of them"):
+        read_brought_files(f"{named}{end}")
+
+
+def test_a_file_that_is_not_there_is_named(tmp_path: Path) -> None:
+    with pytest.raises(ConfigError, match=f"{tmp_path}/tokenizer.json: no tokenizer here"):
+        read_brought_files(str(tmp_path / "tokenizer.json"))
+
+
 def test_a_vocab_file_alone_is_read_with_the_tokens_added_beside_it(tmp_path: Path) -> None:
     write_folder(tmp_path, {"vocab.txt": VOCAB, "added_tokens.json": {"<x>": len(PIECES)}})
     files = read_brought_files(str(tmp_path), Normalisation())
