@@ -80,12 +80,18 @@ def find_packed(tensors: Mapping[str, torch.Tensor]) -> tuple[torch.Tensor, dict
 
 
 def unpack(packed: torch.Tensor, places: Mapping[str, Place]) -> dict[str, torch.Tensor]:
-    """Views of bytes as the tensors that they are."""
-    tensors = {}
-    for name, place in places.items():
-        stop = place.start_bytes + place.dtype.itemsize * torch.Size(place.shape).numel()
-        tensors[name] = packed[place.start_bytes : stop].view(place.dtype).view(place.shape)
-    return tensors
+    """The tensors that lie in some bytes.
+
+    Each is a tensor of its own on the shared storage, not a view: autograd would count a change of one view in place
+    as a change of all.
+    """
+    storage, first = packed.untyped_storage(), int(packed.storage_offset())
+    return {
+        name: torch.empty(0, dtype=place.dtype, device=packed.device).set_(
+            storage, (first + place.start_bytes) // place.dtype.itemsize, place.shape
+        )
+        for name, place in places.items()
+    }
 
 
 def _allocate(num_bytes: int, pin_memory: bool) -> torch.Tensor:

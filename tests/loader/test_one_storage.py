@@ -20,6 +20,7 @@ from tests.loader.device_rows import assert_equal_batches
 from tests.loader.streams import open_loader
 
 SETTINGS = {"global_batch_rows": 16, "micro_batch_rows": 4}
+NUM_IDS = 1 << 16
 
 
 def storages(batch: Batch) -> set[int]:
@@ -76,6 +77,18 @@ def test_rows_taken_out_of_a_large_storage_do_not_drag_it_along(dataset):
     views = {name: large[: getattr(batch, name).numel()].view_as(getattr(batch, name)) for name in names}
     small = {"segment_ids": large.view(torch.int32)[:4], "cu_seqlens": large.view(torch.int32)[:4]}
     assert len(pickle.dumps(replace(batch, **views, **small))) < 1 << 16
+
+
+def test_a_tensor_may_be_changed_in_place_while_autograd_keeps_another(dataset):
+    batch = send(next(iter(open_loader(dataset, **SETTINGS))))
+    table = torch.zeros(NUM_IDS, 2, requires_grad=True)
+    loss = table[batch.input_ids].sum()
+    for name, value in vars(batch).items():
+        if torch.is_tensor(value) and name != "input_ids":
+            value.zero_()
+    loss.backward()  # torch refuses where what it has saved was changed
+    assert table.grad is not None
+    assert int(table.grad.sum()) == 2 * batch.input_ids.numel()
 
 
 @pytest.mark.parametrize("layout", ["sdpa", "padded", "varlen"])
