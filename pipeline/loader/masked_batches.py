@@ -108,14 +108,12 @@ class MaskedBatches(IterableDataset[Batch]):
             None if value is None else check_integer(name, value, 1, MAX_GLOBAL_BATCH_ROWS)
             for name, value in [*rows, ("partitions", partitions)]
         )
-        is_cache = cache is None or isinstance(cache, Cache)
-        check_kind("cache", cache, is_cache, "a Cache", "give cache=Cache(folder, max_bytes=...)")
-        is_end = last_batch in list(LastBatch)
-        check_kind("last_batch", last_batch, is_end, '"drop" or "wrap"', "give one of the two")
+        give = "give cache=Cache(folder, max_bytes=...)"
+        check_kind("cache", cache, cache is None or isinstance(cache, Cache), "a Cache", give)
+        check_kind("last_batch", last_batch, last_batch in list(LastBatch), '"drop" or "wrap"', "give one of the two")
         is_masking = masking is None or isinstance(masking, Masking) or masking == "static"
-        check_kind(
-            "masking", masking, is_masking, 'a Masking or "static"', "give for example masking=Masking(rate=0.15)"
-        )
+        give = "give for example masking=Masking(rate=0.15)"
+        check_kind("masking", masking, is_masking, 'a Masking or "static"', give)
         storage_options = copy_options(storage_options)
         order = Order(seed, partitions, shuffle_blocks, LastBatch(last_batch))
         self._plan = plan_run(list_phases(data), global_batch_rows, order, storage_options, cache)
@@ -180,6 +178,9 @@ class MaskedBatches(IterableDataset[Batch]):
                 action="bound it with batches.epochs(n) or batches.steps(n), or give the trainer a number of steps",
             )
         return max(0, self._turns.count(self._stop_step, 0) - self._count_turns(self._progress.start))
+
+    def __bool__(self) -> bool:
+        return True  # without asking for a length, which an endless loader has not
 
     def to_device(self, device: torch.device | str) -> DeviceBatches:
         """The same batches on a device: rows are sent as they are stored, and masked there.

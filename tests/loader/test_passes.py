@@ -187,9 +187,11 @@ def test_the_length_is_that_of_a_whole_pass(dataset, every, rows):
     batches.load_state_dict(every[3].state)
     assert len(batches) == len(rows)  # what trainers measure their progress with: it does not shrink on resumption
     assert len(batches.at(4).steps(3)) == 0
+    assert batches.at(4).steps(3)  # a loader, if one without batches
     mixture = Mixture((Source(dataset, max_epochs=2),))
     assert len(open_loader(mixture, **SETTINGS)) == len(list(open_loader(mixture, **SETTINGS)))
     for endless in (open_loader(dataset), open_loader(dataset).to_device("cpu")):
+        assert endless
         for error in (TypeError, ConfigError):
             with pytest.raises(error, match=r"no length; bound it with batches.epochs"):
                 len(endless)

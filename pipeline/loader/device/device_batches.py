@@ -98,6 +98,9 @@ class DeviceBatches(IterableDataset[Batch]):
         """How many batches a whole pass has; see `MaskedBatches`."""
         return len(self._batches)
 
+    def __bool__(self) -> bool:
+        return True  # without asking for a length, which an endless loader has not
+
     def __iter__(self) -> Iterator[Batch]:
         if get_worker_info() is not None:
             raise ConfigError(
