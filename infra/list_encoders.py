@@ -14,7 +14,8 @@ HEAD = """# Encoders
 `batch.model_inputs(layout, model)` makes the inputs of a `transformers` encoder, so that a packed row gives each of its
 sequences what the model gives the sequence alone. Families differ in how they number tokens and in what they take for a
 mask; the model says which family it is (`model.config.model_type`), which attention it uses and in which precision. A
-family that is not listed, or a layout that a family cannot take, is refused with the reason.
+family that is not listed, or a layout that a family cannot take, is refused with the reason. So is a model that is set
+up as a decoder (`is_decoder` or `is_causal`).
 
 | layout | what the model gets | for |
 | --- | --- | --- |
@@ -24,7 +25,7 @@ family that is not listed, or a layout that a family cannot take, is refused wit
 | `padded` | one sequence a row, padded to the longest, and a mask of `(N, longest)` | any attention; slower |
 
 ```python
-inputs = batch.model_inputs("sdpa", model)  # the model itself, or in DistributedDataParallel
+inputs = batch.model_inputs("sdpa", model)  # the model, also compiled, with adapters or in DistributedDataParallel
 labels = batch.model_labels("sdpa")  # in the shape of the logits
 
 encoder = describe_encoder(model)  # small, without weights: for the workers of a DataLoader

@@ -51,7 +51,6 @@ SPECIAL: dict[str, dict[str, Any]] = {
     "big_bird": {"attention_type": "original_full"},
     "layoutlm": {"max_2d_position_embeddings": 64},
     "luke": {"entity_vocab_size": 9, "entity_emb_size": 8},
-    "mobilebert": {"initializer_range": 0.04},  # without norms: wider weights give logits of a thousand million
     "neomme": {"sliding_window": 4, "head_dim": 16},
     "ultrabert": {"sliding_window": 4},
     "xmod": {"default_language": "en_XX"},
@@ -59,14 +58,23 @@ SPECIAL: dict[str, dict[str, Any]] = {
 
 
 def build(model_type: str, attention: str = "sdpa", **changes: Any) -> Any:
-    """A small model of a family with random weights; the class with a head where there is one."""
+    """A small model of a family with random weights; the class with a head where there is one.
+
+    Every row of every trained table is random, as in many published models: the fresh row of the padding id is zero,
+    which would hide what flows from padding into tokens.
+    """
     config_class = CONFIG_MAPPING[model_type]
     known = {*inspect.signature(config_class.__init__).parameters, *config_class.attribute_map}
     settings = {name: value for name, value in SMALL.items() if name in known} | SPECIAL.get(model_type, {}) | changes
     model_class = getattr(transformers, CLASSES[model_type])
     with torch.random.fork_rng():
         torch.manual_seed(0)
-        return model_class._from_config(config_class(**settings), attn_implementation=attention).eval()
+        model = model_class._from_config(config_class(**settings), attn_implementation=attention).eval()
+        for module in model.modules():
+            weight = getattr(module, "weight", None) if "Embedding" in type(module).__name__ else None
+            if weight is not None and weight.requires_grad:  # sinusoids stay what they are
+                torch.nn.init.normal_(weight, std=0.2)
+        return model
 
 
 def run(model: Any, **inputs: Any) -> torch.Tensor:
@@ -204,6 +212,14 @@ def test_an_encoder_is_small_and_goes_to_a_worker(batch):
     ("model_type", "changes", "named"),
     [
         ("bert", {"is_decoder": True}, "is_decoder"),
+        ("bert", {"is_causal": True}, "is_causal"),
+        ("roberta", {"is_causal": True}, "is_causal"),
+        ("electra", {"is_causal": True}, "is_causal"),
+        ("modernbert", {"is_causal": True}, "is_causal"),
+        ("eurobert", {"is_causal": True}, "is_causal"),
+        ("xlm", {"causal": True}, "causal"),
+        ("flaubert", {"causal": True}, "causal"),
+        ("roformer", {"rotary_value": True}, "rotary_value"),
         ("big_bird", {"attention_type": "block_sparse"}, "attention_type"),
         ("gte", {"rope_parameters": {"rope_type": "dynamic", "rope_theta": 1e4, "factor": 2.0}}, "rope_parameters"),
         ("modernbert", {"rope_parameters": {"full_attention": {"rope_type": "longrope"}}}, "rope_parameters"),
@@ -213,9 +229,98 @@ def test_settings_under_which_an_entry_is_not_true_are_refused(model_type, chang
     config = CONFIG_MAPPING[model_type]()
     for name, value in changes.items():
         setattr(config, name, value)
-    with pytest.raises(ConfigError, match=named) as caught:
-        batch.model_inputs("sdpa", SimpleNamespace(config=config))
-    assert model_type in str(caught.value)
+    for layout in LAYOUTS:
+        with pytest.raises(ConfigError) as caught:
+            batch.model_inputs(layout, SimpleNamespace(config=config))
+        assert caught.value.place == f"config.{named}"
+        assert model_type in str(caught.value)
+
+
+class Forwarding(torch.nn.Module):
+    """Gives what it does not have from the module within, as adapters and compiled models do."""
+
+    def __init__(self, **inner):
+        super().__init__()
+        (self.within,) = inner
+        for name, module in inner.items():
+            setattr(self, name, module)
+
+    def __getattr__(self, name):
+        try:
+            return super().__getattr__(name)
+        except AttributeError:
+            return getattr(super().__getattr__(self.__dict__["within"]), name)
+
+    def forward(self, *args, **kwargs):
+        return getattr(self, self.within)(*args, **kwargs)
+
+
+class Adapted(Forwarding):
+    """As PEFT wraps a model: twice, and `base_model` is the inner wrapper."""
+
+    def __init__(self, model):
+        super().__init__(base_model=Forwarding(model=model))
+
+    def get_base_model(self):
+        return self.base_model.model
+
+
+class Distributed(torch.nn.Module):
+    """As DistributedDataParallel wraps a model: nothing is forwarded."""
+
+    def __init__(self, model):
+        super().__init__()
+        self.module = model
+
+    def forward(self, *args, **kwargs):
+        return self.module(*args, **kwargs)
+
+
+class Engine(Forwarding):
+    """As DeepSpeed wraps a model: with a `config` of its own."""
+
+    def __init__(self, model):
+        super().__init__(module=model)
+        self.config = {"train_batch_size": 8}
+
+
+WRAPPERS = {
+    "adapted": Adapted,
+    "forwarding alone": lambda model: Forwarding(base_model=Forwarding(model=model)),
+    "distributed": Distributed,
+    "engine": Engine,
+    "compiled": torch.compile,
+    "compiled, adapted and distributed": lambda model: torch.compile(Distributed(Adapted(torch.compile(model)))),
+    "engine of an adapted model": lambda model: Engine(Adapted(model)),
+}
+
+
+@pytest.mark.parametrize("wrap", WRAPPERS.values(), ids=WRAPPERS)
+@pytest.mark.parametrize("model_type", ["bert", "roberta", "modernbert", "mpnet", "t5"])
+def test_a_wrapped_model_is_described_as_the_model_within(model_type, wrap):
+    model = build(model_type, "eager")
+    found, expected = describe_encoder(wrap(model)), describe_encoder(model)
+    assert replace(found, name=expected.name) == expected
+
+
+@pytest.mark.parametrize("wrap", WRAPPERS.values(), ids=WRAPPERS)
+def test_a_wrapped_encoder_with_a_decoder_is_refused(wrap):
+    config = CONFIG_MAPPING["t5"](vocab_size=9, d_model=8, d_kv=4, d_ff=8, num_layers=1, num_heads=2)
+    with pytest.raises(ConfigError, match="an encoder with a decoder"):
+        describe_encoder(wrap(transformers.T5ForConditionalGeneration(config)))
+
+
+@pytest.mark.parametrize("model_type", ["bert", "roberta", "modernbert"])
+def test_a_configuration_is_no_model(model_type, batch):
+    with pytest.raises(ConfigError, match="is a configuration, not a model") as caught:
+        batch.model_inputs("sdpa", CONFIG_MAPPING[model_type]())
+    assert "wrapper" not in str(caught.value)
+
+
+def test_a_model_without_an_id_for_padding_is_refused():
+    """Where positions follow from it: a model of one's own with RoBERTa's configuration."""
+    with pytest.raises(ConfigError, match="padding_idx"):
+        describe_encoder(SimpleNamespace(config=CONFIG_MAPPING["roberta"]()))
 
 
 @pytest.mark.parametrize(("model_type", "offset"), [("bert", 0), ("roberta", 1), ("mpnet", 2), ("roformer", 0)])

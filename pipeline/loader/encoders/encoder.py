@@ -18,6 +18,8 @@ torch's own takes both; a boolean one is a quarter of the size and fits any prec
 Windows = tuple[tuple[str | int, int | None], ...]
 """The masks that a model takes, each with the furthest that a token sees; None for no limit."""
 _CHANGING_ROTATIONS = ("dynamic", "longrope")
+_WITHIN = ("_orig_mod", "module", "get_base_model", "base_model")
+"""Where a wrapper keeps the model: torch.compile, the wrappers for several devices, PEFT, others that forward."""
 
 
 @dataclass(frozen=True)
@@ -93,7 +95,8 @@ def describe_encoder(model: Any) -> Encoder:
     """Read off a `transformers` model what its inputs depend on.
 
     Args:
-        model: A model with or without a head, also inside DistributedDataParallel; an `Encoder` is given back.
+        model: A model with or without a head, also compiled, with adapters or inside DistributedDataParallel; an
+            `Encoder` is given back.
 
     Raises:
         ConfigError: It is no model of a family that is known to take packed rows, or is set up as something else
@@ -101,18 +104,25 @@ def describe_encoder(model: Any) -> Encoder:
     """
     if isinstance(model, Encoder):
         return model
-    while not hasattr(model, "config") and hasattr(model, "module"):  # wrapped for several devices
-        model = model.module
+    model = _unwrap(model)
     name = type(model).__name__
     config = getattr(model, "config", None)
     model_type = getattr(config, "model_type", None)
+    if model_type is None and hasattr(model, "model_type"):
+        raise ConfigError(
+            f"{name} is a configuration, not a model",
+            path="model",
+            expected="the model: its attention and its precision decide the inputs too",
+            found=name,
+            action=f"give the model that was built from this configuration, of {model.model_type}",
+        )
     if model_type is None:
         raise ConfigError(
             f"{name} has no transformers configuration",
             path="model",
             expected="a transformers encoder, or an Encoder that describes yours",
             found=repr(type(model)),
-            action="give the model itself, not a wrapper around it",
+            action="give the transformers model itself, or describe yours",
         )
     shown = f"{name} ({model_type})"
     family = FAMILIES.get(model_type)
@@ -125,7 +135,8 @@ def describe_encoder(model: Any) -> Encoder:
             action="compare packed rows with each sequence run alone, then describe the model by an Encoder",
         )
     _check_settings(shown, config, family)
-    if hasattr(getattr(model, "base_model", model), "decoder"):
+    base = getattr(model, "base_model", model)  # without its head, whose last layer may be called a decoder
+    if hasattr(base, "decoder"):
         raise ConfigError(
             f"{shown} is an encoder with a decoder, which does not know where the sequences of a row end",
             path="model",
@@ -138,10 +149,25 @@ def describe_encoder(model: Any) -> Encoder:
         family=family,
         attention=getattr(config, "_attn_implementation", None),
         dtype=getattr(model, "dtype", None),
-        padding_idx=_find_padding_idx(model) if family.positions is Positions.AFTER_PADDING else None,
+        padding_idx=_find_padding_idx(shown, base) if family.positions is Positions.AFTER_PADDING else None,
         max_positions=_find_max_positions(config, family),
         windows=_find_windows(config, family.masks),
     )
+
+
+def _unwrap(model: Any) -> Any:
+    """The transformers model within wrappers; what is given, or a part of it without one, where there is none.
+
+    A wrapper may forward what it lacks to the model, so `config` does not tell them apart; only the class of a
+    transformers model names the attribute that holds its base model.
+    """
+    while not hasattr(type(model), "base_model_prefix"):
+        place = next((name for name in _WITHIN if hasattr(model, name)), None)
+        if place is None:
+            break
+        within = getattr(model, place)
+        model = within() if place == "get_base_model" else within
+    return model
 
 
 def _is_supported(family: Family) -> bool:
@@ -151,8 +177,8 @@ def _is_supported(family: Family) -> bool:
 def _check_settings(shown: str, config: Any, family: Family) -> None:
     wrong = [
         (name, str(expected), str(getattr(config, name)))
-        for name, expected in (("is_decoder", False), *family.requires)
-        if getattr(config, name, expected) != expected
+        for name, expected in (("is_decoder", False), ("is_causal", False), *family.requires)
+        if getattr(config, name, None) not in (expected, None)
     ]
     rotations = getattr(config, "rope_parameters", None) or {}
     for one in (rotations, *rotations.values()):
@@ -170,9 +196,19 @@ def _check_settings(shown: str, config: Any, family: Family) -> None:
         )
 
 
-def _find_padding_idx(model: Any) -> int:
+def _find_padding_idx(shown: str, base: Any) -> int:
     """The embeddings' own: MPNet's is 1 whatever its configuration says."""
-    return int(model.base_model.embeddings.padding_idx)
+    padding_idx = getattr(getattr(base, "embeddings", None), "padding_idx", None)
+    if padding_idx is None:
+        raise ConfigError(
+            f"{shown} does not say which id it takes for padding, after which its positions begin",
+            path="model",
+            place="embeddings.padding_idx",
+            expected="the embeddings of a transformers model of this family",
+            found="none",
+            action="give the transformers model itself, or describe yours by an Encoder with its padding_idx",
+        )
+    return int(padding_idx)
 
 
 def _find_max_positions(config: Any, family: Family) -> int | None:
