@@ -85,8 +85,8 @@ def sum_losses(
 ) -> torch.Tensor:
     """The loss of a model on batches that it is not trained on, such as those of `iter_fixed_batches`.
 
-    Without dropout and gradients; the model is in its own mode again afterwards. Give the model itself, not
-    `DistributedDataParallel`: ranks need not have equally many batches.
+    Without dropout and gradients; every part of the model is in its own mode again afterwards. Give the model itself,
+    not `DistributedDataParallel`: ranks need not have equally many batches.
 
     Args:
         model: With a head for masked tokens.
@@ -101,8 +101,8 @@ def sum_losses(
     Raises:
         ConfigError: See `Batch.model_inputs`.
     """
-    was_training = model.training
     encoder = describe_encoder(model)
+    modes = [(module, module.training) for module in model.modules()]
     totals = torch.zeros(2, dtype=torch.float64, device=device)
     model.eval()
     try:
@@ -114,7 +114,8 @@ def sum_losses(
                 loss = cross_entropy(logits.flatten(0, 1).float(), labels.flatten(), reduction="sum")
                 totals += torch.stack([loss, (labels != IGNORE_INDEX).sum()])
     finally:
-        model.train(was_training)
+        for module, was_training in modes:  # not `model.train()`: a trainer may have frozen parts of it
+            module.training = was_training
     return totals
 
 

@@ -11,6 +11,7 @@ import signal
 import socket
 import sys
 import time
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -121,19 +122,26 @@ def run_page(page: Page, dataset: str, folder: Path) -> tuple[Run, Run]:
     return _group(page, 0, read_records(folder / "first")), _group(page, 1, read_records(folder / "second"))
 
 
-def run_to_the_end(page: Page, dataset: str, folder: Path, times: int) -> list[tuple[dict[int, list[Call]], str]]:
-    """A page run undisturbed, again and again, on one rank where it can: the calls of each run by rank, and its log.
+def run_to_the_end(
+    page: Page, dataset: str, held_outs: Sequence[str], folder: Path
+) -> list[tuple[dict[int, list[Call]], str]]:
+    """A page run undisturbed, once for each held-out set, on one rank where it can.
+
+    Gives the calls of each run by rank, and its log.
 
     The models are smaller than on the page, and the endless stream of `transformers` ends where the others do.
     """
     _link_datasets(folder, dataset)
+    held_out = folder / "out" / "packed-heldout"
     script = read_script(page)
     smaller = {"hidden_size=128": "hidden_size=16", "intermediate_size=512": "intermediate_size=16"}
     for text, instead in (smaller | {"devices=2": "devices=1", "max_steps=9": "max_steps=3"}).items():
         script = script.replace(text, instead)
     world_size = 1 if page.launched else page.world_sizes[0]
     runs = []
-    for number in range(times):
+    for number, url in enumerate(held_outs):
+        held_out.unlink()
+        held_out.symlink_to(url)
         status, said = _launch(page, script, folder, f"run{number}", world_size, dies=False)
         assert status == 0, (status, said)
         records = read_records(folder / f"run{number}")

@@ -33,7 +33,7 @@ GRADIENT_TOLERANCE = 1e-4  # of the gradient's own length: float32 sums in anoth
 
 def open_batches(url: str, **settings) -> MaskedBatches:
     """The loader of every page."""
-    fixed = {"global_batch_rows": 64, "seed": 1, "masking": Masking(rate=0.15)}
+    fixed = {"global_batch_rows": 64, "seed": 1}
     return MaskedBatches(url, **fixed | settings).epochs(3)
 
 
@@ -109,11 +109,16 @@ def long_rows(tmp_path_factory) -> str:
 
 @pytest.mark.parametrize("name", sorted({page.name for page in ALL_PAGES}))
 def test_a_page_works_for_other_rows_and_a_run_that_has_ended_stays_as_it_is(name, long_rows, tmp_path):
-    """Given again after its end, a page trains no step and changes no checkpoint; it scores the held-out rows."""
+    """Given again after its end, a page trains no step and changes no checkpoint; it scores the held-out rows.
+
+    Without held-out rows there is no score to show.
+    """
+    empty = str(tmp_path / "empty")
+    write_dataset(empty, shard_rows=(0,), seq_len=LONG, pad_id=LONG_PAD, copies=1)
     page = next(page for page in ALL_PAGES if page.name == name)
     for module in page.needs:
         pytest.importorskip(module)
-    (calls, said), *again = run_to_the_end(page, long_rows, tmp_path / "run", 3)
+    (calls, said), *again = run_to_the_end(page, long_rows, [long_rows, long_rows, empty], tmp_path / "run")
     for rank in calls:
         expected = serve_steps(long_rows, rank, len(calls))
         assert len(calls[rank]) == sum(map(len, expected[:3]))
@@ -124,6 +129,8 @@ def test_a_page_works_for_other_rows_and_a_run_that_has_ended_stays_as_it_is(nam
     scores = [re.findall(r"held.out\D*([0-9.]+)", text) for text in (said, *(log for _, log in again))]
     assert all(4 < float(score) < 8 for found in scores for score in found)
     assert scores[0]
+    assert not scores[2]
+    assert not any(re.search(r"held.out\D*nan", log) for _, log in again)
 
 
 @pytest.mark.parametrize("precision", ["bf16-true", "16-true", "64-true", "bf16-mixed", "32-true"])
@@ -183,8 +190,25 @@ def test_held_out_sums_are_those_of_all_ranks_together(dataset):
     (batch,) = iter_fixed_batches(dataset, masking, 300)
     expected = cross_entropy(model.eval()(**batch.model_inputs("sdpa")).logits.flatten(0, 1), batch.labels.flatten())
     assert whole[0] / whole[1] == pytest.approx(expected.item(), abs=1e-5)
-    assert sum_losses(model.train(), []).tolist() == [0, 0]
-    assert model.training
+
+
+def test_every_part_of_a_scored_model_is_in_its_own_mode_again(dataset):
+    """What a trainer has frozen in evaluation mode stays so, in a model that trains, and what trains goes on."""
+    model = build_model()
+    for training in (True, False):
+        model.train(training)
+        model.bert.encoder.layer[0].train(not training)
+        before = {name: module.training for name, module in model.named_modules()}
+        assert sum_losses(model, []).tolist() == [0, 0]
+        assert {name: module.training for name, module in model.named_modules()} == before
+        with pytest.raises(RuntimeError):
+            sum_losses(model, _fail())
+        assert {name: module.training for name, module in model.named_modules()} == before
+
+
+def _fail():
+    yield from ()
+    raise RuntimeError
 
 
 @pytest.mark.parametrize("dispatch", [None, False])
