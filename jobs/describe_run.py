@@ -122,7 +122,7 @@ def claim_output(
         if {f"{section}.{key}" for section, key, _ in differing} <= INPUT_KEYS and not _has_finished_part(output):
             warn("the input files are not those that this run began with, and no part is finished: reading all again")
             _delete_parts(output, Part.SHARD)
-            output.write_bytes(RUN_RECORD, data)
+            output.write_bytes(RUN_RECORD, _dump(record))
             return
         if first == Part.SHARD or not replace:
             raise _refusal(record, standing, output, first, differing)
