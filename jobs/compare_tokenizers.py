@@ -56,7 +56,7 @@ def compare_tokenizers(
         settings: The run file.
         prepared: What the run has written.
         others: From `load_compared`.
-        listen: Hears a `tokenizer_measured` for each.
+        listen: Callback that receives a `tokenizer_measured` for each.
 
     Returns:
         By name, `OWN` first: what each makes of the text of every source in the sample.

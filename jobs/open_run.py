@@ -43,7 +43,7 @@ class Run:
         inputs: The files it reads, in the order of their relative paths.
         fingerprints: Of all that decides the bytes of each part.
         brought: Files of the tokenizer that the user brought; empty where one is trained.
-        listen: Hears every event.
+        listen: Callback that receives every event.
         lease: What says that this driver still holds the output.
         has_changed_masking: Whether the default masking of loaders is another one since this driver.
     """
@@ -193,7 +193,7 @@ def open_run(settings: RunFile, listen: Listener, *, replace: bool = False) -> I
 
     Args:
         settings: The run file.
-        listen: Hears every event.
+        listen: Callback that receives every event.
         replace: Delete the tokenizer or the rows that stand, where they were made with other settings.
 
     Raises:

@@ -47,7 +47,7 @@ def prepare(
 
     Args:
         settings: The run file.
-        listen: Hears every event.
+        listen: Callback that receives every event.
         last_part: The last part to do.
         replace: Make the tokenizer or the rows again where they stand with other settings.
     """

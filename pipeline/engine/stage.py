@@ -27,7 +27,7 @@ UNIT_ATTEMPTS = 3
 
 
 class UnitDescription(BaseModel):
-    """What a unit is told; its digest ties a receipt to it. Holds nothing that differs between machines.
+    """What a unit works from; its digest ties a receipt to it. Holds nothing that differs between machines.
 
     Attributes:
         stage: Name of the stage.

@@ -76,7 +76,7 @@ def verify_output(store: Store, progress: Progress, threads: int = 2) -> Iterato
 
     Args:
         store: The folder.
-        progress: Hears folder, shards done, and shards in all.
+        progress: Callback that receives folder, shards done, and shards in all.
         threads: Shards read side by side.
 
     Raises:

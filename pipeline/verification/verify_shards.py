@@ -98,7 +98,7 @@ def check_each_shard(
         store: The dataset.
         shards: Its shards.
         check: Takes the number of a shard; Arrow, xxhash and the compiled checks let other threads run.
-        progress: Hears how many shards of how many are done.
+        progress: Callback that receives how many shards of how many are done.
         threads: How many at a time; each holds one shard.
     """
 
