@@ -26,9 +26,9 @@ from schemas.redaction import without_user_info
 
 
 def read_brought_files(url: str, normalisation: Normalisation | None = None) -> dict[str, bytes]:
-    """The tokenizer that the user names: `tokenizer.json`, `vocab.txt` or a folder with one of them.
+    """Read the tokenizer that the user names: `tokenizer.json`, `vocab.txt` or a folder with one of them.
 
-    A file is taken as it is. A folder is what `transformers.AutoTokenizer` makes of it, written as one file.
+    A file is taken as it is. A folder is read as `transformers.AutoTokenizer` reads it, and returned as one file.
 
     Args:
         url: Path or URL.
@@ -38,8 +38,8 @@ def read_brought_files(url: str, normalisation: Normalisation | None = None) -> 
         One file by its name, `tokenizer.json` or `vocab.txt`.
 
     Raises:
-        ConfigError: There is neither, what the folder is cannot be told, or its settings say that its `vocab.txt` is
-            of text that was normalised otherwise.
+        ConfigError: There is no such file, the folder is not supported, or it normalises text differently from the
+            run file.
     """
     parent, name = split_file_url(url.rstrip("/"))
     if open_store(parent).exists(name):
@@ -58,7 +58,7 @@ def read_brought_files(url: str, normalisation: Normalisation | None = None) -> 
 
 
 def _read_file(url: str) -> dict[str, bytes]:
-    """A file as it is, by the name that its kind has in a folder."""
+    """Read a file as it is; its key is the name that files of its kind have in a folder."""
     parent, name = split_file_url(url.rstrip("/"))
     kinds = {".json": TOKENIZER_JSON, ".txt": VOCAB}
     end = os.path.splitext(name)[1]
@@ -119,9 +119,9 @@ def _refuse_other_normalisation(folder: Folder, theirs: Normalisation, ours: Nor
     if differing:
         named = {key.replace("strips_", "strip_"): values for key, values in differing.items()}
         raise ConfigError(
-            "this vocabulary is of text that was normalised otherwise",
+            "the folder and the run file normalise text differently",
             path=folder.path(CONFIG),
             expected=", ".join(f"{key} = {str(theirs).lower()}" for key, (theirs, _) in named.items()),
             found=", ".join(f"{key} = {str(ours).lower()}" for key, (_, ours) in named.items()),
-            action="set what it says in the run file, or name the vocab.txt itself to take it otherwise",
+            action="set these values in the run file, or name the vocab.txt itself to ignore the folder's settings",
         )

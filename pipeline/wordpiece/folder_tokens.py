@@ -1,10 +1,10 @@
-"""The files of a tokenizer's folder, and the tokens that `transformers.AutoTokenizer` adds by them.
+"""The files of a tokenizer's folder, and the tokens that `transformers.AutoTokenizer` adds from them.
 
-    added_tokens_decoder of tokenizer_config.json; only where it is not there:
+    added_tokens_decoder of tokenizer_config.json; if it is missing:
     special_tokens_map.json, added_tokens.json and the added tokens of tokenizer.json
 
-Then what is named and not among them: `bos_token`, `mask_token` and so on, and the extra special tokens. Written after
-`PreTrainedTokenizerBase._from_pretrained` and `TokenizersBackend.__init__` of transformers 5.23.
+Then the named tokens that are not among them: `bos_token`, `mask_token` and so on, and the extra special tokens.
+Written after `PreTrainedTokenizerBase._from_pretrained` and `TokenizersBackend.__init__` of transformers 5.23.
 """
 
 from __future__ import annotations
@@ -39,13 +39,13 @@ _DECODER, _EXTRA, _OLD_EXTRA = "added_tokens_decoder", "extra_special_tokens", "
 _FIELDS = frozenset({"content", "single_word", "lstrip", "rstrip", "normalized", "special"})
 _TYPE = "__type"
 _MAX_DIGITS = 18
-"""Of an id: any such number is one of 64 bits."""
+"""Longest id that is read: any such number fits 64 bits."""
 _ACTION = "remove or correct the key, or name the tokenizer.json or vocab.txt itself to leave the folder's settings out"
 
 
 @dataclass(frozen=True)
 class Folder:
-    """The files of a folder that decide what its tokenizer is, and where it lies, for messages."""
+    """The files of a folder that decide what its tokenizer is, and its location, for messages."""
 
     files: Mapping[str, bytes]
     location: str
@@ -54,7 +54,7 @@ class Folder:
         """A JSON object, empty where there is no such file.
 
         Raises:
-            ConfigError: It is something else.
+            ConfigError: The file holds something else.
         """
         if name not in self.files:
             return {}
@@ -68,11 +68,11 @@ class Folder:
         return found
 
     def path(self, name: str) -> str:
-        """Where a file lies."""
+        """The path of a file, for messages."""
         return f"{self.location.rstrip('/')}/{name}"
 
     def refuse(self, name: str, key: str, value: Any, expected: str, action: str = _ACTION) -> ConfigError:
-        """The refusal of a value in a file."""
+        """Build the error for a value in a file that is not supported."""
         return ConfigError(
             "this setting of the tokenizer is not supported",
             path=self.path(name),
@@ -168,13 +168,13 @@ def _read_added(folder: Folder) -> dict[int, AddedToken]:
     if _DECODER in config:
         decoder = config[_DECODER]
         if not isinstance(decoder, dict) or not all(map(_is_id, decoder)):
-            raise folder.refuse(CONFIG, _DECODER, decoder, "a token for each of some ids")
+            raise folder.refuse(CONFIG, _DECODER, decoder, "a JSON object of ids and their tokens")
         return {int(number): _parse_token(folder, CONFIG, _DECODER, token) for number, token in decoder.items()}
     found: dict[int, AddedToken] = {}
     special = _list_special(folder)
     for content, number in folder.read(ADDED).items():
-        if not isinstance(number, int) or number in found:
-            raise folder.refuse(ADDED, content, number, "an id of its own")
+        if type(number) is not int or number in found:
+            raise folder.refuse(ADDED, content, number, "an integer that is the id of no other token")
         is_special = content in special
         found[number] = AddedToken(content, special=is_special, normalized=not is_special)
     for token in folder.read(TOKENIZER_JSON).get("added_tokens", []):
@@ -192,7 +192,7 @@ def _is_id(number: str) -> bool:
 
 
 def _list_special(folder: Folder) -> set[str]:
-    """The tokens of added_tokens.json that are special: `transformers` looks no objects of tokenizer_config.json up."""
+    """The tokens of added_tokens.json that are special; as in `transformers`, objects in the config do not count."""
     config, special_map = folder.read(CONFIG), _read_special_map(folder)
     named = [config[key] for key in _NAMES if isinstance(config.get(key), str) and key not in special_map]
     named += [special_map[key] for key in _NAMES if key in special_map]
@@ -204,7 +204,7 @@ def _list_special(folder: Folder) -> set[str]:
 
 
 def _read_special_map(folder: Folder) -> Mapping[str, Any]:
-    """What special_tokens_map.json says: nothing where the config lists the added tokens."""
+    """The settings of special_tokens_map.json, which is ignored if the config lists the added tokens."""
     return {} if _DECODER in folder.read(CONFIG) else folder.read(SPECIAL_MAP)
 
 

@@ -1,12 +1,12 @@
-"""What `transformers.AutoTokenizer` makes of a tokenizer's folder, worked out without `transformers`.
+"""Read a tokenizer's folder as `transformers.AutoTokenizer` does, without `transformers`.
 
     config.json, tokenizer_config.json --class--> BertTokenizer: the vocabulary, with BERT's parts as the config says
                                                   TokenizersBackend: tokenizer.json as it is
     added_tokens_decoder, or else special_tokens_map.json, added_tokens.json and tokenizer.json --> added tokens
 
-So a `tokenizer_config.json` overrules the `tokenizer.json` beside it where its class is `BertTokenizer`: of that file
-only the pieces and the added tokens count then, and `do_lower_case` is true unless it is said to be false. Written
-after transformers 5.23, and compared with it in the tests. What is not known to be read in one way is refused.
+A `tokenizer_config.json` that names `BertTokenizer` takes precedence over the `tokenizer.json` in the same folder: only
+the pieces and the added tokens of that file are used, and `do_lower_case` defaults to true. Written after transformers
+5.23, and compared with it in the tests. A folder is refused where it is not certain how `transformers` reads it.
 """
 
 from __future__ import annotations
@@ -52,15 +52,15 @@ class Reading(Enum):
 
 
 def choose_reading(folder: Folder) -> Reading | None:
-    """Which class reads the folder; None where nothing says so, and `AutoTokenizer` takes only a tokenizer.json.
+    """Choose the class that reads the folder; None if no file names one, so `AutoTokenizer` needs a tokenizer.json.
 
     Raises:
-        ConfigError: It is read by a class that is not known here.
+        ConfigError: The class, or a key that changes the ids of text, is not supported.
     """
     config, model = folder.read(CONFIG), folder.read(MODEL_CONFIG)
     for key in _UNSUPPORTED:
         if config.get(key):
-            raise folder.refuse(CONFIG, key, config[key], "no such key, or false or null")
+            raise folder.refuse(CONFIG, key, config[key], "no such key, false or null")
     model_type = model.get("model_type", "")
     if not isinstance(model_type, str):
         raise folder.refuse(MODEL_CONFIG, "model_type", model_type, "a string")
@@ -83,16 +83,16 @@ _NORMALISATION_KEYS = ("do_lower_case", "strip_accents", "tokenize_chinese_chars
 
 
 def says_normalisation(folder: Folder) -> bool:
-    """Whether the folder says what a vocab.txt in it is read with."""
+    """Whether the folder's settings decide how its vocab.txt normalises text."""
     config = folder.read(CONFIG)
     return choose_reading(folder) is Reading.BERT or any(key in config for key in _NORMALISATION_KEYS)
 
 
 def read_bert_normalisation(folder: Folder, default: Normalisation) -> Normalisation:
-    """What `BertTokenizer` makes words with, `default` where the config says nothing.
+    """Read the normalisation of `BertTokenizer`; what the config does not set is taken from `default`.
 
     Raises:
-        ConfigError: A value is no truth value.
+        ConfigError: A value is not true or false.
     """
     config = folder.read(CONFIG)
 
@@ -111,10 +111,10 @@ def read_bert_normalisation(folder: Folder, default: Normalisation) -> Normalisa
 
 
 def resolve_tokenizer_json(folder: Folder) -> bytes:
-    """The folder's tokenizer as one tokenizer.json: the one that is there, where it is read as it is.
+    """Resolve the folder to one tokenizer.json: its own file, unless the other files change the ids of text.
 
     Raises:
-        ConfigError: What `AutoTokenizer` makes of it is not known, or nothing that can be used.
+        ConfigError: It is not certain how `AutoTokenizer` reads the folder, or the tokenizer cannot be used.
     """
     content = folder.files[TOKENIZER_JSON]
     reading = choose_reading(folder) or Reading.GENERAL
@@ -138,7 +138,7 @@ def resolve_tokenizer_json(folder: Folder) -> bytes:
 
 
 def build_bert(folder: Folder, vocabulary: Mapping[str, int], default: Normalisation | None = None) -> Tokenizer:
-    """The tokenizer that `BertTokenizer` builds of a vocabulary by the folder's settings."""
+    """Build the tokenizer that `BertTokenizer` builds from a vocabulary and the folder's settings."""
     tokenizer = assemble_bert(vocabulary, read_bert_normalisation(folder, default or Normalisation()))
     add_tokens(folder, tokenizer, is_bert=True)
     refuse_unusable(tokenizer)
@@ -147,6 +147,6 @@ def build_bert(folder: Folder, vocabulary: Mapping[str, int], default: Normalisa
 
 
 def describe_ids(tokenizer: Tokenizer) -> dict[str, Any]:
-    """What decides the ids of text."""
+    """The parts of a tokenizer that decide the ids of text."""
     description = json.loads(tokenizer.to_str())
     return {part: description[part] for part in ("added_tokens", "normalizer", "pre_tokenizer", "model")}

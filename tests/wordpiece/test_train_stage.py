@@ -239,7 +239,7 @@ def test_a_folder_whose_vocabulary_is_of_other_text_is_refused(tmp_path: Path) -
     config = tmp_path / "tokenizer_config.json"
     config.write_text('{"do_lower_case": false, "tokenize_chinese_chars": false}')
     expected = "tokenizer.lowercase = false, tokenizer.strip_accents = false, tokenizer.handle_chinese_chars = false"
-    with pytest.raises(ConfigError, match=f"normalised otherwise; expected {expected}"):
+    with pytest.raises(ConfigError, match=f"normalise text differently; expected {expected}"):
         read_brought_files(str(tmp_path), Normalisation())
     as_told = Normalisation(lowercase=False, handle_chinese_chars=False)
     assert list(read_brought_files(str(tmp_path), as_told)) == ["vocab.txt"]

@@ -274,6 +274,7 @@ def test_a_folder_that_adds_nothing_to_its_tokenizer_json_is_that_file(tmp_path:
         ("special_tokens_map.json", {"unk_token": "<unk>"}, r"unk_token: .*expected \[UNK\]"),
         ("special_tokens_map.json", b"{", "not the settings of a tokenizer"),
         ("special_tokens_map.json", b"\xff", "not the settings of a tokenizer"),
+        ("added_tokens.json", {"<x>": True}, "<x>: .*found true"),
         ("added_tokens.json", {"<x>": "7"}, '<x>: .*found "7"'),
         ("config.json", {"model_type": "roberta"}, 'model_type: .*found "roberta".*"tokenizer_class"'),
         ("config.json", {"model_type": 5}, "model_type: .*found 5"),
@@ -384,5 +385,5 @@ def test_a_vocab_file_of_a_general_class_is_refused(tmp_path: Path) -> None:
 
 def test_a_folder_of_an_uncased_class_is_not_read_as_cased_without_a_word(tmp_path: Path) -> None:
     write_folder(tmp_path, {"vocab.txt": VOCAB, "tokenizer_config.json": {"tokenizer_class": "BertTokenizer"}})
-    with pytest.raises(ConfigError, match=r"normalised otherwise; expected tokenizer.lowercase = true"):
+    with pytest.raises(ConfigError, match=r"normalise text differently; expected tokenizer.lowercase = true"):
         read_brought_files(str(tmp_path), Normalisation(lowercase=False))
