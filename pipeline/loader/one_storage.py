@@ -86,12 +86,14 @@ def unpack(packed: torch.Tensor, places: Mapping[str, Place]) -> dict[str, torch
     as a change of all.
     """
     storage, first = packed.untyped_storage(), int(packed.storage_offset())
-    return {
-        name: torch.empty(0, dtype=place.dtype, device=packed.device).set_(
-            storage, (first + place.start_bytes) // place.dtype.itemsize, place.shape
+    tensors = {}
+    for name, place in places.items():
+        start = (first + place.start_bytes) // place.dtype.itemsize
+        stride = torch.empty(place.shape, device="meta").stride()
+        tensors[name] = torch.empty(0, dtype=place.dtype, device=packed.device).set_(
+            storage, start, place.shape, stride
         )
-        for name, place in places.items()
-    }
+    return tensors
 
 
 def _allocate(num_bytes: int, pin_memory: bool) -> torch.Tensor:
