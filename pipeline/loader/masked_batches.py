@@ -255,7 +255,8 @@ class MaskedBatches(IterableDataset[Batch]):
     def load_state_dict(self, state: dict[str, Any]) -> None:
         """Begin the next pass at a state, whatever the world size then was; passes after it begin at the start again.
 
-        The next pass of a `DataLoader` around this loader, too, with workers that start then or are there already.
+        The next pass of a `DataLoader` around this loader, too, with workers that start then or are there already. (To
+        persistent workers the next pass is one that has not given its first batch yet, if their first pass is over.)
 
         Raises:
             ConfigError: It is no state of a loader.

@@ -5,6 +5,7 @@ from __future__ import annotations
 import copy
 import multiprocessing
 import pickle
+import time
 from contextlib import suppress
 from itertools import islice
 from typing import Any
@@ -141,6 +142,102 @@ def test_copies_have_the_loaded_state_and_loads_of_their_own(dataset, every, row
         assert list_rows(batches) == rows
         assert list_rows(loader) == rows[2:]
         assert list_rows(one) == rows
+
+
+class Late(IterableDataset):
+    """A loader whose later workers begin each pass later."""
+
+    def __init__(self, batches: MaskedBatches) -> None:
+        self.batches = batches
+
+    def __iter__(self):
+        info = get_worker_info()
+        time.sleep(0.3 * info.id if info else 0)
+        yield from self.batches
+
+
+LATE = [*WORKERS[2:], *SPAWNED_WORKERS]
+
+
+@pytest.mark.parametrize("workers", LATE, ids=str)
+def test_a_load_does_not_change_a_pass_whose_workers_are_starting(dataset, every, rows, workers):
+    batches = open_bounded(dataset)
+    loader = DataLoader(Late(batches), batch_size=None, **workers)
+    running = iter(loader)
+    batches.load_state_dict(every[3].state)
+    assert list_rows(running) == rows
+    assert [list_rows(loader) for _ in range(2)] == [rows[4:], rows]
+
+
+def test_a_load_does_not_split_a_pass_of_persistent_workers(dataset, every, rows):
+    batches = open_bounded(dataset)
+    loader = DataLoader(Late(batches), batch_size=None, num_workers=3, persistent_workers=True)
+    assert list_rows(loader) == rows
+    running = iter(loader)
+    first = next(running)
+    batches.load_state_dict(every[3].state)  # before the last worker begins
+    assert list_rows([first]) + list_rows(running) == rows
+    running = iter(loader)
+    first = next(running)
+    batches.load_state_dict(every[1].state)
+    assert list_rows([first]) + list_rows(running) == rows[4:]
+    assert [list_rows(loader) for _ in range(2)] == [rows[2:], rows]
+
+
+def test_slow_workers_begin_at_what_was_loaded_when_they_were_started(dataset, every, rows):
+    batches = open_bounded(dataset)
+    batches.load_state_dict(every[3].state)
+    slow = iter(DataLoader(Late(batches), batch_size=None, num_workers=3))
+    batches.load_state_dict(every[1].state)
+    assert list_rows(DataLoader(batches, batch_size=None, num_workers=1)) == rows[2:]
+    assert list_rows(slow) == rows[4:]
+    assert list_rows(batches) == rows
+
+
+def test_one_of_the_passes_that_start_together_takes_the_state(dataset, every, rows):
+    batches = open_bounded(dataset)
+    for _ in range(3):
+        batches.load_state_dict(every[3].state)
+        passes = [iter(DataLoader(batches, batch_size=None, num_workers=2)) for _ in range(3)]
+        assert sorted(list_rows(one) for one in passes) == sorted([rows[4:], rows, rows])
+
+
+def test_a_state_of_a_worker_replaces_the_one_loaded_before(dataset, every, rows):
+    stateful_dataloader = pytest.importorskip("torchdata.stateful_dataloader")
+    for workers in (WORKERS[2], WORKERS[4]):
+        batches = open_bounded(dataset)
+        loader = stateful_dataloader.StatefulDataLoader(batches, batch_size=None, **workers)
+        list_rows(islice(loader, 5))
+        state = loader.state_dict()
+        batches.load_state_dict(every[0].state)
+        loader = stateful_dataloader.StatefulDataLoader(batches, batch_size=None, **workers)
+        loader.load_state_dict(state)
+        assert [list_rows(loader) for _ in range(2)] == [rows[5:], rows]
+
+
+def _train_inherited(batches: MaskedBatches, state: dict[str, Any], workers: dict[str, Any], results: Any) -> None:
+    loader = DataLoader(batches, batch_size=None, **workers)
+    passes = [list_rows(loader) for _ in range(3)]
+    batches.load_state_dict(state)
+    results.put(passes + [list_rows(loader) for _ in range(2)])
+
+
+@pytest.mark.parametrize("workers", [WORKERS[0], WORKERS[2], WORKERS[4]], ids=str)
+@pytest.mark.parametrize("method", ["fork", "spawn"])
+def test_trainers_start_at_what_was_loaded_before_they_were_started(dataset, every, rows, method, workers):
+    context = multiprocessing.get_context(method)
+    results = context.Queue()
+    batches = open_bounded(dataset)
+    batches.load_state_dict(every[3].state)
+    trainer = context.Process(target=_train_inherited, args=(batches, every[1].state, workers, results))
+    trainer.start()
+    assert list_rows(batches) == rows[4:]  # a pass of its own
+    assert results.get(timeout=120) == [rows[4:], rows, rows, rows[2:], rows]
+    trainer.join()
+    later = context.Process(target=_train_inherited, args=(batches, every[1].state, workers, results))
+    later.start()
+    assert results.get(timeout=120) == [rows, rows, rows, rows[2:], rows]
+    later.join()
 
 
 def _train(batches: MaskedBatches, state: dict[str, Any], results: Any) -> None:
