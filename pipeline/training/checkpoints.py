@@ -23,6 +23,7 @@ from torch.optim import Optimizer
 
 from pipeline.storage.store import Store
 from schemas.errors import ShardCorruptError, StaleArtifactError
+from schemas.masking import Masking
 from schemas.version import SCHEMA_VERSION, check_schema_version
 
 CHECKPOINTS = "checkpoints"
@@ -118,9 +119,21 @@ def find_checkpoint(store: Store) -> Checkpoint | None:
 
 
 def check_belongs(
-    store: Store, checkpoint: Checkpoint, configuration: dict[str, object], dataset_fingerprint: str
+    store: Store,
+    checkpoint: Checkpoint,
+    configuration: dict[str, object],
+    dataset_fingerprint: str,
+    *,
+    masked_by: str = "the train file",
 ) -> None:
     """Refuse to go on from a checkpoint of another run.
+
+    Args:
+        store: The output.
+        checkpoint: Its newest one.
+        configuration: `TrainFile.fingerprinted()`, with the masking in force.
+        dataset_fingerprint: Of the packed dataset.
+        masked_by: What the masking comes from: the train file, or the dataset where the file has no `[mask]`.
 
     Raises:
         StaleArtifactError: A key that decides the weights differs, or the dataset does; each is named.
@@ -130,12 +143,14 @@ def check_belongs(
     for key in sorted({*configuration, *checkpoint.configuration}):
         expected, found = checkpoint.configuration.get(key), configuration.get(key)
         if expected != found:
+            changed = masked_by if key.startswith("mask.") else "the train file"
+            asked = "" if changed == "the train file" else f"{_ask_for_masking(checkpoint)} to train as before, or "
             raise StaleArtifactError(
-                f"the train file has changed in {key}",
+                f"{changed} has changed in {key}",
                 path=path,
                 expected=repr(expected),
                 found=repr(found),
-                action=action,
+                action=asked + action,
             )
     if checkpoint.dataset_fingerprint != dataset_fingerprint:
         raise StaleArtifactError(
@@ -145,6 +160,17 @@ def check_belongs(
             found=dataset_fingerprint,
             action=action,
         )
+
+
+def _ask_for_masking(checkpoint: Checkpoint) -> str:
+    """The options that mask as the checkpoint's run does: what is not given has its default, not the dataset's value.
+
+    The rate is always among them, because one option must make the table.
+    """
+    default = Masking().model_dump(mode="json")
+    masking = {key: checkpoint.configuration.get(f"mask.{key}", value) for key, value in default.items()}
+    given = {key: value for key, value in masking.items() if key == "rate" or value != default[key]}
+    return "give " + " ".join(f"--set mask.{key}={value}" for key, value in given.items())
 
 
 def load_checkpoint(store: Store, checkpoint: Checkpoint, model: nn.Module, optimizer: Optimizer) -> None:

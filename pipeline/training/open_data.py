@@ -20,12 +20,22 @@ def open_train_data(config: TrainFile) -> TrainData:
     """Open the datasets that a train file names.
 
     Raises:
-        ConfigError: There is no packed dataset at a URL, or the two do not fit together.
+        ConfigError: There is no packed dataset at a URL, the two do not fit together, or no token would have a label.
         ShardCorruptError: A manifest or the tokenizer is not what was written.
     """
     data = config.data
     dataset = open_store(data.dataset)
     manifest = read_manifest(dataset, PackedManifest)
+    masking = config.mask or manifest.masking
+    if masking.rate_ppm == 0:
+        raise ConfigError(
+            "no token would have a label, and there would be nothing to learn",
+            path="mask.rate" if config.mask is not None else dataset.display_url,
+            place=None if config.mask is not None else "mask.rate",
+            expected="more than 0",
+            found=str(masking.rate),
+            action="give [mask] of the train file a rate such as 0.15, or --set mask.rate=0.15",
+        )
     open_held_out: Callable[[], Iterable[TrainingBatch]] | None = None
     if data.held_out is not None:
         held_out_url = data.held_out
@@ -48,7 +58,7 @@ def open_train_data(config: TrainFile) -> TrainData:
             seed=data.seed,
             masking=config.mask,
         ),
-        masking=config.mask or manifest.masking,
+        masking=masking,
         open_held_out=open_held_out,
     )
 

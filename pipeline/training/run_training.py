@@ -85,6 +85,8 @@ class _Run:
     ) -> None:
         self.config, self.data, self.store, self.report, self.device = config, data, store, report, device
         self.stop = stop
+        # Checkpoints name the masking in force, wherever it comes from.
+        self.settled = config.model_copy(update={"mask": data.masking}).fingerprinted()
         self.precision = resolve_precision(config.run.precision, device)
         self.model = build_model(
             config.model,
@@ -172,7 +174,8 @@ class _Run:
         checkpoint = find_checkpoint(self.store)
         if checkpoint is None:
             return None
-        check_belongs(self.store, checkpoint, self.config.fingerprinted(), self.data.fingerprint)
+        masked_by = "data.dataset" if self.config.mask is None else "the train file"
+        check_belongs(self.store, checkpoint, self.settled, self.data.fingerprint, masked_by=masked_by)
         load_checkpoint(self.store, checkpoint, self.model, self.optimizer)
         self.data.batches.load_state_dict(checkpoint.loader_state)
         self.loader_state = checkpoint.loader_state
@@ -233,7 +236,7 @@ class _Run:
     def _write_checkpoint(self) -> None:
         checkpoint = Checkpoint(
             step=self.step,
-            configuration=self.config.fingerprinted(),
+            configuration=self.settled,
             dataset_fingerprint=self.data.fingerprint,
             loader_state=self.loader_state,
             first_loss=self.first_loss,

@@ -37,18 +37,17 @@ def train(config: TrainFile, report: Report) -> TrainResult:
     """
     output = open_store(config.run.output)
     stop = StopSignals()
-    with stop.caught(), hold_output(output) as lease:
-        output.delete_partials({CHECKPOINTS, MODEL_FOLDER, WORK}.__contains__)
-
-        def report_while_held(event: dict[str, Any]) -> None:
-            lease.check()
-            report(event)
-
-        data = open_train_data(config)
-        settled = config.model_copy(update={"mask": data.masking})  # checkpoints name the masking in force
+    with stop.caught():
         try:
-            return run_training(settled, data, output, report_while_held, stop)
-        except StopRequestedError as stopped:
+            with hold_output(output) as lease:
+                output.delete_partials({CHECKPOINTS, MODEL_FOLDER, WORK}.__contains__)
+
+                def report_while_held(event: dict[str, Any]) -> None:
+                    lease.check()
+                    report(event)
+
+                return run_training(config, open_train_data(config), output, report_while_held, stop)
+        except StopRequestedError as stopped:  # wherever it came: while data is opened too
             checkpoint = find_checkpoint(output)
             continues_at = None if checkpoint is None else checkpoint.step
             raise TrainingInterruptedError(stopped.number, continues_at, stopped.not_saved) from None

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import contextlib
 import json
+import re
 import shutil
+import signal
 from pathlib import Path
 
 import pytest
@@ -12,6 +14,7 @@ import torch
 from tokenizers import Tokenizer
 from transformers import AutoModelForMaskedLM, AutoTokenizer
 
+from jobs.read_toml import read_toml
 from pipeline.loader.fixed_rows import iter_fixed_batches
 from pipeline.storage.datasets import read_manifest, write_manifest, write_shard_table
 from pipeline.storage.leases import Lease, hold_output
@@ -19,6 +22,7 @@ from pipeline.storage.store import open_store
 from pipeline.training import train as train_module
 from pipeline.training.open_data import open_train_data
 from pipeline.training.score_held_out import HELD_OUT_MASKING, measure_unigram_entropy
+from pipeline.training.stop_signals import TrainingInterruptedError
 from pipeline.training.train import train
 from pipeline.wordpiece.tokenizer_files import tokenizer_files
 from schemas.errors import ConfigError, ShardCorruptError, StaleArtifactError
@@ -194,3 +198,80 @@ def test_held_out_rows_that_do_not_exist_are_no_perfect_score(prepared, tmp_path
         train(make_train_file(str(copied), tmp_path / "training"), [].append)
     assert caught.value.path.endswith("packed-heldout")
     assert "documents.held_out" in caught.value.action
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM], ids=lambda number: number.name)
+@pytest.mark.parametrize("steps", [None, 3])
+@pytest.mark.parametrize("place", ["hold_output", "open_train_data"])
+def test_a_signal_before_the_first_step_says_where_the_run_goes_on(
+    prepared, tmp_path, monkeypatch, number, steps, place
+):
+    if steps is not None:
+        run(make_train_file(prepared, tmp_path, steps=steps))
+    given = getattr(train_module, place)
+
+    def interrupted(*arguments):
+        signal.raise_signal(number)
+        return given(*arguments)
+
+    monkeypatch.setattr(train_module, place, interrupted)
+    with pytest.raises(TrainingInterruptedError) as caught:
+        run(make_train_file(prepared, tmp_path))
+    assert (caught.value.number, caught.value.continues_at) == (number, steps)
+    monkeypatch.undo()
+    with hold_output(open_store(str(tmp_path))):  # it was let go of
+        pass
+
+
+def mask_dataset_otherwise(prepared, folder, **masking):
+    copied = str(shutil.copytree(prepared, folder))
+    set_masking(copied, Masking(**masking))
+    return copied
+
+
+@pytest.mark.parametrize("masking", [{"rate": 0.3}, {"seed": 5}, {"rate": 0.4, "mask_share": 1.0, "random_share": 0.0}])
+def test_a_dataset_whose_masking_has_changed_is_not_blamed_on_the_train_file(prepared, tmp_path, masking):
+    """What is offered goes on, to the bit, as if the dataset had not changed."""
+    output = str(tmp_path / "training")
+    run(make_train_file(prepared, output, steps=3))
+    _, expected = run(make_train_file(prepared, tmp_path / "whole", steps=6))
+    changed = mask_dataset_otherwise(prepared, tmp_path / "changed", **masking)
+    with pytest.raises(StaleArtifactError, match=rf"data\.dataset has changed in mask\.{min(masking)}") as caught:
+        run(make_train_file(changed, output, steps=6))
+    assert "train file has changed" not in str(caught.value)
+    offered = re.findall(r"--set (\S+=\S+?)[,;]?(?= |$)", caught.value.action)
+    assert offered
+    path = tmp_path / "train.toml"
+    write_toml(make_train_file(changed, output, steps=6), path)
+    again, losses = run(read_toml(TrainFile, str(path), offered))
+    assert again.resumed_from == 3
+    assert losses == {step: expected[step] for step in (4, 5, 6)}
+
+
+def test_a_changed_mask_table_is_still_the_train_files(prepared, tmp_path):
+    config = make_train_file(prepared, tmp_path, steps=1).model_copy(update={"mask": Masking(rate=0.3)})
+    run(config)
+    with pytest.raises(StaleArtifactError, match=r"the train file has changed in mask\.rate"):
+        run(config.model_copy(update={"mask": Masking(rate=0.2)}))
+
+
+def test_a_rate_of_zero_is_refused(prepared, tmp_path):
+    """There would be no label, and every loss would be 0."""
+    config = make_train_file(prepared, tmp_path / "training", steps=1)
+    unmasked = mask_dataset_otherwise(prepared, tmp_path / "unmasked", rate=0.0)
+    data = config.data.model_copy(update={"dataset": f"{unmasked}/packed"})
+    for wrong in ({"mask": Masking(rate=0.0)}, {"data": data}):
+        with pytest.raises(ConfigError, match=r"mask\.rate") as caught:
+            run(config.model_copy(update=wrong))
+        assert "label" in str(caught.value)
+        assert caught.value.action
+    run(config.model_copy(update={"data": data, "mask": Masking(rate=0.5)}))
+
+
+def write_toml(config, path):
+    """The sections that the config was given, as a file."""
+    lines = []
+    for section, keys in config.model_dump(mode="json", exclude_unset=True).items():
+        if keys is not None:
+            lines += [f"[{section}]", *(f"{key} = {json.dumps(value)}" for key, value in keys.items())]
+    path.write_text("\n".join(lines))
