@@ -11,7 +11,7 @@ from torch.utils.data._utils.collate import default_collate_fn_map
 
 from pipeline.loader.encoders.encoder import Encoder, describe_encoder
 from pipeline.loader.encoders.families import Layout
-from pipeline.loader.encoders.layouts import lay_out_inputs, lay_out_labels
+from pipeline.loader.encoders.layouts import lay_out_inputs, lay_out_labels, warn_of_wide_masks
 from pipeline.loader.one_storage import Place, find_packed, pack, unpack
 from schemas.errors import ConfigError
 
@@ -73,11 +73,14 @@ class Batch:
                 `varlen` for one row of B * S positions with `cu_seq_lens` (flash attention). `padded` for one sequence
                 a row, `(N, longest)`, with the two-dimensional mask that every model takes.
             model: The model, or an `Encoder` that describes it. Without it the inputs are those of a BERT in torch's
-                default precision, whatever its attention: wrong for families with other positions or masks.
+                default precision, whatever its attention: wrong for families with other positions or masks, and masks
+                take four times the memory, which is logged once.
 
         Raises:
             ConfigError: No such layout, the model would not keep the sequences apart, or has too few positions.
         """
+        if model is None and layout == "sdpa":
+            warn_of_wide_masks()
         return lay_out_inputs(self, layout, Encoder() if model is None else describe_encoder(model))
 
     def model_labels(self, layout: Layout) -> torch.Tensor:

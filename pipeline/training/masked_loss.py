@@ -28,8 +28,8 @@ class TrainingBatch(Protocol):
     def labels(self) -> Tensor:
         """int64 (B, S): the id to predict, `IGNORE_INDEX` elsewhere."""
 
-    def model_inputs(self, layout: Literal["sdpa"]) -> dict[str, Any]:
-        """The encoder's keyword arguments, a block-diagonal attention mask (B, 1, S, S) among them."""
+    def model_inputs(self, layout: Literal["sdpa"], model: Any) -> dict[str, Any]:
+        """The model's keyword arguments, a block-diagonal attention mask (B, 1, S, S) among them."""
 
 
 def sum_masked_loss(model: Any, batch: TrainingBatch, *, device: torch.device | str = "cpu") -> Tensor:
@@ -48,7 +48,7 @@ def sum_masked_loss(model: Any, batch: TrainingBatch, *, device: torch.device | 
     positions = (labels != IGNORE_INDEX).nonzero().squeeze(1)
     inputs = {
         name: value.to(device, non_blocking=True) if isinstance(value, Tensor) else value
-        for name, value in batch.model_inputs("sdpa").items()
+        for name, value in batch.model_inputs("sdpa", model).items()
     }
     hidden = model.bert(**inputs).last_hidden_state.flatten(0, 1)  # (B*S, hidden_size)
     logits = model.cls(hidden.index_select(0, positions.to(device)))  # (labelled, vocab_size)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 import inspect
+import logging
 import pickle
 import re
 import subprocess
@@ -21,6 +22,7 @@ from transformers.models.auto import modeling_auto
 from transformers.models.auto.configuration_auto import CONFIG_MAPPING
 
 import tests
+from pipeline.loader.encoders import layouts
 from pipeline.loader.encoders.encoder import Encoder, describe_encoder
 from pipeline.loader.encoders.families import FAMILIES, LAYOUTS
 from schemas.errors import ConfigError
@@ -374,3 +376,19 @@ def test_the_documentation_lists_the_table():
         [sys.executable, ROOT / "infra" / "list_encoders.py"], capture_output=True, text=True, check=True, cwd=ROOT
     )
     assert (ROOT / "docs" / "encoders.md").read_text() == listed.stdout
+
+
+def test_a_mask_made_without_a_model_is_warned_of_once(batch, caplog):
+    """It takes four times the memory of the one that the model itself may be given."""
+    layouts.warn_of_wide_masks.cache_clear()
+    model = build("bert")
+    with caplog.at_level(logging.WARNING, "maskmill.loader"):
+        masks = [batch.model_inputs("sdpa", given)["attention_mask"] for given in (model, describe_encoder(model))]
+        for layout in ("varlen", "padded"):
+            batch.model_inputs(layout)
+        assert not caplog.records
+        wide = [batch.model_inputs("sdpa")["attention_mask"] for _ in range(3)]
+    (record,) = caplog.records
+    assert "model_inputs" in record.getMessage()
+    assert "model" in record.getMessage()
+    assert [mask.nbytes * 4 for mask in masks] == [wide[0].nbytes] * 2

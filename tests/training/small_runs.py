@@ -32,7 +32,7 @@ class Batch:
     state: dict[str, Any]
     waited_seconds: float = 0.25
 
-    def model_inputs(self, layout: str) -> dict[str, Any]:
+    def model_inputs(self, layout: str, _model: Any = None) -> dict[str, Any]:
         assert layout == "sdpa"
         same = self.segment_ids[:, None, :, None] == self.segment_ids[:, None, None, :]
         columns = torch.arange(self.segment_ids.shape[1]).expand_as(self.segment_ids)

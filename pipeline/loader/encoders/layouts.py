@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Callable
+from functools import cache
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import torch
@@ -15,12 +17,23 @@ from schemas.masking import IGNORE_INDEX
 if TYPE_CHECKING:
     from pipeline.loader.batch import Batch
 
+_LOG = logging.getLogger("maskmill.loader")
+
 
 def lay_out_inputs(batch: Batch, layout: Layout, encoder: Encoder) -> dict[str, Any]:
     """See `Batch.model_inputs`."""
     make_inputs = _find(layout).make_inputs
     encoder.check_takes(layout)
     return make_inputs(batch, encoder)
+
+
+@cache
+def warn_of_wide_masks() -> None:
+    """Log, once in a process, what a mask that fits every kind of attention costs."""
+    _LOG.warning(
+        'model_inputs("sdpa") without the model makes a mask of numbers, up to four times the memory of the boolean '
+        'one that torch\'s own attention takes; give the model: model_inputs("sdpa", model)'
+    )
 
 
 def lay_out_labels(batch: Batch, layout: Layout) -> torch.Tensor:
