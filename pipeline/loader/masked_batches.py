@@ -103,15 +103,15 @@ class MaskedBatches(IterableDataset[Batch]):
         world_size = check_integer("world_size", world_size, 1, MAX_WORLD_SIZE)
         seed = check_integer("seed", seed, 0, (1 << 64) - 1)
         shuffle_blocks = check_integer("shuffle_blocks", shuffle_blocks, 1, MAX_STEPS)
-        rows = [("global_batch_rows", global_batch_rows), ("micro_batch_rows", micro_batch_rows)]
+        rows = {"global_batch_rows": global_batch_rows, "micro_batch_rows": micro_batch_rows, "partitions": partitions}
         global_batch_rows, micro_batch_rows, partitions = (
             None if value is None else check_integer(name, value, 1, MAX_GLOBAL_BATCH_ROWS)
-            for name, value in [*rows, ("partitions", partitions)]
+            for name, value in rows.items()
         )
         give = "give cache=Cache(folder, max_bytes=...)"
         check_kind("cache", cache, cache is None or isinstance(cache, Cache), "a Cache", give)
         check_kind("last_batch", last_batch, last_batch in list(LastBatch), '"drop" or "wrap"', "give one of the two")
-        is_masking = masking is None or isinstance(masking, Masking) or masking == "static"
+        is_masking = masking in (None, "static") or isinstance(masking, Masking)
         give = "give for example masking=Masking(rate=0.15)"
         check_kind("masking", masking, is_masking, 'a Masking or "static"', give)
         storage_options = copy_options(storage_options)
@@ -255,8 +255,8 @@ class MaskedBatches(IterableDataset[Batch]):
     def load_state_dict(self, state: dict[str, Any]) -> None:
         """Begin the next pass at a state, whatever the world size then was; passes after it begin at the start again.
 
-        The next pass of a `DataLoader` around this loader, too, with workers that start then or are there already. (To
-        persistent workers the next pass is one that has not given its first batch yet, if their first pass is over.)
+        So with a `DataLoader`, too. Load nothing between a later `iter` of persistent workers and its first batch: the
+        state may count for the pass that is starting.
 
         Raises:
             ConfigError: It is no state of a loader.
