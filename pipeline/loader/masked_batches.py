@@ -255,8 +255,7 @@ class MaskedBatches(IterableDataset[Batch]):
     def load_state_dict(self, state: dict[str, Any]) -> None:
         """Begin the next pass at a state, whatever the world size then was; passes after it begin at the start again.
 
-        So with a `DataLoader`, too. Load nothing between a later `iter` of persistent workers and its first batch: the
-        state may count for the pass that is starting.
+        Load nothing between a later `iter` of persistent workers and its first batch: it may count for that pass.
 
         Raises:
             ConfigError: It is no state of a loader.
