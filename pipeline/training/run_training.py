@@ -85,8 +85,8 @@ class _Run:
     ) -> None:
         self.config, self.data, self.store, self.report, self.device = config, data, store, report, device
         self.stop = stop
-        # Checkpoints name the masking in force, wherever it comes from.
-        self.settled = config.model_copy(update={"mask": data.masking}).fingerprinted()
+        # Checkpoints name the masking in force, also where the train file has none.
+        self.settled = config.model_copy(update={"mask": config.mask or data.masking}).fingerprinted()
         self.precision = resolve_precision(config.run.precision, device)
         self.model = build_model(
             config.model,
