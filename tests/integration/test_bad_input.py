@@ -62,11 +62,6 @@ INPUTS: dict[str, Case] = {
         "ConfigError",
         ["unknown input format", "c4.json.gz", "found .json.gz;", "rename it to .jsonl"],
     ),
-    "two of one name": (
-        lambda folder: _files(folder, {"a/in.jsonl": _line(), "b/in.jsonl": _line()}),
-        "ConfigError",
-        ["same relative path in.jsonl", "a/in.jsonl", "b/in.jsonl"],
-    ),
     "truncated gzip": (
         lambda folder: _files(folder, {"in.jsonl.gz": _cut(gzip.compress(NOISE))}),
         "InputDataError",
