@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import atexit
 import faulthandler
 import multiprocessing
 import os
@@ -221,7 +222,12 @@ def _run_script(folder: Path, log: Path, environment: dict[str, str]) -> None:
     torch.set_num_threads(1)
     watch_model(BertForMaskedLM, environment["MASKMILL_RECORD"])
     sys.argv = [str(folder / "train.py")]
-    runpy.run_path(sys.argv[0], run_name="__main__")
+    kept = runpy.run_path(sys.argv[0], run_name="__main__")
+    # End without freeing what the script has left: torch's C++ objects were seen to wait for ever there, now and then.
+    atexit._run_exitfuncs()
+    sys.stdout.flush()
+    sys.stderr.flush()
+    os._exit(0 if kept else 1)
 
 
 def _end_group(group: int) -> None:
