@@ -28,7 +28,7 @@ _OPERATOR = {
     errno.EFBIG: "the file system does not take a file this large",
     errno.ENAMETOOLONG: "the path is too long",
     errno.ENOTDIR: "a part of the path is not a folder",
-    errno.EISDIR: "a folder stands where a file should",
+    errno.EISDIR: "a folder is where a file should be",
     errno.EMFILE: "too many open files: raise `ulimit -n`",
     errno.ENOLCK: "the file system gives no locks",
 }
@@ -125,7 +125,7 @@ def explain_failure(error: Exception, url: str, secrets: Sequence[str] = ()) -> 
             _OPERATOR[error.errno],
             path=path,
             found=text,
-            action="mend it, then give the same command again",
+            action="fix it, then give the same command again",
         )
     if passes is None:
         passes = (
