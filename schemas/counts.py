@@ -6,8 +6,9 @@ from typing import Annotated
 
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
-Count = Annotated[int, Field(ge=0)]
-LateCount = Annotated[int, Field(ge=0, exclude_if=lambda count: count == 0)]
+MAX_COUNT = (1 << 63) - 1
+Count = Annotated[int, Field(ge=0, le=MAX_COUNT)]
+LateCount = Annotated[int, Field(ge=0, le=MAX_COUNT, exclude_if=lambda count: count == 0)]
 """A count that older manifests lack: it is written where it is not 0, so that their fingerprints still hold."""
 
 

@@ -2,15 +2,15 @@
 
 from __future__ import annotations
 
-from typing import Literal, TypeVar, cast
+from typing import Annotated, Literal, TypeVar, cast
 
 import pyarrow as pa
-from pydantic import BaseModel, ValidationError, model_validator
+from pydantic import BaseModel, Field, ValidationError, model_validator
 
 from schemas.counts import Count, DocumentCounts, EncodingCounts, PackingCounts, SourceReport, Written
 from schemas.errors import RESTORE, ConfigError, ShardCorruptError
-from schemas.masking import Masking, MaskVocabulary
-from schemas.rows import Compression
+from schemas.masking import MAX_COPIES, MAX_VOCAB_SIZE, Masking, MaskVocabulary
+from schemas.rows import Compression, SeqLen, rows_per_block
 from schemas.version import SCHEMA_VERSION, check_schema_version, is_newer_minor, too_new
 
 SHARD_TABLE_SCHEMA = pa.schema(
@@ -31,6 +31,9 @@ SHARD_TABLE_SCHEMA = pa.schema(
 """`shards.arrow`: one line a shard, paths relative to the dataset. Read as columns: 100,000 shards as Python
 objects cost 215 MB."""
 
+MAX_SHARDS = 1 << 24
+"""Of a dataset: their table takes some 2 GB."""
+
 
 class Manifest(Written):
     """What the manifests of all datasets share.
@@ -45,7 +48,7 @@ class Manifest(Written):
 
     schema_version: str = SCHEMA_VERSION
     run_fingerprint: str
-    num_shards: Count
+    num_shards: Annotated[int, Field(ge=0, le=MAX_SHARDS)]
     shards_checksum: str
     fingerprint: str = ""
 
@@ -97,18 +100,25 @@ class PackedManifest(Manifest):
 
     kind: Literal["packed"] = "packed"
     held_out: bool
-    seq_len: Count
-    block_rows: Count
+    seq_len: SeqLen
+    block_rows: Annotated[int, Field(ge=1)]
     vocabulary: MaskVocabulary
     tokenizer_checksum: str
     documents_fingerprint: str
     sequences: str
     compression: Compression
     text_fill_ppm: Count
-    copies: Count
+    copies: Annotated[int, Field(ge=0, le=MAX_COPIES)]
     masking: Masking
     text_bytes: Count
     counts: PackingCounts
+
+    @model_validator(mode="after")
+    def _blocks_are_small(self) -> PackedManifest:
+        most = rows_per_block(self.seq_len, self.vocabulary.vocab_size)
+        if self.block_rows > most:
+            raise ValueError(f"{self.block_rows} rows in a block, where {most} of {self.seq_len} tokens make one")
+        return self
 
     @model_validator(mode="after")
     def _rows_are_full(self) -> PackedManifest:
@@ -167,7 +177,7 @@ class TokenizerManifest(Written):
     run_fingerprint: str
     documents_fingerprint: str
     trained: bool
-    vocab_size: Count
+    vocab_size: Annotated[int, Field(ge=0, le=MAX_VOCAB_SIZE)]
     counts: dict[str, Count]
     sources: tuple[SourceReport, ...]
     checksums: dict[str, str]

@@ -20,6 +20,10 @@ IGNORE_INDEX = -100
 
 PPM = 10**6
 _TWO_TO_32 = 2**32
+MAX_VOCAB_SIZE = 1 << 24
+"""Of any tokenizer: what a loader looks up by id takes at most 80 MB."""
+MAX_COPIES = 100
+"""Static masks beside every row."""
 _PPM_TOLERANCE = 1e-6
 """In ppm: lets 0.1 + 0.05 through as 0.15, and refuses 0.1234567."""
 
@@ -32,7 +36,7 @@ class MaskStrategy(StrEnum):
 
 
 Share = Annotated[float, Field(strict=True, ge=0.0, le=1.0, allow_inf_nan=False)]
-Id = Annotated[int, Field(strict=True, ge=0, lt=_TWO_TO_32)]
+Id = Annotated[int, Field(strict=True, ge=0, lt=MAX_VOCAB_SIZE)]
 
 
 if TYPE_CHECKING:
@@ -119,14 +123,14 @@ class MaskVocabulary(BaseModel):
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
-    vocab_size: Annotated[int, Field(strict=True, gt=0, le=_TWO_TO_32)]
+    vocab_size: Annotated[int, Field(strict=True, gt=0, le=MAX_VOCAB_SIZE)]
     """Rows of the embedding: the tokens and the ids that only pad the size to a round number."""
     pad_id: Id
     unk_id: Id
     cls_id: Id
     sep_id: Id
     mask_id: Id
-    excluded_ranges: tuple[tuple[Id, Annotated[int, Field(strict=True, gt=0, le=_TWO_TO_32)]], ...]
+    excluded_ranges: tuple[tuple[Id, Annotated[int, Field(strict=True, gt=0, le=MAX_VOCAB_SIZE)]], ...]
     """`(start, stop)` of ids that are never a random replacement: special tokens, `[unusedN]`, size padding.
     Ascending, half open, neither overlapping nor touching, so that one set of ids has one spelling."""
 

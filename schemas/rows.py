@@ -3,13 +3,19 @@
 from __future__ import annotations
 
 from enum import StrEnum
+from typing import Annotated
 
 import pyarrow as pa
+from pydantic import Field
 
 from schemas.version import SCHEMA_VERSION
 
 MIN_SEQ_LEN = 32
 MAX_SEQ_LEN = 65_536
+SeqLen = Annotated[int, Field(ge=MIN_SEQ_LEN, le=MAX_SEQ_LEN)]
+"""Token ids in a row, in run files and manifests."""
+MIN_SEQUENCE_TOKENS = 3  # [CLS], a token, [SEP]
+MIN_SEGMENT_TOKENS = 2  # a token, [SEP]
 BLOCK_BYTES = 256 * 1024
 
 

@@ -7,9 +7,9 @@ from typing import Annotated, Literal
 
 from pydantic import Discriminator, Field, Tag, field_validator, model_validator
 
-from schemas.masking import Masking
+from schemas.masking import MAX_COPIES, MAX_VOCAB_SIZE, Masking
 from schemas.redaction import without_user_info
-from schemas.rows import MAX_SEQ_LEN, MIN_SEQ_LEN, Compression
+from schemas.rows import Compression, SeqLen
 from schemas.section import AtLeastOne, Section, Share, UInt63, Url
 
 MIN_MB = 0.001
@@ -18,7 +18,6 @@ THOUSANDTH_TOLERANCE = 1e-6
 """In thousandths: lets 0.1 + 0.2 through as 0.3, and refuses 0.12345."""
 
 MAX_NAME_CHARACTERS = 1 << 10
-MAX_VOCAB_SIZE = 1 << 24
 MAX_UNUSED = 1 << 20
 MAX_WORKERS = 4096
 
@@ -199,7 +198,6 @@ class Split(StrEnum):
     FILL = "fill"
 
 
-SeqLen = Annotated[int, Field(ge=MIN_SEQ_LEN, le=MAX_SEQ_LEN)]
 SeqLens = Annotated[
     Annotated[SeqLen, Tag("one")] | Annotated[tuple[SeqLen, ...], Field(min_length=1, strict=False), Tag("several")],
     Discriminator(lambda value: "several" if isinstance(value, list | tuple) else "one"),
@@ -287,7 +285,7 @@ class MaskSection(Masking):
         seed: Decides the masks, with a row's number and the epoch.
     """
 
-    copies: Annotated[int, Field(strict=True, ge=0, le=100)] = 0
+    copies: Annotated[int, Field(strict=True, ge=0, le=MAX_COPIES)] = 0
 
     def masking(self) -> Masking:
         """The settings without `copies`, as the loader takes them."""

@@ -44,6 +44,11 @@ def check_schema_version(found: str, path: str) -> None:
         )
 
 
+def is_readable(found: str) -> bool:
+    """Whether a version is ours or another minor one of the same major."""
+    return (split_version(found) or (0, 0))[0] == _OUR_MAJOR
+
+
 def is_newer_minor(found: str) -> bool:
     """Whether a version that `check_schema_version` let through may have fields that this maskmill does not know."""
     return (split_version(found) or (0, 0)) > (_OUR_MAJOR, _OUR_MINOR)

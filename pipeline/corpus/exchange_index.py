@@ -17,7 +17,8 @@ from pipeline.corpus.hash_documents import assign_to_intervals
 from pipeline.corpus.map_documents import EXCHANGE_SCHEMA, exchange_path
 from pipeline.corpus.plan import MapUnit, SortUnit
 from pipeline.engine.receipts import iter_receipts
-from pipeline.storage.arrow_files import read_block, write_blocks
+from pipeline.storage.arrow_files import write_blocks
+from pipeline.storage.arrow_reader import ArrowFile, read_block
 from pipeline.storage.store import Store
 from schemas.errors import StaleArtifactError
 from schemas.receipt import Receipt
@@ -125,9 +126,9 @@ def iter_pieces(output: Store, unit: SortUnit) -> Iterator[pa.RecordBatch]:
 def _list_pieces(output: Store, unit: SortUnit) -> list[Piece]:
     try:
         with output.open_input(INDEX_PATH) as file:
-            reader = pa.ipc.open_file(file)
-            groups = range(0, reader.num_record_batches, unit.num_buckets)
-            batches = [reader.get_batch(group + bucket) for bucket in unit.buckets for group in groups]
+            index = ArrowFile(file, INDEX_SCHEMA, output.locate(INDEX_PATH))
+            groups = range(0, len(index), unit.num_buckets)
+            batches = [index.read(group + bucket) for bucket in unit.buckets for group in groups]
             columns = [[batch.column(name).to_pylist() for batch in batches] for name in INDEX_SCHEMA.names[1:]]
     except FileNotFoundError:
         raise _gone(output, INDEX_PATH) from None

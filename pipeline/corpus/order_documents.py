@@ -18,6 +18,7 @@ import pyarrow as pa
 
 from pipeline.corpus.hash_documents import find_duplicates, sort_by_hash
 from pipeline.corpus.map_documents import EXCHANGE_SCHEMA
+from pipeline.storage.arrow_reader import ArrowFile
 from pipeline.storage.failures import explained_failures
 
 FAN_OUT = 16
@@ -38,7 +39,7 @@ class Scratch:
         if not self.size_bytes:
             return
         with explained_failures(self.path), pa.OSFile(self.path, "rb") as file:
-            yield from pa.ipc.open_stream(file)
+            yield from ArrowFile(file, EXCHANGE_SCHEMA, self.path).iter_batches()
         os.unlink(self.path)
 
     def _widen(self, batch: pa.RecordBatch) -> None:
@@ -67,7 +68,7 @@ def spread_over_scratch(
     """
     parts = [Scratch(os.path.join(folder, uuid.uuid4().hex)) for _ in range(num_parts)]
     files: dict[int, pa.NativeFile] = {}
-    writers: dict[int, pa.RecordBatchStreamWriter] = {}
+    writers: dict[int, pa.ipc.RecordBatchFileWriter] = {}
     try:
         for piece in pieces:
             number = part_of(piece)
@@ -78,7 +79,7 @@ def spread_over_scratch(
                 for part, start, stop in zip(found.tolist(), starts.tolist(), stops, strict=True):
                     if part not in writers:
                         files[part] = pa.OSFile(parts[part].path, "wb")
-                        writers[part] = pa.ipc.new_stream(files[part], EXCHANGE_SCHEMA)
+                        writers[part] = pa.ipc.new_file(files[part], EXCHANGE_SCHEMA)
                     rows = piece.take(pa.array(order[start:stop]))
                     writers[part].write_batch(rows)
                     parts[part].size_bytes += rows.nbytes

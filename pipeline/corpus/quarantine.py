@@ -9,6 +9,7 @@ import pyarrow as pa
 
 from pipeline.corpus.read_documents import Reject
 from pipeline.storage.arrow_files import write_blocks
+from pipeline.storage.arrow_reader import ArrowFile
 from pipeline.storage.store import Store
 from schemas.documents import QUARANTINE_SCHEMA
 from schemas.layout import QUARANTINE
@@ -78,15 +79,14 @@ def find_examples(output: Store, reasons: Collection[str]) -> dict[str, Example]
     examples: dict[str, Example] = {}
     parts = sorted(path for path in output.list(QUARANTINE) if is_of_inputs(path))
     for part in parts[:MAX_EXAMPLE_PARTS]:
-        with pa.ipc.open_file(output.map_file(part)) as reader:
-            for number in range(reader.num_record_batches):
-                batch = reader.get_batch(number)
-                for row, reason in enumerate(batch["reason"].to_pylist()):
-                    if reason not in examples:
-                        path, line, content = (batch[name][row].as_py() for name in ("path", "line", "content"))
-                        examples[reason] = Example(path, line, content[:EXAMPLE_BYTES])
-                if examples.keys() >= set(reasons):
-                    return examples
+        file = ArrowFile.of(output.map_file(part), QUARANTINE_SCHEMA, output.locate(part))
+        for batch in file.iter_batches():
+            for row, reason in enumerate(batch["reason"].to_pylist()):
+                if reason not in examples:
+                    path, line, content = (batch[name][row].as_py() for name in ("path", "line", "content"))
+                    examples[reason] = Example(path, line, content[:EXAMPLE_BYTES])
+            if examples.keys() >= set(reasons):
+                return examples
     return examples
 
 

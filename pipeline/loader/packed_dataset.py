@@ -10,7 +10,6 @@ from collections.abc import Iterator, Sequence
 from typing import Any
 
 import numpy as np
-import numpy.typing as npt
 import pyarrow as pa
 
 from pipeline.loader.cache.block_cache import BlockCache
@@ -19,19 +18,17 @@ from pipeline.loader.cache.cached_table import read_cached_table
 from pipeline.loader.cache.fetch_blocks import BlockFetcher
 from pipeline.loader.shard_files import ShardFiles
 from pipeline.masking.tables import MaskTables
-from pipeline.storage.arrow_files import read_block, view_numbers
 from pipeline.storage.datasets import (
     MANIFEST,
-    SHARD_TABLE,
     ShardTable,
     fingerprint_rows,
     read_manifest,
     read_shard_table,
 )
+from pipeline.storage.packed_blocks import PackedBlock, PackedBlocks
 from pipeline.storage.store import Store, open_store
 from schemas.errors import ConfigError, MaskmillError, ShardCorruptError
 from schemas.manifest import PackedManifest
-from schemas.rows import packed_row_schema
 
 
 class PackedDataset:
@@ -68,11 +65,8 @@ class PackedDataset:
         else:
             patience = self._settings.timeout_seconds
             self.shards = read_cached_table(self.store, self.manifest, self._open_cache(), patience)
-        self._check_blocks()
         self.tables = MaskTables.build(self.manifest.vocabulary)
-        self.schema = packed_row_schema(
-            self.manifest.seq_len, self.manifest.vocabulary.vocab_size, self.manifest.copies
-        )
+        self._blocks = PackedBlocks(self.manifest)
         self._files = files or ShardFiles()
         self._fetcher: BlockFetcher | None = None
         self._open_blocks = 1
@@ -93,29 +87,34 @@ class PackedDataset:
         """Bytes of blocks that were downloaded so far."""
         return self._earlier_bytes + (self._fetcher.fetched_bytes if self._fetcher else 0)
 
-    def read_blocks(self, shard: int, blocks: Sequence[int]) -> list[pa.RecordBatch]:
-        """Some blocks of a shard, each compared with its checksum.
+    def read_blocks(self, shard: int, blocks: Sequence[int], copies: Sequence[int] = ()) -> list[PackedBlock]:
+        """Some blocks of a shard, each compared with its checksum and validated.
+
+        Args:
+            shard: The shard.
+            blocks: The blocks of it.
+            copies: Stored masks that are read too.
 
         Raises:
             ShardCorruptError: A block is not what was written; a remote one is fetched twice first.
             TransientStorageError: A block did not come within the cache's `timeout_seconds`.
         """
         if self.store.is_local:
-            return [self._check_rows(self._read_local(shard, block), shard, block) for block in blocks]
+            return [self._validate(self._read_local(shard, block), shard, block, copies) for block in blocks]
         fetched = self._open_fetcher().read(shard, blocks)
-        batches = []
+        read = []
         for block, found in zip(blocks, fetched, strict=True):
             try:
-                batch = self._check_bytes(found.data, shard, block)
+                rows = self._validate(found.data, shard, block, copies)
             except ShardCorruptError:
                 if not found.from_disk:
                     raise
                 # The copy in the cache went bad: once more from the store, and not by way of that disk.
                 self._open_cache(self.shards).discard(shard, block)
                 (found,) = self._open_fetcher().read(shard, [block], fresh=True)
-                batch = self._check_bytes(found.data, shard, block)
-            batches.append(self._check_rows(batch, shard, block))
-        return batches
+                rows = self._validate(found.data, shard, block, copies)
+            read.append(rows)
+        return read
 
     def fetch_ahead(self, upcoming: Iterator[tuple[int, Sequence[int]]]) -> None:
         """Begin to fetch what will be read; nothing to do for a local dataset.
@@ -174,50 +173,18 @@ class PackedDataset:
             weakref.finalize(self, self._fetcher.close)  # its threads would keep it for ever
         return self._fetcher
 
-    def _check_blocks(self) -> None:
+    def _validate(self, data: pa.Buffer | bytes, shard: int, block: int, copies: Sequence[int]) -> PackedBlock:
+        shards = self.shards
+        checksum = int(shards.block_checksums[int(shards.first_block[shard]) + block])
         block_rows = self.manifest.block_rows
-        rows = self.shards.rows
-        if block_rows < 1 or not np.array_equal(np.diff(self.shards.first_block), -(-rows // max(1, block_rows))):
-            raise ShardCorruptError(
-                "the table of shards has other numbers of blocks than its rows make",
-                path=self.store.locate(SHARD_TABLE),
-                expected=f"{block_rows} rows in every block but the last of a shard",
-                action="write the dataset again",
-            )
-        if int(rows.sum()) != self.manifest.counts.rows:
-            raise ShardCorruptError(
-                "the table of shards has another number of rows than the manifest",
-                path=self.store.locate(SHARD_TABLE),
-                expected=f"{self.manifest.counts.rows}",
-                found=f"{int(rows.sum())}",
-                action="write the dataset again",
-            )
+        num_rows = min(block_rows, int(shards.rows[shard]) - block * block_rows)
+        return self._blocks.read(data, checksum, num_rows, self.store.locate(shards.path(shard)), block, copies)
 
-    def _check_rows(self, batch: pa.RecordBatch, shard: int, block: int) -> pa.RecordBatch:
-        block_rows = self.manifest.block_rows
-        expected = min(block_rows, int(self.shards.rows[shard]) - block * block_rows)
-        if batch.num_rows != expected:
-            raise ShardCorruptError(
-                "a block has another number of rows than the table of shards says",
-                path=self.store.locate(self.shards.path(shard)),
-                place=f"block {block}",
-                expected=f"{expected}",
-                found=f"{batch.num_rows}",
-                action="write the dataset again",
-            )
-        return batch
-
-    def _check_bytes(self, data: pa.Buffer | bytes, shard: int, block: int) -> pa.RecordBatch:
-        index = int(self.shards.first_block[shard]) + block
-        checksum = int(self.shards.block_checksums[index])
-        return read_block(data, self.schema, checksum, self.store.locate(self.shards.path(shard)), block)
-
-    def _read_local(self, shard: int, block: int) -> pa.RecordBatch:
+    def _read_local(self, shard: int, block: int) -> bytes:
         index = int(self.shards.first_block[shard]) + block
         path = self.store.full(self.shards.path(shard))
         length, offset = int(self.shards.block_lengths[index]), int(self.shards.block_offsets[index])
-        data = self._files.read(path, int(self.shards.size_bytes[shard]), offset, length)
-        return self._check_bytes(data, shard, block)
+        return self._files.read(path, int(self.shards.size_bytes[shard]), offset, length)
 
 
 def _list_packed(store: Store) -> list[str]:
@@ -236,16 +203,3 @@ def _explain_output(store: Store, names: Sequence[str]) -> ConfigError:
         found="one with " + ", ".join(names),
         action="give " + " or ".join(store.locate(name) for name in names),
     )
-
-
-def row_matrix(batch: pa.RecordBatch, seq_len: int) -> npt.NDArray[Any]:
-    """The token ids of a block as `(rows, S)` uint16 or uint32, without a copy."""
-    # `flatten()` goes through a compute kernel, 70 us; a block is never a slice, so its values are its rows.
-    matrix: npt.NDArray[Any] = view_numbers(batch.column("input_ids").values).reshape(-1, seq_len)
-    return matrix
-
-
-def list_column(batch: pa.RecordBatch, name: str) -> tuple[npt.NDArray[Any], npt.NDArray[Any]]:
-    """A list column of a block as `(rows + 1,)` int32 offsets and flat values, without a copy."""
-    column = batch.column(name)
-    return view_numbers(column.offsets), view_numbers(column.values)

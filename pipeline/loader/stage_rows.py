@@ -14,14 +14,10 @@ import numpy as np
 import numpy.typing as npt
 from numba import njit
 
-from pipeline.loader.packed_dataset import PackedDataset, list_column, row_matrix
+from pipeline.loader.packed_dataset import PackedDataset
 from pipeline.masking.numba_masks import count_selected
-from schemas.errors import ShardCorruptError
 from schemas.manifest import PackedManifest
-from schemas.rows import id_type
-
-MIN_SEQUENCE_TOKENS = 3  # [CLS], a token, [SEP]
-_ANY = 1 << 62
+from schemas.rows import MIN_SEQUENCE_TOKENS, id_type
 
 
 class StagedRows:
@@ -98,29 +94,19 @@ class StagedRows:
         start = 0
         block_rows = dataset.manifest.block_rows
         first_row_id = int(dataset.shards.first_row_id[shard])
-        copy = epoch % max(1, dataset.manifest.copies)
-        for block, batch in zip(blocks.tolist(), dataset.read_blocks(shard, blocks.tolist()), strict=True):
-            matrix = row_matrix(batch, self.rows.shape[2])
-            block_row_id = np.uint64(first_row_id + block * block_rows)
-            _copy_rows(matrix, rows, start, at, block_row_id, self.rows[slot], self.row_ids[slot])
-            seq_len = self.rows.shape[2]
-            lists = {"sequence_lengths": (self.lengths, self.num_sequences, (seq_len, seq_len))}
-            if self.holds_masks:
-                lists |= {
-                    f"mask_{copy}_positions": (self.mask_positions, self.num_masked, (seq_len - 1, _ANY)),
-                    f"mask_{copy}_input_ids": (self.mask_ids, self.num_masked, (_ANY, _ANY)),
-                    f"mask_{copy}_labels": (self.mask_labels, self.num_masked, (_ANY, _ANY)),
-                }
-            for name, (values, counts, most) in lists.items():
-                if not _copy_lists(*list_column(batch, name), rows, start, at, most, values[slot], counts[slot]):
-                    raise ShardCorruptError(
-                        f"the {name} of a row do not fit its tokens",
-                        path=dataset.store.locate(dataset.shards.path(shard)),
-                        place=f"block {block}",
-                        expected=f"at most {values.shape[2]}, within {seq_len} tokens",
-                        action="write the dataset again",
-                    )
-            start += batch.num_rows
+        copies = [epoch % dataset.manifest.copies] if self.holds_masks else []
+        numbers = blocks.tolist()
+        for number, block in zip(numbers, dataset.read_blocks(shard, numbers, copies), strict=True):
+            block_row_id = np.uint64(first_row_id + number * block_rows)
+            _copy_rows(block.input_ids, rows, start, at, block_row_id, self.rows[slot], self.row_ids[slot])
+            offsets, lengths = block.sequence_offsets, block.sequence_lengths
+            _copy_lists(offsets, lengths, rows, start, at, self.lengths[slot], self.num_sequences[slot])
+            for copy in copies:
+                offsets, *columns = block.masks[copy]
+                staged = (self.mask_positions, self.mask_ids, self.mask_labels)
+                for values, column in zip(columns, staged, strict=True):
+                    _copy_lists(offsets, values, rows, start, at, column[slot], self.num_masked[slot])
+            start += len(block)
 
     def take_rows(
         self,
@@ -169,28 +155,16 @@ def _copy_rows(matrix: Any, rows: Any, start: int, at: int, first_row_id: np.uin
 
 
 @njit(cache=True, nogil=True)
-def _copy_lists(offsets: Any, values: Any, rows: Any, start: int, at: int, most: Any, out: Any, counts: Any) -> bool:
-    """The same for the lists of these rows, out (C, M), counts (C,).
-
-    False if one is too long, or a value or the sum of its values is above `most`: a batch is filled by what they say.
-    """
-    most_of_one, most_in_all = most
+def _copy_lists(offsets: Any, values: Any, rows: Any, start: int, at: int, out: Any, counts: Any) -> None:
+    """The same for the lists of these rows, out (C, M), counts (C,); a block's reader saw to it that they fit."""
     for i in range(len(rows)):
         row = rows[i] - start
         if 0 <= row < len(offsets) - 1:
             first, length = offsets[row], offsets[row + 1] - offsets[row]
-            if length > out.shape[1]:
-                return False
             counts[at + i] = length
             source, place = values[first : first + length], out[at + i]
-            greatest = total = np.int64(0)
             for j in range(source.shape[0]):
                 place[j] = source[j]
-                greatest = max(greatest, np.int64(source[j]))
-                total += np.int64(source[j])
-            if greatest > most_of_one or total > most_in_all:
-                return False
-    return True
 
 
 @njit(cache=True, nogil=True)

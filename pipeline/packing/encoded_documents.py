@@ -16,9 +16,11 @@ import numpy.typing as npt
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from pipeline.storage.arrow_files import iter_batches, open_whole, write_blocks
+from pipeline.storage.arrow_files import write_blocks
+from pipeline.storage.arrow_reader import open_whole, view_lists
 from pipeline.storage.store import Store
 from pipeline.wordpiece.encode import Encoder, Sample
+from schemas.errors import ShardCorruptError
 from schemas.layout import encoded_folder, shard_path
 from schemas.receipt import ShardReceipt
 from schemas.rows import encoded_schema, id_type
@@ -117,22 +119,31 @@ def read_encoded(output: Store, path: str, checksum: str, vocab_size: int, text_
     """Read the ids of a shard's documents back; why a document was rejected is not kept with them.
 
     Raises:
-        ShardCorruptError: The shard is not what was written.
+        ShardCorruptError: The shard is not what was written, or holds an id that the vocabulary has not.
     """
-    reader = open_whole(output, path, checksum)
+    dtype = id_type(vocab_size).to_pandas_dtype()
     parts: list[npt.NDArray[Any]] = []
     lengths: list[npt.NDArray[Any]] = []
     is_rejected: list[npt.NDArray[np.bool_]] = []
-    for batch in iter_batches(reader):
-        column = batch.column("input_ids")
-        parts.append(column.flatten().to_numpy())
-        lengths.append(np.diff(column.offsets.to_numpy()))
+    for number, batch in enumerate(open_whole(output, path, checksum, encoded_schema(vocab_size)).iter_batches()):
+        starts, ids = view_lists(batch.column("input_ids"), dtype)
+        if starts[0] or ids.max(initial=0) >= vocab_size:
+            raise ShardCorruptError(
+                "an encoded document has a token outside the vocabulary",
+                path=output.locate(path),
+                place=f"record batch {number}",
+                expected=f"ids below {vocab_size}",
+                found=f"{ids.max(initial=0)}",
+                action="delete the folder and encode the documents again",
+            )
+        parts.append(ids)
+        lengths.append(np.diff(starts))
         is_rejected.append(batch.column("is_rejected").to_numpy(zero_copy_only=False))
     offsets = np.zeros(sum(map(len, lengths)) + 1, np.int64)
     if parts:
         np.cumsum(np.concatenate(lengths), out=offsets[1:])
     return EncodedDocuments(
-        ids=np.concatenate(parts) if parts else np.zeros(0, id_type(vocab_size).to_pandas_dtype()),
+        ids=np.concatenate(parts) if parts else np.zeros(0, dtype),
         offsets=offsets,
         rejected=dict.fromkeys(np.flatnonzero(np.concatenate(is_rejected)).tolist(), "") if parts else {},
         text_bytes=text_bytes,

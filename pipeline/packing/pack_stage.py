@@ -25,8 +25,9 @@ from pipeline.packing.prepare_encoder import describe_tokenizer, prepare_encoder
 from pipeline.packing.quarantine_documents import explain_too_long, write_quarantine
 from pipeline.packing.row_plan import RowPlan
 from pipeline.packing.write_rows import RowWriter, share_by_tokens
-from pipeline.storage.arrow_files import open_whole
+from pipeline.storage.arrow_reader import open_whole
 from pipeline.wordpiece.encode import Encoder
+from schemas.documents import DOCUMENT_SCHEMA
 from schemas.layout import packed_folders
 from schemas.receipt import ShardReceipt
 from schemas.rows import id_type
@@ -98,7 +99,7 @@ class _Work:
     @functools.cached_property
     def documents(self) -> pa.Table:
         unit, output = self._unit, self._context.output
-        return open_whole(output, unit.path, unit.checksum).read_all()
+        return open_whole(output, unit.path, unit.checksum, DOCUMENT_SCHEMA).read_all()
 
     @property
     def texts(self) -> pa.ChunkedArray:

@@ -1,18 +1,18 @@
-"""Arrow IPC files in blocks: each record batch is checksummed as it is written and can be fetched alone."""
+"""Writing Arrow IPC files in blocks: each record batch is checksummed as it is written and can be fetched alone.
+
+`arrow_reader` reads them.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable
 from typing import IO, Any
 
-import numpy as np
-import numpy.typing as npt
 import pyarrow as pa
 import xxhash
 
 from pipeline.storage.hashing_sink import HashingSink
 from pipeline.storage.store import Store
-from schemas.errors import RESTORE, ShardCorruptError
 from schemas.receipt import ShardReceipt
 from schemas.rows import Compression
 
@@ -121,94 +121,6 @@ def write_blocks(
         block_checksums=checksums,
         first_row_id=first_row_id,
     )
-
-
-def read_block(data: pa.Buffer | bytes, schema: pa.Schema, checksum: int, path: str, block: int) -> pa.RecordBatch:
-    """One block, its checksum compared before a byte of it is believed. Zero-copy unless it is compressed.
-
-    Raises:
-        ShardCorruptError: The bytes are not those that were written.
-    """
-    found = xxhash.xxh3_64_intdigest(data)
-    if found != checksum:
-        raise ShardCorruptError(
-            "the bytes of a block have changed",
-            path=path,
-            place=f"block {block}",
-            expected=f"xxh3-64 {checksum:016x}",
-            found=f"{found:016x} over {memoryview(data).nbytes} bytes",
-            action="restore the file from a good copy, or write the dataset again",
-        )
-    return pa.ipc.read_record_batch(pa.ipc.read_message(data), schema)
-
-
-def open_whole(store: Store, path: str, checksum: str) -> pa.ipc.RecordBatchFileReader:
-    """A whole Arrow file of a store, mapped where it is local, after comparing its checksum.
-
-    Raises:
-        ShardCorruptError: It is gone, or its bytes are not those that were written.
-    """
-    try:
-        data = store.map_file(path)
-    except FileNotFoundError:
-        raise ShardCorruptError(
-            "the file is gone",
-            path=store.locate(path),
-            expected=f"xxh3-128 {checksum}",
-            found="no file",
-            action=RESTORE,
-        ) from None
-    return read_file(data, checksum, store.locate(path))
-
-
-def read_file(data: pa.Buffer | bytes, checksum: str, path: str) -> pa.ipc.RecordBatchFileReader:
-    """A whole Arrow file after comparing its checksum. Zero-copy.
-
-    Raises:
-        ShardCorruptError: The bytes are not those that were written.
-    """
-    check_bytes(data, checksum, path)
-    return pa.ipc.open_file(pa.BufferReader(data))
-
-
-def check_bytes(data: pa.Buffer | bytes, checksum: str, path: str) -> None:
-    """Compare a whole file with its xxh3-128.
-
-    Raises:
-        ShardCorruptError: They differ.
-    """
-    found = xxhash.xxh3_128_hexdigest(data)
-    if found != checksum:
-        raise ShardCorruptError(
-            "the bytes of a file have changed",
-            path=path,
-            expected=f"xxh3-128 {checksum}",
-            found=f"{found} over {memoryview(data).nbytes} bytes",
-            action="restore the file from a good copy, or write the dataset again",
-        )
-
-
-def iter_batches(reader: pa.ipc.RecordBatchFileReader) -> Iterator[pa.RecordBatch]:
-    """The record batches of an Arrow file in order."""
-    for index in range(reader.num_record_batches):
-        yield reader.get_batch(index)
-
-
-def view_numbers(array: pa.Array) -> npt.NDArray[Any]:
-    """An Arrow array of numbers without nulls as NumPy has it, read-only and without a copy.
-
-    `Array.to_numpy` gives the same and imports pandas first, for 0.3 s, where that is installed.
-    """
-    dtype, values = array.type.to_pandas_dtype(), array.buffers()[1]
-    if values is None:
-        return _read_only(np.empty(0, dtype))
-    return _read_only(np.frombuffer(values, dtype)[array.offset : array.offset + len(array)])
-
-
-def _read_only(values: npt.NDArray[Any]) -> npt.NDArray[Any]:
-    """Those of decompressed blocks would be writable: to numba another type, and every kernel is compiled twice."""
-    values.flags.writeable = False
-    return values
 
 
 def _has_dictionary(kind: pa.DataType) -> bool:

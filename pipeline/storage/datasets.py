@@ -7,7 +7,6 @@ whole. Both are read as columns: a hundred thousand shards take tens of megabyte
 from __future__ import annotations
 
 import itertools
-import json
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from functools import partial
@@ -16,12 +15,13 @@ from typing import Any, cast
 import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
-import pyarrow.compute as pc
 import xxhash
+from pydantic import BaseModel, ValidationError
 
-from pipeline.storage.arrow_files import check_bytes, view_numbers
+from pipeline.storage.arrow_reader import ArrowFile, check_bytes, view_lists, view_numbers
+from pipeline.storage.check_table import check_lines, check_packed
 from pipeline.storage.hashing_sink import HashingSink
-from pipeline.storage.paths import check_inside
+from pipeline.storage.small_files import read_json_bytes
 from pipeline.storage.store import Store
 from schemas.errors import RESTORE, ConfigError, ShardCorruptError
 from schemas.manifest import (
@@ -49,8 +49,8 @@ _MODELS: dict[str, type[KindOfManifest]] = {
 _RECEIPTS_AT_ONCE = 128
 MAX_TABLE_IN_MEMORY = 48 << 20
 """Bytes of a table: of 600 GB of shards, about."""
-_SUSPICIOUS = r"^$|^/|/$|//|(^|/)\.|\\|\x00|://"
-"""What every path that leaves a dataset matches: to call `check_inside` for each of 100,000 takes 0.3 s."""
+MAX_TABLE_BYTES = 4 << 30
+"""Bytes of any table: 10^10 rows have some 1.5 GB."""
 
 
 @dataclass(frozen=True)
@@ -146,13 +146,21 @@ def fingerprint_rows(manifest: PackedManifest) -> str:
     return fingerprint_manifest(manifest.model_copy(update={"masking": Masking()}))
 
 
+class _Kind(BaseModel):
+    kind: str
+
+
 def model_of_manifest(dataset: Store) -> type[KindOfManifest]:
-    """Of which kind the manifest here says it is; `PackedManifest`, to read which tells what is wrong, if of none."""
+    """Of which kind the manifest here says it is; `PackedManifest`, to read which tells what is wrong, if of none.
+
+    Raises:
+        ShardCorruptError: It is larger than any manifest.
+    """
     try:
-        kind = json.loads(dataset.read_bytes(MANIFEST)).get("kind")
-    except (ValueError, AttributeError, FileNotFoundError):
-        kind = None
-    return _MODELS.get(str(kind), PackedManifest)
+        kind = _Kind.model_validate_json(read_json_bytes(dataset, MANIFEST)).kind
+    except (ValidationError, FileNotFoundError):
+        return PackedManifest
+    return _MODELS.get(kind, PackedManifest)
 
 
 def read_manifest(dataset: Store, model: type[AnyManifest]) -> AnyManifest:
@@ -164,7 +172,7 @@ def read_manifest(dataset: Store, model: type[AnyManifest]) -> AnyManifest:
     """
     path = dataset.locate(MANIFEST)
     try:
-        data = dataset.read_bytes(MANIFEST)
+        data = read_json_bytes(dataset, MANIFEST)
     except FileNotFoundError:
         raise ConfigError(
             "no dataset here",
@@ -214,7 +222,16 @@ def _read_checked(dataset: Store, read: Callable[[str], Any], name: str, checksu
 
 def _load_table(dataset: Store, name: str) -> pa.Buffer:
     """A table in memory, safe from whoever writes over its file; a larger one of a local dataset is mapped."""
-    if dataset.is_local and dataset.size(name) > MAX_TABLE_IN_MEMORY:
+    size = dataset.size(name)
+    if size > MAX_TABLE_BYTES:
+        raise ShardCorruptError(
+            "a table of shards is larger than any that maskmill writes",
+            path=dataset.locate(name),
+            expected=f"at most {MAX_TABLE_BYTES} bytes",
+            found=f"{size}",
+            action=RESTORE,
+        )
+    if dataset.is_local and size > MAX_TABLE_IN_MEMORY:
         return dataset.map_file(name)
     return pa.py_buffer(dataset.read_bytes(name))
 
@@ -223,40 +240,43 @@ def read_shard_table(dataset: Store, manifest: DocumentsManifest | EncodedManife
     """Read `shards.arrow`, checked against the manifest, as columns.
 
     Raises:
-        ShardCorruptError: It is missing, has changed, or names a path outside the dataset.
+        ShardCorruptError: It is missing, has changed, does not hold together or with the manifest, or names a path
+            outside the dataset.
     """
     path = dataset.locate(SHARD_TABLE)
     data = _read_checked(dataset, partial(_load_table, dataset), SHARD_TABLE, manifest.shards_checksum)
-    table = pa.ipc.open_file(pa.BufferReader(data)).read_all()
-    if len(table) != manifest.num_shards:
+    file = ArrowFile.of(data, SHARD_TABLE_SCHEMA, path)
+    if len(file) > 1:
+        raise ShardCorruptError(
+            "the table of shards is in several record batches",
+            path=path,
+            expected="one, as it is written",
+            found=f"{len(file)}",
+            action=RESTORE,
+        )
+    lines = file.read(0) if len(file) else SHARD_TABLE_SCHEMA.empty_table().to_batches(1)[0]
+    if len(lines) != manifest.num_shards:
         raise ShardCorruptError(
             "the table has not as many shards as the manifest says",
             path=path,
             expected=f"{manifest.num_shards}",
-            found=f"{len(table)}",
+            found=f"{len(lines)}",
             action=RESTORE,
         )
-
-    def column(name: str) -> pa.Array:
-        """As it stands in the file, without a copy: maskmill writes one batch."""
-        chunks = table.column(name).chunks
-        return (
-            chunks[0] if len(chunks) == 1 else pa.concat_arrays(chunks or [pa.array([], table.schema.field(name).type)])
-        )
-
-    paths = column("path")
-    for shard in paths.filter(pc.match_substring_regex(paths, _SUSPICIOUS)):
-        check_inside(shard.as_py(), dataset.display_url)
-    offsets = column("block_offsets")
-    return ShardTable(
-        paths=paths,
-        first_row_id=view_numbers(column("first_row_id")),
-        rows=view_numbers(column("rows")).view(np.int64),
-        text_bytes=view_numbers(column("text_bytes")).view(np.int64),
-        size_bytes=view_numbers(column("size_bytes")).view(np.int64),
-        checksums=column("checksum"),
-        first_block=view_numbers(offsets.offsets).astype(np.int64) if len(offsets) else np.zeros(1, np.int64),
-        block_offsets=view_numbers(offsets.flatten()).view(np.int64),
-        block_lengths=view_numbers(column("block_lengths").flatten()),
-        block_checksums=view_numbers(column("block_checksums").flatten()),
+    check_lines(lines, path, dataset.display_url)
+    first_block, block_offsets = view_lists(lines.column("block_offsets"), np.uint64)
+    table = ShardTable(
+        paths=lines.column("path"),
+        first_row_id=view_numbers(lines.column("first_row_id")),
+        rows=view_numbers(lines.column("rows")).view(np.int64),
+        text_bytes=view_numbers(lines.column("text_bytes")).view(np.int64),
+        size_bytes=view_numbers(lines.column("size_bytes")).view(np.int64),
+        checksums=lines.column("checksum"),
+        first_block=first_block.astype(np.int64),
+        block_offsets=block_offsets.view(np.int64),
+        block_lengths=view_lists(lines.column("block_lengths"), np.uint32)[1],
+        block_checksums=view_lists(lines.column("block_checksums"), np.uint64)[1],
     )
+    if isinstance(manifest, PackedManifest):
+        check_packed(manifest, table.rows, table.first_block, table.block_lengths, path)
+    return table

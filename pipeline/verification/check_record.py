@@ -5,12 +5,14 @@ from __future__ import annotations
 import json
 from collections.abc import Collection, Mapping
 
-import pyarrow as pa
-
 from pipeline.corpus.quarantine import is_of_inputs
+from pipeline.storage.arrow_reader import ArrowFile
+from pipeline.storage.small_files import read_json_bytes
 from pipeline.storage.store import Store
 from pipeline.verification.check_parts import Verified
 from pipeline.verification.findings import Finding
+from schemas.documents import QUARANTINE_SCHEMA
+from schemas.errors import MaskmillError, ShardCorruptError
 from schemas.layout import QUARANTINE, RUN_RECORD, promised_folders
 from schemas.manifest import DocumentsManifest, PackedManifest
 from schemas.masking import Masking
@@ -28,13 +30,15 @@ def check_record(store: Store, verified: Mapping[str, Verified], unfinished: Col
     """
     path = store.locate(RUN_RECORD)
     try:
-        record = json.loads(store.read_bytes(RUN_RECORD))
+        record = json.loads(read_json_bytes(store, RUN_RECORD))
         fingerprints: dict[str, str] = {name: str(value) for name, value in record["fingerprints"].items()}
         masking = Masking.model_validate(record["masking"]) if "masking" in record else None  # older runs have none
         promised = promised_folders(record["decisive"])
     except FileNotFoundError:
         return []  # parts that were copied out of a run
-    except (ValueError, KeyError, TypeError, AttributeError) as error:
+    except ShardCorruptError as error:
+        return [Finding.of(error, path)]
+    except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
         return [Finding(path, f"the record of the run is damaged: {type(error).__name__} {error}".partition("\n")[0])]
     findings = [
         Finding(path, f"{folder} is of another run than the record speaks of")
@@ -78,12 +82,11 @@ def check_quarantine(store: Store, verified: Mapping[str, Verified]) -> list[Fin
     for name, (number, files) in expected.items():
         found = 0
         for path in files:
-            data = store.map_file(path)
             try:
-                with pa.ipc.open_file(data) as reader:
-                    found += sum(reader.get_batch(batch).num_rows for batch in range(reader.num_record_batches))
-            except (pa.ArrowException, OSError) as error:  # the latter of a damaged footer
-                findings.append(Finding(store.locate(path), f"it cannot be read: {error}"))
+                file = ArrowFile.of(store.map_file(path), QUARANTINE_SCHEMA, store.locate(path))
+                found += sum(batch.num_rows for batch in file.iter_batches())
+            except MaskmillError as error:
+                findings.append(Finding.of(error, store.locate(path)))
         if found != number:
             here = store.locate(QUARANTINE)
             findings.append(Finding(here, f"{number} of {name} were set aside, and {found} are here"))

@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Callable, Iterator
 
-from pipeline.storage.arrow_files import check_bytes
+from pipeline.storage.arrow_reader import check_bytes
 from pipeline.storage.datasets import MANIFEST, model_of_manifest, read_manifest
 from pipeline.storage.paths import check_inside, split_file_url
 from pipeline.storage.store import Store, open_store

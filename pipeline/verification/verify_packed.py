@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from typing import Any
 
 import numpy as np
@@ -12,7 +12,9 @@ import pyarrow as pa
 
 from pipeline.masking.static_masks import static_masks
 from pipeline.masking.tables import MaskTables
+from pipeline.storage.arrow_reader import view_lists
 from pipeline.storage.datasets import MANIFEST, TOKENIZER, ShardTable, read_manifest, read_shard_table, read_tokenizer
+from pipeline.storage.packed_blocks import PackedBlock, PackedBlocks, StoredMasks
 from pipeline.storage.store import Store
 from pipeline.verification.check_provenance import Places, check_provenance
 from pipeline.verification.check_rows import FAULTS, find_row_faults
@@ -20,7 +22,6 @@ from pipeline.verification.findings import MAX_FINDINGS_PER_SHARD, Finding
 from pipeline.verification.verify_shards import check_each_shard, find_misnumbered, find_strangers, read_shard
 from schemas.errors import MaskmillError
 from schemas.manifest import PackedManifest
-from schemas.rows import packed_row_schema
 from schemas.run_file import Sequences
 from schemas.wording import count_of
 
@@ -44,11 +45,17 @@ def verify_packed(
     """
     manifest = read_manifest(store, PackedManifest)
     shards = read_shard_table(store, manifest)
-    schema = packed_row_schema(manifest.seq_len, manifest.vocabulary.vocab_size, manifest.copies)
+    reader = PackedBlocks(manifest)
     tables = MaskTables.build(manifest.vocabulary)
 
     def check(shard: int) -> tuple[tuple[Counter[str], Places], list[Finding]]:
-        blocks = read_shard(store, shards, shard, schema)
+        rows, block_rows = int(shards.rows[shard]), manifest.block_rows
+
+        def read(data: pa.Buffer, checksum: int, path: str, block: int) -> PackedBlock:
+            num_rows = min(block_rows, rows - block * block_rows)
+            return reader.read(data, checksum, num_rows, path, block, range(manifest.copies))
+
+        blocks = read_shard(store, shards, shard, reader.schema, read)
         return _ShardCheck(store.locate(shards.path(shard)), manifest, tables).check(
             blocks, int(shards.first_row_id[shard])
         )
@@ -112,36 +119,35 @@ class _ShardCheck:
         self._findings: list[Finding] = []
 
     def check(
-        self, blocks: list[pa.RecordBatch], first_row_id: int
+        self, blocks: Iterable[PackedBlock], first_row_id: int
     ) -> tuple[tuple[Counter[str], Places], list[Finding]]:
         """What is counted in its blocks, where their segments come from, and what is wrong."""
         block_rows = self._manifest.block_rows
         counts = Counter[str]()
         places: list[Places] = []
         for number, block in enumerate(blocks):
-            if number < len(blocks) - 1 and block.num_rows != block_rows:
-                self._find(f"block {number} has {block.num_rows} rows, not {block_rows}")
             here = self._check_block(block, number, first_row_id + number * block_rows)
             places.append(here)
-            used = int(_lists(block, "sequence_lengths")[1].sum(dtype=np.int64))
+            used = int(block.sequence_lengths.sum(dtype=np.int64))
             tokens = int(here.length.sum())
-            counts["rows"] += block.num_rows
+            counts["rows"] += len(block)
             counts["segments"] += len(here.length)
             counts["packed"] += int(np.count_nonzero(here.offset == 0))
             counts["cuts"] += int(np.count_nonzero(here.offset))
             counts["tokens_in_rows"] += tokens
             counts["special_tokens"] += used - tokens
-            counts["padding"] += block.num_rows * self._manifest.seq_len - used
+            counts["padding"] += len(block) * self._manifest.seq_len - used
         return (counts, Places.join(places)), self._findings
 
-    def _check_block(self, block: pa.RecordBatch, number: int, first_row_id: int) -> Places:
+    def _check_block(self, block: PackedBlock, number: int, first_row_id: int) -> Places:
         manifest, vocabulary = self._manifest, self._manifest.vocabulary
-        rows = block.column("input_ids").values.to_numpy().reshape(-1, manifest.seq_len)
-        segments = _lists(block, "segment_lengths")
-        documents, offsets = _lists(block, "segment_document"), _lists(block, "segment_offset")
+        rows = block.input_ids
+        segments = view_lists(block.batch.column("segment_lengths"), np.uint16)
+        documents = view_lists(block.batch.column("segment_document"), np.uint64)[1]
+        offsets = view_lists(block.batch.column("segment_offset"), np.uint32)[1]
         faults, tokens = find_row_faults(
             rows,
-            _lists(block, "sequence_lengths"),
+            (block.sequence_offsets, block.sequence_lengths),
             segments,
             (vocabulary.pad_id, vocabulary.cls_id, vocabulary.sep_id),
             vocabulary.vocab_size,
@@ -150,25 +156,17 @@ class _ShardCheck:
         for row in np.flatnonzero(faults)[:MAX_FINDINGS_PER_SHARD].tolist():
             self._find(f"row {number * manifest.block_rows + row}: {FAULTS[faults[row]]}")
         self._check_masks(block, number, rows, np.arange(len(rows), dtype=np.uint64) + np.uint64(first_row_id))
-        if not all(np.array_equal(segments[0], other[0]) for other in (documents, offsets)):
-            self._find(f"block {number}: not every segment has a document and an offset")
-            return Places.join([])
-        return Places(documents[1], offsets[1].astype(np.int64), tokens)
+        return Places(documents, offsets.astype(np.int64), tokens)
 
     def _check_masks(
-        self, block: pa.RecordBatch, number: int, rows: npt.NDArray[Any], row_ids: npt.NDArray[np.uint64]
+        self, block: PackedBlock, number: int, rows: npt.NDArray[Any], row_ids: npt.NDArray[np.uint64]
     ) -> None:
         for copy in range(self._manifest.copies):
-            offsets, *columns = static_masks(rows, row_ids, copy, self._manifest.masking, self._tables)
-            for name, expected in zip(("positions", "input_ids", "labels"), columns, strict=True):
-                found_offsets, found = _lists(block, f"mask_{copy}_{name}")
-                if not (np.array_equal(found_offsets, offsets) and np.array_equal(found, expected)):
+            masks = static_masks(rows, row_ids, copy, self._manifest.masking, self._tables)
+            equal = [np.array_equal(found, expected) for found, expected in zip(block.masks[copy], masks, strict=True)]
+            for name, is_equal in zip(StoredMasks._fields, equal, strict=True):
+                if not is_equal:
                     self._find(f"block {number}: mask_{copy}_{name} is not the mask of epoch {copy}")
 
     def _find(self, what: str) -> None:
         self._findings.append(Finding(self._path, what))
-
-
-def _lists(block: pa.RecordBatch, name: str) -> tuple[npt.NDArray[Any], npt.NDArray[Any]]:
-    column = block.column(name)
-    return column.offsets.to_numpy(), column.values.to_numpy()

@@ -2,24 +2,36 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sized
 from concurrent.futures import ThreadPoolExecutor
 from typing import TypeVar
 
 import numpy as np
 import pyarrow as pa
 
-from pipeline.storage.arrow_files import check_bytes, read_block
+from pipeline.storage.arrow_reader import ArrowFile, check_block, check_bytes
 from pipeline.storage.datasets import SHARD_TABLE, ShardTable
 from pipeline.storage.store import Store
 from pipeline.verification.findings import Finding
-from schemas.errors import RESTORE, ShardCorruptError
+from schemas.errors import RESTORE, MaskmillError, ShardCorruptError, TransientStorageError
 
 Result = TypeVar("Result")
+Block = TypeVar("Block", bound=Sized)
+ReadBlock = Callable[[pa.Buffer, int, str, int], Block]
+"""Reads a block from its bytes, its checksum, its file and its number."""
 
 
-def read_shard(store: Store, shards: ShardTable, shard: int, schema: pa.Schema) -> list[pa.RecordBatch]:
-    """All blocks of a shard after checking the file, its footer and every block.
+def read_shard(
+    store: Store, shards: ShardTable, shard: int, schema: pa.Schema, read: ReadBlock[Block]
+) -> Iterator[Block]:
+    """All blocks of a shard, one at a time, after checking its bytes and its footer.
+
+    Args:
+        store: The dataset.
+        shards: Its shards.
+        shard: Which one.
+        schema: That the file must have.
+        read: Reads a block and validates it, as whoever uses such shards does.
 
     Raises:
         ShardCorruptError: Something is not what was written.
@@ -45,35 +57,26 @@ def read_shard(store: Store, shards: ShardTable, shard: int, schema: pa.Schema) 
             action=RESTORE,
         )
     first, stop = int(shards.first_block[shard]), int(shards.first_block[shard + 1])
-    blocks = [
-        read_block(
-            data.slice(int(shards.block_offsets[index]), int(shards.block_lengths[index])),
-            schema,
-            int(shards.block_checksums[index]),
-            path,
-            index - first,
-        )
-        for index in range(first, stop)
-    ]
+    spans = np.column_stack([shards.block_offsets[first:stop], shards.block_lengths[first:stop]]).astype(np.int64)
+    blocks = [data.slice(offset, length) for offset, length in spans.tolist()]
+    checksums = shards.block_checksums[first:stop].tolist()
+    for number, (block, checksum) in enumerate(zip(blocks, checksums, strict=True)):
+        check_block(block, checksum, path, number)
     check_bytes(data, shards.checksums[shard].as_py(), path)
-    reader = pa.ipc.open_file(pa.BufferReader(data))
-    if not reader.schema.equals(schema, check_metadata=True):
+    file = ArrowFile.of(data, schema, path)
+    if not np.array_equal(file.spans, spans):
         raise ShardCorruptError(
-            "the schema is another one",
+            "the file has other blocks than the table of shards",
             path=path,
-            expected=str(schema),
-            found=str(reader.schema),
+            expected=f"{len(spans)} blocks, each where the table says",
+            found=f"{len(file)} blocks" if len(file) != len(spans) else "some of them elsewhere",
             action=RESTORE,
         )
-    if reader.num_record_batches != len(blocks):
-        raise ShardCorruptError(
-            "the file has not as many blocks as the table of shards",
-            path=path,
-            expected=str(len(blocks)),
-            found=str(reader.num_record_batches),
-            action=RESTORE,
-        )
-    rows = sum(block.num_rows for block in blocks)
+    rows = 0
+    for number, (block, checksum) in enumerate(zip(blocks, checksums, strict=True)):
+        found = read(block, checksum, path, number)
+        rows += len(found)
+        yield found
     if rows != shards.rows[shard]:
         raise ShardCorruptError(
             "the rows are not as many as the table of shards says",
@@ -82,7 +85,6 @@ def read_shard(store: Store, shards: ShardTable, shard: int, schema: pa.Schema) 
             found=str(rows),
             action=RESTORE,
         )
-    return blocks
 
 
 def check_each_shard(
@@ -105,7 +107,9 @@ def check_each_shard(
     def guarded(shard: int) -> tuple[int, Result | None, list[Finding]]:
         try:
             return (shard, *check(shard))
-        except ShardCorruptError as error:
+        except TransientStorageError:
+            raise
+        except MaskmillError as error:
             return shard, None, [Finding.of(error, store.locate(shards.path(shard)))]
 
     with ThreadPoolExecutor(threads) as pool:

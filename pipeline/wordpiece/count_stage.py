@@ -18,13 +18,14 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from pipeline.engine.stage import UnitDescription, UnitOutcome
-from pipeline.storage.arrow_files import iter_batches, open_whole
+from pipeline.storage.arrow_reader import ArrowFile, open_whole
 from pipeline.storage.store import Store
 from pipeline.wordpiece.count_words import WordCounter
 from pipeline.wordpiece.counted_words import MAX_WORDS, PartitionedWords
 from pipeline.wordpiece.normalise import Normalisation
 from pipeline.wordpiece.word_counts import ALL_SOURCES, MAX_SOURCES, SourceText
 from pipeline.wordpiece.word_files import WORD_FILE_SCHEMA, write_words
+from schemas.documents import DOCUMENT_SCHEMA
 from schemas.errors import InputDataError
 from schemas.receipt import Receipt
 from schemas.run_file import TokenizerSection
@@ -79,8 +80,8 @@ def count_document_words(context: CountContext, unit: CountUnit) -> UnitOutcome:
         changed, words changed) for each source of the shard, `one_source`, whether they are too many to keep apart,
         and the file's.
     """
-    reader = open_whole(context.output, unit.path, unit.checksum)
-    names = _list_sources(reader)
+    documents = open_whole(context.output, unit.path, unit.checksum, DOCUMENT_SCHEMA)
+    names = _list_sources(documents)
     is_one = len(names) > MAX_SOURCES
     names = [ALL_SOURCES] if is_one else names
     rounds: list[PartitionedWords] = []
@@ -90,7 +91,7 @@ def count_document_words(context: CountContext, unit: CountUnit) -> UnitOutcome:
     words = np.zeros(len(names), np.int64)
 
     def count_rounds() -> Iterator[PartitionedWords]:
-        for batch in iter_batches(reader):
+        for batch in documents.iter_batches():
             counter.add(batch.column("text"), None if is_one else _number_sources(batch.column("source"), names))
             while rounds:
                 yield rounds.pop(0)
@@ -156,9 +157,9 @@ def has_one_source(sources: Sequence[SourceText]) -> bool:
     return [source.source for source in sources] == [ALL_SOURCES]
 
 
-def _list_sources(reader: pa.ipc.RecordBatchFileReader) -> list[str]:
+def _list_sources(documents: ArrowFile) -> list[str]:
     names: set[str] = set()
-    for batch in iter_batches(reader):
+    for batch in documents.iter_batches():
         names.update(pc.unique(batch.column("source")).to_pylist())
     return sorted(names, key=str.encode)
 

@@ -16,7 +16,6 @@ import numpy as np
 import pyarrow as pa
 
 from pipeline.engine.stage import UnitDescription, UnitOutcome
-from pipeline.storage.arrow_files import iter_batches
 from pipeline.wordpiece.count_stage import CountContext, name_sources
 from pipeline.wordpiece.count_words import sort_words
 from pipeline.wordpiece.counted_words import WORD_PARTITIONS, CountedWords, PartitionedWords
@@ -124,7 +123,7 @@ def gather_word_counts(context: CountContext, unit: GatherUnit) -> UnitOutcome:
     def iter_rounds() -> Iterator[PartitionedWords]:
         nonlocal num_words
         for number, checksum in enumerate(unit.checksums, start=unit.first_file):
-            for batch in iter_batches(open_words(context.output, context.count_path(number), checksum)):
+            for batch in open_words(context.output, context.count_path(number), checksum).iter_batches():
                 num_words += numbers.add_rows(words, batch)
                 while rounds:
                     yield rounds.pop(0)

@@ -6,9 +6,10 @@ from collections.abc import Iterator, Sequence
 
 import pyarrow as pa
 
-from pipeline.storage.arrow_files import iter_batches, open_whole
+from pipeline.storage.arrow_reader import open_whole
 from pipeline.storage.store import Store
 from pipeline.wordpiece.word_counts import MAX_SOURCES
+from schemas.documents import DOCUMENT_SCHEMA
 
 _BREAKS = " \n\t\r"
 
@@ -66,8 +67,7 @@ def share_bytes(sizes_bytes: dict[str, int], total_bytes: int) -> dict[str, int]
 
 def _iter_documents(store: Store, shards: Sequence[tuple[str, str]]) -> Iterator[tuple[str, pa.StringScalar]]:
     for path, checksum in shards:
-        reader = open_whole(store, path, checksum)
-        for batch in iter_batches(reader):
+        for batch in open_whole(store, path, checksum, DOCUMENT_SCHEMA).iter_batches():
             yield from zip(batch.column("source").to_pylist(), batch.column("text"), strict=True)
 
 

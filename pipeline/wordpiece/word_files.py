@@ -9,7 +9,8 @@ from typing import Any
 import pyarrow as pa
 
 from pipeline.engine.receipts import RECEIPTS
-from pipeline.storage.arrow_files import open_whole, read_block, write_blocks
+from pipeline.storage.arrow_files import write_blocks
+from pipeline.storage.arrow_reader import ArrowFile, open_whole, read_block
 from pipeline.storage.store import Store
 from schemas.errors import ShardCorruptError
 from schemas.receipt import Receipt
@@ -72,14 +73,14 @@ def read_words(output: Store, path: str, block: Block, place: int) -> pa.RecordB
         raise explain_unbelievable(output, path) from None
 
 
-def open_words(output: Store, path: str, checksum: str) -> pa.ipc.RecordBatchFileReader:
+def open_words(output: Store, path: str, checksum: str) -> ArrowFile:
     """A whole file of words.
 
     Raises:
         ShardCorruptError: It is not what was written.
     """
     try:
-        return open_whole(output, path, checksum)
+        return open_whole(output, path, checksum, WORD_FILE_SCHEMA)
     except ShardCorruptError:
         raise explain_unbelievable(output, path) from None
 

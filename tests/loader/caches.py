@@ -61,9 +61,9 @@ def list_blocks(dataset: PackedDataset) -> list[tuple[int, list[int]]]:
 def read_all(dataset: PackedDataset, items: list[tuple[int, list[int]]]) -> list[bytes]:
     """The token ids of all items, one by one."""
     return [
-        batch.column("input_ids").to_pylist().__repr__().encode()
+        block.input_ids.tolist().__repr__().encode()
         for shard, blocks in items
-        for batch in dataset.read_blocks(shard, blocks)
+        for block in dataset.read_blocks(shard, blocks)
     ]
 
 

@@ -10,13 +10,16 @@ import pyarrow as pa
 import pytest
 import xxhash
 
-from pipeline.storage.arrow_files import read_block, read_file, view_numbers, write_blocks
+from pipeline.storage.arrow_files import write_blocks
+from pipeline.storage.arrow_layout import BatchLayout
+from pipeline.storage.arrow_reader import ArrowFile, read_block, view_numbers
 from pipeline.storage.store import Store, open_store
 from schemas.errors import ShardCorruptError
 from schemas.receipt import ShardReceipt
 from schemas.rows import Compression, packed_row_schema
 
 SCHEMA = packed_row_schema(32, 300, 0)
+LAYOUT = BatchLayout.of(SCHEMA, dict.fromkeys(SCHEMA.names[1:], 32))
 
 
 def make_block(first: int, num_rows: int = 16) -> pa.RecordBatch:
@@ -51,8 +54,10 @@ def test_every_block_can_be_read_alone_and_the_file_as_a_whole(store: Store, com
     ):
         stored = data[offset : offset + length]
         assert checksum == xxhash.xxh3_64_intdigest(stored)
-        assert read_block(stored, SCHEMA, checksum, "x", number).equals(BLOCKS[number])
-    assert read_file(data, receipt.checksum, "x").read_all().to_batches() == BLOCKS
+        assert read_block(stored, LAYOUT, checksum, "x", number, 16, compression).equals(BLOCKS[number])
+    assert pa.ipc.open_file(data).read_all().to_batches() == BLOCKS
+    if compression is Compression.NONE:
+        assert list(ArrowFile.of(data, SCHEMA, "x").iter_batches()) == BLOCKS
 
 
 @pytest.mark.parametrize("compression", Compression)

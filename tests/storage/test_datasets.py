@@ -14,7 +14,8 @@ import xxhash
 from hypothesis import given
 from hypothesis import strategies as st
 
-from pipeline.storage.datasets import _SUSPICIOUS, read_manifest, read_shard_table, write_manifest, write_shard_table
+from pipeline.storage.check_table import _SUSPICIOUS
+from pipeline.storage.datasets import read_manifest, read_shard_table, write_manifest, write_shard_table
 from pipeline.storage.paths import check_inside
 from pipeline.storage.store import open_store
 from schemas.counts import EncodingCounts
@@ -31,9 +32,9 @@ def make_receipt(path: str, number: int, first_row_id: int) -> ShardReceipt:
         rows=number,
         tokens=2 * number,
         text_bytes=3 * number,
-        size_bytes=4 * number,
+        size_bytes=8 + 16 * number,
         checksum=f"{number:032x}",
-        block_offsets=list(range(number)),
+        block_offsets=list(range(8, 8 + 16 * number, 16)),
         block_lengths=list(range(number, 2 * number)),
         block_checksums=[(1 << 64) - 1 - index for index in range(number)],
         first_row_id=first_row_id,
@@ -62,7 +63,7 @@ def write_encoded(url: str, num_shards: int = 3) -> EncodedManifest:
             tokenizer_checksum="",
             documents_fingerprint="",
             text_bytes=9,
-            counts=EncodingCounts(**dict.fromkeys(EncodingCounts.model_fields, 0)),
+            counts=EncodingCounts(**dict.fromkeys(EncodingCounts.model_fields, 0) | {"documents": 3}),
         ),
     )
 
@@ -81,10 +82,10 @@ def test_a_table_is_read_as_columns_of_what_was_written(tmp_path: Path) -> None:
     assert (table.rows.tolist(), table.text_bytes.tolist(), table.size_bytes.tolist()) == (
         [2, 0, 1],
         [6, 0, 3],
-        [8, 0, 4],
+        [40, 8, 24],
     )
     assert table.first_block.tolist() == [0, 2, 2, 3]
-    assert (table.block_offsets.tolist(), table.block_lengths.tolist()) == ([0, 1, 0], [2, 3, 1])
+    assert (table.block_offsets.tolist(), table.block_lengths.tolist()) == ([8, 24, 8], [2, 3, 1])
     assert table.block_checksums.tolist() == [(1 << 64) - 1, (1 << 64) - 2, (1 << 64) - 1]
     assert table.checksums.to_pylist() == [receipt.checksum for receipt in RECEIPTS]
 

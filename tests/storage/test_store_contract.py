@@ -16,7 +16,8 @@ import xxhash
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from pipeline.storage.arrow_files import read_block, read_file, write_blocks
+from pipeline.storage.arrow_files import write_blocks
+from pipeline.storage.arrow_reader import check_bytes, open_whole, read_block
 from pipeline.storage.paths import check_inside
 from pipeline.storage.remote_files import PART_BYTES
 from pipeline.storage.store import Store, open_store
@@ -344,9 +345,9 @@ def test_arrow_blocks_are_read_back_and_stand_where_arrow_says(store: Store) -> 
         block = store.read_range("packed/shard.arrow", offset, length)
         read = read_block(block, schema, receipt.block_checksums[index], "packed/shard.arrow", index)
         assert read.equals(batches[index])
-    reader = read_file(store.map_file("packed/shard.arrow"), receipt.checksum, "packed/shard.arrow")
-    assert reader.schema.equals(schema, check_metadata=True)
-    assert reader.read_all().equals(pa.Table.from_batches(batches))
+    file = open_whole(store, "packed/shard.arrow", receipt.checksum, schema)
+    assert [tuple(span) for span in file.spans.tolist()] == places
+    assert file.read_all().equals(pa.Table.from_batches(batches))
 
 
 @settings(max_examples=50, deadline=None, suppress_health_check=[HealthCheck.too_slow])
@@ -386,7 +387,7 @@ def test_every_flipped_byte_of_a_block_is_found() -> None:
         broken = bytearray(whole)
         broken[at] ^= 1
         with pytest.raises(ShardCorruptError):
-            read_file(bytes(broken), receipt.checksum, "f")
+            check_bytes(bytes(broken), receipt.checksum, "f")
 
 
 def test_dictionary_types_are_refused_before_a_byte_is_written() -> None:

@@ -1,0 +1,242 @@
+"""The metadata of Arrow messages and footers, read with every offset checked against the bytes at hand.
+
+Arrow checks that a message is well-formed, but not that its sizes make sense: a block of 10 KB may say that it
+decompresses to 300 MB. Here everything that a record batch declares is compared with its schema before Arrow reads it.
+The layout is that of Arrow's `Message.fbs` and `File.fbs`, as flatbuffers: a table begins with the signed distance to
+its vtable, which holds the size of itself, the size of the table and the place of each field in it.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+from numba import njit
+
+KIND, WIDTH, PARENT, TIMES, MOST = range(5)
+"""Columns of a layout's nodes: what a node is; bits of a value or bytes of an offset; the node it is inside, or -1; the
+items of a fixed-size list; and the most items that a list may have on average, or -1."""
+NUMBERS, LIST, TEXT, FIXED_LIST = range(4)
+"""Kinds of nodes."""
+
+FAULTS = (
+    "",
+    "it is not an Arrow message",
+    "it is not a record batch",
+    "its body has another length than its metadata says",
+    "it is compressed otherwise than the dataset says",
+    "it has another number of rows",
+    "it has another number of columns or buffers than its schema",
+    "a column has another length than the rows",
+    "a column has nulls",
+    "a list column has more values than its rows allow",
+    "a buffer lies outside the body, out of order or out of alignment",
+    "a buffer is shorter than its values",
+    "a buffer is longer than its values, or decompresses to more",
+)
+"""By number: what may be wrong with a record batch."""
+
+_NO_MESSAGE, _NO_BATCH, _BODY, _CODEC, WRONG_ROWS, _COUNTS, _LENGTH, _NULLS, _ITEMS, _PLACE, _SHORT, _LONG = range(
+    1, 13
+)
+_RECORD_BATCH = 3
+_PREFIX = 8  # the continuation marker and the metadata's length
+_PADDING = 64  # writers may round a buffer's length up to this
+_MOST_ITEMS = 1 << 40
+
+
+@njit(cache=True, nogil=True)
+def read_number(data: Any, at: int, size: int) -> Any:
+    """A little-endian integer of 2 (unsigned), 4 or 8 (signed) bytes; the caller checks that they are there."""
+    number = np.uint64(0)
+    for i in range(size):
+        number |= np.uint64(data[at + i]) << np.uint64(8 * i)
+    if size == 4:
+        return np.int64(np.int32(np.uint32(number)))
+    return np.int64(number)
+
+
+@njit(cache=True, nogil=True)
+def find_table(data: Any, start: int, stop: int, at: int) -> int:
+    """Where the table is that the offset at `at` leads to, inside `data[start:stop]`; -1 if it leads elsewhere."""
+    if at < start or at + 4 > stop:
+        return -1
+    table = at + (read_number(data, at, 4) & 0xFFFFFFFF)
+    return table if table + 4 <= stop else -1
+
+
+@njit(cache=True, nogil=True)
+def find_field(data: Any, start: int, stop: int, table: int, number: int, size: int) -> int:
+    """Where a field of a table is; 0 if the table leaves it out, -1 if it would be outside `data[start:stop]`."""
+    if table < start:
+        return -1
+    vtable = table - read_number(data, table, 4)
+    if vtable < start or vtable + 4 > stop:
+        return -1
+    entry = 4 + 2 * number
+    if entry + 2 > read_number(data, vtable, 2):
+        return 0
+    if vtable + entry + 2 > stop:
+        return -1
+    inside = read_number(data, vtable + entry, 2)
+    if inside == 0:
+        return 0
+    return table + inside if table + inside + size <= stop else -1
+
+
+@njit(cache=True, nogil=True)
+def find_vector(data: Any, start: int, stop: int, table: int, number: int, item_bytes: int) -> Any:
+    """Where the items of a vector begin and how many they are; (0, 0) if it is left out, (-1, 0) if it is outside."""
+    field = find_field(data, start, stop, table, number, 4)
+    if field <= 0:
+        return field, 0
+    vector = find_table(data, start, stop, field)
+    if vector < 0:
+        return -1, 0
+    count = read_number(data, vector, 4) & 0xFFFFFFFF
+    if vector + 4 + count * item_bytes > stop:
+        return -1, 0
+    return vector + 4, count
+
+
+@njit(cache=True, nogil=True)
+def check_batch(data: Any, nodes: Any, num_buffers: int, num_rows: int, codec: int) -> Any:
+    """Compare what a message with a record batch declares with its schema.
+
+    Args:
+        data: uint8, the message and its body.
+        nodes: int64 (N, 5), of a `BatchLayout`.
+        num_buffers: Buffers that its columns have.
+        num_rows: Rows that it must have; -1 for any number.
+        codec: Arrow's number of the compression that it must have; -1 for none.
+
+    Returns:
+        Which of `FAULTS` it has, the node, and the number that was found.
+    """
+    fault, stop, batch = _find_batch(data)
+    if fault:
+        return fault, -1, 0
+    rows = find_field(data, _PREFIX, stop, batch, 0, 8)
+    first_node, found_nodes = find_vector(data, _PREFIX, stop, batch, 1, 16)
+    first_buffer, found_buffers = find_vector(data, _PREFIX, stop, batch, 2, 16)
+    found_codec = _read_codec(data, stop, batch)
+    if rows < 0 or first_node < 0 or first_buffer < 0:
+        return _NO_BATCH, -1, 0
+    if found_codec != codec:
+        return _CODEC, -1, found_codec
+    found_rows = read_number(data, rows, 8) if rows else 0
+    if found_rows < 0 or found_rows > _MOST_ITEMS or (num_rows >= 0 and found_rows != num_rows):
+        return WRONG_ROWS, -1, found_rows
+    if found_nodes != len(nodes) or found_buffers != num_buffers:
+        return _COUNTS, -1, found_nodes
+    return _check_columns(data, nodes, first_node, first_buffer, stop, found_rows, found_codec >= 0)
+
+
+@njit(cache=True, nogil=True)
+def _find_batch(data: Any) -> Any:
+    """What is wrong with a message as such, where its body begins, and where the table of its record batch is."""
+    length = len(data)
+    if length < _PREFIX or read_number(data, 0, 4) != -1:
+        return _NO_MESSAGE, 0, 0
+    stop = _PREFIX + read_number(data, 4, 4)
+    if stop <= _PREFIX or stop % 8 or stop > length:
+        return _NO_MESSAGE, 0, 0
+    message = find_table(data, _PREFIX, stop, _PREFIX)
+    kind = find_field(data, _PREFIX, stop, message, 1, 1)
+    header = find_field(data, _PREFIX, stop, message, 2, 4)
+    body = find_field(data, _PREFIX, stop, message, 3, 8)
+    if kind <= 0 or header <= 0 or body < 0 or data[kind] != _RECORD_BATCH:
+        return _NO_BATCH, 0, 0
+    if (read_number(data, body, 8) if body else 0) != length - stop:
+        return _BODY, 0, 0
+    batch = find_table(data, _PREFIX, stop, header)
+    return 0 if batch > 0 else _NO_BATCH, stop, batch
+
+
+@njit(cache=True, nogil=True)
+def _read_codec(data: Any, stop: int, batch: int) -> Any:
+    """Arrow's number of the compression of a record batch; -1 if it has none, -2 if it is not one of Arrow's."""
+    compression = find_field(data, _PREFIX, stop, batch, 3, 4)
+    if compression == 0:
+        return -1
+    table = find_table(data, _PREFIX, stop, compression)
+    codec = find_field(data, _PREFIX, stop, table, 0, 1)
+    method = find_field(data, _PREFIX, stop, table, 1, 1)
+    if compression < 0 or codec < 0 or method < 0 or (method and data[method]):
+        return -2
+    return np.int64(data[codec]) if codec else 0  # a field that has the default, 0, is left out
+
+
+@njit(cache=True, nogil=True)
+def _check_columns(
+    data: Any, nodes: Any, first_node: int, first_buffer: int, body: int, num_rows: int, is_compressed: bool
+) -> Any:
+    buffer = first_buffer
+    end = np.int64(0)
+    for n in range(len(nodes)):
+        kind, width = nodes[n, KIND], nodes[n, WIDTH]
+        length = read_number(data, first_node + 16 * n, 8)
+        fault = _check_length(data, nodes, first_node, n, num_rows)
+        if fault:
+            return fault, n, length
+        needed = (length * width + 7) // 8
+        most = _round_up(needed)
+        if kind != NUMBERS:  # offsets, one more than items; without items there may be none
+            needed = (length + 1) * width if length else 0
+            most = _round_up((length + 1) * width)
+        for place in range(1 if kind == FIXED_LIST else 3 if kind == TEXT else 2):
+            least = longest = 0  # of the validity: without nulls there is none
+            if place == 1:
+                least, longest = needed, most
+            elif place == 2:
+                longest = -1
+            fault, end = _check_buffer(data, buffer, body, end, least, longest, is_compressed)
+            if fault:
+                return fault, n, end
+            buffer += 16
+    return 0, -1, num_rows
+
+
+@njit(cache=True, nogil=True)
+def _check_length(data: Any, nodes: Any, first_node: int, n: int, num_rows: int) -> int:
+    """What is wrong with the items of a node: rows, or as many as the lists that they are in allow."""
+    parent = nodes[n, PARENT]
+    length = read_number(data, first_node + 16 * n, 8)
+    if read_number(data, first_node + 16 * n + 8, 8) != 0:
+        return _NULLS
+    if parent < 0:
+        return 0 if length == num_rows else _LENGTH
+    lists = read_number(data, first_node + 16 * parent, 8)
+    if nodes[parent, KIND] == FIXED_LIST:
+        return 0 if length == lists * nodes[parent, TIMES] else _LENGTH
+    most = nodes[parent, MOST]
+    if length < 0 or length > _MOST_ITEMS or (most >= 0 and length > lists * most):
+        return _ITEMS
+    return 0
+
+
+@njit(cache=True, nogil=True)
+def _round_up(size: int) -> int:
+    return (size + _PADDING - 1) // _PADDING * _PADDING
+
+
+@njit(cache=True, nogil=True)
+def _check_buffer(data: Any, buffer: int, body: int, end: int, least: int, longest: int, is_compressed: bool) -> Any:
+    """What is wrong with a buffer that must have from `least` to `longest` bytes (-1: any), and where it ends."""
+    offset, size = read_number(data, buffer, 8), read_number(data, buffer + 8, 8)
+    available = len(data) - body
+    if offset < end or offset % 8 or offset > available or size < 0 or size > available - offset:
+        return _PLACE, size
+    end = offset + size
+    if is_compressed and size:
+        if size < 8:
+            return _SHORT, size
+        declared = read_number(data, body + offset, 8)
+        size = size - 8 if declared == -1 else declared
+    if size < least:
+        return _SHORT, size
+    if longest >= 0 and size > longest:
+        return _LONG, size
+    if longest < 0 and is_compressed and size > available:
+        return _LONG, size
+    return 0, end

@@ -1,0 +1,356 @@
+"""The one place that reads Arrow files: everything in them is validated before any of it is used.
+
+A checksum says that bytes are those that were written, not that their writer was honest. So of every record batch
+
+1. the declared sizes are compared with the schema and with the bytes at hand, before anything is decompressed;
+2. Arrow's own full validation follows: offsets rise within their buffers, text is UTF-8;
+3. the number of rows, where the reader knows it, must be right.
+
+What is wrong is a `ShardCorruptError` that names the file and the record batch, never an error of Arrow.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from functools import lru_cache
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import pyarrow as pa
+import xxhash
+
+from pipeline.storage.arrow_layout import CODECS, BatchLayout
+from pipeline.storage.arrow_metadata import FAULTS, WRONG_ROWS, check_batch, find_table, find_vector
+from pipeline.storage.store import Store
+from schemas.errors import RESTORE, ShardCorruptError
+from schemas.rows import Compression
+from schemas.version import is_readable
+
+MAGIC = b"ARROW1"
+_HEAD_BYTES = 8  # the magic bytes and their padding
+_TAIL_BYTES = 4 + len(MAGIC)  # the footer's length and the magic bytes
+_SHOWN_COLUMNS, _SHOWN_CHARACTERS = 24, 600
+_VERSION = b"maskmill_schema_version"
+_BLOCK = np.dtype([("offset", "<i8"), ("metadata_bytes", "<i4"), ("padding", "<i4"), ("body_bytes", "<i8")])
+
+
+@lru_cache(64)
+def _layout_of(schema: pa.Schema) -> BatchLayout:
+    return BatchLayout.of(schema)
+
+
+def read_batch(
+    data: pa.Buffer | bytes,
+    layout: BatchLayout,
+    path: str,
+    place: str,
+    num_rows: int | None = None,
+    compression: Compression = Compression.NONE,
+) -> pa.RecordBatch:
+    """One record batch, validated. Zero-copy unless it is compressed.
+
+    Args:
+        data: The message and its body.
+        layout: Of its schema.
+        path: The file, for messages.
+        place: Which one it is, for messages.
+        num_rows: Rows that it must have, where that is known.
+        compression: Which it must have.
+
+    Raises:
+        ShardCorruptError: It is not a record batch of this schema, rows and compression.
+    """
+    view = np.frombuffer(data, np.uint8)
+    view.flags.writeable = False  # to numba another type
+    rows = -1 if num_rows is None else num_rows
+    fault, node, found = check_batch(view, layout.nodes, layout.num_buffers, rows, CODECS[compression])
+    if fault == WRONG_ROWS and num_rows is not None:
+        raise ShardCorruptError(
+            "a block has another number of rows than the table of shards says",
+            path=path,
+            place=place,
+            expected=str(num_rows),
+            found=str(found),
+            action="write the dataset again",
+        )
+    if fault:
+        column = f"column {_name_column(layout, node)}: " if node >= 0 else ""
+        raise _invalid(f"{column}{FAULTS[fault]}", path, place, f"found {found}" if column else None)
+    try:
+        batch = pa.ipc.read_record_batch(pa.ipc.read_message(data), layout.schema)
+        batch.validate(full=True)
+    except (pa.ArrowException, OSError) as error:  # the latter of data that does not decompress
+        raise _invalid(str(error).partition("\n")[0], path, place) from None
+    return batch
+
+
+def read_block(
+    data: pa.Buffer | bytes,
+    schema: pa.Schema | BatchLayout,
+    checksum: int,
+    path: str,
+    block: int,
+    num_rows: int | None = None,
+    compression: Compression = Compression.NONE,
+) -> pa.RecordBatch:
+    """One block, its checksum compared first, then validated. Zero-copy unless it is compressed.
+
+    Args:
+        data: The block.
+        schema: Of the file, or the layout of it.
+        checksum: xxh3-64 of the block.
+        path: The file, for messages.
+        block: Its number, for messages.
+        num_rows: Rows that it must have, where that is known.
+        compression: Which it must have.
+
+    Raises:
+        ShardCorruptError: The bytes are not those that were written, or are not a block of this schema.
+    """
+    check_block(data, checksum, path, block)
+    layout = schema if isinstance(schema, BatchLayout) else _layout_of(schema)
+    return read_batch(data, layout, path, f"block {block}", num_rows, compression)
+
+
+def check_block(data: pa.Buffer | bytes, checksum: int, path: str, block: int) -> None:
+    """Compare a block with its xxh3-64.
+
+    Raises:
+        ShardCorruptError: They differ.
+    """
+    found = xxhash.xxh3_64_intdigest(data)
+    if found != checksum:
+        raise ShardCorruptError(
+            "the bytes of a block have changed",
+            path=path,
+            place=f"block {block}",
+            expected=f"xxh3-64 {checksum:016x}",
+            found=f"{found:016x} over {memoryview(data).nbytes} bytes",
+            action="restore the file from a good copy, or write the dataset again",
+        )
+
+
+class ArrowFile:
+    """An Arrow file of a known schema: its record batches, each validated when it is read.
+
+    Args:
+        file: Its bytes; read in place where they are in memory or mapped.
+        schema: That it must have.
+        path: For messages.
+
+    Attributes:
+        spans: `(N, 2)` int64, offset and length in bytes of each record batch.
+
+    Raises:
+        ShardCorruptError: It is not an Arrow file, has another schema, or its record batches overlap or lie outside.
+    """
+
+    def __init__(self, file: pa.NativeFile, schema: pa.Schema, path: str) -> None:
+        self._file = file
+        self._path = path
+        self._size = file.size()
+        self._layout = _layout_of(schema)
+        self.spans = self._read_footer()
+
+    @staticmethod
+    def of(data: pa.Buffer | bytes, schema: pa.Schema, path: str) -> ArrowFile:
+        """A file that is in memory or mapped."""
+        return ArrowFile(pa.BufferReader(data), schema, path)
+
+    def __len__(self) -> int:
+        return len(self.spans)
+
+    @property
+    def schema(self) -> pa.Schema:
+        """Of the file, as it was asked for."""
+        return self._layout.schema
+
+    def read(self, number: int) -> pa.RecordBatch:
+        """One of its record batches.
+
+        Raises:
+            ShardCorruptError: It is not one of this schema.
+        """
+        offset, length = self.spans[number].tolist()
+        return read_batch(self._read_at(offset, length), self._layout, self._path, f"record batch {number}")
+
+    def iter_batches(self) -> Iterator[pa.RecordBatch]:
+        """All of its record batches in order."""
+        return map(self.read, range(len(self)))
+
+    def read_all(self) -> pa.Table:
+        """All of them as a table."""
+        return pa.Table.from_batches(self.iter_batches(), self.schema)
+
+    def _read_at(self, offset: int, length: int) -> pa.Buffer:
+        self._file.seek(offset)
+        return self._file.read_buffer(length)
+
+    def _read_footer(self) -> npt.NDArray[np.int64]:
+        """Where its record batches are."""
+        if self._size < _HEAD_BYTES + _TAIL_BYTES:
+            raise self._not_a_file(f"{self._size} bytes")
+        tail = self._read_at(self._size - _TAIL_BYTES, _TAIL_BYTES).to_pybytes()
+        length = int.from_bytes(tail[:4], "little", signed=True)
+        start = self._size - _TAIL_BYTES - length
+        head = self._read_at(0, _HEAD_BYTES).to_pybytes()
+        if not head.startswith(MAGIC) or tail[4:] != MAGIC or length <= 0 or start < _HEAD_BYTES:
+            raise self._not_a_file(f"a footer of {length} bytes in a file of {self._size}")
+        self._check_schema()
+        footer = np.frombuffer(self._read_at(start, length), np.uint8)
+        footer.flags.writeable = False
+        table = find_table(footer, 0, length, 0)
+        _, dictionaries = find_vector(footer, 0, length, table, 2, _BLOCK.itemsize)
+        first, count = find_vector(footer, 0, length, table, 3, _BLOCK.itemsize)
+        if table < 0 or first < 0 or dictionaries:
+            raise self._not_a_file("a footer without a list of record batches, or with dictionaries")
+        blocks = np.frombuffer(footer, _BLOCK, count, first)
+        starts, metadata, bodies = (
+            blocks[name].astype(np.int64) for name in ("offset", "metadata_bytes", "body_bytes")
+        )
+        lengths = metadata + np.clip(bodies, -1, self._size)
+        stops = np.append(starts[1:], start)[:count]
+        if (starts < _HEAD_BYTES).any() or (starts % 8).any() or (metadata <= 0).any() or (bodies < 0).any():
+            raise self._not_a_file("record batches outside the file")
+        if (stops - starts < lengths).any():
+            raise self._not_a_file("record batches that overlap or lie outside the file")
+        return np.column_stack([starts, lengths])
+
+    def _check_schema(self) -> None:
+        self._file.seek(0)
+        try:
+            found = pa.ipc.open_file(self._file).schema
+        except (pa.ArrowException, OSError) as error:
+            raise self._not_a_file(str(error).partition("\n")[0]) from None
+        check_schema(found, self.schema, self._path)
+
+    def _not_a_file(self, found: str) -> ShardCorruptError:
+        return ShardCorruptError(
+            "it is not an Arrow file as maskmill writes it", path=self._path, found=found, action=RESTORE
+        )
+
+
+def check_schema(found: pa.Schema, expected: pa.Schema, path: str) -> None:
+    """Compare the schema of a file with the one that it must have; its version may be a newer minor one.
+
+    Raises:
+        ShardCorruptError: They differ.
+    """
+    theirs, ours = dict(found.metadata or {}), dict(expected.metadata or {})
+    version = theirs.pop(_VERSION, b"").decode(errors="replace")
+    has_version = ours.pop(_VERSION, None) is not None
+    has_columns = found.remove_metadata().equals(expected.remove_metadata(), check_metadata=True)
+    if not has_columns or theirs != ours or has_version != is_readable(version):
+        raise ShardCorruptError(
+            "the schema is another one",
+            path=path,
+            expected=_describe_schema(expected),
+            found=_describe_schema(found),
+            action=RESTORE,
+        )
+
+
+def open_whole(store: Store, path: str, checksum: str, schema: pa.Schema) -> ArrowFile:
+    """A whole Arrow file of a store, mapped where it is local, after comparing its checksum.
+
+    Raises:
+        ShardCorruptError: It is gone, its bytes are not those that were written, or it has another schema.
+    """
+    try:
+        data = store.map_file(path)
+    except FileNotFoundError:
+        raise ShardCorruptError(
+            "the file is gone",
+            path=store.locate(path),
+            expected=f"xxh3-128 {checksum}",
+            found="no file",
+            action=RESTORE,
+        ) from None
+    check_bytes(data, checksum, store.locate(path))
+    return ArrowFile.of(data, schema, store.locate(path))
+
+
+def check_bytes(data: pa.Buffer | bytes, checksum: str, path: str) -> None:
+    """Compare a whole file with its xxh3-128.
+
+    Raises:
+        ShardCorruptError: They differ.
+    """
+    found = xxhash.xxh3_128_hexdigest(data)
+    if found != checksum:
+        raise ShardCorruptError(
+            "the bytes of a file have changed",
+            path=path,
+            expected=f"xxh3-128 {checksum}",
+            found=f"{found} over {memoryview(data).nbytes} bytes",
+            action="restore the file from a good copy, or write the dataset again",
+        )
+
+
+def view_numbers(array: pa.Array) -> npt.NDArray[Any]:
+    """A validated Arrow array of numbers without nulls as NumPy has it, read-only and without a copy.
+
+    `Array.to_numpy` gives the same and imports pandas first, for 0.3 s, where that is installed.
+    """
+    dtype, values = np.dtype(array.type.to_pandas_dtype()), array.buffers()[1]
+    return _view(values, dtype, array.offset + len(array))[array.offset :]
+
+
+def view_rows(array: pa.Array, dtype: Any, num_items: int) -> npt.NDArray[Any]:
+    """A validated column of lists of one length as `(rows, num_items)`, read-only and without a copy.
+
+    Args:
+        array: The column of a record batch that was read, which is never a slice.
+        dtype: Of its values.
+        num_items: Of each list.
+    """
+    return _view(array.buffers()[-1], dtype, len(array) * num_items).reshape(-1, num_items)
+
+
+def view_lists(array: pa.Array, dtype: Any) -> tuple[npt.NDArray[np.int32], npt.NDArray[Any]]:
+    """A validated column of lists as int32 offsets (rows + 1,) and all values, read-only and without a copy.
+
+    Args:
+        array: The column of a record batch that was read, which is never a slice.
+        dtype: Of its values.
+    """
+    _, starts, _, values = array.buffers()
+    num_rows = len(array)
+    if not num_rows:
+        return _read_only(np.zeros(1, np.int32)), _read_only(np.empty(0, dtype))
+    offsets = _view(starts, np.int32, num_rows + 1)
+    return offsets, _view(values, dtype, int(offsets[-1]))
+
+
+def _view(buffer: Any, dtype: Any, count: int) -> npt.NDArray[Any]:
+    return _read_only(np.frombuffer(buffer, dtype, count) if count else np.empty(0, dtype))
+
+
+def _read_only(values: npt.NDArray[Any]) -> npt.NDArray[Any]:
+    """Those of decompressed blocks would be writable: to numba another type, and every kernel is compiled twice."""
+    values.flags.writeable = False
+    return values
+
+
+def _name_column(layout: BatchLayout, node: int) -> str:
+    """The column that an array belongs to."""
+    tops = np.flatnonzero(layout.nodes[: node + 1, 2] < 0)
+    return str(layout.schema.names[len(tops) - 1])
+
+
+def _describe_schema(schema: pa.Schema) -> str:
+    """On one line, which of a long one is the beginning."""
+    columns = ", ".join(f"{field.name}: {field.type}" for field in list(schema)[:_SHOWN_COLUMNS])
+    return f"{columns} {dict(schema.metadata or {})}"[:_SHOWN_CHARACTERS]
+
+
+def _invalid(what: str, path: str, place: str, found: str | None = None) -> ShardCorruptError:
+    return ShardCorruptError(
+        "a record batch does not hold together",
+        path=path,
+        place=place,
+        expected="what maskmill writes",
+        found=what + (f", {found}" if found else ""),
+        action=RESTORE,
+    )
