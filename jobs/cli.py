@@ -15,12 +15,23 @@ from typing import Annotated, Any
 import typer
 from typer.core import TyperCommand, TyperGroup
 
-from jobs.console import open_console
+from jobs.console import guard_libraries, make_line, open_console
 from jobs.run_command import run_command
 
+_UsageError: type[Any] = typer.BadParameter.mro()[1]
+"""What wrong arguments are to click, which typer brings a copy of."""
 
-class _Flags:
-    """Shows flags in help without a type: `--replace`, where typer would write `--replace <bool>`."""
+
+class _Usage:
+    """Shows flags in help without a type, `--replace`, and arguments in messages printable, whatever a glob gave."""
+
+    def make_context(self, *args: Any, **options: Any) -> Any:
+        """The arguments, parsed; what is wrong with them is raised as click does."""
+        try:
+            return super().make_context(*args, **options)  # type: ignore[misc]  # of the command that this is mixed into
+        except _UsageError as error:
+            error.message = make_line(error.message)
+            raise
 
     def get_params(self, ctx: Any) -> list[Any]:
         """The parameters, with an empty type for those that take no value."""
@@ -31,11 +42,11 @@ class _Flags:
         return params
 
 
-class _Command(_Flags, TyperCommand):
+class _Command(_Usage, TyperCommand):
     """A command."""
 
 
-class _Group(_Flags, TyperGroup):
+class _Group(_Usage, TyperGroup):
     """The command line itself."""
 
 
@@ -81,7 +92,7 @@ TRAINING_RESUMES = "interrupted; the same command continues from the newest chec
 
 def _show_version(wanted: bool) -> None:
     if wanted:
-        typer.echo(f"maskmill {metadata.version('maskmill')}")
+        open_console().print(f"maskmill {metadata.version('maskmill')}")
         raise typer.Exit
 
 
@@ -266,6 +277,7 @@ def main() -> None:
     """
     status = 1
     _open_streams()
+    guard_libraries()
 
     def end_at_once() -> None:
         with contextlib.suppress(OSError):  # whoever read it has gone
@@ -324,11 +336,13 @@ def _prepare(
         listen.close()
     if not as_json:
         if prepared.is_unchanged:
-            console.print("nothing to do: everything is already there\n")
+            console.print("nothing to do: everything is already there")
+            console.print()
         for table in tables_of_run(prepared, compared, open_store(settings.output.url).display_url):
             console.print(table)
             console.print()
         lines = warn_overridden(settings, run_file, overrides or [])
         lines += next_steps(settings, prepared, Part[last_part], run_file, overrides or [])
-        console.print("\n".join(lines), soft_wrap=True)
+        for line in lines:
+            console.print(line, soft_wrap=True)
     return 0

@@ -20,7 +20,7 @@ from pipeline.wordpiece.sample_texts import sample_texts
 from pipeline.wordpiece.tokenizer_files import count_cased_pieces, load_tokenizer
 from schemas.counts import SourceReport
 from schemas.layout import TOKENIZER, documents_folder
-from schemas.redaction import without_user_info
+from schemas.redaction import redact
 from schemas.run_file import RunFile, TokenizerSection
 
 SAMPLE_BYTES = 16 << 20
@@ -95,4 +95,4 @@ def _name(url: str, urls: Sequence[str]) -> str:
         return os.path.splitext(os.path.basename(one.rstrip("/")))[0]
 
     is_alone = [shorten(other) for other in urls].count(shorten(url)) == 1
-    return shorten(url) if is_alone and shorten(url) != OWN else without_user_info(url)
+    return shorten(url) if is_alone and shorten(url) != OWN else redact(url)

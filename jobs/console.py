@@ -1,12 +1,111 @@
-"""The console that jobs speak to. What they say is data: names of files and sources, which no markup may read."""
+"""All that a command prints: tables and lines for a person, JSON lines for a program, and what libraries say.
+
+What is printed quotes names and messages of files that others wrote. Everything goes out through here, where
+credentials are taken out (`redact`) and what a terminal would obey is made visible (`make_printable`). A string is one
+line; only what `rich` itself draws, such as colours and bars, controls the terminal.
+"""
 
 from __future__ import annotations
 
+import json
+import logging
+import sys
+import threading
+import time
+import traceback
+import warnings
+from collections.abc import Iterable, Mapping
+from types import TracebackType
 from typing import Any
 
-from rich.console import Console
+from rich.console import Console, ConsoleOptions, RenderableType
+from rich.segment import Segment
+from rich.text import Text
+
+from schemas.printable import make_printable
+from schemas.redaction import redact
+
+SHOWN_IN_LINE = 8000
+"""Characters of a line: all fields of an error, each shortened, fit into it."""
+
+
+class _SafeConsole(Console):
+    """Makes every string printable before it is measured, and everything else as it is drawn."""
+
+    def render_str(self, text: str, *args: Any, **options: Any) -> Text:
+        """A string as one line of text."""
+        return super().render_str(make_line(text), *args, **options)
+
+    def render(self, renderable: RenderableType, options: ConsoleOptions | None = None) -> Iterable[Segment]:
+        """The segments of anything; text in them is checked once more, since not all of it was a string."""
+        for segment in super().render(renderable, options):
+            if segment.control or segment.text == "\n":
+                yield segment
+            else:
+                lines = segment.text.split("\n")  # of a segment's own line breaks
+                yield Segment("\n".join(map(make_printable, lines)), segment.style)
 
 
 def open_console(**settings: Any) -> Console:
-    """A console that prints text as it is; settings are those of `rich`."""
-    return Console(markup=False, emoji=False, highlight=False, **settings)
+    """A console that prints text as it is, without markup; settings are those of `rich`."""
+    return _SafeConsole(markup=False, emoji=False, highlight=False, **settings)
+
+
+def make_line(text: str) -> str:
+    """Any text as one printable line without credentials."""
+    return make_printable(redact(text[: 4 * SHOWN_IN_LINE]), SHOWN_IN_LINE)
+
+
+def say(text: str) -> None:
+    """Write a plain line to standard error."""
+    sys.stderr.write(f"{make_line(text)}\n")
+
+
+def write_json(event: Mapping[str, Any]) -> None:
+    """Write an event as one line of JSON to standard output, with the time.
+
+    JSON escapes all of the controls but DEL.
+    """
+    line = json.dumps(_without_secrets({"time": round(time.time(), 3), **event}))
+    sys.stdout.write(line.replace("\x7f", "\\u007f") + "\n")
+    sys.stdout.flush()
+
+
+def _without_secrets(value: Any) -> Any:
+    if isinstance(value, str):
+        return redact(value)
+    if isinstance(value, Mapping):
+        return {_without_secrets(name): _without_secrets(one) for name, one in value.items()}
+    if isinstance(value, (list, tuple)):
+        return [_without_secrets(one) for one in value]
+    return value
+
+
+def say_traceback(error: BaseException) -> None:
+    """Write a traceback to standard error."""
+    for line in "".join(traceback.format_exception(error)).splitlines():
+        say(line)
+
+
+class _PrintableFormatter(logging.Formatter):
+    def format(self, record: logging.LogRecord) -> str:
+        return "\n".join(map(make_line, super().format(record).splitlines()))
+
+
+def guard_libraries() -> None:
+    """Let what libraries, warnings and threads write by themselves be printable too."""
+    handler = logging.StreamHandler()
+    handler.setLevel(logging.WARNING)
+    handler.setFormatter(_PrintableFormatter())
+    logging.lastResort = handler
+    warnings.showwarning = _show_warning
+    sys.excepthook = _show_uncaught
+    threading.excepthook = lambda arguments: say_traceback(arguments.exc_value) if arguments.exc_value else None
+
+
+def _show_warning(message: Warning | str, category: type[Warning], *_: Any, **__: Any) -> None:
+    say(f"{category.__name__}: {message}")
+
+
+def _show_uncaught(_: type[BaseException], error: BaseException, __: TracebackType | None) -> None:
+    say_traceback(error)

@@ -14,7 +14,7 @@ from pipeline.storage.paths import join_path
 from pipeline.storage.store import open_store
 from schemas.errors import ConfigError
 from schemas.layout import packed_folders
-from schemas.redaction import without_user_info
+from schemas.redaction import redact
 from schemas.run_file import RunFile
 from schemas.wording import setting_of
 
@@ -77,7 +77,7 @@ def next_steps(
         overrides: As given with `--set`.
     """
     output = open_store(settings.output.url).display_url
-    again = shlex.join([run_file, *(word for override in overrides for word in ("--set", without_user_info(override)))])
+    again = shlex.join([run_file, *(word for override in overrides for word in ("--set", redact(override)))])
     if last_part == Part.SHARD:
         return ["next:", f"  maskmill tokenizer {again}", f"  maskmill prepare {again}"]
     if last_part == Part.TOKENIZER or not prepared.packed:
@@ -91,13 +91,15 @@ def next_steps(
         f"  maskmill verify {shlex.quote(output)}  # re-reads and checks everything",
         f"  maskmill report {shlex.quote(output)}  # shows these numbers again, of every part",
         "  maskmill train train.toml  # with these lines in the file:",
-        f"      [data]\n      dataset = {json.dumps(folders[False])}",
+        "      [data]",
+        f"      dataset = {json.dumps(folders[False])}",
     ]
     if any(packed.held_out and packed.counts.rows for packed in prepared.packed):
         lines.append(f"      held_out = {json.dumps(folders[True])}")
     return [
         *lines,
-        f"      [run]\n      output = {json.dumps(join_path(output, 'training'))}",
+        "      [run]",
+        f"      output = {json.dumps(join_path(output, 'training'))}",
         "  or in your own trainer:",
         "      from pipeline.loader import MaskedBatches",
         f"      batches = MaskedBatches({json.dumps(folders[False])}, global_batch_rows={EXAMPLE_BATCH_ROWS})",

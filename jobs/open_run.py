@@ -26,7 +26,7 @@ from pipeline.wordpiece.brought_files import read_brought_files
 from pipeline.wordpiece.count_stage import normalisation_of
 from schemas.errors import ConfigError, ShardCorruptError, StaleArtifactError
 from schemas.manifest import AnyManifest
-from schemas.redaction import without_user_info
+from schemas.redaction import redact
 from schemas.run_file import RunFile
 
 Unit = TypeVar("Unit", bound=UnitDescription)
@@ -237,7 +237,7 @@ def refuse_inputs_in_output(inputs: Sequence[InputFile], output: Store) -> None:
         if _place(file.url).startswith(folder):
             raise ConfigError(
                 "an input lies in the output",
-                path=without_user_info(file.url),
+                path=redact(file.url),
                 expected=f"inputs outside {output.display_url}",
                 found="what a run writes would become its input when it goes on",
                 action="give an output.url outside the folders of input.paths, or a narrower pattern",

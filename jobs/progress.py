@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import json
-import sys
 import threading
 import time
 from dataclasses import dataclass, field
@@ -20,6 +18,7 @@ from rich.progress import (
     TimeRemainingColumn,
 )
 
+from jobs.console import write_json
 from schemas.wording import count_of
 
 STAGE_WORDS = {
@@ -57,8 +56,7 @@ class JsonLines:
 
     def __call__(self, event: dict[str, Any]) -> None:
         """Write an event."""
-        sys.stdout.write(json.dumps({"time": round(time.time(), 3), **event}) + "\n")
-        sys.stdout.flush()
+        write_json(event)
 
     def close(self) -> None:
         """Nothing is held."""

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from pipeline.storage.paths import split_file_url
 from pipeline.storage.store import open_store
 from schemas.errors import ConfigError
-from schemas.redaction import without_user_info
+from schemas.redaction import redact
 from schemas.toml_files import Model, parse_toml
 
 
@@ -18,7 +18,7 @@ def read_toml(model: type[Model], path: str, overrides: Sequence[str] = ()) -> M
         ConfigError: It is missing, no TOML, or a key or value is wrong.
     """
     folder, name = split_file_url(path)
-    shown = without_user_info(path)
+    shown = redact(path)
     try:
         text = open_store(folder).read_bytes(name).decode()
     except FileNotFoundError:

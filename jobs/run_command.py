@@ -7,12 +7,10 @@ import sys
 from collections.abc import Callable
 from typing import Any, TextIO
 
-import click
 import typer
 
-from jobs.console import open_console
+from jobs.console import open_console, say, say_traceback
 from schemas.errors import ConfigError, MaskmillError
-from schemas.redaction import without_user_info
 
 _OUR_PACKAGES = ("jobs", "pipeline", "schemas")
 
@@ -28,14 +26,15 @@ def run_command(job: Callable[[], int | None], debug: bool, interrupted: str = "
     try:
         status: Any = job()
     except KeyboardInterrupt:
-        sys.stderr.write(f"{interrupted}\n")
+        say(interrupted)
         raise typer.Exit(130) from None
-    except (click.exceptions.Exit, click.ClickException):
+    except typer.Exit:
         raise
-    except Exception as error:
-        if debug:
-            raise
+    except Exception as error:  # noqa: BLE001  # whatever it is, it is told in one line
         if isinstance(error, BrokenPipeError) and _has_lost_its_reader(sys.stdout):
+            raise typer.Exit(1) from None
+        if debug:
+            say_traceback(error)
             raise typer.Exit(1) from None
         open_console(stderr=True, soft_wrap=True).print(_explain(error), style="red")
         raise typer.Exit(1) from None
@@ -63,4 +62,4 @@ def _explain(error: Exception) -> str:
         )
     if isinstance(error, MaskmillError):
         return f"{type(error).__name__}: {error}"
-    return f"unexpected {type(error).__name__}: {without_user_info(str(error))}; give --debug for the traceback"
+    return f"unexpected {type(error).__name__}: {error}; give --debug for the traceback"

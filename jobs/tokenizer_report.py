@@ -11,6 +11,7 @@ from rich.table import Table
 
 from pipeline.wordpiece.tokenizer_files import MAX_WORD_CHARACTERS
 from schemas.counts import SourceReport
+from schemas.printable import SHOWN_IN_TABLES, make_printable
 from schemas.wording import count_of
 
 WORTH_A_WARNING = 0.01
@@ -140,7 +141,7 @@ def _total(sources: Sequence[SourceReport]) -> SourceReport:
 
 
 def _name(line: SourceReport) -> str:
-    return line.source or ALL
+    return make_printable(line.source, SHOWN_IN_TABLES) or ALL
 
 
 def _share(part: int, whole: int) -> float:

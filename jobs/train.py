@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-import sys
 from typing import Any
 
 from rich.console import Console
 
-from jobs.console import open_console
+from jobs.console import open_console, say
 from jobs.progress import JsonLines
 from jobs.ray_job import refuse_lost_output
 from jobs.read_toml import read_toml
@@ -75,7 +74,7 @@ def train(path: str, overrides: list[str], as_json: bool) -> int:
     try:
         result = train_model(config, JsonLines() if as_json else lines)
     except TrainingInterruptedError as interrupted:
-        sys.stderr.write(f"{interrupted}\n")
+        say(str(interrupted))
         return STATUS_OF_SIGNAL + interrupted.number
     if not as_json:
         console.print(table_of_pairs("", train_pairs(result)))

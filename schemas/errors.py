@@ -1,10 +1,17 @@
 """The error tree: one class for each party who must act.
 
 Every error says what it is about (`path`), the place in it (`place`), what was expected, what was found and
-what to do. All of them cross process boundaries: pickling an error keeps its class and its fields.
+what to do. All of them cross process boundaries: pickling an error keeps its class and its fields. None of the fields
+holds a credential, and the message has one line, whatever is in the names that it quotes.
 """
 
 from __future__ import annotations
+
+from schemas.printable import SHOWN_CHARACTERS, make_printable
+from schemas.redaction import redact
+
+_READ_CHARACTERS = 16 * SHOWN_CHARACTERS
+"""Of a field; nobody would see the rest."""
 
 RESTORE = "restore it from a good copy, or write the dataset again"
 """What to do where bytes are not those that were written."""
@@ -15,7 +22,7 @@ class MaskmillError(Exception):
 
     Args:
         what: The failure in one clause, without a trailing full stop.
-        path: The file, URL or run-file key it is about; credentials already removed.
+        path: The file, URL or run-file key it is about.
         place: The place inside it, such as `line 7` or `block 3`.
         expected: What should have been there.
         found: What was there.
@@ -32,28 +39,36 @@ class MaskmillError(Exception):
         found: str | None = None,
         action: str | None = None,
     ) -> None:
-        super().__init__(what)
-        self.what = what
-        self.path = path
-        self.place = place
-        self.expected = expected
-        self.found = found
-        self.action = action
+        self.what = redact(what[:_READ_CHARACTERS])
+        self.path = _clean(path)
+        self.place = _clean(place)
+        self.expected = _clean(expected)
+        self.found = _clean(found)
+        self.action = _clean(action)
+        super().__init__(self.what)
 
     def __str__(self) -> str:
-        where = ", ".join(part for part in (self.path, self.place) if part)
-        text = f"{where}: {self.what}" if where else self.what
+        where = ", ".join(_show(part) for part in (self.path, self.place) if part)
+        text = f"{where}: {_show(self.what)}" if where else _show(self.what)
         if self.expected is not None:
-            text += f"; expected {self.expected}"
+            text += f"; expected {_show(self.expected)}"
         if self.found is not None:
-            text += f"; found {self.found}"
+            text += f"; found {_show(self.found)}"
         if self.action is not None:
-            text += f"; {self.action}"
+            text += f"; {_show(self.action)}"
         return text
 
     def __reduce__(self) -> tuple[object, ...]:
         # The rest of `__dict__`, such as notes, is the state that unpickling puts back.
         return (_rebuild, (type(self), self.what, tuple(getattr(self, name) for name in _FIELDS)), self.__dict__)
+
+
+def _clean(field: str | None) -> str | None:
+    return None if field is None else redact(field[:_READ_CHARACTERS])
+
+
+def _show(field: str) -> str:
+    return make_printable(field, SHOWN_CHARACTERS)
 
 
 _FIELDS = ("path", "place", "expected", "found", "action")

@@ -13,7 +13,7 @@ from pydantic.fields import FieldInfo
 from pydantic_core import ErrorDetails
 
 from schemas.errors import ConfigError
-from schemas.redaction import without_user_info
+from schemas.redaction import redact
 
 SHOWN_CHARACTERS = 200
 CLOSE = 0.5
@@ -115,7 +115,7 @@ def order_findings(error: ValidationError) -> list[ErrorDetails]:
 
 def show_value(value: object) -> str:
     """A value as a message may show it: without credentials, and not a screen long."""
-    text = without_user_info(repr(value))
+    text = redact(repr(value))
     return text if len(text) <= SHOWN_CHARACTERS else f"{text[:SHOWN_CHARACTERS]}..."
 
 
@@ -155,7 +155,7 @@ def _blame(place: _Place, said: str, path: str, given: Mapping[tuple[str, ...], 
     at_fault = [one for one in given if one[: len(place.keys)] == place.keys or place.keys[: len(one)] == one]
     if said and not place.field:
         at_fault = [one for one in at_fault if one[-1] in said] or at_fault
-    options = " ".join(f"--set {'.'.join(one)}={without_user_info(given[one])}" for one in at_fault)
+    options = " ".join(f"--set {'.'.join(one)}={redact(given[one])}" for one in at_fault)
     if not options:
         return path
     return options if place.field or not said else f"{path} with {options}"
@@ -183,7 +183,7 @@ def _explain_unknown(model: type[BaseModel], place: _Place, path: str, more: str
 def _advise(place: _Place, finding: ErrorDetails, path: str) -> str:
     option = f"--set {place.name}=" if path.startswith("--set") else f"{place.name} = "
     if finding["type"] == "tuple_type" and isinstance(finding["input"], str):
-        listed = f"{option}{json.dumps([without_user_info(finding['input'])])}"
+        listed = f"{option}{json.dumps([redact(finding['input'])])}"
         return f"write {listed}" if not path.startswith("--set") else f"write '{listed}'".replace("'--set ", "--set '")
     default = place.field.get_default() if place.field is not None and not place.field.is_required() else None
     if isinstance(default, bool | int | float | str):

@@ -8,7 +8,7 @@ from typing import Annotated, Literal
 from pydantic import Discriminator, Field, Tag, field_validator, model_validator
 
 from schemas.masking import MAX_COPIES, MAX_VOCAB_SIZE, Masking
-from schemas.redaction import without_user_info
+from schemas.redaction import redact
 from schemas.rows import Compression, SeqLen
 from schemas.section import AtLeastOne, Section, Share, UInt63, Url
 
@@ -326,7 +326,7 @@ class RunFile(Section):
         if not self.mask.copies:
             whole["mask"] = {"copies": 0}  # no row depends on the rest: it is the default of loaders
         whole["input"].pop("max_quarantined")  # says when to stop, not what is written: it may be raised
-        whole["input"]["paths"] = [without_user_info(path) for path in self.input.paths]
+        whole["input"]["paths"] = [redact(path) for path in self.input.paths]
         if self.tokenizer.from_ is not None:
-            whole["tokenizer"]["from"] = without_user_info(self.tokenizer.from_)
+            whole["tokenizer"]["from"] = redact(self.tokenizer.from_)
         return whole

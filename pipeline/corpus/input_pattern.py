@@ -13,11 +13,12 @@ from urllib.parse import urlsplit
 from pipeline.corpus.local_tree import LocalTree
 from pipeline.corpus.match_files import Tree
 from pipeline.corpus.store_tree import StoreTree
-from pipeline.storage.credentials import refuse_credentials
+from pipeline.storage.credentials import find_secrets, refuse_credentials
+from pipeline.storage.failures import open_driver
 from pipeline.storage.object_stores import S3_PROTOCOLS, open_filesystem
 from pipeline.storage.paths import LOCAL_PROTOCOLS, split_url
 from schemas.errors import ConfigError
-from schemas.redaction import without_user_info
+from schemas.redaction import redact, remember_secrets
 
 WEB_PROTOCOLS = ("http", "https")
 UNNAMED = "input"
@@ -47,6 +48,7 @@ class InputPattern:
         if "\0" in written:
             raise ConfigError("no path has a NUL", path="input.paths", found=repr(written), action="fix the path")
         protocol, path = split_url(written)
+        remember_secrets(find_secrets(written, {}))
         if protocol in S3_PROTOCOLS:
             refuse_credentials(str(protocol), path)
         parts = path.split("/")
@@ -70,7 +72,7 @@ class InputPattern:
     @property
     def shown(self) -> str:
         """The pattern for messages, without credentials."""
-        return without_user_info(self.written)
+        return redact(self.written)
 
     @property
     def folders(self) -> tuple[str, ...]:
@@ -88,12 +90,8 @@ class InputPattern:
         """
         if self.protocol in LOCAL_PROTOCOLS:
             return LocalTree(os.path.join(os.getcwd(), os.path.expanduser(self.fixed)))
-        try:
-            filesystem, root = open_filesystem(f"{self.protocol}://{self.fixed}")
-        except (ValueError, ImportError) as error:
-            raise ConfigError(
-                "no file system for this URL", path=self.shown, found=str(error), action="install its fsspec driver"
-            ) from error
+        url = f"{self.protocol}://{self.fixed}"
+        filesystem, root = open_driver(self.written, lambda: open_filesystem(url))
         filesystem.invalidate_cache()
         return StoreTree(filesystem, root.rstrip("/"))
 

@@ -13,12 +13,11 @@ import xxhash
 from pipeline.corpus.file_formats import COMPRESSIONS, FORMATS, compression_of, format_of
 from pipeline.corpus.input_pattern import UNNAMED, InputPattern, name_sources
 from pipeline.corpus.match_files import FoundFile, Tree, match_files
-from pipeline.storage.credentials import find_secrets
 from pipeline.storage.failures import explained_failures
 from pipeline.storage.object_stores import S3_PROTOCOLS, open_filesystem
 from pipeline.storage.paths import strip_slashes
 from schemas.errors import ConfigError
-from schemas.redaction import without_user_info
+from schemas.redaction import redact
 
 # Stored bytes are turned into bytes of text by this factor where a file is compressed. It only decides how files are
 # grouped into units and how finely they are partitioned, both of which hold for any factor.
@@ -104,7 +103,7 @@ def list_inputs(
             raise ConfigError(
                 f"two inputs have the same relative path {file.path}",
                 path="input.paths",
-                found=f"{without_user_info(before.url)} and {without_user_info(file.url)}",
+                found=f"{redact(before.url)} and {redact(file.url)}",
                 action="write the patterns of both as absolute paths, or rename one of the files"
                 if is_local
                 else "rename one of the files, or its folder; URLs are not told apart by their hosts and queries",
@@ -114,7 +113,7 @@ def list_inputs(
             known = ", ".join(FORMATS)
             raise ConfigError(
                 "unknown input format",
-                path=without_user_info(file.url),
+                path=redact(file.url),
                 expected=f"one of {known}, plain or with {', '.join(COMPRESSIONS)}",
                 found=_suffixes(file) or "no suffix",
                 action="rename it to .jsonl if each line of it is a JSON object, or leave it out of input.paths"
@@ -133,7 +132,7 @@ def digest_inputs(files: Sequence[InputFile]) -> str:
 
 
 def _find(pattern: InputPattern) -> Iterator[FoundFile]:
-    with explained_failures(pattern.written, find_secrets(pattern.written, {})):
+    with explained_failures(pattern.written, of_driver=True):
         if pattern.is_web:
             yield _find_on_web(pattern)
             return
@@ -213,7 +212,7 @@ def _find_on_web(pattern: InputPattern) -> FoundFile:
             "no such input",
             path=pattern.shown,
             expected="the URL of a file: the web has no folders and patterns" if "*" in bare else "a file",
-            found=without_user_info(str(error.__cause__)) if error.__cause__ else "nothing",
+            found=redact(str(error.__cause__)) if error.__cause__ else "nothing",
             action="check input.paths",
         ) from None
     mark = str(info.get("ETag") or info.get("LastModified") or "")
@@ -226,7 +225,7 @@ def _check_entry(entry: FoundFile, path: str, source: str) -> InputFile:
     except UnicodeEncodeError:
         raise ConfigError(
             "a file's name is not UTF-8",
-            path=without_user_info(entry.url.encode(errors="backslashreplace").decode()),
+            path=redact(entry.url.encode(errors="backslashreplace").decode()),
             expected="a name that can be part of the ids of documents",
             found=ascii(os.path.basename(entry.path)),
             action="rename it",
@@ -234,7 +233,7 @@ def _check_entry(entry: FoundFile, path: str, source: str) -> InputFile:
     if entry.size_bytes is None:
         raise ConfigError(
             "the size of an input is not known",
-            path=without_user_info(entry.url),
+            path=redact(entry.url),
             expected="a store that says how long a file is",
             action="download the file, and name the copy",
         )

@@ -10,7 +10,7 @@ from pipeline.storage.credentials import find_secrets
 from pipeline.storage.failures import explained_failures
 from pipeline.storage.object_stores import open_filesystem
 from schemas.errors import InputDataError
-from schemas.redaction import without_user_info
+from schemas.redaction import redact, remember_secrets
 
 READ_BYTES = 1 << 18  # as a list of lines, 4 MiB of newlines would be 400 MB
 
@@ -27,7 +27,8 @@ class OpenInput:
 
     def __init__(self, file: InputFile) -> None:
         self._file = file
-        self._shown = without_user_info(file.url)
+        self._shown = redact(file.url)
+        remember_secrets(find_secrets(file.url, {}))
 
     def __enter__(self) -> Self:
         try:
@@ -124,4 +125,4 @@ class _StoredBytes:
 
 
 def _explained(url: str) -> Any:
-    return explained_failures(url, find_secrets(url, {}))
+    return explained_failures(url, of_driver=True)

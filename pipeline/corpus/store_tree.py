@@ -8,7 +8,7 @@ from typing import Any
 
 from pipeline.corpus.match_files import FoundFile, join
 from schemas.errors import ConfigError
-from schemas.redaction import without_user_info
+from schemas.redaction import redact
 
 Info = dict[str, Any]
 
@@ -74,7 +74,7 @@ class StoreTree:
         if listed.nameless:
             raise ConfigError(
                 "a key has two slashes in a row",
-                path=without_user_info(str(self._fs.unstrip_protocol(listed.nameless))),
+                path=redact(str(self._fs.unstrip_protocol(listed.nameless))),
                 expected="folders with names",
                 action="rename it, or name its folder in a pattern of its own",
             )
@@ -90,7 +90,7 @@ class StoreTree:
 
     def locate(self, path: str) -> str:
         """The URL of a path, without credentials."""
-        return without_user_info(str(self._fs.unstrip_protocol(self._full(path))))
+        return redact(str(self._fs.unstrip_protocol(self._full(path))))
 
     def exists(self, path: str) -> bool:
         """Whether there is such a key, or keys below it."""

@@ -9,6 +9,7 @@ from typing import Any
 
 from pipeline.engine.stage import Finished, UnitDescription, UnitFunction, execute_unit
 from pipeline.storage.store import Store
+from schemas.redaction import redact
 
 
 @dataclass(frozen=True)
@@ -31,7 +32,7 @@ def answer_unit(function: UnitFunction, context: Any, output: Store, unit: UnitD
     try:
         return execute_unit(function, context, output, unit)
     except Exception as error:  # noqa: BLE001  # the driver raises it
-        return Failed(_make_portable(error), traceback.format_exc())
+        return Failed(_make_portable(error), redact(traceback.format_exc()))
 
 
 def take_answer(answer: Finished | Failed) -> Finished:
@@ -48,4 +49,4 @@ def _make_portable(error: Exception) -> Exception:
             return error
     except Exception:  # noqa: BLE001, S110  # whatever goes wrong, it does not travel
         pass
-    return RuntimeError(f"{type(error).__qualname__}: {error}")
+    return RuntimeError(f"{type(error).__qualname__}: {redact(str(error))}")

@@ -27,6 +27,7 @@ from pipeline.storage.datasets import fingerprint_rows
 from schemas.errors import ConfigError, StaleArtifactError
 from schemas.manifest import PackedManifest
 from schemas.masking import Masking
+from schemas.printable import make_printable
 
 _LOG = logging.getLogger("maskmill.loader")
 
@@ -175,7 +176,7 @@ def choose_masking(sources: Sequence[SourcePlan], wanted: Masking | None) -> Mas
             if value != getattr(theirs, name)
         ]
         if changes:
-            _LOG.info("%s: masking with %s", source.shown_url, ", ".join(changes))
+            _LOG.info("%s: masking with %s", make_printable(source.shown_url), make_printable(", ".join(changes)))
     return wanted
 
 
@@ -281,7 +282,8 @@ def _plan_source(
         settings = OrderSettings(order.seed, partitions, width)
         epoch = measure_flowing_epoch(dataset.num_rows, partitions)
     _LOG.info(
-        "%s: an epoch serves %d rows, leaves out %d and repeats %d", shown, epoch.rows, epoch.dropped, epoch.repeated
+        "%s: an epoch serves %d rows, leaves out %d and repeats %d",
+        *(make_printable(shown), epoch.rows, epoch.dropped, epoch.repeated),
     )
     most = max(stretch.global_batch_rows for stretch in wanted)
     return SourcePlan(url, shown, dataset.manifest, settings, epoch, cap, most)

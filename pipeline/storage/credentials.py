@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from typing import Any
 
 from schemas.errors import ConfigError
 
-_SECRET_OPTIONS = ("key", "secret", "token", "password", "passphrase", "credential")
+MIN_QUERY_SECRET = 16
+"""Characters of a value in a query that is taken for a credential whatever its name is."""
+_SECRET_OPTIONS = ("key", "secret", "token", "password", "passphrase", "credential", "sig", "auth", "sas")
 
 
 def refuse_credentials(protocol: str, path: str) -> None:
@@ -25,12 +28,21 @@ def refuse_credentials(protocol: str, path: str) -> None:
         )
 
 
-def find_secrets(url: str, options: dict[str, Any]) -> tuple[str, ...]:
-    """What no message may show: a URL's user-info and the options that are credentials."""
-    found = [url.partition("://")[2].rpartition("@")[0]]
+def find_secrets(url: str, options: dict[str, Any]) -> Iterator[str]:
+    """What no message may show: a URL's user-info and query, and the options that are credentials."""
+    _, is_url, rest = url.partition("://")
+    if is_url:
+        bare, _, query = rest.partition("?")
+        user_info = rest.rpartition("@")[0] if "@" in bare.partition("/")[0] else bare.rpartition("@")[0]
+        yield user_info
+        yield user_info.partition(":")[2]
+        yield query
+        for pair in query.split("&"):
+            name, _, value = pair.partition("=")
+            if len(value) >= MIN_QUERY_SECRET or any(word in name.lower() for word in _SECRET_OPTIONS):
+                yield value
     for name, value in options.items():
         if isinstance(value, dict):
-            found += find_secrets("", value)
+            yield from find_secrets("", value)
         elif isinstance(value, str) and any(word in name.lower() for word in _SECRET_OPTIONS):
-            found.append(value)
-    return tuple(secret for secret in found if secret)
+            yield value

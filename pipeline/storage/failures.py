@@ -7,11 +7,11 @@ import errno
 import logging
 import random
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator
 from typing import Any, TypeVar
 
 from schemas.errors import ConfigError, MaskmillError, TransientStorageError
-from schemas.redaction import without_user_info
+from schemas.redaction import redact
 
 Result = TypeVar("Result")
 _LOG = logging.getLogger("maskmill.storage")
@@ -84,31 +84,73 @@ _NOT_IMPLEMENTED = 501
 
 
 @contextlib.contextmanager
-def explained_failures(url: str, secrets: Sequence[str] = ()) -> Iterator[None]:
+def explained_failures(url: str, *, of_driver: bool = False) -> Iterator[None]:
     """Turn the failures of a storage call into maskmill's errors; a missing file stays `FileNotFoundError`.
 
     Args:
         url: What the call was about.
-        secrets: Texts that no message may show.
+        of_driver: Whether nothing but a file system's driver runs in the block: then whatever it raises, such as the
+            `TypeError` of a URL that lacks a part, is a failure of storage.
     """
     try:
         yield
-    except (MaskmillError, FileNotFoundError):
+    except (MaskmillError, FileNotFoundError, MemoryError):
         raise
     except Exception as error:
-        explained = explain_failure(error, url, secrets)
+        explained = explain_failure(error, url)
+        if explained is None and of_driver:
+            explained = _explain_driver(error, url)
         if explained is None:
             raise
         # A chained error would show in a traceback what the message hides.
-        raise explained from (None if any(secret in str(error) for secret in secrets) else error)
+        raise explained from (None if _shows_secret(error) else error)
 
 
-def explain_failure(error: Exception, url: str, secrets: Sequence[str] = ()) -> MaskmillError | None:
+def open_driver(url: str, connect: Callable[[], Result]) -> Result:
+    """Open a URL's file system; whatever its driver raises is an error of the URL.
+
+    Raises:
+        ConfigError: There is no driver, it is not installed, or it cannot use the URL.
+        TransientStorageError: It connects at once, and the server did not answer.
+    """
+    try:
+        with explained_failures(url, of_driver=True):
+            return connect()
+    except FileNotFoundError as error:
+        raise _explain_driver(error, url) from None
+
+
+def _explain_driver(error: Exception, url: str) -> ConfigError:
+    if isinstance(error, (ImportError, ValueError)) and not isinstance(error, UnicodeError):
+        action = "check the URL's protocol, and install its fsspec driver"
+    elif isinstance(error, NotImplementedError):
+        action = "use a store that can do this, such as a local folder or an S3 bucket"
+    else:
+        action = "check the URL: its driver cannot use it"
+    return ConfigError(
+        "this file system cannot be used", path=url, found=f"{type(error).__name__}: {error}", action=action
+    )
+
+
+def _shows_secret(error: BaseException) -> bool:
+    """Whether an error, or one of those that it came from, has a credential in its message."""
+    seen: set[int] = set()
+    waiting: list[BaseException | None] = [error]
+    while waiting:
+        one = waiting.pop()
+        if one is not None and id(one) not in seen:
+            seen.add(id(one))
+            text = f"{one}\n{one.args!r}"
+            if redact(text) != text:
+                return True
+            waiting += [one.__cause__, one.__context__]
+    return False
+
+
+def explain_failure(error: Exception, url: str) -> MaskmillError | None:
     """Who must act on a failure of storage; `None` if it is no failure of storage at all."""
-    path = without_user_info(url)
+    path = redact(url)
     text = str(error)
-    for secret in secrets:
-        text = text.replace(secret, "***")
     kind = type(error)
     if kind.__name__ in _NO_ACCESS:
         return ConfigError("no credentials for the store", path=path, found=text, action="set AWS_* or a profile")

@@ -7,7 +7,7 @@ import posixpath
 import re
 
 from schemas.errors import RESTORE, ConfigError, ShardCorruptError
-from schemas.redaction import without_user_info
+from schemas.redaction import redact
 
 LOCAL_PROTOCOLS = (None, "file", "local")
 _PROTOCOL = re.compile(r"([A-Za-z][A-Za-z0-9+.-]+)://")
@@ -32,7 +32,7 @@ def split_url(url: str) -> tuple[str | None, str]:
     if _CHAINED.search(url) or protocol in _LAYERS:
         raise ConfigError(
             "chained URLs are not read",
-            path=without_user_info(url),
+            path=redact(url),
             expected="one file system",
             found="a URL with ::" if "::" in url else f"{protocol}://",
             action="unpack the archive and name its files",

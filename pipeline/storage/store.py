@@ -21,7 +21,7 @@ import pyarrow as pa
 
 from pipeline.storage import local_files
 from pipeline.storage.credentials import find_secrets, refuse_credentials
-from pipeline.storage.failures import explained_failures, retry_transient
+from pipeline.storage.failures import explained_failures, open_driver, retry_transient
 from pipeline.storage.object_stores import DELETE_AT_ONCE, S3_PROTOCOLS, connect, delete_from_bucket, put_if_absent
 from pipeline.storage.paths import LOCAL_PROTOCOLS, join_path, resolve_url, split_url
 from pipeline.storage.remote_files import (
@@ -33,7 +33,7 @@ from pipeline.storage.remote_files import (
 )
 from pipeline.storage.s3_ranges import S3Ranges
 from schemas.errors import ConfigError
-from schemas.redaction import without_user_info
+from schemas.redaction import redact, remember_secrets
 
 Result = TypeVar("Result")
 
@@ -58,20 +58,12 @@ class Store:
         self.is_local = self.protocol in LOCAL_PROTOCOLS
         if self.protocol in S3_PROTOCOLS:
             refuse_credentials(self.protocol, path)
-        self._secrets = find_secrets(url, self.options)
-        try:
-            self.fs, root = connect(url, self.protocol, self.options)
-        except (ValueError, ImportError) as error:
-            raise ConfigError(
-                "no file system for this URL",
-                path=without_user_info(url),
-                found=str(error),
-                action="install its fsspec driver",
-            ) from error
+        remember_secrets(find_secrets(url, self.options))
+        self.fs, root = open_driver(url, lambda: connect(url, self.protocol, self.options))
         self._ranges = S3Ranges(self.fs, self.options) if self.protocol in S3_PROTOCOLS else None
         self.url = resolve_url(url)
         self.root = self.url if self.is_local else str(root).rstrip("/")
-        self.display_url = without_user_info(self.url)
+        self.display_url = redact(self.url)
 
     def __reduce__(self) -> tuple[object, ...]:
         return (Store, (self.url, self.options))
@@ -313,7 +305,7 @@ class Store:
 
     def _read(self, path: str, call: Callable[[], Result]) -> Result:
         def attempt() -> Result:
-            with explained_failures(self.locate(path), self._secrets):
+            with explained_failures(self.locate(path), of_driver=True):
                 try:
                     return call()
                 except FileNotFoundError:
@@ -325,7 +317,7 @@ class Store:
         return retry_transient(lambda: self._step(path, call))
 
     def _step(self, path: str, call: Callable[[], Result]) -> Result:
-        with explained_failures(self.locate(path), self._secrets):
+        with explained_failures(self.locate(path), of_driver=True):
             try:
                 return call()
             except FileNotFoundError as error:

@@ -22,7 +22,7 @@ from pipeline.wordpiece.transformers_folder import (
 )
 from pipeline.wordpiece.vocab_file import parse_vocab
 from schemas.errors import ConfigError
-from schemas.redaction import without_user_info
+from schemas.redaction import redact
 
 
 def read_brought_files(url: str, normalisation: Normalisation | None = None) -> dict[str, bytes]:
@@ -65,7 +65,7 @@ def _read_file(url: str) -> dict[str, bytes]:
     if end not in kinds:
         raise ConfigError(
             "no such kind of tokenizer file",
-            path=without_user_info(url),
+            path=redact(url),
             expected="a name that ends in .json or .txt, as tokenizer.json and vocab.txt do",
             found=name,
             action="rename it",
@@ -78,7 +78,7 @@ def _read_file(url: str) -> dict[str, bytes]:
 def _find_nothing(url: str) -> ConfigError:
     return ConfigError(
         "no tokenizer here",
-        path=without_user_info(url),
+        path=redact(url),
         expected="a tokenizer.json, a vocab.txt, or a folder with one of them",
         action="check tokenizer.from",
     )

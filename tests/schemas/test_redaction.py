@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from schemas.redaction import without_user_info
+from schemas.redaction import redact
 
 
 @pytest.mark.parametrize(
@@ -30,5 +30,5 @@ from schemas.redaction import without_user_info
     ],
 )
 def test_user_info_and_queries_leave_a_url(url: str, cleaned: str) -> None:
-    assert without_user_info(url) == cleaned
-    assert without_user_info(cleaned) == cleaned
+    assert redact(url) == cleaned
+    assert redact(cleaned) == cleaned

@@ -17,6 +17,7 @@ import warnings
 from pipeline.loader.cache.cache_locks import claim_numbers, lock_file
 from pipeline.loader.cache.evict_blocks import choose_victims, delete_cached, list_cached, sweep_partials
 from pipeline.loader.cache.needs_board import NeedsBoard, read_needs
+from schemas.printable import make_printable
 
 LEDGER = "ledger"
 CLAIMS = "claims"
@@ -135,8 +136,10 @@ class CacheLedger:
         if self.folder not in _WARNED_OF:
             _WARNED_OF.add(self.folder)
             warnings.warn(
-                f"{self.folder}: the cache takes no blocks ({error.strerror}): they are read without it; "
-                "free space there or give another cache folder",
+                make_printable(
+                    f"{self.folder}: the cache takes no blocks ({error.strerror}): they are read without it; "
+                    "free space there or give another cache folder"
+                ),
                 RuntimeWarning,
                 stacklevel=2,
             )
