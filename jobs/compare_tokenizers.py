@@ -10,6 +10,7 @@ from tokenizers import Tokenizer
 
 from jobs.prepare import Prepared
 from pipeline.storage.datasets import read_shard_table
+from pipeline.storage.regular_files import MAX_TEXT_BYTES
 from pipeline.storage.store import open_store
 from pipeline.wordpiece.brought_files import read_brought_files
 from pipeline.wordpiece.count_stage import normalisation_of
@@ -63,7 +64,7 @@ def compare_tokenizers(
     """
     special = SpecialInText(settings.tokenizer.special_in_text)
     output = open_store(settings.output.url)
-    own = Tokenizer.from_str(output.read_bytes(f"{TOKENIZER}/tokenizer.json").decode())
+    own = Tokenizer.from_str(output.read_bytes(f"{TOKENIZER}/tokenizer.json", MAX_TEXT_BYTES).decode())
     tokenizers = {OWN: own, **others}
     folder = documents_folder(held_out=False)
     table = read_shard_table(output.below(folder), prepared.documents[0])

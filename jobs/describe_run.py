@@ -22,6 +22,7 @@ import xxhash
 from pipeline.corpus.list_inputs import InputFile, digest_inputs
 from pipeline.engine.receipts import RECEIPTS
 from pipeline.storage.datasets import MANIFEST
+from pipeline.storage.regular_files import MAX_TEXT_BYTES
 from pipeline.storage.store import Store
 from schemas.errors import ConfigError, ShardCorruptError, StaleArtifactError
 from schemas.layout import (
@@ -264,7 +265,7 @@ def _refusal(
 
 def _read_record(output: Store) -> dict[str, Any]:
     try:
-        record: dict[str, Any] = json.loads(output.read_bytes(RUN_RECORD))
+        record: dict[str, Any] = json.loads(output.read_bytes(RUN_RECORD, MAX_TEXT_BYTES))
         check_schema_version(record["schema_version"], output.locate(RUN_RECORD))
         missing = {"fingerprints", "decisive", "versions"} - record.keys()
         if not missing and record["fingerprints"] != fingerprint_parts(record["decisive"]):

@@ -21,6 +21,7 @@ from pipeline.engine.receipts import RECEIPTS
 from pipeline.engine.stage import Engine, Finished, Listener, UnitDescription, UnitFunction, run_stage
 from pipeline.storage.datasets import MANIFEST
 from pipeline.storage.leases import Lease, hold_output
+from pipeline.storage.regular_files import MAX_TEXT_BYTES
 from pipeline.storage.store import Store, open_store
 from pipeline.wordpiece.brought_files import read_brought_files
 from pipeline.wordpiece.count_stage import normalisation_of
@@ -181,7 +182,7 @@ class Run:
         """Write the timings of this driver beside those of stages that it did not run; returns all of them."""
         timings = {name: self._stages[name] for name in self.ran}
         with contextlib.suppress(FileNotFoundError, ValueError):
-            timings = json.loads(self.output.read_bytes(TIMINGS)) | timings
+            timings = json.loads(self.output.read_bytes(TIMINGS, MAX_TEXT_BYTES)) | timings
         if timings:
             self.output.write_bytes(TIMINGS, (json.dumps(timings, indent=2, sort_keys=True) + "\n").encode())
         return timings

@@ -10,6 +10,9 @@ from schemas.errors import ConfigError
 from schemas.redaction import redact
 from schemas.toml_files import Model, parse_toml
 
+MAX_TOML_BYTES = 4 << 20
+"""Of a run or train file; one that lists ten thousand inputs has a fifth of it."""
+
 
 def read_toml(model: type[Model], path: str, overrides: Sequence[str] = ()) -> Model:
     """Read and check a run or train file at any fsspec URL.
@@ -20,7 +23,7 @@ def read_toml(model: type[Model], path: str, overrides: Sequence[str] = ()) -> M
     folder, name = split_file_url(path)
     shown = redact(path)
     try:
-        text = open_store(folder).read_bytes(name).decode()
+        text = open_store(folder).read_bytes(name, MAX_TOML_BYTES).decode()
     except FileNotFoundError:
         raise ConfigError("no such file", path=shown, action="check the path") from None
     except UnicodeDecodeError as error:

@@ -12,6 +12,7 @@ from jobs.tokenizer_report import iter_warnings
 from pipeline.engine.receipts import iter_receipts
 from pipeline.engine.stage import UnitOutcome
 from pipeline.storage.datasets import MANIFEST, read_manifest, read_shard_table, write_manifest
+from pipeline.storage.regular_files import MAX_TEXT_BYTES
 from pipeline.wordpiece.check_tokenizer import read_normalisation
 from pipeline.wordpiece.collect_stage import CollectUnit, collect_word_counts, find_word_counts
 from pipeline.wordpiece.count_stage import (
@@ -112,7 +113,7 @@ def read_tokenizer_json(run: Run, manifest: TokenizerManifest) -> bytes:
     """
     path = f"{TOKENIZER}/tokenizer.json"
     try:
-        data = run.output.read_bytes(path)
+        data = run.output.read_bytes(path, MAX_TEXT_BYTES)
     except FileNotFoundError:
         data = b""
     expected = manifest.checksums["tokenizer.json"]

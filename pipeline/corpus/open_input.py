@@ -9,6 +9,7 @@ from pipeline.corpus.list_inputs import InputFile
 from pipeline.storage.credentials import find_secrets
 from pipeline.storage.failures import explained_failures
 from pipeline.storage.object_stores import open_filesystem
+from pipeline.storage.regular_files import open_regular
 from schemas.errors import InputDataError
 from schemas.redaction import redact, remember_secrets
 
@@ -75,12 +76,13 @@ class OpenInput:
                 found=str(error),
                 action="replace the file, or leave it out of input.paths",
             ) from error
-        if not data and self._raw.position != self._file.size_bytes:
+        is_longer = self._raw.position > self._file.size_bytes  # it may never end
+        if is_longer or (not data and self._raw.position != self._file.size_bytes):
             raise InputDataError(
                 "the file has changed since the run began",
                 path=self._shown,
                 expected=f"{self._file.size_bytes} bytes",
-                found=f"{self._raw.position} bytes",
+                found=f"{self._raw.position} bytes{' or more' if is_longer else ''}",
                 action="restore it, or give another output.url for a new run",
             )
         return data
@@ -88,7 +90,7 @@ class OpenInput:
 
 def _open(url: str) -> Any:
     if url.startswith("/"):  # local: no part of the name is parsed
-        return open(url, "rb")
+        return open_regular(url)
     filesystem, path = open_filesystem(url)
     return filesystem.open(path, "rb")
 

@@ -19,6 +19,9 @@ import warnings
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 
+from pipeline.storage.regular_files import open_regular
+from schemas.errors import ConfigError
+
 # Folders with no documentation of the package itself: tests and bundled copies of other packages.
 SKIPPED_FOLDERS = frozenset(
     {
@@ -174,9 +177,9 @@ def _iter_source_docs(root: str, source: str, used: dict[str, int], package_byte
         if used.get(top, 0) >= package_bytes:
             continue
         try:
-            with open(os.path.join(root, relative), "rb") as file:
+            with open_regular(os.path.join(root, relative)) as file:
                 code = file.read(_MAX_SOURCE_BYTES + 1)
-        except OSError:
+        except (OSError, ConfigError):
             continue
         if len(code) > _MAX_SOURCE_BYTES or not _is_dense(code):
             continue

@@ -11,6 +11,8 @@ from dataclasses import dataclass
 
 from pipeline.corpus.python_docs import iter_python_docs
 from pipeline.storage.local_files import open_durable
+from pipeline.storage.regular_files import MAX_TEXT_BYTES, read_regular
+from schemas.errors import ConfigError
 
 MARKER_NAME = "python_docs.complete.json"
 
@@ -90,8 +92,7 @@ def _paused_collector() -> Iterator[None]:
 def _read_marker(folder: str, wanted: dict[str, int]) -> WrittenCorpus | None:
     """Give what stands in the folder if the marker asks for the same and every file has its size."""
     try:
-        with open(os.path.join(folder, MARKER_NAME), "rb") as file:
-            marker = json.load(file)
+        marker = json.loads(read_regular(os.path.join(folder, MARKER_NAME), MAX_TEXT_BYTES))
         sizes = dict(marker["sizes_bytes"])
         paths = tuple(os.path.join(folder, name) for name in sizes)
         if any(marker[key] != value for key, value in wanted.items()):
@@ -99,5 +100,5 @@ def _read_marker(folder: str, wanted: dict[str, int]) -> WrittenCorpus | None:
         if any(os.path.getsize(path) != size for path, size in zip(paths, sizes.values(), strict=True)):
             return None
         return WrittenCorpus(paths, int(marker["num_documents"]), sum(sizes.values()), reused=True)
-    except (OSError, ValueError, KeyError, TypeError, AttributeError):
+    except (OSError, ValueError, KeyError, TypeError, AttributeError, ConfigError):
         return None

@@ -12,6 +12,7 @@ from collections import OrderedDict
 from functools import partial
 
 from pipeline.storage.failures import explained_failures, retry_transient
+from pipeline.storage.regular_files import open_descriptor
 from schemas.errors import RESTORE, MaskmillError, ShardCorruptError
 
 MAX_OPEN_FILES = 256  # of a reader, whatever datasets it reads; many systems allow a process 1,024
@@ -72,7 +73,7 @@ class ShardFiles:
         self.close()
 
     def _begin(self, path: str, size_bytes: int) -> int:
-        descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
+        descriptor = open_descriptor(path, ShardCorruptError)
         found = os.fstat(descriptor).st_size
         if found != size_bytes:
             os.close(descriptor)

@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator
 from typing import Any
 
 from schemas.errors import ConfigError
 
-MIN_QUERY_SECRET = 16
-"""Characters of a value in a query that is taken for a credential whatever its name is."""
-_SECRET_OPTIONS = ("key", "secret", "token", "password", "passphrase", "credential", "sig", "auth", "sas")
+_SECRET_NAMES = ("key", "secret", "token", "password", "passphrase", "credential", "sig", "auth", "policy")
+_USER_INFO = re.compile(r"[^/\s]*@|(?!\[)[^/:\s]*:(?![0-9]*(?:/|$))\S*@")
+"""As `redact` takes it out."""
 
 
 def refuse_credentials(protocol: str, path: str) -> None:
@@ -29,20 +30,22 @@ def refuse_credentials(protocol: str, path: str) -> None:
 
 
 def find_secrets(url: str, options: dict[str, Any]) -> Iterator[str]:
-    """What no message may show: a URL's user-info and query, and the options that are credentials."""
-    _, is_url, rest = url.partition("://")
-    if is_url:
-        bare, _, query = rest.partition("?")
-        user_info = rest.rpartition("@")[0] if "@" in bare.partition("/")[0] else bare.rpartition("@")[0]
-        yield user_info
-        yield user_info.partition(":")[2]
-        yield query
-        for pair in query.split("&"):
-            name, _, value = pair.partition("=")
-            if len(value) >= MIN_QUERY_SECRET or any(word in name.lower() for word in _SECRET_OPTIONS):
-                yield value
+    """What no message may show: a URL's user-info, and values in its query and the options that are credentials."""
+    rest = url.partition("://")[2]
+    if found := _USER_INFO.match(rest):
+        yield found[0][:-1]
+        yield found[0][:-1].partition(":")[2]
+        rest = rest[found.end() :]
+    for pair in rest.partition("?")[2].split("&"):
+        name, _, value = pair.partition("=")
+        if _is_secret(name):
+            yield value
     for name, value in options.items():
         if isinstance(value, dict):
             yield from find_secrets("", value)
-        elif isinstance(value, str) and any(word in name.lower() for word in _SECRET_OPTIONS):
+        elif isinstance(value, str) and _is_secret(name):
             yield value
+
+
+def _is_secret(name: str) -> bool:
+    return any(word in name.lower() for word in _SECRET_NAMES)

@@ -21,7 +21,7 @@ from pydantic import BaseModel, ValidationError
 from pipeline.storage.arrow_reader import ArrowFile, check_bytes, view_lists, view_numbers
 from pipeline.storage.check_table import check_lines, check_packed
 from pipeline.storage.hashing_sink import HashingSink
-from pipeline.storage.small_files import read_json_bytes
+from pipeline.storage.regular_files import MAX_TEXT_BYTES
 from pipeline.storage.store import Store
 from schemas.errors import RESTORE, ConfigError, ShardCorruptError
 from schemas.manifest import (
@@ -157,7 +157,7 @@ def model_of_manifest(dataset: Store) -> type[KindOfManifest]:
         ShardCorruptError: It is larger than any manifest.
     """
     try:
-        kind = _Kind.model_validate_json(read_json_bytes(dataset, MANIFEST)).kind
+        kind = _Kind.model_validate_json(dataset.read_bytes(MANIFEST, MAX_TEXT_BYTES)).kind
     except (ValidationError, FileNotFoundError):
         return PackedManifest
     return _MODELS.get(kind, PackedManifest)
@@ -172,7 +172,7 @@ def read_manifest(dataset: Store, model: type[AnyManifest]) -> AnyManifest:
     """
     path = dataset.locate(MANIFEST)
     try:
-        data = read_json_bytes(dataset, MANIFEST)
+        data = dataset.read_bytes(MANIFEST, MAX_TEXT_BYTES)
     except FileNotFoundError:
         raise ConfigError(
             "no dataset here",
@@ -199,7 +199,9 @@ def read_tokenizer(dataset: Store, manifest: PackedManifest) -> bytes:
     Raises:
         ShardCorruptError: It is missing or has changed.
     """
-    data: bytes = _read_checked(dataset, dataset.read_bytes, TOKENIZER, manifest.tokenizer_checksum)
+    data: bytes = _read_checked(
+        dataset, partial(dataset.read_bytes, most=MAX_TEXT_BYTES), TOKENIZER, manifest.tokenizer_checksum
+    )
     return data
 
 

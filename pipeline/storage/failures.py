@@ -29,6 +29,7 @@ _OPERATOR = {
     errno.ENAMETOOLONG: "the path is too long",
     errno.ENOTDIR: "a part of the path is not a folder",
     errno.EISDIR: "a folder is where a file should be",
+    errno.ELOOP: "links that lead to each other",
     errno.EMFILE: "too many open files: raise `ulimit -n`",
     errno.ENOLCK: "the file system gives no locks",
 }

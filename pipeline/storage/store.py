@@ -11,6 +11,7 @@ import errno
 import io
 import os
 import posixpath
+import stat
 import threading
 import uuid
 from collections.abc import Callable, Iterator, Sequence
@@ -24,6 +25,7 @@ from pipeline.storage.credentials import find_secrets, refuse_credentials
 from pipeline.storage.failures import explained_failures, open_driver, retry_transient
 from pipeline.storage.object_stores import DELETE_AT_ONCE, S3_PROTOCOLS, connect, delete_from_bucket, put_if_absent
 from pipeline.storage.paths import LOCAL_PROTOCOLS, join_path, resolve_url, split_url
+from pipeline.storage.regular_files import check_length, map_regular, read_regular, read_regular_range
 from pipeline.storage.remote_files import (
     PART_BYTES,
     READ_AHEAD_BYTES,
@@ -88,12 +90,26 @@ class Store:
         """The URL of a file for messages, credentials removed."""
         return join_path(self.display_url, path)
 
-    def read_bytes(self, path: str) -> bytes:
-        """The whole of a file. Raises `FileNotFoundError` if there is none."""
+    def read_bytes(self, path: str, most: int | None = None) -> bytes:
+        """The whole of a file. Raises `FileNotFoundError` if there is none.
+
+        Args:
+            path: Of the file.
+            most: Bytes that a file of its kind may have; `None` where what is read it has checked how long it is.
+
+        Raises:
+            ConfigError: It is longer, or no regular file.
+        """
+        if self.is_local:
+            return self._read(path, lambda: read_regular(self.full(path), most))
+        if most is not None:
+            check_length(self.locate(path), self.size(path), most)
         return self._read(path, lambda: cast(bytes, self.fs.cat_file(self.full(path))))
 
     def read_range(self, path: str, offset: int, length: int) -> bytes:
         """`length` bytes from `offset`; fewer if the file ends before, none if it ends before `offset`."""
+        if self.is_local:
+            return self._read(path, lambda: read_regular_range(self.full(path), offset, length))
 
         def read() -> bytes:
             if length == 0:  # S3 has no empty range: it would send the whole file
@@ -142,30 +158,25 @@ class Store:
         """A file as one buffer: memory-mapped where it is local, downloaded elsewhere."""
         if not self.is_local:
             return pa.py_buffer(self.read_bytes(path))
-
-        def map_whole() -> pa.Buffer:
-            with pa.memory_map(self.full(path)) as file:
-                return file.read_buffer()
-
-        return self._read(path, map_whole)
+        return self._read(path, lambda: map_regular(self.full(path)))
 
     def open_input(self, path: str) -> Any:
         """A file as a seekable Arrow file, for readers that need parts of it."""
         if self.is_local:
-            return self._read(path, lambda: pa.memory_map(self.full(path)))
+            return pa.BufferReader(self.map_file(path))
         reader = RangeReader(lambda offset, length: self.read_range(path, offset, length), self.size(path))
         return pa.PythonFile(io.BufferedReader(reader, READ_AHEAD_BYTES), mode="r")
 
     def size(self, path: str) -> int:
         """Length of a file in bytes. Raises `FileNotFoundError` if there is none."""
-        info = self._file_info(path)
-        if info is None:
+        size = self._find_size(path)
+        if size is None:
             raise FileNotFoundError(errno.ENOENT, os.strerror(errno.ENOENT), self.locate(path))
-        return int(info["size"])
+        return size
 
     def exists(self, path: str) -> bool:
-        """Whether there is such a file."""
-        return self._file_info(path) is not None
+        """Whether there is such a file, or whatever else that is no folder: to read it says what is wrong with it."""
+        return self._find_size(path) is not None
 
     def list(self, prefix: str = "") -> list[str]:
         """Relative paths of all files below the folder `prefix`, sorted; empty if there is nothing.
@@ -292,14 +303,19 @@ class Store:
         if self.is_local:
             self._read("", lambda: local_files.delete_partials(self.root, is_ours))
 
-    def _file_info(self, path: str) -> dict[str, Any] | None:
+    def _find_size(self, path: str) -> int | None:
+        """Length of a file; `None` where there is none."""
+
         # Not fsspec's `isfile`: it takes any failure, a lost connection too, for "no".
-        def ask() -> dict[str, Any] | None:
+        def ask() -> int | None:
             try:
-                info = cast(dict[str, Any], self.fs.info(self.full(path)))
+                if self.is_local:
+                    status = os.stat(self.full(path))
+                    return None if stat.S_ISDIR(status.st_mode) else status.st_size
+                info = self.fs.info(self.full(path))
             except (FileNotFoundError, NotADirectoryError):
                 return None
-            return info if info["type"] == "file" else None
+            return int(info["size"]) if info["type"] == "file" else None
 
         return self._read(path, ask)
 

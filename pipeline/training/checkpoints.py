@@ -21,6 +21,7 @@ from safetensors.torch import load, save
 from torch import Tensor, nn
 from torch.optim import Optimizer
 
+from pipeline.storage.regular_files import MAX_TEXT_BYTES
 from pipeline.storage.store import Store
 from schemas.errors import ShardCorruptError, StaleArtifactError
 from schemas.masking import Masking
@@ -105,7 +106,7 @@ def find_checkpoint(store: Store) -> Checkpoint | None:
         return None
     path = f"{folders[-1]}/{MARKER_NAME}"
     try:
-        checkpoint = Checkpoint.model_validate_json(store.read_bytes(path))
+        checkpoint = Checkpoint.model_validate_json(store.read_bytes(path, MAX_TEXT_BYTES))
     except ValidationError as error:
         raise ShardCorruptError(
             "not a checkpoint's marker",

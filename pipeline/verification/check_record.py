@@ -7,7 +7,7 @@ from collections.abc import Collection, Mapping
 
 from pipeline.corpus.quarantine import is_of_inputs
 from pipeline.storage.arrow_reader import ArrowFile
-from pipeline.storage.small_files import read_json_bytes
+from pipeline.storage.regular_files import MAX_TEXT_BYTES
 from pipeline.storage.store import Store
 from pipeline.verification.check_parts import Verified
 from pipeline.verification.findings import Finding
@@ -30,7 +30,7 @@ def check_record(store: Store, verified: Mapping[str, Verified], unfinished: Col
     """
     path = store.locate(RUN_RECORD)
     try:
-        record = json.loads(read_json_bytes(store, RUN_RECORD))
+        record = json.loads(store.read_bytes(RUN_RECORD, MAX_TEXT_BYTES))
         fingerprints: dict[str, str] = {name: str(value) for name, value in record["fingerprints"].items()}
         masking = Masking.model_validate(record["masking"]) if "masking" in record else None  # older runs have none
         promised = promised_folders(record["decisive"])

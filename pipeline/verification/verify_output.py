@@ -125,7 +125,7 @@ def _verify_tokenizer(store: Store) -> tuple[TokenizerManifest, list[Finding]]:
     findings = []
     for name, checksum in manifest.checksums.items():
         try:
-            check_bytes(store.read_bytes(check_inside(name, store.display_url)), checksum, store.locate(name))
+            check_bytes(store.map_file(check_inside(name, store.display_url)), checksum, store.locate(name))
         except FileNotFoundError:
             findings.append(Finding(store.locate(name), "the file is gone"))
         except MaskmillError as error:

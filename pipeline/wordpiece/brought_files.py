@@ -6,6 +6,7 @@ import contextlib
 import os
 
 from pipeline.storage.paths import split_file_url
+from pipeline.storage.regular_files import MAX_TEXT_BYTES
 from pipeline.storage.store import open_store
 from pipeline.wordpiece.folder_tokens import CONFIG, FOLDER_FILES, TOKENIZER_JSON, VOCAB, Folder
 from pipeline.wordpiece.normalise import Normalisation
@@ -48,7 +49,7 @@ def read_brought_files(url: str, normalisation: Normalisation | None = None) -> 
     files: dict[str, bytes] = {}
     for candidate in FOLDER_FILES:
         with contextlib.suppress(FileNotFoundError):
-            files[candidate] = store.read_bytes(candidate)
+            files[candidate] = store.read_bytes(candidate, MAX_TEXT_BYTES)
     folder = Folder(files, store.display_url)
     if TOKENIZER_JSON in files:
         return {TOKENIZER_JSON: resolve_tokenizer_json(folder)}
@@ -71,7 +72,7 @@ def _read_file(url: str) -> dict[str, bytes]:
             action="rename it",
         )
     with contextlib.suppress(FileNotFoundError):
-        return {kinds[end]: open_store(parent).read_bytes(name)}
+        return {kinds[end]: open_store(parent).read_bytes(name, MAX_TEXT_BYTES)}
     raise _find_nothing(url)
 
 

@@ -12,6 +12,7 @@ from typing import Any
 import xxhash
 
 from pipeline.engine.stage import UnitDescription, UnitOutcome
+from pipeline.storage.regular_files import MAX_TEXT_BYTES
 from pipeline.storage.store import Store, open_store
 from pipeline.wordpiece.load_encoders import SpecialInText
 from pipeline.wordpiece.prove_encoder import PROOF_PARTS, Proof, ProofKey, join_proofs, make_proof_key, prove_part
@@ -49,7 +50,7 @@ def prove_tokenizer(output: Store, unit: ProveUnit) -> UnitOutcome:
     Returns:
         Details: `proof`, the fields of the part's `Proof`.
     """
-    tokenizer_json = output.read_bytes(f"{TOKENIZER}/tokenizer.json")
+    tokenizer_json = output.read_bytes(f"{TOKENIZER}/tokenizer.json", MAX_TEXT_BYTES)
     special = SpecialInText(unit.special_in_text)
     key = make_proof_key(tokenizer_json, special)
     cache = open_store(os.path.join(_cache_folder(), "proofs"))
@@ -86,7 +87,7 @@ def read_proof(output: Store, tokenizer_json: bytes, special: SpecialInText) -> 
 
 def _read_proof(store: Store, path: str, key: ProofKey) -> Proof | None:
     try:
-        found = _parse_proof(json.loads(store.read_bytes(path)))
+        found = _parse_proof(json.loads(store.read_bytes(path, MAX_TEXT_BYTES)))
     except (FileNotFoundError, ValueError, TypeError, KeyError):
         return None
     return found if found.key == key else None
