@@ -122,15 +122,12 @@ def open_driver(url: str, connect: Callable[[], Result]) -> Result:
 
 
 def _explain_driver(error: Exception, url: str) -> ConfigError:
-    if isinstance(error, (ImportError, ValueError)) and not isinstance(error, UnicodeError):
-        action = "check the URL's protocol, and install its fsspec driver"
+    what, action = "the file system of this URL cannot do this", "check the URL, or use another store"
+    if isinstance(error, ImportError) or "protocol" in str(error).lower():
+        what, action = "no file system for this URL", "check its protocol, or install its fsspec driver"
     elif isinstance(error, NotImplementedError):
-        action = "use a store that can do this, such as a local folder or an S3 bucket"
-    else:
-        action = "check the URL: its driver cannot use it"
-    return ConfigError(
-        "this file system cannot be used", path=url, found=f"{type(error).__name__}: {error}", action=action
-    )
+        action = "use a store that can, such as a local folder or an S3 bucket"
+    return ConfigError(what, path=url, found=f"{type(error).__name__}: {error}", action=action)
 
 
 def _shows_secret(error: BaseException) -> bool:
