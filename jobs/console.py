@@ -25,6 +25,7 @@ from rich.text import Text
 from schemas.printable import make_printable
 from schemas.redaction import redact
 
+_LOG = logging.getLogger("maskmill.jobs")
 SHOWN_IN_LINE = 8000
 """Characters of a line: all fields of an error, each shortened, fit into it."""
 
@@ -100,6 +101,7 @@ def guard_libraries() -> None:
     logging.lastResort = handler
     warnings.showwarning = _show_warning
     sys.excepthook = _show_uncaught
+    sys.unraisablehook = lambda raised: _LOG.debug("ignored at the end of an object: %r", raised.exc_value)
     threading.excepthook = lambda arguments: say_traceback(arguments.exc_value) if arguments.exc_value else None
 
 

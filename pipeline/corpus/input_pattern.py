@@ -45,9 +45,9 @@ class InputPattern:
         Raises:
             ConfigError: It has a NUL, is a chain of URLs, or has credentials.
         """
-        if "\0" in written:
-            raise ConfigError("no path has a NUL", path="input.paths", found=repr(written), action="fix the path")
         protocol, path = split_url(written)
+        if protocol in WEB_PROTOCOLS:
+            _check_web(written)
         remember_secrets(find_secrets(written, {}))
         if protocol in S3_PROTOCOLS:
             refuse_credentials(str(protocol), path)
@@ -94,6 +94,15 @@ class InputPattern:
         filesystem, root = open_driver(self.written, lambda: open_filesystem(url))
         filesystem.invalidate_cache()
         return StoreTree(filesystem, root.rstrip("/"))
+
+
+def _check_web(url: str) -> None:
+    try:
+        is_whole = bool(urlsplit(url).hostname) and urlsplit(url).port != 0
+    except ValueError as error:
+        raise ConfigError("this is no URL of the web", path=url, found=str(error), action="check input.paths") from None
+    if not is_whole:
+        raise ConfigError("this is no URL of the web", path=url, expected="a host", action="check input.paths")
 
 
 def name_sources(patterns: Sequence[InputPattern]) -> list[str]:

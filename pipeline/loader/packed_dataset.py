@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import contextlib
 import os
-import posixpath
 import weakref
 from collections.abc import Iterator, Sequence
 from typing import Any
@@ -189,9 +188,9 @@ class PackedDataset:
 
 def _list_packed(store: Store) -> list[str]:
     """The packed datasets in a folder, which is then the output of a run."""
-    with contextlib.suppress(OSError, MaskmillError):
-        names = sorted({posixpath.basename(path.rstrip("/")) for path in store.fs.ls(store.root, detail=False)})
-        return [name for name in names if name.startswith("packed") and store.exists(f"{name}/{MANIFEST}")]
+    with contextlib.suppress(FileNotFoundError, MaskmillError):
+        names = [name for name in store.list_names() if name.startswith("packed")]
+        return [name for name in names if store.exists(f"{name}/{MANIFEST}")]
     return []
 
 

@@ -72,16 +72,17 @@ def create_exclusively(path: str, data: bytes) -> bool:
 
 def make_folder(path: str) -> None:
     """Create a folder and those above it, each flushed into the one that holds it."""
-    if not path or os.path.isdir(path):
-        return
-    above = os.path.dirname(path)
-    make_folder(above)
-    try:
-        os.mkdir(path)
-    except FileExistsError:
-        if not os.path.isdir(path):
-            raise NotADirectoryError(errno.ENOTDIR, os.strerror(errno.ENOTDIR), path) from None
-    flush_folder(above)
+    missing = []
+    while path and not os.path.isdir(path):
+        missing.append(path)
+        path = os.path.dirname(path)
+    for folder in reversed(missing):
+        try:
+            os.mkdir(folder)
+        except FileExistsError:
+            if not os.path.isdir(folder):
+                raise NotADirectoryError(errno.ENOTDIR, os.strerror(errno.ENOTDIR), folder) from None
+        flush_folder(os.path.dirname(folder))
 
 
 def flush_folder(path: str) -> None:

@@ -25,8 +25,10 @@ def split_url(url: str) -> tuple[str | None, str]:
     only what begins with a protocol is a URL, so every local name and every key is read as written.
 
     Raises:
-        ConfigError: The URL is a chain, such as that of a file in an archive.
+        ConfigError: The URL is a chain, such as that of a file in an archive, or has a NUL.
     """
+    if "\0" in url:
+        raise ConfigError("no path has a NUL", path=redact(url), action="fix the path")
     match = _PROTOCOL.match(url)
     protocol = match[1] if match else None
     if _CHAINED.search(url) or protocol in _LAYERS:
@@ -50,7 +52,7 @@ def resolve_url(url: str) -> str:
     """A URL that means the same wherever the process goes: a local one is its absolute path, `~` the user's home."""
     protocol, path = split_url(url)
     if protocol in LOCAL_PROTOCOLS:
-        return os.path.abspath(os.path.expanduser(path))
+        return f"/{os.path.abspath(os.path.expanduser(path)).lstrip('/')}"  # `abspath` keeps two slashes at the start
     return strip_slashes(url)
 
 

@@ -178,6 +178,15 @@ class Store:
         """Whether there is such a file, or whatever else that is no folder: to read it says what is wrong with it."""
         return self._find_size(path) is not None
 
+    def list_names(self) -> list[str]:
+        """Names of the files and folders directly in this one, sorted.
+
+        Raises:
+            FileNotFoundError: There is no such folder.
+        """
+        found = self._read("", lambda: self.fs.ls(self.root, detail=False))
+        return sorted({posixpath.basename(path.rstrip("/")) for path in found})
+
     def list(self, prefix: str = "") -> list[str]:
         """Relative paths of all files below the folder `prefix`, sorted; empty if there is nothing.
 

@@ -148,4 +148,9 @@ def test_messages_of_logs_and_warnings_are_made_printable_where_they_are_written
                     continue
                 said = node.args[:1] if ast.unparse(node.func) == "warnings.warn" else node.args[1:]
                 for value in map(ast.unparse, said):
-                    assert "make_printable(" in value or value in ("error", "attempt", "attempts"), (path, value)
+                    assert "make_printable(" in value or value in (
+                        "error",
+                        "attempt",
+                        "attempts",
+                        "raised.exc_value",
+                    ), (path, value)
