@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import contextlib
 import logging
 import os
 import time
 import uuid
-from collections.abc import Generator, Iterable, Sequence
+import warnings
+from collections.abc import Generator, Iterable, Iterator, Sequence
 from typing import Any
 
 from pipeline.engine.answers import Failed, answer_unit, take_answer
@@ -21,6 +23,7 @@ END_SECONDS = 1.0
 PROBE_END_SECONDS = 10.0
 CANCEL_SECONDS = 10.0
 RECOUNT_SECONDS = 1.0
+_LOOPBACK = ("127.0.0.1", "::1")
 
 # Ray reads these when it is imported, and what it starts inherits them: nothing is sent anywhere, nothing listens
 # for it, and a task that memory killed is not tried for ever, which is Ray's default.
@@ -70,13 +73,14 @@ class RayEngine:
                 ray.init(address=address, log_to_driver=False, logging_level=logging.ERROR)
             else:
                 # "local" because without an address Ray would join whatever cluster it finds on this machine.
-                ray.init(
-                    address="local",
-                    num_cpus=workers or len(os.sched_getaffinity(0)),
-                    include_dashboard=False,
-                    log_to_driver=False,
-                    logging_level=logging.ERROR,
-                )
+                with _started_on_loopback(ray):
+                    ray.init(
+                        address="local",
+                        num_cpus=workers or len(os.sched_getaffinity(0)),
+                        include_dashboard=False,
+                        log_to_driver=False,
+                        logging_level=logging.ERROR,
+                    )
         except (ConnectionError, RuntimeError, ValueError) as error:
             raise ConfigError(
                 "no Ray cluster answers" if address else "Ray does not start here",
@@ -218,6 +222,31 @@ class RayEngine:
         """Leave the cluster; one that was started here ends."""
         if self._is_ours:
             self._ray.shutdown()
+
+
+@contextlib.contextmanager
+def _started_on_loopback(ray: Any) -> Iterator[None]:
+    """Let the Ray that starts in this block listen on loopback alone, and warn where it does not.
+
+    Ray takes a node's address from the machine's route to the internet, and resolves "127.0.0.1" to that address too.
+    Only where clusters are off, as on macOS and Windows, is the address the loopback one, and every server of Ray then
+    listens there. Ray reads `RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER` for this once, when it is imported, and a program that
+    joins a cluster later must have another address; so it is changed here, where Ray is started, and put back.
+    """
+    constants = ray._private.ray_constants  # noqa: SLF001  # it has no public name
+    joins_clusters = getattr(constants, "ENABLE_RAY_CLUSTER", None)
+    constants.ENABLE_RAY_CLUSTER = False
+    try:
+        yield
+    finally:
+        constants.ENABLE_RAY_CLUSTER = joins_clusters
+    address = ray.nodes()[0]["NodeManagerAddress"]
+    if address not in _LOOPBACK:
+        warnings.warn(
+            f"this version of Ray cannot be bound to loopback: it listens on {address} and maybe on every interface; "
+            'close its ports to other machines, or set engine.kind = "local"',
+            stacklevel=2,
+        )
 
 
 def _answer_shared(shared: tuple[UnitFunction, Any, Store], unit: UnitDescription) -> Finished | Failed:

@@ -12,6 +12,7 @@ import time
 import uuid
 from collections.abc import Iterator
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -27,7 +28,15 @@ from pipeline.storage.store import Store, open_store
 from schemas.errors import ConfigError, InputDataError, ShardCorruptError, StaleArtifactError, TransientStorageError
 from tests.engine import units
 from tests.engine.units import Square, count
-from tests.servers.processes import command_line, descendants, is_running, start_python, stop_process, wait_until
+from tests.servers.processes import (
+    command_line,
+    descendants,
+    is_running,
+    listening_addresses,
+    start_python,
+    stop_process,
+    wait_until,
+)
 
 KINDS = ["local-1", "local-2", "ray-2"]
 
@@ -80,6 +89,31 @@ def test_results_and_receipts_are_the_same_on_every_engine(engine: Engine, outpu
     assert (events[0]["units"], events[0]["reused"], events[-1]["ran"], events[-1]["retries"]) == (10, 0, 10, 0)
     pids = {receipt.details["pid"] for receipt in receipts}
     assert (pids == {os.getpid()}) is engine.shares_memory
+
+
+def test_an_engine_that_starts_here_listens_on_loopback_alone(engine: Engine, output: Store, log: str) -> None:
+    run(engine, units.square, log, output, squares(4))  # so that Ray's workers listen too
+    is_ray = not isinstance(engine, LocalEngine)
+    ours = {os.getpid(), *descendants(os.getpid())}
+    assert listening_addresses(ours) - {"127.0.0.1", "::1"} == set()
+    assert not is_ray or listening_addresses(ours)
+
+
+@pytest.mark.parametrize("address", ["127.0.0.1", "192.0.2.7"])
+def test_only_the_ray_that_starts_here_takes_the_loopback_address(
+    address: str, recwarn: pytest.WarningsRecorder
+) -> None:
+    pytest.importorskip("ray")
+    from pipeline.engine.ray_engine import _started_on_loopback
+
+    constants = SimpleNamespace(ENABLE_RAY_CLUSTER=True)
+    ray = SimpleNamespace(
+        _private=SimpleNamespace(ray_constants=constants), nodes=lambda: [{"NodeManagerAddress": address}]
+    )
+    with _started_on_loopback(ray):
+        assert not constants.ENABLE_RAY_CLUSTER
+    assert constants.ENABLE_RAY_CLUSTER
+    assert ["192.0.2.7" in str(warning.message) for warning in recwarn] == [True] * (address != "127.0.0.1")
 
 
 def test_a_restart_runs_only_what_has_no_receipt(engine: Engine, output: Store, log: str) -> None:

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
 import ctypes
+import ipaddress
 import os
 import signal
 import socket
@@ -12,6 +14,7 @@ import time
 from collections.abc import Callable
 
 _PR_SET_PDEATHSIG = 1
+_LISTEN = "0A"
 _LIBC = ctypes.CDLL(None)
 
 
@@ -104,3 +107,30 @@ def descendants(pid: int) -> list[int]:
 
 def _die_with_parent() -> None:
     _LIBC.prctl(_PR_SET_PDEATHSIG, signal.SIGKILL, 0, 0, 0)
+
+
+def listening_addresses(pids: set[int]) -> set[str]:
+    """IP addresses on which these processes accept TCP connections, as the kernel lists them."""
+    sockets = set()
+    for pid in pids:
+        with contextlib.suppress(OSError):  # it has ended
+            for name in os.listdir(f"/proc/{pid}/fd"):
+                with contextlib.suppress(OSError):
+                    sockets.add(os.readlink(f"/proc/{pid}/fd/{name}"))
+    found = set()
+    for table in ("tcp", "tcp6"):
+        with open(f"/proc/net/{table}") as file:
+            lines = [line.split() for line in file][1:]
+        found |= {
+            _read_address(local.partition(":")[0])
+            for _, local, _, state, _, _, _, _, _, inode, *_ in lines
+            if state == _LISTEN and f"socket:[{inode}]" in sockets
+        }
+    return found
+
+
+def _read_address(digits: str) -> str:
+    """An address of `/proc/net/tcp`: words of 32 bits, each in this machine's order of bytes."""
+    words = [bytes.fromhex(digits[start : start + 8]) for start in range(0, len(digits), 8)]
+    address = ipaddress.ip_address(b"".join(word[:: -1 if sys.byteorder == "little" else 1] for word in words))
+    return str(getattr(address, "ipv4_mapped", None) or address)
