@@ -18,6 +18,7 @@ from pipeline.storage.object_stores import S3_PROTOCOLS, open_filesystem
 from pipeline.storage.paths import strip_slashes
 from schemas.errors import ConfigError
 from schemas.redaction import redact
+from schemas.wording import count_of
 
 # Stored bytes are turned into bytes of text by this factor where a file is compressed. It only decides how files are
 # grouped into units and how finely they are partitioned, both of which hold for any factor.
@@ -94,8 +95,8 @@ def list_inputs(
             if found.setdefault(file.url, file) is file and entry.identity is not None:
                 identities.append((entry.identity, file.path))
         if len(found) == num_before:
-            warn(f"input.paths: {pattern.shown} adds no file, the patterns before it find all of its files")
-    _warn_of_second_names(identities, warn)
+            warn(f"input.paths: {pattern.shown} adds no file: the patterns before it find all of its files")
+    _warn_of_second_names(sorted(identities, key=lambda entry: entry[1]), warn)
     files = sorted(found.values(), key=lambda file: file.path)  # by code point, as UTF-8 sorts too
     for before, file in itertools.pairwise(files):
         if before.path == file.path:
@@ -253,8 +254,9 @@ def _warn_of_second_names(identities: Sequence[tuple[Hashable, str]], warn: Call
     second = [(path, first[identity]) for identity, path in identities if first.setdefault(identity, path) != path]
     path, other = second[0]
     warn(
-        f"input.paths: {len(second):,} files are read twice, under two names that lead to one file: the first, {path}, "
-        f"is {other} too. Leave the links out of the patterns, unless documents.deduplicate is to drop the copies"
+        f"input.paths: {count_of(len(second), 'file is', 'files are')} read twice, under two names that lead to one "
+        f"file: the first, {path}, is also {other}. Leave the links out of the patterns, unless documents.deduplicate "
+        "is to drop the copies"
     )
 
 

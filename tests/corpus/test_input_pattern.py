@@ -61,7 +61,7 @@ def test_every_file_has_the_source_of_the_first_pattern_that_finds_it(tmp_path: 
         f"{tmp_path.name}/de/deep/b.txt": tmp_path.name,
         f"{tmp_path.name}/en/c.txt": tmp_path.name,
     }
-    assert warnings == [f"input.paths: {tmp_path}/de/a.txt adds no file, the patterns before it find all of its files"]
+    assert warnings == [f"input.paths: {tmp_path}/de/a.txt adds no file: the patterns before it find all of its files"]
     assert {file.source for file in list_inputs(patterns, "books")} == {"books"}
 
 
@@ -91,3 +91,6 @@ def test_two_names_of_one_file_are_read_and_warned_of(tmp_path: Path) -> None:
     assert "documents.deduplicate" in warning
     list_inputs([f"{tmp_path}/a/[xy].txt"], warn=warnings.append)
     assert len(warnings) == 1
+    list_inputs([f"{tmp_path}/*/x.txt"], warn=warnings.append)
+    assert "1 file is read twice" in warnings[1]
+    assert "link/x.txt, is also a/x.txt" in warnings[1]
