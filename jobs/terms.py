@@ -10,7 +10,7 @@ TERMS = {
     "written": "documents to train on",
     "held out": "documents that are never trained on, to measure the model with",
     "duplicates": "documents left out because another one has the same text",
-    "quarantined": "inputs that are no document: quarantine/ has each with its place and the reason",
+    "quarantined": "inputs that were rejected: quarantine/ has each of them, its place and the reason",
     "tokens": "of the text alone, without [CLS], [SEP] and [PAD]",
     "fill": "share of the places in rows that is not padding; text: that is not [CLS] or [SEP] either",
     "above the fewest": "rows beyond what these lengths need at least. L1 is a bound as if text could be poured into "
@@ -18,7 +18,7 @@ TERMS = {
     "cuts": "places where a document was divided between rows",
     "set aside": "documents that could not be packed; quarantine/ has them",
     "static copies": "masks that are stored beside every row; with 0 the loader draws masks as it reads",
-    "special in text": "times that the text itself had the name of a special token, such as [MASK]",
+    "special in text": "how often the text itself contains the name of a special token, such as [MASK]",
     "proven by sample": "documents that were encoded by the tokenizers library too, with the same ids",
     "coverage": "share of the characters that are in words without [UNK]",
     "[UNK]": "share of the tokens that are [UNK]",
@@ -37,7 +37,7 @@ TERMS = {
     "fallback shards": "shards that the tokenizers library encoded, because the fast encoder could not be used",
     "fingerprint": "equal for equal content: two datasets with the same fingerprint are the same",
     "unigram entropy": "the loss of a model that knows how frequent each token is and nothing else",
-    "held-out loss": "below the unigram entropy the model has learnt from context",
+    "held-out loss": "where it is below the unigram entropy, the model has learnt from context",
 }
 
 

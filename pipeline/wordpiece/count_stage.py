@@ -29,6 +29,7 @@ from schemas.documents import DOCUMENT_SCHEMA
 from schemas.errors import InputDataError
 from schemas.receipt import Receipt
 from schemas.run_file import TokenizerSection
+from schemas.wording import count_of
 
 
 @dataclass(frozen=True)
@@ -147,7 +148,7 @@ def check_words(sources: Sequence[SourceText], num_documents: int) -> None:
             "the documents have no word",
             path="input.paths",
             expected="text to train a vocabulary on",
-            found=f"{num_documents:,} documents of spaces and control characters alone",
+            found=f"{count_of(num_documents, 'document')} of spaces and control characters alone",
             action="check the files and input.text_field",
         )
 

@@ -104,9 +104,10 @@ def test_a_run_without_a_document_to_train_on_is_stopped(
         assert "documents/manifest.json" not in read_tree(tmp_path / "out")
 
 
-def test_a_run_without_a_word_is_stopped_before_it_trains(tmp_path: Path) -> None:
-    paths = write(tmp_path, {"in/a.jsonl": [{"text": "\x01"}, {"text": " \u3000"}]})
-    with pytest.raises(InputDataError, match=r"no word.*2 documents"):
+@pytest.mark.parametrize(("texts", "counted"), [(["\x01", " \u3000"], "2 documents"), (["\x01"], "1 document")])
+def test_a_run_without_a_word_is_stopped_before_it_trains(tmp_path: Path, texts: list[str], counted: str) -> None:
+    paths = write(tmp_path, {"in/a.jsonl": [{"text": text} for text in texts]})
+    with pytest.raises(InputDataError, match=rf"no word.*{counted} of spaces"):
         run(tmp_path, paths, Part.TOKENIZER)
 
 
