@@ -1,0 +1,124 @@
+"""The trees that are mutated, made once: finished runs in every form of storage, and runs stopped behind a stage."""
+
+from __future__ import annotations
+
+import contextlib
+import io
+import json
+import os
+import random
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import schemas.rows
+from jobs.prepare import prepare
+from jobs.read_toml import read_toml
+from jobs.train import train
+from schemas.run_file import RunFile
+
+BLOCK_BYTES = 512
+"""Of packed blocks here, so that a shard of a few rows has several."""
+CHECKPOINT_STEP = 2
+STOPPED_BEHIND = ("map", "sort", "count", "merge", "collect", "train", "pack")
+
+RUN = """
+[input]
+paths = ["corpus/a.jsonl", "corpus/b.txt"]
+id_field = "id"
+source_field = "source"
+max_quarantined = 0.5
+text_document = "line"
+[output]
+url = "out"
+[documents]
+shard_mb = 0.003
+held_out = 0.15
+[tokenizer]
+vocab_size = 120
+[pack]
+seq_len = 32
+min_segment = 4
+keep_encoded = true
+compression = "{compression}"
+[mask]
+rate = 0.2
+copies = {copies}
+[engine]
+kind = "local"
+workers = 1
+"""
+TRAIN = """
+[data]
+dataset = "out/packed"
+held_out = "out/packed-heldout"
+global_batch_rows = 4
+[mask]
+rate = 0.2
+[model]
+hidden_size = 8
+num_layers = 1
+num_heads = 2
+[optimizer]
+warmup_steps = 1
+[run]
+output = "training"
+steps = {steps}
+log_every = 1
+device = "cpu"
+"""
+FORMS: dict[str, dict[str, Any]] = {
+    "plain": {"compression": "none", "copies": 2},
+    "zstd": {"compression": "zstd", "copies": 1},
+    "lz4": {"compression": "lz4", "copies": 0},
+}
+
+
+class _StoppedError(Exception):
+    """Ends a run behind a stage."""
+
+
+def make_bases(folder: Path) -> None:
+    """Write every base below a folder."""
+    schemas.rows.BLOCK_BYTES = BLOCK_BYTES
+    for name, settings in FORMS.items():
+        _make(folder / name, settings, stop_behind=None)
+    (folder / "plain" / "train.toml").write_text(TRAIN.format(steps=CHECKPOINT_STEP))
+    with contextlib.redirect_stdout(io.StringIO()):
+        assert _inside(folder / "plain", lambda: train("train.toml", [], True)) == 0
+    (folder / "plain" / "train.toml").write_text(TRAIN.format(steps=CHECKPOINT_STEP + 1))
+    for stage in STOPPED_BEHIND:
+        _make(folder / f"stopped-{stage}", FORMS["plain"], stop_behind=stage)
+
+
+def _make(root: Path, settings: dict[str, Any], stop_behind: str | None) -> None:
+    corpus = root / "corpus"
+    corpus.mkdir(parents=True)
+    draw = random.Random(5)
+    words = ["".join(draw.choices("abcdefgh", k=draw.randrange(2, 7))) for _ in range(80)]
+    texts = [" ".join(draw.choices(words, k=draw.randrange(1, 60))) for _ in range(70)]
+    lines = [json.dumps({"id": f"d{n}", "source": f"s{n % 3}", "text": text}) for n, text in enumerate(texts[:50])]
+    (corpus / "a.jsonl").write_text("\n".join([*lines, '{"bad', ""]))
+    (corpus / "b.txt").write_text("\n".join(texts[50:]))
+    (root / "run.toml").write_text(RUN.format(**settings))
+
+    def listen(event: dict[str, Any]) -> None:
+        if event["event"] == "stage_done" and event["stage"] == stop_behind:
+            raise _StoppedError
+
+    def run() -> None:
+        try:
+            prepare(read_toml(RunFile, "run.toml", []), listen)
+        except _StoppedError:
+            assert stop_behind
+
+    _inside(root, run)
+
+
+def _inside(root: Path, call: Callable[[], Any]) -> Any:
+    before = os.getcwd()
+    os.chdir(root)
+    try:
+        return call()
+    finally:
+        os.chdir(before)

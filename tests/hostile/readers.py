@@ -1,0 +1,183 @@
+"""Who reads a mutated tree: the loader and the commands, each ending in `served`, `refused` or something forbidden."""
+
+from __future__ import annotations
+
+import contextlib
+import copy
+import io
+import itertools
+import json
+import re
+import traceback
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import fsspec
+
+from jobs.cli import app
+from jobs.run_command import run_command
+from pipeline.loader import Cache, MaskedBatches
+from schemas.errors import MaskmillError
+from tests.hostile.oracle import find_wrong_rows
+from tests.hostile.trees import OUTPUT, TRAINING
+
+SERVED, REFUSED, WRONG, ESCAPED = "served", "refused", "wrong", "escaped"
+MAX_BATCHES = 24
+CONTROLS = re.compile("[\x00-\x08\x0b-\x1f\x7f-\x9f\u200e\u200f\u202a-\u202e\u2066-\u2069]")
+_REMOTE = "/hostile"
+
+
+@dataclass
+class Outcome:
+    """How one reader ended.
+
+    Attributes:
+        how: `served`, `refused` by an error of ours, `wrong` of a finding of `verify`, or `escaped`.
+        detail: The error.
+        faults: What is forbidden in it.
+    """
+
+    how: str
+    detail: str = ""
+    faults: list[str] = field(default_factory=list)
+
+
+def read_local(root: Path, masking: Any = None) -> Outcome:
+    """Some batches of `packed/` in place."""
+    return _read_batches(root, f"{OUTPUT}/packed", masking)
+
+
+def read_static(root: Path) -> Outcome:
+    return read_local(root, "static")
+
+
+def read_cached(root: Path) -> Outcome:
+    """The same from a remote store, through the cache."""
+    files = fsspec.filesystem("memory")
+    files.store.clear()
+    for path in (root / OUTPUT / "packed").iterdir():
+        files.pipe(f"{_REMOTE}/{path.name}", path.read_bytes())
+    try:
+        cache = Cache(str(root / "cache"))
+        first = _read_batches(root, f"memory:/{_REMOTE}", None, cache=cache)
+        again = _read_batches(root, f"memory:/{_REMOTE}", None, cache=cache)
+        return first if first.how != SERVED or first.faults else again
+    finally:
+        files.store.clear()
+
+
+def _read_batches(root: Path, url: str, masking: Any, **settings: Any) -> Outcome:
+    def read() -> list[Any]:
+        batches = MaskedBatches(url, global_batch_rows=8, partitions=2, seed=3, masking=masking, **settings)
+        taken = []
+        for batch in itertools.islice(batches, MAX_BATCHES):
+            taken.append(copy.copy(batch))
+        return taken
+
+    outcome, batches = _call(read)
+    if outcome.how == SERVED and (wrong := find_wrong_rows(root / OUTPUT / "packed", batches, static=masking == "static")):
+        outcome.faults.append(wrong)
+    return outcome
+
+
+def load_state(root: Path) -> Outcome:
+    """A loader's state from `state.json`."""
+    state = json.loads((root / "state.json").read_bytes())
+
+    def read() -> None:
+        batches = MaskedBatches(f"{OUTPUT}/packed", global_batch_rows=8, partitions=2, seed=3)
+        batches.load_state_dict(state)
+        list(itertools.islice(batches, 2))
+
+    return _call(read)[0]
+
+
+def _call(call: Callable[[], Any]) -> tuple[Outcome, Any]:
+    try:
+        return Outcome(SERVED), call()
+    except MaskmillError as error:
+        faults = [] if error.path else ["the error has no path"]
+        return Outcome(REFUSED, f"{type(error).__name__}: {error}"[:500], faults), None
+    except BaseException as error:
+        return _escaped(error), None
+
+
+def _escaped(error: BaseException) -> Outcome:
+    where = traceback.extract_tb(error.__traceback__)
+    ours = [frame for frame in where if "/tests/" not in frame.filename and "/site-packages/" not in frame.filename]
+    place = f" in {ours[-1].filename.rpartition('/')[2]}:{ours[-1].lineno}" if ours else ""
+    what = f"{type(error).__name__}{place}: {str(error)[:200]}"
+    trace = "".join(traceback.format_exception(error))[-3000:]
+    return Outcome(ESCAPED, trace, [f"escaped: {what}"])
+
+
+def run_cli(*arguments: str) -> Outcome:
+    """A command in this process; whatever it prints must be printable, and what it raises one of our errors."""
+    out, err = io.StringIO(), io.StringIO()
+    with contextlib.redirect_stdout(out), contextlib.redirect_stderr(err):
+        try:
+            status = app([*arguments, "--debug"], standalone_mode=False)
+            outcome = Outcome(WRONG if status else SERVED, out.getvalue()[:500])
+        except MaskmillError as error:
+            outcome = _call(_raiser(error))[0]
+            _say(error)
+            lines = err.getvalue().strip().splitlines()
+            if len([line for line in lines if "Error: " in line]) != 1:
+                outcome.faults.append(f"the error is not one line: {lines!r:.300}")
+        except BaseException as error:
+            outcome = _escaped(error)
+    if control := CONTROLS.search(out.getvalue() + err.getvalue()):
+        outcome.faults.append(f"{control[0]!r} is printed")
+    return outcome
+
+
+def _raiser(error: MaskmillError) -> Callable[[], Any]:
+    def fail() -> None:
+        raise error
+
+    return fail
+
+
+def _say(error: MaskmillError) -> None:
+    with contextlib.suppress(Exception):
+        run_command(_raiser(error), debug=False)
+
+
+def verify_packed(root: Path) -> Outcome:
+    return run_cli("verify", f"{OUTPUT}/packed")
+
+
+def verify_run(root: Path) -> Outcome:
+    return run_cli("verify", OUTPUT)
+
+
+def report(root: Path) -> Outcome:
+    return run_cli("report", OUTPUT)
+
+
+def prepare(root: Path) -> Outcome:
+    return run_cli("prepare", "run.toml", "--json")
+
+
+def train(root: Path) -> Outcome:
+    """A step or more; a fault of the data must be seen before the first."""
+    outcome = run_cli("train", "train.toml", "--json")
+    late = outcome.how == REFUSED and list((root / TRAINING / "checkpoints").glob("*/checkpoint.json"))
+    if late and not (root / "checkpoint-before").exists():
+        outcome.faults.append(f"refused only after the last step: {outcome.detail[:200]}")
+    return outcome
+
+
+READERS: dict[str, Callable[[Path], Outcome]] = {
+    "loader": read_local,
+    "static": read_static,
+    "cached": read_cached,
+    "state": load_state,
+    "verify packed": verify_packed,
+    "verify": verify_run,
+    "report": report,
+    "prepare": prepare,
+    "train": train,
+}
