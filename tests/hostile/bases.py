@@ -15,6 +15,7 @@ import schemas.rows
 from jobs.prepare import prepare
 from jobs.read_toml import read_toml
 from jobs.train import train
+from pipeline.loader import MaskedBatches
 from schemas.run_file import RunFile
 
 BLOCK_BYTES = 512
@@ -86,7 +87,11 @@ def make_bases(folder: Path) -> None:
     (folder / "plain" / "train.toml").write_text(TRAIN.format(steps=CHECKPOINT_STEP))
     with contextlib.redirect_stdout(io.StringIO()):
         assert _inside(folder / "plain", lambda: train("train.toml", [], True)) == 0
-    (folder / "plain" / "train.toml").write_text(TRAIN.format(steps=CHECKPOINT_STEP + 1))
+    for name in FORMS:
+        (folder / name / "train.toml").write_text(TRAIN.format(steps=CHECKPOINT_STEP + 1))
+    batches = MaskedBatches(str(folder / "plain" / "out" / "packed"), global_batch_rows=8, partitions=2, seed=3)
+    next(iter(batches))
+    (folder / "plain" / "state.json").write_text(json.dumps(batches.state_dict()))
     for stage in STOPPED_BEHIND:
         _make(folder / f"stopped-{stage}", FORMS["plain"], stop_behind=stage)
 

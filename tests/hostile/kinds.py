@@ -2,20 +2,26 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import random
 import shutil
 import tempfile
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
+from tests.hostile.bases import STOPPED_BEHIND
+from tests.hostile.checkpoints import CHECKPOINTS, STATES, STRICT
+from tests.hostile.files import RUN_FILES, SPECIAL_FILES, TRAIN_FILES
 from tests.hostile.manifests import manifests_of
 from tests.hostile.readers import READERS, REFUSED, SERVED, WRONG, Outcome
 from tests.hostile.rows import values_of
 from tests.hostile.sandbox import Result
 from tests.hostile.shards import structure_of, structure_of_table, tables_of
-from tests.hostile.trees import OUTPUT, Tree, link_tree
+from tests.hostile.tokenizers import BROUGHT, STORED
+from tests.hostile.trees import Tree, link_tree
+from tests.hostile.words import CORPUS, RECEIPTS, WORD_COUNTS
 
 Draw = random.Random
 Mutator = Callable[[Tree, Draw], str]
@@ -30,7 +36,8 @@ class Kind:
         bases: The trees, drawn from.
         readers: Who reads the mutated tree, in this order.
         count: Mutations of the fixed set.
-        without: What is deleted first, so that a job makes it from what is mutated.
+        without: By reader, what is deleted before it reads, so that a job makes it from what is mutated.
+        strict: Mutations that must be refused by the last reader.
         verified_by: The reader whose word binds the others: what it calls clean they must serve.
     """
 
@@ -38,18 +45,70 @@ class Kind:
     readers: tuple[str, ...]
     count: int
     bases: tuple[str, ...] = ("plain", "zstd", "lz4")
-    without: tuple[str, ...] = ()
+    without: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
+    strict: tuple[str, ...] = ()
     verified_by: str | None = None
 
 
 _PACKED = ("loader", "static", "cached", "verify packed")
-_PREPARED = ("verify", "prepare")
+_MADE_OF_DOCUMENTS = ("out/tokenizer", "out/encoded", "out/encoded-heldout", "out/packed", "out/packed-heldout")
+_ROWS = ("out/packed", "out/packed-heldout")
+_ANEW = {"prepare shown": ("out",)}
+_STOPPED = tuple(f"stopped-{stage}" for stage in STOPPED_BEHIND)
+
+
+def _packed(mutators: Mapping[str, Mutator], count: int) -> Kind:
+    return Kind(mutators, _PACKED, count, verified_by="verify packed")
+
+
+def _made(part: str, mutators: Mapping[str, Mutator], count: int, without: tuple[str, ...]) -> Kind:
+    return Kind(mutators, ("verify", "prepare"), count, ("plain",), {"prepare": without}, verified_by="verify")
+
+
 KINDS: dict[str, Kind] = {
-    "manifests": Kind(manifests_of("packed"), _PACKED, 300, verified_by="verify packed"),
-    "blocks": Kind(structure_of("packed"), _PACKED, 500, verified_by="verify packed"),
-    "rows": Kind(values_of("packed"), _PACKED, 300, verified_by="verify packed"),
-    "tables": Kind(tables_of("packed"), _PACKED, 200, verified_by="verify packed"),
-    "table-blocks": Kind(structure_of_table("packed"), _PACKED, 300, verified_by="verify packed"),
+    "manifests": _packed(manifests_of("packed"), 200),
+    "blocks": _packed(structure_of("packed"), 500),
+    "rows": _packed(values_of("packed"), 300),
+    "tables": _packed(tables_of("packed"), 150),
+    "table-blocks": _packed(structure_of_table("packed"), 250),
+    "parts": Kind(
+        manifests_of("documents", "documents-heldout", "encoded", "encoded-heldout", "tokenizer", "packed-heldout"),
+        ("verify", "report", "prepare", "train"),
+        100,
+    ),
+    "documents": _made("documents", structure_of("documents") | values_of("documents"), 150, _MADE_OF_DOCUMENTS),
+    "document-tables": _made("documents", structure_of_table("documents") | tables_of("documents"), 80, _MADE_OF_DOCUMENTS),
+    "encoded": _made("encoded", structure_of("encoded") | values_of("encoded"), 150, _ROWS),
+    "encoded-tables": _made("encoded", structure_of_table("encoded") | tables_of("encoded"), 60, _ROWS),
+    "word-counts": Kind(
+        WORD_COUNTS,
+        ("verify", "prepare"),
+        80,
+        ("plain",),
+        {"prepare": ("out/tokenizer/manifest.json", *_MADE_OF_DOCUMENTS[1:])},
+    ),
+    "receipts": Kind(RECEIPTS, ("prepare", "verify"), 150, _STOPPED),
+    "tokenizers": Kind(
+        STORED,
+        ("verify", "train", "prepare"),
+        120,
+        ("plain",),
+        {"train": ("training",), "prepare": ("out/encoded", *_ROWS)},
+        verified_by="verify",
+    ),
+    "brought": Kind(BROUGHT, ("prepare shown",), 60, ("plain",), _ANEW),
+    "corpora": Kind(CORPUS, ("prepare shown", "verify", "report"), 50, ("plain",), _ANEW),
+    "run-files": Kind(RUN_FILES, ("prepare shown",), 100, ("plain",), _ANEW),
+    "train-files": Kind(TRAIN_FILES, ("train",), 100, ("plain",)),
+    "checkpoints": Kind(CHECKPOINTS, ("train",), 200, ("plain",), strict=STRICT),
+    "states": Kind(STATES, ("state",), 100, ("plain",)),
+    "special-files": Kind(
+        SPECIAL_FILES,
+        ("loader", "static", "verify", "report", "train", "prepare"),
+        80,
+        ("plain",),
+        {"prepare": ("out/packed-heldout",)},
+    ),
 }
 
 
@@ -63,11 +122,12 @@ def run_case(case: str, bases: Path) -> Result:
     result = Result(case)
     try:
         tree = Tree(link_tree(bases / draw.choice(kind.bases), root))
-        for folder in kind.without:
-            shutil.rmtree(tree.output / folder, ignore_errors=True)
         result.what = f"{mutation}: {kind.mutators[mutation](tree, draw)}".encode("unicode_escape").decode()
         os.chdir(root)
-        outcomes = {reader: READERS[reader](root) for reader in kind.readers}
+        outcomes = {}
+        for reader in kind.readers:
+            _drop(root, kind.without.get(reader, ()))
+            outcomes[reader] = READERS[reader](root)
     finally:
         os.chdir("/")
         shutil.rmtree(root, ignore_errors=True)
@@ -75,8 +135,17 @@ def run_case(case: str, bases: Path) -> Result:
     for reader, outcome in outcomes.items():
         result.faults += [f"{reader}: {fault}" for fault in outcome.faults]
     result.faults += _contradictions(kind, outcomes)
+    if mutation in kind.strict and outcomes[kind.readers[-1]].how == SERVED:
+        result.faults.append(f"{kind.readers[-1]}: taken silently")
     result.detail = "\n".join(f"{reader}: {outcome.detail}" for reader, outcome in outcomes.items() if outcome.detail)
     return result
+
+
+def _drop(root: Path, paths: tuple[str, ...]) -> None:
+    """Delete what a job then makes of what is mutated."""
+    for path in paths:
+        with contextlib.suppress(FileNotFoundError):
+            shutil.rmtree(root / path) if (root / path).is_dir() else (root / path).unlink()
 
 
 def _contradictions(kind: Kind, outcomes: Mapping[str, Outcome]) -> list[str]:
@@ -90,4 +159,3 @@ def _contradictions(kind: Kind, outcomes: Mapping[str, Outcome]) -> list[str]:
     ]
 
 
-__all__ = ["KINDS", "OUTPUT", "Kind", "run_case"]

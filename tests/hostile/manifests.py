@@ -29,7 +29,8 @@ def other_sizes(kinds: tuple[str, ...], tree: Tree, draw: Draw) -> str:
     manifest = tree.read_json(f"{folder}/manifest.json")
     holder, name = draw.choice(
         [(manifest, name) for name in SIZES if name in manifest]
-        + [(manifest["vocabulary"], "vocab_size")] * (3 if "vocabulary" in manifest else 0)
+        + [(manifest["vocabulary"], "vocab_size") for _ in range(3) if "vocabulary" in manifest]
+        + [(manifest, "vocab_size") for _ in range(1) if "vocab_size" in manifest]
         + [(manifest["counts"], name) for name in manifest["counts"]][:1]
     )
     old = holder[name]

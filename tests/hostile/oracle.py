@@ -33,13 +33,17 @@ def find_wrong_rows(folder: Path, batches: Iterable[Any], *, static: bool) -> st
         valid, reasons = _read_valid_rows(folder, schema, vocab_size, manifest["copies"] if static else 0)
     except (pa.ArrowException, OSError, ValueError, LookupError, TypeError) as error:
         return f"rows were served of a file that Arrow refuses: {type(error).__name__} {str(error)[:200]}"
+    rows_by_id: dict[int, bytes] = {}
     for batch in batches:
         ids, labels = batch.input_ids.numpy(), batch.labels.numpy()
         if not static:
             ids, labels = np.where(labels == IGNORED, ids, labels), np.full_like(labels, IGNORED)
         rows = zip(ids, labels, batch.segment_ids.numpy(), batch.row_ids.tolist(), strict=True)
         for row_ids, row_labels, segments, row in rows:
-            if _key(row_ids, row_labels, segments) not in valid:
+            key = _key(row_ids, row_labels, segments)
+            if rows_by_id.setdefault(row, key[2]) != key[2]:
+                return f"two rows have the number {row}"
+            if key not in valid:
                 return f"row {row} is not as any valid row is stored" + "".join(f"; stored: {r}" for r in reasons[:3])
     return ""
 

@@ -161,11 +161,17 @@ def prepare(root: Path) -> Outcome:
     return run_cli("prepare", "run.toml", "--json")
 
 
+def prepare_shown(root: Path) -> Outcome:
+    """With the tables that a person sees."""
+    return run_cli("prepare", "run.toml")
+
+
 def train(root: Path) -> Outcome:
     """A step or more; a fault of the data must be seen before the first."""
+    markers = root / TRAINING / "checkpoints"
+    before = set(markers.glob("*/checkpoint.json"))
     outcome = run_cli("train", "train.toml", "--json")
-    late = outcome.how == REFUSED and list((root / TRAINING / "checkpoints").glob("*/checkpoint.json"))
-    if late and not (root / "checkpoint-before").exists():
+    if outcome.how == REFUSED and set(markers.glob("*/checkpoint.json")) - before:
         outcome.faults.append(f"refused only after the last step: {outcome.detail[:200]}")
     return outcome
 
@@ -179,5 +185,6 @@ READERS: dict[str, Callable[[Path], Outcome]] = {
     "verify": verify_run,
     "report": report,
     "prepare": prepare,
+    "prepare shown": prepare_shown,
     "train": train,
 }

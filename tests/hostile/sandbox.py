@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import faulthandler
 import gc
+import itertools
 import json
 import os
 import resource
@@ -72,7 +73,7 @@ def run_all(cases: Iterator[str], run: Run, processes: int = 2) -> Iterator[Resu
     children: dict[int, _Child] = {}
     with selectors.DefaultSelector() as selector:
         while True:
-            while len(children) < processes and (group := waiting.pop() if waiting else list(_take(cases, _GROUP))):
+            while len(children) < processes and (group := waiting.pop() if waiting else list(itertools.islice(cases, _GROUP))):
                 child = _fork(group, run)
                 children[child.pipe.fileno()] = child
                 selector.register(child.pipe, selectors.EVENT_READ)
@@ -115,11 +116,6 @@ def _try_alone(died: Result, run: Run) -> Result:
         died.faults = [f"{fault} (not when run alone: maybe of a mutation before it)" for fault in died.faults]
         return died
     return alone
-
-
-def _take(cases: Iterator[str], number: int) -> Iterator[str]:
-    for case, _ in zip(cases, range(number), strict=False):
-        yield case
 
 
 def _fork(cases: list[str], run: Run) -> _Child:
@@ -205,8 +201,11 @@ def _end(child: _Child) -> Result | None:
 
 
 def _innermost(trace: str) -> str:
-    lines = [line.strip() for line in trace.splitlines() if "/tests/" not in line and line.strip().startswith("File ")]
-    ours = [line for line in lines if "site-packages" not in line and "/lib/python" not in line]
+    """Where in our code the thread was that died, or the main thread, which comes last."""
+    threads = trace.split("hread 0x")[1:] or [""]
+    thread = next((one for one in threads if "Current" in trace.partition(one)[0][-12:]), threads[-1])
+    lines = [line.strip() for line in thread.splitlines() if line.strip().startswith("File ")]
+    ours = [line for line in lines if not any(part in line for part in ("/tests/", "site-packages", "/lib/python"))]
     named = (ours or lines)[:1]
     return named[0].rpartition("/")[2].replace('"', "") if named else "native code"
 
