@@ -32,7 +32,7 @@ FAULTS = (
     "a list column has more values than its rows allow",
     "a buffer lies outside the body, out of order or out of alignment",
     "a buffer is shorter than its values",
-    "a buffer is longer than its values, or decompresses to more",
+    "a buffer decompresses to more than its values",
 )
 """By number: what may be wrong with a record batch."""
 
@@ -222,7 +222,11 @@ def _round_up(size: int) -> int:
 
 @njit(cache=True, nogil=True)
 def _check_buffer(data: Any, buffer: int, body: int, end: int, least: int, longest: int, is_compressed: bool) -> Any:
-    """What is wrong with a buffer that must have from `least` to `longest` bytes (-1: any), and where it ends."""
+    """What is wrong with a buffer of at least `least` bytes, and where it ends.
+
+    A compressed one may decompress to `longest` bytes; -1 is as many as the body has. Others may be longer: Arrow
+    writes the offsets of a slice without rows whole.
+    """
     offset, size = read_number(data, buffer, 8), read_number(data, buffer + 8, 8)
     available = len(data) - body
     if offset < end or offset % 8 or offset > available or size < 0 or size > available - offset:
@@ -233,10 +237,6 @@ def _check_buffer(data: Any, buffer: int, body: int, end: int, least: int, longe
             return _SHORT, size
         declared = read_number(data, body + offset, 8)
         size = size - 8 if declared == -1 else declared
-    if size < least:
-        return _SHORT, size
-    if longest >= 0 and size > longest:
-        return _LONG, size
-    if longest < 0 and is_compressed and size > available:
-        return _LONG, size
-    return 0, end
+        if size > (longest if longest >= 0 else available):
+            return _LONG, size
+    return (_SHORT, size) if size < least else (0, end)
