@@ -15,6 +15,7 @@ from pipeline.loader.cache.block_cache import BlockCache
 from pipeline.loader.cache.cache_settings import Cache
 from pipeline.loader.cache.cached_table import read_cached_table
 from pipeline.loader.cache.fetch_blocks import BlockFetcher
+from pipeline.loader.cache.own_files import find_own_folder
 from pipeline.loader.shard_files import ShardFiles
 from pipeline.masking.tables import MaskTables
 from pipeline.storage.datasets import (
@@ -162,7 +163,9 @@ class PackedDataset:
             fetcher.close()
 
     def _open_cache(self, shards: ShardTable | None = None) -> BlockCache:
-        return BlockCache(self._settings.locate(), self._settings.max_bytes, fingerprint_rows(self.manifest), shards)
+        dataset = fingerprint_rows(self.manifest)
+        folder = find_own_folder(self._settings.locate(), dataset)
+        return BlockCache(folder, self._settings.max_bytes, dataset, shards)
 
     def _open_fetcher(self) -> BlockFetcher:
         # Threads and locks do not live on in a forked process.

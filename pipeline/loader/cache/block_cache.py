@@ -25,6 +25,7 @@ from pipeline.loader.cache.evict_blocks import (
     list_runs,
     name_blocks,
 )
+from pipeline.loader.cache.own_files import is_own_file, open_own_file
 from pipeline.storage.datasets import SHARD_TABLE, ShardTable
 
 _LIST_SECONDS = 1.0
@@ -117,7 +118,7 @@ class BlockCache:
 
     def _read_part(self, shard: int, first: int, count: int, block: int) -> bytes | None:
         try:
-            descriptor = os.open(self.locate(shard, first, count), os.O_RDONLY | os.O_CLOEXEC)
+            descriptor = open_own_file(self.locate(shard, first, count), os.O_RDONLY)
         except OSError:
             return None
         try:
@@ -125,7 +126,7 @@ class BlockCache:
             if status.st_size != self._measure(shard, first, count):
                 return None
             if abs(time.time() - status.st_mtime) > _USED_SECONDS:
-                with contextlib.suppress(OSError):  # another user's file
+                with contextlib.suppress(OSError):  # a read-only disk
                     os.utime(descriptor)
             length = self._measure(shard, block, 1)
             data = os.pread(descriptor, length, self._measure(shard, first, block - first))
@@ -150,9 +151,10 @@ class BlockCache:
 
     def _is_whole(self, shard: int, first: int, count: int) -> bool:
         try:
-            return os.stat(self.locate(shard, first, count)).st_size == self._measure(shard, first, count)
+            status = os.lstat(self.locate(shard, first, count))
         except OSError:
             return False
+        return is_own_file(status) and status.st_size == self._measure(shard, first, count)
 
     def _measure(self, shard: int, first: int, count: int) -> int:
         """Bytes of neighbouring blocks."""

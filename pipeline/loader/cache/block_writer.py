@@ -7,11 +7,15 @@ fetched again. A disk that does not take it is no error; the ledger is told, say
 from __future__ import annotations
 
 import contextlib
+import errno
 import os
 from collections.abc import Callable
 
 from pipeline.loader.cache.cache_ledger import CacheLedger
+from pipeline.loader.cache.own_files import make_own_folder, open_own_file, open_own_folder
 from pipeline.storage.local_files import partial_name
+
+CREATIONS = 3
 
 
 class BlockWriter:
@@ -34,7 +38,8 @@ class BlockWriter:
         self.num_bytes = 0
         self._ledger = ledger
         self._locate = locate
-        self._partial = partial_name(locate(most))
+        self._path, self._name = os.path.split(partial_name(locate(most)))
+        self._folder: int | None = None
         self._descriptor: int | None = None
         self._is_good = True
 
@@ -55,7 +60,8 @@ class BlockWriter:
         if self._descriptor is None or not self._is_good:
             return False
         try:
-            os.replace(self._partial, self._locate(self.stop - self.first))
+            name = os.path.basename(self._locate(self.stop - self.first))
+            os.replace(self._name, name, src_dir_fd=self._folder, dst_dir_fd=self._folder)
         except OSError as error:
             if not isinstance(error, FileNotFoundError):  # else somebody cleaned up: no fault of the disk
                 self._ledger.rest(error)
@@ -69,21 +75,25 @@ class BlockWriter:
                 os.close(self._descriptor)
             self._descriptor = None
             with contextlib.suppress(OSError):
-                os.unlink(self._partial)
+                os.unlink(self._name, dir_fd=self._folder)
+        if self._folder is not None:
+            os.close(self._folder)
+            self._folder = None
 
     def _write(self, data: bytes | memoryview) -> None:
         if self._descriptor is None:
-            self._descriptor = _create(self._partial)
+            self._descriptor = self._create()
         view = memoryview(data)
         while view:
             view = view[os.write(self._descriptor, view) :]
 
-
-def _create(path: str) -> int:
-    flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC
-    try:
-        return os.open(path, flags, 0o666)
-    except FileNotFoundError:
-        # Its folder was not made yet, or an eviction that emptied it has just taken it away.
-        os.makedirs(os.path.dirname(path), exist_ok=True)
-        return os.open(path, flags, 0o666)
+    def _create(self) -> int:
+        for _ in range(CREATIONS):
+            with contextlib.suppress(FileNotFoundError):  # an eviction that emptied the folder has just taken it away
+                make_own_folder(self._path)
+                self._folder = open_own_folder(self._path)
+                return open_own_file(self._name, os.O_WRONLY | os.O_CREAT | os.O_EXCL, self._folder)
+            if self._folder is not None:
+                os.close(self._folder)
+                self._folder = None
+        raise FileNotFoundError(errno.ENOENT, os.strerror(errno.ENOENT), self._path)

@@ -17,6 +17,7 @@ import warnings
 from pipeline.loader.cache.cache_locks import claim_numbers, lock_file
 from pipeline.loader.cache.evict_blocks import choose_victims, delete_cached, list_cached, sweep_partials
 from pipeline.loader.cache.needs_board import NeedsBoard, read_needs
+from pipeline.loader.cache.own_files import OWN_FOLDER_MODE
 from schemas.printable import make_printable
 
 LEDGER = "ledger"
@@ -180,7 +181,7 @@ class CacheLedger:
                     self._board = None
 
     def _hold_ledger(self, wait_seconds: float = _LOCK_WAIT_SECONDS) -> contextlib.AbstractContextManager[int | None]:
-        os.makedirs(self.folder, exist_ok=True)
+        os.makedirs(self.folder, OWN_FOLDER_MODE, exist_ok=True)
         return lock_file(self._path(LEDGER), wait_seconds)
 
     def _path(self, name: str) -> str:

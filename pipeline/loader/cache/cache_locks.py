@@ -22,6 +22,8 @@ from typing import Self
 
 import xxhash
 
+from pipeline.loader.cache.own_files import open_own_file
+
 _FLOCK = struct.Struct("hhqqi0q")  # Linux's `struct flock`: type, whence, start, length, pid
 _MAX_BLOCKS = 1 << 24
 _POLL_SECONDS = 0.002
@@ -76,7 +78,7 @@ def claim_numbers(path: str, numbers: Sequence[int]) -> Claim | None:
         The claim, or `None` if somebody holds one of the numbers.
     """
     try:
-        descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o666)
+        descriptor = open_own_file(path, os.O_RDWR | os.O_CREAT)
     except OSError:
         return Claim(None)
     try:
@@ -99,7 +101,7 @@ def lock_file(path: str, wait_seconds: float) -> Iterator[int | None]:
     Raises:
         OSError: The file cannot be opened or locked at all.
     """
-    descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o666)
+    descriptor = open_own_file(path, os.O_RDWR | os.O_CREAT)
     try:
         deadline = time.monotonic() + wait_seconds
         while not try_lock(descriptor):

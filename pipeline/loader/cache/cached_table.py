@@ -12,6 +12,7 @@ import xxhash
 from pipeline.loader.cache.block_cache import BlockCache
 from pipeline.loader.cache.cache_locks import Claim
 from pipeline.loader.cache.evict_blocks import TABLE_SHARD
+from pipeline.loader.cache.own_files import is_own_file
 from pipeline.storage.datasets import SHARD_TABLE, ShardTable, read_shard_table
 from pipeline.storage.store import Store, open_store
 from schemas.errors import RESTORE, ShardCorruptError
@@ -49,7 +50,8 @@ def read_cached_table(store: Store, manifest: PackedManifest, cache: BlockCache,
 
 
 def _read_copy(manifest: PackedManifest, cache: BlockCache) -> ShardTable | None:
-    if not os.path.exists(cache.locate(TABLE_SHARD, 0)):
+    path = cache.locate(TABLE_SHARD, 0)
+    if not os.path.lexists(path) or not is_own_file(os.lstat(path)):
         return None
     try:
         return read_shard_table(open_store(cache.dataset_folder), manifest)

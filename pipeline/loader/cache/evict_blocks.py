@@ -15,6 +15,7 @@ from collections.abc import Callable, Collection, Iterable, Iterator
 from dataclasses import dataclass
 
 from pipeline.loader.cache.cache_locks import number_block, number_shard
+from pipeline.loader.cache.own_files import open_own_folder
 from pipeline.storage.datasets import SHARD_TABLE
 from pipeline.storage.local_files import is_partial
 
@@ -55,9 +56,13 @@ def name_blocks(first: int, count: int) -> str:
 def list_runs(folder: str) -> list[tuple[int, int]]:
     """(first block, how many) of each file of blocks in a shard's folder."""
     try:
-        found = [_BLOCKS.fullmatch(name) for name in os.listdir(folder)]
+        inside = open_own_folder(folder)
     except OSError:
         return []
+    try:
+        found = [_BLOCKS.fullmatch(name) for name in os.listdir(inside)]
+    finally:
+        os.close(inside)
     return [(int(name[1]), int(name[2])) for name in found if name and not name[3]]
 
 

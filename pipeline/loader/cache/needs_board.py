@@ -15,6 +15,7 @@ import mmap
 import os
 import re
 import uuid
+from collections.abc import Iterator
 from dataclasses import dataclass
 from types import TracebackType
 from typing import Self
@@ -23,6 +24,7 @@ import numpy as np
 import numpy.typing as npt
 
 from pipeline.loader.cache.cache_locks import try_lock
+from pipeline.loader.cache.own_files import OWN_FOLDER_MODE, open_own_file, open_own_folder
 
 SLOTS = 1 << 15
 _HEADER_WORDS = 2
@@ -59,9 +61,11 @@ class NeedsBoard:
     """
 
     def __init__(self, folder: str) -> None:
-        os.makedirs(folder, exist_ok=True)
-        self.path = os.path.join(folder, f"{uuid.uuid4().hex}.board")
-        self._descriptor = os.open(self.path, os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o666)
+        os.makedirs(folder, OWN_FOLDER_MODE, exist_ok=True)
+        name = f"{uuid.uuid4().hex}.board"
+        self.path = os.path.join(folder, name)
+        with _opened(folder) as inside:
+            self._descriptor = open_own_file(name, os.O_RDWR | os.O_CREAT | os.O_EXCL, inside)
         try:
             try_lock(self._descriptor)
             # Allocated now: a page that a full disk cannot give later would kill the process that touches it.
@@ -130,31 +134,37 @@ def read_needs(folder: str) -> Needs:
     """Read the boards of live processes and delete those of dead ones. The caller holds the ledger's lock."""
     numbers: set[int] = set()
     reserved = live = dead = 0
-    try:
-        names = [name for name in os.listdir(folder) if _BOARD_NAME.fullmatch(name)]
-    except FileNotFoundError:
-        names = []
-    for name in names:
-        words = _read_board(os.path.join(folder, name))
-        if words is None:
-            dead += 1
-            continue
-        live += 1
-        reserved += int(words[0])
-        found = words[_HEADER_WORDS:]
-        numbers.update(found[found != 0].tolist())
+    with contextlib.suppress(FileNotFoundError), _opened(folder) as inside:
+        for name in filter(_BOARD_NAME.fullmatch, os.listdir(inside)):
+            words = _read_board(name, inside)
+            if words is None:
+                dead += 1
+                continue
+            live += 1
+            reserved += int(words[0])
+            found = words[_HEADER_WORDS:]
+            numbers.update(found[found != 0].tolist())
     return Needs(frozenset(numbers), reserved, live, dead)
 
 
-def _read_board(path: str) -> npt.NDArray[np.uint64] | None:
+@contextlib.contextmanager
+def _opened(folder: str) -> Iterator[int]:
+    descriptor = open_own_folder(folder)
+    try:
+        yield descriptor
+    finally:
+        os.close(descriptor)
+
+
+def _read_board(name: str, folder: int) -> npt.NDArray[np.uint64] | None:
     """What is on a live process's board; a dead one's is deleted."""
     try:
-        descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC | os.O_NOFOLLOW)
+        descriptor = open_own_file(name, os.O_RDONLY, folder)
     except OSError:
         return None
     try:
         if try_lock(descriptor):
-            os.unlink(path)
+            os.unlink(name, dir_fd=folder)
             return None
         data = os.pread(descriptor, _BOARD_BYTES, 0)
     except OSError:

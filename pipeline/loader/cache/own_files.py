@@ -1,0 +1,125 @@
+"""What a cache opens on a disk that others may write to as well: folders and files of this user, and no links.
+
+Somebody who can write into the cache's folder could put a link in the place of one of its files, and have a foreign
+file overwritten, or a folder of his own, and change blocks while they are read. So the cache's folder must be this
+user's, or have the sticky bit, as `/tmp` has, by which nobody can rename what is another's; there a subfolder is used.
+Inside it every folder and file has this user's rights alone, and is opened without following a link.
+"""
+
+from __future__ import annotations
+
+import errno
+import os
+import stat
+
+from schemas.errors import ConfigError
+
+OWN_FOLDER_MODE = 0o700
+OWN_FILE_MODE = 0o600
+_OTHERS_WRITE = stat.S_IWGRP | stat.S_IWOTH
+_ROOT = 0
+_AS_FILE = os.O_NOFOLLOW | os.O_CLOEXEC | os.O_NONBLOCK | os.O_NOCTTY
+_AS_FOLDER = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
+
+
+def find_own_folder(folder: str, dataset: str) -> str:
+    """The folder of this user's cache, made if it is missing: the one that is asked for, or a subfolder of it.
+
+    A folder that cannot be made or looked at is returned as it is: what is written into it fails, and is said then.
+
+    Args:
+        folder: Absolute path, as the user gives it.
+        dataset: Name of a dataset's folder in it.
+
+    Raises:
+        ConfigError: It is another user's, or others may rename what is in it, or a link is in the place of a folder.
+    """
+    try:
+        os.makedirs(folder, OWN_FOLDER_MODE, exist_ok=True)
+        status = os.stat(folder)
+    except OSError:
+        return folder
+    if status.st_uid not in (os.geteuid(), _ROOT):
+        raise _refuse(
+            folder, "the cache folder belongs to another user", f"user {status.st_uid}", "give a folder of your own"
+        )
+    if status.st_mode & _OTHERS_WRITE:
+        if not status.st_mode & stat.S_ISVTX:
+            raise _refuse(
+                folder,
+                "others may replace what is in the cache folder",
+                f"mode {stat.S_IMODE(status.st_mode):o}",
+                f"chmod go-w {folder}, or give another cache folder",
+            )
+        folder = os.path.join(folder, f"maskmill-{os.geteuid()}")
+        _make_own(folder)
+    if os.path.lexists(os.path.join(folder, dataset)):
+        _check_own(os.path.join(folder, dataset))
+    return folder
+
+
+def open_own_file(path: str, flags: int, folder: int | None = None) -> int:
+    """Open a file of this user.
+
+    Args:
+        path: Of the file, or its name in `folder`.
+        flags: As `os.open` takes them.
+        folder: An open folder.
+
+    Raises:
+        OSError: It is a link, no regular file, another user's, or what else `os.open` raises.
+    """
+    descriptor = os.open(path, flags | _AS_FILE, OWN_FILE_MODE, dir_fd=folder)
+    if not is_own_file(os.fstat(descriptor)):
+        os.close(descriptor)
+        raise PermissionError(errno.EPERM, "not a file of this user", path)
+    return descriptor
+
+
+def is_own_file(status: os.stat_result) -> bool:
+    """Whether a file is a regular one, of this user."""
+    return stat.S_ISREG(status.st_mode) and status.st_uid == os.geteuid()
+
+
+def open_own_folder(path: str) -> int:
+    """Open a folder below the cache's; raises `OSError` where it is a link or another user's."""
+    descriptor = os.open(path, _AS_FOLDER)
+    if os.fstat(descriptor).st_uid != os.geteuid():
+        os.close(descriptor)
+        raise PermissionError(errno.EPERM, "not a folder of this user", path)
+    return descriptor
+
+
+def make_own_folder(path: str) -> None:
+    """Make a folder two levels below the cache's, and the one above it, for this user alone."""
+    os.makedirs(os.path.dirname(path), OWN_FOLDER_MODE, exist_ok=True)  # which gives no mode to those above
+    os.makedirs(path, OWN_FOLDER_MODE, exist_ok=True)
+
+
+def _make_own(folder: str) -> None:
+    try:
+        os.mkdir(folder, OWN_FOLDER_MODE)
+    except FileExistsError:
+        _check_own(folder)
+    except OSError:  # a full or read-only disk, which is said when something is written
+        return
+
+
+def _check_own(folder: str) -> None:
+    status = os.lstat(folder)
+    if not stat.S_ISDIR(status.st_mode):
+        raise _refuse(folder, "a link or a file is in the place of a cache's folder", "no folder", "delete it")
+    if status.st_uid != os.geteuid():
+        raise _refuse(folder, "a cache's folder belongs to another user", f"user {status.st_uid}", "delete it")
+    if status.st_mode & _OTHERS_WRITE:  # made by an earlier version
+        os.chmod(folder, OWN_FOLDER_MODE)
+
+
+def _refuse(folder: str, what: str, found: str, action: str) -> ConfigError:
+    return ConfigError(
+        what,
+        path=folder,
+        expected="a folder that is yours alone, or one with the sticky bit, as /tmp has",
+        found=found,
+        action=action,
+    )
