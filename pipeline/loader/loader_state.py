@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import functools
-from typing import Any, Literal, NamedTuple
+from typing import Annotated, Any, Literal, NamedTuple
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
@@ -25,6 +25,10 @@ class Position(NamedTuple):
     epoch: int = 0
     step: int = 0
     rows_served: int = 0
+
+
+_Number = Annotated[int, Field(ge=0, lt=2**64)]
+_MAX_SHOWN = 500
 
 
 class LoaderState(BaseModel):
@@ -57,21 +61,21 @@ class LoaderState(BaseModel):
 
     version: Literal[2] = 2
     dataset: tuple[str, ...]
-    seed: int
-    first_steps: tuple[int, ...]
-    global_batch_rows: tuple[int, ...]
-    weights: tuple[dict[int, int], ...]
-    partitions: tuple[int, ...]
-    max_epochs: tuple[int | None, ...]
-    shuffle_blocks: int
+    seed: _Number
+    first_steps: tuple[_Number, ...]
+    global_batch_rows: tuple[_Number, ...]
+    weights: tuple[dict[_Number, _Number], ...]
+    partitions: tuple[_Number, ...]
+    max_epochs: tuple[_Number | None, ...]
+    shuffle_blocks: _Number
     last_batch: LastBatch
-    rows_dropped: tuple[int, ...]
-    rows_repeated: tuple[int, ...]
+    rows_dropped: tuple[_Number, ...]
+    rows_repeated: tuple[_Number, ...]
     masking: Masking | None
     epoch: int = Field(default=0, ge=0, le=MAX_STEPS, strict=True)
     step: int = Field(default=0, ge=0, le=MAX_STEPS, strict=True)
-    rows_served: int = Field(default=0, ge=0, strict=True)
-    share_rows: int = Field(default=0, ge=0, strict=True)
+    rows_served: int = Field(default=0, ge=0, le=MAX_STEPS, strict=True)
+    share_rows: int = Field(default=0, ge=0, le=MAX_STEPS, strict=True)
 
     def describe(self, position: Position, share_rows: int) -> dict[str, Any]:
         """This loader's state at a position, in JSON's types; cheap enough for every batch, and the caller's own."""
@@ -106,8 +110,8 @@ class LoaderState(BaseModel):
             raise StaleArtifactError(
                 f"the state belongs to a loader with another {', '.join(differing)}",
                 path="loader state",
-                expected=", ".join(f"{name} = {ours[name]}" for name in differing),
-                found=", ".join(f"{name} = {theirs[name]}" for name in differing),
+                expected=", ".join(f"{name} = {ours[name]}" for name in differing)[:_MAX_SHOWN],
+                found=", ".join(f"{name} = {theirs[name]}"[:_MAX_SHOWN] for name in differing),
                 action="resume with the settings and the dataset of the run that saved it",
             )
         return other
@@ -125,12 +129,31 @@ def copy_state(state: dict[str, Any]) -> dict[str, Any]:
     return copied
 
 
-def check_place(state: LoaderState, steps_per_epoch: int | None, share_rows: int, micro_batch_rows: int) -> Position:
-    """The place of a state, if a loader of this share and these micro-batches can go on from there.
+def count_steps(state: LoaderState, steps_per_epoch: int | None) -> int:
+    """How many global batches come before the place of a state.
 
     Args:
         state: As `LoaderState.read` gave it.
         steps_per_epoch: Global batches in an epoch; None where steps are counted from the start.
+
+    Raises:
+        ConfigError: There is no such place.
+    """
+    if steps_per_epoch is None and state.epoch > 0:
+        raise _not_a_state(f"epoch {state.epoch}, where several datasets or phases are counted in steps alone")
+    if steps_per_epoch is not None and state.step >= steps_per_epoch:
+        raise _not_a_state(f"step {state.step} of an epoch of {steps_per_epoch}")
+    count = state.epoch * (steps_per_epoch or 0) + state.step
+    if count > MAX_STEPS:
+        raise _not_a_state(f"{count} steps, where there are at most {MAX_STEPS}")
+    return count
+
+
+def check_place(state: LoaderState, share_rows: int, micro_batch_rows: int) -> Position:
+    """The place of a state, if a loader of this share and these micro-batches can go on from there.
+
+    Args:
+        state: Of which `count_steps` has counted the steps.
         share_rows: Rows of this rank in the global batch of that step.
         micro_batch_rows: Rows in a micro-batch.
 
@@ -138,10 +161,6 @@ def check_place(state: LoaderState, steps_per_epoch: int | None, share_rows: int
         ConfigError: There is no such place.
         StaleArtifactError: It lies inside a global batch that was cut otherwise.
     """
-    if steps_per_epoch is None and state.epoch > 0:
-        raise _not_a_state(f"epoch {state.epoch}, where several datasets or phases are counted in steps alone")
-    if steps_per_epoch is not None and state.step >= steps_per_epoch:
-        raise _not_a_state(f"step {state.step} of an epoch of {steps_per_epoch}")
     if state.rows_served and state.rows_served >= state.share_rows:
         raise _not_a_state(f"{state.rows_served} rows served of a share of {state.share_rows}")
     if state.rows_served and (state.share_rows != share_rows or state.rows_served % micro_batch_rows):
@@ -166,5 +185,5 @@ def _not_a_state(found: str) -> ConfigError:
 
 
 def _describe_first(error: ValidationError) -> str:
-    finding = error.errors()[0]
-    return f"{'.'.join(map(str, finding['loc']))}: {finding['msg']}"
+    finding = error.errors(include_url=False, include_context=False, include_input=False)[0]
+    return f"{'.'.join(map(str, finding['loc']))}: {finding['msg']}"[:_MAX_SHOWN]

@@ -23,7 +23,7 @@ from pipeline.loader.device.device_batches import DeviceBatches
 from pipeline.loader.fill_batch import fill_batch
 from pipeline.loader.found_rows import FoundRows
 from pipeline.loader.lasting_failure import LastingFailure
-from pipeline.loader.loader_state import LoaderState, Position, check_place
+from pipeline.loader.loader_state import LoaderState, Position, check_place, count_steps
 from pipeline.loader.mixture import Data, Phase, list_phases
 from pipeline.loader.open_sources import Order, choose_masking, plan_run
 from pipeline.loader.order.epoch_order import LastBatch
@@ -226,7 +226,9 @@ class MaskedBatches(IterableDataset[Batch]):
         steps = self._plan.steps_per_epoch
         step = check_integer("step", step, 0, (steps or MAX_STEPS) - 1)
         epoch = check_integer("epoch", epoch, 0, MAX_STEPS // steps if steps else 0)
-        return self._begin_at(check_place(self._describe(Position(epoch, step)), self._plan.steps_per_epoch, 1, 1))
+        position = Position(epoch, step)
+        count_steps(self._describe(position), steps)
+        return self._begin_at(position)
 
     def skip(self, count: int) -> MaskedBatches:
         """A loader that begins that many batches of this rank later than this one would; earlier, if negative.
@@ -262,9 +264,8 @@ class MaskedBatches(IterableDataset[Batch]):
             StaleArtifactError: The dataset, the masking or anything that decides the order differs.
         """
         found = self._described.read(state)
-        steps = self._plan.steps_per_epoch
-        here = self._turns.locate(self._turns.count(found.epoch * (steps or 0) + found.step, 0))
-        self._progress.load(check_place(found, steps, here.share_rows, here.batch_rows))
+        here = self._turns.locate(self._turns.count(count_steps(found, self._plan.steps_per_epoch), 0))
+        self._progress.load(check_place(found, here.share_rows, here.batch_rows))
 
     def iter_rows(self) -> Iterator[RowBatch]:
         """The same batches before they are masked; each is valid until the next is asked for."""

@@ -14,21 +14,22 @@ from __future__ import annotations
 
 from typing import Any
 
-import torch
 import xxhash
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
-from safetensors.torch import load, save
-from torch import Tensor, nn
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator
+from torch import nn
 from torch.optim import Optimizer
 
-from pipeline.storage.regular_files import MAX_TEXT_BYTES
+from pipeline.loader.check_arguments import MAX_STEPS
 from pipeline.storage.store import Store
+from pipeline.training.checkpoint_tensors import FILES, TrainingState
 from schemas.errors import ShardCorruptError, StaleArtifactError
 from schemas.masking import Masking
 from schemas.version import SCHEMA_VERSION, check_schema_version
 
 CHECKPOINTS = "checkpoints"
 MARKER_NAME = "checkpoint.json"
+MAX_MARKER_BYTES = 1 << 20
+_MAX_SHOWN = 200
 
 
 class Checkpoint(BaseModel):
@@ -45,16 +46,23 @@ class Checkpoint(BaseModel):
         checksums: xxh3-128 of every other file of the folder, in hex.
     """
 
-    model_config = ConfigDict(frozen=True, extra="forbid")
+    model_config = ConfigDict(frozen=True, extra="forbid", strict=True, allow_inf_nan=False)
 
     schema_version: str = SCHEMA_VERSION
-    step: int = Field(ge=0)
+    step: int = Field(ge=0, le=MAX_STEPS)
     configuration: dict[str, Any]
     dataset_fingerprint: str
     loader_state: dict[str, Any]
     first_loss: float | None = None
     last_loss: float | None = None
     checksums: dict[str, str] = {}
+
+    @field_validator("checksums")
+    @classmethod
+    def _names_every_file(cls, checksums: dict[str, str]) -> dict[str, str]:
+        if checksums and sorted(checksums) != sorted(FILES):
+            raise ValueError(f"a checksum for each of {', '.join(FILES)}, and no other")
+        return checksums
 
     @property
     def folder(self) -> str:
@@ -77,12 +85,7 @@ def write_checkpoint(
     Returns:
         The marker as written.
     """
-    device = next(model.parameters()).device
-    files = {
-        "model.safetensors": save(_copy_parameters(model)),
-        "optimizer.safetensors": save(_copy_optimizer(model, optimizer)),
-        "rng.safetensors": save(_copy_rng(device)),
-    }
+    files = TrainingState(model, optimizer, checkpoint.step).dump()
     for name, data in files.items():
         store.write_bytes(f"{checkpoint.folder}/{name}", data)
     checksums = {name: xxhash.xxh3_128_hexdigest(data) for name, data in files.items()}
@@ -105,18 +108,29 @@ def find_checkpoint(store: Store) -> Checkpoint | None:
     if not folders:
         return None
     path = f"{folders[-1]}/{MARKER_NAME}"
+    size = store.size(path)
+    if size > MAX_MARKER_BYTES:
+        raise _refuse_marker(store, folders[-1], f"{size} bytes")
     try:
-        checkpoint = Checkpoint.model_validate_json(store.read_bytes(path, MAX_TEXT_BYTES))
+        checkpoint = Checkpoint.model_validate_json(store.read_bytes(path, MAX_MARKER_BYTES))
     except ValidationError as error:
-        raise ShardCorruptError(
-            "not a checkpoint's marker",
-            path=store.locate(path),
-            expected="the marker as it was written",
-            found=error.errors()[0]["msg"],
-            action=f"delete {folders[-1]} to go on from the checkpoint before it",
-        ) from None
+        first = error.errors(include_url=False, include_context=False, include_input=False)[0]
+        place = ".".join(map(str, first["loc"]))
+        raise _refuse_marker(store, folders[-1], f"{place}: {first['msg']}"[:_MAX_SHOWN]) from None
     check_schema_version(checkpoint.schema_version, store.locate(path))
+    if checkpoint.folder != folders[-1]:
+        raise _refuse_marker(store, folders[-1], f"the marker of step {checkpoint.step}")
     return checkpoint
+
+
+def _refuse_marker(store: Store, folder: str, found: str) -> ShardCorruptError:
+    return ShardCorruptError(
+        "not a checkpoint's marker",
+        path=store.locate(f"{folder}/{MARKER_NAME}"),
+        expected="the marker as it was written",
+        found=found,
+        action=f"delete {folder} to go on from the checkpoint before it",
+    )
 
 
 def check_belongs(
@@ -147,17 +161,17 @@ def check_belongs(
             changed = masked_by if key.startswith("mask.") else "the train file"
             asked = "" if changed == "the train file" else f"{_ask_for_masking(checkpoint)} to train as before, or "
             raise StaleArtifactError(
-                f"{changed} has changed in {key}",
+                f"{changed} has changed in {key[:_MAX_SHOWN]}",
                 path=path,
-                expected=repr(expected),
-                found=repr(found),
+                expected=repr(expected)[:_MAX_SHOWN],
+                found=repr(found)[:_MAX_SHOWN],
                 action=asked + action,
             )
     if checkpoint.dataset_fingerprint != dataset_fingerprint:
         raise StaleArtifactError(
             "the dataset in data.dataset has changed",
             path=path,
-            expected=f"fingerprint {checkpoint.dataset_fingerprint}",
+            expected=f"fingerprint {checkpoint.dataset_fingerprint[:_MAX_SHOWN]}",
             found=dataset_fingerprint,
             action=action,
         )
@@ -171,7 +185,7 @@ def _ask_for_masking(checkpoint: Checkpoint) -> str:
     default = Masking().model_dump(mode="json")
     masking = {key: checkpoint.configuration.get(f"mask.{key}", value) for key, value in default.items()}
     given = {key: value for key, value in masking.items() if key == "rate" or value != default[key]}
-    return "give " + " ".join(f"--set mask.{key}={value}" for key, value in given.items())
+    return "give " + " ".join(f"--set mask.{key}={str(value)[:_MAX_SHOWN]}" for key, value in given.items())
 
 
 def load_checkpoint(store: Store, checkpoint: Checkpoint, model: nn.Module, optimizer: Optimizer) -> None:
@@ -180,30 +194,12 @@ def load_checkpoint(store: Store, checkpoint: Checkpoint, model: nn.Module, opti
     Every file is read and checked before the first of them is used.
 
     Raises:
-        ShardCorruptError: A file is missing or not the one that was written.
+        ShardCorruptError: A file is missing, is not the one that was written, or holds what training cannot go on from.
         StaleArtifactError: The tensors are those of another model.
     """
-    files = {name: _read_checked(store, checkpoint, name) for name in sorted(checkpoint.checksums)}
-    tensors = {name: load(data) for name, data in files.items()}
-    parameters = dict(model.named_parameters())
-    saved = tensors["model.safetensors"]
-    expected = {name: tuple(tensor.shape) for name, tensor in parameters.items()}
-    found = {name: tuple(tensor.shape) for name, tensor in saved.items()}
-    if expected != found:
-        name = min(name for name, _ in expected.items() ^ found.items())
-        raise StaleArtifactError(
-            "the checkpoint holds another model's weights",
-            path=store.locate(checkpoint.folder),
-            place=name,
-            expected=f"shape {expected.get(name, 'none')}",
-            found=f"{found.get(name, 'none')}",
-            action="give run.output another folder",
-        )
-    with torch.no_grad():
-        for name, parameter in parameters.items():
-            parameter.copy_(saved[name])
-    _restore_optimizer(model, optimizer, tensors["optimizer.safetensors"])
-    _restore_rng(tensors["rng.safetensors"], next(model.parameters()).device)
+    state = TrainingState(model, optimizer, checkpoint.step)
+    files = {name: _read_checked(store, checkpoint, name, state.limit_bytes(name)) for name in FILES}
+    state.load(files, {name: store.locate(f"{checkpoint.folder}/{name}") for name in FILES})
 
 
 def _list_folders(store: Store) -> list[str]:
@@ -212,70 +208,36 @@ def _list_folders(store: Store) -> list[str]:
     return [path.removesuffix(suffix) for path in store.list(CHECKPOINTS) if path.endswith(suffix)]
 
 
-def _read_checked(store: Store, checkpoint: Checkpoint, name: str) -> bytes:
+def _read_checked(store: Store, checkpoint: Checkpoint, name: str, limit_bytes: int) -> bytes:
     path = f"{checkpoint.folder}/{name}"
     action = f"delete {checkpoint.folder} to go on from the checkpoint before it"
+    expected = checkpoint.checksums.get(name, "none")[:_MAX_SHOWN]
     try:
+        size = store.size(path)
+        if size > limit_bytes:
+            raise ShardCorruptError(
+                "a file of the checkpoint is larger than this model's can be",
+                path=store.locate(path),
+                expected=f"at most {limit_bytes} bytes",
+                found=str(size),
+                action=action,
+            )
         data = store.read_bytes(path)
     except FileNotFoundError:
         raise ShardCorruptError(
             "a file of the checkpoint is gone",
             path=store.locate(path),
-            expected=f"checksum {checkpoint.checksums[name]}",
+            expected=f"checksum {expected}",
             found="no file",
             action=action,
         ) from None
     found = xxhash.xxh3_128_hexdigest(data)
-    if found != checkpoint.checksums[name]:
+    if found != expected:
         raise ShardCorruptError(
             "bytes differ from those written",
             path=store.locate(path),
-            expected=f"checksum {checkpoint.checksums[name]}",
+            expected=f"checksum {expected}",
             found=found,
             action=action,
         )
     return data
-
-
-def _copy_parameters(model: nn.Module) -> dict[str, Tensor]:
-    # Tied weights have one name here; state_dict() would name them twice, which safetensors refuses.
-    return {name: parameter.detach().cpu().contiguous() for name, parameter in model.named_parameters()}
-
-
-def _order_parameters(model: nn.Module, optimizer: Optimizer) -> list[str]:
-    """Names of the parameters in the order in which `Optimizer.state_dict` numbers them."""
-    names = {id(parameter): name for name, parameter in model.named_parameters()}
-    return [names[id(parameter)] for group in optimizer.param_groups for parameter in group["params"]]
-
-
-def _copy_optimizer(model: nn.Module, optimizer: Optimizer) -> dict[str, Tensor]:
-    names = _order_parameters(model, optimizer)
-    state = optimizer.state_dict()["state"]
-    return {
-        f"{names[number]}/{key}": tensor.detach().cpu().contiguous()
-        for number, tensors in state.items()
-        for key, tensor in tensors.items()
-    }
-
-
-def _restore_optimizer(model: nn.Module, optimizer: Optimizer, tensors: dict[str, Tensor]) -> None:
-    numbers = {name: number for number, name in enumerate(_order_parameters(model, optimizer))}
-    state: dict[int, dict[str, Tensor]] = {}
-    for path, tensor in tensors.items():
-        name, _, key = path.rpartition("/")
-        state.setdefault(numbers[name], {})[key] = tensor
-    # Hyperparameters stay the train file's; the learning rate is set before every step.
-    optimizer.load_state_dict({"state": state, "param_groups": optimizer.state_dict()["param_groups"]})
-
-
-def _copy_rng(device: torch.device) -> dict[str, Tensor]:
-    states = {"cpu": torch.get_rng_state()}
-    if device.type == "cuda":
-        states["cuda"] = torch.cuda.get_rng_state(device)
-    return states
-
-
-def _restore_rng(states: dict[str, Tensor], device: torch.device) -> None:
-    torch.set_rng_state(states["cpu"])
-    if device.type == "cuda" and "cuda" in states:
-        torch.cuda.set_rng_state(states["cuda"], device)
