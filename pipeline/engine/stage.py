@@ -20,7 +20,7 @@ from pydantic import BaseModel, ConfigDict
 from pipeline.engine.receipts import RECEIPTS, receipt_path, standing_receipt, write_receipt
 from pipeline.storage.failures import retry_transient
 from pipeline.storage.store import Store
-from schemas.errors import ConfigError
+from schemas.errors import ConfigError, is_panic
 from schemas.receipt import Receipt, ShardReceipt
 
 UNIT_ATTEMPTS = 3
@@ -117,6 +117,7 @@ def execute_unit(function: UnitFunction, context: Any, output: Store, descriptio
 
     Raises:
         TransientStorageError: The store failed every attempt.
+        ConfigError: A library written in Rust gave up.
     """
     started = time.perf_counter()
     attempts = 0
@@ -129,7 +130,12 @@ def execute_unit(function: UnitFunction, context: Any, output: Store, descriptio
         attempts += 1
         return function(context, description)
 
-    outcome = retry_transient(attempt, attempts=UNIT_ATTEMPTS)
+    try:
+        outcome = retry_transient(attempt, attempts=UNIT_ATTEMPTS)
+    except BaseException as error:
+        if is_panic(error):  # which is no Exception, so it would end the worker and say nothing
+            raise _explain_panic(error, description, output) from error
+        raise
     receipt = Receipt(
         stage=description.stage,
         unit=description.unit,
@@ -146,6 +152,17 @@ def execute_unit(function: UnitFunction, context: Any, output: Store, descriptio
         time.perf_counter() - started,
         attempts - 1,
         socket.gethostname(),
+    )
+
+
+def _explain_panic(error: BaseException, description: UnitDescription, output: Store) -> ConfigError:
+    return ConfigError(
+        f"a library gave up on unit {description.unit} of stage {description.stage}",
+        path=output.display_url,
+        expected="what it is given to be read or refused",
+        found=f"panic: {error}",
+        action="compare the installed libraries with constraints.txt; if they agree, this is a defect of one of them, "
+        "or of maskmill, which should have refused what it was given",
     )
 
 

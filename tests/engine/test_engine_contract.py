@@ -139,6 +139,14 @@ def test_a_passing_failure_is_tried_again_within_its_unit(engine: Engine, output
     assert count(log, "unit-0") == 1 + 3
 
 
+def test_a_panic_of_a_library_is_reported_as_what_it_is(engine: Engine, output: Store, log: str) -> None:
+    with pytest.raises(ConfigError, match=r"unit 0 of stage square.*panic: chunk size must be non-zero") as caught:
+        run(engine, units.panic, log, output, squares(1))
+    assert caught.value.path == output.display_url
+    assert count(log, "unit-0") == 1  # it is not tried again
+    assert output.list() == []
+
+
 def test_any_other_error_ends_the_stage_with_its_class_and_fields(engine: Engine, output: Store, log: str) -> None:
     with pytest.raises(InputDataError) as caught:
         run(engine, units.fail, log, output, squares(100))
