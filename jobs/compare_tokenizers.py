@@ -13,6 +13,7 @@ from pipeline.storage.datasets import read_shard_table
 from pipeline.storage.regular_files import MAX_TEXT_BYTES
 from pipeline.storage.store import open_store
 from pipeline.wordpiece.brought_files import read_brought_files
+from pipeline.wordpiece.check_tokenizer import parse_tokenizer_json
 from pipeline.wordpiece.count_stage import normalisation_of
 from pipeline.wordpiece.load_encoders import SpecialInText
 from pipeline.wordpiece.measure_tokenizer import measure_texts
@@ -64,7 +65,8 @@ def compare_tokenizers(
     """
     special = SpecialInText(settings.tokenizer.special_in_text)
     output = open_store(settings.output.url)
-    own = Tokenizer.from_str(output.read_bytes(f"{TOKENIZER}/tokenizer.json", MAX_TEXT_BYTES).decode())
+    path = f"{TOKENIZER}/tokenizer.json"
+    own = parse_tokenizer_json(output.read_bytes(path, MAX_TEXT_BYTES), output.locate(path))
     tokenizers = {OWN: own, **others}
     folder = documents_folder(held_out=False)
     table = read_shard_table(output.below(folder), prepared.documents[0])

@@ -11,7 +11,7 @@ from jobs.open_run import Run
 from jobs.tokenizer_report import iter_warnings
 from pipeline.engine.receipts import iter_receipts
 from pipeline.engine.stage import UnitOutcome
-from pipeline.storage.datasets import MANIFEST, read_manifest, read_shard_table, write_manifest
+from pipeline.storage.datasets import MANIFEST, check_tokenizer, read_manifest, read_shard_table, write_manifest
 from pipeline.storage.regular_files import MAX_TEXT_BYTES
 from pipeline.wordpiece.check_tokenizer import read_normalisation
 from pipeline.wordpiece.collect_stage import CollectUnit, collect_word_counts, find_word_counts
@@ -110,6 +110,7 @@ def read_tokenizer_json(run: Run, manifest: TokenizerManifest) -> bytes:
 
     Raises:
         StaleArtifactError: It was changed or deleted.
+        ShardCorruptError: It cannot be used.
     """
     path = f"{TOKENIZER}/tokenizer.json"
     try:
@@ -126,6 +127,7 @@ def read_tokenizer_json(run: Run, manifest: TokenizerManifest) -> bytes:
             found=found if data else "no file",
             action="restore it; to pack with another tokenizer, name it in tokenizer.from and another output.url",
         )
+    check_tokenizer(data, run.output.locate(path))
     return data
 
 

@@ -78,6 +78,11 @@ def _rebuild(cls: type[MaskmillError], what: str, fields: tuple[str | None, ...]
     return cls(what, **dict(zip(_FIELDS, fields, strict=True)))
 
 
+def is_panic(error: BaseException) -> bool:
+    """Whether a library written in Rust gave up; Python sees that as no `Exception`, beside interrupts and exits."""
+    return type(error).__name__ == "PanicException"
+
+
 class ConfigError(MaskmillError):
     """The operator must act: a run file, an option, a permission or a disk is not as it has to be."""
 

@@ -183,6 +183,12 @@ class TokenizerManifest(Written):
     checksums: dict[str, str]
     fingerprint: str = ""
 
+    @model_validator(mode="after")
+    def _has_a_tokenizer(self) -> TokenizerManifest:
+        if "tokenizer.json" not in self.checksums:
+            raise ValueError("no checksum of tokenizer.json")
+        return self
+
 
 KindOfManifest = DocumentsManifest | EncodedManifest | PackedManifest | TokenizerManifest
 AnyManifest = TypeVar("AnyManifest", bound=KindOfManifest)

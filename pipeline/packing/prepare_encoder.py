@@ -10,8 +10,8 @@ import socket
 
 import numpy as np
 import numpy.typing as npt
-from tokenizers import Tokenizer
 
+from pipeline.wordpiece.check_tokenizer import parse_tokenizer_json
 from pipeline.wordpiece.encode import Encoder
 from pipeline.wordpiece.load_encoders import FastEncode, SpecialInText, load_fast_encode
 from pipeline.wordpiece.prove_encoder import Proof, make_proof_key
@@ -23,7 +23,7 @@ from schemas.masking import MaskVocabulary
 @functools.lru_cache(maxsize=1)
 def describe_tokenizer(tokenizer_json: bytes) -> tuple[MaskVocabulary, npt.NDArray[np.bool_]]:
     """What a manifest says of the vocabulary, and which ids continue a word, `(vocab_size,)` bool."""
-    return describe_vocabulary(Tokenizer.from_str(tokenizer_json.decode()))
+    return describe_vocabulary(parse_tokenizer_json(tokenizer_json, "tokenizer.json"))
 
 
 def prepare_encoder(tokenizer_json: bytes, special_in_text: SpecialInText, proof: Proof | None) -> Encoder:

@@ -34,8 +34,9 @@ from schemas.manifest import (
     TokenizerManifest,
     parse_manifest,
 )
-from schemas.masking import Masking
+from schemas.masking import Masking, MaskVocabulary
 from schemas.receipt import ShardReceipt
+from schemas.tokenizer.tokenizer_file import MAX_TOKENIZER_BYTES, check_tokenizer_json
 
 MANIFEST = "manifest.json"
 SHARD_TABLE = "shards.arrow"
@@ -46,6 +47,7 @@ _MODELS: dict[str, type[KindOfManifest]] = {
     "packed": PackedManifest,
     "tokenizer": TokenizerManifest,
 }
+_IDS_OF_VOCABULARY = ("vocab_size", "pad_id", "unk_id", "cls_id", "sep_id", "mask_id")
 _RECEIPTS_AT_ONCE = 128
 MAX_TABLE_IN_MEMORY = 48 << 20
 """Bytes of a table: of 600 GB of shards, about."""
@@ -194,15 +196,41 @@ def read_manifest(dataset: Store, model: type[AnyManifest]) -> AnyManifest:
 
 
 def read_tokenizer(dataset: Store, manifest: PackedManifest) -> bytes:
-    """Read a packed dataset's `tokenizer.json`, checked against the manifest.
+    """Read a packed dataset's `tokenizer.json`, every value of it checked, and that it has the manifest's vocabulary.
 
     Raises:
-        ShardCorruptError: It is missing or has changed.
+        ShardCorruptError: It is missing, has changed, or is not a tokenizer that encoded these rows.
     """
-    data: bytes = _read_checked(
-        dataset, partial(dataset.read_bytes, most=MAX_TEXT_BYTES), TOKENIZER, manifest.tokenizer_checksum
-    )
+    path = dataset.locate(TOKENIZER)
+    read = partial(dataset.read_bytes, most=MAX_TOKENIZER_BYTES)
+    data: bytes = _read_checked(dataset, read, TOKENIZER, manifest.tokenizer_checksum)
+    found = check_tokenizer(data, path)
+    for name in _IDS_OF_VOCABULARY:
+        stated, there = getattr(manifest.vocabulary, name), getattr(found, name)
+        if stated != there:
+            raise ShardCorruptError(
+                "the tokenizer is not one that encoded these rows",
+                path=path,
+                place=name,
+                expected=f"{stated}, as the manifest says",
+                found=str(there),
+                action=RESTORE,
+            )
     return data
+
+
+def check_tokenizer(data: bytes, path: str) -> MaskVocabulary:
+    """Check every value of a tokenizer.json that maskmill is said to have written, and describe its vocabulary.
+
+    Raises:
+        ShardCorruptError: It cannot be used.
+    """
+    try:
+        return check_tokenizer_json(data, path).describe_vocabulary()
+    except ConfigError as error:
+        raise ShardCorruptError(
+            error.what, path=path, place=error.place, expected=error.expected, found=error.found, action=RESTORE
+        ) from None
 
 
 def _read_checked(dataset: Store, read: Callable[[str], Any], name: str, checksum: str) -> Any:

@@ -6,7 +6,7 @@ import re
 from collections.abc import Callable, Iterator
 
 from pipeline.storage.arrow_reader import check_bytes
-from pipeline.storage.datasets import MANIFEST, model_of_manifest, read_manifest
+from pipeline.storage.datasets import MANIFEST, TOKENIZER, check_tokenizer, model_of_manifest, read_manifest
 from pipeline.storage.paths import check_inside, split_file_url
 from pipeline.storage.store import Store, open_store
 from pipeline.verification.check_parts import AnyPart, Verified, check_between, check_folders
@@ -18,6 +18,7 @@ from pipeline.verification.verify_packed import verify_packed
 from schemas.errors import ConfigError, MaskmillError
 from schemas.layout import RUN_RECORD
 from schemas.manifest import DocumentsManifest, EncodedManifest, PackedManifest, TokenizerManifest
+from schemas.tokenizer.tokenizer_file import MAX_TOKENIZER_BYTES
 
 __all__ = ["AnyPart", "Verified", "list_parts", "verify_output"]
 
@@ -125,9 +126,21 @@ def _verify_tokenizer(store: Store) -> tuple[TokenizerManifest, list[Finding]]:
     findings = []
     for name, checksum in manifest.checksums.items():
         try:
-            check_bytes(store.map_file(check_inside(name, store.display_url)), checksum, store.locate(name))
+            path = check_inside(name, store.display_url)
+            if name != TOKENIZER:
+                check_bytes(store.map_file(path), checksum, store.locate(name))
+            else:
+                data = store.read_bytes(path, MAX_TOKENIZER_BYTES)
+                check_bytes(data, checksum, store.locate(name))
+                findings += _check_size(check_tokenizer(data, store.locate(name)).vocab_size, manifest, store)
         except FileNotFoundError:
             findings.append(Finding(store.locate(name), "the file is gone"))
         except MaskmillError as error:
             findings.append(Finding.of(error, store.locate(name)))
     return manifest, findings
+
+
+def _check_size(found: int, manifest: TokenizerManifest, store: Store) -> list[Finding]:
+    if found == manifest.vocab_size:
+        return []
+    return [Finding(store.locate(TOKENIZER), f"{found} pieces, but the manifest counts {manifest.vocab_size}")]

@@ -6,12 +6,10 @@ import contextlib
 import os
 
 from pipeline.storage.paths import split_file_url
-from pipeline.storage.regular_files import MAX_TEXT_BYTES
 from pipeline.storage.store import open_store
 from pipeline.wordpiece.folder_tokens import CONFIG, FOLDER_FILES, TOKENIZER_JSON, VOCAB, Folder
 from pipeline.wordpiece.normalise import Normalisation
 from pipeline.wordpiece.tokenizer_files import build_tokenizer
-from pipeline.wordpiece.train import SPECIAL_TOKENS
 from pipeline.wordpiece.transformers_folder import (
     Reading,
     build_bert,
@@ -24,6 +22,7 @@ from pipeline.wordpiece.transformers_folder import (
 from pipeline.wordpiece.vocab_file import parse_vocab
 from schemas.errors import ConfigError
 from schemas.redaction import redact
+from schemas.tokenizer.tokenizer_file import MAX_TOKENIZER_BYTES, SPECIAL_TOKENS
 
 
 def read_brought_files(url: str, normalisation: Normalisation | None = None) -> dict[str, bytes]:
@@ -49,7 +48,7 @@ def read_brought_files(url: str, normalisation: Normalisation | None = None) -> 
     files: dict[str, bytes] = {}
     for candidate in FOLDER_FILES:
         with contextlib.suppress(FileNotFoundError):
-            files[candidate] = store.read_bytes(candidate, MAX_TEXT_BYTES)
+            files[candidate] = store.read_bytes(candidate, MAX_TOKENIZER_BYTES)
     folder = Folder(files, store.display_url)
     if TOKENIZER_JSON in files:
         return {TOKENIZER_JSON: resolve_tokenizer_json(folder)}
@@ -72,7 +71,7 @@ def _read_file(url: str) -> dict[str, bytes]:
             action="rename it",
         )
     with contextlib.suppress(FileNotFoundError):
-        return {kinds[end]: open_store(parent).read_bytes(name, MAX_TEXT_BYTES)}
+        return {kinds[end]: open_store(parent).read_bytes(name, MAX_TOKENIZER_BYTES)}
     raise _find_nothing(url)
 
 

@@ -5,56 +5,50 @@ from __future__ import annotations
 import json
 from typing import Any
 
-from tokenizers import Tokenizer, models
+from tokenizers import Tokenizer
 
 from pipeline.wordpiece.normalise import Normalisation
-from pipeline.wordpiece.train import SPECIAL_TOKENS
-from schemas.errors import ConfigError
+from schemas.errors import ConfigError, is_panic
+from schemas.tokenizer.tokenizer_file import TokenizerFile, check_tokenizer_json
 
-UNK = SPECIAL_TOKENS[1]
+_MAX_SHOWN = 200
 
 
-def refuse_unusable(tokenizer: Tokenizer) -> None:
-    """Refuse a tokenizer that packing could not use.
+def parse_tokenizer_json(content: bytes, path: str = "tokenizer.from") -> Tokenizer:
+    """Load a tokenizer.json, every value of which is checked first.
+
+    Args:
+        content: The file.
+        path: Where it comes from, for messages.
 
     Raises:
-        ConfigError: It is not WordPiece, a special token is missing, or ids have holes.
+        ConfigError: It cannot be used; see `check_tokenizer_json`.
     """
-    if not isinstance(tokenizer.model, models.WordPiece):
+    check_tokenizer_json(content, path)
+    try:
+        return Tokenizer.from_str(content.decode())
+    except BaseException as error:  # tokenizers raises plain Exception, and a panic is none
+        if not (isinstance(error, Exception) or is_panic(error)):
+            raise
         raise ConfigError(
-            "the tokenizer's model is not WordPiece",
-            path="tokenizer.from",
-            expected="WordPiece",
-            found=type(tokenizer.model).__name__,
-            action="bring a WordPiece tokenizer, or remove tokenizer.from to train one",
-        )
-    ids: dict[str, int] = tokenizer.get_vocab(with_added_tokens=True)
-    missing = [token for token in SPECIAL_TOKENS if token not in ids]
-    if missing:
-        raise ConfigError(
-            "the tokenizer lacks special tokens",
-            path="tokenizer.from",
-            expected=" ".join(SPECIAL_TOKENS),
-            found=f"no {' '.join(missing)}",
-            action="add them to the vocabulary",
-        )
-    if tokenizer.model.unk_token != UNK:
-        raise ConfigError(
-            "the tokenizer's token for unknown words is another one",
-            path="tokenizer.from",
-            expected=UNK,
-            found=str(tokenizer.model.unk_token),
-            action=f"rename the piece to {UNK} and set model.unk_token in tokenizer.json",
-        )
-    if sorted(ids.values()) != list(range(len(ids))):
-        holes = sorted(set(range(max(ids.values()) + 1)) - set(ids.values()))
-        raise ConfigError(
-            "the tokenizer's ids are not 0, 1, 2 and so on, each once",
-            path="tokenizer.from",
-            expected=f"ids 0 to {len(ids) - 1}",
-            found=f"{len(holes)} holes, the first at {holes[0]}" if holes else "one id for two pieces",
-            action="give every id a piece, such as [unused1]",
-        )
+            "tokenizer.json cannot be read",
+            path=path,
+            expected="a tokenizer.json of the tokenizers library",
+            found=str(error)[:_MAX_SHOWN],
+            action="write it again with Tokenizer.save, or bring the vocab.txt",
+        ) from error
+
+
+def refuse_unusable(tokenizer: Tokenizer, path: str = "tokenizer.from") -> TokenizerFile:
+    """Refuse a tokenizer, made here of what was brought, that packing could not use.
+
+    Returns:
+        What it is made of.
+
+    Raises:
+        ConfigError: It cannot be used; see `check_tokenizer_json`.
+    """
+    return check_tokenizer_json(tokenizer.to_str().encode(), path)
 
 
 def read_normalisation(tokenizer: Tokenizer) -> Normalisation:

@@ -16,8 +16,8 @@ from typing import Any
 
 from tokenizers import AddedToken, Tokenizer
 
-from pipeline.wordpiece.train import SPECIAL_TOKENS
 from schemas.errors import ConfigError
+from schemas.tokenizer.tokenizer_file import SPECIAL_TOKENS
 
 TOKENIZER_JSON, VOCAB, CONFIG = "tokenizer.json", "vocab.txt", "tokenizer_config.json"
 SPECIAL_MAP, ADDED, MODEL_CONFIG = "special_tokens_map.json", "added_tokens.json", "config.json"

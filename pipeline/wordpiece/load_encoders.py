@@ -15,6 +15,9 @@ import numpy as np
 import numpy.typing as npt
 from tokenizers import Tokenizer
 
+from pipeline.wordpiece.check_tokenizer import parse_tokenizer_json
+from schemas.errors import is_panic
+
 _CACHE_ENTRIES = 1 << 19  # for each of two levels: at most 65 MB; half as many encode novels at 200 MB/s, not 265
 _LAW_BATCH_CHARACTERS = 1 << 20  # bounds the Encoding objects alive: about 100 bytes a token
 _SPACES = " \n\t\r"  # other white space is deleted by BERT's clean-up, and joins its neighbours
@@ -70,7 +73,7 @@ def load_fast_encode(tokenizer_json: bytes, special_in_text: SpecialInText) -> F
 def load_law(tokenizer_json: bytes, special_in_text: SpecialInText) -> Tokenizer:
     """Load `tokenizers` for a tokenizer, on one thread, without truncation and padding."""
     os.environ["TOKENIZERS_PARALLELISM"] = "false"
-    tokenizer = Tokenizer.from_str(tokenizer_json.decode())
+    tokenizer = parse_tokenizer_json(tokenizer_json, "tokenizer.json")
     tokenizer.no_truncation()
     tokenizer.no_padding()
     tokenizer.encode_special_tokens = special_in_text is SpecialInText.TEXT
@@ -178,6 +181,5 @@ def _behind(place: int, found: AnyStr) -> int:
 
 def reraise_foreign(error: BaseException) -> None:
     """Let through what is not the text's fault: interrupts, exits, exhausted memory."""
-    is_panic = type(error).__name__ == "PanicException"
-    if isinstance(error, MemoryError) or not (isinstance(error, Exception) or is_panic):
+    if isinstance(error, MemoryError) or not (isinstance(error, Exception) or is_panic(error)):
         raise error

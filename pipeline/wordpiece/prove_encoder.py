@@ -18,6 +18,7 @@ from pipeline.wordpiece.load_encoders import (
     encode_by_tokenizers,
     load_fast_encode,
     load_law,
+    reraise_foreign,
 )
 from schemas.errors import ConfigError
 
@@ -82,7 +83,8 @@ def prove_part(tokenizer_json: bytes, special_in_text: SpecialInText, part: int)
     key = make_proof_key(tokenizer_json, special_in_text)
     try:
         fast_encode = load_fast_encode(tokenizer_json, SpecialInText(special_in_text))
-    except (ImportError, ValueError) as error:
+    except BaseException as error:  # noqa: BLE001 - whatever it raises for a tokenizer that it does not take
+        reraise_foreign(error)
         return Proof(key, 0, 0, f"nanotoken does not take this tokenizer: {error}")
     law = load_law(tokenizer_json, SpecialInText(special_in_text))
     vocabulary: dict[str, int] = law.get_vocab(with_added_tokens=True)

@@ -11,15 +11,14 @@ import numpy as np
 import numpy.typing as npt
 from tokenizers import Tokenizer, decoders, models, processors
 
-from pipeline.wordpiece.check_tokenizer import refuse_unusable
+from pipeline.wordpiece.check_tokenizer import parse_tokenizer_json, refuse_unusable
 from pipeline.wordpiece.normalise import Normalisation
-from pipeline.wordpiece.train import SPECIAL_TOKENS
 from pipeline.wordpiece.vocab_file import dump_vocab, find_unwritable, parse_vocab
 from schemas.errors import ConfigError
 from schemas.masking import MaskVocabulary
+from schemas.tokenizer.tokenizer_file import CLS, SEP, SPECIAL_TOKENS, UNK
 from schemas.tokenizer_config import describe_for_transformers
 
-PAD, UNK, CLS, SEP, MASK = SPECIAL_TOKENS
 MAX_WORD_CHARACTERS = 100
 """A longer word is [UNK], as in BERT."""
 _UNUSED = re.compile(r"\[unused\d+\]")
@@ -110,7 +109,6 @@ def load_tokenizer(files: Mapping[str, bytes] | bytes, normalisation: Normalisat
             found=", ".join(sorted(files)) or "nothing",
             action="name one of the two files, or a folder that holds one",
         )
-    refuse_unusable(tokenizer)
     tokenizer.no_truncation()
     tokenizer.no_padding()
     special = {token.content for token in tokenizer.get_added_tokens_decoder().values() if token.special}
@@ -130,31 +128,11 @@ def describe_vocabulary(tokenizer: Tokenizer) -> tuple[MaskVocabulary, npt.NDArr
     Raises:
         ConfigError: If no piece is ordinary text, so that none could replace another.
     """
-    pieces = list_pieces(tokenizer)
-    prefix = tokenizer.model.continuing_subword_prefix
-    special = {number for number, token in tokenizer.get_added_tokens_decoder().items() if token.special}
-    excluded = np.zeros(len(pieces) + 1, np.bool_)
-    for number, piece in enumerate(pieces):
-        excluded[number] = number in special or piece in SPECIAL_TOKENS or bool(_UNUSED.fullmatch(piece))
-    if excluded[:-1].all():
-        raise ConfigError(
-            "the vocabulary has no ordinary piece",
-            path="tokenizer",
-            expected="at least one piece that is neither special nor unused",
-            found=f"{len(pieces)} special and unused ids",
-            action="bring a tokenizer with text pieces, or raise tokenizer.vocab_size",
-        )
-    edges = np.flatnonzero(np.diff(excluded.astype(np.int8), prepend=0))
-    vocabulary = MaskVocabulary(
-        vocab_size=len(pieces),
-        pad_id=pieces.index(PAD),
-        unk_id=pieces.index(UNK),
-        cls_id=pieces.index(CLS),
-        sep_id=pieces.index(SEP),
-        mask_id=pieces.index(MASK),
-        excluded_ranges=tuple((int(start), int(stop)) for start, stop in edges.reshape(-1, 2)),
+    checked = refuse_unusable(tokenizer)
+    prefix = checked.model.continuing_subword_prefix
+    return checked.describe_vocabulary(), np.array(
+        [piece.startswith(prefix) for piece in checked.list_pieces()], np.bool_
     )
-    return vocabulary, np.array([piece.startswith(prefix) for piece in pieces], np.bool_)
 
 
 def count_cased_pieces(tokenizer: Tokenizer) -> int:
@@ -178,21 +156,3 @@ def _is_tokenizer_json(content: bytes) -> bool:
     except ValueError:
         return False
     return isinstance(parsed, dict)
-
-
-def parse_tokenizer_json(content: bytes, path: str = "tokenizer.from") -> Tokenizer:
-    """Read a tokenizer.json.
-
-    Raises:
-        ConfigError: `tokenizers` cannot.
-    """
-    try:
-        return Tokenizer.from_str(content.decode())
-    except Exception as error:  # tokenizers raises plain Exception for JSON that it cannot read
-        raise ConfigError(
-            "tokenizer.json cannot be read",
-            path=path,
-            expected="a tokenizer.json of the tokenizers library",
-            found=str(error),
-            action="write it again with Tokenizer.save, or bring the vocab.txt",
-        ) from error

@@ -13,8 +13,8 @@ from pipeline.wordpiece.choose_alphabet import choose_alphabet, count_characters
 from pipeline.wordpiece.merge_pieces import merge_pieces
 from pipeline.wordpiece.word_arrays import flatten_words
 from schemas.errors import ConfigError
+from schemas.tokenizer.tokenizer_file import SPECIAL_TOKENS
 
-SPECIAL_TOKENS = ("[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]")
 _MAX_CHARACTERS = 1 << 62  # half of what 64 bits hold, as this is checked in floating point
 
 

@@ -18,10 +18,10 @@ from typing import Any
 
 from tokenizers import Tokenizer
 
-from pipeline.wordpiece.check_tokenizer import refuse_unusable
+from pipeline.wordpiece.check_tokenizer import parse_tokenizer_json, refuse_unusable
 from pipeline.wordpiece.folder_tokens import CONFIG, MODEL_CONFIG, TOKENIZER_JSON, Folder, add_tokens
 from pipeline.wordpiece.normalise import Normalisation
-from pipeline.wordpiece.tokenizer_files import add_template, assemble_bert, parse_tokenizer_json
+from pipeline.wordpiece.tokenizer_files import add_template, assemble_bert
 
 _BERT_CLASSES = frozenset(
     f"{name}Tokenizer{fast}"
@@ -119,7 +119,6 @@ def resolve_tokenizer_json(folder: Folder) -> bytes:
     content = folder.files[TOKENIZER_JSON]
     reading = choose_reading(folder) or Reading.GENERAL
     as_it_is = parse_tokenizer_json(content, folder.path(TOKENIZER_JSON))
-    refuse_unusable(as_it_is)
     before = describe_ids(as_it_is)
     general = bert = as_it_is
     if reading is not Reading.BERT:

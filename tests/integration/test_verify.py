@@ -7,6 +7,7 @@ import random
 import shutil
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
 import xxhash
@@ -157,8 +158,9 @@ def test_a_tokenizer_of_another_run_is_found(damaged: Path, key: str) -> None:
     path = damaged / "tokenizer" / "manifest.json"
     values = json.loads(path.read_text())
     if key == "checksums":
-        (damaged / "tokenizer" / "tokenizer.json").write_bytes(b"{}")
-        values[key]["tokenizer.json"] = xxhash.xxh3_128_hexdigest(b"{}")
+        other = (damaged / "tokenizer" / "tokenizer.json").read_bytes().replace(b'"cleanup": true', b'"cleanup": false')
+        (damaged / "tokenizer" / "tokenizer.json").write_bytes(other)
+        values[key]["tokenizer.json"] = xxhash.xxh3_128_hexdigest(other)
     else:
         values[key] = "0" * 32
     manifest = TokenizerManifest.model_validate(values)
@@ -167,6 +169,42 @@ def test_a_tokenizer_of_another_run_is_found(damaged: Path, key: str) -> None:
     status, said = verify(damaged)
     assert status == 1
     assert "tokenizer" in said
+
+
+@pytest.mark.parametrize("folder", ["tokenizer", "packed", "packed-heldout"])
+@pytest.mark.parametrize("harm", ["nothing", "a piece more", "two ids changed", "an id of 2^32 - 1", "not a tokenizer"])
+def test_a_tokenizer_that_cannot_have_encoded_the_rows_is_found(damaged: Path, folder: str, harm: str) -> None:
+    """Even with a checksum that fits, whoever wrote it."""
+    path = damaged / folder / "tokenizer.json"
+    description = json.loads(path.read_text())
+    vocabulary = description["model"]["vocab"]
+    if harm == "a piece more":
+        vocabulary["one more piece"] = len(vocabulary)
+    elif harm == "two ids changed":
+        vocabulary["[MASK]"], vocabulary["[SEP]"] = vocabulary["[SEP]"], vocabulary["[MASK]"]
+        for token in description["added_tokens"]:
+            token["id"] = vocabulary[token["content"]]
+        description["post_processor"] = None
+    elif harm == "an id of 2^32 - 1":
+        vocabulary["one more piece"] = 2**32 - 1
+    elif harm == "not a tokenizer":
+        description = {}
+    content = json.dumps(description).encode()
+    path.write_bytes(content)
+    checksum = xxhash.xxh3_128_hexdigest(content)
+    values = json.loads((damaged / folder / "manifest.json").read_text())
+    if folder == "tokenizer":
+        values["checksums"]["tokenizer.json"] = checksum
+        manifest: Any = TokenizerManifest.model_validate(values)
+    else:
+        manifest = PackedManifest.model_validate_json(json.dumps(values | {"tokenizer_checksum": checksum}))
+    manifest = manifest.model_copy(update={"fingerprint": fingerprint_manifest(manifest)})
+    (damaged / folder / "manifest.json").write_text(manifest.model_dump_json())
+    status, said = verify(damaged / folder)
+    # Which ids are special stands in the manifests of rows alone.
+    is_whole = harm == "nothing" or (harm == "two ids changed" and folder == "tokenizer")
+    assert status == (0 if is_whole else 1), said
+    assert (str(path) in said) is not is_whole, said
 
 
 def test_sums_that_do_not_add_up_are_found(damaged: Path) -> None:

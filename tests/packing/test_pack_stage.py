@@ -37,7 +37,6 @@ from pipeline.wordpiece.load_encoders import Ids, Offsets, SpecialInText
 from pipeline.wordpiece.normalise import Normalisation
 from pipeline.wordpiece.prove_encoder import Proof, make_proof_key
 from pipeline.wordpiece.tokenizer_files import build_tokenizer, tokenizer_files
-from pipeline.wordpiece.train import SPECIAL_TOKENS
 from schemas.counts import EncodingCounts, PackingCounts
 from schemas.documents import DOCUMENT_SCHEMA, QUARANTINE_SCHEMA
 from schemas.errors import ConfigError, ShardCorruptError
@@ -46,6 +45,7 @@ from schemas.masking import IGNORE_INDEX, Masking
 from schemas.receipt import Receipt
 from schemas.rows import encoded_schema, id_type, packed_row_schema
 from schemas.run_file import PackSection
+from schemas.tokenizer.tokenizer_file import SPECIAL_TOKENS
 
 TOKENIZER_JSON = tokenizer_files(build_tokenizer([*SPECIAL_TOKENS, "a", "b", "##b", "."], Normalisation()))[
     "tokenizer.json"

@@ -77,7 +77,7 @@ TOKENIZER: dict[str, Any] = {
             "letters_changed": 1,
         }
     ],
-    "checksums": {"vocab.txt": "ff"},
+    "checksums": {"tokenizer.json": "ff"},
     "fingerprint": "cc",
 }
 

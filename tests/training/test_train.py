@@ -11,6 +11,7 @@ from pathlib import Path
 
 import pytest
 import torch
+import xxhash
 from tokenizers import Tokenizer
 from transformers import AutoModelForMaskedLM, AutoTokenizer
 
@@ -275,3 +276,31 @@ def write_toml(config, path):
         if keys is not None:
             lines += [f"[{section}]", *(f"{key} = {json.dumps(value)}" for key, value in keys.items())]
     path.write_text("\n".join(lines))
+
+
+@pytest.mark.parametrize("harm", ["nothing", "an id of 2^32 - 1", "a fixed length of 0", "a piece more"])
+def test_a_tokenizer_that_cannot_be_exported_is_refused_before_the_first_step(prepared, tmp_path, harm):
+    dataset = Path(shutil.copytree(f"{prepared}/packed", tmp_path / "packed"))
+    description = json.loads((dataset / "tokenizer.json").read_text())
+    if harm == "nothing":
+        description = {}
+    elif harm == "an id of 2^32 - 1":
+        description["model"]["vocab"]["more"] = 2**32 - 1
+    elif harm == "a fixed length of 0":
+        description["pre_tokenizer"] = {"type": "FixedLength", "length": 0}
+    else:
+        description["model"]["vocab"]["more"] = len(description["model"]["vocab"])
+    content = json.dumps(description).encode()
+    (dataset / "tokenizer.json").write_bytes(content)
+    store = open_store(str(tmp_path))
+    manifest = read_manifest(store.below("packed"), PackedManifest)
+    write_manifest(
+        store, "packed", manifest.model_copy(update={"tokenizer_checksum": xxhash.xxh3_128_hexdigest(content)})
+    )
+    config = make_train_file(prepared, tmp_path / "run")
+    data = config.data.model_copy(update={"dataset": str(dataset), "held_out": None})
+    events = []
+    with pytest.raises(ShardCorruptError) as caught:
+        train(config.model_copy(update={"data": data}), events.append)
+    assert caught.value.path == str(dataset / "tokenizer.json")
+    assert events == []

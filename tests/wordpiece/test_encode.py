@@ -31,7 +31,7 @@ from pipeline.wordpiece.load_encoders import (
 )
 from pipeline.wordpiece.normalise import Normalisation
 from pipeline.wordpiece.tokenizer_files import build_tokenizer, tokenizer_files
-from pipeline.wordpiece.train import SPECIAL_TOKENS
+from schemas.tokenizer.tokenizer_file import SPECIAL_TOKENS
 from tests.wordpiece.texts import SENTENCES, hostile_texts, read_corpus
 
 ADDED = [

@@ -17,8 +17,9 @@ from pipeline.wordpiece.check_tokenizer import read_normalisation
 from pipeline.wordpiece.extend_vocabulary import Extension, extend_tokenizer, extend_vocabulary
 from pipeline.wordpiece.normalise import Normalisation
 from pipeline.wordpiece.tokenizer_files import build_tokenizer, load_tokenizer, tokenizer_files
-from pipeline.wordpiece.train import SPECIAL_TOKENS, train_wordpiece
+from pipeline.wordpiece.train import train_wordpiece
 from schemas.errors import ConfigError
+from schemas.tokenizer.tokenizer_file import SPECIAL_TOKENS
 from tests.wordpiece.count_files import as_table, count_by_tokenizers
 from tests.wordpiece.texts import SENTENCES
 

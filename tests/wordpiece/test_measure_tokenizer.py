@@ -17,11 +17,12 @@ from pipeline.wordpiece.measure_tokenizer import measure_encodings, measure_text
 from pipeline.wordpiece.normalise import Normalisation
 from pipeline.wordpiece.sample_texts import sample_texts, share_bytes
 from pipeline.wordpiece.tokenizer_files import build_tokenizer
-from pipeline.wordpiece.train import SPECIAL_TOKENS, train_wordpiece
+from pipeline.wordpiece.train import train_wordpiece
 from pipeline.wordpiece.word_counts import WORD_COUNTS_SCHEMA, SourceText, WordCounts, write_word_counts
 from schemas.counts import SourceReport
 from schemas.documents import DOCUMENT_SCHEMA
 from schemas.errors import ShardCorruptError
+from schemas.tokenizer.tokenizer_file import SPECIAL_TOKENS
 from tests.wordpiece.count_files import as_table, count_by_tokenizers
 from tests.wordpiece.letter_oracle import count_letters
 from tests.wordpiece.texts import SENTENCES, hostile_texts

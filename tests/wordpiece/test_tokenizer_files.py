@@ -18,8 +18,9 @@ from pipeline.wordpiece.tokenizer_files import (
     load_tokenizer,
     tokenizer_files,
 )
-from pipeline.wordpiece.train import SPECIAL_TOKENS, train_wordpiece
+from pipeline.wordpiece.train import train_wordpiece
 from schemas.errors import ConfigError
+from schemas.tokenizer.tokenizer_file import SPECIAL_TOKENS
 from tests.wordpiece.count_files import as_table, count_by_tokenizers
 from tests.wordpiece.texts import SENTENCES, hostile_texts
 

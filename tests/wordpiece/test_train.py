@@ -14,8 +14,9 @@ from hypothesis import strategies as st
 from tokenizers import Tokenizer, models, pre_tokenizers, trainers
 
 from pipeline.wordpiece.normalise import Normalisation
-from pipeline.wordpiece.train import SPECIAL_TOKENS, train_wordpiece
+from pipeline.wordpiece.train import train_wordpiece
 from schemas.errors import ConfigError
+from schemas.tokenizer.tokenizer_file import SPECIAL_TOKENS
 from tests.wordpiece.count_files import as_table, count_by_tokenizers
 from tests.wordpiece.texts import SENTENCES, hostile_texts, read_corpus
 

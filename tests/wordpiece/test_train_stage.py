@@ -21,7 +21,7 @@ from pipeline.wordpiece.measure_tokenizer import measure_texts
 from pipeline.wordpiece.normalise import Normalisation
 from pipeline.wordpiece.select_words import select_words
 from pipeline.wordpiece.tokenizer_files import build_tokenizer, load_tokenizer
-from pipeline.wordpiece.train import SPECIAL_TOKENS, train_wordpiece
+from pipeline.wordpiece.train import train_wordpiece
 from pipeline.wordpiece.train_stage import (
     BringUnit,
     TrainContext,
@@ -34,6 +34,7 @@ from schemas.counts import SourceReport
 from schemas.documents import DOCUMENT_SCHEMA
 from schemas.errors import ConfigError
 from schemas.run_file import TokenizerSection
+from schemas.tokenizer.tokenizer_file import SPECIAL_TOKENS
 from tests.wordpiece.count_files import count_by_tokenizers, write_rows
 from tests.wordpiece.test_train import train_words_by_tokenizers
 from tests.wordpiece.texts import SENTENCES

@@ -18,8 +18,8 @@ from tokenizers import AddedToken, Tokenizer
 from pipeline.wordpiece.brought_files import read_brought_files
 from pipeline.wordpiece.normalise import Normalisation
 from pipeline.wordpiece.tokenizer_files import build_tokenizer, load_tokenizer, tokenizer_files
-from pipeline.wordpiece.train import SPECIAL_TOKENS
 from schemas.errors import ConfigError
+from schemas.tokenizer.tokenizer_file import SPECIAL_TOKENS
 
 transformers = pytest.importorskip("transformers")
 

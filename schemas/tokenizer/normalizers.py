@@ -1,0 +1,118 @@
+"""The normalizers of a `tokenizer.json` that are accepted, and how far each lets a text grow.
+
+What is not listed is refused before `tokenizers` reads it: on some values that library panics or ends the process (a
+character map that is none), on others it never ends (patterns that backtrack, replacements that multiply the text).
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from typing import Annotated, Any, Literal
+
+from pydantic import FailFast, Field, model_validator
+
+from schemas.tokenizer.patterns import MAX_PARTS, Part, Pattern, Text
+
+MAX_GROWTH = 8
+"""How many times as long, in bytes, all replacements of a normalizer together may make a text. What Unicode's own forms
+and the normalizer of BERT add is a constant, at most 11."""
+
+
+class BertNormalizer(Part):
+    """BERT's own."""
+
+    type: Literal["BertNormalizer"]
+    clean_text: bool
+    handle_chinese_chars: bool
+    strip_accents: bool | None = None
+    lowercase: bool
+
+
+class PlainNormalizer(Part):
+    """Normalizers without settings."""
+
+    type: Literal["NFC", "NFD", "NFKC", "NFKD", "Nmt", "Lowercase", "StripAccents", "ByteLevel"]
+
+    def growth(self) -> int:
+        """How many times as long a text may become, but for Unicode's own forms."""
+        return 2 if self.type == "ByteLevel" else 1
+
+
+class StripNormalizer(Part):
+    """Takes white space off the ends."""
+
+    type: Literal["Strip"]
+    strip_left: bool
+    strip_right: bool
+
+
+class ReplaceNormalizer(Part):
+    """Puts `content` in the place of everything that the pattern matches."""
+
+    type: Literal["Replace"]
+    pattern: Pattern
+    content: Text
+
+    def growth(self) -> int:
+        """How many times as long a text may become."""
+        least, size = self.pattern.measure(), len(self.content.encode())
+        return max(1, math.ceil(size / least)) if least else 1 + size
+
+    @model_validator(mode="after")
+    def _grows_little(self) -> ReplaceNormalizer:
+        check_growth([self])
+        return self
+
+
+class PrependNormalizer(Part):
+    """Puts `prepend` before a text."""
+
+    type: Literal["Prepend"]
+    prepend: Annotated[Text, Field(min_length=1)]  # on an empty one the library panics
+
+    def growth(self) -> int:
+        """How many times as long a text may become: of one character, at worst."""
+        return 1 + len(self.prepend.encode())
+
+    @model_validator(mode="after")
+    def _grows_little(self) -> PrependNormalizer:
+        check_growth([self])
+        return self
+
+
+_OneNormalizer = Annotated[
+    BertNormalizer | PlainNormalizer | StripNormalizer | ReplaceNormalizer | PrependNormalizer,
+    Field(discriminator="type"),
+]
+
+
+def check_growth(normalizers: Sequence[Any]) -> None:
+    """Refuse normalizers that together make a text too long.
+
+    Raises:
+        ValueError: They do.
+    """
+    growth = math.prod(one.growth() for one in normalizers if hasattr(one, "growth"))
+    if growth > MAX_GROWTH:
+        raise ValueError(f"replacements may make a text {growth} times as long, and at most {MAX_GROWTH} are accepted")
+    if sum(getattr(one, "type", "") in ("NFKC", "NFKD") for one in normalizers) > 1:
+        raise ValueError("more than one compatibility form, NFKC or NFKD, which replacements between them multiply")
+
+
+class NormalizerSequence(Part):
+    """One normalizer after the other."""
+
+    type: Literal["Sequence"]
+    normalizers: Annotated[list[_OneNormalizer], FailFast(), Field(max_length=MAX_PARTS)]
+
+    @model_validator(mode="after")
+    def _grows_little(self) -> NormalizerSequence:
+        check_growth(self.normalizers)
+        return self
+
+
+Normalizer = Annotated[
+    BertNormalizer | PlainNormalizer | StripNormalizer | ReplaceNormalizer | PrependNormalizer | NormalizerSequence,
+    Field(discriminator="type"),
+]
