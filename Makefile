@@ -29,7 +29,7 @@ bench: $(READY)
 
 $(READY): pyproject.toml constraints.txt
 	$(PYTHON) -m venv $(VENV)
-	$(BIN)/pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[prepare,train,dev]'
+	$(BIN)/pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[prepare,fast,train,dev]'
 	$(BIN)/python infra/compile_kernels.py
 	touch $(READY)
 

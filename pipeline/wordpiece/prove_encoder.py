@@ -24,6 +24,10 @@ from schemas.errors import ConfigError
 
 PROOF_PARTS = 8
 """Units that a proof is made of, each 1 s of work: the same for any number of workers."""
+WITHOUT_NANOTOKEN = (
+    "nanotoken is not installed. The ids are the same, and encoding takes about thirty times as long: "
+    'pip install "maskmill[fast]" before a run begins'
+)
 _TEXTS_A_BATCH = 64
 _HOSTILE_TEXT_VERSION = 1  # another set of texts proves something else
 
@@ -83,6 +87,8 @@ def prove_part(tokenizer_json: bytes, special_in_text: SpecialInText, part: int)
     key = make_proof_key(tokenizer_json, special_in_text)
     try:
         fast_encode = load_fast_encode(tokenizer_json, SpecialInText(special_in_text))
+    except ImportError:
+        return Proof(key, 0, 0, WITHOUT_NANOTOKEN)
     except BaseException as error:  # noqa: BLE001 - whatever it raises for a tokenizer that it does not take
         reraise_foreign(error)
         return Proof(key, 0, 0, f"nanotoken does not take this tokenizer: {error}")
