@@ -11,7 +11,7 @@ import xxhash
 from jobs.describe_run import EXCHANGE, INPUT_MARKS, STAGES, Part
 from jobs.open_run import Run
 from pipeline.corpus.exchange_index import write_index
-from pipeline.corpus.judge_quarantine import CorpusGuard, check_quarantined, count_reasons, iter_advice
+from pipeline.corpus.judge_quarantine import CorpusGuard, check_quarantined, count_reasons
 from pipeline.corpus.judge_settings import check_documents_left, iter_unmatched
 from pipeline.corpus.map_documents import CorpusContext, map_documents
 from pipeline.corpus.plan import (
@@ -70,9 +70,6 @@ def shard(run: Run) -> list[DocumentsManifest]:
     totals = write_index(run.output, map_units)
     counts = Counter(totals.counts)
     check_quarantined(counts, 1, 1, run.settings.input.max_quarantined, partial(find_examples, run.output))
-    if counts["quarantined"]:
-        for advice in iter_advice(find_examples(run.output, count_reasons(counts))):
-            run.hear({"event": "warning", "message": advice})
     check_documents_left(totals, len(run.inputs), run.settings.documents)
     for message in iter_unmatched(totals, run.inputs, run.settings.input, run.settings.documents):
         run.hear({"event": "warning", "message": message})

@@ -50,11 +50,13 @@ class ExchangeTotals:
         counts: Of the receipts.
         text_bytes: Of the documents to train on and of the held-out ones, duplicates within a run left out.
         first_empty: Path of the first file without a document; empty where there is none.
+        first_misnamed: What to do with the first file that is not what its name says; empty where there is none.
     """
 
     counts: dict[str, int]
     text_bytes: tuple[int, int]
     first_empty: str = ""
+    first_misnamed: str = ""
 
 
 def write_index(output: Store, units: Sequence[MapUnit]) -> ExchangeTotals:
@@ -64,7 +66,7 @@ def write_index(output: Store, units: Sequence[MapUnit]) -> ExchangeTotals:
     """
     counts: dict[str, int] = {}
     text_bytes = [0, 0]
-    first_empty: list[str] = []
+    first = {"first_empty": "", "first_misnamed": ""}
     num_buckets = units[0].num_buckets + units[0].num_held_out_buckets
 
     def iter_units() -> Iterator[tuple[MapUnit, Receipt]]:
@@ -75,12 +77,12 @@ def write_index(output: Store, units: Sequence[MapUnit]) -> ExchangeTotals:
             sizes = np.asarray(receipt.details["text_bytes"], dtype=np.int64)
             text_bytes[0] += int(sizes[~held_out].sum())
             text_bytes[1] += int(sizes[held_out].sum())
-            if not first_empty and (path := receipt.details.get("first_empty")):
-                first_empty.append(path)
+            for name, found in first.items():
+                first[name] = found or receipt.details.get(name, "")
             yield unit, receipt
 
     write_blocks(output, INDEX_PATH, INDEX_SCHEMA, _iter_groups(iter_units(), num_buckets))
-    return ExchangeTotals(counts, (text_bytes[0], text_bytes[1]), "".join(first_empty))
+    return ExchangeTotals(counts, (text_bytes[0], text_bytes[1]), **first)
 
 
 def _iter_groups(units: Iterable[tuple[MapUnit, Receipt]], num_buckets: int) -> Iterator[pa.RecordBatch]:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 
 from pipeline.corpus.name_content import advise_on_content
 from pipeline.corpus.quarantine import Example
@@ -145,15 +145,15 @@ def check_quarantined(
         place=f"first at {first}" if first else None,
         expected=f"at most {limit:.4g} of all documents quarantined",
         found=f"{bad} of the first {counts['read']}: {', '.join(said)}",
-        action=next(iter_advice(seen), None)
+        action=_find_advice(seen)
         or "look at quarantine/, check input.text_field and the files, or raise input.max_quarantined",
     )
 
 
-def iter_advice(examples: Mapping[str, Example]) -> Iterator[str]:
-    """What to do with files whose rejected lines are not what their names say, such as gzip under `.jsonl`."""
+def _find_advice(examples: Mapping[str, Example]) -> str | None:
+    """What to do with the first file among the examples that is not what its name says, such as gzip under `.jsonl`."""
     advice = (advise_on_content(example.path, example.start) for example in examples.values())
-    yield from dict.fromkeys(filter(None, advice))
+    return next(filter(None, advice), None)
 
 
 def count_reasons(counts: Mapping[str, int]) -> dict[str, int]:

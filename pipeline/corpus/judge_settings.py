@@ -7,7 +7,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from pipeline.corpus.exchange_index import ExchangeTotals
 from pipeline.corpus.judge_quarantine import count_reasons
 from pipeline.corpus.list_inputs import InputFile
-from pipeline.corpus.map_documents import EMPTY_FILES, WITHOUT_ID, WITHOUT_SOURCE
+from pipeline.corpus.map_documents import EMPTY_FILES, MISNAMED_FILES, WITHOUT_ID, WITHOUT_SOURCE
 from schemas.errors import ConfigError, InputDataError
 from schemas.run_file import DocumentsSection, InputSection
 from schemas.wording import count_of
@@ -69,6 +69,9 @@ def iter_unmatched(
         yield from _warn_of_key("id_field", settings.id_field, counts, WITHOUT_ID, kept, "their ids are <path>#<line>")
     if empty := counts.get(EMPTY_FILES, 0):
         yield f"{empty:,} of {len(inputs):,} input files hold no document, the first is {totals.first_empty}"
+    if misnamed := counts.get(MISNAMED_FILES, 0):
+        others = count_of(misnamed - 1, "more file is", "more files are")
+        yield totals.first_misnamed + (f"; {others} not what the name says" if misnamed > 1 else "")
     if documents.held_out and not totals.text_bytes[1]:
         yield (
             f"documents.held_out = {documents.held_out:g} holds out 0 of {kept:,} documents, so there is nothing to "

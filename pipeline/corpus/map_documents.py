@@ -8,7 +8,7 @@ the order of (path, line), and of exact duplicates the first is the one that sta
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -17,10 +17,11 @@ import pyarrow as pa
 from pipeline.corpus.hash_documents import assign_to_intervals, find_duplicates, hash_documents, sort_by_hash
 from pipeline.corpus.judge_quarantine import REASON, UnitGuard
 from pipeline.corpus.list_inputs import InputFile
+from pipeline.corpus.name_content import LOOKED_AT, advise_on_content
 from pipeline.corpus.open_input import OpenInput
 from pipeline.corpus.plan import MapUnit, plan_shard_bytes
 from pipeline.corpus.quarantine import Quarantine
-from pipeline.corpus.read_documents import DocumentBlock, iter_documents
+from pipeline.corpus.read_documents import DocumentBlock, Reject, iter_documents
 from pipeline.engine.activity import report_progress
 from pipeline.engine.stage import UnitOutcome
 from pipeline.storage.arrow_files import write_blocks
@@ -37,8 +38,9 @@ MAX_RUN_BYTES = 128 << 20
 MAX_RUN_DOCUMENTS = 1 << 20
 WITHOUT_ID, WITHOUT_SOURCE = "without id", "without source"
 """Counts of documents that do not have the key of `id_field` or `source_field`, where one is set."""
-EMPTY_FILES = "empty files"
-"""The count of files that hold no document and nothing that was rejected."""
+EMPTY_FILES, MISNAMED_FILES = "empty files", "misnamed files"
+"""Counts of files that hold no document and nothing that was rejected, and of those that are not what their names say,
+such as gzip under `.jsonl`."""
 DOCUMENT_OVERHEAD_BYTES = 200  # what the Python objects of a document take besides its text
 
 
@@ -54,6 +56,21 @@ class CorpusContext:
     def shard_bytes(self) -> int:
         """Text wanted in a shard, in bytes."""
         return plan_shard_bytes(self.inputs, self.run.documents.shard_mb)
+
+
+@dataclass
+class _OddFiles:
+    """Files of a unit that a person should look at."""
+
+    empty: list[str] = field(default_factory=list)
+    """Paths of those without a document."""
+    advice: list[str] = field(default_factory=list)
+    """What to do with each of those that are not what their names say."""
+
+    def note_first_lines(self, rejects: Iterable[Reject]) -> None:
+        """Look at how a file begins whose first line was rejected."""
+        starts = ((reject.path, reject.content[:LOOKED_AT]) for reject in rejects if reject.line == 1)
+        self.advice += filter(None, (advise_on_content(path, start) for path, start in starts))
 
 
 @dataclass
@@ -84,14 +101,14 @@ def map_documents(context: CorpusContext, unit: MapUnit) -> UnitOutcome:
     """
     counts: Counter[str] = Counter()
     ranges: list[tuple[int, int, int]] = []
-    empty: list[str] = []
+    odd = _OddFiles()
     receipt = write_blocks(
         context.output,
         exchange_path(unit.unit),
         EXCHANGE_SCHEMA,
-        _iter_buckets(context, unit, counts, ranges, empty),
+        _iter_buckets(context, unit, counts, ranges, odd),
     )
-    counts[EMPTY_FILES] = len(empty)
+    counts[EMPTY_FILES], counts[MISNAMED_FILES] = len(odd.empty), len(odd.advice)
     details = {
         "buckets": [bucket for bucket, _, _ in ranges],
         "rows": [rows for _, rows, _ in ranges],
@@ -99,7 +116,8 @@ def map_documents(context: CorpusContext, unit: MapUnit) -> UnitOutcome:
         "offsets": receipt.block_offsets,
         "lengths": receipt.block_lengths,
         "checksums": receipt.block_checksums,
-        "first_empty": empty[0] if empty else "",
+        "first_empty": odd.empty[0] if odd.empty else "",
+        "first_misnamed": odd.advice[0] if odd.advice else "",
     }
     return UnitOutcome([], dict(counts), details)
 
@@ -114,12 +132,12 @@ def _iter_buckets(
     unit: MapUnit,
     counts: Counter[str],
     ranges: list[tuple[int, int, int]],
-    empty: list[str],
+    odd: _OddFiles,
 ) -> Iterator[pa.RecordBatch]:
-    """Record batches of one bucket each; fills `counts`, the paths of `empty` files and, for each batch, `ranges`."""
+    """Record batches of one bucket each; fills `counts`, `odd` and, for each batch, `ranges`."""
     quarantine = Quarantine(context.output, unit.unit)
     try:
-        for run in _iter_runs(context, unit, counts, quarantine, empty):
+        for run in _iter_runs(context, unit, counts, quarantine, odd):
             yield from _partition(run, context.run, unit, counts, ranges)
     except InputDataError:
         quarantine.write()  # the job stops, most likely because of these: a person will want to look at them
@@ -128,7 +146,7 @@ def _iter_buckets(
 
 
 def _iter_runs(
-    context: CorpusContext, unit: MapUnit, counts: Counter[str], quarantine: Quarantine, empty: list[str]
+    context: CorpusContext, unit: MapUnit, counts: Counter[str], quarantine: Quarantine, odd: _OddFiles
 ) -> Iterator[_Run]:
     """The unit's documents in runs, cut by the documents' sizes alone and not by how reads happen to fall."""
     num_buckets = unit.num_buckets + unit.num_held_out_buckets
@@ -142,6 +160,7 @@ def _iter_runs(
         with OpenInput(file) as opened:
             for block in iter_documents(file, opened, context.run.input):
                 quarantine.add(block.rejects)
+                odd.note_first_lines(block.rejects)
                 _count_block(counts, block, context.run.input)
                 bytes_of_file = opened.share_read * file.assumed_text_bytes
                 guard.check(counts, bytes_of_file, quarantine.examples)
@@ -158,7 +177,7 @@ def _iter_runs(
                     start = stop
             guard.finish_file(file.assumed_text_bytes)
         if counts["read"] == read_before:
-            empty.append(file.path)
+            odd.empty.append(file.path)
         bytes_before += file.assumed_text_bytes
     if run.line:
         yield run

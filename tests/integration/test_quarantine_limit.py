@@ -120,3 +120,17 @@ def test_one_file_of_another_kind_among_many_is_warned_of(tmp_path: Path) -> Non
     assert ended.status == 0, ended.stderr
     warnings = [event["message"] for event in ended.events if event["event"] == "warning"]
     assert "b.jsonl is compressed by gzip: name it b.jsonl.gz" in warnings
+
+
+@pytest.mark.parametrize("workers", [1, 2])
+def test_files_of_another_kind_are_warned_of_behind_other_rejected_lines(tmp_path: Path, workers: int) -> None:
+    lines = "\n".join(json.dumps({"text": f"good {number}"}) for number in range(1000))
+    (tmp_path / "a.jsonl").write_bytes(lines.encode() + b'\n{"text": "\xff"}\n')
+    for name in ("b.jsonl", "c.jsonl", "d.jsonl"):
+        (tmp_path / name).write_bytes(gzip.compress(b"{}", mtime=0))
+    run_file = write_run_file(tmp_path / "run.toml", "", tmp_path / "out", [f"{tmp_path}/*.jsonl"])
+    ended = shard(run_file, workers=workers)
+    assert ended.status == 0, ended.stderr
+    warnings = [event["message"] for event in ended.events if event["event"] == "warning"]
+    told = "b.jsonl is compressed by gzip: name it b.jsonl.gz; 2 more files are not what the name says"
+    assert [warning for warning in warnings if "gzip" in warning] == [told]
