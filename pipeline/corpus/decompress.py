@@ -140,7 +140,7 @@ class _Members:
             elif self._decoder.needs_input:
                 self._rest = self._raw.read(MEMBER_READ_BYTES)
                 if not self._rest:
-                    raise EOFError("the compressed data is cut off")
+                    raise EOFError("compressed data that ends too early")
             data = self._decoder.decompress(self._rest, size)
             self._rest = b""
             if self._decoder.eof:
@@ -155,10 +155,10 @@ class _Members:
         is_magic = self._rest.startswith(self._format.magic)
         if self._has_begun:
             if self._zeros and (self._has_one_member or self._zeros % self._format.padding_unit):
-                raise EOFError(f"{self._zeros} zeros follow the compressed data")
+                raise EOFError(f"{self._zeros} zero bytes after the compressed data")
             is_next = is_magic and not self._has_one_member
             if self._rest and not (is_next and (self._format.goes_on_after_padding or not self._zeros)):
-                raise EOFError("bytes that are not compressed follow the compressed data")
+                raise EOFError("bytes after the compressed data that are not compressed")
         else:
             self._has_begun, self._has_one_member = True, not is_magic
         self._zeros = 0

@@ -65,7 +65,7 @@ class OpenInput:
         try:
             data = bytes(self._stream.read(READ_BYTES))
             if self._file.compression and not self._raw.position:
-                raise EOFError("no byte at all, as of an upload that failed")
+                raise EOFError("an empty file, such as a failed upload leaves")
         except FAILURES as error:
             # The store's own failures have been explained by `_StoredBytes`: these are the decompressor's.
             raise InputDataError(

@@ -126,11 +126,11 @@ def test_a_file_of_next_to_nothing_is_refused(tmp_path: Path, suffix: str, size:
     assert read(suffix, MEMBERS[suffix][0][:size], tmp_path) is None
 
 
-def test_what_follows_the_data_is_told(tmp_path: Path, suffix: str) -> None:
+def test_other_bytes_after_the_data_are_named(tmp_path: Path, suffix: str) -> None:
     path = tmp_path / f"a.txt{suffix}"
     path.write_bytes(MEMBERS[suffix][0] + b"text that would be lost\n")
     (file,) = list_inputs([str(path)])
-    words = "Unknown frame" if suffix == ".zst" else "bytes that are not compressed follow"
+    words = "Unknown frame" if suffix == ".zst" else "found bytes after the compressed data that are not compressed"
     with pytest.raises(InputDataError, match=words):
         read_all(file)
 
