@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 import os
+import sys
 
 from jobs.console import open_console
 from jobs.prepare import Prepared, prepare
 from jobs.progress import JsonLines, LiveBars
 from jobs.tables import say_gap, table_of_pairs, tables_of_run
-from jobs.train import TrainLines, train_pairs
+from jobs.train import STATUS_OF_SIGNAL, TrainLines, train_pairs
 from jobs.verify import verify
 from pipeline.corpus.write_python_docs import write_python_docs
 from pipeline.training.demo_recipe import DEMO_GAP_NATS, make_demo_run_file, make_demo_train_file
+from pipeline.training.stop_signals import TrainingInterruptedError
 from pipeline.training.train import train
 from schemas.errors import ConfigError
 from schemas.wording import count_of
@@ -24,6 +26,9 @@ SINGLE_UNIT_STAGES = ("collect", "train", "bring")  # one table of words, one vo
 
 def demo(output: str, megabytes: int, as_json: bool) -> int:
     """Gather a corpus, prepare it on Ray, verify it, and train a small BERT until it has learnt from context.
+
+    Returns:
+        The exit status: 130 after SIGINT and 143 after SIGTERM in training, as shells count.
 
     Raises:
         ConfigError: The corpus is too small to show anything, or the model did not learn.
@@ -53,7 +58,11 @@ def demo(output: str, megabytes: int, as_json: bool) -> int:
     )
     lines = TrainLines(console)
     lines.expect(config.run.steps)
-    result = train(config, JsonLines() if as_json else lines)
+    try:
+        result = train(config, JsonLines() if as_json else lines)
+    except TrainingInterruptedError as interrupted:
+        sys.stderr.write(f"{interrupted}\n")
+        return STATUS_OF_SIGNAL + interrupted.number
     console.print()
     for table in tables_of_run(prepared, {}, run_folder):
         console.print(table)
