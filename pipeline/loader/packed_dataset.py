@@ -53,12 +53,7 @@ class PackedDataset:
         files: ShardFiles | None = None,
     ) -> None:
         self.store = open_store(url, storage_options)
-        try:
-            self.manifest = read_manifest(self.store, PackedManifest)
-        except ConfigError:
-            if names := _list_packed(self.store):
-                raise _explain_output(self.store, names) from None
-            raise
+        self.manifest = read_packed_manifest(self.store)
         self._settings = cache or Cache()
         if self.store.is_local:
             self.shards = read_shard_table(self.store, self.manifest)
@@ -187,6 +182,21 @@ class PackedDataset:
         path = self.store.full(self.shards.path(shard))
         length, offset = int(self.shards.block_lengths[index]), int(self.shards.block_offsets[index])
         return self._files.read(path, int(self.shards.size_bytes[shard]), offset, length)
+
+
+def read_packed_manifest(store: Store) -> PackedManifest:
+    """Read the manifest of a packed dataset.
+
+    Raises:
+        ConfigError: There is none; of a run's output, it names the packed datasets inside.
+        ShardCorruptError: It is damaged.
+    """
+    try:
+        return read_manifest(store, PackedManifest)
+    except ConfigError:
+        if names := _list_packed(store):
+            raise _explain_output(store, names) from None
+        raise
 
 
 def _list_packed(store: Store) -> list[str]:

@@ -6,7 +6,8 @@ from collections.abc import Callable, Iterable
 
 from pipeline.loader import MaskedBatches
 from pipeline.loader.fixed_rows import iter_fixed_batches
-from pipeline.storage.datasets import fingerprint_rows, read_manifest, read_tokenizer
+from pipeline.loader.packed_dataset import read_packed_manifest
+from pipeline.storage.datasets import fingerprint_rows, read_tokenizer
 from pipeline.storage.store import open_store
 from pipeline.training.masked_loss import TrainingBatch
 from pipeline.training.score_held_out import HELD_OUT_MASKING
@@ -25,7 +26,7 @@ def open_train_data(config: TrainFile) -> TrainData:
     """
     data = config.data
     dataset = open_store(data.dataset)
-    manifest = read_manifest(dataset, PackedManifest)
+    manifest = read_packed_manifest(dataset)
     masking = config.mask or manifest.masking
     if masking.rate_ppm == 0:
         raise ConfigError(
@@ -39,7 +40,7 @@ def open_train_data(config: TrainFile) -> TrainData:
     open_held_out: Callable[[], Iterable[TrainingBatch]] | None = None
     if data.held_out is not None:
         held_out_url = data.held_out
-        _check_fits(manifest, read_manifest(open_store(held_out_url), PackedManifest), held_out_url)
+        _check_fits(manifest, read_packed_manifest(open_store(held_out_url)), held_out_url)
         batch_rows = data.micro_batch_rows or data.global_batch_rows
 
         def open_held_out() -> Iterable[TrainingBatch]:

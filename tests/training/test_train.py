@@ -106,6 +106,15 @@ def test_a_place_without_a_dataset_is_named(prepared, tmp_path):
     assert caught.value.path == open_store(str(tmp_path / "nowhere" / "packed")).display_url
 
 
+@pytest.mark.parametrize("key", ["dataset", "held_out"])
+def test_of_the_output_of_a_run_its_packed_datasets_are_named(prepared, tmp_path, key):
+    config = make_train_file(prepared, tmp_path)
+    config = config.model_copy(update={"data": config.data.model_copy(update={key: str(prepared)})})
+    with pytest.raises(ConfigError, match="this is the output of a run") as caught:
+        train(config, lambda _: None)
+    assert f"give {prepared}/packed" in str(caught.value)
+
+
 def remove(path):
     path.unlink()
 
