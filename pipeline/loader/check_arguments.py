@@ -17,10 +17,10 @@ MAX_STEPS = 1 << 38
 
 
 def check_integer(name: str, value: Any, least: int, most: int) -> int:
-    """An integer of any kind, NumPy's too, as Python's.
+    """Return an integer of any kind, NumPy's too, as Python's own.
 
     Raises:
-        ConfigError: It is none, or out of range.
+        ConfigError: It is not an integer, or out of range.
     """
     try:
         number = None if isinstance(value, bool) else operator.index(value)
@@ -38,7 +38,7 @@ def check_integer(name: str, value: Any, least: int, most: int) -> int:
 
 
 def check_kind(name: str, value: Any, is_right: bool, expected: str, action: str) -> None:
-    """Refuse an argument that is not what it has to be.
+    """Refuse an argument of the wrong kind.
 
     Raises:
         ConfigError: `is_right` is false.
@@ -65,16 +65,16 @@ def check_url(value: Any) -> str:
 
 
 def copy_options(options: Any) -> dict[str, Any] | None:
-    """Options of a file system, of which nothing is changed when those that were given are.
+    """Copy the options of a file system, so that what the caller changes later has no effect.
 
     Raises:
-        ConfigError: They are none.
+        ConfigError: They are not a dictionary with names as its keys.
     """
     if options is not None and not (isinstance(options, Mapping) and all(isinstance(name, str) for name in options)):
         raise ConfigError(
-            "these are no options of a file system",
+            "storage_options does not hold options of a file system",
             path="storage_options",
-            expected="a dictionary",
+            expected="a dictionary whose keys are names",
             found=repr(options),
             action='give for example storage_options={"anon": True}',
         )
@@ -82,7 +82,7 @@ def copy_options(options: Any) -> dict[str, Any] | None:
 
 
 def _copy(value: Any) -> Any:
-    """Copy containers alone: a session or a lock among them has to be the one that was given."""
+    """Copy only containers: a session or a lock among the values must stay the caller's own."""
     if type(value) is dict:
         return {name: _copy(inner) for name, inner in value.items()}
     return [_copy(inner) for inner in value] if type(value) is list else value

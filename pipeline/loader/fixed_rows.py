@@ -14,6 +14,7 @@ from pipeline.loader.check_arguments import (
     MAX_STEPS,
     MAX_WORLD_SIZE,
     check_integer,
+    check_kind,
     check_url,
     copy_options,
 )
@@ -24,7 +25,6 @@ from pipeline.loader.packed_dataset import PackedDataset
 from pipeline.loader.stage_rows import StagedRows
 from pipeline.loader.to_batch import to_batch
 from pipeline.masking.numba_masks import MaskPlan, plan_masks
-from schemas.errors import ConfigError
 from schemas.masking import Masking
 
 
@@ -68,14 +68,8 @@ def iter_fixed_batches(
         ConfigError: A number is out of range, or there is no dataset.
         ShardCorruptError: While iterating: a block is not what was written.
     """
-    if not isinstance(masking, Masking):
-        raise ConfigError(
-            "no such masking",
-            path="masking",
-            expected="a Masking",
-            found=repr(masking),
-            action="give masking=Masking(rate=0.15), say",
-        )
+    give = "give for example masking=Masking(rate=0.15)"
+    check_kind("masking", masking, isinstance(masking, Masking), "a Masking", give)
     batch_rows = check_integer("batch_rows", batch_rows, 1, MAX_GLOBAL_BATCH_ROWS)
     epoch = check_integer("epoch", epoch, 0, MAX_STEPS)
     world_size = check_integer("world_size", world_size, 1, MAX_WORLD_SIZE)
