@@ -41,7 +41,7 @@ class Recorder:
     """Writes down what a model class is called with in this process, and every step of its optimizer.
 
     Args:
-        model_class: `BertForMaskedLM`; its `__init__` and `forward` are wrapped.
+        model_class: Such as `BertForMaskedLM`; its `__init__` and `forward` are wrapped.
         folder: Where the files go.
     """
 
@@ -133,7 +133,8 @@ def compare_with_alone(probe: Any, forward: Any, inputs: dict[str, Any]) -> tupl
     farthest, farthest_unmasked = 0.0, 0.0
     for row in range(len(ids)):
         length = int(is_token[row].sum())
-        starts = [0] if mask.dim() == 2 else (taken["position_ids"][row, :length] == 0).nonzero().flatten().tolist()
+        numbers = None if mask.dim() == 2 else taken["position_ids"][row, :length]
+        starts = [0] if numbers is None else (numbers == numbers[0]).nonzero().flatten().tolist()
         for start, stop in zip(starts, [*starts[1:], length], strict=True):
             alone = forward(probe, input_ids=ids[row : row + 1, start:stop]).logits[0]
             farthest = max(farthest, float((packed[row, start:stop] - alone).abs().max()))

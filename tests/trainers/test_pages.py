@@ -10,7 +10,6 @@ from __future__ import annotations
 import copy
 import dataclasses
 import importlib.util
-import re
 from itertools import groupby
 
 import pytest
@@ -23,11 +22,9 @@ from pipeline.loader import MaskedBatches, Masking, iter_fixed_batches
 from pipeline.loader.batch import Batch
 from pipeline.loader.for_trainers import as_inputs, count_labels, describe_encoder, group_steps, sum_losses
 from schemas.errors import ConfigError
-from tests.loader.datasets import write_dataset
-from tests.trainers.run_pages import ALL_PAGES, ALL_STEPS, KILLED_AT, Page, Run, run_page, run_to_the_end
+from tests.trainers.run_pages import ALL_PAGES, ALL_STEPS, KILLED_AT, Page, Run, run_page
 
 TOLERANCE = 1e-5  # of logits
-LONG, LONG_PAD = 520, 1
 GRADIENT_TOLERANCE = 1e-4  # of the gradient's own length: float32 sums in another order
 
 
@@ -97,40 +94,6 @@ def test_a_mean_of_means_is_another_gradient(dataset):
     parts = [find_gradient(weights, [batch]) for batch in serve_steps(dataset, 0, 1)[0]]
     means = {name: torch.stack([part[name] for part in parts]).mean(0) for name in whole}
     assert distance(means, whole) > 100 * GRADIENT_TOLERANCE
-
-
-@pytest.fixture(scope="module")
-def long_rows(tmp_path_factory) -> str:
-    """One global batch of rows that are longer than BERT's 512 positions, padded with another id than 0."""
-    folder = str(tmp_path_factory.mktemp("long") / "packed")
-    write_dataset(folder, shard_rows=(70,), seq_len=LONG, pad_id=LONG_PAD, copies=1)
-    return folder
-
-
-@pytest.mark.parametrize("name", sorted({page.name for page in ALL_PAGES}))
-def test_a_page_works_for_other_rows_and_a_run_that_has_ended_stays_as_it_is(name, long_rows, tmp_path):
-    """Given again after its end, a page trains no step and changes no checkpoint; it scores the held-out rows.
-
-    Without held-out rows there is no score to show.
-    """
-    empty = str(tmp_path / "empty")
-    write_dataset(empty, shard_rows=(0,), seq_len=LONG, pad_id=LONG_PAD, copies=1)
-    page = next(page for page in ALL_PAGES if page.name == name)
-    for module in page.needs:
-        pytest.importorskip(module)
-    (calls, said), *again = run_to_the_end(page, long_rows, [long_rows, long_rows, empty], tmp_path / "run")
-    for rank in calls:
-        expected = serve_steps(long_rows, rank, len(calls))
-        assert len(calls[rank]) == sum(map(len, expected[:3]))
-        for call, batch in zip(calls[rank], (batch for step in expected for batch in step), strict=False):
-            assert torch.equal(call.input_ids, batch.input_ids)
-        assert all(call.from_alone < TOLERANCE for call in calls[rank][:2])
-    assert [sum(map(len, calls.values())) for calls, _ in again] == [0, 0]
-    scores = [re.findall(r"held.out\D*([0-9.]+)", text) for text in (said, *(log for _, log in again))]
-    assert all(4 < float(score) < 8 for found in scores for score in found)
-    assert scores[0]
-    assert not scores[2]
-    assert not any(re.search(r"held.out\D*nan", log) for _, log in again)
 
 
 @pytest.mark.parametrize("precision", ["bf16-true", "16-true", "64-true", "bf16-mixed", "32-true"])

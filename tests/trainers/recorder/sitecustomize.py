@@ -1,6 +1,6 @@
 """Python runs this at its start in every process of a page's script, however the trainer starts them.
 
-It waits for the module of BERT to be imported, and lets `tests.trainers.record_model` watch the model from then on.
+It waits for the model's module to be imported, and lets `tests.trainers.record_model` watch the model from then on.
 """
 
 from __future__ import annotations
@@ -9,7 +9,9 @@ import importlib.util
 import os
 import sys
 
-WATCHED = "transformers.models.bert.modeling_bert"
+CLASS = os.environ.get("MASKMILL_WATCHED", "")
+FAMILY = CLASS.removesuffix("ForMaskedLM").lower()
+WATCHED = f"transformers.models.{FAMILY}.modeling_{FAMILY}"
 
 
 class WatchImport:
@@ -26,7 +28,7 @@ class WatchImport:
             run_module(module)
             from tests.trainers.record_model import watch_model
 
-            watch_model(module.BertForMaskedLM, os.environ["MASKMILL_RECORD"])
+            watch_model(getattr(module, CLASS), os.environ["MASKMILL_RECORD"])
 
         spec.loader.exec_module = run_and_watch
         return spec
