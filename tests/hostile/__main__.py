@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import contextlib
+import importlib
 import itertools
 import json
 import os
@@ -18,10 +19,10 @@ from pathlib import Path
 
 import torch
 
-import jobs.train  # noqa: F401 - imported before `jobs.preload`, which leaves out what torch would look for
-import jobs.preload  # noqa: F401, I001 - once, not in every process
 import jobs.report
-import jobs.verify  # noqa: F401 - as above
+import jobs.train
+import jobs.verify  # noqa: F401 - what commands would import, in every process
+from jobs.cli import PRELOADED
 from pipeline.wordpiece import hostile_text
 from tests.hostile.bases import make_bases
 from tests.hostile.kinds import KINDS, run_case
@@ -42,7 +43,7 @@ def main() -> int:
     if options.checked and os.environ.get("NUMBA_BOUNDSCHECK") != "1":
         folder = os.environ.get("NUMBA_CACHE_DIR", os.path.join(tempfile.gettempdir(), "hostile-numba"))
         arguments = [sys.executable, "-m", "tests.hostile", *sys.argv[1:]]
-        os.execve(sys.executable, arguments, os.environ | CHECKS | {"NUMBA_CACHE_DIR": folder})
+        os.execve(sys.executable, arguments, os.environ | CHECKS | {"NUMBA_CACHE_DIR": folder})  # noqa: S606
     with _bases() as bases:
         if options.replay:
             result = run_one(options.replay, partial(run_case, bases=bases))
@@ -73,7 +74,7 @@ def _run(options: argparse.Namespace, bases: Path) -> int:
         if counts["mutations"]:
             others = ", ".join(f"{name} {n}" for name, n in sorted(counts.items()) if " " in name)
             head = f"{kind}: {counts['mutations']} mutations, {counts['faults']} with faults"
-            print(f"{head}, {seconds[kind]:.0f} s; {others}", flush=True)
+            print(f"{head}, {seconds[kind]:.1f} s of CPU; {others}", flush=True)
     print(f"{total} mutations in {time.monotonic() - started:.0f} s, {len(failures)} with faults")
     if options.json:
         found = [vars(failure) for failure in failures]
@@ -103,6 +104,7 @@ def _iter_cases(options: argparse.Namespace, deadline: float | None) -> Iterator
 def _bases() -> Iterator[Path]:
     """The trees to mutate; every reader has once read one, so that each process finds compiled what it needs."""
     torch.set_num_threads(1)
+    importlib.import_module(PRELOADED)  # last: it leaves out of the process what torch looks for
     hostile_text._NUM_CODE_POINTS, hostile_text._RANDOM_TEXTS = FEW_CODE_POINTS, FEW_TEXTS
     memory = "/dev/shm"  # noqa: S108 - a folder of our own is made in it
     folder = Path(tempfile.mkdtemp(prefix="hostile-", dir=memory if os.path.isdir(memory) else None))
@@ -115,7 +117,7 @@ def _bases() -> Iterator[Path]:
         for name, read in READERS.items():
             if name != "state":
                 outcome = read(Path.cwd())
-                assert outcome.how == "served" and not outcome.faults, (name, outcome)
+                assert (outcome.how, outcome.faults) == ("served", []), (name, outcome)
         yield bases
     finally:
         os.chdir("/")

@@ -194,6 +194,8 @@ class ArrowFile:
         """The file, its footer speaking of the blocks as they now are."""
         for at, offset, block in zip(Table.root(self.footer).structs(3, 24), self.offsets(), self.blocks, strict=True):
             metadata = _PREFIX.size + max(0, _PREFIX.unpack_from(block)[1]) if len(block) >= _PREFIX.size else 0
-            struct.pack_into("<qixxxxq", self.footer, at, offset, min(metadata, 2**31 - 8), max(0, len(block) - metadata))
+            struct.pack_into(
+                "<qixxxxq", self.footer, at, offset, min(metadata, 2**31 - 8), max(0, len(block) - metadata)
+            )
         length = len(self.footer).to_bytes(4, "little")
         return b"".join([self.head, *self.blocks, self.tail, self.footer, length, MAGIC])

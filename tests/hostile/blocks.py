@@ -46,10 +46,9 @@ def change_offsets(message: Message, places: list[Place], draw: Draw) -> str:
     kind, numbers = _numbers(message, place, span)
     at = draw.choice([0, len(numbers) - 1, draw.randrange(len(numbers))])
     bits = 8 * place.width
-    new = draw.choice(
-        [-1, -(2 ** (bits - 1)), 2 ** (bits - 1) - 1, max(numbers) + 1, max(numbers) + 10_000, numbers[at] + 1]
-        + [numbers[at] - 1, 0, draw_integer(draw, bits, signed=True)]
-    )
+    limits = (-1, -(2 ** (bits - 1)), 2 ** (bits - 1) - 1, draw_integer(draw, bits, signed=True))
+    near = (0, max(numbers) + 1, max(numbers) + 10_000, numbers[at] + 1, numbers[at] - 1)
+    new = draw.choice((*limits, *near))
     how = draw.choice(("one", "one", "all after", "reverse"))
     if how == "one":
         numbers[at] = new
@@ -228,7 +227,9 @@ def _mark_compressed(message: Message, draw: Draw, codec: str = "") -> None:
 
 def _compressed_metadata(nodes: int, buffers: int, codec: str) -> bytearray:
     """Metadata of a compressed batch with so many nodes and buffers, of strings, fixed lists and integers."""
-    for wide in range(nodes + 1):  # a string has one node and three buffers, a fixed list two and three, an integer 1, 2
+    for wide in range(
+        nodes + 1
+    ):  # a string has one node and three buffers, a fixed list two and three, an integer 1, 2
         for fixed in range(nodes // 2 + 1):
             plain = nodes - wide - 2 * fixed
             if plain >= 0 and 3 * wide + 3 * fixed + 2 * plain == buffers:

@@ -139,7 +139,9 @@ def other_marker(tree: Tree, draw: Draw) -> str:
         elif how == "path":
             checksums[draw.choice(("../../../../../etc/passwd", "/etc/passwd", "/dev/zero"))] = "0" * 32
         elif how in ("version", "step"):
-            value["schema_version" if how == "version" else "step"] = draw_value(draw, value[how] if how == "step" else "")
+            value["schema_version" if how == "version" else "step"] = draw_value(
+                draw, value[how] if how == "step" else ""
+            )
         path.write_text(dump(value))
         if how in ("deep", "bytes"):
             path.write_bytes(deep_json(100_000).encode() if how == "deep" else draw.choice((b"", b"[]", b"\xff", b"7")))

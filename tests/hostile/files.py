@@ -18,10 +18,11 @@ Draw = random.Random
 Mutator = Callable[[Tree, Draw], str]
 URLS = (
     "ftp://127.0.0.1:1/x", "data:,x", "data:", "zip::x", "zip://x::out/x.zip", "hf://x/y", "hdfs://127.0.0.1:1/x",
-    "http://127.0.0.1:9/x", "s3://", "s3://a", "://", "file://", "memory://", "a\0b", "simplecache::x", "::", "blockcache::",
-    "reference://x", "git://x", "github://x:y@z/", "libarchive://x", "tar://x::y", "sftp://127.0.0.1:1/x", "nosuch://x",
-    "smb://127.0.0.1/x", "dbfs://x/y", "x" * 5000, "", " ", ".", "..", "~", "*", "[", "**/*", "out/\x1b[2J", "out/\u202ex",
-    "corpus", "corpus/a.jsonl", "dir://x::y", "generic://x", "local://", "file:///dev/null", "/dev/null/x",
+    "http://127.0.0.1:9/x", "s3://", "s3://a", "://", "file://", "memory://", "a\x00b", "simplecache::x", "::",
+    "blockcache::", "reference://x", "git://x", "github://x:y@z/", "libarchive://x", "tar://x::y",
+    "sftp://127.0.0.1:1/x", "nosuch://x", "smb://127.0.0.1/x", "dbfs://x/y", "x" * 5000, "", " ", ".", "..", "~",
+    "*", "[", "**/*", "out/\x1b[2J", "out/\u202ex", "corpus", "corpus/a.jsonl", "dir://x::y", "generic://x",
+    "local://", "file:///dev/null", "/dev/null/x",
 )  # fmt: skip
 _HARMLESS = ("engine",)
 """Sections that would start Ray, or other processes."""
@@ -56,7 +57,9 @@ def _mutate_toml(path: str, tree: Tree, draw: Draw) -> str:
     place = draw.choice(places)
     old = at_place(value, place)
     is_url = any(part in _PLACES for part in place if isinstance(part, str)) and isinstance(old, (str, list))
-    new: Any = draw.choice(URLS) if is_url and draw.random() < 0.9 else draw.choice((*INTEGERS, *OTHERS, 0.5, 1e-9, "x"))
+    new: Any = (
+        draw.choice(URLS) if is_url and draw.random() < 0.9 else draw.choice((*INTEGERS, *OTHERS, 0.5, 1e-9, "x"))
+    )
     if is_url and isinstance(old, list):
         new = [new, *old]
     set_place(value, place, new)
@@ -65,7 +68,9 @@ def _mutate_toml(path: str, tree: Tree, draw: Draw) -> str:
 
 
 def _dump_toml(value: dict[str, dict[str, Any]]) -> str:
-    return "\n".join(f"[{name}]\n" + "\n".join(f"{key} = {_say(item)}" for key, item in keys.items()) for name, keys in value.items())
+    return "\n".join(
+        f"[{name}]\n" + "\n".join(f"{key} = {_say(item)}" for key, item in keys.items()) for name, keys in value.items()
+    )
 
 
 def _say(value: Any) -> str:

@@ -82,7 +82,9 @@ def other_masking(kinds: tuple[str, ...], tree: Tree, draw: Draw) -> str:
     folder = _draw_folder(("packed",), tree, draw)
     manifest = tree.read_json(f"{folder}/manifest.json")
     name = draw.choice(list(manifest["masking"]))
-    manifest["masking"][name] = new = draw.choice([0.0, 1.0, 0.000001, 0.5, -1, 2, 2**64 - 1, "token", draw_value(draw)])
+    manifest["masking"][name] = new = draw.choice(
+        [0.0, 1.0, 0.000001, 0.5, -1, 2, 2**64 - 1, "token", draw_value(draw)]
+    )
     tree.write_manifest(folder, manifest)
     return f"{folder}/manifest.json: masking.{name} = {new!r:.60}"
 
@@ -126,7 +128,9 @@ def other_record(kinds: tuple[str, ...], tree: Tree, draw: Draw) -> str:
     """`run.json`, `timings.json` and `proof.json`, which have no checksum."""
     path = tree.output / draw.choice(("run.json", "timings.json", "tokenizer/proof.json"))
     if draw.random() < 0.2:
-        path.write_bytes(draw.choice((b"", b"[]", b"null", b"\xff", deep_json(100_000).encode(), b'{"fingerprints": 7}')))
+        path.write_bytes(
+            draw.choice((b"", b"[]", b"null", b"\xff", deep_json(100_000).encode(), b'{"fingerprints": 7}'))
+        )
         return f"{path.name}: other bytes"
     value = json.loads(path.read_bytes())
     what = mutate_json(value, draw)
@@ -148,7 +152,12 @@ def manifests_of(*kinds: str) -> dict[str, Mutator]:
         "bytes": other_bytes,
     }
     if "packed" in kinds:
-        every |= {"sums": other_sums, "vocabulary": other_vocabulary, "masking": other_masking, "size again": other_sizes}
+        every |= {
+            "sums": other_sums,
+            "vocabulary": other_vocabulary,
+            "masking": other_masking,
+            "size again": other_sizes,
+        }
     if "tokenizer" in kinds:
         every["record"] = other_record
     return {name: partial(mutate, kinds) for name, mutate in every.items()}

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import itertools
 import json
 from collections.abc import Iterable, Iterator
@@ -26,11 +27,8 @@ def find_wrong_rows(folder: Path, batches: Iterable[Any], *, static: bool) -> st
         batches: Of the loader.
         static: Whether stored masks were asked for.
     """
-    manifest = json.loads((folder / "manifest.json").read_bytes())
-    vocab_size = manifest["vocabulary"]["vocab_size"]
     try:
-        schema = packed_row_schema(manifest["seq_len"], vocab_size, manifest["copies"])
-        valid, reasons = _read_valid_rows(folder, schema, vocab_size, manifest["copies"] if static else 0)
+        valid, reasons = _read_valid_rows(folder, static)
     except (pa.ArrowException, OSError, ValueError, LookupError, TypeError) as error:
         return f"rows were served of a file that Arrow refuses: {type(error).__name__} {str(error)[:200]}"
     rows_by_id: dict[int, bytes] = {}
@@ -48,7 +46,12 @@ def find_wrong_rows(folder: Path, batches: Iterable[Any], *, static: bool) -> st
     return ""
 
 
-def _read_valid_rows(folder: Path, schema: pa.Schema, vocab_size: int, copies: int) -> tuple[set[Key], list[str]]:
+@functools.lru_cache(maxsize=2)
+def _read_valid_rows(folder: Path, static: bool) -> tuple[set[Key], list[str]]:
+    manifest = json.loads((folder / "manifest.json").read_bytes())
+    vocab_size = manifest["vocabulary"]["vocab_size"]
+    schema = packed_row_schema(manifest["seq_len"], vocab_size, manifest["copies"])
+    copies = manifest["copies"] if static else 0
     valid: set[Key] = set()
     reasons: list[str] = []
     for name, block, data in _iter_blocks(folder):

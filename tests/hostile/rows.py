@@ -73,27 +73,19 @@ def masks_together(rows: list[Json], draw: Draw) -> str:
     """Masks whose three lists agree, but not with the row."""
     row = _row(rows, draw)
     copy = draw.choice([name[5:-10] for name in row if name.endswith("_positions")] or [""])
-    if not copy:
+    if not copy or not row[f"mask_{copy}_positions"]:
         return ids_beyond(rows, draw)
-    positions, ids, labels = (row[f"mask_{copy}_{name}"] for name in ("positions", "input_ids", "labels"))
-    how = draw.choice(("same place", "descending", "outside", "special", "label", "more", "none"))
-    if how == "same place" and len(positions) > 1:
-        positions[1] = positions[0]
-    elif how == "descending":
-        for values in (positions, ids, labels):
+    masks = [row[f"mask_{copy}_{name}"] for name in ("positions", "input_ids", "labels")]
+    how = draw.choice(("place", "label", "shown", "order", "more", "none"))
+    if how in ("place", "label", "shown"):
+        values = masks[("place", "shown", "label").index(how)]
+        values[-1] = draw.choice((values[0], 0, 31, 32, 33, 119, 120, 65_535))
+    elif how == "order":
+        for values in masks:
             values.reverse()
-    elif how == "outside" and positions:
-        positions[-1] = draw.choice((32, 33, 65_535))
-    elif how == "special" and positions:
-        positions[0], labels[0] = 0, row["input_ids"][0]
-    elif how == "label" and labels:
-        labels[0] = draw.choice((0, 119, 120, 65_535))
-    elif how == "more":
-        for values in (positions, ids, labels):
-            values.extend(values[-1:] * draw.choice((1, 40, 3000)))
     else:
-        for values in (positions, ids, labels):
-            values.clear()
+        for values in masks:
+            values[:] = values + values[-1:] * draw.choice((1, 40, 3000)) if how == "more" else []
     return f"masks of copy {copy}: {how}"
 
 

@@ -1,4 +1,4 @@
-"""Mutations of shards and their tables: blocks bent as `blocks` does or filled with other values, checksums recomputed."""
+"""Mutations of shards and their tables: blocks bent, or filled with other values; checksums recomputed."""
 
 from __future__ import annotations
 
@@ -92,7 +92,9 @@ def _other(name: str, old: Any, draw: Draw) -> Any:
     if isinstance(old, str):
         return draw.choice([*TEXTS, old + "x", "shard-00001.arrow", "shards.arrow", "manifest.json", "."])
     if isinstance(old, int):
-        return draw.choice([draw_integer(draw), max(0, old - 1), old + 1, old + 2**32, old + 2**63 if old < 2**63 else 0])
+        return draw.choice(
+            [draw_integer(draw), max(0, old - 1), old + 1, old + 2**32, old + 2**63 if old < 2**63 else 0]
+        )
     bits = 32 if name == "block_lengths" else 64
     how = draw.choice(("longer", "shorter", "empty", "one", "swap", "endless"))
     if how == "longer":
@@ -110,7 +112,9 @@ def _other(name: str, old: Any, draw: Draw) -> Any:
 def unequal_lists(part: str, tree: Tree, draw: Draw) -> str:
     """As many blocks in all as there were, but other ones of each shard."""
     folder = draw.choice(_SHARD_FOLDERS[part])
-    moved = draw.choice((("block_lengths",), ("block_checksums",), ("block_offsets",), ("block_lengths", "block_offsets")))
+    moved = draw.choice(
+        (("block_lengths",), ("block_checksums",), ("block_offsets",), ("block_lengths", "block_offsets"))
+    )
 
     def change(lines: list[Json]) -> None:
         if len(lines) < 2:

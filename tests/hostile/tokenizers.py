@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import random
 from collections.abc import Callable
 from functools import partial
@@ -146,7 +145,20 @@ def _write_bytes(write: Write, tree: Tree, draw: Draw) -> str:
     deep = good.replace(b"{", b'{"deep": ' + deep_json(50_000).encode() + b",", 1)
     flipped = bytearray(good)
     flipped[draw.randrange(len(good))] ^= draw.randrange(1, 256)
-    odd = (b"{}", b"{}", b"", b"[]", b"null", b"7", b"\xff\xfe", b"\0" * 100, good[:-20], good * 2, deep, bytes(flipped))
+    odd = (
+        b"{}",
+        b"{}",
+        b"",
+        b"[]",
+        b"null",
+        b"7",
+        b"\xff\xfe",
+        b"\0" * 100,
+        good[:-20],
+        good * 2,
+        deep,
+        bytes(flipped),
+    )
     data = draw.choice(odd)
     write(tree, data)
     return f"{len(data)} bytes: {data[:20]!r}"

@@ -92,7 +92,7 @@ class Tree:
         manifest = self.read_json(f"{folder}/manifest.json")
         self.write_manifest(folder, manifest | {"shards_checksum": xxhash.xxh3_128_hexdigest(data)})
 
-    def write_tokenizer(self, data: bytes, *, but: str = "") -> None:
+    def write_tokenizer(self, data: bytes) -> None:
         """Write `tokenizer.json` everywhere, and the manifests that hold its checksum."""
         checksum = xxhash.xxh3_128_hexdigest(data)
         for folder in self.folders():

@@ -9,7 +9,17 @@ INTEGERS = (
     0, 1, 2, 3, 31, 127, 255, 256, 65_535, 65_536, 2**24, 10**9, 2**31 - 1, 2**31, 2**32 - 1, 2**32,
     2**40, 2**53, 2**62, 2**63 - 1, 2**63, 2**64 - 1, 2**64, 10**30, -1, -2, -(2**31), -(2**63),
 )  # fmt: skip
-ESCAPES = ("\x1b[2J", "\x1b]8;;http://x.test\x07y", "\x9b31m", "\u202eltr", "line\nfeed", "\r", "\x00", "\ud7ff", "\x07")
+ESCAPES = (
+    "\x1b[2J",
+    "\x1b]8;;x:y\x07z",
+    "\x9b31m",
+    "\u202eltr",
+    "line\nfeed",
+    "\r",
+    "\x00",
+    "\ud7ff",
+    "\x07",
+)
 TEXTS = ("", "x", "../../etc/passwd", "/etc/passwd", "a" * 5000, "[bold]x", *(f"t{escape}t" for escape in ESCAPES))
 OTHERS: tuple[Any, ...] = (None, True, 1.5, float("inf"), float("nan"), -0.0, 1e308, [], {}, "7", [[[]]], {"a": {}})
 

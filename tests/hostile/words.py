@@ -48,7 +48,9 @@ def other_receipt(tree: Tree, draw: Draw) -> str:
 
 def other_work(mutation: str, tree: Tree, draw: Draw) -> str:
     """A block of an Arrow file between stages, and what receipts say of it."""
-    path = draw.choice([path for path in tree.iter_files("out/work", "out/packed") if path.suffix == ".arrow"] or [None])
+    path = draw.choice(
+        [path for path in tree.iter_files("out/work", "out/packed") if path.suffix == ".arrow"] or [None]
+    )
     if path is None:
         return other_receipt(tree, draw)
     before = path.read_bytes()
@@ -63,7 +65,10 @@ def other_work(mutation: str, tree: Tree, draw: Draw) -> str:
     after = list(zip(file.offsets(), map(len, file.blocks), map(xxhash.xxh3_64_intdigest, file.blocks), strict=True))
     known: dict[Any, Any] = {xxhash.xxh3_128_hexdigest(before): xxhash.xxh3_128_hexdigest(data), len(before): len(data)}
     known |= {old[2]: new[2] for old, new in zip(places, after, strict=True)}
-    lists = {tuple(column): list(now) for column, now in zip(zip(*places, strict=True), zip(*after, strict=True), strict=True)}
+    lists = {
+        tuple(column): list(now)
+        for column, now in zip(zip(*places, strict=True), zip(*after, strict=True), strict=True)
+    }
     for receipt_path in tree.iter_files("out/work/receipts"):
         write_receipt(receipt_path, _renamed(read_receipt(receipt_path), known, lists))
     return f"{path.relative_to(tree.output)} block {number}: {what}"
@@ -99,7 +104,11 @@ def other_counts(tree: Tree, draw: Draw) -> str:
     elif how == "null":
         words[at] = None
     word_type = pa.large_binary() if how == "type" else pa.string()
-    columns = {"word": pa.array(words, word_type), "source": pa.array(sources).dictionary_encode(), "count": pa.array(counts)}
+    columns = {
+        "word": pa.array(words, word_type),
+        "source": pa.array(sources).dictionary_encode(),
+        "count": pa.array(counts),
+    }
     if how == "column":
         del columns[draw.choice(list(columns))]
     pq.write_table(pa.table(columns).replace_schema_metadata(table.schema.metadata), path)
@@ -142,7 +151,12 @@ def other_lines(tree: Tree, draw: Draw) -> str:
     for _ in range(draw.choice((1, 5))):
         line = draw.choice(lines)
         line[draw.choice(("id", "source", "text", "source"))] = draw.choice((*TEXTS, 7, None, [], {}, 1e400, ["x"]))
-    odd = [b"[" * 100_000, b'{"text": ' + b"9" * 5000 + b"}", b"\xff\xfe", b'{"text": "\\ud800", "source": "\\u001b[2J"}']
+    odd = [
+        b"[" * 100_000,
+        b'{"text": ' + b"9" * 5000 + b"}",
+        b"\xff\xfe",
+        b'{"text": "\\ud800", "source": "\\u001b[2J"}',
+    ]
     data = "\n".join(json.dumps(line) for line in lines).encode() + b"\n" + draw.choice([b"", *odd])
     path.unlink()
     name = draw.choice(("a.jsonl", "a.jsonl", f"a{draw.choice(ESCAPES[:6])}.jsonl", "a.jsonl.gz", "a.jsonl.zst"))
