@@ -162,10 +162,9 @@ class _ShardCheck:
         self, block: PackedBlock, number: int, rows: npt.NDArray[Any], row_ids: npt.NDArray[np.uint64]
     ) -> None:
         for copy in range(self._manifest.copies):
-            masks = static_masks(rows, row_ids, copy, self._manifest.masking, self._tables)
-            equal = [np.array_equal(found, expected) for found, expected in zip(block.masks[copy], masks, strict=True)]
-            for name, is_equal in zip(StoredMasks._fields, equal, strict=True):
-                if not is_equal:
+            expected = StoredMasks(*static_masks(rows, row_ids, copy, self._manifest.masking, self._tables))
+            for name in StoredMasks._fields:
+                if not np.array_equal(getattr(block.masks[copy], name), getattr(expected, name)):
                     self._find(f"block {number}: mask_{copy}_{name} is not the mask of epoch {copy}")
 
     def _find(self, what: str) -> None:
