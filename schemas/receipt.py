@@ -2,9 +2,14 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Annotated, Any
 
-from pydantic import BaseModel, ConfigDict
+from pydantic import BaseModel, ConfigDict, Field
+
+from schemas.counts import Count
+
+UInt64 = Annotated[int, Field(ge=0, lt=1 << 64)]
+UInt32 = Annotated[int, Field(ge=0, lt=1 << 32)]
 
 
 class ShardReceipt(BaseModel):
@@ -26,15 +31,15 @@ class ShardReceipt(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid")
 
     path: str
-    rows: int
-    tokens: int
-    text_bytes: int
-    size_bytes: int
+    rows: Count
+    tokens: Count
+    text_bytes: Count
+    size_bytes: Count
     checksum: str
-    block_offsets: list[int]
-    block_lengths: list[int]
-    block_checksums: list[int]
-    first_row_id: int = 0
+    block_offsets: list[Count]
+    block_lengths: list[UInt32]
+    block_checksums: list[UInt64]
+    first_row_id: UInt64 = 0
 
 
 class Receipt(BaseModel):
@@ -52,8 +57,8 @@ class Receipt(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid")
 
     stage: str
-    unit: int
+    unit: Count
     description: str
     shards: list[ShardReceipt] = []
-    counts: dict[str, int] = {}
+    counts: dict[str, Count] = {}
     details: dict[str, Any] = {}

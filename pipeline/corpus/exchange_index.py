@@ -20,7 +20,7 @@ from pipeline.engine.receipts import iter_receipts
 from pipeline.storage.arrow_files import write_blocks
 from pipeline.storage.arrow_reader import ArrowFile, read_block
 from pipeline.storage.store import Store
-from schemas.errors import StaleArtifactError
+from schemas.errors import ShardCorruptError, StaleArtifactError
 from schemas.receipt import Receipt
 
 INDEX_PATH = "work/exchange/index.arrow"
@@ -35,6 +35,9 @@ INDEX_SCHEMA = pa.schema(
 )
 GROUP_LINES = 1 << 20
 """Lines that the driver holds at a time, some 30 MiB."""
+MAX_PIECE_BYTES = 4 << 30
+"""Of a map unit's documents of one bucket: 128 MiB of text and a document more."""
+MAX_OFFSET = 1 << 50
 READ_AHEAD_BYTES = 32 << 20
 READ_AHEAD_THREADS = 8
 
@@ -129,12 +132,26 @@ def _list_pieces(output: Store, unit: SortUnit) -> list[Piece]:
     try:
         with output.open_input(INDEX_PATH) as file:
             index = ArrowFile(file, INDEX_SCHEMA, output.locate(INDEX_PATH))
+            if len(index) % unit.num_buckets:
+                raise _not_an_index(output, f"{len(index)} record batches for {unit.num_buckets} buckets")
             groups = range(0, len(index), unit.num_buckets)
             batches = [index.read(group + bucket) for bucket in unit.buckets for group in groups]
             columns = [[batch.column(name).to_pylist() for batch in batches] for name in INDEX_SCHEMA.names[1:]]
     except FileNotFoundError:
         raise _gone(output, INDEX_PATH) from None
-    return [piece for parts in zip(*columns, strict=True) for piece in zip(*parts, strict=True)]
+    pieces = [piece for parts in zip(*columns, strict=True) for piece in zip(*parts, strict=True)]
+    if any(offset > MAX_OFFSET or length > MAX_PIECE_BYTES for _, offset, length, _ in pieces):
+        raise _not_an_index(output, f"a piece of more than {MAX_PIECE_BYTES} bytes, or beyond {MAX_OFFSET}")
+    return pieces
+
+
+def _not_an_index(output: Store, found: str) -> ShardCorruptError:
+    return ShardCorruptError(
+        "the index of the exchange is not as it is written",
+        path=output.locate(INDEX_PATH),
+        found=found,
+        action="delete work/ in the output, then give the same command again",
+    )
 
 
 def _read_pieces(output: Store, pieces: Sequence[Piece]) -> Iterator[tuple[Piece, bytes]]:

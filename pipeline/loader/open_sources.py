@@ -224,6 +224,13 @@ def _check_fit(phases: Sequence[MixedPhase], datasets: dict[str, PackedDataset])
         for dataset in inside:
             _refuse_other(first, dataset, "tokenizer_checksum")
             _refuse_other(inside[0], dataset, "seq_len")
+            if dataset.manifest.vocabulary != first.manifest.vocabulary:  # their rows share memory, and their masks
+                raise ConfigError(
+                    "the datasets have another vocabulary, though their tokenizer is said to be one",
+                    path=dataset.store.display_url,
+                    expected=f"the special tokens and the size of {first.store.display_url}",
+                    action="prepare them with one tokenizer",
+                )
 
 
 def _refuse_other(first: PackedDataset, dataset: PackedDataset, name: str) -> None:

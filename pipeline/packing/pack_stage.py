@@ -28,6 +28,7 @@ from pipeline.packing.write_rows import RowWriter, share_by_tokens
 from pipeline.storage.arrow_reader import open_whole
 from pipeline.wordpiece.encode import Encoder
 from schemas.documents import DOCUMENT_SCHEMA
+from schemas.errors import ShardCorruptError
 from schemas.layout import packed_folders
 from schemas.receipt import ShardReceipt
 from schemas.rows import id_type
@@ -57,6 +58,7 @@ def pack_documents(context: PackContext, unit: PackUnit) -> UnitOutcome:
         shards.append(write_encoded(context.output, unit.held_out, unit.shard, vocab_size, encoded))
     sentence_starts, unmatched = None, 0
     if pack.needs_sentences:
+        work.check_documents(encoded)
         sentence_starts, unmatched = locate_sentences(work.encoder, work.texts, encoded, pack.sentence_language)
     plans = plan_rows(encoded.ids, encoded.offsets, work.is_continuation, pack, sentence_starts)
     del sentence_starts
@@ -118,6 +120,18 @@ class _Work:
         vocab_size = self.vocabulary.vocab_size
         return read_encoded(self._context.output, unit.encoded_path, unit.encoded_checksum, vocab_size, unit.text_bytes)
 
+    def check_documents(self, encoded: EncodedDocuments) -> None:
+        """Refuse an encoded shard that has not the documents of its document shard."""
+        found = len(encoded.offsets) - 1
+        if found != self.documents.num_rows:
+            raise ShardCorruptError(
+                "an encoded shard has other documents than the document shard",
+                path=self._context.output.locate(self._unit.encoded_path),
+                expected=f"{self.documents.num_rows} documents",
+                found=f"{found}",
+                action="delete the folder and encode the documents again",
+            )
+
     def write(self, plan: RowPlan, encoded: EncodedDocuments, text_bytes: int) -> list[ShardReceipt]:
         """Write the rows of one dataset, and the quarantine of its documents that come to none."""
         context, unit = self._context, self._unit
@@ -143,9 +157,11 @@ class _Work:
         )
         written = writer.write(folder, unit.shard, rows, text_bytes)
         reasons = explain_too_long(plan.too_long, encoded.offsets, plan.seq_len)
-        if _holds_rejected(context.pack, plan.seq_len):
+        if _holds_rejected(context.pack, plan.seq_len) and encoded.rejected:
+            self.check_documents(encoded)
             reasons |= self._explain_rejected(encoded)
         if reasons:
+            self.check_documents(encoded)
             write_quarantine(context.output, folder, unit.shard, self.documents, reasons)
         return written
 

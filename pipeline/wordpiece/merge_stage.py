@@ -20,7 +20,7 @@ from pipeline.wordpiece.count_stage import CountContext, name_sources
 from pipeline.wordpiece.count_words import sort_words
 from pipeline.wordpiece.counted_words import WORD_PARTITIONS, CountedWords, PartitionedWords
 from pipeline.wordpiece.pack_words import WORD_ROWS_SCHEMA
-from pipeline.wordpiece.word_counts import ALL_SOURCES, WORD_COUNTS_SCHEMA, SourceText
+from pipeline.wordpiece.word_counts import ALL_SOURCES, MAX_SOURCES, WORD_COUNTS_SCHEMA, SourceText
 from pipeline.wordpiece.word_files import Block, WordFile, open_words, read_words, write_words
 from schemas.errors import ShardCorruptError
 from schemas.receipt import Receipt
@@ -207,6 +207,8 @@ class _SourceNumbers:
     def add_rows(self, words: CountedWords, rows: pa.RecordBatch) -> int:
         """Add rows of `WORD_FILE_SCHEMA`; returns how many words they count."""
         counts = rows.column("count").to_numpy()
+        if counts.min(initial=1) < 1:
+            raise _refuse_rows("a word is counted less than once")
         encoded = rows.column("source").dictionary_encode()
         numbers = np.array([self._number(name) for name in encoded.dictionary.to_pylist()], np.int32)
         words.add_rows(rows.column("word"), numbers[encoded.indices.to_numpy()], counts)
@@ -221,4 +223,16 @@ class _SourceNumbers:
         return rows.set_column(1, WORD_ROWS_SCHEMA.field("source"), ranks), names
 
     def _number(self, name: str) -> int:
-        return self._number_of.setdefault(ALL_SOURCES if self._one_source else name, len(self._number_of))
+        number = self._number_of.setdefault(ALL_SOURCES if self._one_source else name, len(self._number_of))
+        if number > MAX_SOURCES:  # a table of words has no more bits for it
+            raise _refuse_rows(f"more than {MAX_SOURCES} sources")
+        return number
+
+
+def _refuse_rows(found: str) -> ShardCorruptError:
+    return ShardCorruptError(
+        "the words that a unit left are not as they are written",
+        path="the files between the stages count and merge",
+        found=found,
+        action="delete the output's folder work and give the same command again",
+    )

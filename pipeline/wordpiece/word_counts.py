@@ -87,6 +87,8 @@ class WordCounts:
         with store.open_input(path) as file:
             try:
                 footer = pq.read_metadata(file)
+                if not footer.schema.to_arrow_schema().remove_metadata().equals(WORD_COUNTS_SCHEMA):
+                    raise ArrowInvalid("it has other columns")
                 found = {key.decode(): value.decode() for key, value in (footer.metadata or {}).items()}
                 check_schema_version(found["maskmill_schema_version"], store.locate(path))
                 return cls(
@@ -98,7 +100,7 @@ class WordCounts:
                     footer.num_row_groups,
                     footer.num_rows,
                 )
-            except (OSError, KeyError, TypeError, ValueError) as error:
+            except (pa.ArrowException, OSError, KeyError, TypeError, ValueError, RecursionError) as error:
                 raise ShardCorruptError(
                     "this is no table of word counts",
                     path=store.locate(path),
@@ -126,14 +128,28 @@ class WordCounts:
                 reader = pq.ParquetFile(file)
                 for partition in range(self.num_partitions):
                     rows = reader.read_row_group(partition, columns=columns, use_threads=False)
+                    _check_rows(rows)
                     yield encode_sources(rows, names)
-            except (ArrowInvalid, OSError) as error:
+            except (pa.ArrowException, OSError) as error:
                 raise ShardCorruptError(
                     "the word counts cannot be read",
                     path=self.store.locate(self.path),
                     found=str(error),
                     action=_ACTION,
                 ) from error
+
+
+def _check_rows(rows: pa.Table) -> None:
+    """Check what was decoded before its buffers are looked at.
+
+    Raises:
+        ArrowInvalid: A column does not hold together or has nulls, or a word is counted less than once.
+    """
+    rows.validate(full=True)
+    if any(column.null_count for column in rows.columns):
+        raise ArrowInvalid("a column has nulls")
+    if "count" in rows.column_names and len(rows) and pc.min(rows["count"]).as_py() < 1:
+        raise ArrowInvalid("a word is counted less than once")
 
 
 def encode_sources(rows: pa.Table, names: pa.Array) -> pa.Table:

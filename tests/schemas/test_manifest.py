@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import json
+import uuid
 from typing import Any
 
 import pytest
 
-from pipeline.storage.datasets import fingerprint_manifest, read_manifest, write_manifest
+from pipeline.storage import small_files
+from pipeline.storage.datasets import fingerprint_manifest, model_of_manifest, read_manifest, write_manifest
 from pipeline.storage.store import open_store
 from schemas.counts import DocumentCounts, PackingCounts
 from schemas.errors import ConfigError, ShardCorruptError
@@ -260,3 +262,85 @@ def test_a_manifest_is_these_bytes() -> None:
     assert parse_documents(copy_of(DOCUMENTS)).model_dump_json() == expected
     tokenizer = parse_manifest(TokenizerManifest, json.dumps(TOKENIZER).encode(), "x")
     assert json.loads(tokenizer.model_dump_json()) == TOKENIZER
+
+
+PACKED: dict[str, Any] = {
+    "kind": "packed",
+    "schema_version": "2.0",
+    "run_fingerprint": "aa",
+    "num_shards": 1,
+    "shards_checksum": "bb",
+    "fingerprint": "cc",
+    "held_out": False,
+    "seq_len": 32,
+    "block_rows": 4096,
+    "vocabulary": {
+        "vocab_size": 300,
+        "pad_id": 0,
+        "unk_id": 1,
+        "cls_id": 2,
+        "sep_id": 3,
+        "mask_id": 4,
+        "excluded_ranges": [[0, 5]],
+    },
+    "tokenizer_checksum": "dd",
+    "documents_fingerprint": "ee",
+    "sequences": "segment",
+    "compression": "none",
+    "text_fill_ppm": 781250,
+    "copies": 100,
+    "masking": {},
+    "text_bytes": 99,
+    "counts": PACKING_COUNTS,
+}
+
+
+@pytest.mark.parametrize(
+    ("changes", "name"),
+    [
+        ({"copies": 10**9}, "copies"),
+        ({"copies": 101}, "copies"),
+        ({"copies": -1}, "copies"),
+        ({"vocabulary__vocab_size": 1 << 32}, "vocab_size"),
+        ({"vocabulary__vocab_size": (1 << 24) + 1}, "vocab_size"),
+        ({"vocabulary__excluded_ranges": [[0, 1 << 40]]}, "excluded_ranges"),
+        ({"vocabulary__mask_id": 1 << 31}, "mask_id"),
+        ({"block_rows": 0}, "block_rows"),
+        ({"block_rows": 4097}, "4097 rows in a block"),
+        ({"block_rows": 10**12}, "rows in a block"),
+        ({"seq_len": 65_537}, "seq_len"),
+        ({"seq_len": 31}, "seq_len"),
+        ({"seq_len": 10**20}, "seq_len"),
+        ({"num_shards": (1 << 24) + 1}, "num_shards"),
+        ({"num_shards": 10**30}, "num_shards"),
+        ({"text_bytes": 1 << 63}, "text_bytes"),
+        ({"counts__rows": 1 << 70}, "rows"),
+    ],
+)
+def test_numbers_that_size_memory_have_the_limits_of_the_run_file(changes: dict[str, Any], name: str) -> None:
+    assert parse_manifest(PackedManifest, json.dumps(PACKED).encode(), "manifest.json").copies == 100
+    with pytest.raises(ShardCorruptError, match=f"does not hold together.*{name}"):
+        parse_manifest(PackedManifest, json.dumps(copy_of(PACKED, **changes)).encode(), "manifest.json")
+
+
+def test_a_tokenizer_has_no_more_pieces_than_one_that_is_trained() -> None:
+    with pytest.raises(ShardCorruptError, match="vocab_size"):
+        parse_manifest(TokenizerManifest, json.dumps(copy_of(TOKENIZER, vocab_size=1 << 32)).encode(), "manifest.json")
+
+
+@pytest.mark.parametrize("data", [b"[" * 200_000, b'{"a":' * 200_000, b'{"kind": 7}', b"1" * 10_000, b"\xff", b""])
+def test_deep_or_broken_json_is_no_manifest(data: bytes) -> None:
+    store = open_store(f"memory://{uuid.uuid4().hex}")
+    store.write_bytes("manifest.json", data)
+    assert model_of_manifest(store) is PackedManifest
+    with pytest.raises(ShardCorruptError, match="not a manifest"):
+        read_manifest(store, PackedManifest)
+
+
+def test_a_manifest_is_read_to_a_limit(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(small_files, "MAX_JSON_BYTES", 100)
+    store = open_store(f"memory://{uuid.uuid4().hex}")
+    store.write_bytes("manifest.json", b" " * 101)
+    for read in (model_of_manifest, lambda dataset: read_manifest(dataset, PackedManifest)):
+        with pytest.raises(ShardCorruptError, match=r"manifest.json: a file is larger than any .*at most 100 bytes"):
+            read(store)

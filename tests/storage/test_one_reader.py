@@ -1,0 +1,52 @@
+"""Arrow files are read in one place: no other module opens one, or looks at the buffers of an array."""
+
+from __future__ import annotations
+
+import ast
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parents[2]
+READER = "pipeline/storage/arrow_reader.py"
+READS = {
+    "open_file",
+    "open_stream",
+    "read_message",
+    "read_record_batch",
+    "read_schema",
+    "read_tensor",
+    "RecordBatchFileReader",
+    "RecordBatchStreamReader",
+    "MessageReader",
+    "read_feather",
+    "read_table",
+}
+VIEWS = {READER, "pipeline/wordpiece/pack_words.py", "pipeline/wordpiece/word_arrays.py"}
+"""Modules that look at buffers: those of words are given arrays that the reader validated, or that Arrow made here."""
+MODULES = sorted(
+    str(path.relative_to(ROOT)) for folder in ("schemas", "pipeline", "jobs") for path in (ROOT / folder).rglob("*.py")
+)
+
+
+def attributes_of(module: str) -> set[str]:
+    """Every attribute that a module names, and every name that it imports from pyarrow."""
+    tree = ast.parse((ROOT / module).read_text())
+    imported = {
+        alias.name
+        for node in ast.walk(tree)
+        if isinstance(node, ast.ImportFrom) and (node.module or "").startswith("pyarrow")
+        for alias in node.names
+    }
+    return imported | {node.attr for node in ast.walk(tree) if isinstance(node, ast.Attribute)}
+
+
+@pytest.mark.parametrize("module", [module for module in MODULES if module != READER])
+def test_no_other_module_reads_arrow_files(module: str) -> None:
+    used = attributes_of(module)
+    assert not used & READS
+    assert "buffers" not in used or module in VIEWS
+
+
+def test_the_reader_is_found_by_this_test() -> None:
+    assert {"open_file", "read_record_batch", "read_message", "buffers"} <= attributes_of(READER)

@@ -1,0 +1,76 @@
+"""Rows are read as they were written, and every value that is out of its range is refused with its row."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pytest
+import xxhash
+
+from pipeline.storage.datasets import ShardTable, read_manifest, read_shard_table
+from pipeline.storage.packed_blocks import PackedBlock, PackedBlocks
+from pipeline.storage.store import open_store
+from schemas.errors import ShardCorruptError
+from schemas.manifest import PackedManifest
+from schemas.rows import Compression
+from tests.loader.datasets import read_stored_rows, write_dataset
+from tests.storage.crafted import Message
+from tests.storage.damaged_rows import DAMAGE
+
+Read = Callable[[bytes], PackedBlock]
+
+
+def open_dataset(folder: str) -> tuple[PackedManifest, ShardTable, bytes]:
+    """Manifest, table, and the first block of the first shard."""
+    store = open_store(folder)
+    manifest = read_manifest(store, PackedManifest)
+    table = read_shard_table(store, manifest)
+    return manifest, table, store.read_range(table.path(0), int(table.block_offsets[0]), int(table.block_lengths[0]))
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory: pytest.TempPathFactory) -> str:
+    folder = str(tmp_path_factory.mktemp("packed"))
+    write_dataset(folder)
+    return folder
+
+
+@pytest.mark.parametrize("name", DAMAGE)
+def test_a_block_that_is_not_as_it_may_be_is_refused_by_name(folder: str, name: str) -> None:
+    change, words = DAMAGE[name]
+    manifest, _, data = open_dataset(folder)
+    message = Message(data)
+    change(message)
+    with pytest.raises(ShardCorruptError, match=f"^shard, block 0.*({words})"):
+        PackedBlocks(manifest).read(
+            bytes(message.data), xxhash.xxh3_64_intdigest(bytes(message.data)), 4, "shard", 0, copies=(0, 1)
+        )
+
+
+@pytest.mark.parametrize("compression", Compression)
+@pytest.mark.parametrize("vocab_size", [300, 70_000])
+def test_what_is_written_is_read(tmp_path: Path, compression: Compression, vocab_size: int) -> None:
+    folder = str(tmp_path)
+    write_dataset(folder, compression=compression, vocab_size=vocab_size)
+    manifest, table, data = open_dataset(folder)
+    block = PackedBlocks(manifest).read(data, int(table.block_checksums[0]), 4, "shard", 0, copies=(1,))
+    stored = read_stored_rows(folder)
+    assert block.input_ids.dtype == (np.uint16 if vocab_size == 300 else np.uint32)
+    assert block.input_ids.tolist() == [stored[row].input_ids for row in range(4)]
+    lists = np.split(block.sequence_lengths, block.sequence_offsets[1:-1])
+    assert [one.tolist() for one in lists] == [stored[row].sequence_lengths for row in range(4)]
+    assert block.masks.keys() == {1}
+    rows = np.repeat(np.arange(4), np.diff(block.masks[1].offsets))
+    assert np.array_equal(block.masks[1].labels, block.input_ids[rows, block.masks[1].positions])
+    assert len(data) <= PackedBlocks(manifest).most_bytes
+
+
+def test_a_block_has_the_compression_that_the_manifest_says(tmp_path: Path) -> None:
+    write_dataset(str(tmp_path), compression=Compression.ZSTD)
+    manifest, table, data = open_dataset(str(tmp_path))
+    for other in (Compression.NONE, Compression.LZ4):
+        blocks = PackedBlocks(manifest.model_copy(update={"compression": other}))
+        with pytest.raises(ShardCorruptError, match="compressed otherwise than the dataset says"):
+            blocks.read(data, int(table.block_checksums[0]), 4, "shard", 0)
