@@ -43,7 +43,8 @@ def load_compared(settings: RunFile, urls: Sequence[str]) -> dict[str, Tokenizer
     Raises:
         ConfigError: One of them is no WordPiece tokenizer.
     """
-    return {_name(url, urls): _load(read_brought_files(url), settings.tokenizer) for url in urls}
+    named = zip(name_tokenizers(urls), urls, strict=True)
+    return {name: _load(read_brought_files(url), settings.tokenizer) for name, url in named}
 
 
 def compare_tokenizers(
@@ -91,11 +92,13 @@ def _load(files: dict[str, bytes], settings: TokenizerSection) -> Tokenizer:
     return tokenizer
 
 
-def _name(url: str, urls: Sequence[str]) -> str:
-    """The last part of a path without its suffix, or all of it where two end alike."""
-
-    def shorten(one: str) -> str:
-        return os.path.splitext(os.path.basename(one.rstrip("/")))[0]
-
-    is_alone = [shorten(other) for other in urls].count(shorten(url)) == 1
-    return shorten(url) if is_alone and shorten(url) != OWN else redact(url)
+def name_tokenizers(urls: Sequence[str]) -> list[str]:
+    """Of each the last part of its path without its suffix, or all of it where two end alike; never its query."""
+    shown = [redact(url) for url in urls]
+    short = [os.path.splitext(os.path.basename(url.rstrip("/")))[0] for url in shown]
+    is_alone = [short.count(name) == 1 and name not in ("", OWN) for name in short]
+    names = [name if alone else url for name, alone, url in zip(short, is_alone, shown, strict=True)]
+    return [
+        name if names.count(name) == 1 else f"{name} ({names[:number].count(name) + 1})"
+        for number, name in enumerate(names)
+    ]

@@ -8,6 +8,7 @@ import logging
 import random
 import time
 from collections.abc import Callable, Iterator
+from http import HTTPStatus
 from typing import Any, TypeVar
 
 from schemas.errors import ConfigError, MaskmillError, TransientStorageError
@@ -79,9 +80,6 @@ _PASSING_CODES = (
     "OperationAborted",
     "ConditionalRequestConflict",
 )
-_TOO_MANY_REQUESTS = 429
-_SERVER_ERROR = 500
-_NOT_IMPLEMENTED = 501
 
 
 @contextlib.contextmanager
@@ -194,13 +192,25 @@ def _server_says_it_passes(error: Exception) -> bool | None:
     for candidate in (error, error.__cause__):
         response: Any = getattr(candidate, "response", None)
         if not isinstance(response, dict):
+            answered = getattr(candidate, "status", None)  # aiohttp's; it says 400 of answers that it cannot read
+            if (
+                isinstance(answered, int)
+                and answered > HTTPStatus.BAD_REQUEST
+                and answered != HTTPStatus.REQUEST_TIMEOUT
+            ):
+                return _passes(answered)
             continue
         if response.get("Error", {}).get("Code") in _PASSING_CODES:
             return True
         status = response.get("ResponseMetadata", {}).get("HTTPStatusCode")
         if isinstance(status, int):
-            return status == _TOO_MANY_REQUESTS or (status >= _SERVER_ERROR and status != _NOT_IMPLEMENTED)
+            return _passes(status)
     return None
+
+
+def _passes(status: int) -> bool:
+    is_of_server = status >= HTTPStatus.INTERNAL_SERVER_ERROR and status != HTTPStatus.NOT_IMPLEMENTED
+    return status == HTTPStatus.TOO_MANY_REQUESTS or is_of_server
 
 
 def retry_transient(call: Callable[[], Result], *, attempts: int = ATTEMPTS) -> Result:
