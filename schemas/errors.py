@@ -48,6 +48,8 @@ class MaskmillError(Exception):
         super().__init__(self.what)
 
     def __str__(self) -> str:
+        if self.what.startswith(_OF_TORCH):
+            return "\n".join(map(make_printable, self.what.split("\n")))
         where = ", ".join(_show(part) for part in (self.path, self.place) if part)
         text = f"{where}: {_show(self.what)}" if where else _show(self.what)
         if self.expected is not None:
@@ -61,6 +63,10 @@ class MaskmillError(Exception):
     def __reduce__(self) -> tuple[object, ...]:
         # The rest of `__dict__`, such as notes, is the state that unpickling puts back.
         return (_rebuild, (type(self), self.what, tuple(getattr(self, name) for name in _FIELDS)), self.__dict__)
+
+
+_OF_TORCH = "Caught "
+"""How torch begins the message of an error that a data loader's worker raised, whose traceback is its further lines."""
 
 
 def _clean(field: str | None) -> str | None:

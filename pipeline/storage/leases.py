@@ -14,10 +14,12 @@ raises. Until then two drivers write the same bytes under the same names, which 
 from __future__ import annotations
 
 import contextlib
+import errno
 import fcntl
 import json
 import os
 import socket
+import stat
 import threading
 import time
 import uuid
@@ -31,6 +33,8 @@ from schemas.errors import ConfigError, StaleArtifactError, TransientStorageErro
 
 LOCK = "work/driver.lock"
 CLAIMS = "work/drivers"
+_AS_LOCK = os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
+"""Not through a link: what it leads to would be overwritten."""
 BEAT_SECONDS = 5.0
 MISSED_BEATS = 3
 
@@ -117,10 +121,15 @@ def _lock_file(store: Store, path: str) -> int:
     while True:
         local_files.make_folder(os.path.dirname(path))
         try:
-            descriptor = os.open(path, os.O_RDWR | os.O_CREAT, 0o644)
+            descriptor = os.open(path, _AS_LOCK, 0o644)
         except FileNotFoundError:
             continue  # the last holder has just removed the folder
+        except OSError as error:
+            if error.errno == errno.ELOOP:
+                raise _refuse_lock(store) from None
+            raise
         try:
+            _check_lock(store, descriptor)
             try:
                 fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
             except BlockingIOError:
@@ -139,9 +148,24 @@ def _lock_file(store: Store, path: str) -> int:
             raise
 
 
+def _check_lock(store: Store, descriptor: int) -> None:
+    if not stat.S_ISREG(os.fstat(descriptor).st_mode):
+        raise _refuse_lock(store)
+
+
+def _refuse_lock(store: Store) -> ConfigError:
+    return ConfigError(
+        "the lock of this output is not a file of ours",
+        path=store.locate(LOCK),
+        expected="a regular file, or none",
+        found="a link, a pipe or a device",
+        action="delete it, and see who may write into this folder",
+    )
+
+
 def _stands_at(descriptor: int, path: str) -> bool:
     try:
-        return os.path.samestat(os.fstat(descriptor), os.stat(path))
+        return os.path.samestat(os.fstat(descriptor), os.lstat(path))
     except FileNotFoundError:
         return False
 

@@ -18,6 +18,8 @@ from tests.loader.streams import MASKING, open_loader
         (lambda _: Cache(max_bytes="200GB"), "cache.max_bytes: .*found '200GB'"),
         (lambda _: Cache(timeout_seconds=None), "cache.timeout_seconds: "),
         (lambda _: Cache(max_bytes=True), "cache.max_bytes: .*found True"),
+        (lambda _: Cache(folder="s3://bucket/cache"), "cache.folder: no such folder"),
+        (lambda _: Cache(folder="a\0b"), "cache.folder: no such folder"),
         (lambda _: Cache(folder=5), "cache.folder: no such folder"),
         (lambda _: Cache(fetch=["auto"]), "cache.fetch: "),
         (lambda _: Masking(strategy="whole_word"), 'masking: the value of strategy is wrong; expected "token"'),

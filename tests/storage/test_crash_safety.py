@@ -11,7 +11,8 @@ from pathlib import Path
 import pytest
 
 from pipeline.storage import local_files
-from pipeline.storage.store import open_store
+from pipeline.storage.store import Store, open_store
+from schemas.errors import MaskmillError
 from tests.storage.crash_writer import CONTENT
 
 WRITER = "tests.storage.crash_writer"
@@ -117,3 +118,28 @@ def test_partials_in_folders_of_others_stay(tmp_path: Path) -> None:
         (tmp_path / folder / name).touch()
     open_store(str(tmp_path)).delete_partials(lambda folder: folder == "ours")
     assert [path.relative_to(tmp_path) for path in tmp_path.rglob(name)] == [Path("theirs/ours") / name]
+
+
+def test_planted_links_are_never_written_through(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Not even where somebody has guessed a partial file's name; a link at the final name is replaced, not followed."""
+    victim = tmp_path / "victim"
+    victim.write_bytes(b"of somebody else")
+    (tmp_path / "out").mkdir()
+    store = open_store(str(tmp_path / "out"))
+    (tmp_path / "out" / "file").symlink_to(victim)
+    store.write_bytes("file", b"ours")
+    assert not (tmp_path / "out" / "file").is_symlink()
+    monkeypatch.setattr(local_files, "partial_name", lambda path: f"{path}.guessed")
+    for target in (victim, tmp_path / "nowhere"):
+        for name in ("a", "b", "c"):
+            (tmp_path / "out" / f"{name}.guessed").symlink_to(target)
+        for write in (lambda: store.write_bytes("a", b"x"), lambda: store.create("b", b"x"), lambda: stream(store)):
+            with pytest.raises(MaskmillError):
+                write()
+    assert victim.read_bytes() == b"of somebody else"
+    assert not (tmp_path / "nowhere").exists()
+
+
+def stream(store: Store) -> None:
+    with store.open_output("c") as file:
+        file.write(b"x")

@@ -203,6 +203,26 @@ def claim_elsewhere(store: Store, number: int, beat: int = 0) -> None:
     store.write_bytes(f"{CLAIMS}/{number:06d}.json", json.dumps({**elsewhere, "beat": beat}).encode())
 
 
+@pytest.mark.timeout(20)
+@pytest.mark.parametrize("kind", ["link", "dangling link", "pipe", "device"])
+def test_a_lock_that_is_not_ours_is_refused_and_left_alone(tmp_path: Path, kind: str) -> None:
+    victim, lock = tmp_path / "victim", tmp_path / "out" / LOCK
+    lock.parent.mkdir(parents=True)
+    if kind == "pipe":
+        os.mkfifo(lock)
+    else:
+        lock.symlink_to("/dev/zero" if kind == "device" else victim)
+    if kind == "link":
+        victim.write_bytes(b"of somebody else")
+    said = r"work/driver\.lock: the lock of this output is not a file of ours"
+    with pytest.raises(ConfigError, match=said), hold_output(open_store(str(tmp_path / "out"))):
+        pass
+    assert victim.exists() == (kind == "link")
+    if kind == "link":
+        assert victim.read_bytes() == b"of somebody else"
+    assert os.path.lexists(lock)
+
+
 def test_a_driver_on_another_machine_is_refused_to_while_it_beats_and_followed_when_it_stops(moto_url: str) -> None:
     store = open_store(moto_url)
     claim_elsewhere(store, 1)

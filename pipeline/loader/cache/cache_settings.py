@@ -40,7 +40,8 @@ class Cache:
     timeout_seconds: float = DEFAULT_TIMEOUT_SECONDS
 
     def __post_init__(self) -> None:
-        if not isinstance(self.folder, (str, os.PathLike)):
+        folder = os.fspath(self.folder) if isinstance(self.folder, (str, os.PathLike)) else None
+        if not isinstance(folder, str) or "://" in folder or "\0" in folder:
             raise ConfigError(
                 "no such folder",
                 path="cache.folder",
