@@ -24,9 +24,10 @@ def parse_tokenizer_json(content: bytes, path: str = "tokenizer.from") -> Tokeni
     Raises:
         ConfigError: It cannot be used; see `check_tokenizer_json`.
     """
-    check_tokenizer_json(content, path)
+    checked = check_tokenizer_json(content, path)
     try:
-        return Tokenizer.from_str(content.decode())
+        tokenizer = Tokenizer.from_str(content.decode())
+        erased = _find_erased(tokenizer, checked)
     except BaseException as error:  # tokenizers raises plain Exception, and a panic is none
         if not (isinstance(error, Exception) or is_panic(error)):
             raise
@@ -37,6 +38,25 @@ def parse_tokenizer_json(content: bytes, path: str = "tokenizer.from") -> Tokeni
             found=str(error)[:_MAX_SHOWN],
             action="write it again with Tokenizer.save, or bring the vocab.txt",
         ) from error
+    if erased is not None:
+        raise ConfigError(
+            "the tokenizer normalises an added token to nothing, which would be found everywhere",
+            path=path,
+            place="added_tokens",
+            expected="added tokens that the normalizer leaves something of, or that are not normalized",
+            found=repr(erased[:_MAX_SHOWN]),
+            action='set "normalized": false for this token',
+        )
+    return tokenizer
+
+
+def _find_erased(tokenizer: Tokenizer, checked: TokenizerFile) -> str | None:
+    """The first added token of which the normalizer leaves nothing: with one, `tokenizers` panics on some texts."""
+    normalizer = tokenizer.normalizer
+    if normalizer is None:
+        return None
+    normalized = (token.content for token in checked.added_tokens if token.normalized)
+    return next((content for content in normalized if not normalizer.normalize_str(content)), None)
 
 
 def refuse_unusable(tokenizer: Tokenizer, path: str = "tokenizer.from") -> TokenizerFile:

@@ -56,8 +56,7 @@ class ReplaceNormalizer(Part):
 
     def growth(self) -> int:
         """How many times as long a text may become."""
-        least, size = self.pattern.measure(), len(self.content.encode())
-        return max(1, math.ceil(size / least)) if least else 1 + size
+        return max(1, math.ceil(len(self.content.encode()) / self.pattern.measure()))
 
     @model_validator(mode="after")
     def _grows_little(self) -> ReplaceNormalizer:

@@ -52,6 +52,8 @@ def measure_pattern(pattern: str) -> int:
                 raise ValueError(f"the range {first}-{last} is empty")
         least.append(len(_SINGLE.findall(found[1])) + _least_repeat(found[3]))
         start = found.end()
+    if not min(least):
+        raise ValueError("it matches where there is nothing")
     return min(least)
 
 
