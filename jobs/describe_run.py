@@ -18,6 +18,7 @@ from importlib import metadata
 from typing import Any
 
 import xxhash
+from pydantic import ValidationError
 
 from pipeline.corpus.list_inputs import InputFile, digest_inputs
 from pipeline.engine.receipts import RECEIPTS
@@ -270,6 +271,8 @@ def _read_record(output: Store) -> dict[str, Any]:
         missing = {"fingerprints", "decisive", "versions"} - record.keys()
         if not missing and record["fingerprints"] != fingerprint_parts(record["decisive"]):
             missing = {"the fingerprints of its settings"}
+        if not _is_masking(record.get("masking")):
+            missing |= {"settings of masking that can be read"}
     except (ValueError, KeyError, TypeError, AttributeError) as error:
         missing = {f"{type(error).__name__}: {error}"}
     if missing:
@@ -281,6 +284,14 @@ def _read_record(output: Store) -> dict[str, Any]:
             action="restore it, or give another output.url",
         )
     return record
+
+
+def _is_masking(noted: object) -> bool:
+    """Whether it is what `record_masking` notes: the settings, or None in a record of an earlier version."""
+    try:
+        return noted is None or bool(Masking.model_validate(noted))
+    except ValidationError:
+        return False
 
 
 def _check_unfinished(

@@ -194,7 +194,9 @@ def test_a_run_is_finished_by_the_libraries_that_began_it(corpus: Path, tmp_path
 
 def test_a_damaged_record_is_named(corpus: Path, tmp_path: Path) -> None:
     prepare(run_file(corpus, tmp_path / "out"), str, Part.SHARD)
-    for damaged in ("{", "[]", "{}"):
+    record = json.loads((tmp_path / "out" / "run.json").read_text())
+    maskings = ({"rate": 3}, {"ratio": 0.1}, 5)
+    for damaged in ("{", "[]", "{}", *(json.dumps(record | {"masking": masking}) for masking in maskings)):
         (tmp_path / "out" / "run.json").write_text(damaged)
         with pytest.raises(ShardCorruptError, match=r"run\.json: the record of the run is damaged"):
             prepare(run_file(corpus, tmp_path / "out"), str, Part.SHARD)
