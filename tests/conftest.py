@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import uuid
 from collections.abc import Iterator
 
@@ -19,6 +20,25 @@ S3_ENVIRONMENT = {
     "AWS_EC2_METADATA_DISABLED": "true",
 }
 _CONNECTED_TO: list[str] = []
+_LONGEST = (
+    "trainers/test_pages.py",
+    "trainers/test_page_ends.py",
+    "integration/test_readme.py",
+    "integration/test_kill_anywhere.py",
+    "loader/test_passes.py",
+    "engine/test_engine_contract.py",
+    "integration/test_same_bytes.py",
+    "integration/test_bad_input.py",
+    "jobs/test_ray_job.py",
+    "loader/test_kernels.py",
+)
+"""Files that take longest, which run first: one of them at the end would run alone while other cores wait."""
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    places = {name: place for place, name in enumerate(_LONGEST)}
+    folder = os.path.dirname(__file__)
+    items.sort(key=lambda item: places.get(os.path.relpath(item.path, folder), len(places)))
 
 
 @pytest.fixture(scope="session")
