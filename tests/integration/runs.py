@@ -7,13 +7,13 @@ import json
 import os
 import signal
 import subprocess
-import sys
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from tests.integration.synthetic_corpus import MAX_DOCUMENT_MB, SOURCE, patterns
+from tests.servers.command_line import run_command_line
 from tests.servers.processes import descendants, is_running, start_python, wait_until
 
 PARTS = ("documents", "documents-heldout", "tokenizer", "packed", "packed-heldout", "quarantine")
@@ -72,11 +72,9 @@ def write_run_file(path: Path, corpus: Path | str, output: Path | str, paths: Se
     return path
 
 
-def run_maskmill(*arguments: object, timeout: float = 120) -> Ended:
-    """Run the command line to its end, in a process group of its own."""
-    command = [sys.executable, "-m", "jobs", *map(str, arguments)]
-    ended = subprocess.run(command, capture_output=True, text=True, timeout=timeout, check=False)
-    return Ended(ended.returncode, ended.stdout, ended.stderr)
+def run_maskmill(*arguments: object, timeout: int = 120) -> Ended:
+    """Run the command line to its end, in a process of its own."""
+    return Ended(*run_command_line([str(one) for one in arguments], timeout))
 
 
 def prepare(run_file: Path, *sets: str, engine: str = "local", workers: int = 1) -> Ended:
