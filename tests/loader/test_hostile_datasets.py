@@ -159,10 +159,8 @@ def change_shards(damage: Any, blocks: dict[int, int]) -> Callable[[Any, Receipt
     ]
 
 
-@pytest.fixture(scope="module")
-def found(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
-    """What the loader and `verify` say of each dataset, by its name; all are read by one process."""
-    root = tmp_path_factory.mktemp("hostile")
+def write_all(root: Path) -> dict[str, str]:
+    """Every dataset, by its name."""
     honest = write_honest(root / "honest")
     urls = {"honest": str(honest.folder)}
     for number, name in enumerate(ROWS):
@@ -171,6 +169,16 @@ def found(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
         urls[name] = honest.copy(f"table-{number}", change)
     for number, (name, (codec, said, _)) in enumerate(BOMBS.items()):
         urls[name] = honest.copy(f"bomb-{number}", write_bomb(codec), compression=said)
+    return urls
+
+
+@pytest.fixture(scope="module")
+def found(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
+    """What the loader and `verify` say of each dataset, by its name; all are read by one process."""
+    root = tmp_path_factory.mktemp("hostile")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(os, "fsync", lambda _: None)  # of some hundred files
+        urls = write_all(root)
     done = subprocess.run(
         [sys.executable, "-c", READ, *urls.values()], capture_output=True, text=True, cwd=ROOT,
         env=os.environ | {"PYTHONPATH": str(ROOT), "MALLOC_PERTURB_": "165"},
