@@ -16,8 +16,9 @@ from typing import Any
 
 from tokenizers import AddedToken, Tokenizer
 
+from schemas.bounded_json import parse_json
 from schemas.errors import ConfigError
-from schemas.tokenizer.tokenizer_file import SPECIAL_TOKENS
+from schemas.tokenizer.tokenizer_file import MAX_ADDED, MAX_TOKENIZER_BYTES, SPECIAL_TOKENS
 
 TOKENIZER_JSON, VOCAB, CONFIG = "tokenizer.json", "vocab.txt", "tokenizer_config.json"
 SPECIAL_MAP, ADDED, MODEL_CONFIG = "special_tokens_map.json", "added_tokens.json", "config.json"
@@ -59,9 +60,8 @@ class Folder:
         if name not in self.files:
             return {}
         try:
-            found = json.loads(self.files[name])
-            json.dumps(found, ensure_ascii=False).encode()  # raises where half of a surrogate pair is in a string
-        except (ValueError, RecursionError) as error:
+            found = parse_json(self.files[name], MAX_TOKENIZER_BYTES)
+        except ValueError as error:
             raise self._not_settings(name, str(error)) from None
         if not isinstance(found, dict):
             raise self._not_settings(name, type(found).__name__)
@@ -115,6 +115,8 @@ def add_tokens(folder: Folder, tokenizer: Tokenizer, *, is_bert: bool) -> None:
         elif token.content in special:  # `tokenizers` would take it as both, which no file can say
             file, key = (CONFIG, _DECODER) if _DECODER in folder.read(CONFIG) else (ADDED, token.content)
             raise folder.refuse(file, key, token.content, "a special token, as it is one elsewhere")
+    if len(added) > MAX_ADDED:
+        raise folder.refuse(CONFIG, _DECODER, len(added), f"at most {MAX_ADDED} added tokens")
     tokenizer.add_tokens(added)
 
 

@@ -7,20 +7,22 @@ import dataclasses
 import json
 import os
 from collections.abc import Iterable
-from typing import Any
 
 import xxhash
+from pydantic import TypeAdapter, ValidationError
 
+from pipeline.engine.receipts import receipt_path
 from pipeline.engine.stage import UnitDescription, UnitOutcome
 from pipeline.storage.regular_files import MAX_TEXT_BYTES
 from pipeline.storage.store import Store, open_store
 from pipeline.wordpiece.load_encoders import SpecialInText
 from pipeline.wordpiece.prove_encoder import PROOF_PARTS, Proof, ProofKey, join_proofs, make_proof_key, prove_part
-from schemas.errors import MaskmillError
+from schemas.errors import MaskmillError, ShardCorruptError
 from schemas.layout import TOKENIZER
 from schemas.receipt import Receipt
 
 PROOF = f"{TOKENIZER}/proof.json"
+_PROOF = TypeAdapter(Proof)
 
 
 class ProveUnit(UnitDescription):
@@ -75,7 +77,7 @@ def write_proof(output: Store, receipts: Iterable[Receipt]) -> Proof:
     Raises:
         ConfigError: The machines of the workers have different libraries.
     """
-    proof = join_proofs([_parse_proof(receipt.details["proof"]) for receipt in receipts])
+    proof = join_proofs([_take_proof(output, receipt) for receipt in receipts])
     output.write_bytes(PROOF, _dump_proof(proof))
     return proof
 
@@ -87,14 +89,25 @@ def read_proof(output: Store, tokenizer_json: bytes, special: SpecialInText) -> 
 
 def _read_proof(store: Store, path: str, key: ProofKey) -> Proof | None:
     try:
-        found = _parse_proof(json.loads(store.read_bytes(path, MAX_TEXT_BYTES)))
-    except (FileNotFoundError, ValueError, TypeError, KeyError):
+        found = _PROOF.validate_json(store.read_bytes(path, MAX_TEXT_BYTES))
+    except (FileNotFoundError, ValidationError):
         return None
     return found if found.key == key else None
 
 
-def _parse_proof(values: dict[str, Any]) -> Proof:
-    return Proof(**{**values, "key": ProofKey(**values["key"])})
+def _take_proof(output: Store, receipt: Receipt) -> Proof:
+    try:
+        return _PROOF.validate_python(receipt.details.get("proof"))
+    except ValidationError as error:
+        path = receipt_path(receipt.stage, receipt.unit)
+        raise ShardCorruptError(
+            "the receipt of a proof is damaged",
+            path=output.locate(path),
+            place="details.proof",
+            expected="what was proven",
+            found=error.errors(include_url=False, include_context=False, include_input=False)[0]["msg"],
+            action="delete it, and give the same command again",
+        ) from None
 
 
 def _dump_proof(proof: Proof) -> bytes:

@@ -11,6 +11,7 @@ from collections import defaultdict
 from collections.abc import Sequence
 
 from schemas.errors import ConfigError
+from schemas.tokenizer.tokenizer_file import MAX_PIECES
 
 _WHITESPACE = (
     "\t\n\x0b\x0c\r \x85\u00a0\u1680\u2000\u2001\u2002\u2003\u2004\u2005\u2006\u2007\u2008\u2009\u200a"
@@ -39,6 +40,15 @@ def parse_vocab(content: bytes, path: str = "tokenizer.from") -> list[str]:
             expected="UTF-8 without a byte order mark",
             found=repr(content[: len(_BYTE_ORDER_MARK)]),
             action="save the file without it",
+        )
+    num_lines = content.count(b"\n")
+    if num_lines > MAX_PIECES:
+        raise ConfigError(
+            "vocab.txt has more lines than any vocabulary",
+            path=path,
+            expected=f"at most {MAX_PIECES}",
+            found=str(num_lines),
+            action="check tokenizer.from",
         )
     try:
         lines = content.decode().split("\n")

@@ -7,13 +7,13 @@ that is resumed. What passes is loaded and used by `tokenizers` without a panic,
 from __future__ import annotations
 
 import itertools
-import json
 import re
 from collections.abc import Iterator
 from typing import Annotated, Any, Literal
 
 from pydantic import FailFast, Field, StringConstraints, ValidationError, field_validator
 
+from schemas.bounded_json import parse_json
 from schemas.errors import ConfigError
 from schemas.masking import MaskVocabulary
 from schemas.tokenizer.normalizers import Normalizer
@@ -33,8 +33,6 @@ MAX_SPECIAL = 4096
 """Added tokens that are special: text is searched for each of them."""
 MAX_WORD = 1000
 """Characters of the longest word that is not [UNK]: a word takes time that grows with the square of its length."""
-_MAX_BRACKETS = 1 << 20
-_MAX_COMMAS = 4 << 20
 _MAX_SHOWN = 200
 _UNUSED = re.compile(r"\[unused\d+\]")
 _NOT_READ = "tokenizer.json cannot be read"
@@ -157,30 +155,13 @@ def check_tokenizer_json(content: bytes, path: str = "tokenizer.from") -> Tokeni
 
 def _parse(content: bytes, path: str) -> dict[str, Any]:
     """A JSON object of bounded size, as `tokenizers` would read it too."""
-    if len(content) > MAX_TOKENIZER_BYTES:
-        raise _refuse(path, f"{len(content)} bytes, and at most {MAX_TOKENIZER_BYTES} are accepted")
-    if content.count(b"{") + content.count(b"[") > _MAX_BRACKETS or content.count(b",") > _MAX_COMMAS:
-        raise _refuse(path, "more objects, lists or values than any tokenizer has")
     try:
-        found = json.loads(content.decode(), object_pairs_hook=_collect_keys, parse_constant=_refuse_constant)
-        if b"\\u" in content:
-            json.dumps(found, ensure_ascii=False).encode()  # raises where half of a surrogate pair is in a string
-    except (ValueError, RecursionError) as error:
+        found = parse_json(content, MAX_TOKENIZER_BYTES, has_unique_keys=True)
+    except ValueError as error:
         raise _refuse(path, str(error)[:_MAX_SHOWN]) from None
     if not isinstance(found, dict):
         raise _refuse(path, type(found).__name__)
     return found
-
-
-def _collect_keys(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
-    found = dict(pairs)
-    if len(found) < len(pairs):
-        raise ValueError("a key stands twice in one object")
-    return found
-
-
-def _refuse_constant(name: str) -> Any:
-    raise ValueError(f"{name} is no number of JSON")
 
 
 def _refuse(path: str, found: str, place: str | None = None) -> ConfigError:

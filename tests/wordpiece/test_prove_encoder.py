@@ -26,7 +26,8 @@ from pipeline.wordpiece.prove_encoder import (
     prove_part,
 )
 from pipeline.wordpiece.prove_stage import PROOF, ProveUnit, plan_prove_units, prove_tokenizer, read_proof, write_proof
-from schemas.errors import ConfigError
+from schemas.errors import ConfigError, ShardCorruptError
+from schemas.receipt import Receipt
 from tests.wordpiece.test_encode import CASED_JSON, TOKENIZER_JSON
 from tests.wordpiece.texts import SENTENCES
 
@@ -140,3 +141,17 @@ def test_a_tokenizer_that_the_fast_path_refuses_is_left_to_tokenizers() -> None:
 def test_a_proof_is_stored_as_plain_values(proof: Proof) -> None:
     stored = json.loads(json.dumps(asdict(proof)))
     assert Proof(**stored | {"key": ProofKey(**stored["key"])}) == proof
+
+
+@pytest.mark.parametrize(
+    "content", [b"[" * 10_000, b"{}", b"null", b'{"key": 1}', b'{"key": {}, "num_texts": "x"}', b"\xff"]
+)
+def test_a_proof_that_is_none_is_made_again_or_refused(content: bytes, proof: Proof, tmp_path: Path) -> None:
+    output = open_store(str(tmp_path))
+    output.write_bytes(PROOF, content)
+    assert read_proof(output, TOKENIZER_JSON, TEXT) is None
+    for details in ({}, {"proof": None}, {"proof": {**asdict(proof), "num_texts": "many"}}):
+        receipt = Receipt(stage="prove", unit=0, description="", shards=[], counts={}, details=details)
+        with pytest.raises(ShardCorruptError, match="receipt of a proof") as caught:
+            write_proof(output, [receipt])
+        assert str(caught.value.path).startswith(str(tmp_path))

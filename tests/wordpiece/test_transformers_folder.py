@@ -387,3 +387,23 @@ def test_a_folder_of_an_uncased_class_is_not_read_as_cased_without_a_word(tmp_pa
     write_folder(tmp_path, {"vocab.txt": VOCAB, "tokenizer_config.json": {"tokenizer_class": "BertTokenizer"}})
     with pytest.raises(ConfigError, match=r"normalise text differently; expected tokenizer.lowercase = true"):
         read_brought_files(str(tmp_path), Normalisation(lowercase=False))
+
+
+@pytest.mark.parametrize(
+    "name", ["tokenizer_config.json", "special_tokens_map.json", "added_tokens.json", "config.json"]
+)
+@pytest.mark.parametrize("content", [b"[" * 1_000_000, b"{}," * 1_000_000, b'{"a":' * 100_000, b"9" * 100_000])
+def test_settings_that_would_take_all_memory_are_refused_by_name(tmp_path: Path, name: str, content: bytes) -> None:
+    write_folder(tmp_path, {"tokenizer.json": describe_cased()})
+    (tmp_path / name).write_bytes(content)
+    with pytest.raises(ConfigError) as caught:
+        bring(tmp_path)
+    assert caught.value.path == str(tmp_path / name)
+
+
+def test_a_file_larger_than_any_tokenizer_is_not_read(tmp_path: Path) -> None:
+    with open(tmp_path / "tokenizer.json", "wb") as file:
+        file.truncate(1 << 40)  # no bytes on the disk
+    for place in (tmp_path, tmp_path / "tokenizer.json"):
+        with pytest.raises(ConfigError, match="larger than that of any tokenizer"):
+            read_brought_files(str(place))

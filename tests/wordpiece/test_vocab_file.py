@@ -103,3 +103,8 @@ def test_a_vocab_file_is_written_that_gives_every_id_back(content: str) -> None:
     tokenizer = with_added(content)
     assert explain_missing_vocab(tokenizer) is None
     assert parse_vocab(tokenizer_files(tokenizer)["vocab.txt"]) == list_pieces(tokenizer)
+
+
+def test_more_lines_than_any_vocabulary_are_refused_before_they_are_cut() -> None:
+    with pytest.raises(ConfigError, match=r"vocab.txt: .*more lines"):
+        parse_vocab(b"\n" * (1 << 21), "vocab.txt")

@@ -13,8 +13,8 @@ from tokenizers import Tokenizer
 
 from pipeline.wordpiece.check_tokenizer import parse_tokenizer_json
 from pipeline.wordpiece.tokenizer_files import describe_vocabulary
+from schemas import bounded_json
 from schemas.errors import ConfigError
-from schemas.tokenizer import tokenizer_file
 from schemas.tokenizer.normalizers import MAX_GROWTH
 from schemas.tokenizer.tokenizer_file import (
     MAX_ADDED,
@@ -161,7 +161,7 @@ def test_hostile_files_are_refused_by_name_at_once(name: str) -> None:
 
 
 def test_sizes_are_bounded_before_the_file_is_parsed(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(tokenizer_file, "json", None)
+    monkeypatch.setattr(bounded_json, "json", None)
     large = b" " * (MAX_TOKENIZER_BYTES + 1)
     for content in (large, b'{"a":[' + b"{}," * (1 << 20), b"[" + b"1," * (5 << 20)):
         with pytest.raises(ConfigError, match="cannot be read"):

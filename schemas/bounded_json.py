@@ -1,0 +1,45 @@
+"""JSON of untrusted files: bounded before it is parsed, because a small file can hold a great many objects."""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+MAX_BRACKETS = 1 << 20
+MAX_COMMAS = 4 << 20
+
+
+def parse_json(content: bytes, max_bytes: int, *, has_unique_keys: bool = False) -> Any:
+    """Parse JSON of a bounded size, without numbers that JSON does not have and without half surrogate pairs.
+
+    Args:
+        content: UTF-8.
+        max_bytes: The largest size.
+        has_unique_keys: Refuse a key that stands twice in an object; otherwise the last one counts.
+
+    Raises:
+        ValueError: It is too large, has more parts than `MAX_BRACKETS` or `MAX_COMMAS`, or is no such JSON.
+    """
+    if len(content) > max_bytes:
+        raise ValueError(f"{len(content)} bytes, and at most {max_bytes} are accepted")
+    if content.count(b"{") + content.count(b"[") > MAX_BRACKETS or content.count(b",") > MAX_COMMAS:
+        raise ValueError("more objects, lists or values than any such file has")
+    collect = _collect_keys if has_unique_keys else None
+    try:
+        found = json.loads(content.decode(), object_pairs_hook=collect, parse_constant=_refuse_constant)
+        if b"\\u" in content:
+            json.dumps(found, ensure_ascii=False).encode()  # raises where half of a surrogate pair is in a string
+    except RecursionError as error:
+        raise ValueError(f"objects within objects: {error}") from None
+    return found
+
+
+def _collect_keys(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    found = dict(pairs)
+    if len(found) < len(pairs):
+        raise ValueError("a key stands twice in one object")
+    return found
+
+
+def _refuse_constant(name: str) -> Any:
+    raise ValueError(f"{name} is no number of JSON")
