@@ -20,11 +20,11 @@ from schemas.errors import ConfigError, ShardCorruptError
 from tests.loader.datasets import NUM_ROWS, write_dataset
 from tests.loader.streams import MASKING, open_loader
 from tests.loader.test_bad_bytes import find_block, flip_bit
+from tests.servers.processes import run_fork_server
 
 pytestmark = pytest.mark.filterwarnings("ignore:This DataLoader will create")
 
 SETTINGS = {"global_batch_rows": 24, "partitions": 3, "micro_batch_rows": 8}
-SPAWNED = {"multiprocessing_context": "spawn"}
 WORKERS: list[dict[str, Any]] = [
     {"num_workers": 0},
     {"num_workers": 1},
@@ -32,7 +32,17 @@ WORKERS: list[dict[str, Any]] = [
     {"num_workers": 1, "persistent_workers": True},
     {"num_workers": 2, "persistent_workers": True},
 ]
-SPAWNED_WORKERS = [{"num_workers": 2, **SPAWNED}, {"num_workers": 2, "persistent_workers": True, **SPAWNED}]
+SPAWNED_WORKERS, SERVED_WORKERS = (
+    [{"num_workers": 2, **started}, {"num_workers": 2, "persistent_workers": True, **started}]
+    for started in ({"multiprocessing_context": "spawn"}, {"multiprocessing_context": "forkserver"})
+)
+"""Both get a pickled loader and inherit nothing; a spawned process also imports torch, which takes seconds."""
+
+
+@pytest.fixture(scope="module", autouse=True)
+def _fork_server():
+    with run_fork_server(__name__):
+        yield
 
 
 class Plain(IterableDataset):
@@ -88,7 +98,7 @@ def test_a_loaded_state_counts_for_one_pass(dataset, every, rows, workers):
         assert [list_rows(loader) for _ in range(2)] == [rows[2:], rows]
 
 
-@pytest.mark.parametrize("workers", SPAWNED_WORKERS, ids=str)
+@pytest.mark.parametrize("workers", [*SPAWNED_WORKERS, *SERVED_WORKERS], ids=str)
 def test_a_loaded_state_counts_for_one_pass_of_spawned_workers(dataset, every, rows, workers):
     batches = open_bounded(dataset)
     loader = DataLoader(batches, batch_size=None, **workers)
@@ -156,7 +166,7 @@ class Late(IterableDataset):
         yield from self.batches
 
 
-LATE = [*WORKERS[2:], *SPAWNED_WORKERS]
+LATE = [*WORKERS[2:], *SERVED_WORKERS]
 
 
 @pytest.mark.parametrize("workers", LATE, ids=str)
@@ -216,14 +226,22 @@ def test_a_state_of_a_worker_replaces_the_one_loaded_before(dataset, every, rows
 
 
 def _train_inherited(batches: MaskedBatches, state: dict[str, Any], workers: dict[str, Any], results: Any) -> None:
+    multiprocessing.set_start_method("fork", force=True)  # Python's own default on Linux, which a fork server changes
+    next(iter(copy.deepcopy(batches)))  # loads the kernels: 1 s, which else each worker takes
     loader = DataLoader(batches, batch_size=None, **workers)
     passes = [list_rows(loader) for _ in range(3)]
     batches.load_state_dict(state)
     results.put(passes + [list_rows(loader) for _ in range(2)])
 
 
-@pytest.mark.parametrize("workers", [WORKERS[0], WORKERS[2], WORKERS[4]], ids=str)
-@pytest.mark.parametrize("method", ["fork", "spawn"])
+@pytest.mark.parametrize(
+    ("method", "workers"),
+    [
+        *((method, workers) for method in ("fork", "forkserver") for workers in (WORKERS[0], WORKERS[2], WORKERS[4])),
+        ("spawn", WORKERS[2]),
+    ],
+    ids=str,
+)
 def test_trainers_start_at_what_was_loaded_before_they_were_started(dataset, every, rows, method, workers):
     context = multiprocessing.get_context(method)
     results = context.Queue()
@@ -232,11 +250,11 @@ def test_trainers_start_at_what_was_loaded_before_they_were_started(dataset, eve
     trainer = context.Process(target=_train_inherited, args=(batches, every[1].state, workers, results))
     trainer.start()
     assert list_rows(batches) == rows[4:]  # a pass of its own
-    assert results.get(timeout=300) == [rows[4:], rows, rows, rows[2:], rows]
+    assert results.get(timeout=100) == [rows[4:], rows, rows, rows[2:], rows]
     trainer.join()
     later = context.Process(target=_train_inherited, args=(batches, every[1].state, workers, results))
     later.start()
-    assert results.get(timeout=300) == [rows, rows, rows, rows[2:], rows]
+    assert results.get(timeout=100) == [rows, rows, rows, rows[2:], rows]
     later.join()
 
 
@@ -246,7 +264,7 @@ def _train(batches: MaskedBatches, state: dict[str, Any], results: Any) -> None:
     results.put([state["step"], state["rows_served"], [list_rows(loader), list_rows(loader)]])
 
 
-@pytest.mark.parametrize("method", ["fork", "spawn"])
+@pytest.mark.parametrize("method", ["fork", "forkserver", "spawn"])
 def test_trainers_that_share_a_loader_by_fork_load_states_of_their_own(dataset, every, rows, method):
     context = multiprocessing.get_context(method)
     batches = open_bounded(dataset)
@@ -430,7 +448,7 @@ def test_torchdata_gives_what_it_gives_of_a_plain_dataset(dataset, every, rows):
                 given += islice(loader, more)
         return [given, *(list(loader) for _ in range(3))]
 
-    for workers in (WORKERS[0], WORKERS[2], WORKERS[4], SPAWNED_WORKERS[1]):
+    for workers in (WORKERS[0], WORKERS[2], WORKERS[4], SERVED_WORKERS[1]):
         for done, again in ((5, 2), (1, 0), (3, len(rows) - 3), (len(rows), 4)):
             if "multiprocessing_context" in workers and again:
                 continue
