@@ -250,11 +250,11 @@ def test_trainers_start_at_what_was_loaded_before_they_were_started(dataset, eve
     trainer = context.Process(target=_train_inherited, args=(batches, every[1].state, workers, results))
     trainer.start()
     assert list_rows(batches) == rows[4:]  # a pass of its own
-    assert results.get(timeout=100) == [rows[4:], rows, rows, rows[2:], rows]
+    assert results.get(timeout=300) == [rows[4:], rows, rows, rows[2:], rows]
     trainer.join()
     later = context.Process(target=_train_inherited, args=(batches, every[1].state, workers, results))
     later.start()
-    assert results.get(timeout=100) == [rows, rows, rows, rows[2:], rows]
+    assert results.get(timeout=300) == [rows, rows, rows, rows[2:], rows]
     later.join()
 
 
