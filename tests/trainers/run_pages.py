@@ -18,6 +18,7 @@ from pathlib import Path
 
 import torch
 import transformers
+from torch.nn.parallel import DistributedDataParallel
 
 import tests
 from tests.trainers.record_model import Call, Step, read_processes, read_records, watch_model
@@ -225,7 +226,10 @@ def _run_script(folder: Path, log: Path, environment: dict[str, str]) -> None:
     watch_model(getattr(transformers, environment["MASKMILL_WATCHED"]), environment["MASKMILL_RECORD"])
     sys.argv = [str(folder / "train.py")]
     kept = runpy.run_path(sys.argv[0], run_name="__main__")
-    # End without freeing what the script has left: torch's C++ objects were seen to wait for ever there, now and then.
+    if not torch.distributed.is_initialized():
+        # To free DDP last ends its process group with the GIL held, which gloo's threads may need to end: a deadlock.
+        assert not any(isinstance(value, DistributedDataParallel) for value in kept.values()), "DDP outlives its group"
+    # End without freeing what the script has left: in what order the trainers themselves do is not ours.
     atexit._run_exitfuncs()
     sys.stdout.flush()
     sys.stderr.flush()
