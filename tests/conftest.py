@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import uuid
 from collections.abc import Iterator
+from typing import Any
 
 import pytest
 
@@ -73,6 +74,15 @@ def s3_endpoint(request: pytest.FixtureRequest) -> str:
 def s3_url(s3_endpoint: str, monkeypatch: pytest.MonkeyPatch) -> str:
     """A folder in a fresh bucket, once on moto and once on Ceph; the environment points there."""
     return make_bucket(s3_endpoint, monkeypatch)
+
+
+def pytest_terminal_summary(terminalreporter: Any) -> None:
+    """Say how many mutated files were read."""
+    reports = [report for reports in terminalreporter.stats.values() for report in reports]
+    properties = [one for report in reports for one in getattr(report, "user_properties", [])]
+    mutations = sum(number for name, number in properties if name == "mutations")
+    if mutations:
+        terminalreporter.write_line(f"{mutations:,} mutations of files read")
 
 
 def make_bucket(endpoint: str, monkeypatch: pytest.MonkeyPatch) -> str:

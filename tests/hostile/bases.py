@@ -17,11 +17,11 @@ from jobs.read_toml import read_toml
 from jobs.train import train
 from pipeline.loader import MaskedBatches
 from schemas.run_file import RunFile
+from tests.hostile.trees import STOPPED_BEHIND
 
 BLOCK_BYTES = 512
 """Of packed blocks here, so that a shard of a few rows has several."""
 CHECKPOINT_STEP = 2
-STOPPED_BEHIND = ("map", "sort", "count", "merge", "collect", "train", "pack")
 
 RUN = """
 [input]

@@ -27,7 +27,7 @@ def _run(case: str, begin: Callable[[], None]) -> Result:
 
 
 def main() -> None:
-    sandbox.SECONDS = 1
+    sandbox.SECONDS = 3
     words = {"status": "ended with status 3", "escaped": "the mutation itself failed"}
     cases = ["SIGSEGV", "hang", "memory", "status", "escaped", "fine"]
     results = {result.case: result for result in run_all(iter(cases), _run, processes=1)}

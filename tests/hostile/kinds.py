@@ -11,7 +11,6 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from tests.hostile.bases import STOPPED_BEHIND
 from tests.hostile.checkpoints import CHECKPOINTS, STATES, STRICT
 from tests.hostile.files import RUN_FILES, SPECIAL_FILES, TRAIN_FILES
 from tests.hostile.manifests import manifests_of
@@ -20,7 +19,7 @@ from tests.hostile.rows import values_of
 from tests.hostile.sandbox import Result
 from tests.hostile.shards import structure_of, structure_of_table, tables_of
 from tests.hostile.tokenizers import BROUGHT, STORED
-from tests.hostile.trees import Tree, link_tree
+from tests.hostile.trees import STOPPED_BEHIND, Tree, link_tree
 from tests.hostile.words import CORPUS, RECEIPTS, WORD_COUNTS
 
 Draw = random.Random
@@ -39,6 +38,7 @@ class Kind:
         without: By reader, what is deleted before it reads, so that a job makes it from what is mutated.
         strict: Mutations that must be refused by the last reader.
         verified_by: The reader whose word binds the others: what it calls clean they must serve.
+        goes_on: Whether that reader must tell of what is mutated among its findings, and go on with the next shard.
     """
 
     mutators: Mapping[str, Mutator]
@@ -48,6 +48,7 @@ class Kind:
     without: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
     strict: tuple[str, ...] = ()
     verified_by: str | None = None
+    goes_on: bool = False
 
 
 _PACKED = ("loader", "static", "cached", "verify packed")
@@ -59,18 +60,18 @@ _ANEW = {"prepare shown": ("out",)}
 _STOPPED = tuple(f"stopped-{stage}" for stage in STOPPED_BEHIND)
 
 
-def _packed(mutators: Mapping[str, Mutator], count: int) -> Kind:
-    return Kind(mutators, _PACKED, count, verified_by="verify packed")
+def _packed(mutators: Mapping[str, Mutator], count: int, goes_on: bool = False) -> Kind:
+    return Kind(mutators, _PACKED, count, verified_by="verify packed", goes_on=goes_on)
 
 
-def _made(part: str, mutators: Mapping[str, Mutator], count: int, without: tuple[str, ...]) -> Kind:
+def _made(mutators: Mapping[str, Mutator], count: int, without: tuple[str, ...]) -> Kind:
     return Kind(mutators, ("verify", "prepare"), count, ("plain",), {"prepare": without}, verified_by="verify")
 
 
 KINDS: dict[str, Kind] = {
     "manifests": _packed(manifests_of("packed"), 200),
-    "blocks": _packed(structure_of("packed"), 500),
-    "rows": _packed(values_of("packed"), 300),
+    "blocks": _packed(structure_of("packed"), 500, goes_on=True),
+    "rows": _packed(values_of("packed"), 300, goes_on=True),
     "tables": _packed(tables_of("packed"), 150),
     "table-blocks": _packed(structure_of_table("packed"), 250),
     "parts": Kind(
@@ -78,12 +79,10 @@ KINDS: dict[str, Kind] = {
         ("verify", "report", "prepare", "train"),
         100,
     ),
-    "documents": _made("documents", structure_of("documents") | values_of("documents"), 150, _MADE_OF_DOCUMENTS),
-    "document-tables": _made(
-        "documents", structure_of_table("documents") | tables_of("documents"), 80, _MADE_OF_DOCUMENTS
-    ),
-    "encoded": _made("encoded", structure_of("encoded") | values_of("encoded"), 150, _ROWS),
-    "encoded-tables": _made("encoded", structure_of_table("encoded") | tables_of("encoded"), 60, _ROWS),
+    "documents": _made(structure_of("documents") | values_of("documents"), 150, _MADE_OF_DOCUMENTS),
+    "document-tables": _made(structure_of_table("documents") | tables_of("documents"), 80, _MADE_OF_DOCUMENTS),
+    "encoded": _made(structure_of("encoded") | values_of("encoded"), 150, _ROWS),
+    "encoded-tables": _made(structure_of_table("encoded") | tables_of("encoded"), 60, _ROWS),
     "word-counts": Kind(
         WORD_COUNTS,
         ("verify", "prepare"),
@@ -157,7 +156,12 @@ def _drop(root: Path, paths: tuple[str, ...]) -> None:
 
 def _contradictions(kind: Kind, outcomes: Mapping[str, Outcome]) -> list[str]:
     """What one reader calls clean and another does not take."""
-    if kind.verified_by is None or outcomes[kind.verified_by].how != SERVED:
+    if kind.verified_by is None:
+        return []
+    verified = outcomes[kind.verified_by]
+    if kind.goes_on and verified.how == REFUSED:
+        return [f"{kind.verified_by} stops at the first fault: {verified.detail[:200]}"]
+    if verified.how != SERVED:
         return []
     return [
         f"{kind.verified_by} says clean, {reader}: {outcome.detail[:200]}"

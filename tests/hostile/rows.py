@@ -142,13 +142,13 @@ PACKED: dict[str, Change] = {
     "masks": partial(other_list, _MASKS, 16),
     "unequal masks": unequal_masks,
     "masks together": masks_together,
-    "rows": more_rows,
+    "more rows": more_rows,
     "same provenance": same_provenance,
 }
 CHANGES: dict[str, dict[str, Change]] = {
     "packed": PACKED,
-    "documents": {"document": other_document, "document again": other_document, "rows": more_rows},
-    "encoded": {"encoding": other_encoding, "rows": more_rows},
+    "documents": {"document": other_document, "document again": other_document, "more rows": more_rows},
+    "encoded": {"encoding": other_encoding, "more rows": more_rows},
 }
 
 

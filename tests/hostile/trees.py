@@ -24,7 +24,9 @@ from schemas.manifest import (
 from tests.hostile.arrow_messages import ArrowFile
 
 Json = dict[str, Any]
-OUTPUT, TRAINING, CORPUS = "out", "training", "corpus"
+OUTPUT, TRAINING = "out", "training"
+STOPPED_BEHIND = ("map", "sort", "count", "merge", "collect", "train", "pack")
+"""The stages behind which a run was stopped, each a tree of its own."""
 _MODELS: dict[str, type[KindOfManifest]] = {
     "documents": DocumentsManifest,
     "encoded": EncodedManifest,
