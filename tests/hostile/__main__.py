@@ -9,6 +9,7 @@ import itertools
 import json
 import os
 import shutil
+import signal
 import sys
 import tempfile
 import time
@@ -40,6 +41,7 @@ CHECKS = {"MALLOC_PERTURB_": "165", "MALLOC_CHECK_": "3", "NUMBA_BOUNDSCHECK": "
 def main() -> int:
     options = _read_options()
     os.environ.update(SERIAL)
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))  # so that what was made in memory is deleted
     if options.checked and os.environ.get("NUMBA_BOUNDSCHECK") != "1":
         folder = os.environ.get("NUMBA_CACHE_DIR", os.path.join(tempfile.gettempdir(), "hostile-numba"))
         arguments = [sys.executable, "-m", "tests.hostile", *sys.argv[1:]]

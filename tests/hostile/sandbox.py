@@ -143,6 +143,7 @@ def _serve(cases: Sequence[str], run: Run, pipe: int, trace: IO[bytes]) -> None:
     resource.setrlimit(resource.RLIMIT_AS, (limit, limit))
     resource.setrlimit(resource.RLIMIT_FSIZE, (FILE_MIB << 20, FILE_MIB << 20))
     signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
+    signal.signal(signal.SIGTERM, signal.SIG_DFL)
     faulthandler.enable(trace)
     gc.freeze()
     for case in cases:
