@@ -14,6 +14,7 @@ from pathlib import Path
 from tests.hostile.checkpoints import CHECKPOINTS, STATES, STRICT
 from tests.hostile.files import RUN_FILES, SPECIAL_FILES, TRAIN_FILES
 from tests.hostile.manifests import manifests_of
+from tests.hostile.oracle import find_invalid_block
 from tests.hostile.readers import READERS, REFUSED, SERVED, WRONG, Outcome
 from tests.hostile.rows import values_of
 from tests.hostile.sandbox import Result
@@ -39,6 +40,7 @@ class Kind:
         strict: Mutations that must be refused by the last reader.
         verified_by: The reader whose word binds the others: what it calls clean they must serve.
         goes_on: Whether that reader must tell of what is mutated among its findings, and go on with the next shard.
+        part: The folder whose blocks no command may take unless Arrow does.
     """
 
     mutators: Mapping[str, Mutator]
@@ -49,6 +51,7 @@ class Kind:
     strict: tuple[str, ...] = ()
     verified_by: str | None = None
     goes_on: bool = False
+    part: str | None = None
 
 
 _PACKED = ("loader", "static", "cached", "verify packed")
@@ -56,16 +59,18 @@ _MADE_OF_DOCUMENTS = ("out/tokenizer", "out/encoded", "out/encoded-heldout", "ou
 _ROWS = ("out/packed", "out/packed-heldout")
 SHARE_NOT_CACHED = 0.7
 """Of mutations that are not read through the cache too: the blocks are checked by the same code."""
+COMMANDS = ("verify", "verify packed", "prepare")
 _ANEW = {"prepare shown": ("out",)}
 _STOPPED = tuple(f"stopped-{stage}" for stage in STOPPED_BEHIND)
 
 
 def _packed(mutators: Mapping[str, Mutator], count: int, goes_on: bool = False) -> Kind:
-    return Kind(mutators, _PACKED, count, verified_by="verify packed", goes_on=goes_on)
+    return Kind(mutators, _PACKED, count, verified_by="verify packed", goes_on=goes_on, part="packed")
 
 
-def _made(mutators: Mapping[str, Mutator], count: int, without: tuple[str, ...]) -> Kind:
-    return Kind(mutators, ("verify", "prepare"), count, ("plain",), {"prepare": without}, verified_by="verify")
+def _made(part: str, mutators: Mapping[str, Mutator], count: int, without: tuple[str, ...]) -> Kind:
+    readers = ("verify", "prepare")
+    return Kind(mutators, readers, count, ("plain",), {"prepare": without}, verified_by="verify", part=part)
 
 
 KINDS: dict[str, Kind] = {
@@ -79,10 +84,12 @@ KINDS: dict[str, Kind] = {
         ("verify", "report", "prepare", "train"),
         60,
     ),
-    "documents": _made(structure_of("documents") | values_of("documents"), 40, _MADE_OF_DOCUMENTS),
-    "document-tables": _made(structure_of_table("documents") | tables_of("documents"), 46, _MADE_OF_DOCUMENTS),
-    "encoded": _made(structure_of("encoded") | values_of("encoded"), 76, _ROWS),
-    "encoded-tables": _made(structure_of_table("encoded") | tables_of("encoded"), 46, _ROWS),
+    "documents": _made("documents", structure_of("documents") | values_of("documents"), 40, _MADE_OF_DOCUMENTS),
+    "document-tables": _made(
+        "documents", structure_of_table("documents") | tables_of("documents"), 46, _MADE_OF_DOCUMENTS
+    ),
+    "encoded": _made("encoded", structure_of("encoded") | values_of("encoded"), 76, _ROWS),
+    "encoded-tables": _made("encoded", structure_of_table("encoded") | tables_of("encoded"), 46, _ROWS),
     "word-counts": Kind(
         WORD_COUNTS,
         ("verify", "prepare"),
@@ -133,7 +140,10 @@ def run_case(case: str, begin: Callable[[], None], bases: Path) -> Result:
             if reader == "cached" and draw.random() < SHARE_NOT_CACHED:
                 continue
             _drop(root, kind.without.get(reader, ()))
-            outcomes[reader] = READERS[reader](root)
+            outcomes[reader] = outcome = READERS[reader](root)
+            if kind.part and reader in COMMANDS and outcome.how == SERVED:
+                invalid = find_invalid_block(tree.output, kind.part)
+                outcome.faults += [f"took what Arrow refuses: {invalid}"] if invalid else []
     finally:
         os.chdir("/")
         shutil.rmtree(root, ignore_errors=True)

@@ -46,6 +46,22 @@ def find_wrong_rows(folder: Path, batches: Iterable[Any], *, static: bool) -> st
     return ""
 
 
+def find_invalid_block(output: Path, part: str) -> str:
+    """The first block of a part, trained on or held out, that Arrow's full validation refuses, or that has nulls."""
+    for path in sorted(output.glob(f"{part}*/shard-*.arrow")):
+        where = path.relative_to(output)
+        try:
+            reader = pa.ipc.open_file(path)
+            for block in range(reader.num_record_batches):
+                batch = reader.get_batch(block)
+                batch.validate(full=True)
+                if any(column.null_count for column in batch.columns):
+                    return f"{where} block {block}: nulls"
+        except (pa.ArrowException, OSError, ValueError, EOFError) as error:
+            return f"{where}: {type(error).__name__} {str(error)[:150]}"
+    return ""
+
+
 @functools.lru_cache(maxsize=2)
 def _read_valid_rows(folder: Path, static: bool) -> tuple[set[Key], list[str]]:
     manifest = json.loads((folder / "manifest.json").read_bytes())
