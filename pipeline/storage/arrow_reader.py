@@ -341,7 +341,10 @@ def _name_column(layout: BatchLayout, node: int) -> str:
 
 def _describe_schema(schema: pa.Schema) -> str:
     """On one line, which of a long one is the beginning."""
-    columns = ", ".join(f"{field.name}: {field.type}" for field in list(schema)[:_SHOWN_COLUMNS])
+    try:
+        columns = ", ".join(f"{field.name}: {field.type}" for field in list(schema)[:_SHOWN_COLUMNS])
+    except UnicodeDecodeError:
+        return f"{len(schema)} columns, with names that are not UTF-8"
     return f"{columns} {dict(schema.metadata or {})}"[:_SHOWN_CHARACTERS]
 
 

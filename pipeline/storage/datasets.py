@@ -284,7 +284,7 @@ def read_shard_table(dataset: Store, manifest: DocumentsManifest | EncodedManife
             found=f"{len(file)}",
             action=RESTORE,
         )
-    lines = file.read(0) if len(file) else SHARD_TABLE_SCHEMA.empty_table().to_batches(1)[0]
+    lines = file.read(0) if len(file) else pa.RecordBatch.from_pylist([], SHARD_TABLE_SCHEMA)
     if len(lines) != manifest.num_shards:
         raise ShardCorruptError(
             "the table has not as many shards as the manifest says",

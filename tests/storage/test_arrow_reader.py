@@ -224,6 +224,12 @@ def test_another_schema_is_refused(name: str) -> None:
         ArrowFile.of(bytes(data), DOCUMENT_SCHEMA, "file")
 
 
+def test_names_that_are_not_utf8_are_refused() -> None:
+    data = bytes(write_file([], DOCUMENT_SCHEMA)).replace(b"source", b"s\xffurce")
+    with pytest.raises(ShardCorruptError, match=r"the schema is another one.*names that are not UTF-8"):
+        ArrowFile.of(data, DOCUMENT_SCHEMA, "file")
+
+
 def test_a_newer_minor_version_is_read() -> None:
     schema = DOCUMENT_SCHEMA.with_metadata({"maskmill_kind": "documents", "maskmill_schema_version": "2.9"})
     assert ArrowFile.of(bytes(write_file([DOCUMENTS], schema)), DOCUMENT_SCHEMA, "file").read_all().num_rows == 4

@@ -145,3 +145,12 @@ def test_the_receipts_of_many_shards_are_not_all_in_memory(tmp_path: Path) -> No
     _, most_of_python = tracemalloc.get_traced_memory()
     tracemalloc.stop()
     assert most_of_python < 16 << 20  # 130 MB with all receipts in memory
+
+
+def test_a_table_without_a_shard_is_read(tmp_path: Path) -> None:
+    manifest = write_encoded(str(tmp_path), num_shards=0)
+    _, checksum = write_shard_table(open_store(str(tmp_path)), "encoded", [])
+    table = read_shard_table(
+        open_store(str(tmp_path / "encoded")), manifest.model_copy(update={"shards_checksum": checksum})
+    )
+    assert (len(table), table.first_block.tolist(), len(table.block_lengths)) == (0, [0], 0)
