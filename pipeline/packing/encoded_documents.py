@@ -17,7 +17,8 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from pipeline.storage.arrow_files import write_blocks
-from pipeline.storage.arrow_reader import open_whole, view_lists
+from pipeline.storage.arrow_reader import open_whole
+from pipeline.storage.arrow_views import view_lists
 from pipeline.storage.store import Store
 from pipeline.wordpiece.encode import Encoder, Sample
 from schemas.errors import ShardCorruptError

@@ -7,7 +7,7 @@ import numpy.typing as npt
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from pipeline.storage.arrow_reader import view_lists, view_numbers
+from pipeline.storage.arrow_views import view_lists, view_numbers
 from pipeline.storage.packed_blocks import PackedBlocks
 from pipeline.storage.paths import check_inside
 from schemas.errors import ShardCorruptError

@@ -18,7 +18,8 @@ import pyarrow as pa
 import xxhash
 from pydantic import BaseModel, ValidationError
 
-from pipeline.storage.arrow_reader import ArrowFile, check_bytes, view_lists, view_numbers
+from pipeline.storage.arrow_reader import ArrowFile, check_bytes
+from pipeline.storage.arrow_views import view_lists, view_numbers
 from pipeline.storage.check_table import check_lines, check_packed
 from pipeline.storage.hashing_sink import HashingSink
 from pipeline.storage.regular_files import MAX_TEXT_BYTES

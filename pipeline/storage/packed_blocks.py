@@ -1,8 +1,9 @@
 """Blocks of packed rows: read, validated, and every stored value that indexes memory checked against its range.
 
 The loader and `verify` read rows through this module alone, so a dataset that `verify` calls sound never fails in a
-loader. Structure costs 9 us a block of 256 rows of 512, values 11 us and each copy of the masks that is read 12 us,
-of the 1.4 ms that the loader needs for the batches of such a block.
+loader. Beside the checksum and Arrow's own reading, 15 us a block of 256 rows of 512, validating takes 5 us, viewing
+and checking values 20 us, and each copy of the masks that is read 20 us, of the 1.4 ms that a loader needs for the
+batches of such a block.
 """
 
 from __future__ import annotations
@@ -18,7 +19,8 @@ from numba import njit
 
 from pipeline.masking.numba_masks import count_selected
 from pipeline.storage.arrow_layout import BatchLayout
-from pipeline.storage.arrow_reader import read_block, view_lists, view_rows
+from pipeline.storage.arrow_reader import read_block
+from pipeline.storage.arrow_views import view_lists, view_rows
 from schemas.errors import ShardCorruptError
 from schemas.manifest import PackedManifest
 from schemas.rows import MIN_SEGMENT_TOKENS, MIN_SEQUENCE_TOKENS, id_type, packed_row_schema

@@ -12,7 +12,7 @@ import pyarrow as pa
 
 from pipeline.masking.static_masks import static_masks
 from pipeline.masking.tables import MaskTables
-from pipeline.storage.arrow_reader import view_lists
+from pipeline.storage.arrow_views import view_lists
 from pipeline.storage.datasets import MANIFEST, TOKENIZER, ShardTable, read_manifest, read_shard_table, read_tokenizer
 from pipeline.storage.packed_blocks import PackedBlock, PackedBlocks, StoredMasks
 from pipeline.storage.store import Store

@@ -12,7 +12,8 @@ import xxhash
 
 from pipeline.storage.arrow_files import write_blocks
 from pipeline.storage.arrow_layout import BatchLayout
-from pipeline.storage.arrow_reader import ArrowFile, read_block, view_numbers
+from pipeline.storage.arrow_reader import ArrowFile, read_block
+from pipeline.storage.arrow_views import view_numbers
 from pipeline.storage.store import Store, open_store
 from schemas.errors import ShardCorruptError
 from schemas.receipt import ShardReceipt

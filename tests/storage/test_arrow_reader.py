@@ -11,7 +11,8 @@ import pytest
 
 from pipeline.storage.arrow_files import write_blocks
 from pipeline.storage.arrow_layout import BatchLayout
-from pipeline.storage.arrow_reader import ArrowFile, open_whole, read_batch, view_lists, view_numbers
+from pipeline.storage.arrow_reader import ArrowFile, open_whole, read_batch
+from pipeline.storage.arrow_views import view_lists, view_numbers
 from pipeline.storage.store import open_store
 from schemas.documents import DOCUMENT_SCHEMA, QUARANTINE_SCHEMA
 from schemas.errors import ShardCorruptError
