@@ -82,7 +82,7 @@ class OpenInput:
                 "the file has changed since the run began",
                 path=self._shown,
                 expected=f"{self._file.size_bytes} bytes",
-                found=f"{self._raw.position} bytes{' or more' if is_longer else ''}",
+                found=f"{self._raw.position} bytes",
                 action="restore it, or give another output.url for a new run",
             )
         return data
