@@ -25,7 +25,7 @@ from pipeline.loader.cache.evict_blocks import (
     list_runs,
     name_blocks,
 )
-from pipeline.loader.cache.own_files import is_own_file, open_own_file
+from pipeline.loader.cache.own_files import AS_FILE, is_own_file
 from pipeline.storage.datasets import SHARD_TABLE, ShardTable
 
 _LIST_SECONDS = 1.0
@@ -50,6 +50,7 @@ class BlockCache:
         self.folder = folder
         self.dataset_folder = os.path.join(folder, dataset)
         self._dataset = dataset
+        self._user = os.geteuid()  # a call of the system, which a block's read need not make
         self._shards = shards
         self._runs: dict[int, list[tuple[int, int]]] = {}
         self._listed_at: dict[int, float] = {}
@@ -118,12 +119,12 @@ class BlockCache:
 
     def _read_part(self, shard: int, first: int, count: int, block: int) -> bytes | None:
         try:
-            descriptor = open_own_file(self.locate(shard, first, count), os.O_RDONLY)
+            descriptor = os.open(self.locate(shard, first, count), os.O_RDONLY | AS_FILE)
         except OSError:
             return None
         try:
             status = os.fstat(descriptor)
-            if status.st_size != self._measure(shard, first, count):
+            if not is_own_file(status, self._user) or status.st_size != self._measure(shard, first, count):
                 return None
             if abs(time.time() - status.st_mtime) > _USED_SECONDS:
                 with contextlib.suppress(OSError):  # a read-only disk
@@ -154,7 +155,7 @@ class BlockCache:
             status = os.lstat(self.locate(shard, first, count))
         except OSError:
             return False
-        return is_own_file(status) and status.st_size == self._measure(shard, first, count)
+        return is_own_file(status, self._user) and status.st_size == self._measure(shard, first, count)
 
     def _measure(self, shard: int, first: int, count: int) -> int:
         """Bytes of neighbouring blocks."""

@@ -18,7 +18,8 @@ OWN_FOLDER_MODE = 0o700
 OWN_FILE_MODE = 0o600
 _OTHERS_WRITE = stat.S_IWGRP | stat.S_IWOTH
 _ROOT = 0
-_AS_FILE = os.O_NOFOLLOW | os.O_CLOEXEC | os.O_NONBLOCK | os.O_NOCTTY
+AS_FILE = os.O_NOFOLLOW | os.O_CLOEXEC | os.O_NONBLOCK | os.O_NOCTTY
+"""Flags with which no link is followed, and nothing waited for."""
 _AS_FOLDER = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
 
 
@@ -69,16 +70,16 @@ def open_own_file(path: str, flags: int, folder: int | None = None) -> int:
     Raises:
         OSError: It is a link, no regular file, another user's, or what else `os.open` raises.
     """
-    descriptor = os.open(path, flags | _AS_FILE, OWN_FILE_MODE, dir_fd=folder)
+    descriptor = os.open(path, flags | AS_FILE, OWN_FILE_MODE, dir_fd=folder)
     if not is_own_file(os.fstat(descriptor)):
         os.close(descriptor)
         raise PermissionError(errno.EPERM, "not a file of this user", path)
     return descriptor
 
 
-def is_own_file(status: os.stat_result) -> bool:
-    """Whether a file is a regular one, of this user."""
-    return stat.S_ISREG(status.st_mode) and status.st_uid == os.geteuid()
+def is_own_file(status: os.stat_result, user: int | None = None) -> bool:
+    """Whether a file is a regular one, of this user; whoever asks often gives the user's id."""
+    return stat.S_ISREG(status.st_mode) and status.st_uid == (os.geteuid() if user is None else user)
 
 
 def open_own_folder(path: str) -> int:
