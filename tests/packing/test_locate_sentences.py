@@ -18,6 +18,8 @@ from pipeline.wordpiece.normalise import Normalisation
 from tests.wordpiece.test_encode import make_tokenizer_json
 from tests.wordpiece.texts import SENTENCES
 
+pytest.importorskip("nanotoken", reason="nanotoken is optional, and these tests hold it against tokenizers")
+
 TOKENIZER_JSON = make_tokenizer_json(Normalisation())
 FAST = load_fast_encode(TOKENIZER_JSON, SpecialInText.TEXT)
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib.util
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import replace
@@ -35,7 +36,7 @@ from pipeline.storage.store import Store, open_store
 from pipeline.wordpiece.encode import Encoder
 from pipeline.wordpiece.load_encoders import Ids, Offsets, SpecialInText
 from pipeline.wordpiece.normalise import Normalisation
-from pipeline.wordpiece.prove_encoder import Proof, make_proof_key
+from pipeline.wordpiece.prove_encoder import WITHOUT_NANOTOKEN, Proof, make_proof_key
 from pipeline.wordpiece.tokenizer_files import build_tokenizer, tokenizer_files
 from schemas.counts import EncodingCounts, PackingCounts
 from schemas.documents import DOCUMENT_SCHEMA, QUARANTINE_SCHEMA
@@ -62,7 +63,12 @@ def make_context(output: Store, copies: int = 0, **pack: Any) -> PackContext:
         seed=0,
         tokenizer_json=TOKENIZER_JSON,
         special_in_text=SpecialInText.TEXT,
-        proof=Proof(make_proof_key(TOKENIZER_JSON, SpecialInText.TEXT), 1, 1, difference=None),
+        proof=Proof(
+            make_proof_key(TOKENIZER_JSON, SpecialInText.TEXT),
+            1,
+            1,
+            difference=None if importlib.util.find_spec("nanotoken") else WITHOUT_NANOTOKEN,
+        ),
     )
 
 
@@ -123,6 +129,7 @@ MANY = ["a " * length + "b." * (length % 5) for length in (40, 0, 3, 29, 30, 31,
 
 
 def test_a_shard_becomes_rows_of_the_schema_and_every_count_is_by_hand(output: Store) -> None:
+    pytest.importorskip("nanotoken")
     texts = ["a " * 40, "", "ab", "a [MASK]"]  # 40, 0, 2 and 4 tokens: "[" and "]" are [UNK], "mask" is too
     outcome = pack_texts(make_context(output, copies=2, min_segment=1), texts)
     assert outcome.counts == {"text_bytes": 90, "documents": 4, "tokens": 46, "rows": 2}
@@ -531,6 +538,7 @@ def test_documents_that_cannot_be_encoded_are_set_aside_alone_and_stay_so(
 
 
 def test_only_a_proof_without_a_difference_opens_the_fast_path(context: PackContext) -> None:
+    pytest.importorskip("nanotoken")
     assert context.proof is not None
     vocabulary, is_continuation = describe_tokenizer(TOKENIZER_JSON)
     assert (vocabulary.vocab_size, is_continuation.tolist()) == (9, [False] * 7 + [True, False])
@@ -554,6 +562,7 @@ def test_a_proof_for_other_libraries_is_refused(context: PackContext) -> None:
 def test_a_shard_that_is_encoded_wrongly_falls_back_and_all_of_them_are_said_once(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    pytest.importorskip("nanotoken")
     right, wrong = (open_store(str(tmp_path / name)) for name in ("right", "wrong"))
     expected = pack_texts(make_context(right), MANY)
 

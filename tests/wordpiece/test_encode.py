@@ -34,6 +34,8 @@ from pipeline.wordpiece.tokenizer_files import build_tokenizer, tokenizer_files
 from schemas.tokenizer.tokenizer_file import SPECIAL_TOKENS
 from tests.wordpiece.texts import SENTENCES, hostile_texts, read_corpus
 
+pytest.importorskip("nanotoken", reason="nanotoken is optional, and these tests hold it against tokenizers")
+
 ADDED = [
     AddedToken("New York", special=False, normalized=True),
     AddedToken("<br>", special=False, normalized=False),

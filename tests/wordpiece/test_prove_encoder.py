@@ -31,6 +31,8 @@ from schemas.receipt import Receipt
 from tests.wordpiece.test_encode import CASED_JSON, TOKENIZER_JSON
 from tests.wordpiece.texts import SENTENCES
 
+pytest.importorskip("nanotoken", reason="nanotoken is optional, and these tests hold it against tokenizers")
+
 TEXT, SPECIAL = SpecialInText.TEXT, SpecialInText.SPECIAL
 
 
