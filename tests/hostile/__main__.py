@@ -18,6 +18,7 @@ from collections.abc import Iterator
 from functools import partial
 from pathlib import Path
 
+import pyarrow as pa
 import torch
 
 import jobs.report
@@ -29,7 +30,7 @@ from tests.hostile.bases import make_bases
 from tests.hostile.kinds import KINDS, run_case
 from tests.hostile.readers import READERS
 from tests.hostile.sandbox import Result, run_all, run_one
-from tests.hostile.trees import link_tree
+from tests.hostile.trees import copy_tree
 
 SERIAL = {"TOKENIZERS_PARALLELISM": "false", "OMP_NUM_THREADS": "1"}
 """Threads that a library starts before a fork are not there after it."""
@@ -106,6 +107,7 @@ def _iter_cases(options: argparse.Namespace, deadline: float | None) -> Iterator
 def _bases() -> Iterator[Path]:
     """The trees to mutate; every reader has once read one, so that each process finds compiled what it needs."""
     torch.set_num_threads(1)
+    pa.set_cpu_count(1)
     importlib.import_module(PRELOADED)  # last: it leaves out of the process what torch looks for
     hostile_text._NUM_CODE_POINTS, hostile_text._RANDOM_TEXTS = FEW_CODE_POINTS, FEW_TEXTS
     memory = "/dev/shm"  # noqa: S108 - a folder of our own is made in it
@@ -115,7 +117,7 @@ def _bases() -> Iterator[Path]:
         bases = folder / "bases"
         bases.mkdir()
         make_bases(bases)
-        os.chdir(link_tree(bases / "plain", folder / "warm"))
+        os.chdir(copy_tree(bases / "plain", folder / "warm"))
         for name, read in READERS.items():
             if name != "state":
                 outcome = read(Path.cwd())

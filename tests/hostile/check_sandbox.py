@@ -5,14 +5,13 @@ from __future__ import annotations
 import ctypes
 import os
 import time
-from collections.abc import Callable
 
 from tests.hostile import sandbox
-from tests.hostile.sandbox import MEMORY_MIB, Result, run_all
+from tests.hostile.sandbox import MEMORY_MIB, Begin, Result, run_all
 
 
-def _run(case: str, begin: Callable[[], None]) -> Result:
-    begin()
+def _run(case: str, begin: Begin) -> Result:
+    begin(case)
     if case == "SIGSEGV":
         ctypes.string_at(0)
     elif case == "hang":

@@ -17,10 +17,10 @@ from tests.hostile.manifests import manifests_of
 from tests.hostile.oracle import find_invalid_block
 from tests.hostile.readers import READERS, REFUSED, SERVED, WRONG, Outcome
 from tests.hostile.rows import values_of
-from tests.hostile.sandbox import Result
+from tests.hostile.sandbox import Begin, Result
 from tests.hostile.shards import structure_of, structure_of_table, tables_of
 from tests.hostile.tokenizers import BROUGHT, STORED
-from tests.hostile.trees import STOPPED_BEHIND, Tree, link_tree
+from tests.hostile.trees import STOPPED_BEHIND, Tree, copy_tree
 from tests.hostile.words import CORPUS, RECEIPTS, WORD_COUNTS
 
 Draw = random.Random
@@ -41,6 +41,7 @@ class Kind:
         verified_by: The reader whose word binds the others: what it calls clean they must serve.
         goes_on: Whether that reader must tell of what is mutated among its findings, and go on with the next shard.
         part: The folder whose blocks no command may take unless Arrow does.
+        below: The folder that is all they read.
     """
 
     mutators: Mapping[str, Mutator]
@@ -52,6 +53,7 @@ class Kind:
     verified_by: str | None = None
     goes_on: bool = False
     part: str | None = None
+    below: str = "."
 
 
 _PACKED = ("loader", "static", "cached", "verify packed")
@@ -65,7 +67,9 @@ _STOPPED = tuple(f"stopped-{stage}" for stage in STOPPED_BEHIND)
 
 
 def _packed(mutators: Mapping[str, Mutator], count: int, goes_on: bool = False) -> Kind:
-    return Kind(mutators, _PACKED, count, verified_by="verify packed", goes_on=goes_on, part="packed")
+    return Kind(
+        mutators, _PACKED, count, verified_by="verify packed", goes_on=goes_on, part="packed", below="out/packed"
+    )
 
 
 def _made(part: str, mutators: Mapping[str, Mutator], count: int, without: tuple[str, ...]) -> Kind:
@@ -101,12 +105,12 @@ KINDS: dict[str, Kind] = {
     "tokenizers": Kind(
         STORED,
         ("verify", "train", "prepare"),
-        40,
+        45,
         ("plain",),
         {"train": ("training",), "prepare": ("out/encoded", *_ROWS)},
         verified_by="verify",
     ),
-    "brought": Kind(BROUGHT, ("prepare shown",), 24, ("plain",), _ANEW),
+    "brought": Kind(BROUGHT, ("prepare shown",), 27, ("plain",), _ANEW),
     "corpora": Kind(CORPUS, ("prepare shown", "verify", "report"), 8, ("plain",), _ANEW),
     "run-files": Kind(RUN_FILES, ("prepare shown",), 50, ("plain",), _ANEW),
     "train-files": Kind(TRAIN_FILES, ("train",), 80, ("plain",)),
@@ -122,7 +126,7 @@ KINDS: dict[str, Kind] = {
 }
 
 
-def run_case(case: str, begin: Callable[[], None], bases: Path) -> Result:
+def run_case(case: str, begin: Begin, bases: Path) -> Result:
     """Mutate a tree as a case says and let everyone read it."""
     name, _, number = case.partition(":")
     kind = KINDS[name]
@@ -131,10 +135,10 @@ def run_case(case: str, begin: Callable[[], None], bases: Path) -> Result:
     root = Path(tempfile.mkdtemp(dir=bases.parent))
     result = Result(case)
     try:
-        tree = Tree(link_tree(bases / draw.choice(kind.bases), root))
+        tree = Tree(copy_tree(bases / draw.choice(kind.bases), root, kind.below))
         result.what = f"{mutation}: {kind.mutators[mutation](tree, draw)}".encode("unicode_escape").decode()
         os.chdir(root)
-        begin()
+        begin(result.what)
         outcomes = {}
         for reader in kind.readers:
             if reader == "cached" and draw.random() < SHARE_NOT_CACHED:

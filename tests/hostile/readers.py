@@ -24,7 +24,7 @@ from tests.hostile.oracle import find_wrong_rows
 from tests.hostile.trees import OUTPUT, TRAINING
 
 SERVED, REFUSED, WRONG, ESCAPED = "served", "refused", "wrong", "escaped"
-BATCH_ROWS, MAX_BATCHES = 16, 10
+BATCH_ROWS, MAX_BATCHES = 16, 8
 """Twice through the rows."""
 CONTROLS = re.compile("[\x00-\x08\x0b-\x1f\x7f-\x9f\u200e\u200f\u202a-\u202e\u2066-\u2069]")
 _REMOTE = "/hostile"

@@ -53,8 +53,9 @@ class Result:
     seconds: float = 0.0
 
 
-Run = Callable[[str, Callable[[], None]], Result]
-"""Runs a case; calls what it is given once the mutation is made and reading begins."""
+Begin = Callable[[str], None]
+Run = Callable[[str, Begin], Result]
+"""Runs a case; once the mutation is made and reading begins, says what was mutated to what it is given."""
 
 
 @dataclass
@@ -150,9 +151,14 @@ def _serve(cases: Sequence[str], run: Run, pipe: int, trace: IO[bytes]) -> None:
         _say(pipe, {"case": case})
         faulthandler.dump_traceback_later(SECONDS, exit=True, file=trace)
         begun = [_reset_peak()]
+
+        def begin(what: str, case: str = case, begun: list[int] = begun) -> None:
+            _say(pipe, {"case": case, "what": what})
+            begun.append(_reset_peak())
+
         started = time.process_time()
         try:
-            result = run(case, lambda: begun.append(_reset_peak()))  # noqa: B023 - called at once
+            result = run(case, begin)
         except Exception:  # noqa: BLE001 - a fault of this folder
             result = Result(case, faults=["the mutation itself failed"], detail=traceback.format_exc())
         result.seconds = time.process_time() - started

@@ -164,6 +164,11 @@ def _write_bytes(write: Write, tree: Tree, draw: Draw) -> str:
     return f"{len(data)} bytes: {data[:20]!r}"
 
 
+def _write_empty(write: Write, tree: Tree, draw: Draw) -> str:
+    write(tree, b"{}")
+    return "an empty object"
+
+
 def tokenizers(write: Write) -> dict[str, Mutator]:
     """Every mutation of a tokenizer, written somewhere."""
     changes: dict[str, Callable[[Json, Draw], str]] = {
@@ -176,7 +181,7 @@ def tokenizers(write: Write) -> dict[str, Mutator]:
         "lists": nest_lists,
     }
     mutators: dict[str, Mutator] = {name: partial(_write_changed, write, change) for name, change in changes.items()}
-    return {**mutators, "bytes": partial(_write_bytes, write)}
+    return {**mutators, "bytes": partial(_write_bytes, write), "empty": partial(_write_empty, write)}
 
 
 STORED, BROUGHT = tokenizers(_in_place), tokenizers(_bring)

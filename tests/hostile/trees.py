@@ -143,14 +143,14 @@ def fingerprint_json(manifest: Json) -> str:
         return "0" * 32
 
 
-def link_tree(base: Path, target: Path) -> Path:
-    """A copy of a tree that may be changed: every file is a new one, with the times of the old one."""
-    for folder, _, names in os.walk(base):
-        below = target / Path(folder).relative_to(base)
-        below.mkdir(parents=True, exist_ok=True)
+def copy_tree(base: Path, target: Path, below: str = ".") -> Path:
+    """A copy of a tree, or of a folder in it, that may be changed: every file is a new one, with its times."""
+    for folder, _, names in os.walk(base / below):
+        inside = target / Path(folder).relative_to(base)
+        inside.mkdir(parents=True, exist_ok=True)
         for name in names:
             source = Path(folder, name)
-            (below / name).write_bytes(source.read_bytes())
+            (inside / name).write_bytes(source.read_bytes())
             status = source.stat()
-            os.utime(below / name, ns=(status.st_atime_ns, status.st_mtime_ns))
+            os.utime(inside / name, ns=(status.st_atime_ns, status.st_mtime_ns))
     return target
