@@ -79,8 +79,8 @@ def _made(part: str, mutators: Mapping[str, Mutator], count: int, without: tuple
 
 KINDS: dict[str, Kind] = {
     "manifests": _packed(manifests_of("packed"), 200),
-    "blocks": _packed(structure_of("packed"), 425, goes_on=True),
-    "rows": _packed(values_of("packed"), 275, goes_on=True),
+    "blocks": _packed(structure_of("packed"), 340, goes_on=True),
+    "rows": _packed(values_of("packed"), 198, goes_on=True),
     "tables": _packed(tables_of("packed"), 120),
     "table-blocks": _packed(structure_of_table("packed"), 255),
     "parts": Kind(
@@ -101,7 +101,7 @@ KINDS: dict[str, Kind] = {
         ("plain",),
         {"prepare": ("out/tokenizer/manifest.json", *_MADE_OF_DOCUMENTS[1:])},
     ),
-    "receipts": Kind(RECEIPTS, ("prepare", "verify"), 76, _STOPPED),
+    "receipts": Kind(RECEIPTS, ("prepare", "verify"), 57, _STOPPED),
     "tokenizers": Kind(
         STORED,
         ("verify", "train", "prepare"),
