@@ -206,8 +206,15 @@ def _list_special(folder: Folder) -> set[str]:
 
 
 def _read_special_map(folder: Folder) -> Mapping[str, Any]:
-    """The settings of special_tokens_map.json, which is ignored if the config lists the added tokens."""
-    return {} if _DECODER in folder.read(CONFIG) else folder.read(SPECIAL_MAP)
+    """The tokens of special_tokens_map.json, which is ignored if the config lists the added tokens.
+
+    `transformers` takes any other key of it for a setting of the tokenizer, stronger than the config's.
+    """
+    found = {} if _DECODER in folder.read(CONFIG) else folder.read(SPECIAL_MAP)
+    for key, value in found.items():
+        if not key.endswith("_token") and key not in (_EXTRA, _OLD_EXTRA):
+            raise folder.refuse(SPECIAL_MAP, key, value, f"special tokens alone; settings belong in {CONFIG}")
+    return found
 
 
 def _parse_tokens(folder: Folder, file: str, key: str, values: Any) -> list[AddedToken] | None:

@@ -272,6 +272,8 @@ def test_a_folder_that_adds_nothing_to_its_tokenizer_json_is_that_file(tmp_path:
         ("tokenizer_config.json", b"[" * 3000, "not the settings of a tokenizer"),
         ("tokenizer_config.json", [], "not the settings of a tokenizer.*found list"),
         ("special_tokens_map.json", {"unk_token": "<unk>"}, r"unk_token: .*expected \[UNK\]"),
+        ("special_tokens_map.json", {"trust_remote_code": True}, "trust_remote_code: .*found true"),
+        ("special_tokens_map.json", {"do_lower_case": True}, "do_lower_case: .*found true"),
         ("special_tokens_map.json", b"{", "not the settings of a tokenizer"),
         ("special_tokens_map.json", b"\xff", "not the settings of a tokenizer"),
         ("added_tokens.json", {"<x>": True}, "<x>: .*found true"),
@@ -405,5 +407,5 @@ def test_a_file_larger_than_any_tokenizer_is_not_read(tmp_path: Path) -> None:
     with open(tmp_path / "tokenizer.json", "wb") as file:
         file.truncate(1 << 40)  # no bytes on the disk
     for place in (tmp_path, tmp_path / "tokenizer.json"):
-        with pytest.raises(ConfigError, match="larger than that of any tokenizer"):
+        with pytest.raises(ConfigError, match="tokenizer.json: the file is too large"):
             read_brought_files(str(place))
