@@ -100,15 +100,15 @@ def find_vector(data: Any, start: int, stop: int, table: int, number: int, item_
 
 
 @njit(cache=True, nogil=True)
-def check_batch(data: Any, nodes: Any, num_buffers: int, num_rows: int, codec: int) -> Any:
+def check_batch(data: Any, nodes: Any, num_rows: int, codec: int, spans: Any) -> Any:
     """Compare what a message with a record batch declares with its schema.
 
     Args:
         data: uint8, the message and its body.
         nodes: int64 (N, 5), of a `BatchLayout`.
-        num_buffers: Buffers that its columns have.
         num_rows: Rows that it must have; -1 for any number.
         codec: Arrow's number of the compression that it must have; -1 for none.
+        spans: int64 (number of buffers, 2), filled with where in `data` each buffer begins and its bytes.
 
     Returns:
         Which of `FAULTS` it has, the node, and the number that was found.
@@ -127,9 +127,9 @@ def check_batch(data: Any, nodes: Any, num_buffers: int, num_rows: int, codec: i
     found_rows = read_number(data, rows, 8) if rows else 0
     if found_rows < 0 or found_rows > _MOST_ITEMS or (num_rows >= 0 and found_rows != num_rows):
         return WRONG_ROWS, -1, found_rows
-    if found_nodes != len(nodes) or found_buffers != num_buffers:
+    if found_nodes != len(nodes) or found_buffers != len(spans):
         return _COUNTS, -1, found_nodes
-    return _check_columns(data, nodes, first_node, first_buffer, stop, found_rows, found_codec >= 0)
+    return _check_columns(data, nodes, first_node, first_buffer, stop, found_rows, found_codec >= 0, spans)
 
 
 @njit(cache=True, nogil=True)
@@ -169,9 +169,9 @@ def _read_codec(data: Any, stop: int, batch: int) -> Any:
 
 @njit(cache=True, nogil=True)
 def _check_columns(
-    data: Any, nodes: Any, first_node: int, first_buffer: int, body: int, num_rows: int, is_compressed: bool
+    data: Any, nodes: Any, first_node: int, first_buffer: int, body: int, num_rows: int, is_compressed: bool, spans: Any
 ) -> Any:
-    buffer = first_buffer
+    number = 0
     end = np.int64(0)
     for n in range(len(nodes)):
         kind, width = nodes[n, KIND], nodes[n, WIDTH]
@@ -190,10 +190,12 @@ def _check_columns(
                 least, longest = needed, most
             elif place == 2:
                 longest = -1
+            buffer = first_buffer + 16 * number
             fault, end = _check_buffer(data, buffer, body, end, least, longest, is_compressed)
             if fault:
                 return fault, n, end
-            buffer += 16
+            spans[number, 0], spans[number, 1] = body + read_number(data, buffer, 8), read_number(data, buffer + 8, 8)
+            number += 1
     return 0, -1, num_rows
 
 

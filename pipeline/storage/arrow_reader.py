@@ -21,6 +21,7 @@ import xxhash
 
 from pipeline.storage.arrow_layout import CODECS, BatchLayout
 from pipeline.storage.arrow_metadata import FAULTS, WRONG_ROWS, check_batch, find_table, find_vector
+from pipeline.storage.arrow_views import BatchBuffers
 from pipeline.storage.store import Store
 from schemas.errors import RESTORE, ShardCorruptError
 from schemas.rows import Compression
@@ -46,8 +47,8 @@ def read_batch(
     place: str,
     num_rows: int | None = None,
     compression: Compression = Compression.NONE,
-) -> pa.RecordBatch:
-    """One record batch, validated. Zero-copy unless it is compressed.
+) -> BatchBuffers:
+    """One record batch and its buffers, validated. Zero-copy unless it is compressed.
 
     Args:
         data: The message and its body.
@@ -63,7 +64,8 @@ def read_batch(
     view = np.frombuffer(data, np.uint8)
     view.flags.writeable = False  # to numba another type
     rows = -1 if num_rows is None else num_rows
-    fault, node, found = check_batch(view, layout.nodes, layout.num_buffers, rows, CODECS[compression])
+    spans = np.empty((layout.num_buffers, 2), np.int64)
+    fault, node, found = check_batch(view, layout.nodes, rows, CODECS[compression], spans)
     if fault == WRONG_ROWS and num_rows is not None:
         raise ShardCorruptError(
             "a block has another number of rows than the table of shards says",
@@ -81,35 +83,24 @@ def read_batch(
         batch.validate(full=True)
     except (pa.ArrowException, OSError) as error:  # the latter of data that does not decompress
         raise _invalid(str(error).partition("\n")[0], path, place) from None
-    return batch
+    return BatchBuffers(batch, view, spans if compression is Compression.NONE else None)
 
 
-def read_block(
-    data: pa.Buffer | bytes,
-    schema: pa.Schema | BatchLayout,
-    checksum: int,
-    path: str,
-    block: int,
-    num_rows: int | None = None,
-    compression: Compression = Compression.NONE,
-) -> pa.RecordBatch:
-    """One block, its checksum compared first, then validated. Zero-copy unless it is compressed.
+def read_block(data: pa.Buffer | bytes, schema: pa.Schema, checksum: int, path: str, block: int) -> pa.RecordBatch:
+    """One block that is not compressed, its checksum compared first, then validated. Zero-copy.
 
     Args:
         data: The block.
-        schema: Of the file, or the layout of it.
+        schema: Of the file.
         checksum: xxh3-64 of the block.
         path: The file, for messages.
         block: Its number, for messages.
-        num_rows: Rows that it must have, where that is known.
-        compression: Which it must have.
 
     Raises:
         ShardCorruptError: The bytes are not those that were written, or are not a block of this schema.
     """
     check_block(data, checksum, path, block)
-    layout = schema if isinstance(schema, BatchLayout) else _layout_of(schema)
-    return read_batch(data, layout, path, f"block {block}", num_rows, compression)
+    return read_batch(data, _layout_of(schema), path, f"block {block}").batch
 
 
 def check_block(data: pa.Buffer | bytes, checksum: int, path: str, block: int) -> None:
@@ -172,7 +163,7 @@ class ArrowFile:
             ShardCorruptError: It is not one of this schema.
         """
         offset, length = self.spans[number].tolist()
-        return read_batch(self._read_at(offset, length), self._layout, self._path, f"record batch {number}")
+        return read_batch(self._read_at(offset, length), self._layout, self._path, f"record batch {number}").batch
 
     def iter_batches(self) -> Iterator[pa.RecordBatch]:
         """All of its record batches in order."""

@@ -19,15 +19,17 @@ from numba import njit
 
 from pipeline.masking.numba_masks import count_selected
 from pipeline.storage.arrow_layout import BatchLayout
-from pipeline.storage.arrow_reader import read_block
-from pipeline.storage.arrow_views import view_lists, view_rows
+from pipeline.storage.arrow_reader import check_block, read_batch
+from pipeline.storage.arrow_views import BatchBuffers
 from schemas.errors import ShardCorruptError
 from schemas.manifest import PackedManifest
 from schemas.rows import MIN_SEGMENT_TOKENS, MIN_SEQUENCE_TOKENS, id_type, packed_row_schema
 
 _FIRST_MASK = 5
+_ID_BUFFERS, _LIST_BUFFERS = 3, 4  # of the column of ids, and of each column of lists
 _SEQUENCES, _SEGMENTS = "sequence_lengths", "segment_lengths"
 _MASKS = ("positions", "input_ids", "labels")
+_PLACE, _LENGTH, _DOCUMENT, _OFFSET = map(np.dtype, (np.int32, np.uint16, np.uint64, np.uint32))
 
 FAULTS = (
     "",
@@ -69,17 +71,23 @@ class PackedBlock:
     """The R rows of a block as arrays, without a copy where the block is not compressed.
 
     Attributes:
-        batch: All of its columns.
         input_ids: uint16 or uint32 (R, S).
         sequence_offsets: int32 (R + 1,): row r has the sequences from `sequence_offsets[r]` on.
         sequence_lengths: uint16.
+        segment_offsets: int32 (R + 1,), of all that belongs to segments.
+        segment_lengths: uint16.
+        segment_document: uint64.
+        segment_offset: uint32.
         masks: Those copies that were asked for.
     """
 
-    batch: pa.RecordBatch
     input_ids: npt.NDArray[Any]
     sequence_offsets: npt.NDArray[np.int32]
     sequence_lengths: npt.NDArray[np.uint16]
+    segment_offsets: npt.NDArray[np.int32]
+    segment_lengths: npt.NDArray[np.uint16]
+    segment_document: npt.NDArray[np.uint64]
+    segment_offset: npt.NDArray[np.uint32]
     masks: dict[int, StoredMasks]
 
     def __len__(self) -> int:
@@ -127,7 +135,7 @@ class PackedBlocks:
         Args:
             data: Its bytes.
             checksum: xxh3-64 of them.
-            num_rows: R, as the table of shards says it.
+            num_rows: R, as the table of shards says it; at least 1.
             path: Its shard, for messages.
             block: Its number, for messages.
             copies: Which stored masks are read too; the structure of the others is validated, their values are not.
@@ -135,24 +143,33 @@ class PackedBlocks:
         Raises:
             ShardCorruptError: It is not what was written, or holds a value that is out of range.
         """
-        batch = read_block(data, self._layout, checksum, path, block, num_rows, self._manifest.compression)
-        ids = view_rows(batch.column(0), self._id_type, self._manifest.seq_len)
-        sequences, segments = (view_lists(batch.column(column), np.uint16) for column in (1, 2))
-        provenance = view_lists(batch.column(3), np.uint64)[0], view_lists(batch.column(4), np.uint32)[0]
-        used = np.empty(len(ids), np.int64)
-        fault, row = _check_rows(ids, self._vocab_size, sequences, segments, provenance, used)
+        check_block(data, checksum, path, block)
+        buffers = read_batch(data, self._layout, path, f"block {block}", num_rows, self._manifest.compression)
+        seq_len = self._manifest.seq_len
+        ids = buffers.view(_ID_BUFFERS - 1, self._id_type, num_rows * seq_len).reshape(num_rows, seq_len)
+        sequences, segments = (_view_lists(buffers, column, _LENGTH, num_rows) for column in (1, 2))
+        documents, offsets = (
+            _view_lists(buffers, 3, _DOCUMENT, num_rows),
+            _view_lists(buffers, 4, _OFFSET, num_rows),
+        )
+        used = np.empty(num_rows, np.int64)
+        fault, row = _check_rows(ids, self._vocab_size, sequences, segments, (documents[0], offsets[0]), used)
         if fault:
             raise self._refuse(path, block, fault, row)
-        masks = {}
-        for copy in copies:
-            columns = (batch.column(_FIRST_MASK + len(_MASKS) * copy + number) for number in range(len(_MASKS)))
-            kinds = (np.uint16, self._id_type, self._id_type)
-            offsets, values = zip(*map(view_lists, columns, kinds), strict=True)
-            fault, row = _check_masks(used, self._vocab_size, self._most_masked, offsets, values)
-            if fault:
-                raise self._refuse(path, block, fault, row, f"mask_{copy}: ")
-            masks[copy] = StoredMasks(offsets[0], *values)
-        return PackedBlock(batch, ids, *sequences, masks)
+        masks = {copy: self._read_masks(buffers, copy, used, path, block) for copy in copies}
+        return PackedBlock(ids, *sequences, *segments, documents[1], offsets[1], masks)
+
+    def _read_masks(
+        self, buffers: BatchBuffers, copy: int, used: npt.NDArray[np.int64], path: str, block: int
+    ) -> StoredMasks:
+        first = _FIRST_MASK + len(_MASKS) * copy
+        kinds = (_LENGTH, self._id_type, self._id_type)
+        lists = [_view_lists(buffers, first + number, kind, len(used)) for number, kind in enumerate(kinds)]
+        offsets, values = zip(*lists, strict=True)
+        fault, row = _check_masks(used, self._vocab_size, self._most_masked, offsets, values)
+        if fault:
+            raise self._refuse(path, block, fault, row, f"mask_{copy}: ")
+        return StoredMasks(offsets[0], *values)
 
     def _refuse(self, path: str, block: int, fault: int, row: int, column: str = "") -> ShardCorruptError:
         return ShardCorruptError(
@@ -163,6 +180,15 @@ class PackedBlocks:
             found=column + FAULTS[fault],
             action="write the dataset again",
         )
+
+
+def _view_lists(
+    buffers: BatchBuffers, column: int, dtype: np.dtype[Any], num_rows: int
+) -> tuple[npt.NDArray[np.int32], npt.NDArray[Any]]:
+    """A column of lists as int32 offsets (R + 1,) and all values."""
+    first = _ID_BUFFERS + _LIST_BUFFERS * (column - 1)
+    offsets = buffers.view(first + 1, _PLACE, num_rows + 1)
+    return offsets, buffers.view(first + 3, dtype, int(offsets[-1]))
 
 
 @njit(cache=True, nogil=True)

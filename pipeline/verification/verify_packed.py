@@ -12,7 +12,6 @@ import pyarrow as pa
 
 from pipeline.masking.static_masks import static_masks
 from pipeline.masking.tables import MaskTables
-from pipeline.storage.arrow_views import view_lists
 from pipeline.storage.datasets import MANIFEST, TOKENIZER, ShardTable, read_manifest, read_shard_table, read_tokenizer
 from pipeline.storage.packed_blocks import PackedBlock, PackedBlocks, StoredMasks
 from pipeline.storage.store import Store
@@ -142,13 +141,10 @@ class _ShardCheck:
     def _check_block(self, block: PackedBlock, number: int, first_row_id: int) -> Places:
         manifest, vocabulary = self._manifest, self._manifest.vocabulary
         rows = block.input_ids
-        segments = view_lists(block.batch.column("segment_lengths"), np.uint16)
-        documents = view_lists(block.batch.column("segment_document"), np.uint64)[1]
-        offsets = view_lists(block.batch.column("segment_offset"), np.uint32)[1]
         faults, tokens = find_row_faults(
             rows,
             (block.sequence_offsets, block.sequence_lengths),
-            segments,
+            (block.segment_offsets, block.segment_lengths),
             (vocabulary.pad_id, vocabulary.cls_id, vocabulary.sep_id),
             vocabulary.vocab_size,
             manifest.sequences,
@@ -156,7 +152,7 @@ class _ShardCheck:
         for row in np.flatnonzero(faults)[:MAX_FINDINGS_PER_SHARD].tolist():
             self._find(f"row {number * manifest.block_rows + row}: {FAULTS[faults[row]]}")
         self._check_masks(block, number, rows, np.arange(len(rows), dtype=np.uint64) + np.uint64(first_row_id))
-        return Places(documents, offsets.astype(np.int64), tokens)
+        return Places(block.segment_document, block.segment_offset.astype(np.int64), tokens)
 
     def _check_masks(
         self, block: PackedBlock, number: int, rows: npt.NDArray[Any], row_ids: npt.NDArray[np.uint64]
