@@ -178,8 +178,12 @@ def _check_random(found: Mapping[str, Tensor], device: torch.device, path: str) 
         raise _refuse(path, None, "the state of the generator `cpu`", ", ".join(sorted(found))[:_MAX_SHOWN] or "none")
     devices = {"cpu": torch.device("cpu")} | ({"cuda": device} if device.type == "cuda" else {})
     for name in found.keys() & devices.keys():
+        generator = torch.Generator(devices[name])
+        wanted, there = Expected.like(generator.get_state()), Expected.like(found[name])
+        if wanted != there:
+            raise _refuse(path, name, str(wanted), str(there)[:_MAX_SHOWN])
         try:
-            torch.Generator(devices[name]).set_state(found[name])
+            generator.set_state(found[name])
         except (RuntimeError, TypeError) as error:
             raise _refuse(path, name, "a state of torch's generator", str(error).partition("\n")[0]) from None
 
