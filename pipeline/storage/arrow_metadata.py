@@ -33,12 +33,25 @@ FAULTS = (
     "a buffer lies outside the body, out of order or out of alignment",
     "a buffer is shorter than its values",
     "a buffer decompresses to more than its values",
+    "it has metadata of its own",
 )
 """By number: what may be wrong with a record batch."""
 
-_NO_MESSAGE, _NO_BATCH, _BODY, _CODEC, WRONG_ROWS, _COUNTS, _LENGTH, _NULLS, _ITEMS, _PLACE, _SHORT, _LONG = range(
-    1, 13
-)
+(
+    _NO_MESSAGE,
+    _NO_BATCH,
+    _BODY,
+    _CODEC,
+    WRONG_ROWS,
+    _COUNTS,
+    _LENGTH,
+    _NULLS,
+    _ITEMS,
+    _PLACE,
+    _SHORT,
+    _LONG,
+    _METADATA,
+) = range(1, 14)
 _RECORD_BATCH = 3
 _PREFIX = 8  # the continuation marker and the metadata's length
 _PADDING = 64  # writers may round a buffer's length up to this
@@ -147,6 +160,8 @@ def _find_batch(data: Any) -> Any:
     body = find_field(data, _PREFIX, stop, message, 3, 8)
     if kind <= 0 or header <= 0 or body < 0 or data[kind] != _RECORD_BATCH:
         return _NO_BATCH, 0, 0
+    if find_vector(data, _PREFIX, stop, message, 4, 4)[1]:  # Arrow would copy a text as often as it is named
+        return _METADATA, 0, 0
     if (read_number(data, body, 8) if body else 0) != length - stop:
         return _BODY, 0, 0
     batch = find_table(data, _PREFIX, stop, header)

@@ -21,17 +21,15 @@ import xxhash
 
 from pipeline.storage.arrow_layout import CODECS, BatchLayout
 from pipeline.storage.arrow_metadata import FAULTS, WRONG_ROWS, check_batch, find_table, find_vector
+from pipeline.storage.arrow_schema import check_footer, check_schema
 from pipeline.storage.arrow_views import BatchBuffers
 from pipeline.storage.store import Store
 from schemas.errors import RESTORE, ShardCorruptError
 from schemas.rows import Compression
-from schemas.version import is_readable
 
 MAGIC = b"ARROW1"
 _HEAD_BYTES = 8  # the magic bytes and their padding
 _TAIL_BYTES = 4 + len(MAGIC)  # the footer's length and the magic bytes
-_SHOWN_COLUMNS, _SHOWN_CHARACTERS = 24, 600
-_VERSION = b"maskmill_schema_version"
 _BLOCK = np.dtype([("offset", "<i8"), ("metadata_bytes", "<i4"), ("padding", "<i4"), ("body_bytes", "<i8")])
 
 
@@ -187,7 +185,6 @@ class ArrowFile:
         head = self._read_at(0, _HEAD_BYTES).to_pybytes()
         if not head.startswith(MAGIC) or tail[4:] != MAGIC or length <= 0 or start < _HEAD_BYTES:
             raise self._not_a_file(f"a footer of {length} bytes in a file of {self._size}")
-        self._check_schema()
         footer = np.frombuffer(self._read_at(start, length), np.uint8)
         footer.flags.writeable = False
         table = find_table(footer, 0, length, 0)
@@ -195,6 +192,8 @@ class ArrowFile:
         first, count = find_vector(footer, 0, length, table, 3, _BLOCK.itemsize)
         if table < 0 or first < 0 or dictionaries:
             raise self._not_a_file("a footer without a list of record batches, or with dictionaries")
+        check_footer(footer, table, self.schema, self._path)
+        self._check_schema()
         blocks = np.frombuffer(footer, _BLOCK, count, first)
         starts, metadata, bodies = (
             blocks[name].astype(np.int64) for name in ("offset", "metadata_bytes", "body_bytes")
@@ -218,26 +217,6 @@ class ArrowFile:
     def _not_a_file(self, found: str) -> ShardCorruptError:
         return ShardCorruptError(
             "it is not an Arrow file as maskmill writes it", path=self._path, found=found, action=RESTORE
-        )
-
-
-def check_schema(found: pa.Schema, expected: pa.Schema, path: str) -> None:
-    """Compare the schema of a file with the one that it must have; its version may be a newer minor one.
-
-    Raises:
-        ShardCorruptError: They differ.
-    """
-    theirs, ours = dict(found.metadata or {}), dict(expected.metadata or {})
-    version = theirs.pop(_VERSION, b"").decode(errors="replace")
-    has_version = ours.pop(_VERSION, None) is not None
-    has_columns = found.remove_metadata().equals(expected.remove_metadata(), check_metadata=True)
-    if not has_columns or theirs != ours or has_version != is_readable(version):
-        raise ShardCorruptError(
-            "the schema is another one",
-            path=path,
-            expected=_describe_schema(expected),
-            found=_describe_schema(found),
-            action=RESTORE,
         )
 
 
@@ -282,15 +261,6 @@ def _name_column(layout: BatchLayout, node: int) -> str:
     """The column that an array belongs to."""
     tops = np.flatnonzero(layout.nodes[: node + 1, 2] < 0)
     return str(layout.schema.names[len(tops) - 1])
-
-
-def _describe_schema(schema: pa.Schema) -> str:
-    """On one line, which of a long one is the beginning."""
-    try:
-        columns = ", ".join(f"{field.name}: {field.type}" for field in list(schema)[:_SHOWN_COLUMNS])
-    except UnicodeDecodeError:
-        return f"{len(schema)} columns, with names that are not UTF-8"
-    return f"{columns} {dict(schema.metadata or {})}"[:_SHOWN_CHARACTERS]
 
 
 def _invalid(what: str, path: str, place: str, found: str | None = None) -> ShardCorruptError:

@@ -12,13 +12,15 @@ import pytest
 from pipeline.storage.arrow_files import write_blocks
 from pipeline.storage.arrow_layout import BatchLayout
 from pipeline.storage.arrow_reader import ArrowFile, open_whole, read_batch
+from pipeline.storage.arrow_schema import MAX_SCHEMA_BYTES
 from pipeline.storage.arrow_views import view_lists, view_numbers
 from pipeline.storage.store import open_store
 from schemas.documents import DOCUMENT_SCHEMA, QUARANTINE_SCHEMA
 from schemas.errors import ShardCorruptError
 from schemas.manifest import SHARD_TABLE_SCHEMA
-from schemas.rows import Compression, encoded_schema
+from schemas.rows import Compression, encoded_schema, packed_row_schema
 from tests.storage.crafted import Message, serialise
+from tests.storage.shared_parts import share_in_footer, share_in_message
 
 TEXTS = ["a few words", "", "zwölf Boxkämpfer", "x" * 70]
 DOCUMENTS = pa.record_batch([["1", "2", "3", "4"], ["s"] * 4, ["p"] * 4, [1, 2, 3, 4], TEXTS], schema=DOCUMENT_SCHEMA)
@@ -223,6 +225,35 @@ def test_another_schema_is_refused(name: str) -> None:
     data = write_file([], OTHER_SCHEMAS[name])
     with pytest.raises(ShardCorruptError, match=r"^file: the schema is another one"):
         ArrowFile.of(bytes(data), DOCUMENT_SCHEMA, "file")
+
+
+def test_metadata_of_a_record_batch_is_refused() -> None:
+    """Arrow would copy the text for each of 5,000 entries that share it: 1 GB for a block of 120 KB."""
+    with pytest.raises(ShardCorruptError, match=r"^file, block 7: .* it has metadata of its own"):
+        read(share_in_message(serialise(DOCUMENTS), 5000, 100_000))
+    assert read(share_in_message(serialise(DOCUMENTS), 0, 0)).equals(DOCUMENTS)
+
+
+@pytest.mark.parametrize(
+    ("where", "count", "length", "found"),
+    [
+        ("footer", 5000, 100_000, "metadata of the footer"),
+        ("schema", 5000, 100_000, "a schema of more than 1048576 bytes"),
+        ("columns", 20, 0, "a schema of more than 1048576 bytes"),
+        ("columns", 1, 0, "metadata|struct"),
+    ],
+)
+def test_a_schema_that_names_one_part_many_times_is_refused(where: str, count: int, length: int, found: str) -> None:
+    """20^5 columns in a footer of 1 KB, or 5,000 texts that are one."""
+    data = share_in_footer(bytes(write_file([], DOCUMENT_SCHEMA)), where, count, length)
+    with pytest.raises(ShardCorruptError, match=rf"^file: the schema is another one.*found .*({found})"):
+        ArrowFile.of(data, DOCUMENT_SCHEMA, "file")
+
+
+def test_the_widest_schema_is_read() -> None:
+    schema = packed_row_schema(512, 1 << 24, 100)
+    assert len(ArrowFile.of(bytes(write_file([], schema)), schema, "file")) == 0
+    assert 8 * schema.serialize().size < MAX_SCHEMA_BYTES
 
 
 def test_names_that_are_not_utf8_are_refused() -> None:

@@ -1,0 +1,109 @@
+"""The schema that a file says it has: measured before Arrow reads it, then compared with the one that it must have.
+
+In a flatbuffer many places may lead to one part, and Arrow makes an object for each of them: a footer of 180 KB can
+take 4 GB. So every part is counted here as often as it is reached.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import numpy as np
+import numpy.typing as npt
+import pyarrow as pa
+
+from pipeline.storage.arrow_metadata import find_field, find_table, find_vector
+from schemas.errors import RESTORE, ShardCorruptError
+from schemas.version import is_readable
+
+MAX_SCHEMA_BYTES = 1 << 20
+"""Of a schema's parts in a file; that of packed rows with 100 stored masks has 60 KB."""
+_FOOTER_SCHEMA, _FOOTER_METADATA = 1, 4
+_SCHEMA_FIELDS, _SCHEMA_METADATA = 1, 2
+_FIELD_NAME, _FIELD_KIND, _FIELD_CHILDREN, _FIELD_METADATA = 0, 2, 5, 6
+_TIMESTAMP, _UNION = 10, 14  # kinds that have a text or a vector
+_OFFSET_BYTES = 4
+_PART_BYTES = 16
+_SHOWN_COLUMNS, _SHOWN_CHARACTERS = 24, 600
+_VERSION = b"maskmill_schema_version"
+
+
+def check_footer(footer: npt.NDArray[np.uint8], table: int, expected: pa.Schema, path: str) -> None:
+    """Refuse a footer that would take far more memory than it has bytes.
+
+    Args:
+        footer: Its bytes.
+        table: Where its table is in them.
+        expected: The schema that it must have, for messages.
+        path: The file, for messages.
+
+    Raises:
+        ShardCorruptError: Its schema cannot be one of maskmill's.
+    """
+    schema = find_field(footer, 0, len(footer), table, _FOOTER_SCHEMA, _OFFSET_BYTES)
+    found = _find_excess(footer, find_table(footer, 0, len(footer), schema) if schema > 0 else -1)
+    if _count_items(footer, table, _FOOTER_METADATA, _OFFSET_BYTES):
+        found = "metadata of the footer"
+    if found:
+        raise _refuse(expected, found, path)
+
+
+def check_schema(found: pa.Schema, expected: pa.Schema, path: str) -> None:
+    """Compare the schema of a file with the one that it must have; its version may be a newer minor one.
+
+    Raises:
+        ShardCorruptError: They differ.
+    """
+    theirs, ours = dict(found.metadata or {}), dict(expected.metadata or {})
+    version = theirs.pop(_VERSION, b"").decode(errors="replace")
+    has_version = ours.pop(_VERSION, None) is not None
+    has_columns = found.remove_metadata().equals(expected.remove_metadata(), check_metadata=True)
+    if not has_columns or theirs != ours or has_version != is_readable(version):
+        raise _refuse(expected, _describe_schema(found), path)
+
+
+def _find_excess(data: npt.NDArray[np.uint8], schema: int) -> str | None:
+    """What in a schema's table could take memory without a bound."""
+    total = 0
+    for entry in _iter_tables(data, schema, _SCHEMA_METADATA):
+        total += _PART_BYTES + sum(_count_items(data, entry, number, 1) for number in (0, 1))
+        if total > MAX_SCHEMA_BYTES:
+            break
+    waiting = [_iter_tables(data, schema, _SCHEMA_FIELDS)]
+    while waiting and total <= MAX_SCHEMA_BYTES:
+        for field in waiting.pop():
+            kind = find_field(data, 0, len(data), field, _FIELD_KIND, 1)
+            if _count_items(data, field, _FIELD_METADATA, _OFFSET_BYTES):
+                return "metadata of a column"
+            if kind > 0 and data[kind] in (_TIMESTAMP, _UNION):
+                return "a column of timestamps or of several types"
+            total += _PART_BYTES + _count_items(data, field, _FIELD_NAME, 1)
+            if total > MAX_SCHEMA_BYTES:
+                break
+            waiting.append(_iter_tables(data, field, _FIELD_CHILDREN))
+    return f"a schema of more than {MAX_SCHEMA_BYTES} bytes" if total > MAX_SCHEMA_BYTES else None
+
+
+def _iter_tables(data: npt.NDArray[np.uint8], table: int, number: int) -> Iterator[int]:
+    """The tables that a vector of a table leads to."""
+    first, count = find_vector(data, 0, len(data), table, number, _OFFSET_BYTES)
+    return (find_table(data, 0, len(data), first + _OFFSET_BYTES * place) for place in range(count))
+
+
+def _count_items(data: npt.NDArray[np.uint8], table: int, number: int, item_bytes: int) -> int:
+    return int(find_vector(data, 0, len(data), table, number, item_bytes)[1])
+
+
+def _refuse(expected: pa.Schema, found: str, path: str) -> ShardCorruptError:
+    return ShardCorruptError(
+        "the schema is another one", path=path, expected=_describe_schema(expected), found=found, action=RESTORE
+    )
+
+
+def _describe_schema(schema: pa.Schema) -> str:
+    """On one line, which of a long one is the beginning."""
+    try:
+        columns = ", ".join(f"{field.name}: {field.type}" for field in list(schema)[:_SHOWN_COLUMNS])
+    except UnicodeDecodeError:
+        return f"{len(schema)} columns, with names that are not UTF-8"
+    return f"{columns} {dict(schema.metadata or {})}"[:_SHOWN_CHARACTERS]
