@@ -20,10 +20,7 @@ def parse_json(content: bytes, max_bytes: int, *, has_unique_keys: bool = False)
     Raises:
         ValueError: It is too large, has more parts than `MAX_BRACKETS` or `MAX_COMMAS`, or is no such JSON.
     """
-    if len(content) > max_bytes:
-        raise ValueError(f"{len(content)} bytes, and at most {max_bytes} are accepted")
-    if content.count(b"{") + content.count(b"[") > MAX_BRACKETS or content.count(b",") > MAX_COMMAS:
-        raise ValueError("more objects, lists or values than any such file has")
+    check_parts(content, max_bytes)
     collect = _collect_keys if has_unique_keys else None
     try:
         found = json.loads(content.decode(), object_pairs_hook=collect, parse_constant=_refuse_constant)
@@ -32,6 +29,24 @@ def parse_json(content: bytes, max_bytes: int, *, has_unique_keys: bool = False)
     except RecursionError as error:
         raise ValueError(f"objects within objects: {error}") from None
     return found
+
+
+def check_parts(content: bytes, max_bytes: int, max_brackets: int = MAX_BRACKETS, max_commas: int = MAX_COMMAS) -> None:
+    """Refuse JSON of which a parser would make too many objects.
+
+    Args:
+        content: The JSON.
+        max_bytes: The largest size.
+        max_brackets: The most objects and lists.
+        max_commas: The most further values.
+
+    Raises:
+        ValueError: It is larger, or has more of them.
+    """
+    if len(content) > max_bytes:
+        raise ValueError(f"{len(content)} bytes, and at most {max_bytes} are accepted")
+    if content.count(b"{") + content.count(b"[") > max_brackets or content.count(b",") > max_commas:
+        raise ValueError("more objects, lists or values than any such file has")
 
 
 def _collect_keys(pairs: list[tuple[str, Any]]) -> dict[str, Any]:

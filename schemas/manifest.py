@@ -7,6 +7,7 @@ from typing import Annotated, Literal, TypeVar, cast
 import pyarrow as pa
 from pydantic import BaseModel, Field, ValidationError, model_validator
 
+from schemas.bounded_json import check_parts
 from schemas.counts import Count, DocumentCounts, EncodingCounts, PackingCounts, SourceReport, Written
 from schemas.errors import RESTORE, ConfigError, ShardCorruptError
 from schemas.masking import MAX_COPIES, MAX_VOCAB_SIZE, Masking, MaskVocabulary
@@ -33,6 +34,10 @@ objects cost 215 MB."""
 
 MAX_SHARDS = 1 << 24
 """Of a dataset: their table takes some 2 GB."""
+MAX_MANIFEST_BYTES = 16 << 20
+MAX_MANIFEST_PARTS = 1 << 16
+"""Of objects and lists, and of commas; a tokenizer's manifest with a thousand sources has 15,000. Parsing takes up to
+a kilobyte for each, as often as a field is missing."""
 
 
 class Manifest(Written):
@@ -204,9 +209,11 @@ def parse_manifest(model: type[AnyManifest], data: bytes, path: str) -> AnyManif
         ShardCorruptError: It is no manifest, or its counts do not add up.
     """
     try:
-        head = _Head.model_validate_json(data)
+        head = _parse_head(data)
     except ValidationError as error:
         raise _damaged("not a manifest", path, _first(error)) from None
+    except ValueError as error:
+        raise _damaged("not a manifest", path, str(error)) from None
     check_schema_version(head.schema_version, path)
     expected = model.model_fields["kind"].default
     if head.kind != expected:
@@ -230,9 +237,22 @@ def parse_manifest(model: type[AnyManifest], data: bytes, path: str) -> AnyManif
     return manifest
 
 
+def kind_of_manifest(data: bytes) -> str | None:
+    """Of which kind a manifest says it is; `None` if it is none."""
+    try:
+        return _parse_head(data).kind
+    except ValueError:  # pydantic's among them
+        return None
+
+
 class _Head(BaseModel):
     schema_version: str
     kind: str
+
+
+def _parse_head(data: bytes) -> _Head:
+    check_parts(data, MAX_MANIFEST_BYTES, MAX_MANIFEST_PARTS, MAX_MANIFEST_PARTS)
+    return _Head.model_validate_json(data)
 
 
 def _unknown_fields(model: BaseModel) -> list[str]:

@@ -16,16 +16,15 @@ import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
 import xxhash
-from pydantic import BaseModel, ValidationError
 
 from pipeline.storage.arrow_reader import ArrowFile, check_bytes
 from pipeline.storage.arrow_views import view_lists, view_numbers
 from pipeline.storage.check_table import check_lines, check_packed
 from pipeline.storage.hashing_sink import HashingSink
-from pipeline.storage.regular_files import MAX_TEXT_BYTES
 from pipeline.storage.store import Store
 from schemas.errors import RESTORE, ConfigError, ShardCorruptError
 from schemas.manifest import (
+    MAX_MANIFEST_BYTES,
     SHARD_TABLE_SCHEMA,
     AnyManifest,
     DocumentsManifest,
@@ -33,6 +32,7 @@ from schemas.manifest import (
     KindOfManifest,
     PackedManifest,
     TokenizerManifest,
+    kind_of_manifest,
     parse_manifest,
 )
 from schemas.masking import Masking, MaskVocabulary
@@ -149,33 +149,29 @@ def fingerprint_rows(manifest: PackedManifest) -> str:
     return fingerprint_manifest(manifest.model_copy(update={"masking": Masking()}))
 
 
-class _Kind(BaseModel):
-    kind: str
-
-
 def model_of_manifest(dataset: Store) -> type[KindOfManifest]:
     """Of which kind the manifest here says it is; `PackedManifest`, to read which tells what is wrong, if of none.
 
     Raises:
-        ShardCorruptError: It is larger than any manifest.
+        ConfigError: It is larger than any manifest, or no regular file.
     """
     try:
-        kind = _Kind.model_validate_json(dataset.read_bytes(MANIFEST, MAX_TEXT_BYTES)).kind
-    except (ValidationError, FileNotFoundError):
+        kind = kind_of_manifest(dataset.read_bytes(MANIFEST, MAX_MANIFEST_BYTES))
+    except FileNotFoundError:
         return PackedManifest
-    return _MODELS.get(kind, PackedManifest)
+    return _MODELS.get(kind or "", PackedManifest)
 
 
 def read_manifest(dataset: Store, model: type[AnyManifest]) -> AnyManifest:
     """Read and check a dataset's manifest.
 
     Raises:
-        ConfigError: There is none, or a newer maskmill wrote it.
+        ConfigError: There is none, it is larger than any, or a newer maskmill wrote it.
         ShardCorruptError: It is not what was written.
     """
     path = dataset.locate(MANIFEST)
     try:
-        data = dataset.read_bytes(MANIFEST, MAX_TEXT_BYTES)
+        data = dataset.read_bytes(MANIFEST, MAX_MANIFEST_BYTES)
     except FileNotFoundError:
         raise ConfigError(
             "no dataset here",

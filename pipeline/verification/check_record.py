@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Collection, Mapping
 
 from pipeline.corpus.quarantine import is_of_inputs
@@ -11,8 +10,9 @@ from pipeline.storage.regular_files import MAX_TEXT_BYTES
 from pipeline.storage.store import Store
 from pipeline.verification.check_parts import Verified
 from pipeline.verification.findings import Finding
+from schemas.bounded_json import parse_json
 from schemas.documents import QUARANTINE_SCHEMA
-from schemas.errors import MaskmillError, ShardCorruptError
+from schemas.errors import ConfigError, MaskmillError, ShardCorruptError
 from schemas.layout import QUARANTINE, RUN_RECORD, promised_folders
 from schemas.manifest import DocumentsManifest, PackedManifest
 from schemas.masking import Masking
@@ -30,13 +30,13 @@ def check_record(store: Store, verified: Mapping[str, Verified], unfinished: Col
     """
     path = store.locate(RUN_RECORD)
     try:
-        record = json.loads(store.read_bytes(RUN_RECORD, MAX_TEXT_BYTES))
+        record = parse_json(store.read_bytes(RUN_RECORD, MAX_TEXT_BYTES), MAX_TEXT_BYTES)
         fingerprints: dict[str, str] = {name: str(value) for name, value in record["fingerprints"].items()}
         masking = Masking.model_validate(record["masking"]) if "masking" in record else None  # older runs have none
         promised = promised_folders(record["decisive"])
     except FileNotFoundError:
         return []  # parts that were copied out of a run
-    except ShardCorruptError as error:
+    except (ConfigError, ShardCorruptError) as error:
         return [Finding.of(error, path)]
     except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
         return [Finding(path, f"the record of the run is damaged: {type(error).__name__} {error}".partition("\n")[0])]
@@ -85,6 +85,8 @@ def check_quarantine(store: Store, verified: Mapping[str, Verified]) -> list[Fin
             try:
                 file = ArrowFile.of(store.map_file(path), QUARANTINE_SCHEMA, store.locate(path))
                 found += sum(batch.num_rows for batch in file.iter_batches())
+            except FileNotFoundError:
+                findings.append(Finding(store.locate(path), "the file is gone"))
             except MaskmillError as error:
                 findings.append(Finding.of(error, store.locate(path)))
         if found != number:

@@ -8,12 +8,19 @@ from typing import Any
 
 import pytest
 
-from pipeline.storage import small_files
 from pipeline.storage.datasets import fingerprint_manifest, model_of_manifest, read_manifest, write_manifest
 from pipeline.storage.store import open_store
-from schemas.counts import DocumentCounts, PackingCounts
+from schemas.counts import DocumentCounts, PackingCounts, SourceReport
 from schemas.errors import ConfigError, ShardCorruptError
-from schemas.manifest import DocumentsManifest, PackedManifest, TokenizerManifest, parse_manifest, text_fill_ppm
+from schemas.manifest import (
+    MAX_MANIFEST_BYTES,
+    DocumentsManifest,
+    PackedManifest,
+    TokenizerManifest,
+    kind_of_manifest,
+    parse_manifest,
+    text_fill_ppm,
+)
 from schemas.version import SCHEMA_VERSION, check_schema_version
 
 DOCUMENTS: dict[str, Any] = {
@@ -337,10 +344,25 @@ def test_deep_or_broken_json_is_no_manifest(data: bytes) -> None:
         read_manifest(store, PackedManifest)
 
 
-def test_a_manifest_is_read_to_a_limit(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(small_files, "MAX_JSON_BYTES", 100)
+def test_a_manifest_is_read_to_a_limit() -> None:
     store = open_store(f"memory://{uuid.uuid4().hex}")
-    store.write_bytes("manifest.json", b" " * 101)
+    store.write_bytes("manifest.json", b" " * (MAX_MANIFEST_BYTES + 1))
     for read in (model_of_manifest, lambda dataset: read_manifest(dataset, PackedManifest)):
-        with pytest.raises(ShardCorruptError, match=r"manifest.json: a file is larger than any .*at most 100 bytes"):
+        with pytest.raises(ConfigError, match=r"manifest.json: the file is too large .*at most 16,777,216 bytes"):
             read(store)
+
+
+@pytest.mark.parametrize("values", ["[],", "{},", "1.5,", '"",'])
+def test_a_manifest_of_very_many_values_is_refused_before_it_is_parsed(values: str) -> None:
+    """In a megabyte there are 350,000 empty lists, which took 780 MB and eight seconds."""
+    data = json.dumps(PACKED)[:-1] + ', "more": [' + values * (1 << 16) + "0]}"
+    assert kind_of_manifest(data.encode()) is None
+    with pytest.raises(ShardCorruptError, match=r"manifest.json: not a manifest.*more objects, lists or values"):
+        parse_manifest(PackedManifest, data.encode(), "manifest.json")
+
+
+def test_a_manifest_of_a_thousand_sources_is_parsed() -> None:
+    names = SourceReport.model_fields
+    source = {name: "s" * 5000 if name == "source" else (1 << 40) + 1 for name in names}
+    data = json.dumps(copy_of(TOKENIZER, sources=[source] * 1000), indent=2).encode()
+    assert len(parse_manifest(TokenizerManifest, data, "manifest.json").sources) == 1000
