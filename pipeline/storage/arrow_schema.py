@@ -19,6 +19,9 @@ from schemas.version import is_readable
 MAX_SCHEMA_BYTES = 1 << 20
 """Of a schema's parts in a file; that of packed rows with 100 stored masks has 60 KB."""
 _FOOTER_SCHEMA, _FOOTER_METADATA = 1, 4
+_MESSAGE_HEADER, _MESSAGE_METADATA = 2, 4
+_CONTINUATION = b"\xff" * 4
+_PREFIX_BYTES = 8
 _SCHEMA_FIELDS, _SCHEMA_METADATA = 1, 2
 _FIELD_NAME, _FIELD_KIND, _FIELD_CHILDREN, _FIELD_METADATA = 0, 2, 5, 6
 _TIMESTAMP, _UNION = 10, 14  # kinds that have a text or a vector
@@ -41,7 +44,7 @@ def check_footer(footer: npt.NDArray[np.uint8], table: int, expected: pa.Schema,
         ShardCorruptError: Its schema cannot be one of maskmill's.
     """
     schema = find_field(footer, 0, len(footer), table, _FOOTER_SCHEMA, _OFFSET_BYTES)
-    found = _find_excess(footer, find_table(footer, 0, len(footer), schema) if schema > 0 else -1)
+    found = _find_excess(footer, find_table(footer, 0, len(footer), schema) if schema > 0 else -1, MAX_SCHEMA_BYTES)
     if _count_items(footer, table, _FOOTER_METADATA, _OFFSET_BYTES):
         found = "metadata of the footer"
     if found:
@@ -62,15 +65,27 @@ def check_schema(found: pa.Schema, expected: pa.Schema, path: str) -> None:
         raise _refuse(expected, _describe_schema(found), path)
 
 
-def _find_excess(data: npt.NDArray[np.uint8], schema: int) -> str | None:
-    """What in a schema's table could take memory without a bound."""
+def find_excess_of_message(message: bytes) -> str | None:
+    """What in a schema's message, such as a Parquet file has, would take far more memory than it has bytes."""
+    data = np.frombuffer(message, np.uint8)[_PREFIX_BYTES:]
+    if message[:4] != _CONTINUATION or int.from_bytes(message[4:_PREFIX_BYTES], "little") != len(data):
+        return "no message"
+    table = find_table(data, 0, len(data), 0)
+    schema = find_field(data, 0, len(data), table, _MESSAGE_HEADER, _OFFSET_BYTES)
+    if schema <= 0 or _count_items(data, table, _MESSAGE_METADATA, _OFFSET_BYTES):
+        return "a message without a schema, or with metadata of its own"
+    return _find_excess(data, find_table(data, 0, len(data), schema), len(data))
+
+
+def _find_excess(data: npt.NDArray[np.uint8], schema: int, most: int) -> str | None:
+    """What in a schema's table could take memory without a bound; `most` is for all of its parts."""
     total = 0
     for entry in _iter_tables(data, schema, _SCHEMA_METADATA):
         total += _PART_BYTES + sum(_count_items(data, entry, number, 1) for number in (0, 1))
-        if total > MAX_SCHEMA_BYTES:
+        if total > most:
             break
     waiting = [_iter_tables(data, schema, _SCHEMA_FIELDS)]
-    while waiting and total <= MAX_SCHEMA_BYTES:
+    while waiting and total <= most:
         for field in waiting.pop():
             kind = find_field(data, 0, len(data), field, _FIELD_KIND, 1)
             if _count_items(data, field, _FIELD_METADATA, _OFFSET_BYTES):
@@ -78,10 +93,10 @@ def _find_excess(data: npt.NDArray[np.uint8], schema: int) -> str | None:
             if kind > 0 and data[kind] in (_TIMESTAMP, _UNION):
                 return "a column of timestamps or of several types"
             total += _PART_BYTES + _count_items(data, field, _FIELD_NAME, 1)
-            if total > MAX_SCHEMA_BYTES:
+            if total > most:
                 break
             waiting.append(_iter_tables(data, field, _FIELD_CHILDREN))
-    return f"a schema of more than {MAX_SCHEMA_BYTES} bytes" if total > MAX_SCHEMA_BYTES else None
+    return f"a schema of more than {most} bytes" if total > most else None
 
 
 def _iter_tables(data: npt.NDArray[np.uint8], table: int, number: int) -> Iterator[int]:

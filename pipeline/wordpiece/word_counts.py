@@ -20,8 +20,11 @@ import pyarrow.parquet as pq
 from pyarrow.lib import ArrowInvalid
 
 from pipeline.storage.hashing_sink import HashingSink
+from pipeline.storage.regular_files import MAX_TEXT_BYTES
 from pipeline.storage.store import Store
 from pipeline.wordpiece.normalise import Normalisation
+from pipeline.wordpiece.parquet_schema import check_stored_schema
+from schemas.bounded_json import parse_json
 from schemas.errors import ShardCorruptError
 from schemas.version import SCHEMA_VERSION, check_schema_version
 
@@ -86,6 +89,7 @@ class WordCounts:
         """
         with store.open_input(path) as file:
             try:
+                check_stored_schema(file)
                 footer = pq.read_metadata(file)
                 if not footer.schema.to_arrow_schema().remove_metadata().equals(WORD_COUNTS_SCHEMA):
                     raise ArrowInvalid("it has other columns")
@@ -95,8 +99,8 @@ class WordCounts:
                     store,
                     path,
                     found["maskmill_corpus"],
-                    Normalisation(**json.loads(found["maskmill_normalisation"])),
-                    tuple(SourceText(**source) for source in json.loads(found["maskmill_sources"])),
+                    Normalisation(**_parse(found["maskmill_normalisation"])),
+                    tuple(SourceText(**source) for source in _parse(found["maskmill_sources"])),
                     footer.num_row_groups,
                     footer.num_rows,
                 )
@@ -125,18 +129,23 @@ class WordCounts:
         names = pa.array([source.source for source in self.sources], pa.string())
         with self.store.open_input(self.path) as file:
             try:
+                check_stored_schema(file)
                 reader = pq.ParquetFile(file)
                 for partition in range(self.num_partitions):
                     rows = reader.read_row_group(partition, columns=columns, use_threads=False)
                     _check_rows(rows)
                     yield encode_sources(rows, names)
-            except (pa.ArrowException, OSError) as error:
+            except (pa.ArrowException, OSError, ValueError) as error:
                 raise ShardCorruptError(
                     "the word counts cannot be read",
                     path=self.store.locate(self.path),
                     found=str(error),
                     action=_ACTION,
                 ) from error
+
+
+def _parse(text: str) -> Any:
+    return parse_json(text.encode(), MAX_TEXT_BYTES)
 
 
 def _check_rows(rows: pa.Table) -> None:

@@ -81,6 +81,19 @@ def share_in_message(data: bytes, count: int, length: int) -> bytes:
     return struct.pack("<Ii", 0xFFFFFFFF, len(writer.data)) + bytes(writer.data) + body
 
 
+def share_in_schema(count: int, length: int) -> bytes:
+    """The message of a schema without columns, with shared metadata."""
+    writer = _Writer(bytes(8))
+    root = writer.table((0, 4, 4), (1, 8, 1), (2, 12, 0), size=16)
+    writer.point(0, root)
+    schema = writer.table((1, 4, 0), (2, 8, 0), size=12)
+    writer.point(root + 12, schema)
+    writer.point(schema + 4, writer.vector(0))
+    add_shared_metadata(writer, schema + 8, count, length)
+    writer.align()
+    return struct.pack("<Ii", 0xFFFFFFFF, len(writer.data)) + bytes(writer.data)
+
+
 def share_in_footer(head: bytes, where: str, count: int, length: int = 0) -> bytes:
     """A file without record batches.
 
