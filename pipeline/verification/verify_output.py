@@ -81,10 +81,10 @@ def verify_output(store: Store, progress: Progress, threads: int = 2) -> Iterato
         threads: Shards read side by side.
 
     Raises:
-        ConfigError: There is nothing that can be verified.
+        ConfigError: There is nothing that can be verified. Of a part of a run it is a finding, and the others go on.
     """
     if store.exists(MANIFEST):
-        yield _verify_folder(store, progress, threads)
+        yield _verify_folder(store, progress, threads, is_alone=True)
         return
     parts = list_parts(store)
     if not any(parts.values()) and not store.exists(RUN_RECORD):
@@ -92,7 +92,7 @@ def verify_output(store: Store, progress: Progress, threads: int = 2) -> Iterato
     verified: dict[str, Verified] = {}
     for folder, is_finished in parts.items():
         if is_finished:
-            verified[folder] = _verify_folder(store.below(folder), progress, threads)
+            verified[folder] = _verify_folder(store.below(folder), progress, threads, is_alone=False)
             yield verified[folder]
     unfinished = [folder for folder, is_finished in parts.items() if not is_finished]
     findings = check_folders(store, verified, unfinished) + check_between(store, verified)
@@ -102,7 +102,7 @@ def verify_output(store: Store, progress: Progress, threads: int = 2) -> Iterato
     yield Verified(store.display_url, None, findings)
 
 
-def _verify_folder(store: Store, progress: Progress, threads: int) -> Verified:
+def _verify_folder(store: Store, progress: Progress, threads: int, *, is_alone: bool) -> Verified:
     def step(done: int, total: int) -> None:
         progress(store.display_url, done, total)
 
@@ -115,9 +115,9 @@ def _verify_folder(store: Store, progress: Progress, threads: int) -> Verified:
         if model is PackedManifest:
             return Verified(store.display_url, *verify_packed(store, step, threads))
         return Verified(store.display_url, *_verify_tokenizer(store))
-    except ConfigError:
-        raise
     except MaskmillError as error:
+        if is_alone and isinstance(error, ConfigError):
+            raise
         return Verified(store.display_url, None, [Finding.of(error, store.locate(MANIFEST))])
 
 

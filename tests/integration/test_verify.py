@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import random
 import shutil
 from collections.abc import Callable
@@ -134,6 +135,41 @@ def test_a_record_that_is_damaged_or_of_another_run_is_found(damaged: Path) -> N
     assert (status, "packed is of another run than the record speaks of" in said) == (1, True)
     record.unlink()  # parts that were copied out of a run
     assert verify(damaged)[0] == 0
+
+
+def replace_file(path: Path, how: str) -> None:
+    newer = path.read_bytes().replace(b'"schema_version": "2.', b'"schema_version": "99.')
+    path.unlink()
+    if how == "pipe":
+        os.mkfifo(path)
+    elif how == "long":
+        path.touch()
+        os.truncate(path, 1 << 40)  # no bytes on the disk
+    elif how == "newer":
+        path.write_bytes(newer)
+    else:
+        path.symlink_to({"device": "/dev/zero", "nowhere": "nothing", "loop": path.name}[how])
+
+
+@pytest.mark.parametrize(
+    ("name", "how"),
+    [
+        *(("documents/manifest.json", how) for how in ("pipe", "device", "nowhere", "loop", "long", "newer")),
+        *(("run.json", how) for how in ("pipe", "device", "loop", "long")),
+        *(("quarantine", how) for how in ("pipe", "device", "nowhere", "loop", "long")),
+        *(("tokenizer/vocab.txt", how) for how in ("pipe", "device", "nowhere", "loop")),
+    ],
+)
+def test_whatever_is_in_the_place_of_a_file_the_other_parts_are_verified(damaged: Path, name: str, how: str) -> None:
+    path = damaged / name
+    path = min(path.iterdir()) if path.is_dir() else path
+    replace_file(path, how)
+    status, said = verify(damaged)
+    assert status == 1
+    assert str(path if how != "nowhere" else path.parent) in said
+    for part in (damaged / "packed-heldout", damaged):
+        assert f'"event": "verified", "path": "{part}", "findings": [' in said
+    assert f'"path": "{damaged}/packed-heldout", "findings": []' in said
 
 
 def test_what_was_set_aside_is_counted(damaged: Path) -> None:
