@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 import os
-import sys
 
-from jobs.console import open_console
+from jobs.console import open_console, say
 from jobs.prepare import Prepared, prepare
 from jobs.progress import JsonLines, LiveBars
 from jobs.tables import say_gap, table_of_pairs, tables_of_run
@@ -61,7 +60,7 @@ def demo(output: str, megabytes: int, as_json: bool) -> int:
     try:
         result = train(config, JsonLines() if as_json else lines)
     except TrainingInterruptedError as interrupted:
-        sys.stderr.write(f"{interrupted}\n")
+        say(str(interrupted))
         return STATUS_OF_SIGNAL + interrupted.number
     console.print()
     for table in tables_of_run(prepared, {}, run_folder):

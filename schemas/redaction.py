@@ -15,19 +15,17 @@ MIN_SECRET_CHARACTERS = 6
 """Shorter values are not looked for: they may be a part of any word."""
 MAX_SECRETS = 4096
 
-_SCHEME = r"(?<![A-Za-z0-9+.-])[A-Za-z][A-Za-z0-9+.-]*"
+_WORD = re.compile(r"\S+")
+_SCHEME = re.compile(r"(?<![A-Za-z0-9+.-])[A-Za-z][A-Za-z0-9+.-]*://")
+_HTTP = re.compile(r"https?://", re.IGNORECASE)
+_USER_INFO = re.compile(r"(?<=://)[^/]*@")
+_USER_BEFORE_SECRET = re.compile(r"(?<=://)(?!\[)[^/:]*:(?![0-9]*(?:/|\Z))")
+_QUERY = re.compile(r"(?<=\w)\?")
 _RULES = (
-    # User-info ends at the last `@` before the path; this comes first, since a password may have a `?`.
-    (re.compile(r"(?<=://)[^/\s]*@"), ""),
-    # Secret keys may hold a `/`, so where `name:secret` stands before the first one, user-info ends at the last `@`.
-    (re.compile(r"(?<=://)(?!\[)[^/:\s]*:(?![0-9]*(?:/|$))\S*@"), ""),
-    (re.compile(r"(https?://[^\s?]*)\?\S*", re.IGNORECASE), r"\1"),
-    # Elsewhere a query holds a `=`; without one, `?` is a glob's sign. So it is where a folder such as `day=1` follows.
-    (re.compile(rf"({_SCHEME}://[^\s?]*(?:\?[^\s?=]*)*?\w)\?[^/\s]*=\S*"), r"\1"),
     # Relative URLs and headers, by the names that clouds and web servers give to credentials.
     (
         re.compile(
-            r"((?:x-(?:amz|goog|ms|oss|cos)-(?:[a-z-]*-)?(?:signature|credential|token|key|authorization)"
+            r"((?:x-(?:amz|goog|ms|oss|cos)-(?:[a-z-]{0,40}-)?(?:signature|credential|token|key|authorization)"
             r"|awsaccesskeyid|googleaccessid|aws_(?:access_key_id|secret_access_key|session_token)"
             r"|set-cookie|cookie|(?:proxy-)?authorization|passw(?:or)?d|passphrase|client_secret"
             r"|(?:secret|private|shared|account)_?(?:access_?)?key"
@@ -58,9 +56,36 @@ def redact(text: str) -> str:
             text = text.replace(secret, HIDDEN)
     if "=" not in text and ":" not in text and "?" not in text and " " not in text:
         return text
+    if "://" in text:
+        text = _WORD.sub(_clean_url, text)
     for pattern, replacement in _RULES:
         text = pattern.sub(replacement, text)
     return text
+
+
+def _clean_url(found: re.Match[str]) -> str:
+    """A word without user-info and query, in time that is linear in its length: words may be as long as a message."""
+    word = found[0]
+    if "://" not in word:
+        return word
+    # User-info ends at the last `@` before the path; this comes first, since a password may have a `?`.
+    word = _USER_INFO.sub("", word)
+    # Secret keys may hold a `/`, so where `name:secret` stands before the first one, user-info ends at the last `@`.
+    last = word.rfind("@")
+    if last >= 0 and (start := _USER_BEFORE_SECRET.search(word, 0, last)) is not None:
+        word = word[: start.start()] + word[last + 1 :]
+    if (http := _HTTP.search(word)) is not None and (query := word.find("?", http.end())) >= 0:
+        word = word[:query]
+    if (scheme := _SCHEME.search(word)) is None:
+        return word
+    # Elsewhere a query holds a `=`; without one, `?` is a glob's sign. So it is where a folder such as `day=1` follows.
+    place = scheme.end()
+    for part in word[place:].split("/"):
+        query = _QUERY.search(part)
+        if query is not None and "=" in part[query.end() :]:
+            return word[: place + query.start()]
+        place += len(part) + 1
+    return word
 
 
 def remember_secrets(values: Iterable[str]) -> None:
