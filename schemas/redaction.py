@@ -74,8 +74,8 @@ def _clean_url(found: re.Match[str]) -> str:
     last = word.rfind("@")
     if last >= 0 and (start := _USER_BEFORE_SECRET.search(word, 0, last)) is not None:
         word = word[: start.start()] + word[last + 1 :]
-    if (http := _HTTP.search(word)) is not None and (query := word.find("?", http.end())) >= 0:
-        word = word[:query]
+    if (http := _HTTP.search(word)) is not None and "?" in word[http.end() :]:
+        word = word[: word.index("?", http.end())]
     if (scheme := _SCHEME.search(word)) is None:
         return word
     # Elsewhere a query holds a `=`; without one, `?` is a glob's sign. So it is where a folder such as `day=1` follows.

@@ -15,13 +15,16 @@ MAX_TEXT = 256
 Text = Annotated[str, StringConstraints(max_length=MAX_TEXT)]
 
 _CATEGORY = r"\\[pP]\{\^?(?:L[ultmo]?|M[nce]?|N[dlo]?|P[cdseifo]?|S[mcko]?|Z[slp]?|C[cfo]?)\}"
+_NUMBER = r"\\(?:x[0-7][0-9A-Fa-f]|u[0-9A-Fa-f]{4})"  # of ASCII and of the basic plane
 _ESCAPE = rf"(?:{_CATEGORY}|\\[sSdDwWnrt]|\\[!-/:-@\[-`{{-~])"
-_IN_CLASS = r"[^\\\[\]^&\-]"
-_CLASS = rf"\[\^?(?:{_ESCAPE}|{_IN_CLASS}(?:-{_IN_CLASS})?)+\]"
-_ATOM = rf"(?:{_ESCAPE}|{_CLASS}|[^\\\[\](){{}}*+?|^$])"
+_IN_CLASS = rf"(?:{_NUMBER}|[^\\\[\]&\-]|&(?!&))"  # two of these are an operator of classes
+_IN_CLASS_ONCE = rf"(?:{_ESCAPE}|{_IN_CLASS}(?:-{_IN_CLASS})?)"
+_CLASS = rf"\[\^?(?!\^)(?:-{_IN_CLASS_ONCE}*|{_IN_CLASS_ONCE}+-?)\]"
+_ATOM = rf"(?:{_ESCAPE}|{_NUMBER}|{_CLASS}|[^\\\[\](){{}}*+?|^$])"
 _REPEAT = r"(?:[*+?]|\{\d{1,3}(?:,\d{0,3})?\})"
 _ALTERNATIVE = re.compile(rf"({_ATOM}*?)({_ATOM})({_REPEAT})?(?:\||\Z)", re.DOTALL)
 _SINGLE = re.compile(_ATOM, re.DOTALL)
+_ONE_CLASS = re.compile(_CLASS)
 _RANGE = re.compile(rf"({_IN_CLASS})-({_IN_CLASS})")
 
 
@@ -47,14 +50,18 @@ def measure_pattern(pattern: str) -> int:
         found = _ALTERNATIVE.match(pattern, start)
         if found is None or (found.end() == len(pattern) and pattern.endswith("|")):
             raise ValueError("not alternatives of single characters and classes, the last of which may repeat")
-        for first, last in _RANGE.findall(found[0]):
-            if first > last:
+        for first, last in _RANGE.findall(" ".join(_ONE_CLASS.findall(found[0]))):
+            if _number(first) > _number(last):
                 raise ValueError(f"the range {first}-{last} is empty")
         least.append(len(_SINGLE.findall(found[1])) + _least_repeat(found[3]))
         start = found.end()
     if not min(least):
         raise ValueError("it matches where there is nothing")
     return min(least)
+
+
+def _number(character: str) -> int:
+    return ord(character) if len(character) == 1 else int(character[2:], 16)
 
 
 def _least_repeat(repeat: str | None) -> int:

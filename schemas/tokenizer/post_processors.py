@@ -7,7 +7,7 @@ from typing import Annotated, Any, Literal
 from pydantic import FailFast, Field, field_validator, model_validator
 
 from schemas.tokenizer.patterns import MAX_PARTS, Part, Text
-from schemas.tokenizer.pre_tokenizers import MAX_LENGTH, ByteLevelPart
+from schemas.tokenizer.pre_tokenizers import MAX_LENGTH, ByteLevelPart, MetaspacePreTokenizer
 
 TypeId = Annotated[int, Field(ge=0, le=1)]
 
@@ -123,6 +123,27 @@ class WordPieceDecoder(Part):
     type: Literal["WordPiece"]
     prefix: Text
     cleanup: bool
+
+
+class FuseDecoder(Part):
+    """Joins all to one text."""
+
+    type: Literal["Fuse"]
+
+
+_OneDecoder = WordPieceDecoder | ByteLevelPart | MetaspacePreTokenizer | FuseDecoder
+
+
+class DecoderSequence(Part):
+    """One decoder after the other."""
+
+    type: Literal["Sequence"]
+    decoders: Annotated[
+        list[Annotated[_OneDecoder, Field(discriminator="type")]], FailFast(), Field(max_length=MAX_PARTS)
+    ]
+
+
+Decoder = Annotated[_OneDecoder | DecoderSequence, Field(discriminator="type")]
 
 
 class Truncation(Part):

@@ -18,8 +18,8 @@ from schemas.errors import ConfigError
 from schemas.masking import MaskVocabulary
 from schemas.tokenizer.normalizers import Normalizer
 from schemas.tokenizer.patterns import MAX_TEXT, Part
-from schemas.tokenizer.post_processors import Padding, PostProcessor, Truncation, WordPieceDecoder
-from schemas.tokenizer.pre_tokenizers import ByteLevelPart, PreTokenizer
+from schemas.tokenizer.post_processors import Decoder, Padding, PostProcessor, Truncation
+from schemas.tokenizer.pre_tokenizers import PreTokenizer
 
 SPECIAL_TOKENS = ("[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]")
 PAD, UNK, CLS, SEP, MASK = SPECIAL_TOKENS
@@ -80,10 +80,10 @@ class TokenizerFile(Part):
     truncation: Truncation | None = None
     padding: Padding | None = None
     added_tokens: Annotated[list[AddedToken], FailFast(), Field(max_length=MAX_ADDED)]
-    normalizer: Normalizer | None
-    pre_tokenizer: PreTokenizer | None
-    post_processor: PostProcessor | None
-    decoder: WordPieceDecoder | ByteLevelPart | None
+    normalizer: Normalizer | None = None
+    pre_tokenizer: PreTokenizer | None = None
+    post_processor: PostProcessor | None = None
+    decoder: Decoder | None = None
     model: WordPieceModel
 
     def list_pieces(self) -> list[str]:

@@ -111,6 +111,12 @@ HOSTILE = {
     "a back reference": describe(normalizer=replace("b", Regex=r"a\1")),
     "a category that is none": describe(normalizer=replace("b", Regex=r"\p{Qq}")),
     "a range that is empty": describe(normalizer=replace("b", Regex="[z-a]")),
+    "a range of numbers that is empty": describe(normalizer=replace("b", Regex=r"[\x1f-\x00]")),
+    "classes that are joined": describe(normalizer=replace("b", Regex="[a&&b]")),
+    "a class of nothing": describe(normalizer=replace("b", Regex="[^]")),
+    "a class that is not closed": describe(normalizer=replace("b", Regex="[^]a]|[b]")),
+    "a character past the end of its encoding": describe(normalizer=replace("b", Regex=r"\xe4")),
+    "a class without an end": describe(normalizer=replace("b", Regex="[" + r"\x20" * 62)),
     "a repetition that is none": describe(normalizer=replace("b", Regex="a{3,2}")),
     "an open alternative": describe(normalizer=replace("b", Regex="a|")),
     "a long pattern": describe(normalizer=replace("b", Regex="a" * 1000)),
@@ -173,12 +179,26 @@ GOOD = {
     "without a type of the model": describe(
         model={key: value for key, value in describe_model().items() if key != "type"}
     ),
+    "without keys": {key: value for key, value in describe().items() if key in ("added_tokens", "model")},
     "without parts": describe(normalizer=None, pre_tokenizer=None, post_processor=None, decoder=None),
     "added behind": describe(added_tokens=[*ADDED, describe_token(10, "<x>"), describe_token(11, "y", special=False)]),
     "spaces to one": describe(normalizer=sequence({"type": "NFKC"}, replace(" ", Regex=" {2,}"), {"type": "NFC"})),
     "quotation marks": describe(normalizer=sequence(replace('"', String="``"), replace("\u2581", String=" "))),
     "categories": describe(normalizer=replace(" ", Regex=r"[\p{Zs}\s]+|\p{Cc}")),
     "a range": describe(pre_tokenizer=split(Regex="[\u4e00-\u9fff]")),
+    "hyphens and signs in classes": describe(pre_tokenizer=split(Regex="[-'a]|[^-a]|[0-9_-]|[.*^&$|(){}]+")),
+    "a hyphen outside of classes": describe(pre_tokenizer=split(Regex="z-a")),
+    "characters by number": describe(normalizer=replace(" ", Regex=r"[\x00-\x1f]|[\u4e00-\u9fff]|\x7f+")),
+    "shown spaces": describe(
+        pre_tokenizer={"type": "Metaspace", "replacement": "\u2581", "prepend_scheme": "always", "split": True},
+        decoder={"type": "Metaspace", "replacement": "\u2581", "prepend_scheme": "always", "split": True},
+    ),
+    "several decoders": describe(
+        decoder={
+            "type": "Sequence",
+            "decoders": [{"type": "WordPiece", "prefix": "##", "cleanup": True}, {"type": "Fuse"}],
+        }
+    ),
     "of RoBERTa": describe(
         post_processor={
             "type": "RobertaProcessing",
@@ -219,7 +239,28 @@ patterns = st.one_of(
     st.builds(lambda text: {"String": text}, texts),
     st.builds(
         lambda atoms, end: {"Regex": "".join(atoms) + end},
-        st.lists(st.sampled_from(["a", "[ab]", r"\s", r"\p{L}", ".", "[^x]", "|", "(", ")", r"\\", "[a-x]", "^"])),
+        st.lists(
+            st.sampled_from(
+                [
+                    "a",
+                    "[ab]",
+                    r"\s",
+                    r"\p{L}",
+                    ".",
+                    "[^x]",
+                    "[-a]",
+                    "[a-]",
+                    r"\x20",
+                    "[^&]",
+                    "|",
+                    "(",
+                    ")",
+                    r"\\",
+                    "[a-x]",
+                    "^",
+                ]
+            )
+        ),
         st.sampled_from(["", "+", "*", "?", "{1,}", "{0,3}", "{2}", "{,2}", "+?", "++", "$"]),
     ),
 )
