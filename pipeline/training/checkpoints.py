@@ -22,7 +22,8 @@ from torch.optim import Optimizer
 from pipeline.loader.check_arguments import MAX_STEPS
 from pipeline.storage.store import Store
 from pipeline.training.checkpoint_tensors import FILES, TrainingState
-from schemas.errors import ShardCorruptError, StaleArtifactError
+from pipeline.training.train_data import TrainData
+from schemas.errors import ConfigError, ShardCorruptError, StaleArtifactError
 from schemas.masking import Masking
 from schemas.version import SCHEMA_VERSION, check_schema_version
 
@@ -186,6 +187,23 @@ def _ask_for_masking(checkpoint: Checkpoint) -> str:
     masking = {key: checkpoint.configuration.get(f"mask.{key}", value) for key, value in default.items()}
     given = {key: value for key, value in masking.items() if key == "rate" or value != default[key]}
     return "give " + " ".join(f"--set mask.{key}={str(value)[:_MAX_SHOWN]}" for key, value in given.items())
+
+
+def load_loader_state(store: Store, checkpoint: Checkpoint, data: TrainData) -> None:
+    """Let the batches go on where a checkpoint's run stopped.
+
+    Raises:
+        ShardCorruptError: It holds no state of a loader, or that of another step than its own.
+        StaleArtifactError: It holds the state of a loader that reads in another order.
+    """
+    try:
+        data.batches.load_state_dict(checkpoint.loader_state)
+    except ConfigError as error:
+        raise _refuse_marker(store, checkpoint.folder, f"loader_state: {error.found}") from None
+    if checkpoint.loader_state != data.state_after(checkpoint.step):
+        place = {name: checkpoint.loader_state.get(name) for name in ("epoch", "step", "rows_served")}
+        found = f"step {checkpoint.step} with a loader_state at {place}"
+        raise _refuse_marker(store, checkpoint.folder, found[:_MAX_SHOWN])
 
 
 def load_checkpoint(store: Store, checkpoint: Checkpoint, model: nn.Module, optimizer: Optimizer) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable
+from typing import Any
 
 from pipeline.loader import MaskedBatches
 from pipeline.loader.fixed_rows import iter_fixed_batches
@@ -46,19 +47,26 @@ def open_train_data(config: TrainFile) -> TrainData:
         def open_held_out() -> Iterable[TrainingBatch]:
             return iter_fixed_batches(held_out_url, HELD_OUT_MASKING, batch_rows)
 
+    batches = MaskedBatches(
+        data.dataset,
+        global_batch_rows=data.global_batch_rows,
+        micro_batch_rows=data.micro_batch_rows,
+        seed=data.seed,
+        masking=config.mask,
+    )
+
+    def state_after(steps: int) -> dict[str, Any]:
+        epoch, step = divmod(steps, batches.steps_per_epoch)
+        return batches.at(step, epoch).state_dict()
+
     return TrainData(
         fingerprint=fingerprint_rows(manifest),
         seq_len=manifest.seq_len,
         vocab_size=manifest.vocabulary.vocab_size,
         pad_id=manifest.vocabulary.pad_id,
         tokenizer_json=read_tokenizer(dataset, manifest),
-        batches=MaskedBatches(
-            data.dataset,
-            global_batch_rows=data.global_batch_rows,
-            micro_batch_rows=data.micro_batch_rows,
-            seed=data.seed,
-            masking=config.mask,
-        ),
+        batches=batches,
+        state_after=state_after,
         masking=masking,
         open_held_out=open_held_out,
     )

@@ -23,6 +23,7 @@ from pipeline.training.checkpoints import (
     check_belongs,
     find_checkpoint,
     load_checkpoint,
+    load_loader_state,
     write_checkpoint,
 )
 from pipeline.training.device import open_autocast, resolve_device, resolve_precision
@@ -176,8 +177,8 @@ class _Run:
             return None
         masked_by = "data.dataset" if self.config.mask is None else "the train file"
         check_belongs(self.store, checkpoint, self.settled, self.data.fingerprint, masked_by=masked_by)
+        load_loader_state(self.store, checkpoint, self.data)
         load_checkpoint(self.store, checkpoint, self.model, self.optimizer)
-        self.data.batches.load_state_dict(checkpoint.loader_state)
         self.loader_state = checkpoint.loader_state
         self.first_loss, self.last_loss = checkpoint.first_loss, checkpoint.last_loss
         self.step = self.saved_step = checkpoint.step

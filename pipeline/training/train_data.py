@@ -55,6 +55,7 @@ class TrainData:
         pad_id: Id of [PAD].
         tokenizer_json: The dataset's tokenizer.
         batches: Rows to train on.
+        state_after: Gives the state of `batches` after so many global batches.
         masking: How they are masked.
         open_held_out: Gives all held-out rows, masked in the same way every time; None where there are none.
     """
@@ -65,5 +66,6 @@ class TrainData:
     pad_id: int
     tokenizer_json: bytes
     batches: ResumableBatches
+    state_after: Callable[[int], dict[str, Any]]
     masking: Masking
     open_held_out: Callable[[], Iterable[TrainingBatch]] | None

@@ -61,7 +61,7 @@ def measure_pattern(pattern: str) -> int:
 
 
 def _number(character: str) -> int:
-    return ord(character) if len(character) == 1 else int(character[2:], 16)
+    return ord(character) if len(character) == 1 else int(character.lstrip("\\ux"), 16)
 
 
 def _least_repeat(repeat: str | None) -> int:

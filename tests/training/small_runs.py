@@ -106,6 +106,7 @@ def make_data(*, held_out: bool = True, fingerprint: str = "f" * 32) -> TrainDat
         pad_id=PAD,
         tokenizer_json=make_tokenizer_json(),
         batches=Batches(global_rows=6, micro_rows=4),
+        state_after=lambda steps: {"next_step": steps},
         masking=Masking(),
         open_held_out=(lambda: [make_batch([0, 3, 4], seed=9), make_batch([7], seed=10)]) if held_out else None,
     )

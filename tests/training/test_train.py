@@ -313,3 +313,28 @@ def test_a_tokenizer_that_cannot_be_exported_is_refused_before_the_first_step(pr
         train(config.model_copy(update={"data": data}), events.append)
     assert caught.value.path == str(dataset / "tokenizer.json")
     assert events == []
+
+
+@pytest.mark.parametrize(
+    ("place", "found"),
+    [
+        ({"step": 2}, "step 3 with a loader_state at"),
+        ({"epoch": 1}, "step 3 with a loader_state at"),
+        ({"step": 0}, "step 3 with a loader_state at"),
+        ({"rows_served": 4}, "step 3 with a loader_state at"),
+        ({"share_rows": 8}, "step 3 with a loader_state at"),
+        ({"step": 10**6}, "loader_state: step 1000000 of an epoch"),
+        ({"seed": -1}, "loader_state: seed"),
+    ],
+)
+def test_a_checkpoint_whose_loader_stands_at_another_step_is_refused(prepared, tmp_path, place, found):
+    config = make_train_file(prepared, tmp_path, steps=3)
+    run(config)
+    path = tmp_path / "checkpoints/step-00000003/checkpoint.json"
+    marker = json.loads(path.read_text())
+    marker["loader_state"] |= place
+    path.write_text(json.dumps(marker))
+    with pytest.raises(ShardCorruptError) as caught:
+        run(make_train_file(prepared, tmp_path))
+    assert caught.value.path == str(path)
+    assert caught.value.found.startswith(found)
