@@ -273,7 +273,7 @@ def _read_record(output: Store) -> dict[str, Any]:
             missing = {"the fingerprints of its settings"}
         if not _is_masking(record.get("masking")):
             missing |= {"settings of masking that can be read"}
-    except (ValueError, KeyError, TypeError, AttributeError) as error:
+    except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
         missing = {f"{type(error).__name__}: {error}"}
     if missing:
         raise ShardCorruptError(

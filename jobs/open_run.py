@@ -181,8 +181,9 @@ class Run:
     def finish(self) -> dict[str, dict[str, Any]]:
         """Write the timings of this driver beside those of stages that it did not run; returns all of them."""
         timings = {name: self._stages[name] for name in self.ran}
-        with contextlib.suppress(FileNotFoundError, ValueError):
-            timings = json.loads(self.output.read_bytes(TIMINGS, MAX_TEXT_BYTES)) | timings
+        with contextlib.suppress(FileNotFoundError, ValueError, RecursionError):
+            before = json.loads(self.output.read_bytes(TIMINGS, MAX_TEXT_BYTES))
+            timings = before | timings if isinstance(before, dict) else timings
         if timings:
             self.output.write_bytes(TIMINGS, (json.dumps(timings, indent=2, sort_keys=True) + "\n").encode())
         return timings

@@ -100,5 +100,5 @@ def _read_marker(folder: str, wanted: dict[str, int]) -> WrittenCorpus | None:
         if any(os.path.getsize(path) != size for path, size in zip(paths, sizes.values(), strict=True)):
             return None
         return WrittenCorpus(paths, int(marker["num_documents"]), sum(sizes.values()), reused=True)
-    except (OSError, ValueError, KeyError, TypeError, AttributeError, ConfigError):
+    except (OSError, ValueError, KeyError, TypeError, AttributeError, RecursionError, ConfigError):
         return None

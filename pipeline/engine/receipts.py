@@ -11,7 +11,9 @@ from concurrent.futures import Future, ThreadPoolExecutor
 from typing import TYPE_CHECKING
 
 import xxhash
+from pydantic import ValidationError
 
+from pipeline.storage.regular_files import MAX_TEXT_BYTES
 from pipeline.storage.store import Store
 from schemas.errors import ShardCorruptError, StaleArtifactError
 from schemas.receipt import Receipt
@@ -83,7 +85,7 @@ def iter_receipts(output: Store, units: Sequence[UnitDescription]) -> Iterator[R
 def _read_receipt(output: Store, unit: UnitDescription) -> Receipt:
     path = receipt_path(unit.stage, unit.unit)
     try:
-        receipt = _open(output.read_bytes(path))
+        receipt = _open(output.read_bytes(path, MAX_TEXT_BYTES))
     except FileNotFoundError:
         raise StaleArtifactError(
             "a receipt is gone", path=output.locate(path), action="give the same command again"
@@ -92,7 +94,7 @@ def _read_receipt(output: Store, unit: UnitDescription) -> Receipt:
         raise ShardCorruptError(
             "a receipt is not what was written",
             path=output.locate(path),
-            found=str(error).replace("\n", " "),
+            found=str(error),
             action="delete it and give the same command again: its unit runs once more",
         ) from None
     if receipt.description != unit.digest():
@@ -110,7 +112,11 @@ def _open(data: bytes) -> Receipt:
     body = data[:-_SEAL_BYTES] + b"}"
     if _seal(body) != data:
         raise ValueError("its bytes have changed")
-    return Receipt.model_validate_json(body)
+    try:
+        return Receipt.model_validate_json(body)
+    except ValidationError as error:
+        first = error.errors(include_url=False, include_context=False, include_input=False)[0]
+        raise ValueError(f"{'.'.join(map(str, first['loc']))}: {first['msg']}") from None
 
 
 def _seal(body: bytes) -> bytes:

@@ -18,6 +18,7 @@ import errno
 import fcntl
 import json
 import os
+import re
 import socket
 import stat
 import threading
@@ -33,6 +34,8 @@ from schemas.errors import ConfigError, StaleArtifactError, TransientStorageErro
 
 LOCK = "work/driver.lock"
 CLAIMS = "work/drivers"
+MAX_CLAIM_BYTES = 4096
+_CLAIM = re.compile(rf"{CLAIMS}/[0-9]{{6}}\.json")
 _AS_LOCK = os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
 """Not through a link: what it leads to would be overwritten."""
 BEAT_SECONDS = 5.0
@@ -136,7 +139,7 @@ def _lock_file(store: Store, path: str) -> int:
                 if not _stands_at(descriptor, path):
                     os.close(descriptor)
                     continue
-                raise _refuse(store, _parse(os.pread(descriptor, 4096, 0))) from None
+                raise _refuse(store, _parse(os.pread(descriptor, MAX_CLAIM_BYTES, 0))) from None
             if _stands_at(descriptor, path):
                 os.ftruncate(descriptor, 0)
                 os.pwrite(descriptor, json.dumps(_describe_process()).encode(), 0)
@@ -198,9 +201,14 @@ def _hold_by_claim(store: Store, lease: Lease, beat_seconds: float) -> Iterator[
         ended.set()
         beating.join()
         # Older claims first, so that at no moment one of them is the highest.
-        for other in store.list(CLAIMS):
+        for other in _list_claims(store):
             if other < path or (other == path and _is_claimed_by(store, path, claim)):
                 store.delete(other)
+
+
+def _list_claims(store: Store) -> list[str]:
+    """The claims in the order of their numbers; what else lies beside them is none."""
+    return [path for path in store.list(CLAIMS) if _CLAIM.fullmatch(path)]
 
 
 def _claim_output(store: Store, claim: dict[str, Any], beat_seconds: float) -> str:
@@ -208,11 +216,11 @@ def _claim_output(store: Store, claim: dict[str, Any], beat_seconds: float) -> s
     watched: tuple[str, bytes] | None = None
     still_since = 0.0
     while True:
-        claims = store.list(CLAIMS)
+        claims = _list_claims(store)
         number = int(claims[-1].rpartition("/")[2].removesuffix(".json")) if claims else 0
         if claims:
             try:
-                content = store.read_bytes(claims[-1])
+                content = store.read_bytes(claims[-1], MAX_CLAIM_BYTES)
             except FileNotFoundError:
                 continue  # it has just ended
             holder = _parse(content)
@@ -226,7 +234,15 @@ def _claim_output(store: Store, claim: dict[str, Any], beat_seconds: float) -> s
                     time.sleep(beat_seconds / 4)
                     continue
         path = f"{CLAIMS}/{number + 1:06d}.json"
-        if store.create(path, json.dumps(claim).encode()) and store.list(CLAIMS)[-1:] == [path]:
+        if not _CLAIM.fullmatch(path):
+            raise ConfigError(
+                "no number is left for another claim to this output",
+                path=store.locate(claims[-1]),
+                expected="a number that drivers have counted up to",
+                found=str(number),
+                action=f"delete {CLAIMS} while no driver is at work, and see who may write into this bucket",
+            )
+        if store.create(path, json.dumps(claim).encode()) and _list_claims(store)[-1:] == [path]:
             return path
 
 
@@ -238,7 +254,7 @@ def _beat(
         beat += 1
         # A store that does not answer is tried again at the next beat; it fails the units themselves soon enough.
         with contextlib.suppress(TransientStorageError, ConfigError):
-            if store.list(CLAIMS)[-1:] > [path] or not _is_claimed_by(store, path, claim):
+            if _list_claims(store)[-1:] > [path] or not _is_claimed_by(store, path, claim):
                 lease.lose()
                 return
             store.write_bytes(path, json.dumps({**claim, "beat": beat}).encode())
@@ -247,7 +263,7 @@ def _beat(
 def _is_claimed_by(store: Store, path: str, claim: dict[str, Any]) -> bool:
     """Whether a claim is a driver's; one that was deleted with all of `work/` is nobody else's."""
     try:
-        return bool(_parse(store.read_bytes(path)).get("driver") == claim["driver"])
+        return bool(_parse(store.read_bytes(path, MAX_CLAIM_BYTES)).get("driver") == claim["driver"])
     except FileNotFoundError:
         return True
 
@@ -301,6 +317,6 @@ def _read_link(path: str) -> str | None:
 def _parse(content: bytes) -> dict[str, Any]:
     try:
         parsed = json.loads(content)
-    except ValueError:
+    except (ValueError, RecursionError):
         return {}
     return parsed if isinstance(parsed, dict) else {}

@@ -153,6 +153,6 @@ def list_pieces(tokenizer: Tokenizer) -> list[str]:
 def _is_tokenizer_json(content: bytes) -> bool:
     try:
         parsed: Any = json.loads(content)
-    except ValueError:
+    except (ValueError, RecursionError):
         return False
     return isinstance(parsed, dict)

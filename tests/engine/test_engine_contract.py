@@ -20,7 +20,7 @@ import pytest
 from pipeline.engine import worker_processes
 from pipeline.engine.answers import WorkerTraceback
 from pipeline.engine.local_engine import LocalEngine
-from pipeline.engine.receipts import iter_receipts, receipt_path
+from pipeline.engine.receipts import _seal, iter_receipts, receipt_path
 from pipeline.engine.serve_units import serve_units
 from pipeline.engine.stage import Engine, Finished, run_stage
 from pipeline.storage import failures
@@ -275,6 +275,14 @@ def test_receipts_that_are_gone_broken_or_anothers_are_refused(output: Store, lo
         list(iter_receipts(output, other))
     output.write_bytes(receipt_path("square", 1), b"{")
     with pytest.raises(ShardCorruptError, match="000001"):
+        list(iter_receipts(output, pending))
+    output.write_bytes(receipt_path("square", 1), _seal(b'{"stage":"square","unit":-1,"description":"x"}'))
+    with pytest.raises(ShardCorruptError, match=r"000001.*found unit: Input should be greater") as caught:
+        list(iter_receipts(output, pending))
+    assert "pydantic" not in str(caught.value)
+    with open(f"{output.root}/{receipt_path('square', 1)}", "wb") as file:
+        file.truncate(1 << 40)  # no bytes on the disk
+    with pytest.raises(ConfigError, match=r"000001.*too large"):
         list(iter_receipts(output, pending))
     output.delete(receipt_path("square", 1))
     with pytest.raises(StaleArtifactError, match="gone"):

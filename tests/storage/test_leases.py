@@ -252,6 +252,31 @@ def test_a_driver_on_another_machine_is_refused_to_while_it_beats_and_followed_w
     assert store.list() == []
 
 
+def test_what_lies_beside_the_claims_is_none(moto_url: str) -> None:
+    store = open_store(moto_url)
+    beside = [f"{CLAIMS}/{name}" for name in ("notes.txt", "x.json", "0000001.json", "9" * 100 + ".json")]
+    for path in beside:
+        store.write_bytes(path, b"[" * 100_000)
+    with hold_output(store, beat_seconds=BEAT) as lease:
+        assert store.exists(f"{CLAIMS}/000001.json")
+        lease.check()
+    assert store.list(CLAIMS) == sorted(beside)
+
+
+def test_a_claim_that_cannot_be_read_is_followed(moto_url: str) -> None:
+    store = open_store(moto_url)
+    store.write_bytes(f"{CLAIMS}/000001.json", b"[" * leases.MAX_CLAIM_BYTES)
+    with hold_output(store, beat_seconds=0.01):
+        assert store.exists(f"{CLAIMS}/000002.json")
+
+
+def test_the_last_number_is_refused_by_name(moto_url: str) -> None:
+    store = open_store(moto_url)
+    store.write_bytes(f"{CLAIMS}/999999.json", b"{}")
+    with pytest.raises(ConfigError, match=r"999999\.json: no number is left"), hold_output(store, beat_seconds=0.01):
+        pass
+
+
 def test_a_driver_that_was_overtaken_learns_it(moto_url: str) -> None:
     store = open_store(moto_url)
     with hold_output(store, beat_seconds=BEAT) as lease:
