@@ -44,7 +44,7 @@ def load_compared(settings: RunFile, urls: Sequence[str]) -> dict[str, Tokenizer
         ConfigError: One of them is no WordPiece tokenizer.
     """
     named = zip(name_tokenizers(urls), urls, strict=True)
-    return {name: _load(read_brought_files(url), settings.tokenizer) for name, url in named}
+    return {name: _load(read_brought_files(url), settings.tokenizer, redact(url)) for name, url in named}
 
 
 def compare_tokenizers(
@@ -84,11 +84,11 @@ def compare_tokenizers(
     return measured
 
 
-def _load(files: dict[str, bytes], settings: TokenizerSection) -> Tokenizer:
+def _load(files: dict[str, bytes], settings: TokenizerSection, path: str) -> Tokenizer:
     """A tokenizer to compare with; a vocab.txt with capital letters is taken as cased, whatever the run file says."""
-    tokenizer = load_tokenizer(files, normalisation_of(settings))
+    tokenizer = load_tokenizer(files, normalisation_of(settings), path)
     if "vocab.txt" in files and count_cased_pieces(tokenizer):
-        return load_tokenizer(files, Normalisation(lowercase=False, strip_accents=False))
+        return load_tokenizer(files, Normalisation(lowercase=False, strip_accents=False), path)
     return tokenizer
 
 

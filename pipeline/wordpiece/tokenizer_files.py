@@ -24,10 +24,10 @@ MAX_WORD_CHARACTERS = 100
 _UNUSED = re.compile(r"\[unused\d+\]")
 
 
-def build_tokenizer(pieces: Iterable[str], normalisation: Normalisation) -> Tokenizer:
-    """Make a BERT tokenizer of these pieces, the first of which has id 0."""
+def build_tokenizer(pieces: Iterable[str], normalisation: Normalisation, path: str = "tokenizer.from") -> Tokenizer:
+    """Make a BERT tokenizer of these pieces, the first of which has id 0; `path` is where they come from."""
     tokenizer = assemble_bert({piece: number for number, piece in enumerate(pieces)}, normalisation)
-    refuse_unusable(tokenizer)
+    refuse_unusable(tokenizer, path)
     add_template(tokenizer)
     tokenizer.add_special_tokens(list(SPECIAL_TOKENS))
     return tokenizer
@@ -83,13 +83,16 @@ def explain_missing_vocab(tokenizer: Tokenizer) -> str | None:
     )
 
 
-def load_tokenizer(files: Mapping[str, bytes] | bytes, normalisation: Normalisation) -> Tokenizer:
+def load_tokenizer(
+    files: Mapping[str, bytes] | bytes, normalisation: Normalisation, path: str = "tokenizer.from"
+) -> Tokenizer:
     """Load a tokenizer that the user brings, without truncation and padding, its special tokens marked special.
 
     Args:
         files: A folder's files by name, of which tokenizer.json is taken if there, else vocab.txt; or the
             content of one of the two.
         normalisation: How text is normalised where there is only a vocab.txt.
+        path: Where they come from, for messages.
 
     Raises:
         ConfigError: If it is not a WordPiece tokenizer, a special token is missing, ids have holes, or
@@ -98,13 +101,13 @@ def load_tokenizer(files: Mapping[str, bytes] | bytes, normalisation: Normalisat
     if isinstance(files, bytes):
         files = {"tokenizer.json" if _is_tokenizer_json(files) else "vocab.txt": files}
     if "tokenizer.json" in files:
-        tokenizer = parse_tokenizer_json(files["tokenizer.json"])
+        tokenizer = parse_tokenizer_json(files["tokenizer.json"], path)
     elif "vocab.txt" in files:
-        tokenizer = build_tokenizer(parse_vocab(files["vocab.txt"]), normalisation)
+        tokenizer = build_tokenizer(parse_vocab(files["vocab.txt"], path), normalisation, path)
     else:
         raise ConfigError(
             "there is no tokenizer here",
-            path="tokenizer.from",
+            path=path,
             expected="tokenizer.json or vocab.txt",
             found=", ".join(sorted(files)) or "nothing",
             action="name one of the two files, or a folder that holds one",

@@ -95,6 +95,16 @@ def test_a_folder_of_another_user_is_refused(remote: str, tmp_path: Path, mode: 
 
 
 @needs_root
+def test_a_link_of_another_user_to_a_folder_is_refused(remote: str, tmp_path: Path) -> None:
+    (tmp_path / "mine").mkdir(mode=0o700)
+    (tmp_path / "link").symlink_to(tmp_path / "mine")
+    os.chown(tmp_path / "link", OTHER_USER, OTHER_USER, follow_symlinks=False)
+    with pytest.raises(ConfigError, match=f"belongs to another user.*user {OTHER_USER}"):
+        read_all(remote, tmp_path / "link")
+    assert not list((tmp_path / "mine").iterdir())
+
+
+@needs_root
 @pytest.mark.parametrize("place", ["subfolder", "dataset"])
 def test_a_subfolder_of_another_user_is_refused(tmp_path: Path, place: str) -> None:
     tmp_path.chmod(0o1777 if place == "subfolder" else 0o700)

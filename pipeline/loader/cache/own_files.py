@@ -38,11 +38,12 @@ def find_own_folder(folder: str, dataset: str) -> str:
     try:
         os.makedirs(folder, OWN_FOLDER_MODE, exist_ok=True)
         status = os.stat(folder)
+        owners = {status.st_uid, os.lstat(folder).st_uid}  # of the folder, and of a link that leads to it
     except OSError:
         return folder
-    if status.st_uid not in (os.geteuid(), _ROOT):
+    if others := owners - {os.geteuid(), _ROOT}:
         raise _refuse(
-            folder, "the cache folder belongs to another user", f"user {status.st_uid}", "give a folder of your own"
+            folder, "the cache folder belongs to another user", f"user {min(others)}", "give a folder of your own"
         )
     if status.st_mode & _OTHERS_WRITE:
         if not status.st_mode & stat.S_ISVTX:
