@@ -15,6 +15,7 @@ from pipeline.engine.answers import Failed, answer_unit, take_answer
 from pipeline.engine.stage import Finished, OnProgress, UnitDescription, UnitFunction, ignore_progress
 from pipeline.storage.store import Store
 from schemas.errors import ConfigError
+from schemas.printable import make_printable
 
 UNITS_IN_FLIGHT_PER_CORE = 2
 MAX_DEATHS = 3
@@ -242,11 +243,11 @@ def _started_on_loopback(ray: Any) -> Iterator[None]:
         constants.ENABLE_RAY_CLUSTER = joins_clusters
     address = ray.nodes()[0]["NodeManagerAddress"]
     if address not in _LOOPBACK:
-        warnings.warn(
+        what = (
             f"this version of Ray cannot be bound to loopback: it listens on {address} and maybe on every interface; "
-            'close its ports to other machines, or set engine.kind = "local"',
-            stacklevel=2,
         )
+        action = 'close its ports to other machines, or set engine.kind = "local"'
+        warnings.warn(make_printable(what + action), stacklevel=2)
 
 
 def _answer_shared(shared: tuple[UnitFunction, Any, Store], unit: UnitDescription) -> Finished | Failed:
