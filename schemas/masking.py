@@ -20,8 +20,8 @@ IGNORE_INDEX = -100
 
 PPM = 10**6
 _TWO_TO_32 = 2**32
-MAX_VOCAB_SIZE = 1 << 24
-"""Of any tokenizer: what a loader looks up by id takes at most 80 MB."""
+MAX_VOCAB_SIZE = 1 << 20
+"""Of any tokenizer: the largest in use have a quarter of it, and what a loader looks up by id takes 5 MB."""
 MAX_COPIES = 100
 """Static masks beside every row."""
 _PPM_TOLERANCE = 1e-6

@@ -11,7 +11,7 @@ from collections import defaultdict
 from collections.abc import Sequence
 
 from schemas.errors import ConfigError
-from schemas.tokenizer.tokenizer_file import MAX_PIECES
+from schemas.masking import MAX_VOCAB_SIZE
 
 _WHITESPACE = (
     "\t\n\x0b\x0c\r \x85\u00a0\u1680\u2000\u2001\u2002\u2003\u2004\u2005\u2006\u2007\u2008\u2009\u200a"
@@ -42,11 +42,11 @@ def parse_vocab(content: bytes, path: str = "tokenizer.from") -> list[str]:
             action="save the file without it",
         )
     num_lines = content.count(b"\n")
-    if num_lines > MAX_PIECES:
+    if num_lines > MAX_VOCAB_SIZE:
         raise ConfigError(
             "vocab.txt has more lines than any vocabulary",
             path=path,
-            expected=f"at most {MAX_PIECES}",
+            expected=f"at most {MAX_VOCAB_SIZE}",
             found=str(num_lines),
             action="check tokenizer.from",
         )

@@ -15,7 +15,7 @@ from pydantic import FailFast, Field, StringConstraints, ValidationError, field_
 
 from schemas.bounded_json import parse_json
 from schemas.errors import ConfigError
-from schemas.masking import MaskVocabulary
+from schemas.masking import MAX_VOCAB_SIZE, MaskVocabulary
 from schemas.tokenizer.normalizers import Normalizer
 from schemas.tokenizer.patterns import MAX_TEXT, Part
 from schemas.tokenizer.post_processors import Decoder, Padding, PostProcessor, Truncation
@@ -25,7 +25,6 @@ SPECIAL_TOKENS = ("[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]")
 PAD, UNK, CLS, SEP, MASK = SPECIAL_TOKENS
 MAX_TOKENIZER_BYTES = 32 << 20
 """Of a tokenizer's file; the largest vocabularies in use, of a million pieces, take 20 MB."""
-MAX_PIECES = 1 << 20
 MAX_PIECE = 4096
 """Characters of a piece or an added token."""
 MAX_ADDED = 1 << 16
@@ -63,8 +62,8 @@ class WordPieceModel(Part):
     @classmethod
     def _are_ids(cls, vocab: dict[str, Any]) -> dict[str, int]:
         # By hand: pydantic lists every fault, of which there may be a million.
-        if len(vocab) > MAX_PIECES:
-            raise ValueError(f"{len(vocab)} pieces, and at most {MAX_PIECES} are accepted")
+        if len(vocab) > MAX_VOCAB_SIZE:
+            raise ValueError(f"{len(vocab)} pieces, and at most {MAX_VOCAB_SIZE} are accepted")
         for piece, number in vocab.items():
             if type(number) is not int or not 0 <= number < 2**32:
                 raise ValueError(f"the id of {piece[:MAX_TEXT]!r} is {str(number)[:MAX_TEXT]}")

@@ -309,7 +309,7 @@ PACKED: dict[str, Any] = {
         ({"copies": 101}, "copies"),
         ({"copies": -1}, "copies"),
         ({"vocabulary__vocab_size": 1 << 32}, "vocab_size"),
-        ({"vocabulary__vocab_size": (1 << 24) + 1}, "vocab_size"),
+        ({"vocabulary__vocab_size": (1 << 20) + 1}, "vocab_size"),
         ({"vocabulary__excluded_ranges": [[0, 1 << 40]]}, "excluded_ranges"),
         ({"vocabulary__mask_id": 1 << 31}, "mask_id"),
         ({"block_rows": 0}, "block_rows"),
