@@ -6,6 +6,7 @@ import contextlib
 import dataclasses
 import json
 import os
+import stat
 from collections.abc import Iterable
 
 import xxhash
@@ -23,6 +24,7 @@ from schemas.receipt import Receipt
 
 PROOF = f"{TOKENIZER}/proof.json"
 _PROOF = TypeAdapter(Proof)
+_OWN_FOLDER_MODE = 0o700
 
 
 class ProveUnit(UnitDescription):
@@ -55,15 +57,16 @@ def prove_tokenizer(output: Store, unit: ProveUnit) -> UnitOutcome:
     tokenizer_json = output.read_bytes(f"{TOKENIZER}/tokenizer.json", MAX_TEXT_BYTES)
     special = SpecialInText(unit.special_in_text)
     key = make_proof_key(tokenizer_json, special)
-    cache = open_store(os.path.join(_cache_folder(), "proofs"))
+    cache = _open_cache()
     name = f"{xxhash.xxh3_128_hexdigest(repr((key, unit.unit, PROOF_PARTS)).encode())}.json"
     proof = None
     with contextlib.suppress(MaskmillError):  # nor one that cannot be read
-        proof = _read_proof(cache, name, key)
+        proof = None if cache is None else _read_proof(cache, name, key)
     if proof is None:
         proof = prove_part(tokenizer_json, special, unit.unit)
         with contextlib.suppress(MaskmillError):  # a cache that cannot be written costs ten seconds next time
-            cache.write_bytes(name, _dump_proof(proof))
+            if cache is not None:
+                cache.write_bytes(name, _dump_proof(proof))
     return UnitOutcome([], {"proof_texts": proof.num_texts}, {"proof": dataclasses.asdict(proof)})
 
 
@@ -114,6 +117,20 @@ def _dump_proof(proof: Proof) -> bytes:
     return (json.dumps(dataclasses.asdict(proof), indent=2, sort_keys=True) + "\n").encode()
 
 
-def _cache_folder() -> str:
-    base = os.environ.get("XDG_CACHE_HOME") or os.path.expanduser("~/.cache")
-    return os.path.join(base, "maskmill")
+def _open_cache() -> Store | None:
+    """The user's cache of proofs; `None` where it is not this user's alone: what others write there proves nothing."""
+    folder = os.environ.get("XDG_CACHE_HOME") or os.path.expanduser("~/.cache")
+    try:
+        os.makedirs(folder, exist_ok=True)
+        for name in ("maskmill", "proofs"):
+            folder = os.path.join(folder, name)
+            with contextlib.suppress(FileExistsError):
+                os.mkdir(folder, _OWN_FOLDER_MODE)
+            status = os.lstat(folder)
+            if not stat.S_ISDIR(status.st_mode) or status.st_uid != os.geteuid():
+                return None
+            if stat.S_IMODE(status.st_mode) & ~_OWN_FOLDER_MODE:  # made by an earlier version
+                os.chmod(folder, _OWN_FOLDER_MODE)
+    except OSError:
+        return None
+    return open_store(folder)

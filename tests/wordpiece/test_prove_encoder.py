@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 from collections.abc import Sequence
 from dataclasses import asdict, replace
 from pathlib import Path
@@ -130,6 +131,36 @@ def test_a_part_is_proven_once_and_the_proof_is_written_of_all(
         assert write_proof(output, iter_receipts(output, units)) == proof
         assert read_proof(output, TOKENIZER_JSON, TEXT) == proof
     assert sorted(asked) == list(range(PROOF_PARTS))
+
+
+@pytest.mark.parametrize("place", ["maskmill", "maskmill/proofs"])
+@pytest.mark.parametrize("kind", ["a link", "another user's", "open"])
+def test_proofs_are_kept_in_folders_of_this_user_alone(
+    proof: Proof, place: str, kind: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
+    monkeypatch.setattr(prove_stage, "prove_part", lambda *_: proof)
+    (tmp_path / "target").mkdir()
+    folder = tmp_path / "cache" / place
+    folder.parent.mkdir(parents=True)
+    if kind == "a link":
+        folder.symlink_to(tmp_path / "target")
+    else:
+        folder.mkdir()
+        folder.chmod(0o775)
+    if kind == "another user's":
+        monkeypatch.setattr(prove_stage.os, "geteuid", lambda: os.getuid() + 1)
+    output = open_store(str(tmp_path / "out"))
+    output.write_bytes("tokenizer/tokenizer.json", TOKENIZER_JSON)
+    (unit, *_) = plan_prove_units("checksum", "text")
+    execute_unit(prove_tokenizer, output, output, unit)
+    written = [path for path in (tmp_path / "cache").rglob("*") if path.is_file()]
+    assert not list((tmp_path / "target").iterdir())
+    assert len(written) == (1 if kind == "open" else 0)
+    if kind == "open":
+        assert [(tmp_path / "cache" / one).stat().st_mode & 0o777 for one in ("maskmill", "maskmill/proofs")] == [
+            0o700
+        ] * 2
 
 
 def test_a_tokenizer_that_the_fast_path_refuses_is_left_to_tokenizers() -> None:
