@@ -71,9 +71,13 @@ def load_fast_encode(tokenizer_json: bytes, special_in_text: SpecialInText) -> F
 
 
 def load_law(tokenizer_json: bytes, special_in_text: SpecialInText) -> Tokenizer:
-    """Load `tokenizers` for a tokenizer, on one thread, without truncation and padding."""
+    """Check a tokenizer.json and load `tokenizers` for it, set as `set_for_text` does."""
+    return set_for_text(parse_tokenizer_json(tokenizer_json, "tokenizer.json"), special_in_text)
+
+
+def set_for_text(tokenizer: Tokenizer, special_in_text: SpecialInText) -> Tokenizer:
+    """Set a tokenizer to encode text on one thread, without truncation and padding; returns it."""
     os.environ["TOKENIZERS_PARALLELISM"] = "false"
-    tokenizer = parse_tokenizer_json(tokenizer_json, "tokenizer.json")
     tokenizer.no_truncation()
     tokenizer.no_padding()
     tokenizer.encode_special_tokens = special_in_text is SpecialInText.TEXT

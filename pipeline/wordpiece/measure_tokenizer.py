@@ -30,7 +30,7 @@ from tokenizers import Encoding, Tokenizer, models
 from pipeline.wordpiece.check_tokenizer import read_normalisation
 from pipeline.wordpiece.count_letters import LetterCounter
 from pipeline.wordpiece.count_words import WordCounter
-from pipeline.wordpiece.load_encoders import SpecialInText, load_law
+from pipeline.wordpiece.load_encoders import SpecialInText, set_for_text
 from pipeline.wordpiece.map_characters import CharacterMap
 from pipeline.wordpiece.match_pieces import PieceTrie, make_tokenizer_trie, match_words
 from pipeline.wordpiece.normalise import Normalisation
@@ -175,7 +175,7 @@ def measure_encodings(
     tokenizer: Tokenizer, texts: Mapping[str, Sequence[str]], special_in_text: SpecialInText = SpecialInText.TEXT
 ) -> tuple[SourceReport, ...]:
     """Measure any tokenizer by what the `tokenizers` library says of each token; as `measure_texts`, but slowly."""
-    law = load_law(tokenizer.to_str().encode(), special_in_text)
+    law = set_for_text(Tokenizer.from_str(tokenizer.to_str()), special_in_text)
     return tuple(_measure_source(law, source, texts[source]) for source in texts)
 
 
