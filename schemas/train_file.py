@@ -32,6 +32,7 @@ from schemas.masking import Masking
 from schemas.section import AtLeastOne, Section, UInt63, Url
 
 Probability = Annotated[float, Field(ge=0.0, lt=1.0)]
+Width = Annotated[int, Field(ge=1, le=1 << 20)]
 
 
 class DataSection(Section):
@@ -75,10 +76,10 @@ class ModelSection(Section):
         initializer_range: Standard deviation of the initial weights.
     """
 
-    hidden_size: AtLeastOne = 768
-    num_layers: AtLeastOne = 12
-    num_heads: AtLeastOne = 12
-    intermediate_size: AtLeastOne | None = None
+    hidden_size: Width = 768
+    num_layers: Annotated[int, Field(ge=1, le=1024)] = 12
+    num_heads: Width = 12
+    intermediate_size: Width | None = None
     dropout: Probability = 0.1
     initializer_range: Annotated[float, Field(gt=0.0)] = 0.02
 

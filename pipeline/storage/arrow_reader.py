@@ -200,8 +200,10 @@ class ArrowFile:
         )
         lengths = metadata + np.clip(bodies, -1, self._size)
         stops = np.append(starts[1:], start)[:count]
-        if (starts < _HEAD_BYTES).any() or (starts % 8).any() or (metadata <= 0).any() or (bodies < 0).any():
+        if (starts < _HEAD_BYTES).any() or (metadata <= 0).any() or (bodies < 0).any():
             raise self._not_a_file("record batches outside the file")
+        if ((starts | metadata | bodies) % 8).any():
+            raise self._not_a_file("record batches that are not aligned to 8 bytes")
         if (stops - starts < lengths).any():
             raise self._not_a_file("record batches that overlap or lie outside the file")
         return np.column_stack([starts, lengths])

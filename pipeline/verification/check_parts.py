@@ -29,12 +29,14 @@ class Verified:
         manifest: What its manifest says; `None` if that cannot be believed.
         findings: Everything that is wrong.
         num_strays: Of packed rows, segments that continue a document of which what comes before is not there.
+        num_ids: Of encoded documents, the number behind the greatest id.
     """
 
     path: str
     manifest: AnyPart | None
     findings: list[Finding]
     num_strays: int = 0
+    num_ids: int = 0
 
 
 def check_folders(store: Store, verified: Mapping[str, Verified], unfinished: Sequence[str]) -> list[Finding]:
@@ -106,6 +108,11 @@ def check_between(store: Store, verified: Mapping[str, Verified]) -> list[Findin
             findings.append(Finding(here, "the tokenizer was trained on other documents than stand here"))
         if any(encoding.tokenizer_checksum != tokenizer.checksums.get("tokenizer.json") for encoding in encodings):
             findings.append(Finding(here, "the rows were encoded with another tokenizer than stands here"))
+        findings += [
+            Finding(here, f"{folder} has the id {part.num_ids - 1}, and the tokenizer {tokenizer.vocab_size} pieces")
+            for folder, part in verified.items()
+            if part.num_ids > tokenizer.vocab_size
+        ]
     for held_out, source in documents.items():
         parts = {folder: part for folder, part in verified.items() if _encodes(part.manifest, held_out)}
         findings += _check_documents(here, source, parts)

@@ -6,6 +6,7 @@ from collections import Counter
 from collections.abc import Callable
 
 import pyarrow as pa
+import pyarrow.compute as pc
 
 from pipeline.storage.arrow_reader import ArrowFile, read_block
 from pipeline.storage.datasets import MANIFEST, ShardTable, read_manifest, read_shard_table
@@ -21,8 +22,11 @@ _SCHEMAS = (encoded_schema(1 << 16), encoded_schema((1 << 16) + 1))  # of narrow
 
 def verify_encoded(
     store: Store, progress: Callable[[int, int], None], threads: int = 2
-) -> tuple[EncodedManifest, list[Finding]]:
+) -> tuple[EncodedManifest, list[Finding], int]:
     """Re-read encoded shards: every checksum, and as many documents, tokens and rejects as the manifest counts.
+
+    Returns:
+        The manifest, what is wrong, and the number behind the greatest id, which the run's tokenizer must have.
 
     Raises:
         ConfigError: There is no dataset, or a newer maskmill wrote it.
@@ -36,18 +40,23 @@ def verify_encoded(
         return read_block(data, schema, checksum, path, block)
 
     def check(shard: int) -> tuple[Counter[str], list[Finding]]:
-        counts = Counter[str]()
+        counts = Counter[str](ids=0)
         for block in read_shard(store, shards, shard, schema, read):
             counts["documents"] += block.num_rows
             counts["quarantined"] += block.column("is_rejected").true_count
-            counts["tokens"] += len(block.column("input_ids").flatten())
+            ids = block.column("input_ids").flatten()
+            counts["tokens"] += len(ids)
+            counts["ids"] = max(counts["ids"], pc.max(ids).as_py() + 1 if len(ids) else 0)
         return counts, []
 
     counts = Counter[str]()
+    num_ids = 0
     findings = find_strangers(store, shards) + find_misnumbered(store, shards)
     for _, counted, found in check_each_shard(store, shards, check, progress, threads):
         findings += found
-        counts.update(counted or {})
+        if counted is not None:
+            num_ids = max(num_ids, counted.pop("ids"))
+            counts.update(counted)
     counts["text_bytes"] = int(shards.text_bytes.sum())
     if not findings:
         expected = manifest.counts.model_dump() | {"text_bytes": manifest.text_bytes}
@@ -56,7 +65,7 @@ def verify_encoded(
             for name in ("documents", "quarantined", "tokens", "text_bytes")
             if counts[name] != expected[name]
         ]
-    return manifest, findings
+    return manifest, findings, num_ids
 
 
 def _find_schema(store: Store, shards: ShardTable) -> pa.Schema:

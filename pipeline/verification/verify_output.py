@@ -111,7 +111,8 @@ def _verify_folder(store: Store, progress: Progress, threads: int, *, is_alone: 
         if model is DocumentsManifest:
             return Verified(store.display_url, *verify_documents(store, step, threads))
         if model is EncodedManifest:
-            return Verified(store.display_url, *verify_encoded(store, step, threads))
+            manifest, findings, num_ids = verify_encoded(store, step, threads)
+            return Verified(store.display_url, manifest, findings, num_ids=num_ids)
         if model is PackedManifest:
             return Verified(store.display_url, *verify_packed(store, step, threads))
         return Verified(store.display_url, *_verify_tokenizer(store))

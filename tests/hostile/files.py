@@ -26,6 +26,8 @@ URLS = (
 )  # fmt: skip
 _HARMLESS = ("engine",)
 """Sections that would start Ray, or other processes."""
+_FEW_STEPS = (1, 2, 3, 0, -1, 1 << 63, 1 << 64, 0.5, True, "x")
+"""A training of many steps is no fault, and takes as long as they do."""
 _PLACES = ("url", "paths", "dataset", "held_out", "output", "from")
 
 
@@ -60,6 +62,8 @@ def _mutate_toml(path: str, tree: Tree, draw: Draw) -> str:
     new: Any = (
         draw.choice(URLS) if is_url and draw.random() < 0.9 else draw.choice((*INTEGERS, *OTHERS, 0.5, 1e-9, "x"))
     )
+    if place == ("run", "steps"):
+        new = draw.choice(_FEW_STEPS)
     if is_url and isinstance(old, list):
         new = [new, *old]
     set_place(value, place, new)

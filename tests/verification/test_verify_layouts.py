@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import itertools
 import json
 import random
@@ -17,8 +18,9 @@ import pytest
 from pipeline.storage.arrow_files import write_blocks
 from pipeline.storage.datasets import read_manifest, write_manifest, write_shard_table
 from pipeline.storage.store import open_store
+from pipeline.verification.check_parts import check_between
 from pipeline.verification.verify_output import Verified, list_parts, verify_output
-from schemas.manifest import EncodedManifest, PackedManifest
+from schemas.manifest import EncodedManifest, PackedManifest, TokenizerManifest
 from schemas.receipt import ShardReceipt
 from schemas.rows import Compression, encoded_schema, packed_row_schema
 from schemas.run_file import PackSection
@@ -74,6 +76,16 @@ def test_every_layout_is_verified_whole_and_part_by_part(tmp_path: Path, layout:
     assert findings_of(output) == []
     for part in list_parts(output.store):
         assert findings_of(str(tmp_path / part)) == []
+
+
+def test_encoded_ids_that_the_tokenizer_does_not_have_are_found(tmp_path: Path) -> None:
+    output = write_output(str(tmp_path), make_pack("encoded"), TRAIN, HELD_OUT)
+    parts = {part.path.rpartition("/")[2]: part for part in verify(output) if part.manifest is not None}
+    tokenizer = read_manifest(output.store.below("tokenizer"), TokenizerManifest)
+    assert 0 < parts["encoded"].num_ids <= tokenizer.vocab_size
+    parts["encoded"] = dataclasses.replace(parts["encoded"], num_ids=tokenizer.vocab_size + 1)
+    (found,) = check_between(output.store, parts)
+    assert f"encoded has the id {tokenizer.vocab_size}, and the tokenizer {tokenizer.vocab_size} pieces" in str(found)
 
 
 def test_parts_are_listed_in_their_order_whatever_else_stands_there(tmp_path: Path) -> None:
