@@ -71,6 +71,15 @@ def test_events_stay_json_without_a_raw_control(values: dict[str, str]) -> None:
     assert json.loads(line)["event"] == "warning"
 
 
+def test_an_event_escapes_every_control_even_the_one_that_json_allows(capsys: pytest.CaptureFixture[str]) -> None:
+    controls = "".join(map(chr, [*range(32), *range(0x7F, 0xA0)]))
+    write_json({"event": "warning", "message": controls})
+    line = capsys.readouterr().out
+    assert line.rstrip("\n").isascii()
+    assert line.rstrip("\n").isprintable()
+    assert json.loads(line)["message"] == controls
+
+
 def test_a_bar_holds_no_control_of_a_name() -> None:
     stream = io.StringIO()
     console = open_console(file=stream, force_terminal=True, width=80, color_system=None)

@@ -128,6 +128,12 @@ HOSTILE = {
     "an unknown normalizer": describe(normalizer={"type": "Other"}),
     "pieces of length 0": describe(pre_tokenizer={"type": "FixedLength", "length": 0}),
     "a split that backtracks": describe(pre_tokenizer=split(Regex="(a|aa)+$")),
+    "pre-tokenizers that lengthen a text by turns": describe(
+        pre_tokenizer={
+            "type": "Sequence",
+            "pretokenizers": [{"type": "ByteLevel", "add_prefix_space": True, "trim_offsets": True}] * 2,
+        }
+    ),
     "a delimiter of two": describe(pre_tokenizer={"type": "CharDelimiterSplit", "delimiter": "ab"}),
     "a template with an unknown token": describe(post_processor=template(special_tokens={})),
     "a template that multiplies": describe(post_processor=template(single=[place("Sequence", "A")] * 1000)),
