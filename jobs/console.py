@@ -65,10 +65,10 @@ def say(text: str) -> None:
 def write_json(event: Mapping[str, Any]) -> None:
     """Write an event as one line of JSON to standard output, with the time.
 
-    JSON escapes all of the controls but DEL.
+    JSON, in ASCII alone, escapes all of the controls.
     """
     line = json.dumps(_without_secrets({"time": round(time.time(), 3), **event}))
-    sys.stdout.write(line.replace("\x7f", "\\u007f") + "\n")
+    sys.stdout.write(f"{line}\n")
     sys.stdout.flush()
 
 
