@@ -16,10 +16,12 @@ from hypothesis import strategies as st
 from rich.progress import Progress, TextColumn
 from rich.table import Table
 from rich.text import Text
+from typer.testing import CliRunner
 
 import jobs
 import pipeline
 import schemas
+from jobs.cli import app
 from jobs.console import open_console, say, say_traceback, write_json
 from schemas.printable import make_printable
 from schemas.redaction import remember_secrets
@@ -163,3 +165,16 @@ def test_messages_of_logs_and_warnings_are_made_printable_where_they_are_written
                         "attempts",
                         "raised.exc_value",
                     ), (path, value)
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [["report", "--\x1b]8;;http://x\x07\u202e\ny"], ["\x1b[31m\u202e\ny"], ["demo", "--megabytes", "\x9b31m"]],
+)
+def test_wrong_arguments_are_shown_printable(arguments: list[str]) -> None:
+    result = CliRunner().invoke(app, arguments)
+    assert result.exit_code == 2
+    assert "Error" in result.output
+    for line in RENDERED.sub("", result.output).split("\n"):
+        assert line == make_printable(line), ascii(line)
+        assert not line.startswith("y")
