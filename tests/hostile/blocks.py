@@ -13,6 +13,7 @@ import pyarrow as pa
 
 from tests.hostile.arrow_messages import Message, Place, Span, iter_places
 from tests.hostile.values import draw_integer
+from tests.storage.shared_parts import share_in_message
 
 Draw = random.Random
 Mutator = Callable[[Message, list[Place], Draw], str]
@@ -199,6 +200,13 @@ def other_message(message: Message, places: list[Place], draw: Draw) -> str:
     return f"message {'kind' if field else 'version'} {number}"
 
 
+def share_metadata(message: Message, places: list[Place], draw: Draw) -> str:
+    """Entries of metadata that share one text, of which Arrow makes as many copies."""
+    count, length = draw.choice(((0, 0), (1, 10), (5000, 100_000), (50_000, 10_000)))
+    message.metadata = Message.parse(share_in_message(message.pack(), count, length)).metadata
+    return f"{count} entries of metadata with one text of {length} bytes"
+
+
 def _mark_compressed(message: Message, draw: Draw, codec: str = "") -> None:
     """Let the metadata say that buffers are compressed; each then begins with its length, -1 where it is not."""
     compression = message.batch().table(3)
@@ -269,4 +277,5 @@ STRUCTURE: dict[str, Mutator] = {
     "metadata cut": cut_metadata,
     "body bytes": flip_body,
     "message": other_message,
+    "metadata shared": share_metadata,
 }

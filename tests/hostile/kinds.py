@@ -79,10 +79,10 @@ def _made(part: str, mutators: Mapping[str, Mutator], count: int, without: tuple
 
 KINDS: dict[str, Kind] = {
     "manifests": _packed(manifests_of("packed"), 200),
-    "blocks": _packed(structure_of("packed"), 340, goes_on=True),
+    "blocks": _packed(structure_of("packed"), 342, goes_on=True),
     "rows": _packed(values_of("packed"), 198, goes_on=True),
     "tables": _packed(tables_of("packed"), 120),
-    "table-blocks": _packed(structure_of_table("packed"), 255),
+    "table-blocks": _packed(structure_of_table("packed"), 252),
     "parts": Kind(
         manifests_of("documents", "documents-heldout", "encoded", "encoded-heldout", "tokenizer", "packed-heldout"),
         ("verify", "report", "prepare", "train"),

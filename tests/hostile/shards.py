@@ -13,6 +13,7 @@ from tests.hostile.arrow_messages import ArrowFile, Message
 from tests.hostile.blocks import STRUCTURE, mutate_block
 from tests.hostile.trees import Json, Tree
 from tests.hostile.values import TEXTS, draw_integer
+from tests.storage.shared_parts import share_in_footer
 
 Draw = random.Random
 Mutator = Callable[[Tree, Draw], str]
@@ -177,7 +178,7 @@ def other_schema(part: str, tree: Tree, draw: Draw) -> str:
 def other_file(part: str, tree: Tree, draw: Draw) -> str:
     """A shard that is cut, longer, or another file, with its checksums recomputed."""
     folder, name, file, _ = _draw_shard(tree, part, draw)
-    how = draw.choice(("no blocks", "doubled block", "footer", "head"))
+    how = draw.choice(("no blocks", "doubled block", "footer", "head", "shared"))
     if how == "no blocks":
         file.blocks = [b"" for _ in file.blocks]
     elif how == "doubled block":
@@ -185,6 +186,10 @@ def other_file(part: str, tree: Tree, draw: Draw) -> str:
     elif how == "footer":
         at = draw.randrange(len(file.footer))
         file.footer[at] ^= draw.randrange(1, 256)
+    elif how == "shared":
+        where, count, length = draw.choice((("footer", 5000, 100_000), ("schema", 5000, 100_000), ("columns", 20, 0)))
+        file = ArrowFile.parse(share_in_footer(file.pack(), where, count, length))
+        how = f"{count} {where} of one part"
     else:
         head = bytearray(file.head)
         head[draw.randrange(len(head))] ^= draw.randrange(1, 256)
