@@ -13,7 +13,7 @@ from tests.hostile.arrow_messages import ArrowFile, Message
 from tests.hostile.blocks import STRUCTURE, mutate_block
 from tests.hostile.trees import Json, Tree
 from tests.hostile.values import TEXTS, draw_integer
-from tests.storage.shared_parts import share_in_footer
+from tests.storage.shared_parts import make_footer
 
 Draw = random.Random
 Mutator = Callable[[Tree, Draw], str]
@@ -188,7 +188,7 @@ def other_file(part: str, tree: Tree, draw: Draw) -> str:
         file.footer[at] ^= draw.randrange(1, 256)
     elif how == "shared":
         where, count, length = draw.choice((("footer", 5000, 100_000), ("schema", 5000, 100_000), ("columns", 20, 0)))
-        file = ArrowFile.parse(share_in_footer(file.pack(), where, count, length))
+        file.footer = bytearray(make_footer(len(file.blocks), where, count, length))
         how = f"{count} {where} of one part"
     else:
         head = bytearray(file.head)

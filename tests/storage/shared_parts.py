@@ -48,6 +48,12 @@ class _Writer:
         self.data += struct.pack("<I", count) + bytes(4 * count)
         return start
 
+    def structs(self, count: int) -> int:
+        """A vector of structs of 24 bytes, which are aligned to 8."""
+        start = self.align() + 4
+        self.data += bytes(4) + struct.pack("<I", count) + bytes(24 * count)
+        return start
+
     def share(self, vector: int, target: int) -> None:
         """Let every offset of a vector lead to one part."""
         (count,) = struct.unpack_from("<I", self.data, vector)
@@ -94,11 +100,18 @@ def share_in_schema(count: int, length: int) -> bytes:
     return struct.pack("<Ii", 0xFFFFFFFF, len(writer.data)) + bytes(writer.data)
 
 
-def share_in_footer(head: bytes, where: str, count: int, length: int = 0) -> bytes:
-    """A file without record batches.
+def share_in_footer(data: bytes, where: str, count: int, length: int = 0) -> bytes:
+    """A file without record batches, of which only the footer is another; see `make_footer`."""
+    start = len(data) - len(MAGIC) - 4 - int.from_bytes(data[-10:-6], "little")
+    footer = make_footer(0, where, count, length)
+    return data[:start] + footer + struct.pack("<i", len(footer)) + MAGIC
+
+
+def make_footer(num_blocks: int, where: str, count: int, length: int) -> bytes:
+    """A footer that names one part many times.
 
     Args:
-        head: A file of the same schema, of which only the beginning is kept.
+        num_blocks: Record batches, of which the places are left to be filled in.
         where: What is shared: metadata of the `footer`, of the `schema`, or its `columns`, of which each has as many.
         count: How often, at every level.
         length: Of a text.
@@ -106,7 +119,7 @@ def share_in_footer(head: bytes, where: str, count: int, length: int = 0) -> byt
     writer = _Writer(bytes(8))
     footer = writer.table((0, 4, 4), (1, 8, 0), (3, 12, 0), (4, 16, 0), size=20)
     writer.point(0, footer)
-    writer.point(footer + 12, writer.vector(0))
+    writer.point(footer + 12, writer.structs(num_blocks))
     if where == "footer":
         add_shared_metadata(writer, footer + 16, count, length)
     else:
@@ -127,5 +140,4 @@ def share_in_footer(head: bytes, where: str, count: int, length: int = 0) -> byt
         at = column + 12
     writer.point(at, writer.vector(0))
     writer.align()
-    start = len(head) - len(MAGIC) - 4 - int.from_bytes(head[-10:-6], "little")
-    return head[:start] + bytes(writer.data) + struct.pack("<i", len(writer.data)) + MAGIC
+    return bytes(writer.data)
