@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
 import pyarrow.compute as pc
+from numba import njit
 
 from pipeline.storage.arrow_views import view_lists, view_numbers
 from pipeline.storage.packed_blocks import PackedBlocks
@@ -14,7 +17,7 @@ from schemas.errors import ShardCorruptError
 from schemas.manifest import PackedManifest
 
 ROWS_OF_A_DOCUMENT_SHARD = 1 << 32
-_HEAD_BYTES = 8
+_HEAD_BYTES = _ALIGNMENT = 8
 _MAX_PATH_BYTES = 1024
 _CHECKSUM = "^[0-9a-f]{32}$"
 _SUSPICIOUS = r"^$|^/|/$|//|(^|/)\.|\\|\x00|://"
@@ -52,14 +55,22 @@ def _check_blocks(table: pa.RecordBatch, path: str) -> None:
     _refuse(~same[1:], "blocks that have not each an offset, a length and a checksum", path)
     if first[0]:
         _refuse(np.ones(1, np.bool_), "blocks before those of the first shard", path)
-    shard_of_block = np.repeat(np.arange(len(table)), np.diff(first))
-    sizes = view_numbers(table.column("size_bytes"))[shard_of_block]
-    stops = sizes.copy()  # where the next block of the shard begins, or its file ends
-    follows = shard_of_block[1:] == shard_of_block[:-1]
-    stops[:-1][follows] = offsets[1:][follows]
-    is_wrong = (lengths == 0) | (offsets < _HEAD_BYTES) | (offsets % np.uint64(8) != 0)
-    is_wrong |= (stops > sizes) | (offsets > stops) | (lengths > stops - np.minimum(offsets, stops))
-    _refuse(np.isin(np.arange(len(table)), shard_of_block[is_wrong]), "blocks that overlap or leave their file", path)
+    sizes = view_numbers(table.column("size_bytes"))
+    wrong = _find_wrong_blocks(first, offsets, lengths, sizes)
+    _refuse(np.arange(len(table)) == wrong, "blocks that overlap or leave their file", path)
+
+
+@njit(cache=True, nogil=True)
+def _find_wrong_blocks(first: Any, offsets: Any, lengths: Any, sizes: Any) -> int:
+    """The first shard of which a block is wrong, or -1; a loop, because arrays of 10^8 blocks would take gigabytes."""
+    for shard in range(len(sizes)):
+        end, size = np.uint64(_HEAD_BYTES), sizes[shard]
+        for block in range(first[shard], first[shard + 1]):
+            offset, length = offsets[block], np.uint64(lengths[block])
+            if length == 0 or offset % np.uint64(_ALIGNMENT) or offset < end or offset > size or length > size - offset:
+                return shard
+            end = offset + length
+    return -1
 
 
 def _check_paths(table: pa.RecordBatch, path: str, dataset: str) -> None:
@@ -71,9 +82,9 @@ def _check_paths(table: pa.RecordBatch, path: str, dataset: str) -> None:
     is_checksum = pc.match_substring_regex(checksums, _CHECKSUM)
     _refuse(~np.asarray(is_checksum), "a checksum that is none", path)
     if len(pc.unique(paths)) < len(paths):
-        first_of = {name: shard for shard, name in reversed(list(enumerate(paths.to_pylist())))}
-        again = [first_of[name] < shard for shard, name in enumerate(paths.to_pylist())]
-        _refuse(np.array(again), "the path of an earlier shard", path)
+        again = np.ones(len(paths), np.bool_)
+        again[np.unique(view_numbers(paths.dictionary_encode().indices), return_index=True)[1]] = False
+        _refuse(again, "the path of an earlier shard", path)
 
 
 def check_packed(
