@@ -23,7 +23,7 @@ FAULTS = (
     "",
     "it is not an Arrow message",
     "it is not a record batch",
-    "its body has another length than its metadata says",
+    "its body has another length than its metadata says, or one that is no multiple of 8",
     "it is compressed otherwise than the dataset says",
     "it has another number of rows",
     "it has another number of columns or buffers than its schema",
@@ -162,7 +162,7 @@ def _find_batch(data: Any) -> Any:
         return _NO_BATCH, 0, 0
     if find_vector(data, _PREFIX, stop, message, 4, 4)[1]:  # Arrow would copy a text as often as it is named
         return _METADATA, 0, 0
-    if (read_number(data, body, 8) if body else 0) != length - stop:
+    if (read_number(data, body, 8) if body else 0) != length - stop or length % 8:
         return _BODY, 0, 0
     batch = find_table(data, _PREFIX, stop, header)
     return 0 if batch > 0 else _NO_BATCH, stop, batch

@@ -227,6 +227,16 @@ def test_another_schema_is_refused(name: str) -> None:
         ArrowFile.of(bytes(data), DOCUMENT_SCHEMA, "file")
 
 
+def test_a_body_that_is_not_padded_is_refused() -> None:
+    """Arrow refuses the file then, so others could not read what maskmill can."""
+    message = Message(serialise(DOCUMENTS))
+    message.set_buffer(TEXT_DATA, size=message.peek(TEXT_OFFSETS, "i", 4))
+    del message.data[-1:]
+    message.set("q", message.field(message.message, 3), len(message.data) - message.body)
+    with pytest.raises(ShardCorruptError, match="one that is no multiple of 8"):
+        read(bytes(message.data))
+
+
 def test_metadata_of_a_record_batch_is_refused() -> None:
     """Arrow would copy the text for each of 5,000 entries that share it: 1 GB for a block of 120 KB."""
     with pytest.raises(ShardCorruptError, match=r"^file, block 7: .* it has metadata of its own"):
