@@ -48,7 +48,7 @@ _MODELS: dict[str, type[KindOfManifest]] = {
     "packed": PackedManifest,
     "tokenizer": TokenizerManifest,
 }
-_IDS_OF_VOCABULARY = ("vocab_size", "pad_id", "unk_id", "cls_id", "sep_id", "mask_id")
+_IDS_OF_VOCABULARY = ("vocab_size", "pad_id", "unk_id", "cls_id", "sep_id", "mask_id", "excluded_ranges")
 _RECEIPTS_AT_ONCE = 128
 MAX_TABLE_IN_MEMORY = 48 << 20
 """Bytes of a table: of 600 GB of shards, about."""
