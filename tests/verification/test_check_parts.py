@@ -1,0 +1,19 @@
+"""What must hold between the parts of a run."""
+
+from __future__ import annotations
+
+import pytest
+
+from pipeline.storage.store import open_store
+from pipeline.verification.check_parts import Verified, check_between
+from schemas.manifest import TokenizerManifest
+from tests.schemas.test_manifest import TOKENIZER
+
+
+@pytest.mark.parametrize("beyond", [-1, 0, 1])
+def test_encoded_ids_that_the_tokenizer_does_not_have_are_found(beyond: int) -> None:
+    tokenizer = TokenizerManifest.model_validate(TOKENIZER)
+    encoded = Verified("out/encoded", None, [], greatest_id=tokenizer.vocab_size + beyond)
+    verified = {"tokenizer": Verified("out/tokenizer", tokenizer, []), "encoded": encoded}
+    findings = check_between(open_store("memory://out"), verified)
+    assert [finding.path for finding in findings] == ["out/encoded"] * (beyond >= 0)
