@@ -36,8 +36,9 @@ MAX_SHARDS = 1 << 24
 """Of a dataset: their table takes some 2 GB."""
 MAX_MANIFEST_BYTES = 16 << 20
 MAX_MANIFEST_PARTS = 1 << 16
-"""Of objects and lists, and of commas; a tokenizer's manifest with a thousand sources has 15,000. Parsing takes up to
-a kilobyte for each, as often as a field is missing."""
+"""Of objects and lists; parsing takes up to a kilobyte for each, as often as a field is missing."""
+MAX_MANIFEST_COMMAS = 1 << 18
+"""A tokenizer's manifest with a thousand sources has 15,000, and those in their names."""
 
 
 class Manifest(Written):
@@ -251,7 +252,7 @@ class _Head(BaseModel):
 
 
 def _parse_head(data: bytes) -> _Head:
-    check_parts(data, MAX_MANIFEST_BYTES, MAX_MANIFEST_PARTS, MAX_MANIFEST_PARTS)
+    check_parts(data, MAX_MANIFEST_BYTES, MAX_MANIFEST_PARTS, MAX_MANIFEST_COMMAS)
     return _Head.model_validate_json(data)
 
 

@@ -132,6 +132,8 @@ class StagedRows:
                 (staged.mask_positions, staged.mask_ids, staged.mask_labels, staged.num_masked), slots, places, targets,
                 (self.mask_positions[0], self.mask_ids[0], self.mask_labels[0], self.num_masked[0]),
             )  # fmt: skip
+        elif self.holds_masks:  # rows of a dataset with a rate of 0
+            self.num_masked[0, targets] = 0
 
     def _columns(self) -> tuple[npt.NDArray[Any], ...]:
         staged = (self.rows, self.row_ids, self.lengths, self.num_sequences)

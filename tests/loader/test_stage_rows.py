@@ -20,7 +20,8 @@ def make_block(block: int) -> PackedBlock:
     positions = np.tile(np.array([1, 7], np.uint16), BLOCK_ROWS)
     labels = np.column_stack([rows, rows + 1]).astype(np.uint16).reshape(-1)
     masks = {0: StoredMasks(offsets, positions, np.full_like(labels, 4), labels)}
-    return PackedBlock(None, ids, offsets, lengths, masks)
+    of_segments = (offsets, lengths, lengths.astype(np.uint64), lengths.astype(np.uint32))
+    return PackedBlock(ids, offsets, lengths, *of_segments, masks)
 
 
 def make_dataset(blocks: list[PackedBlock]) -> SimpleNamespace:
@@ -48,3 +49,15 @@ def test_rows_of_several_blocks_stand_in_the_order_they_are_served():
         assert staged.row_ids[0, place] == (1 << 32) + number
         assert staged.lengths[0, place, : staged.num_sequences[0, place]].tolist() == [3 + number % 4, 5]
         assert staged.mask_labels[0, place, : staged.num_masked[0, place]].tolist() == [number, number + 1]
+
+
+def test_rows_without_masks_take_the_place_of_rows_with_some() -> None:
+    """In a mixture the places are used again, and a dataset that was prepared with a rate of 0 has no masks."""
+    masked, bare = stage([make_block(0)], [0], [0, 1, 2, 3]), StagedRows(1, 4, SEQ_LEN, np.uint16, 0)
+    bare.copy(make_dataset([make_block(0)]), 0, 0, 0, np.array([0]), np.arange(4), epoch=0)
+    gathered = StagedRows(1, 4, SEQ_LEN, np.uint16, MASKED)
+    slots, places = np.zeros(4, np.int64), np.arange(4)
+    gathered.take_rows(masked, slots, places, places)
+    assert gathered.num_masked.tolist() == [[MASKED] * 4]
+    gathered.take_rows(bare, slots[:2], places[:2], np.array([1, 3]))
+    assert gathered.num_masked.tolist() == [[MASKED, 0, MASKED, 0]]
