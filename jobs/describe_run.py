@@ -25,6 +25,7 @@ from pipeline.engine.receipts import RECEIPTS
 from pipeline.storage.datasets import MANIFEST
 from pipeline.storage.regular_files import MAX_TEXT_BYTES
 from pipeline.storage.store import Store
+from schemas.bounded_json import parse_json
 from schemas.errors import ConfigError, ShardCorruptError, StaleArtifactError
 from schemas.layout import (
     QUARANTINE,
@@ -266,14 +267,14 @@ def _refusal(
 
 def _read_record(output: Store) -> dict[str, Any]:
     try:
-        record: dict[str, Any] = json.loads(output.read_bytes(RUN_RECORD, MAX_TEXT_BYTES))
+        record: dict[str, Any] = parse_json(output.read_bytes(RUN_RECORD, MAX_TEXT_BYTES), MAX_TEXT_BYTES)
         check_schema_version(record["schema_version"], output.locate(RUN_RECORD))
         missing = {"fingerprints", "decisive", "versions"} - record.keys()
         if not missing and record["fingerprints"] != fingerprint_parts(record["decisive"]):
             missing = {"the fingerprints of its settings"}
         if not _is_masking(record.get("masking")):
             missing |= {"settings of masking that can be read"}
-    except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
+    except (ValueError, KeyError, TypeError, AttributeError) as error:
         missing = {f"{type(error).__name__}: {error}"}
     if missing:
         raise ShardCorruptError(

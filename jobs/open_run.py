@@ -25,6 +25,7 @@ from pipeline.storage.regular_files import MAX_TEXT_BYTES
 from pipeline.storage.store import Store, open_store
 from pipeline.wordpiece.brought_files import read_brought_files
 from pipeline.wordpiece.count_stage import normalisation_of
+from schemas.bounded_json import parse_json
 from schemas.errors import ConfigError, ShardCorruptError, StaleArtifactError
 from schemas.manifest import AnyManifest
 from schemas.redaction import redact
@@ -181,8 +182,8 @@ class Run:
     def finish(self) -> dict[str, dict[str, Any]]:
         """Write the timings of this driver beside those of stages that it did not run; returns all of them."""
         timings = {name: self._stages[name] for name in self.ran}
-        with contextlib.suppress(FileNotFoundError, ValueError, RecursionError):
-            before = json.loads(self.output.read_bytes(TIMINGS, MAX_TEXT_BYTES))
+        with contextlib.suppress(FileNotFoundError, ValueError):
+            before = parse_json(self.output.read_bytes(TIMINGS, MAX_TEXT_BYTES), MAX_TEXT_BYTES)
             timings = before | timings if isinstance(before, dict) else timings
         if timings:
             self.output.write_bytes(TIMINGS, (json.dumps(timings, indent=2, sort_keys=True) + "\n").encode())
