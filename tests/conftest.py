@@ -79,7 +79,8 @@ def s3_url(s3_endpoint: str, monkeypatch: pytest.MonkeyPatch) -> str:
 def pytest_terminal_summary(terminalreporter: Any) -> None:
     """Say how many mutated files were read."""
     reports = [report for reports in terminalreporter.stats.values() for report in reports]
-    properties = [one for report in reports for one in getattr(report, "user_properties", [])]
+    calls = [report for report in reports if getattr(report, "when", None) == "call"]
+    properties = [one for report in calls for one in report.user_properties]
     mutations = sum(number for name, number in properties if name == "mutations")
     if mutations:
         terminalreporter.write_line(f"{mutations:,} mutations of files read")

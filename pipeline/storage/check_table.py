@@ -77,10 +77,11 @@ def _check_paths(table: pa.RecordBatch, path: str, dataset: str) -> None:
     paths, checksums = table.column("path"), table.column("checksum")
     for shard in paths.filter(pc.match_substring_regex(paths, _SUSPICIOUS)):
         check_inside(shard.as_py(), dataset)
-    is_long = pc.greater(pc.binary_length(paths), _MAX_PATH_BYTES)
-    _refuse(np.asarray(is_long), f"a path of more than {_MAX_PATH_BYTES} bytes", path)
-    is_checksum = pc.match_substring_regex(checksums, _CHECKSUM)
-    _refuse(~np.asarray(is_checksum), "a checksum that is none", path)
+    is_long = view_numbers(pc.binary_length(paths)) > _MAX_PATH_BYTES
+    _refuse(is_long, f"a path of more than {_MAX_PATH_BYTES} bytes", path)
+    wrong = np.zeros(len(paths), np.bool_)  # not by `np.asarray`, which lets Arrow import pandas
+    wrong[view_numbers(pc.indices_nonzero(pc.invert(pc.match_substring_regex(checksums, _CHECKSUM))))] = True
+    _refuse(wrong, "a checksum that is none", path)
     if len(pc.unique(paths)) < len(paths):
         again = np.ones(len(paths), np.bool_)
         again[np.unique(view_numbers(paths.dictionary_encode().indices), return_index=True)[1]] = False

@@ -86,14 +86,14 @@ KINDS: dict[str, Kind] = {
     "parts": Kind(
         manifests_of("documents", "documents-heldout", "encoded", "encoded-heldout", "tokenizer", "packed-heldout"),
         ("verify", "report", "prepare", "train"),
-        60,
+        36,
     ),
-    "documents": _made("documents", structure_of("documents") | values_of("documents"), 40, _MADE_OF_DOCUMENTS),
+    "documents": _made("documents", structure_of("documents") | values_of("documents"), 24, _MADE_OF_DOCUMENTS),
     "document-tables": _made(
-        "documents", structure_of_table("documents") | tables_of("documents"), 46, _MADE_OF_DOCUMENTS
+        "documents", structure_of_table("documents") | tables_of("documents"), 28, _MADE_OF_DOCUMENTS
     ),
-    "encoded": _made("encoded", structure_of("encoded") | values_of("encoded"), 76, _ROWS),
-    "encoded-tables": _made("encoded", structure_of_table("encoded") | tables_of("encoded"), 46, _ROWS),
+    "encoded": _made("encoded", structure_of("encoded") | values_of("encoded"), 46, _ROWS),
+    "encoded-tables": _made("encoded", structure_of_table("encoded") | tables_of("encoded"), 28, _ROWS),
     "word-counts": Kind(
         WORD_COUNTS,
         ("verify", "prepare"),

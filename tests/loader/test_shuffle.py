@@ -71,9 +71,9 @@ def test_the_loader_reads_the_blocks_that_the_simulator_counts(tmp_path, monkeyp
     read: dict[int, set[tuple[int, int]]] = {}
     original = PackedDataset.read_blocks
 
-    def read_blocks(self, shard, blocks):
+    def read_blocks(self, shard, blocks, copies):
         read[node].update((shard, block) for block in blocks)
-        return original(self, shard, blocks)
+        return original(self, shard, blocks, copies)
 
     monkeypatch.setattr(PackedDataset, "read_blocks", read_blocks)
     served = list_epoch(np.array(shards), BLOCK_ROWS, OrderSettings(1, 8, 1), 0, 16)
