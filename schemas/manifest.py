@@ -231,10 +231,10 @@ def parse_manifest(model: type[AnyManifest], data: bytes, path: str) -> AnyManif
     except ValidationError as error:
         if newer:
             raise too_new(head.schema_version, path) from None
-        raise _damaged("the manifest does not hold together", path, _first(error)) from None
+        raise _damaged("the manifest is invalid", path, _first(error)) from None
     unknown = [] if newer else _unknown_fields(manifest)
     if unknown:
-        raise _damaged("the manifest does not hold together", path, f"unknown {', '.join(unknown)}")
+        raise _damaged("the manifest is invalid", path, f"unknown {', '.join(unknown)}")
     return manifest
 
 

@@ -117,7 +117,7 @@ def execute_unit(function: UnitFunction, context: Any, output: Store, descriptio
 
     Raises:
         TransientStorageError: The store failed every attempt.
-        ConfigError: A library written in Rust gave up.
+        ConfigError: A library written in Rust panicked.
     """
     started = time.perf_counter()
     attempts = 0
@@ -157,9 +157,8 @@ def execute_unit(function: UnitFunction, context: Any, output: Store, descriptio
 
 def _explain_panic(error: BaseException, description: UnitDescription, output: Store) -> ConfigError:
     return ConfigError(
-        f"a library gave up on unit {description.unit} of stage {description.stage}",
+        f"a library panicked in unit {description.unit} of stage {description.stage}",
         path=output.display_url,
-        expected="what it is given to be read or refused",
         found=f"panic: {error}",
         action="compare the installed libraries with constraints.txt; if they agree, this is a defect of one of them, "
         "or of maskmill, which should have refused what it was given",

@@ -267,7 +267,7 @@ def _name_column(layout: BatchLayout, node: int) -> str:
 
 def _invalid(what: str, path: str, place: str, found: str | None = None) -> ShardCorruptError:
     return ShardCorruptError(
-        "a record batch does not hold together",
+        "the record batch is invalid",
         path=path,
         place=place,
         expected="what maskmill writes",

@@ -126,7 +126,7 @@ def _refuse(is_wrong: npt.NDArray[np.bool_], what: str, path: str) -> None:
     """Refuse a table of which some lines are wrong."""
     if is_wrong.any():
         raise ShardCorruptError(
-            "the table of shards does not hold together",
+            "the table of shards is invalid",
             path=path,
             place=f"shard {int(np.argmax(is_wrong))}",
             found=what,

@@ -267,7 +267,7 @@ def read_shard_table(dataset: Store, manifest: DocumentsManifest | EncodedManife
     """Read `shards.arrow`, checked against the manifest, as columns.
 
     Raises:
-        ShardCorruptError: It is missing, has changed, does not hold together or with the manifest, or names a path
+        ShardCorruptError: It is missing, has changed, is invalid, contradicts the manifest, or names a path
             outside the dataset.
     """
     path = dataset.locate(SHARD_TABLE)

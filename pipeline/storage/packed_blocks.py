@@ -173,7 +173,7 @@ class PackedBlocks:
 
     def _refuse(self, path: str, block: int, fault: int, row: int, column: str = "") -> ShardCorruptError:
         return ShardCorruptError(
-            "a row does not hold together",
+            "the row is invalid",
             path=path,
             place=f"block {block}, row {block * self._manifest.block_rows + row}",
             expected=f"rows of {self._manifest.seq_len} tokens below {self._vocab_size}",

@@ -152,7 +152,7 @@ def _check_rows(rows: pa.Table) -> None:
     """Check what was decoded before its buffers are looked at.
 
     Raises:
-        ArrowInvalid: A column does not hold together or has nulls, or a word is counted less than once.
+        ArrowInvalid: A column is invalid or has nulls, or a word is counted less than once.
     """
     rows.validate(full=True)
     if any(column.null_count for column in rows.columns):

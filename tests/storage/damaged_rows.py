@@ -93,10 +93,10 @@ DAMAGE: dict[str, tuple[Change, str]] = {
 for name, column in LISTS.items():
     node = 2 * column
     DAMAGE |= {
-        f"{name}: an offset far beyond": (poke_offset(column, ROWS, 1 << 30), "does not hold together"),
-        f"{name}: an offset beyond": (poke_offset(column, 2, 1 << 20), "does not hold together"),
-        f"{name}: a negative offset": (poke_offset(column, 1, -4), "does not hold together"),
-        f"{name}: a first offset that is negative": (poke_offset(column, 0, -1), "does not hold together"),
+        f"{name}: an offset far beyond": (poke_offset(column, ROWS, 1 << 30), "is invalid"),
+        f"{name}: an offset beyond": (poke_offset(column, 2, 1 << 20), "is invalid"),
+        f"{name}: a negative offset": (poke_offset(column, 1, -4), "is invalid"),
+        f"{name}: a first offset that is negative": (poke_offset(column, 0, -1), "is invalid"),
         f"{name}: no offsets": (
             lambda m, c=column: m.set_buffer(offsets_of(c), size=0),
             "a buffer is shorter than its values",

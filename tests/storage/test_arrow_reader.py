@@ -72,7 +72,7 @@ def test_a_record_batch_that_does_not_hold_together_is_refused_by_name(name: str
     change, words = DAMAGE[name]
     message = Message(serialise(DOCUMENTS))
     change(message)
-    with pytest.raises(ShardCorruptError, match=f"^file, block 7: a record batch does not hold together.*({words})"):
+    with pytest.raises(ShardCorruptError, match=f"^file, block 7: the record batch is invalid.*({words})"):
         read(bytes(message.data))
 
 
