@@ -11,6 +11,7 @@ from pathlib import Path
 
 from tests.servers.processes import answers, find_free_ports, start_python, stop_process, wait_until
 
+MOTO_SCRIPT = Path(__file__).with_name("moto_server.py")
 CEPH_SCRIPT = Path(__file__).parents[2] / "infra" / "ceph_rgw.sh"
 CEPH_PROGRAMS = ("radosgw", "radosgw-admin", "ceph", "ceph-mon", "ceph-osd", "monmaptool")
 
@@ -19,9 +20,7 @@ CEPH_PROGRAMS = ("radosgw", "radosgw-admin", "ceph", "ceph-mon", "ceph-osd", "mo
 def run_moto() -> Iterator[str]:
     """An S3 server in memory; yields its endpoint."""
     (port,) = find_free_ports(1)
-    process = start_python(
-        "-m", "moto.server", "-H", "127.0.0.1", "-p", str(port), stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
-    )
+    process = start_python(str(MOTO_SCRIPT), str(port), stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
     try:
         wait_until(lambda: answers(port), "moto")
         yield f"http://127.0.0.1:{port}"
