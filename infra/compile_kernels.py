@@ -15,16 +15,14 @@ from typing import Any
 
 import torch
 
-import jobs
-import pipeline
-import schemas
-from jobs.describe_run import Part
-from jobs.prepare import prepare
-from pipeline.loader import MaskedBatches, Masking
-from pipeline.loader.device.device_fields import BatchMaker
-from pipeline.storage.store import open_store
-from pipeline.verification.verify_output import verify_output
-from schemas.run_file import RunFile
+from maskmill import jobs, pipeline, schemas
+from maskmill.jobs.describe_run import Part
+from maskmill.jobs.prepare import prepare
+from maskmill.pipeline.loader import MaskedBatches, Masking
+from maskmill.pipeline.loader.device.device_fields import BatchMaker
+from maskmill.pipeline.storage.store import open_store
+from maskmill.pipeline.verification.verify_output import verify_output
+from maskmill.schemas.run_file import RunFile
 
 WAYS_TO_PACK: tuple[dict[str, Any], ...] = (
     {"sequences": "full_sentences"},

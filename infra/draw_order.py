@@ -13,8 +13,8 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from pipeline.loader.order.epoch_order import OrderSettings
-from pipeline.loader.order.simulate_order import list_epoch, measure_neighbours, measure_shuffle
+from maskmill.pipeline.loader.order.epoch_order import OrderSettings
+from maskmill.pipeline.loader.order.simulate_order import list_epoch, measure_neighbours, measure_shuffle
 
 NUM_SHARDS, SHARD_ROWS, BLOCK_ROWS, GLOBAL_BATCH_ROWS, PARTITIONS = 200, 25_600, 256, 256, 64
 WIDTHS = (1, 4, 16, 64)

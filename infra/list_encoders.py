@@ -7,7 +7,7 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).parent.parent))
 
-from pipeline.loader.encoders.families import FAMILIES, LAYOUTS, Family, Masks, Positions
+from maskmill.pipeline.loader.encoders.families import FAMILIES, LAYOUTS, Family, Masks, Positions
 
 HEAD = """# Encoders
 
@@ -32,13 +32,12 @@ encoder = describe_encoder(model)  # small, without weights: for the workers of 
 loader = DataLoader(batches, batch_size=None, num_workers=2, collate_fn=partial(as_inputs, encoder=encoder))
 ```
 
-`describe_encoder` and `as_inputs` are in `pipeline.loader.for_trainers`. Without a model, `model_inputs` makes the
-inputs of a BERT: positions from 0, and in the layout `sdpa` a mask that is added to the scores, in torch's default
-precision.
+Both functions are imported from `maskmill`. Without a model, `model_inputs` makes the inputs of a BERT: positions from
+0, and in the layout `sdpa` a mask that is added to the scores, in torch's default precision.
 
 The tests build a small model of every family that `transformers` 5.23 has a masked-language or a text encoder of, and
 compare each layout with each sequence run alone. For a model of your own, make that comparison and describe the model:
-`Encoder("mine", FAMILIES["bert"], attention="sdpa")`, with `Encoder` and `FAMILIES` from `pipeline.loader.encoders`.
+`Encoder("mine", FAMILIES["bert"], attention="sdpa")`, with both names from `maskmill.pipeline.loader.encoders`.
 
 ## Supported families
 """

@@ -1,4 +1,4 @@
-"""The command line: `maskmill`, also as `python -m jobs`."""
+"""The command line: `maskmill`, also as `python -m maskmill`."""
 
 from __future__ import annotations
 
@@ -15,8 +15,8 @@ from typing import Annotated, Any
 import typer
 from typer.core import TyperCommand, TyperGroup
 
-from jobs.console import guard_libraries, make_line, open_console
-from jobs.run_command import run_command
+from maskmill.jobs.console import guard_libraries, make_line, open_console
+from maskmill.jobs.run_command import run_command
 
 _UsageError: type[Any] = typer.BadParameter.mro()[1]
 """What wrong arguments are to click, which typer brings a copy of."""
@@ -80,7 +80,7 @@ ReplaceOption = Annotated[
         "decide and make it again. Without it such a change is refused.",
     ),
 ]
-PRELOADED = "jobs.preload"
+PRELOADED = "maskmill.jobs.preload"
 """What every local worker of `prepare` needs, and a driver that is one itself."""
 JsonOption = Annotated[
     bool, typer.Option("--json", help="Write one JSON line for each event, instead of bars and tables.")
@@ -209,7 +209,7 @@ def verify(dataset: DatasetArgument, json: JsonOption = False, debug: DebugOptio
         maskmill verify out
         maskmill verify s3://bucket/run/packed
     """
-    run_command(lambda: importlib.import_module("jobs.verify").verify(dataset, json), debug)
+    run_command(lambda: importlib.import_module("maskmill.jobs.verify").verify(dataset, json), debug)
 
 
 @app.command(cls=_Command)
@@ -220,7 +220,7 @@ def report(dataset: DatasetArgument, debug: DebugOption = False) -> None:
 
         maskmill report out
     """
-    run_command(lambda: importlib.import_module("jobs.report").report(dataset), debug)
+    run_command(lambda: importlib.import_module("maskmill.jobs.report").report(dataset), debug)
 
 
 @app.command(cls=_Command)
@@ -247,7 +247,9 @@ def train(
         maskmill train train.toml --set run.steps=20000
     """
     run_command(
-        lambda: importlib.import_module("jobs.train").train(train_file, set_ or [], json), debug, TRAINING_RESUMES
+        lambda: importlib.import_module("maskmill.jobs.train").train(train_file, set_ or [], json),
+        debug,
+        TRAINING_RESUMES,
     )
 
 
@@ -266,7 +268,7 @@ def demo(
 
         maskmill demo --output demo-out
     """
-    run_command(lambda: importlib.import_module("jobs.demo").demo(output, megabytes, json), debug, RESUMES)
+    run_command(lambda: importlib.import_module("maskmill.jobs.demo").demo(output, megabytes, json), debug, RESUMES)
 
 
 def main() -> None:
@@ -311,16 +313,16 @@ def _prepare(
     replace: bool = False,
     compare: Sequence[str] = (),
 ) -> int:
-    from jobs.compare_tokenizers import compare_tokenizers, load_compared
-    from jobs.describe_run import Part
-    from jobs.next_steps import next_steps, warn_overridden
-    from jobs.prepare import prepare as prepare_job
-    from jobs.progress import JsonLines, LiveBars
-    from jobs.read_toml import read_toml
-    from jobs.tables import tables_of_run
-    from pipeline.engine.local_engine import fork_ahead
-    from pipeline.storage.store import open_store
-    from schemas.run_file import RunFile
+    from maskmill.jobs.compare_tokenizers import compare_tokenizers, load_compared
+    from maskmill.jobs.describe_run import Part
+    from maskmill.jobs.next_steps import next_steps, warn_overridden
+    from maskmill.jobs.prepare import prepare as prepare_job
+    from maskmill.jobs.progress import JsonLines, LiveBars
+    from maskmill.jobs.read_toml import read_toml
+    from maskmill.jobs.tables import tables_of_run
+    from maskmill.pipeline.engine.local_engine import fork_ahead
+    from maskmill.pipeline.storage.store import open_store
+    from maskmill.schemas.run_file import RunFile
 
     settings = read_toml(RunFile, run_file, overrides or [])
     if settings.engine.kind == "local":

@@ -8,22 +8,22 @@ from typing import Any
 
 from tokenizers import Tokenizer
 
-from jobs.prepare import Prepared
-from pipeline.storage.datasets import read_shard_table
-from pipeline.storage.regular_files import MAX_TEXT_BYTES
-from pipeline.storage.store import open_store
-from pipeline.wordpiece.brought_files import read_brought_files
-from pipeline.wordpiece.check_tokenizer import parse_tokenizer_json
-from pipeline.wordpiece.count_stage import normalisation_of
-from pipeline.wordpiece.load_encoders import SpecialInText
-from pipeline.wordpiece.measure_tokenizer import measure_texts
-from pipeline.wordpiece.normalise import Normalisation
-from pipeline.wordpiece.sample_texts import sample_texts
-from pipeline.wordpiece.tokenizer_files import count_cased_pieces, load_tokenizer
-from schemas.counts import SourceReport
-from schemas.layout import TOKENIZER, documents_folder
-from schemas.redaction import redact
-from schemas.run_file import RunFile, TokenizerSection
+from maskmill.jobs.prepare import Prepared
+from maskmill.pipeline.storage.datasets import read_shard_table
+from maskmill.pipeline.storage.regular_files import MAX_TEXT_BYTES
+from maskmill.pipeline.storage.store import open_store
+from maskmill.pipeline.wordpiece.brought_files import read_brought_files
+from maskmill.pipeline.wordpiece.check_tokenizer import parse_tokenizer_json
+from maskmill.pipeline.wordpiece.count_stage import normalisation_of
+from maskmill.pipeline.wordpiece.load_encoders import SpecialInText
+from maskmill.pipeline.wordpiece.measure_tokenizer import measure_texts
+from maskmill.pipeline.wordpiece.normalise import Normalisation
+from maskmill.pipeline.wordpiece.sample_texts import sample_texts
+from maskmill.pipeline.wordpiece.tokenizer_files import count_cased_pieces, load_tokenizer
+from maskmill.schemas.counts import SourceReport
+from maskmill.schemas.layout import TOKENIZER, documents_folder
+from maskmill.schemas.redaction import redact
+from maskmill.schemas.run_file import RunFile, TokenizerSection
 
 SAMPLE_BYTES = 16 << 20
 SAMPLE_SHARDS = 4

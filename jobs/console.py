@@ -22,8 +22,8 @@ from rich.console import Console, ConsoleOptions, RenderableType
 from rich.segment import Segment
 from rich.text import Text
 
-from schemas.printable import make_printable
-from schemas.redaction import redact
+from maskmill.schemas.printable import make_printable
+from maskmill.schemas.redaction import redact
 
 _LOG = logging.getLogger("maskmill.jobs")
 SHOWN_IN_LINE = 8000

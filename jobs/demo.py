@@ -4,18 +4,18 @@ from __future__ import annotations
 
 import os
 
-from jobs.console import open_console, say
-from jobs.prepare import Prepared, prepare
-from jobs.progress import JsonLines, LiveBars
-from jobs.tables import say_gap, table_of_pairs, tables_of_run
-from jobs.train import STATUS_OF_SIGNAL, TrainLines, train_pairs
-from jobs.verify import verify
-from pipeline.corpus.write_python_docs import write_python_docs
-from pipeline.training.demo_recipe import DEMO_GAP_NATS, make_demo_run_file, make_demo_train_file
-from pipeline.training.stop_signals import TrainingInterruptedError
-from pipeline.training.train import train
-from schemas.errors import ConfigError
-from schemas.wording import count_of
+from maskmill.jobs.console import open_console, say
+from maskmill.jobs.prepare import Prepared, prepare
+from maskmill.jobs.progress import JsonLines, LiveBars
+from maskmill.jobs.tables import say_gap, table_of_pairs, tables_of_run
+from maskmill.jobs.train import STATUS_OF_SIGNAL, TrainLines, train_pairs
+from maskmill.jobs.verify import verify
+from maskmill.pipeline.corpus.write_python_docs import write_python_docs
+from maskmill.pipeline.training.demo_recipe import DEMO_GAP_NATS, make_demo_run_file, make_demo_train_file
+from maskmill.pipeline.training.stop_signals import TrainingInterruptedError
+from maskmill.pipeline.training.train import train
+from maskmill.schemas.errors import ConfigError
+from maskmill.schemas.wording import count_of
 
 NUM_FILES = 10
 JSON_BYTES_PER_TEXT_BYTE = 1.1

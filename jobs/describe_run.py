@@ -20,14 +20,14 @@ from typing import Any
 import xxhash
 from pydantic import ValidationError
 
-from pipeline.corpus.list_inputs import InputFile, digest_inputs
-from pipeline.engine.receipts import RECEIPTS
-from pipeline.storage.datasets import MANIFEST
-from pipeline.storage.regular_files import MAX_TEXT_BYTES
-from pipeline.storage.store import Store
-from schemas.bounded_json import parse_json
-from schemas.errors import ConfigError, ShardCorruptError, StaleArtifactError
-from schemas.layout import (
+from maskmill.pipeline.corpus.list_inputs import InputFile, digest_inputs
+from maskmill.pipeline.engine.receipts import RECEIPTS
+from maskmill.pipeline.storage.datasets import MANIFEST
+from maskmill.pipeline.storage.regular_files import MAX_TEXT_BYTES
+from maskmill.pipeline.storage.store import Store
+from maskmill.schemas.bounded_json import parse_json
+from maskmill.schemas.errors import ConfigError, ShardCorruptError, StaleArtifactError
+from maskmill.schemas.layout import (
     QUARANTINE,
     RUN_RECORD,
     TOKENIZER,
@@ -37,10 +37,10 @@ from schemas.layout import (
     promised_documents,
     promised_rows,
 )
-from schemas.masking import Masking
-from schemas.run_file import RunFile
-from schemas.version import SCHEMA_VERSION, check_schema_version
-from schemas.wording import count_of, setting_of
+from maskmill.schemas.masking import Masking
+from maskmill.schemas.run_file import RunFile
+from maskmill.schemas.version import SCHEMA_VERSION, check_schema_version
+from maskmill.schemas.wording import count_of, setting_of
 
 TIMINGS = "timings.json"
 ENCODED = encoded_folder(held_out=False)

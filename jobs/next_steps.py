@@ -7,16 +7,16 @@ import shlex
 from collections.abc import Sequence
 from typing import Any
 
-from jobs.describe_run import Part
-from jobs.prepare import Prepared
-from jobs.read_toml import read_toml
-from pipeline.storage.paths import join_path
-from pipeline.storage.store import open_store
-from schemas.errors import ConfigError
-from schemas.layout import packed_folders
-from schemas.redaction import redact
-from schemas.run_file import RunFile
-from schemas.wording import setting_of
+from maskmill.jobs.describe_run import Part
+from maskmill.jobs.prepare import Prepared
+from maskmill.jobs.read_toml import read_toml
+from maskmill.pipeline.storage.paths import join_path
+from maskmill.pipeline.storage.store import open_store
+from maskmill.schemas.errors import ConfigError
+from maskmill.schemas.layout import packed_folders
+from maskmill.schemas.redaction import redact
+from maskmill.schemas.run_file import RunFile
+from maskmill.schemas.wording import setting_of
 
 EXAMPLE_BATCH_ROWS = 256
 
@@ -101,6 +101,6 @@ def next_steps(
         "      [run]",
         f"      output = {json.dumps(join_path(output, 'training'))}",
         "  or in your own trainer:",
-        "      from pipeline.loader import MaskedBatches",
+        "      from maskmill import MaskedBatches",
         f"      batches = MaskedBatches({json.dumps(folders[False])}, global_batch_rows={EXAMPLE_BATCH_ROWS})",
     ]

@@ -12,24 +12,24 @@ from typing import Any, TypeVar
 
 from pydantic import BaseModel, ValidationError
 
-from jobs.describe_run import TIMINGS, Part, claim_output, describe_run, is_of_run
-from jobs.ray_job import refuse_lost_output
-from pipeline.corpus.list_inputs import InputFile, list_inputs
-from pipeline.corpus.plan import plan_shard_bytes
-from pipeline.engine.local_engine import LocalEngine
-from pipeline.engine.receipts import RECEIPTS
-from pipeline.engine.stage import Engine, Finished, Listener, UnitDescription, UnitFunction, run_stage
-from pipeline.storage.datasets import MANIFEST
-from pipeline.storage.leases import Lease, hold_output
-from pipeline.storage.regular_files import MAX_TEXT_BYTES
-from pipeline.storage.store import Store, open_store
-from pipeline.wordpiece.brought_files import read_brought_files
-from pipeline.wordpiece.count_stage import normalisation_of
-from schemas.bounded_json import parse_json
-from schemas.errors import ConfigError, ShardCorruptError, StaleArtifactError
-from schemas.manifest import AnyManifest
-from schemas.redaction import redact
-from schemas.run_file import RunFile
+from maskmill.jobs.describe_run import TIMINGS, Part, claim_output, describe_run, is_of_run
+from maskmill.jobs.ray_job import refuse_lost_output
+from maskmill.pipeline.corpus.list_inputs import InputFile, list_inputs
+from maskmill.pipeline.corpus.plan import plan_shard_bytes
+from maskmill.pipeline.engine.local_engine import LocalEngine
+from maskmill.pipeline.engine.receipts import RECEIPTS
+from maskmill.pipeline.engine.stage import Engine, Finished, Listener, UnitDescription, UnitFunction, run_stage
+from maskmill.pipeline.storage.datasets import MANIFEST
+from maskmill.pipeline.storage.leases import Lease, hold_output
+from maskmill.pipeline.storage.regular_files import MAX_TEXT_BYTES
+from maskmill.pipeline.storage.store import Store, open_store
+from maskmill.pipeline.wordpiece.brought_files import read_brought_files
+from maskmill.pipeline.wordpiece.count_stage import normalisation_of
+from maskmill.schemas.bounded_json import parse_json
+from maskmill.schemas.errors import ConfigError, ShardCorruptError, StaleArtifactError
+from maskmill.schemas.manifest import AnyManifest
+from maskmill.schemas.redaction import redact
+from maskmill.schemas.run_file import RunFile
 
 Unit = TypeVar("Unit", bound=UnitDescription)
 Counts = TypeVar("Counts", bound=BaseModel)
@@ -71,7 +71,7 @@ class Run:
         if self._engine is None:
             settings = self.settings.engine
             if settings.kind == "ray":
-                from pipeline.engine.ray_engine import RayEngine
+                from maskmill.pipeline.engine.ray_engine import RayEngine
 
                 ray_engine = RayEngine(settings.workers, settings.address)
                 self._engine = ray_engine

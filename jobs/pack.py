@@ -6,33 +6,45 @@ from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
-from jobs.describe_run import Part, record_masking
-from jobs.open_run import Run
-from jobs.tokenizer import prove, read_tokenizer_json
-from pipeline.engine.receipts import iter_receipts
-from pipeline.packing.pack_receipts import (
+from maskmill.jobs.describe_run import Part, record_masking
+from maskmill.jobs.open_run import Run
+from maskmill.jobs.tokenizer import prove, read_tokenizer_json
+from maskmill.pipeline.engine.receipts import iter_receipts
+from maskmill.pipeline.packing.pack_receipts import (
     encoding_counts,
     iter_dataset_shards,
     packing_counts,
     summarise_fallbacks,
     take_encoding,
 )
-from pipeline.packing.pack_stage import PackContext, PackUnit, describe_tokenizer, pack_documents, plan_pack_units
-from pipeline.storage.datasets import (
+from maskmill.pipeline.packing.pack_stage import (
+    PackContext,
+    PackUnit,
+    describe_tokenizer,
+    pack_documents,
+    plan_pack_units,
+)
+from maskmill.pipeline.storage.datasets import (
     MANIFEST,
     read_manifest,
     read_shard_table,
     write_manifest,
     write_shard_table,
 )
-from pipeline.wordpiece.load_encoders import SpecialInText
-from pipeline.wordpiece.prove_stage import read_proof
-from schemas.counts import EncodingCounts, PackingCounts
-from schemas.errors import InputDataError
-from schemas.layout import documents_folder, encoded_folder, packed_folders
-from schemas.manifest import DocumentsManifest, EncodedManifest, PackedManifest, TokenizerManifest, text_fill_ppm
-from schemas.receipt import Receipt, ShardReceipt
-from schemas.rows import rows_per_block
+from maskmill.pipeline.wordpiece.load_encoders import SpecialInText
+from maskmill.pipeline.wordpiece.prove_stage import read_proof
+from maskmill.schemas.counts import EncodingCounts, PackingCounts
+from maskmill.schemas.errors import InputDataError
+from maskmill.schemas.layout import documents_folder, encoded_folder, packed_folders
+from maskmill.schemas.manifest import (
+    DocumentsManifest,
+    EncodedManifest,
+    PackedManifest,
+    TokenizerManifest,
+    text_fill_ppm,
+)
+from maskmill.schemas.receipt import Receipt, ShardReceipt
+from maskmill.schemas.rows import rows_per_block
 
 _Table = tuple[int, str, Counter[str]]
 """How many shards a dataset has, the checksum of their table, and what was counted."""

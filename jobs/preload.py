@@ -9,9 +9,9 @@ import contextlib
 
 import numpy as np
 
-import jobs.prepare  # noqa: F401 - that it is loaded is all that is wanted
-from jobs.leave_out import leave_out_pandas
-from pipeline.packing.best_fit import pack_best_fit
+import maskmill.jobs.prepare  # noqa: F401 - that it is loaded is all that is wanted
+from maskmill.jobs.leave_out import leave_out_pandas
+from maskmill.pipeline.packing.best_fit import pack_best_fit
 
 with contextlib.suppress(ImportError):  # without it `tokenizers` encodes
     import nanotoken  # noqa: F401 - as above

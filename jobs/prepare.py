@@ -6,13 +6,13 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
-from jobs.describe_run import Part
-from jobs.open_run import open_run
-from jobs.pack import pack
-from jobs.shard import shard
-from jobs.tokenizer import tokenizer
-from schemas.manifest import DocumentsManifest, PackedManifest, TokenizerManifest
-from schemas.run_file import RunFile
+from maskmill.jobs.describe_run import Part
+from maskmill.jobs.open_run import open_run
+from maskmill.jobs.pack import pack
+from maskmill.jobs.shard import shard
+from maskmill.jobs.tokenizer import tokenizer
+from maskmill.schemas.manifest import DocumentsManifest, PackedManifest, TokenizerManifest
+from maskmill.schemas.run_file import RunFile
 
 
 @dataclass(frozen=True)

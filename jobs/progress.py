@@ -18,8 +18,8 @@ from rich.progress import (
     TimeRemainingColumn,
 )
 
-from jobs.console import write_json
-from schemas.wording import count_of
+from maskmill.jobs.console import write_json
+from maskmill.schemas.wording import count_of
 
 STAGE_WORDS = {
     "map": "read and partition",

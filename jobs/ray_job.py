@@ -8,8 +8,8 @@ from __future__ import annotations
 
 import os
 
-from pipeline.storage.paths import LOCAL_PROTOCOLS, resolve_url, split_url
-from schemas.errors import ConfigError
+from maskmill.pipeline.storage.paths import LOCAL_PROTOCOLS, resolve_url, split_url
+from maskmill.schemas.errors import ConfigError
 
 IN_JOB = "RAY_JOB_CONFIG_JSON_ENV_VAR"
 """Ray sets it for the command of a submitted job, and for nothing else (2.60, `job_supervisor.py`)."""

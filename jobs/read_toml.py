@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from pipeline.storage.paths import split_file_url
-from pipeline.storage.store import open_store
-from schemas.errors import ConfigError
-from schemas.redaction import redact
-from schemas.toml_files import Model, parse_toml
+from maskmill.pipeline.storage.paths import split_file_url
+from maskmill.pipeline.storage.store import open_store
+from maskmill.schemas.errors import ConfigError
+from maskmill.schemas.redaction import redact
+from maskmill.schemas.toml_files import Model, parse_toml
 
 MAX_TOML_BYTES = 4 << 20
 """Of a run or train file; one that lists ten thousand inputs has a fifth of it."""

@@ -6,15 +6,15 @@ from collections.abc import Iterator, Mapping, Sequence
 
 from rich.table import Table
 
-from jobs.console import open_console
-from jobs.tables import document_lines, packed_lines, table_of_pairs
-from jobs.terms import table_of_terms
-from jobs.tokenizer_report import table_of_sources
-from pipeline.storage.datasets import MANIFEST, model_of_manifest, read_manifest
-from pipeline.storage.store import Store, open_store
-from pipeline.verification.verify_output import explain_nothing, list_parts
-from schemas.manifest import DocumentsManifest, EncodedManifest, TokenizerManifest
-from schemas.wording import count_of
+from maskmill.jobs.console import open_console
+from maskmill.jobs.tables import document_lines, packed_lines, table_of_pairs
+from maskmill.jobs.terms import table_of_terms
+from maskmill.jobs.tokenizer_report import table_of_sources
+from maskmill.pipeline.storage.datasets import MANIFEST, model_of_manifest, read_manifest
+from maskmill.pipeline.storage.store import Store, open_store
+from maskmill.pipeline.verification.verify_output import explain_nothing, list_parts
+from maskmill.schemas.manifest import DocumentsManifest, EncodedManifest, TokenizerManifest
+from maskmill.schemas.wording import count_of
 
 
 def report(dataset: str) -> int:

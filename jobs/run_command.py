@@ -9,10 +9,8 @@ from typing import Any, TextIO
 
 import typer
 
-from jobs.console import open_console, say, say_traceback
-from schemas.errors import ConfigError, MaskmillError
-
-_OUR_PACKAGES = ("jobs", "pipeline", "schemas")
+from maskmill.jobs.console import open_console, say, say_traceback
+from maskmill.schemas.errors import ConfigError, MaskmillError
 
 
 def run_command(job: Callable[[], int | None], debug: bool, interrupted: str = "interrupted") -> None:
@@ -54,7 +52,7 @@ def _has_lost_its_reader(stream: TextIO) -> bool:
 
 def _explain(error: Exception) -> str:
     """An error in one line."""
-    if isinstance(error, ModuleNotFoundError) and str(error.name).partition(".")[0] not in _OUR_PACKAGES:
+    if isinstance(error, ModuleNotFoundError) and str(error.name).partition(".")[0] != "maskmill":
         error = ConfigError(
             f"{error.name} is not installed",
             path=sys.prefix,

@@ -8,27 +8,27 @@ from functools import partial
 
 import xxhash
 
-from jobs.describe_run import EXCHANGE, INPUT_MARKS, STAGES, Part
-from jobs.open_run import Run
-from pipeline.corpus.exchange_index import write_index
-from pipeline.corpus.judge_quarantine import CorpusGuard, check_quarantined, count_reasons
-from pipeline.corpus.judge_settings import check_documents_left, iter_unmatched
-from pipeline.corpus.map_documents import CorpusContext, map_documents
-from pipeline.corpus.plan import (
+from maskmill.jobs.describe_run import EXCHANGE, INPUT_MARKS, STAGES, Part
+from maskmill.jobs.open_run import Run
+from maskmill.pipeline.corpus.exchange_index import write_index
+from maskmill.pipeline.corpus.judge_quarantine import CorpusGuard, check_quarantined, count_reasons
+from maskmill.pipeline.corpus.judge_settings import check_documents_left, iter_unmatched
+from maskmill.pipeline.corpus.map_documents import CorpusContext, map_documents
+from maskmill.pipeline.corpus.plan import (
     SortUnit,
     plan_buckets,
     plan_map_units,
     plan_sort_units,
 )
-from pipeline.corpus.quarantine import find_examples, is_of_inputs
-from pipeline.corpus.sort_documents import sort_documents
-from pipeline.engine.receipts import iter_receipts, iter_standing_receipts
-from pipeline.storage.datasets import MANIFEST, read_manifest, write_manifest, write_shard_table
-from schemas.counts import DocumentCounts
-from schemas.errors import StaleArtifactError
-from schemas.layout import QUARANTINE, documents_folder
-from schemas.manifest import DocumentsManifest
-from schemas.receipt import ShardReceipt
+from maskmill.pipeline.corpus.quarantine import find_examples, is_of_inputs
+from maskmill.pipeline.corpus.sort_documents import sort_documents
+from maskmill.pipeline.engine.receipts import iter_receipts, iter_standing_receipts
+from maskmill.pipeline.storage.datasets import MANIFEST, read_manifest, write_manifest, write_shard_table
+from maskmill.schemas.counts import DocumentCounts
+from maskmill.schemas.errors import StaleArtifactError
+from maskmill.schemas.layout import QUARANTINE, documents_folder
+from maskmill.schemas.manifest import DocumentsManifest
+from maskmill.schemas.receipt import ShardReceipt
 
 
 def shard(run: Run) -> list[DocumentsManifest]:

@@ -7,13 +7,13 @@ from typing import Any
 
 from rich.table import Table
 
-from jobs.prepare import Prepared
-from jobs.progress import STAGE_WORDS
-from jobs.terms import TERMS, table_of_terms
-from jobs.tokenizer_report import table_of_sources, tables_side_by_side
-from schemas.counts import SourceReport
-from schemas.manifest import DocumentsManifest, PackedManifest
-from schemas.wording import count_of
+from maskmill.jobs.prepare import Prepared
+from maskmill.jobs.progress import STAGE_WORDS
+from maskmill.jobs.terms import TERMS, table_of_terms
+from maskmill.jobs.tokenizer_report import table_of_sources, tables_side_by_side
+from maskmill.schemas.counts import SourceReport
+from maskmill.schemas.manifest import DocumentsManifest, PackedManifest
+from maskmill.schemas.wording import count_of
 
 
 def tables_of_run(prepared: Prepared, compared: Mapping[str, Sequence[SourceReport]], output: str) -> list[Table]:

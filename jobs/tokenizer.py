@@ -6,16 +6,22 @@ import dataclasses
 
 import xxhash
 
-from jobs.describe_run import STAGES, Part
-from jobs.open_run import Run
-from jobs.tokenizer_report import iter_warnings
-from pipeline.engine.receipts import iter_receipts
-from pipeline.engine.stage import UnitOutcome
-from pipeline.storage.datasets import MANIFEST, check_tokenizer, read_manifest, read_shard_table, write_manifest
-from pipeline.storage.regular_files import MAX_TEXT_BYTES
-from pipeline.wordpiece.check_tokenizer import read_normalisation
-from pipeline.wordpiece.collect_stage import CollectUnit, collect_word_counts, find_word_counts
-from pipeline.wordpiece.count_stage import (
+from maskmill.jobs.describe_run import STAGES, Part
+from maskmill.jobs.open_run import Run
+from maskmill.jobs.tokenizer_report import iter_warnings
+from maskmill.pipeline.engine.receipts import iter_receipts
+from maskmill.pipeline.engine.stage import UnitOutcome
+from maskmill.pipeline.storage.datasets import (
+    MANIFEST,
+    check_tokenizer,
+    read_manifest,
+    read_shard_table,
+    write_manifest,
+)
+from maskmill.pipeline.storage.regular_files import MAX_TEXT_BYTES
+from maskmill.pipeline.wordpiece.check_tokenizer import read_normalisation
+from maskmill.pipeline.wordpiece.collect_stage import CollectUnit, collect_word_counts, find_word_counts
+from maskmill.pipeline.wordpiece.count_stage import (
     CountContext,
     check_words,
     count_document_words,
@@ -24,28 +30,28 @@ from pipeline.wordpiece.count_stage import (
     plan_count_units,
     sum_sources,
 )
-from pipeline.wordpiece.merge_stage import (
+from maskmill.pipeline.wordpiece.merge_stage import (
     check_words_kept,
     gather_word_counts,
     merge_word_counts,
     plan_gather_units,
     plan_merge_units,
 )
-from pipeline.wordpiece.prove_stage import plan_prove_units, prove_tokenizer, write_proof
-from pipeline.wordpiece.tokenizer_files import load_tokenizer
-from pipeline.wordpiece.train_stage import (
+from maskmill.pipeline.wordpiece.prove_stage import plan_prove_units, prove_tokenizer, write_proof
+from maskmill.pipeline.wordpiece.tokenizer_files import load_tokenizer
+from maskmill.pipeline.wordpiece.train_stage import (
     BringUnit,
     TrainContext,
     TrainUnit,
     bring_tokenizer,
     train_vocabulary,
 )
-from pipeline.wordpiece.weigh_sources import explain_idle_alpha
-from pipeline.wordpiece.word_files import WordFile
-from schemas.counts import SourceReport
-from schemas.errors import StaleArtifactError
-from schemas.layout import TOKENIZER, documents_folder
-from schemas.manifest import DocumentsManifest, TokenizerManifest
+from maskmill.pipeline.wordpiece.weigh_sources import explain_idle_alpha
+from maskmill.pipeline.wordpiece.word_files import WordFile
+from maskmill.schemas.counts import SourceReport
+from maskmill.schemas.errors import StaleArtifactError
+from maskmill.schemas.layout import TOKENIZER, documents_folder
+from maskmill.schemas.manifest import DocumentsManifest, TokenizerManifest
 
 CASED_PIECES_WORTH_A_WARNING = 100
 """An uncased vocabulary may have some, such as `[unused]` slots that were filled."""

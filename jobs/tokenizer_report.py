@@ -1,6 +1,6 @@
 """What a tokenizer makes of the text, for a person: a table a tokenizer, or several side by side, and warnings.
 
-`jobs.terms` explains the columns.
+`maskmill.jobs.terms` explains the columns.
 """
 
 from __future__ import annotations
@@ -9,10 +9,10 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 
 from rich.table import Table
 
-from pipeline.wordpiece.tokenizer_files import MAX_WORD_CHARACTERS
-from schemas.counts import SourceReport
-from schemas.printable import SHOWN_IN_TABLES, make_printable
-from schemas.wording import count_of
+from maskmill.pipeline.wordpiece.tokenizer_files import MAX_WORD_CHARACTERS
+from maskmill.schemas.counts import SourceReport
+from maskmill.schemas.printable import SHOWN_IN_TABLES, make_printable
+from maskmill.schemas.wording import count_of
 
 WORTH_A_WARNING = 0.01
 SHOWN_SOURCES = 30

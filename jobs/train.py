@@ -6,15 +6,15 @@ from typing import Any
 
 from rich.console import Console
 
-from jobs.console import open_console, say
-from jobs.progress import JsonLines
-from jobs.ray_job import refuse_lost_output
-from jobs.read_toml import read_toml
-from jobs.tables import say_gap, table_of_pairs
-from pipeline.training.run_training import TrainResult
-from pipeline.training.stop_signals import TrainingInterruptedError
-from pipeline.training.train import train as train_model
-from schemas.train_file import TrainFile
+from maskmill.jobs.console import open_console, say
+from maskmill.jobs.progress import JsonLines
+from maskmill.jobs.ray_job import refuse_lost_output
+from maskmill.jobs.read_toml import read_toml
+from maskmill.jobs.tables import say_gap, table_of_pairs
+from maskmill.pipeline.training.run_training import TrainResult
+from maskmill.pipeline.training.stop_signals import TrainingInterruptedError
+from maskmill.pipeline.training.train import train as train_model
+from maskmill.schemas.train_file import TrainFile
 
 WORTH_SAYING = 0.01  # of the time
 STATUS_OF_SIGNAL = 128  # added to the number of the signal

@@ -4,14 +4,14 @@ from __future__ import annotations
 
 import os
 
-from jobs.console import open_console
-from jobs.progress import JsonLines
-from pipeline.storage.datasets import MANIFEST
-from pipeline.storage.store import Store, open_store
-from pipeline.verification.verify_output import verify_output
-from schemas.layout import RUN_RECORD
-from schemas.manifest import DocumentsManifest, EncodedManifest, PackedManifest, TokenizerManifest
-from schemas.wording import count_of
+from maskmill.jobs.console import open_console
+from maskmill.jobs.progress import JsonLines
+from maskmill.pipeline.storage.datasets import MANIFEST
+from maskmill.pipeline.storage.store import Store, open_store
+from maskmill.pipeline.verification.verify_output import verify_output
+from maskmill.schemas.layout import RUN_RECORD
+from maskmill.schemas.manifest import DocumentsManifest, EncodedManifest, PackedManifest, TokenizerManifest
+from maskmill.schemas.wording import count_of
 
 
 def verify(dataset: str, as_json: bool) -> int:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pyarrow as pa
 
-from schemas.version import SCHEMA_VERSION
+from maskmill.schemas.version import SCHEMA_VERSION
 
 DOCUMENT_SCHEMA = pa.schema(
     [

@@ -7,8 +7,8 @@ holds a credential, and the message has one line, whatever is in the names that 
 
 from __future__ import annotations
 
-from schemas.printable import SHOWN_CHARACTERS, make_printable
-from schemas.redaction import redact
+from maskmill.schemas.printable import SHOWN_CHARACTERS, make_printable
+from maskmill.schemas.redaction import redact
 
 _READ_CHARACTERS = 16 * SHOWN_CHARACTERS
 """Of a field; nobody would see the rest."""

@@ -12,8 +12,8 @@ from pydantic import BaseModel, ValidationError
 from pydantic.fields import FieldInfo
 from pydantic_core import ErrorDetails
 
-from schemas.errors import ConfigError
-from schemas.redaction import redact
+from maskmill.schemas.errors import ConfigError
+from maskmill.schemas.redaction import redact
 
 SHOWN_CHARACTERS = 200
 CLOSE = 0.5

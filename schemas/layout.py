@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from schemas.run_file import PackSection
+from maskmill.schemas.run_file import PackSection
 
 RUN_RECORD = "run.json"
 WORK = "work"

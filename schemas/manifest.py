@@ -7,12 +7,12 @@ from typing import Annotated, Literal, TypeVar, cast
 import pyarrow as pa
 from pydantic import BaseModel, Field, ValidationError, model_validator
 
-from schemas.bounded_json import check_parts
-from schemas.counts import Count, DocumentCounts, EncodingCounts, PackingCounts, SourceReport, Written
-from schemas.errors import RESTORE, ConfigError, ShardCorruptError
-from schemas.masking import MAX_COPIES, MAX_VOCAB_SIZE, Masking, MaskVocabulary
-from schemas.rows import Compression, SeqLen, rows_per_block
-from schemas.version import SCHEMA_VERSION, check_schema_version, is_newer_minor, too_new
+from maskmill.schemas.bounded_json import check_parts
+from maskmill.schemas.counts import Count, DocumentCounts, EncodingCounts, PackingCounts, SourceReport, Written
+from maskmill.schemas.errors import RESTORE, ConfigError, ShardCorruptError
+from maskmill.schemas.masking import MAX_COPIES, MAX_VOCAB_SIZE, Masking, MaskVocabulary
+from maskmill.schemas.rows import Compression, SeqLen, rows_per_block
+from maskmill.schemas.version import SCHEMA_VERSION, check_schema_version, is_newer_minor, too_new
 
 SHARD_TABLE_SCHEMA = pa.schema(
     [

@@ -12,8 +12,8 @@ from typing import TYPE_CHECKING, Annotated, Any, Self, cast
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
 
-from schemas.errors import ConfigError
-from schemas.explain_values import explain_values
+from maskmill.schemas.errors import ConfigError
+from maskmill.schemas.explain_values import explain_values
 
 IGNORE_INDEX = -100
 """The label of a position that is not predicted; torch's cross-entropy skips it by default."""

@@ -6,7 +6,7 @@ from typing import Annotated, Any
 
 from pydantic import BaseModel, ConfigDict, Field
 
-from schemas.counts import Count
+from maskmill.schemas.counts import Count
 
 UInt64 = Annotated[int, Field(ge=0, lt=1 << 64)]
 UInt32 = Annotated[int, Field(ge=0, lt=1 << 32)]

@@ -8,7 +8,7 @@ from typing import Annotated
 import pyarrow as pa
 from pydantic import Field
 
-from schemas.version import SCHEMA_VERSION
+from maskmill.schemas.version import SCHEMA_VERSION
 
 MIN_SEQ_LEN = 32
 MAX_SEQ_LEN = 65_536

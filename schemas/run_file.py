@@ -7,10 +7,10 @@ from typing import Annotated, Literal
 
 from pydantic import Discriminator, Field, Tag, field_validator, model_validator
 
-from schemas.masking import MAX_COPIES, MAX_VOCAB_SIZE, Masking
-from schemas.redaction import redact
-from schemas.rows import Compression, SeqLen
-from schemas.section import AtLeastOne, Section, Share, UInt63, Url
+from maskmill.schemas.masking import MAX_COPIES, MAX_VOCAB_SIZE, Masking
+from maskmill.schemas.redaction import redact
+from maskmill.schemas.rows import Compression, SeqLen
+from maskmill.schemas.section import AtLeastOne, Section, Share, UInt63, Url
 
 MIN_MB = 0.001
 """1 KiB: below it a size in MiB is a slip, and a shard holds nothing."""

@@ -8,8 +8,8 @@ from typing import Any, TypeVar
 
 from pydantic import BaseModel, ValidationError
 
-from schemas.errors import ConfigError
-from schemas.explain_values import explain_values, find_sections, order_findings, show_value
+from maskmill.schemas.errors import ConfigError
+from maskmill.schemas.explain_values import explain_values, find_sections, order_findings, show_value
 
 Model = TypeVar("Model", bound=BaseModel)
 

@@ -28,8 +28,8 @@ from typing import Annotated, Literal
 
 from pydantic import Field, model_validator
 
-from schemas.masking import Masking
-from schemas.section import AtLeastOne, Section, UInt63, Url
+from maskmill.schemas.masking import Masking
+from maskmill.schemas.section import AtLeastOne, Section, UInt63, Url
 
 Probability = Annotated[float, Field(ge=0.0, lt=1.0)]
 Width = Annotated[int, Field(ge=1, le=1 << 20)]

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import re
 
-from schemas.errors import RESTORE, ConfigError
+from maskmill.schemas.errors import RESTORE, ConfigError
 
 SCHEMA_VERSION = "2.0"
 

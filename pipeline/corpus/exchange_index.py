@@ -13,15 +13,15 @@ from dataclasses import dataclass
 import numpy as np
 import pyarrow as pa
 
-from pipeline.corpus.hash_documents import assign_to_intervals
-from pipeline.corpus.map_documents import EXCHANGE_SCHEMA, exchange_path
-from pipeline.corpus.plan import MapUnit, SortUnit
-from pipeline.engine.receipts import iter_receipts
-from pipeline.storage.arrow_files import write_blocks
-from pipeline.storage.arrow_reader import ArrowFile, read_block
-from pipeline.storage.store import Store
-from schemas.errors import ShardCorruptError, StaleArtifactError
-from schemas.receipt import Receipt
+from maskmill.pipeline.corpus.hash_documents import assign_to_intervals
+from maskmill.pipeline.corpus.map_documents import EXCHANGE_SCHEMA, exchange_path
+from maskmill.pipeline.corpus.plan import MapUnit, SortUnit
+from maskmill.pipeline.engine.receipts import iter_receipts
+from maskmill.pipeline.storage.arrow_files import write_blocks
+from maskmill.pipeline.storage.arrow_reader import ArrowFile, read_block
+from maskmill.pipeline.storage.store import Store
+from maskmill.schemas.errors import ShardCorruptError, StaleArtifactError
+from maskmill.schemas.receipt import Receipt
 
 INDEX_PATH = "work/exchange/index.arrow"
 INDEX_SCHEMA = pa.schema(

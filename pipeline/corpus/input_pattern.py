@@ -10,15 +10,15 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from urllib.parse import urlsplit
 
-from pipeline.corpus.local_tree import LocalTree
-from pipeline.corpus.match_files import Tree
-from pipeline.corpus.store_tree import StoreTree
-from pipeline.storage.credentials import find_secrets, refuse_credentials
-from pipeline.storage.failures import open_driver
-from pipeline.storage.object_stores import S3_PROTOCOLS, open_filesystem
-from pipeline.storage.paths import LOCAL_PROTOCOLS, split_url
-from schemas.errors import ConfigError
-from schemas.redaction import redact, remember_secrets
+from maskmill.pipeline.corpus.local_tree import LocalTree
+from maskmill.pipeline.corpus.match_files import Tree
+from maskmill.pipeline.corpus.store_tree import StoreTree
+from maskmill.pipeline.storage.credentials import find_secrets, refuse_credentials
+from maskmill.pipeline.storage.failures import open_driver
+from maskmill.pipeline.storage.object_stores import S3_PROTOCOLS, open_filesystem
+from maskmill.pipeline.storage.paths import LOCAL_PROTOCOLS, split_url
+from maskmill.schemas.errors import ConfigError
+from maskmill.schemas.redaction import redact, remember_secrets
 
 WEB_PROTOCOLS = ("http", "https")
 UNNAMED = "input"

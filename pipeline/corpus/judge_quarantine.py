@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Callable, Collection, Mapping, Sequence
 
-from pipeline.corpus.name_content import advise_on_content
-from pipeline.corpus.quarantine import Example
-from schemas.errors import InputDataError
+from maskmill.pipeline.corpus.name_content import advise_on_content
+from maskmill.pipeline.corpus.quarantine import Example
+from maskmill.schemas.errors import InputDataError
 
 CHECK_EVERY_DOCUMENTS = 1000
 MIN_QUARANTINED_TO_STOP_EARLY = 20  # one bad line in a first file of ten says little about a corpus

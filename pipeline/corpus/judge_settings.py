@@ -4,13 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 
-from pipeline.corpus.exchange_index import ExchangeTotals
-from pipeline.corpus.judge_quarantine import count_reasons
-from pipeline.corpus.list_inputs import InputFile
-from pipeline.corpus.map_documents import EMPTY_FILES, MISNAMED_FILES, WITHOUT_ID, WITHOUT_SOURCE
-from schemas.errors import ConfigError, InputDataError
-from schemas.run_file import DocumentsSection, InputSection
-from schemas.wording import count_of
+from maskmill.pipeline.corpus.exchange_index import ExchangeTotals
+from maskmill.pipeline.corpus.judge_quarantine import count_reasons
+from maskmill.pipeline.corpus.list_inputs import InputFile
+from maskmill.pipeline.corpus.map_documents import EMPTY_FILES, MISNAMED_FILES, WITHOUT_ID, WITHOUT_SOURCE
+from maskmill.schemas.errors import ConfigError, InputDataError
+from maskmill.schemas.run_file import DocumentsSection, InputSection
+from maskmill.schemas.wording import count_of
 
 
 def check_documents_left(totals: ExchangeTotals, num_files: int, documents: DocumentsSection) -> None:

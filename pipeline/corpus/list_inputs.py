@@ -10,15 +10,15 @@ from urllib.parse import parse_qsl
 
 import xxhash
 
-from pipeline.corpus.file_formats import COMPRESSIONS, FORMATS, compression_of, format_of
-from pipeline.corpus.input_pattern import UNNAMED, InputPattern, name_sources
-from pipeline.corpus.match_files import FoundFile, Tree, match_files
-from pipeline.storage.failures import explained_failures
-from pipeline.storage.object_stores import S3_PROTOCOLS, open_filesystem
-from pipeline.storage.paths import strip_slashes
-from schemas.errors import ConfigError
-from schemas.redaction import redact
-from schemas.wording import count_of
+from maskmill.pipeline.corpus.file_formats import COMPRESSIONS, FORMATS, compression_of, format_of
+from maskmill.pipeline.corpus.input_pattern import UNNAMED, InputPattern, name_sources
+from maskmill.pipeline.corpus.match_files import FoundFile, Tree, match_files
+from maskmill.pipeline.storage.failures import explained_failures
+from maskmill.pipeline.storage.object_stores import S3_PROTOCOLS, open_filesystem
+from maskmill.pipeline.storage.paths import strip_slashes
+from maskmill.schemas.errors import ConfigError
+from maskmill.schemas.redaction import redact
+from maskmill.schemas.wording import count_of
 
 # Stored bytes are turned into bytes of text by this factor where a file is compressed. It only decides how files are
 # grouped into units and how finely they are partitioned, both of which hold for any factor.

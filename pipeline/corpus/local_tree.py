@@ -8,9 +8,9 @@ import os
 import stat
 from collections.abc import Callable, Hashable, Iterator
 
-from pipeline.corpus.match_files import FoundFile
-from pipeline.storage.failures import explained_failures
-from schemas.errors import ConfigError
+from maskmill.pipeline.corpus.match_files import FoundFile
+from maskmill.pipeline.storage.failures import explained_failures
+from maskmill.schemas.errors import ConfigError
 
 _ABSENT = (FileNotFoundError, NotADirectoryError)
 

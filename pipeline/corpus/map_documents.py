@@ -14,21 +14,21 @@ from dataclasses import dataclass, field
 import numpy as np
 import pyarrow as pa
 
-from pipeline.corpus.hash_documents import assign_to_intervals, find_duplicates, hash_documents, sort_by_hash
-from pipeline.corpus.judge_quarantine import REASON, UnitGuard
-from pipeline.corpus.list_inputs import InputFile
-from pipeline.corpus.name_content import LOOKED_AT, advise_on_content
-from pipeline.corpus.open_input import OpenInput
-from pipeline.corpus.plan import MapUnit, plan_shard_bytes
-from pipeline.corpus.quarantine import Quarantine
-from pipeline.corpus.read_documents import DocumentBlock, Reject, iter_documents
-from pipeline.engine.activity import report_progress
-from pipeline.engine.stage import UnitOutcome
-from pipeline.storage.arrow_files import write_blocks
-from pipeline.storage.store import Store
-from schemas.documents import DOCUMENT_SCHEMA
-from schemas.errors import InputDataError
-from schemas.run_file import InputSection, RunFile
+from maskmill.pipeline.corpus.hash_documents import assign_to_intervals, find_duplicates, hash_documents, sort_by_hash
+from maskmill.pipeline.corpus.judge_quarantine import REASON, UnitGuard
+from maskmill.pipeline.corpus.list_inputs import InputFile
+from maskmill.pipeline.corpus.name_content import LOOKED_AT, advise_on_content
+from maskmill.pipeline.corpus.open_input import OpenInput
+from maskmill.pipeline.corpus.plan import MapUnit, plan_shard_bytes
+from maskmill.pipeline.corpus.quarantine import Quarantine
+from maskmill.pipeline.corpus.read_documents import DocumentBlock, Reject, iter_documents
+from maskmill.pipeline.engine.activity import report_progress
+from maskmill.pipeline.engine.stage import UnitOutcome
+from maskmill.pipeline.storage.arrow_files import write_blocks
+from maskmill.pipeline.storage.store import Store
+from maskmill.schemas.documents import DOCUMENT_SCHEMA
+from maskmill.schemas.errors import InputDataError
+from maskmill.schemas.run_file import InputSection, RunFile
 
 EXCHANGE_SCHEMA = pa.schema([*DOCUMENT_SCHEMA, pa.field("hash_high", pa.uint64()), pa.field("hash_low", pa.uint64())])
 RUN_BYTES_PER_BUCKET = 512 << 10

@@ -17,7 +17,7 @@ from collections.abc import Callable, Hashable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
-from schemas.errors import ConfigError
+from maskmill.schemas.errors import ConfigError
 
 RECURSIVE = "**"
 

@@ -4,14 +4,14 @@ from __future__ import annotations
 
 from typing import Any, Self
 
-from pipeline.corpus.decompress import FAILURES, decompress
-from pipeline.corpus.list_inputs import InputFile
-from pipeline.storage.credentials import find_secrets
-from pipeline.storage.failures import explained_failures
-from pipeline.storage.object_stores import open_filesystem
-from pipeline.storage.regular_files import open_regular
-from schemas.errors import InputDataError
-from schemas.redaction import redact, remember_secrets
+from maskmill.pipeline.corpus.decompress import FAILURES, decompress
+from maskmill.pipeline.corpus.list_inputs import InputFile
+from maskmill.pipeline.storage.credentials import find_secrets
+from maskmill.pipeline.storage.failures import explained_failures
+from maskmill.pipeline.storage.object_stores import open_filesystem
+from maskmill.pipeline.storage.regular_files import open_regular
+from maskmill.schemas.errors import InputDataError
+from maskmill.schemas.redaction import redact, remember_secrets
 
 READ_BYTES = 1 << 18  # as a list of lines, 4 MiB of newlines would be 400 MB
 

@@ -16,10 +16,10 @@ import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
 
-from pipeline.corpus.hash_documents import find_duplicates, sort_by_hash
-from pipeline.corpus.map_documents import EXCHANGE_SCHEMA
-from pipeline.storage.arrow_reader import ArrowFile
-from pipeline.storage.failures import explained_failures
+from maskmill.pipeline.corpus.hash_documents import find_duplicates, sort_by_hash
+from maskmill.pipeline.corpus.map_documents import EXCHANGE_SCHEMA
+from maskmill.pipeline.storage.arrow_reader import ArrowFile
+from maskmill.pipeline.storage.failures import explained_failures
 
 FAN_OUT = 16
 _MAX_HASH = (1 << 64) - 1

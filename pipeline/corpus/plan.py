@@ -9,8 +9,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from pipeline.corpus.list_inputs import InputFile
-from pipeline.engine.stage import UnitDescription
+from maskmill.pipeline.corpus.list_inputs import InputFile
+from maskmill.pipeline.engine.stage import UnitDescription
 
 MAX_BUCKETS = 512
 BUCKETS_PER_SHARD = 4

@@ -19,8 +19,8 @@ import warnings
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 
-from pipeline.storage.regular_files import open_regular
-from schemas.errors import ConfigError
+from maskmill.pipeline.storage.regular_files import open_regular
+from maskmill.schemas.errors import ConfigError
 
 # Folders with no documentation of the package itself: tests and bundled copies of other packages.
 SKIPPED_FOLDERS = frozenset(

@@ -7,12 +7,12 @@ from dataclasses import dataclass
 
 import pyarrow as pa
 
-from pipeline.corpus.read_documents import Reject
-from pipeline.storage.arrow_files import write_blocks
-from pipeline.storage.arrow_reader import ArrowFile
-from pipeline.storage.store import Store
-from schemas.documents import QUARANTINE_SCHEMA
-from schemas.layout import QUARANTINE
+from maskmill.pipeline.corpus.read_documents import Reject
+from maskmill.pipeline.storage.arrow_files import write_blocks
+from maskmill.pipeline.storage.arrow_reader import ArrowFile
+from maskmill.pipeline.storage.store import Store
+from maskmill.schemas.documents import QUARANTINE_SCHEMA
+from maskmill.schemas.layout import QUARANTINE
 
 PART_BYTES = 64 << 20
 REJECT_OVERHEAD_BYTES = 256

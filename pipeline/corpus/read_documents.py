@@ -16,9 +16,9 @@ from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import Any
 
-from pipeline.corpus.list_inputs import InputFile
-from pipeline.corpus.read_lines import Blocks, is_blank, iter_lines
-from schemas.run_file import InputSection
+from maskmill.pipeline.corpus.list_inputs import InputFile
+from maskmill.pipeline.corpus.read_lines import Blocks, is_blank, iter_lines
+from maskmill.schemas.run_file import InputSection
 
 KEPT_QUARANTINE_BYTES = 1 << 20
 MAX_NAME_CHARACTERS = 1 << 16  # of an id or a source

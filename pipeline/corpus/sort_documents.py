@@ -14,17 +14,17 @@ import numpy.typing as npt
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from pipeline.corpus.exchange_index import iter_pieces
-from pipeline.corpus.hash_documents import assign_to_intervals
-from pipeline.corpus.map_documents import CorpusContext
-from pipeline.corpus.order_documents import order_documents, order_scratch, spread_over_scratch
-from pipeline.corpus.plan import SortUnit
-from pipeline.engine.stage import UnitOutcome
-from pipeline.storage.arrow_files import write_blocks
-from schemas.documents import DOCUMENT_SCHEMA
-from schemas.layout import documents_folder, shard_path
-from schemas.receipt import ShardReceipt
-from schemas.rows import BLOCK_BYTES
+from maskmill.pipeline.corpus.exchange_index import iter_pieces
+from maskmill.pipeline.corpus.hash_documents import assign_to_intervals
+from maskmill.pipeline.corpus.map_documents import CorpusContext
+from maskmill.pipeline.corpus.order_documents import order_documents, order_scratch, spread_over_scratch
+from maskmill.pipeline.corpus.plan import SortUnit
+from maskmill.pipeline.engine.stage import UnitOutcome
+from maskmill.pipeline.storage.arrow_files import write_blocks
+from maskmill.schemas.documents import DOCUMENT_SCHEMA
+from maskmill.schemas.layout import documents_folder, shard_path
+from maskmill.schemas.receipt import ShardReceipt
+from maskmill.schemas.rows import BLOCK_BYTES
 
 SORT_BYTES_PER_SHARD = 4
 MIN_SORT_BYTES = 16 << 20

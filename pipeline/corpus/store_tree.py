@@ -6,9 +6,9 @@ from collections.abc import Callable, Hashable, Iterator
 from dataclasses import dataclass, field
 from typing import Any
 
-from pipeline.corpus.match_files import FoundFile, join
-from schemas.errors import ConfigError
-from schemas.redaction import redact
+from maskmill.pipeline.corpus.match_files import FoundFile, join
+from maskmill.schemas.errors import ConfigError
+from maskmill.schemas.redaction import redact
 
 Info = dict[str, Any]
 

@@ -9,10 +9,10 @@ from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 
-from pipeline.corpus.python_docs import iter_python_docs
-from pipeline.storage.local_files import open_durable
-from pipeline.storage.regular_files import MAX_TEXT_BYTES, read_regular
-from schemas.errors import ConfigError
+from maskmill.pipeline.corpus.python_docs import iter_python_docs
+from maskmill.pipeline.storage.local_files import open_durable
+from maskmill.pipeline.storage.regular_files import MAX_TEXT_BYTES, read_regular
+from maskmill.schemas.errors import ConfigError
 
 MARKER_NAME = "python_docs.complete.json"
 

@@ -7,9 +7,9 @@ import traceback
 from dataclasses import dataclass
 from typing import Any
 
-from pipeline.engine.stage import Finished, UnitDescription, UnitFunction, execute_unit
-from pipeline.storage.store import Store
-from schemas.redaction import redact
+from maskmill.pipeline.engine.stage import Finished, UnitDescription, UnitFunction, execute_unit
+from maskmill.pipeline.storage.store import Store
+from maskmill.schemas.redaction import redact
 
 
 @dataclass(frozen=True)

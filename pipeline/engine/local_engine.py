@@ -16,11 +16,11 @@ from functools import partial
 from multiprocessing.connection import wait
 from typing import Any
 
-from pipeline.engine import worker_processes
-from pipeline.engine.activity import Progress, progress_reported_to
-from pipeline.engine.answers import Failed, take_answer
-from pipeline.engine.serve_units import Work, serve_units
-from pipeline.engine.stage import (
+from maskmill.pipeline.engine import worker_processes
+from maskmill.pipeline.engine.activity import Progress, progress_reported_to
+from maskmill.pipeline.engine.answers import Failed, take_answer
+from maskmill.pipeline.engine.serve_units import Work, serve_units
+from maskmill.pipeline.engine.stage import (
     Finished,
     OnProgress,
     UnitDescription,
@@ -28,9 +28,9 @@ from pipeline.engine.stage import (
     execute_unit,
     ignore_progress,
 )
-from pipeline.engine.worker_processes import Worker
-from pipeline.storage.store import Store
-from schemas.errors import ConfigError
+from maskmill.pipeline.engine.worker_processes import Worker
+from maskmill.pipeline.storage.store import Store
+from maskmill.schemas.errors import ConfigError
 
 MAX_DEATHS = 3
 

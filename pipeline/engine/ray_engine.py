@@ -11,11 +11,11 @@ import warnings
 from collections.abc import Generator, Iterable, Iterator, Sequence
 from typing import Any
 
-from pipeline.engine.answers import Failed, answer_unit, take_answer
-from pipeline.engine.stage import Finished, OnProgress, UnitDescription, UnitFunction, ignore_progress
-from pipeline.storage.store import Store
-from schemas.errors import ConfigError
-from schemas.printable import make_printable
+from maskmill.pipeline.engine.answers import Failed, answer_unit, take_answer
+from maskmill.pipeline.engine.stage import Finished, OnProgress, UnitDescription, UnitFunction, ignore_progress
+from maskmill.pipeline.storage.store import Store
+from maskmill.schemas.errors import ConfigError
+from maskmill.schemas.printable import make_printable
 
 UNITS_IN_FLIGHT_PER_CORE = 2
 MAX_DEATHS = 3

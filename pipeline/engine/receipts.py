@@ -13,13 +13,13 @@ from typing import TYPE_CHECKING
 import xxhash
 from pydantic import ValidationError
 
-from pipeline.storage.regular_files import MAX_TEXT_BYTES
-from pipeline.storage.store import Store
-from schemas.errors import ShardCorruptError, StaleArtifactError
-from schemas.receipt import Receipt
+from maskmill.pipeline.storage.regular_files import MAX_TEXT_BYTES
+from maskmill.pipeline.storage.store import Store
+from maskmill.schemas.errors import ShardCorruptError, StaleArtifactError
+from maskmill.schemas.receipt import Receipt
 
 if TYPE_CHECKING:
-    from pipeline.engine.stage import UnitDescription
+    from maskmill.pipeline.engine.stage import UnitDescription
 
 RECEIPTS = "work/receipts"
 RECEIPTS_AT_ONCE = 16

@@ -11,10 +11,10 @@ from dataclasses import dataclass
 from multiprocessing.connection import Connection, wait
 from typing import Any
 
-from pipeline.engine.activity import Progress, progress_reported_to
-from pipeline.engine.answers import answer_unit
-from pipeline.engine.stage import UnitDescription, UnitFunction
-from pipeline.storage.store import Store
+from maskmill.pipeline.engine.activity import Progress, progress_reported_to
+from maskmill.pipeline.engine.answers import answer_unit
+from maskmill.pipeline.engine.stage import UnitDescription, UnitFunction
+from maskmill.pipeline.storage.store import Store
 
 POLL_SECONDS = 0.2
 

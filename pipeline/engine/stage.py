@@ -17,11 +17,11 @@ from typing import Any, Protocol
 import xxhash
 from pydantic import BaseModel, ConfigDict
 
-from pipeline.engine.receipts import RECEIPTS, receipt_path, standing_receipt, write_receipt
-from pipeline.storage.failures import retry_transient
-from pipeline.storage.store import Store
-from schemas.errors import ConfigError, is_panic
-from schemas.receipt import Receipt, ShardReceipt
+from maskmill.pipeline.engine.receipts import RECEIPTS, receipt_path, standing_receipt, write_receipt
+from maskmill.pipeline.storage.failures import retry_transient
+from maskmill.pipeline.storage.store import Store
+from maskmill.schemas.errors import ConfigError, is_panic
+from maskmill.schemas.receipt import Receipt, ShardReceipt
 
 UNIT_ATTEMPTS = 3
 

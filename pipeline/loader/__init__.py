@@ -8,10 +8,10 @@ Batches            fill_batch, to_batch, batch: masks, labels, positions
 The stream         masked_batches, loader_state: all of it, endless and resumable; fixed_rows for evaluation
 """
 
-from pipeline.loader.cache.cache_settings import Cache
-from pipeline.loader.fixed_rows import iter_fixed_batches
-from pipeline.loader.masked_batches import MaskedBatches
-from pipeline.loader.mixture import Mixture, Phase, Source
-from schemas.masking import Masking
+from maskmill.pipeline.loader.cache.cache_settings import Cache
+from maskmill.pipeline.loader.fixed_rows import iter_fixed_batches
+from maskmill.pipeline.loader.masked_batches import MaskedBatches
+from maskmill.pipeline.loader.mixture import Mixture, Phase, Source
+from maskmill.schemas.masking import Masking
 
 __all__ = ["Cache", "MaskedBatches", "Masking", "Mixture", "Phase", "Source", "iter_fixed_batches"]

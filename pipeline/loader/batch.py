@@ -9,11 +9,11 @@ from typing import Any
 import torch
 from torch.utils.data._utils.collate import default_collate_fn_map
 
-from pipeline.loader.encoders.encoder import Encoder, describe_encoder
-from pipeline.loader.encoders.families import Layout
-from pipeline.loader.encoders.layouts import lay_out_inputs, lay_out_labels, warn_of_wide_masks
-from pipeline.loader.one_storage import Place, find_packed, pack, unpack
-from schemas.errors import ConfigError
+from maskmill.pipeline.loader.encoders.encoder import Encoder, describe_encoder
+from maskmill.pipeline.loader.encoders.families import Layout
+from maskmill.pipeline.loader.encoders.layouts import lay_out_inputs, lay_out_labels, warn_of_wide_masks
+from maskmill.pipeline.loader.one_storage import Place, find_packed, pack, unpack
+from maskmill.schemas.errors import ConfigError
 
 
 @dataclass(frozen=True)
@@ -65,7 +65,8 @@ class Batch:
         """Keyword arguments for a `transformers` encoder, so that sequences attend only within themselves.
 
         A two-dimensional mask would let the sequences of a row see each other, and families differ in how they number
-        tokens and in what they take for a mask. `pipeline.loader.encoders` knows them; docs/encoders.md lists them.
+        tokens and in what they take for a mask. `maskmill.pipeline.loader.encoders` knows them; docs/encoders.md lists
+        them.
 
         Args:
             layout: `sdpa` for a mask for every pair of positions, `(B, 1, S, S)`: boolean for torch's own attention,

@@ -7,8 +7,8 @@ import os
 from collections.abc import Mapping
 from typing import Any
 
-from pipeline.storage.paths import resolve_url
-from schemas.errors import ConfigError
+from maskmill.pipeline.storage.paths import resolve_url
+from maskmill.schemas.errors import ConfigError
 
 MAX_GLOBAL_BATCH_ROWS = 1 << 24
 MAX_WORLD_SIZE = 1 << 24

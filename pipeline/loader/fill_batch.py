@@ -10,9 +10,9 @@ import numpy as np
 import numpy.typing as npt
 from numba import njit
 
-from pipeline.loader.found_rows import FoundRows
-from pipeline.masking.numba_masks import MaskPlan, mask_row
-from schemas.masking import IGNORE_INDEX
+from maskmill.pipeline.loader.found_rows import FoundRows
+from maskmill.pipeline.masking.numba_masks import MaskPlan, mask_row
+from maskmill.schemas.masking import IGNORE_INDEX
 
 
 @dataclass(frozen=True)

@@ -8,8 +8,8 @@ from typing import Any
 
 import numpy as np
 
-from pipeline.loader.batch import Batch
-from pipeline.loader.check_arguments import (
+from maskmill.pipeline.loader.batch import Batch
+from maskmill.pipeline.loader.check_arguments import (
     MAX_GLOBAL_BATCH_ROWS,
     MAX_STEPS,
     MAX_WORLD_SIZE,
@@ -18,14 +18,14 @@ from pipeline.loader.check_arguments import (
     check_url,
     copy_options,
 )
-from pipeline.loader.fill_batch import fill_batch
-from pipeline.loader.found_rows import FoundRows
-from pipeline.loader.lasting_failure import LastingFailure
-from pipeline.loader.packed_dataset import PackedDataset
-from pipeline.loader.stage_rows import StagedRows
-from pipeline.loader.to_batch import to_batch
-from pipeline.masking.numba_masks import MaskPlan, plan_masks
-from schemas.masking import Masking
+from maskmill.pipeline.loader.fill_batch import fill_batch
+from maskmill.pipeline.loader.found_rows import FoundRows
+from maskmill.pipeline.loader.lasting_failure import LastingFailure
+from maskmill.pipeline.loader.packed_dataset import PackedDataset
+from maskmill.pipeline.loader.stage_rows import StagedRows
+from maskmill.pipeline.loader.to_batch import to_batch
+from maskmill.pipeline.masking.numba_masks import MaskPlan, plan_masks
+from maskmill.schemas.masking import Masking
 
 
 @dataclass(frozen=True)

@@ -13,13 +13,13 @@ import torch
 from torch.nn.functional import cross_entropy
 from torch.utils.data import get_worker_info
 
-from pipeline.loader.batch import Batch
-from pipeline.loader.encoders.encoder import Encoder, describe_encoder
-from pipeline.loader.encoders.families import Layout
-from pipeline.loader.lasting_failure import LastingFailure
-from pipeline.loader.one_storage import pack_values
-from schemas.errors import ConfigError
-from schemas.masking import IGNORE_INDEX
+from maskmill.pipeline.loader.batch import Batch
+from maskmill.pipeline.loader.encoders.encoder import Encoder, describe_encoder
+from maskmill.pipeline.loader.encoders.families import Layout
+from maskmill.pipeline.loader.lasting_failure import LastingFailure
+from maskmill.pipeline.loader.one_storage import pack_values
+from maskmill.schemas.errors import ConfigError
+from maskmill.schemas.masking import IGNORE_INDEX
 
 __all__ = ["Encoder", "as_inputs", "count_labels", "describe_encoder", "group_steps", "sum_losses"]
 

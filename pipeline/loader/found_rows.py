@@ -8,8 +8,8 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from pipeline.loader.row_batch import RowBatch
-from pipeline.loader.stage_rows import StagedRows, take_masks, take_rows
+from maskmill.pipeline.loader.row_batch import RowBatch
+from maskmill.pipeline.loader.stage_rows import StagedRows, take_masks, take_rows
 
 
 @dataclass

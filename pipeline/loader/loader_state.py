@@ -7,10 +7,10 @@ from typing import Annotated, Any, Literal, NamedTuple
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
-from pipeline.loader.check_arguments import MAX_STEPS
-from pipeline.loader.order.epoch_order import LastBatch
-from schemas.errors import ConfigError, StaleArtifactError
-from schemas.masking import Masking
+from maskmill.pipeline.loader.check_arguments import MAX_STEPS
+from maskmill.pipeline.loader.order.epoch_order import LastBatch
+from maskmill.schemas.errors import ConfigError, StaleArtifactError
+from maskmill.schemas.masking import Masking
 
 
 class Position(NamedTuple):

@@ -9,9 +9,9 @@ from typing import Any, Literal
 import torch
 from torch.utils.data import IterableDataset, get_worker_info
 
-from pipeline.loader.batch import Batch
-from pipeline.loader.cache.cache_settings import Cache
-from pipeline.loader.check_arguments import (
+from maskmill.pipeline.loader.batch import Batch
+from maskmill.pipeline.loader.cache.cache_settings import Cache
+from maskmill.pipeline.loader.check_arguments import (
     MAX_GLOBAL_BATCH_ROWS,
     MAX_STEPS,
     MAX_WORLD_SIZE,
@@ -19,24 +19,24 @@ from pipeline.loader.check_arguments import (
     check_kind,
     copy_options,
 )
-from pipeline.loader.device.device_batches import DeviceBatches
-from pipeline.loader.fill_batch import fill_batch
-from pipeline.loader.found_rows import FoundRows
-from pipeline.loader.lasting_failure import LastingFailure
-from pipeline.loader.loader_state import LoaderState, Position, check_place, count_steps
-from pipeline.loader.mixture import Data, Phase, list_phases
-from pipeline.loader.open_sources import Order, choose_masking, plan_run
-from pipeline.loader.order.epoch_order import LastBatch
-from pipeline.loader.order.turns import Turn, Turns
-from pipeline.loader.progress import Progress
-from pipeline.loader.read_rows import RowReader
-from pipeline.loader.row_batch import RowBatch
-from pipeline.loader.to_batch import to_batch
-from pipeline.masking.numba_masks import MaskPlan, plan_masks
-from pipeline.masking.tables import MaskTables
-from pipeline.storage.datasets import fingerprint_rows
-from schemas.errors import ConfigError
-from schemas.masking import Masking
+from maskmill.pipeline.loader.device.device_batches import DeviceBatches
+from maskmill.pipeline.loader.fill_batch import fill_batch
+from maskmill.pipeline.loader.found_rows import FoundRows
+from maskmill.pipeline.loader.lasting_failure import LastingFailure
+from maskmill.pipeline.loader.loader_state import LoaderState, Position, check_place, count_steps
+from maskmill.pipeline.loader.mixture import Data, Phase, list_phases
+from maskmill.pipeline.loader.open_sources import Order, choose_masking, plan_run
+from maskmill.pipeline.loader.order.epoch_order import LastBatch
+from maskmill.pipeline.loader.order.turns import Turn, Turns
+from maskmill.pipeline.loader.progress import Progress
+from maskmill.pipeline.loader.read_rows import RowReader
+from maskmill.pipeline.loader.row_batch import RowBatch
+from maskmill.pipeline.loader.to_batch import to_batch
+from maskmill.pipeline.masking.numba_masks import MaskPlan, plan_masks
+from maskmill.pipeline.masking.tables import MaskTables
+from maskmill.pipeline.storage.datasets import fingerprint_rows
+from maskmill.schemas.errors import ConfigError
+from maskmill.schemas.masking import Masking
 
 
 class UnboundedError(ConfigError, TypeError):

@@ -9,9 +9,9 @@ from dataclasses import dataclass, replace
 from numbers import Real
 from typing import Any
 
-from pipeline.loader.check_arguments import MAX_GLOBAL_BATCH_ROWS, MAX_STEPS, check_integer, check_url
-from pipeline.loader.order.serving_plan import PATTERN_ROWS
-from schemas.errors import ConfigError
+from maskmill.pipeline.loader.check_arguments import MAX_GLOBAL_BATCH_ROWS, MAX_STEPS, check_integer, check_url
+from maskmill.pipeline.loader.order.serving_plan import PATTERN_ROWS
+from maskmill.schemas.errors import ConfigError
 
 WEIGHT_UNITS = 1_000_000
 MIN_TEMPERATURE = 0.05  # rows ** 20: with less the largest dataset is alone, and numbers leave their range

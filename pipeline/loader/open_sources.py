@@ -9,9 +9,9 @@ from typing import Any
 
 import numpy as np
 
-from pipeline.loader.cache.cache_settings import Cache
-from pipeline.loader.mixture import MixedPhase, weigh
-from pipeline.loader.order.epoch_order import (
+from maskmill.pipeline.loader.cache.cache_settings import Cache
+from maskmill.pipeline.loader.mixture import MixedPhase, weigh
+from maskmill.pipeline.loader.order.epoch_order import (
     MAX_DEFAULT_PARTITIONS,
     EpochLength,
     LastBatch,
@@ -20,14 +20,14 @@ from pipeline.loader.order.epoch_order import (
     measure_epoch,
     measure_flowing_epoch,
 )
-from pipeline.loader.order.serving_plan import PATTERN_ROWS, RowSupply, ServingPlan, Wanted, share_out
-from pipeline.loader.packed_dataset import PackedDataset
-from pipeline.loader.shard_files import ShardFiles
-from pipeline.storage.datasets import fingerprint_rows
-from schemas.errors import ConfigError, StaleArtifactError
-from schemas.manifest import PackedManifest
-from schemas.masking import Masking
-from schemas.printable import make_printable
+from maskmill.pipeline.loader.order.serving_plan import PATTERN_ROWS, RowSupply, ServingPlan, Wanted, share_out
+from maskmill.pipeline.loader.packed_dataset import PackedDataset
+from maskmill.pipeline.loader.shard_files import ShardFiles
+from maskmill.pipeline.storage.datasets import fingerprint_rows
+from maskmill.schemas.errors import ConfigError, StaleArtifactError
+from maskmill.schemas.manifest import PackedManifest
+from maskmill.schemas.masking import Masking
+from maskmill.schemas.printable import make_printable
 
 _LOG = logging.getLogger("maskmill.loader")
 

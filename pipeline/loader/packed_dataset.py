@@ -11,24 +11,24 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 
-from pipeline.loader.cache.block_cache import BlockCache
-from pipeline.loader.cache.cache_settings import Cache
-from pipeline.loader.cache.cached_table import read_cached_table
-from pipeline.loader.cache.fetch_blocks import BlockFetcher
-from pipeline.loader.cache.own_files import find_own_folder
-from pipeline.loader.shard_files import ShardFiles
-from pipeline.masking.tables import MaskTables
-from pipeline.storage.datasets import (
+from maskmill.pipeline.loader.cache.block_cache import BlockCache
+from maskmill.pipeline.loader.cache.cache_settings import Cache
+from maskmill.pipeline.loader.cache.cached_table import read_cached_table
+from maskmill.pipeline.loader.cache.fetch_blocks import BlockFetcher
+from maskmill.pipeline.loader.cache.own_files import find_own_folder
+from maskmill.pipeline.loader.shard_files import ShardFiles
+from maskmill.pipeline.masking.tables import MaskTables
+from maskmill.pipeline.storage.datasets import (
     MANIFEST,
     ShardTable,
     fingerprint_rows,
     read_manifest,
     read_shard_table,
 )
-from pipeline.storage.packed_blocks import PackedBlock, PackedBlocks
-from pipeline.storage.store import Store, open_store
-from schemas.errors import ConfigError, MaskmillError, ShardCorruptError
-from schemas.manifest import PackedManifest
+from maskmill.pipeline.storage.packed_blocks import PackedBlock, PackedBlocks
+from maskmill.pipeline.storage.store import Store, open_store
+from maskmill.schemas.errors import ConfigError, MaskmillError, ShardCorruptError
+from maskmill.schemas.manifest import PackedManifest
 
 
 class PackedDataset:

@@ -10,9 +10,9 @@ import numpy as np
 import numpy.typing as npt
 from numba import njit
 
-from pipeline.loader.order.epoch_order import EpochOrder, OrderSettings, Window
-from pipeline.loader.packed_dataset import PackedDataset
-from pipeline.loader.stage_rows import StagedRows
+from maskmill.pipeline.loader.order.epoch_order import EpochOrder, OrderSettings, Window
+from maskmill.pipeline.loader.packed_dataset import PackedDataset
+from maskmill.pipeline.loader.stage_rows import StagedRows
 
 _EPOCHS_KEPT = 2  # a global batch may end one epoch and begin the next
 

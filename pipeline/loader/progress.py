@@ -25,8 +25,8 @@ from typing import Any
 
 from torch.utils.data import get_worker_info
 
-from pipeline.loader.loader_state import Position
-from pipeline.loader.shared_loads import Pass, SharedLoads
+from maskmill.pipeline.loader.loader_state import Position
+from maskmill.pipeline.loader.shared_loads import Pass, SharedLoads
 
 
 class Progress:

@@ -6,16 +6,16 @@ from typing import Any
 
 import numpy as np
 
-from pipeline.loader.cache.cache_settings import Cache
-from pipeline.loader.found_rows import FoundRows
-from pipeline.loader.open_sources import RunPlan, SourcePlan
-from pipeline.loader.order.serving_plan import Share
-from pipeline.loader.packed_dataset import PackedDataset
-from pipeline.loader.partition_cursor import PartitionCursor
-from pipeline.loader.shard_files import ShardFiles
-from pipeline.loader.stage_rows import StagedRows
-from pipeline.masking.numba_masks import count_selected
-from schemas.rows import id_type
+from maskmill.pipeline.loader.cache.cache_settings import Cache
+from maskmill.pipeline.loader.found_rows import FoundRows
+from maskmill.pipeline.loader.open_sources import RunPlan, SourcePlan
+from maskmill.pipeline.loader.order.serving_plan import Share
+from maskmill.pipeline.loader.packed_dataset import PackedDataset
+from maskmill.pipeline.loader.partition_cursor import PartitionCursor
+from maskmill.pipeline.loader.shard_files import ShardFiles
+from maskmill.pipeline.loader.stage_rows import StagedRows
+from maskmill.pipeline.masking.numba_masks import count_selected
+from maskmill.schemas.rows import id_type
 
 
 class RowReader:

@@ -11,9 +11,9 @@ import os
 from collections import OrderedDict
 from functools import partial
 
-from pipeline.storage.failures import explained_failures, retry_transient
-from pipeline.storage.regular_files import open_descriptor
-from schemas.errors import RESTORE, MaskmillError, ShardCorruptError
+from maskmill.pipeline.storage.failures import explained_failures, retry_transient
+from maskmill.pipeline.storage.regular_files import open_descriptor
+from maskmill.schemas.errors import RESTORE, MaskmillError, ShardCorruptError
 
 MAX_OPEN_FILES = 256  # of a reader, whatever datasets it reads; many systems allow a process 1,024
 

@@ -18,7 +18,7 @@ from dataclasses import dataclass, field
 from multiprocessing import reduction
 from typing import Any, NamedTuple
 
-from pipeline.loader.loader_state import Position
+from maskmill.pipeline.loader.loader_state import Position
 
 _REMEMBERED_PASSES = 64
 _MAX_BYTES = 1 << 16

@@ -14,10 +14,10 @@ import numpy as np
 import numpy.typing as npt
 from numba import njit
 
-from pipeline.loader.packed_dataset import PackedDataset
-from pipeline.masking.numba_masks import count_selected
-from schemas.manifest import PackedManifest
-from schemas.rows import MIN_SEQUENCE_TOKENS, id_type
+from maskmill.pipeline.loader.packed_dataset import PackedDataset
+from maskmill.pipeline.masking.numba_masks import count_selected
+from maskmill.schemas.manifest import PackedManifest
+from maskmill.schemas.rows import MIN_SEQUENCE_TOKENS, id_type
 
 
 class StagedRows:

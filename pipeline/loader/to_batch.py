@@ -5,9 +5,9 @@ from __future__ import annotations
 import numpy as np
 import torch
 
-from pipeline.loader.batch import Batch
-from pipeline.loader.fill_batch import BatchArrays
-from pipeline.loader.found_rows import FoundRows
+from maskmill.pipeline.loader.batch import Batch
+from maskmill.pipeline.loader.fill_batch import BatchArrays
+from maskmill.pipeline.loader.found_rows import FoundRows
 
 
 def to_batch(arrays: BatchArrays, found: FoundRows, pad_id: int) -> Batch:

@@ -30,7 +30,7 @@ from __future__ import annotations
 import numpy as np
 from numba import njit
 
-from pipeline.keyed_order import GAMMA, MIX_1, MIX_2, absorb
+from maskmill.pipeline.keyed_order import GAMMA, MIX_1, MIX_2, absorb
 
 SELECTION_STREAM = 0x6D61736B5F73656C  # "mask_sel", "mask_act" and "mask_rep" in ASCII
 ACTION_STREAM = 0x6D61736B5F616374

@@ -17,7 +17,7 @@ import numpy as np
 from numba import njit
 from numpy.typing import NDArray
 
-from pipeline.masking.hashing import (
+from maskmill.pipeline.masking.hashing import (
     ACTION_STREAM,
     REPLACEMENT_STREAM,
     SELECTION_STREAM,
@@ -25,9 +25,9 @@ from pipeline.masking.hashing import (
     hash_position,
     split_row_key,
 )
-from pipeline.masking.tables import MaskTables
-from schemas.masking import IGNORE_INDEX, PPM, Masking
-from schemas.rows import MAX_SEQ_LEN
+from maskmill.pipeline.masking.tables import MaskTables
+from maskmill.schemas.masking import IGNORE_INDEX, PPM, Masking
+from maskmill.schemas.rows import MAX_SEQ_LEN
 
 _NEVER = np.uint32(2**32 - 1)
 _INTERPOLATIONS = 16

@@ -12,8 +12,8 @@ import numpy as np
 from numba import njit
 from numpy.typing import NDArray
 
-from pipeline.keyed_order import absorb
-from pipeline.masking.hashing import ACTION_STREAM, REPLACEMENT_STREAM, SELECTION_STREAM, split_row_key
+from maskmill.pipeline.keyed_order import absorb
+from maskmill.pipeline.masking.hashing import ACTION_STREAM, REPLACEMENT_STREAM, SELECTION_STREAM, split_row_key
 
 STREAMS = (SELECTION_STREAM, ACTION_STREAM, REPLACEMENT_STREAM)
 

@@ -8,15 +8,15 @@ import numpy as np
 from numba import njit
 from numpy.typing import NDArray
 
-from pipeline.masking.numba_masks import (
+from maskmill.pipeline.masking.numba_masks import (
     MaskPlan,
     check_rows,
     count_selected,
     draw_row,
     plan_masks,
 )
-from pipeline.masking.tables import MaskTables
-from schemas.masking import Masking
+from maskmill.pipeline.masking.tables import MaskTables
+from maskmill.schemas.masking import Masking
 
 
 @njit(cache=True, nogil=True)

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from schemas.masking import MaskVocabulary
+from maskmill.schemas.masking import MaskVocabulary
 
 
 @dataclass(frozen=True, eq=False)

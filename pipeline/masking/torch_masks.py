@@ -18,13 +18,13 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from pipeline.keyed_order import GAMMA, MIX_1, MIX_2, absorb
-from pipeline.masking.hashing import M1, M2, G
-from pipeline.masking.numba_masks import count_selected
-from pipeline.masking.row_keys import derive_seed_keys
-from pipeline.masking.tables import MaskTables
-from schemas.masking import IGNORE_INDEX, Masking
-from schemas.rows import MAX_SEQ_LEN
+from maskmill.pipeline.keyed_order import GAMMA, MIX_1, MIX_2, absorb
+from maskmill.pipeline.masking.hashing import M1, M2, G
+from maskmill.pipeline.masking.numba_masks import count_selected
+from maskmill.pipeline.masking.row_keys import derive_seed_keys
+from maskmill.pipeline.masking.tables import MaskTables
+from maskmill.schemas.masking import IGNORE_INDEX, Masking
+from maskmill.schemas.rows import MAX_SEQ_LEN
 
 _LOW_32 = 0xFFFFFFFF
 _NEVER = 1 << 48

@@ -8,12 +8,12 @@ import numpy as np
 import numpy.typing as npt
 from numba import njit
 
-from pipeline.packing.best_fit import sort_longest_first
-from pipeline.packing.order_rows import order_rows
-from pipeline.packing.packed_rows import PackedRows, RowLists
-from pipeline.packing.row_plan import RowPlan
-from pipeline.packing.split_documents import MAX_SEQUENCE_TOKENS, Segments
-from pipeline.packing.token_columns import TokenIds, TokenType, check_ids, check_offsets
+from maskmill.pipeline.packing.best_fit import sort_longest_first
+from maskmill.pipeline.packing.order_rows import order_rows
+from maskmill.pipeline.packing.packed_rows import PackedRows, RowLists
+from maskmill.pipeline.packing.row_plan import RowPlan
+from maskmill.pipeline.packing.split_documents import MAX_SEQUENCE_TOKENS, Segments
+from maskmill.pipeline.packing.token_columns import TokenIds, TokenType, check_ids, check_offsets
 
 
 def assemble_rows(
@@ -41,7 +41,7 @@ def assemble_rows(
         cls_id: Id of `[CLS]`.
         sep_id: Id of `[SEP]`.
         pad_id: Id of `[PAD]`.
-        dtype: Type of the ids in rows, see `schemas.rows.id_type`.
+        dtype: Type of the ids in rows, see `maskmill.schemas.rows.id_type`.
         document_shard: Number of the document shard that the documents are from.
         seed: Key of the hash that orders rows.
 

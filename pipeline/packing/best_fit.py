@@ -14,9 +14,9 @@ import numpy as np
 import numpy.typing as npt
 from numba import njit
 
-from pipeline.packing.lower_bound import lower_bound_l2
-from pipeline.packing.minimum_slack import pack_minimum_slack
-from pipeline.packing.space_tree import add_value, find_smallest, make_tree, remove_value
+from maskmill.pipeline.packing.lower_bound import lower_bound_l2
+from maskmill.pipeline.packing.minimum_slack import pack_minimum_slack
+from maskmill.pipeline.packing.space_tree import add_value, find_smallest, make_tree, remove_value
 
 
 def pack_best_fit(lengths: npt.NDArray[Any], capacity: int) -> tuple[npt.NDArray[np.int64], int]:

@@ -16,15 +16,15 @@ import numpy.typing as npt
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from pipeline.storage.arrow_files import write_blocks
-from pipeline.storage.arrow_reader import open_whole
-from pipeline.storage.arrow_views import view_lists
-from pipeline.storage.store import Store
-from pipeline.wordpiece.encode import Encoder, Sample
-from schemas.errors import ShardCorruptError
-from schemas.layout import encoded_folder, shard_path
-from schemas.receipt import ShardReceipt
-from schemas.rows import encoded_schema, id_type
+from maskmill.pipeline.storage.arrow_files import write_blocks
+from maskmill.pipeline.storage.arrow_reader import open_whole
+from maskmill.pipeline.storage.arrow_views import view_lists
+from maskmill.pipeline.storage.store import Store
+from maskmill.pipeline.wordpiece.encode import Encoder, Sample
+from maskmill.schemas.errors import ShardCorruptError
+from maskmill.schemas.layout import encoded_folder, shard_path
+from maskmill.schemas.receipt import ShardReceipt
+from maskmill.schemas.rows import encoded_schema, id_type
 
 _BLOCK_DOCUMENTS = 4096
 _BLOCK_TOKENS = 1 << 19  # 1 MiB of uint16, unless one document has more

@@ -13,9 +13,9 @@ import numpy as np
 import numpy.typing as npt
 from numba import njit
 
-from pipeline.packing.length_lists import LengthLists, add_segment, find_longest, make_lists, remove_segment
-from pipeline.packing.split_documents import SPECIAL_TOKENS_PER_SEQUENCE
-from pipeline.packing.token_columns import TokenIds
+from maskmill.pipeline.packing.length_lists import LengthLists, add_segment, find_longest, make_lists, remove_segment
+from maskmill.pipeline.packing.split_documents import SPECIAL_TOKENS_PER_SEQUENCE
+from maskmill.pipeline.packing.token_columns import TokenIds
 
 
 class Text(NamedTuple):

@@ -16,10 +16,10 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from pipeline.packing.fill_round import Limits, Order, Pieces, Text, fill_once
-from pipeline.packing.split_documents import Segments
-from pipeline.packing.token_columns import check_ids, check_offsets, check_sentence_starts
-from schemas.run_file import Cut
+from maskmill.pipeline.packing.fill_round import Limits, Order, Pieces, Text, fill_once
+from maskmill.pipeline.packing.split_documents import Segments
+from maskmill.pipeline.packing.token_columns import check_ids, check_offsets, check_sentence_starts
+from maskmill.schemas.run_file import Cut
 
 MAX_ROUNDS = 50  # real shards take 2 to 4
 

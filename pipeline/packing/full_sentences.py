@@ -8,14 +8,14 @@ import numpy as np
 import numpy.typing as npt
 from numba import njit
 
-from pipeline.packing.split_documents import (
+from maskmill.pipeline.packing.split_documents import (
     MAX_SEQUENCE_TOKENS,
     Segments,
     find_last_sentence_start,
     find_last_word_start,
 )
-from pipeline.packing.token_columns import TokenIds, check_ids, check_offsets, check_sentence_starts
-from schemas.run_file import Cut
+from maskmill.pipeline.packing.token_columns import TokenIds, check_ids, check_offsets, check_sentence_starts
+from maskmill.schemas.run_file import Cut
 
 
 def fill_with_sentences(

@@ -12,7 +12,7 @@ import numpy as np
 import numpy.typing as npt
 from numba import njit
 
-from pipeline.packing.space_tree import add_value, find_smallest, make_tree, remove_value
+from maskmill.pipeline.packing.space_tree import add_value, find_smallest, make_tree, remove_value
 
 
 class LengthLists(NamedTuple):

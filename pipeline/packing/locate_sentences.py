@@ -6,10 +6,10 @@ import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
 
-from pipeline.packing.encoded_documents import EncodedDocuments
-from pipeline.packing.sentences import mark_sentence_starts, split_sentences
-from pipeline.wordpiece.encode import Encoder
-from pipeline.wordpiece.slice_texts import iter_contents
+from maskmill.pipeline.packing.encoded_documents import EncodedDocuments
+from maskmill.pipeline.packing.sentences import mark_sentence_starts, split_sentences
+from maskmill.pipeline.wordpiece.encode import Encoder
+from maskmill.pipeline.wordpiece.slice_texts import iter_contents
 
 
 def locate_sentences(

@@ -20,7 +20,7 @@ import numpy as np
 import numpy.typing as npt
 from numba import njit
 
-from pipeline.packing.space_tree import add_value, find_smallest, make_tree, remove_value
+from maskmill.pipeline.packing.space_tree import add_value, find_smallest, make_tree, remove_value
 
 # Steps that the search for one row may take. Few steps fill rows with long segments and keep the short ones for later;
 # many fill the early rows to the brim and leave nothing short for the late ones. Which is better depends on the

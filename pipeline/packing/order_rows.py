@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import numpy.typing as npt
 
-from pipeline.keyed_order import GAMMA, mix_64
+from maskmill.pipeline.keyed_order import GAMMA, mix_64
 
 _MASK_64 = 2**64 - 1
 

@@ -6,8 +6,8 @@ from collections import Counter
 from collections.abc import Iterable, Iterator
 from typing import Any
 
-from schemas.counts import EncodingCounts
-from schemas.receipt import Receipt, ShardReceipt
+from maskmill.schemas.counts import EncodingCounts
+from maskmill.schemas.receipt import Receipt, ShardReceipt
 
 ENCODING_COUNTS = ("special_in_text", "proof_documents", "proof_bytes", "fallback_shards")
 """What `PackingCounts` says of how documents were encoded."""

@@ -15,24 +15,24 @@ from typing import Any
 
 import pyarrow as pa
 
-from pipeline.engine.stage import UnitOutcome
-from pipeline.packing.assemble_rows import assemble_rows
-from pipeline.packing.encoded_documents import EncodedDocuments, encode_documents, read_encoded, write_encoded
-from pipeline.packing.locate_sentences import locate_sentences
-from pipeline.packing.pack_units import PackContext, PackUnit, plan_pack_units
-from pipeline.packing.plan_rows import plan_rows
-from pipeline.packing.prepare_encoder import describe_tokenizer, prepare_encoder
-from pipeline.packing.quarantine_documents import explain_too_long, write_quarantine
-from pipeline.packing.row_plan import RowPlan
-from pipeline.packing.write_rows import RowWriter, share_by_tokens
-from pipeline.storage.arrow_reader import open_whole
-from pipeline.wordpiece.encode import Encoder
-from schemas.documents import DOCUMENT_SCHEMA
-from schemas.errors import ShardCorruptError
-from schemas.layout import packed_folders
-from schemas.receipt import ShardReceipt
-from schemas.rows import id_type
-from schemas.run_file import PackSection
+from maskmill.pipeline.engine.stage import UnitOutcome
+from maskmill.pipeline.packing.assemble_rows import assemble_rows
+from maskmill.pipeline.packing.encoded_documents import EncodedDocuments, encode_documents, read_encoded, write_encoded
+from maskmill.pipeline.packing.locate_sentences import locate_sentences
+from maskmill.pipeline.packing.pack_units import PackContext, PackUnit, plan_pack_units
+from maskmill.pipeline.packing.plan_rows import plan_rows
+from maskmill.pipeline.packing.prepare_encoder import describe_tokenizer, prepare_encoder
+from maskmill.pipeline.packing.quarantine_documents import explain_too_long, write_quarantine
+from maskmill.pipeline.packing.row_plan import RowPlan
+from maskmill.pipeline.packing.write_rows import RowWriter, share_by_tokens
+from maskmill.pipeline.storage.arrow_reader import open_whole
+from maskmill.pipeline.wordpiece.encode import Encoder
+from maskmill.schemas.documents import DOCUMENT_SCHEMA
+from maskmill.schemas.errors import ShardCorruptError
+from maskmill.schemas.layout import packed_folders
+from maskmill.schemas.receipt import ShardReceipt
+from maskmill.schemas.rows import id_type
+from maskmill.schemas.run_file import PackSection
 
 __all__ = ["PackContext", "PackUnit", "describe_tokenizer", "pack_documents", "plan_pack_units"]
 

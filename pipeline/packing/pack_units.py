@@ -5,14 +5,14 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-from pipeline.engine.stage import UnitDescription
-from pipeline.storage.datasets import ShardTable
-from pipeline.storage.store import Store
-from pipeline.wordpiece.load_encoders import SpecialInText
-from pipeline.wordpiece.prove_encoder import Proof
-from schemas.layout import documents_folder, encoded_folder
-from schemas.masking import Masking
-from schemas.run_file import PackSection
+from maskmill.pipeline.engine.stage import UnitDescription
+from maskmill.pipeline.storage.datasets import ShardTable
+from maskmill.pipeline.storage.store import Store
+from maskmill.pipeline.wordpiece.load_encoders import SpecialInText
+from maskmill.pipeline.wordpiece.prove_encoder import Proof
+from maskmill.schemas.layout import documents_folder, encoded_folder
+from maskmill.schemas.masking import Masking
+from maskmill.schemas.run_file import PackSection
 
 
 @dataclass(frozen=True)

@@ -8,7 +8,7 @@ from typing import Generic, TypeVar
 import numpy as np
 import numpy.typing as npt
 
-from pipeline.packing.token_columns import TokenIds
+from maskmill.pipeline.packing.token_columns import TokenIds
 
 Value = TypeVar("Value", np.uint16, np.uint32, np.uint64)
 

@@ -13,15 +13,15 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from pipeline.packing.best_fit import pack_best_fit
-from pipeline.packing.fill_rows import fill_rows
-from pipeline.packing.full_sentences import fill_with_sentences
-from pipeline.packing.lower_bound import lower_bound_l2
-from pipeline.packing.row_plan import RowPlan, measure_sequences
-from pipeline.packing.split_documents import Segments, max_segment_tokens, split_documents
-from pipeline.packing.token_columns import TokenIds, check_ids, check_offsets
-from schemas.layout import packed_folders
-from schemas.run_file import PackSection, Sequences, Split
+from maskmill.pipeline.packing.best_fit import pack_best_fit
+from maskmill.pipeline.packing.fill_rows import fill_rows
+from maskmill.pipeline.packing.full_sentences import fill_with_sentences
+from maskmill.pipeline.packing.lower_bound import lower_bound_l2
+from maskmill.pipeline.packing.row_plan import RowPlan, measure_sequences
+from maskmill.pipeline.packing.split_documents import Segments, max_segment_tokens, split_documents
+from maskmill.pipeline.packing.token_columns import TokenIds, check_ids, check_offsets
+from maskmill.schemas.layout import packed_folders
+from maskmill.schemas.run_file import PackSection, Sequences, Split
 
 PPM = 1_000_000
 
@@ -48,7 +48,7 @@ def plan_rows(
         sentence_starts: Whether a sentence starts at a token, shape (T,); asked for where `pack.needs_sentences`.
 
     Returns:
-        A plan for each length of rows, in the order of `schemas.layout.packed_folders`.
+        A plan for each length of rows, in the order of `maskmill.schemas.layout.packed_folders`.
 
     Raises:
         InputDataError: A document has more than 2^32 - 1 tokens.

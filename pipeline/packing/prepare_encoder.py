@@ -11,13 +11,13 @@ import socket
 import numpy as np
 import numpy.typing as npt
 
-from pipeline.wordpiece.check_tokenizer import parse_tokenizer_json
-from pipeline.wordpiece.encode import Encoder
-from pipeline.wordpiece.load_encoders import FastEncode, SpecialInText, load_fast_encode
-from pipeline.wordpiece.prove_encoder import Proof, make_proof_key
-from pipeline.wordpiece.tokenizer_files import describe_vocabulary
-from schemas.errors import ConfigError
-from schemas.masking import MaskVocabulary
+from maskmill.pipeline.wordpiece.check_tokenizer import parse_tokenizer_json
+from maskmill.pipeline.wordpiece.encode import Encoder
+from maskmill.pipeline.wordpiece.load_encoders import FastEncode, SpecialInText, load_fast_encode
+from maskmill.pipeline.wordpiece.prove_encoder import Proof, make_proof_key
+from maskmill.pipeline.wordpiece.tokenizer_files import describe_vocabulary
+from maskmill.schemas.errors import ConfigError
+from maskmill.schemas.masking import MaskVocabulary
 
 
 @functools.lru_cache(maxsize=1)

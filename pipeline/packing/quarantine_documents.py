@@ -8,12 +8,12 @@ import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
 
-from pipeline.corpus.read_documents import KEPT_QUARANTINE_BYTES
-from pipeline.packing.split_documents import max_segment_tokens
-from pipeline.storage.arrow_files import write_blocks
-from pipeline.storage.store import Store
-from schemas.documents import QUARANTINE_SCHEMA
-from schemas.layout import shard_path
+from maskmill.pipeline.corpus.read_documents import KEPT_QUARANTINE_BYTES
+from maskmill.pipeline.packing.split_documents import max_segment_tokens
+from maskmill.pipeline.storage.arrow_files import write_blocks
+from maskmill.pipeline.storage.store import Store
+from maskmill.schemas.documents import QUARANTINE_SCHEMA
+from maskmill.schemas.layout import shard_path
 
 _BLOCK_BYTES = 1 << 22
 

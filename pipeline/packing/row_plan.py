@@ -7,7 +7,7 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
-from pipeline.packing.split_documents import Segments
+from maskmill.pipeline.packing.split_documents import Segments
 
 
 @dataclass(frozen=True, slots=True)

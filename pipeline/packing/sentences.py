@@ -14,8 +14,8 @@ import numpy.typing as npt
 import sentencex
 from numba import njit
 
-from pipeline.packing.token_columns import TokenIds, check_ids, check_offsets
-from schemas.errors import ConfigError
+from maskmill.pipeline.packing.token_columns import TokenIds, check_ids, check_offsets
+from maskmill.schemas.errors import ConfigError
 
 # The splitter needs time that is quadratic in a stretch without spaces: 160,000 Chinese characters take 1.5 s at once
 # and 50 ms in windows.

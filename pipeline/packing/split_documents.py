@@ -16,9 +16,9 @@ import numpy as np
 import numpy.typing as npt
 from numba import njit
 
-from pipeline.packing.token_columns import TokenIds, check_ids, check_offsets, check_sentence_starts
-from schemas.errors import ConfigError, InputDataError
-from schemas.run_file import Cut
+from maskmill.pipeline.packing.token_columns import TokenIds, check_ids, check_offsets, check_sentence_starts
+from maskmill.schemas.errors import ConfigError, InputDataError
+from maskmill.schemas.run_file import Cut
 
 SPECIAL_TOKENS_PER_SEQUENCE = 2  # [CLS] and [SEP] of a sequence with one segment
 MAX_SEQUENCE_TOKENS = 2**16 - 1  # lengths are stored as uint16

@@ -9,15 +9,15 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 
-from pipeline.masking.static_masks import static_masks
-from pipeline.masking.tables import MaskTables
-from pipeline.packing.packed_rows import PackedRows, RowLists
-from pipeline.storage.arrow_files import write_blocks
-from pipeline.storage.store import Store
-from schemas.layout import packed_shard_path
-from schemas.masking import Masking, MaskVocabulary
-from schemas.receipt import ShardReceipt
-from schemas.rows import Compression, packed_row_schema, rows_per_block
+from maskmill.pipeline.masking.static_masks import static_masks
+from maskmill.pipeline.masking.tables import MaskTables
+from maskmill.pipeline.packing.packed_rows import PackedRows, RowLists
+from maskmill.pipeline.storage.arrow_files import write_blocks
+from maskmill.pipeline.storage.store import Store
+from maskmill.schemas.layout import packed_shard_path
+from maskmill.schemas.masking import Masking, MaskVocabulary
+from maskmill.schemas.receipt import ShardReceipt
+from maskmill.schemas.rows import Compression, packed_row_schema, rows_per_block
 
 
 @dataclass(frozen=True)

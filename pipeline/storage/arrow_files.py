@@ -11,10 +11,10 @@ from typing import IO, Any
 import pyarrow as pa
 import xxhash
 
-from pipeline.storage.hashing_sink import HashingSink
-from pipeline.storage.store import Store
-from schemas.receipt import ShardReceipt
-from schemas.rows import Compression
+from maskmill.pipeline.storage.hashing_sink import HashingSink
+from maskmill.pipeline.storage.store import Store
+from maskmill.schemas.receipt import ShardReceipt
+from maskmill.schemas.rows import Compression
 
 _SMALL_BYTES = 1 << 12
 

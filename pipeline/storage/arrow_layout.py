@@ -10,8 +10,8 @@ import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
 
-from pipeline.storage.arrow_metadata import FIXED_LIST, LIST, NUMBERS, TEXT
-from schemas.rows import Compression
+from maskmill.pipeline.storage.arrow_metadata import FIXED_LIST, LIST, NUMBERS, TEXT
+from maskmill.schemas.rows import Compression
 
 CODECS = {Compression.NONE: -1, Compression.LZ4: 0, Compression.ZSTD: 1}
 """Arrow's numbers of the ways to compress a record batch's buffers."""

@@ -19,13 +19,13 @@ import numpy.typing as npt
 import pyarrow as pa
 import xxhash
 
-from pipeline.storage.arrow_layout import CODECS, BatchLayout
-from pipeline.storage.arrow_metadata import FAULTS, WRONG_ROWS, check_batch, find_table, find_vector
-from pipeline.storage.arrow_schema import check_footer, check_schema
-from pipeline.storage.arrow_views import BatchBuffers
-from pipeline.storage.store import Store
-from schemas.errors import RESTORE, ShardCorruptError
-from schemas.rows import Compression
+from maskmill.pipeline.storage.arrow_layout import CODECS, BatchLayout
+from maskmill.pipeline.storage.arrow_metadata import FAULTS, WRONG_ROWS, check_batch, find_table, find_vector
+from maskmill.pipeline.storage.arrow_schema import check_footer, check_schema
+from maskmill.pipeline.storage.arrow_views import BatchBuffers
+from maskmill.pipeline.storage.store import Store
+from maskmill.schemas.errors import RESTORE, ShardCorruptError
+from maskmill.schemas.rows import Compression
 
 MAGIC = b"ARROW1"
 _HEAD_BYTES = 8  # the magic bytes and their padding

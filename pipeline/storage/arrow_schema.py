@@ -12,9 +12,9 @@ import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
 
-from pipeline.storage.arrow_metadata import find_field, find_table, find_vector
-from schemas.errors import RESTORE, ShardCorruptError
-from schemas.version import is_readable
+from maskmill.pipeline.storage.arrow_metadata import find_field, find_table, find_vector
+from maskmill.schemas.errors import RESTORE, ShardCorruptError
+from maskmill.schemas.version import is_readable
 
 MAX_SCHEMA_BYTES = 1 << 20
 """Of a schema's parts in a file; that of packed rows with 100 stored masks has 60 KB."""

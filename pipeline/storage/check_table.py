@@ -10,11 +10,11 @@ import pyarrow as pa
 import pyarrow.compute as pc
 from numba import njit
 
-from pipeline.storage.arrow_views import view_lists, view_numbers
-from pipeline.storage.packed_blocks import PackedBlocks
-from pipeline.storage.paths import check_inside
-from schemas.errors import ShardCorruptError
-from schemas.manifest import PackedManifest
+from maskmill.pipeline.storage.arrow_views import view_lists, view_numbers
+from maskmill.pipeline.storage.packed_blocks import PackedBlocks
+from maskmill.pipeline.storage.paths import check_inside
+from maskmill.schemas.errors import ShardCorruptError
+from maskmill.schemas.manifest import PackedManifest
 
 ROWS_OF_A_DOCUMENT_SHARD = 1 << 32
 _HEAD_BYTES = _ALIGNMENT = 8

@@ -6,7 +6,7 @@ import re
 from collections.abc import Iterator
 from typing import Any
 
-from schemas.errors import ConfigError
+from maskmill.schemas.errors import ConfigError
 
 _SECRET_NAMES = ("key", "secret", "token", "password", "passphrase", "credential", "sig", "auth", "policy")
 _USER_INFO = re.compile(r"[^/\s]*@|(?!\[)[^/:\s]*:(?![0-9]*(?:/|$))\S*@")

@@ -17,13 +17,13 @@ import numpy.typing as npt
 import pyarrow as pa
 import xxhash
 
-from pipeline.storage.arrow_reader import ArrowFile, check_bytes
-from pipeline.storage.arrow_views import view_lists, view_numbers
-from pipeline.storage.check_table import check_lines, check_packed
-from pipeline.storage.hashing_sink import HashingSink
-from pipeline.storage.store import Store
-from schemas.errors import RESTORE, ConfigError, ShardCorruptError
-from schemas.manifest import (
+from maskmill.pipeline.storage.arrow_reader import ArrowFile, check_bytes
+from maskmill.pipeline.storage.arrow_views import view_lists, view_numbers
+from maskmill.pipeline.storage.check_table import check_lines, check_packed
+from maskmill.pipeline.storage.hashing_sink import HashingSink
+from maskmill.pipeline.storage.store import Store
+from maskmill.schemas.errors import RESTORE, ConfigError, ShardCorruptError
+from maskmill.schemas.manifest import (
     MAX_MANIFEST_BYTES,
     SHARD_TABLE_SCHEMA,
     AnyManifest,
@@ -35,9 +35,9 @@ from schemas.manifest import (
     kind_of_manifest,
     parse_manifest,
 )
-from schemas.masking import Masking, MaskVocabulary
-from schemas.receipt import ShardReceipt
-from schemas.tokenizer.tokenizer_file import MAX_TOKENIZER_BYTES, check_tokenizer_json
+from maskmill.schemas.masking import Masking, MaskVocabulary
+from maskmill.schemas.receipt import ShardReceipt
+from maskmill.schemas.tokenizer.tokenizer_file import MAX_TOKENIZER_BYTES, check_tokenizer_json
 
 MANIFEST = "manifest.json"
 SHARD_TABLE = "shards.arrow"

@@ -11,8 +11,8 @@ from collections.abc import Callable, Iterator
 from http import HTTPStatus
 from typing import Any, TypeVar
 
-from schemas.errors import ConfigError, MaskmillError, TransientStorageError
-from schemas.redaction import redact
+from maskmill.schemas.errors import ConfigError, MaskmillError, TransientStorageError
+from maskmill.schemas.redaction import redact
 
 Result = TypeVar("Result")
 _LOG = logging.getLogger("maskmill.storage")

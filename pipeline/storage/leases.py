@@ -27,10 +27,10 @@ import uuid
 from collections.abc import Iterator
 from typing import Any
 
-from pipeline.storage import local_files
-from pipeline.storage.failures import explained_failures
-from pipeline.storage.store import Store
-from schemas.errors import ConfigError, StaleArtifactError, TransientStorageError
+from maskmill.pipeline.storage import local_files
+from maskmill.pipeline.storage.failures import explained_failures
+from maskmill.pipeline.storage.store import Store
+from maskmill.schemas.errors import ConfigError, StaleArtifactError, TransientStorageError
 
 LOCK = "work/driver.lock"
 CLAIMS = "work/drivers"

@@ -9,8 +9,8 @@ from typing import Any
 import fsspec
 from fsspec.core import url_to_fs
 
-from pipeline.storage.paths import LOCAL_PROTOCOLS, split_url
-from schemas.errors import ConfigError
+from maskmill.pipeline.storage.paths import LOCAL_PROTOCOLS, split_url
+from maskmill.schemas.errors import ConfigError
 
 S3_PROTOCOLS = ("s3", "s3a")
 _S3_OPTIONS: dict[str, Any] = {

@@ -17,13 +17,13 @@ import numpy.typing as npt
 import pyarrow as pa
 from numba import njit
 
-from pipeline.masking.numba_masks import count_selected
-from pipeline.storage.arrow_layout import BatchLayout
-from pipeline.storage.arrow_reader import check_block, read_batch
-from pipeline.storage.arrow_views import BatchBuffers
-from schemas.errors import ShardCorruptError
-from schemas.manifest import PackedManifest
-from schemas.rows import MIN_SEGMENT_TOKENS, MIN_SEQUENCE_TOKENS, id_type, packed_row_schema
+from maskmill.pipeline.masking.numba_masks import count_selected
+from maskmill.pipeline.storage.arrow_layout import BatchLayout
+from maskmill.pipeline.storage.arrow_reader import check_block, read_batch
+from maskmill.pipeline.storage.arrow_views import BatchBuffers
+from maskmill.schemas.errors import ShardCorruptError
+from maskmill.schemas.manifest import PackedManifest
+from maskmill.schemas.rows import MIN_SEGMENT_TOKENS, MIN_SEQUENCE_TOKENS, id_type, packed_row_schema
 
 _FIRST_MASK = 5
 _ID_BUFFERS, _LIST_BUFFERS = 3, 4  # of the column of ids, and of each column of lists

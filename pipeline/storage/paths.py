@@ -6,8 +6,8 @@ import os
 import posixpath
 import re
 
-from schemas.errors import RESTORE, ConfigError, ShardCorruptError
-from schemas.redaction import redact
+from maskmill.schemas.errors import RESTORE, ConfigError, ShardCorruptError
+from maskmill.schemas.redaction import redact
 
 LOCAL_PROTOCOLS = (None, "file", "local")
 _PROTOCOL = re.compile(r"([A-Za-z][A-Za-z0-9+.-]+)://")

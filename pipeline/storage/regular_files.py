@@ -14,7 +14,7 @@ from typing import BinaryIO
 
 import pyarrow as pa
 
-from schemas.errors import ConfigError, MaskmillError
+from maskmill.schemas.errors import ConfigError, MaskmillError
 
 MAX_TEXT_BYTES = 64 << 20
 """Of a JSON or vocabulary file, which is parsed as a whole; the largest known `tokenizer.json` has half of it."""

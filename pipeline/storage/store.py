@@ -20,22 +20,28 @@ from typing import IO, Any, TypeVar, cast
 
 import pyarrow as pa
 
-from pipeline.storage import local_files
-from pipeline.storage.credentials import find_secrets, refuse_credentials
-from pipeline.storage.failures import explained_failures, open_driver, retry_transient
-from pipeline.storage.object_stores import DELETE_AT_ONCE, S3_PROTOCOLS, connect, delete_from_bucket, put_if_absent
-from pipeline.storage.paths import LOCAL_PROTOCOLS, join_path, resolve_url, split_url
-from pipeline.storage.regular_files import check_length, map_regular, read_regular, read_regular_range
-from pipeline.storage.remote_files import (
+from maskmill.pipeline.storage import local_files
+from maskmill.pipeline.storage.credentials import find_secrets, refuse_credentials
+from maskmill.pipeline.storage.failures import explained_failures, open_driver, retry_transient
+from maskmill.pipeline.storage.object_stores import (
+    DELETE_AT_ONCE,
+    S3_PROTOCOLS,
+    connect,
+    delete_from_bucket,
+    put_if_absent,
+)
+from maskmill.pipeline.storage.paths import LOCAL_PROTOCOLS, join_path, resolve_url, split_url
+from maskmill.pipeline.storage.regular_files import check_length, map_regular, read_regular, read_regular_range
+from maskmill.pipeline.storage.remote_files import (
     PART_BYTES,
     READ_AHEAD_BYTES,
     ExplainedWriter,
     RangeReader,
     RemoteOutput,
 )
-from pipeline.storage.s3_ranges import S3Ranges
-from schemas.errors import ConfigError
-from schemas.redaction import redact, remember_secrets
+from maskmill.pipeline.storage.s3_ranges import S3Ranges
+from maskmill.schemas.errors import ConfigError
+from maskmill.schemas.redaction import redact, remember_secrets
 
 Result = TypeVar("Result")
 

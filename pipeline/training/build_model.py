@@ -7,7 +7,7 @@ from typing import Any
 import torch
 from transformers import BertConfig, BertForMaskedLM
 
-from schemas.train_file import ModelSection
+from maskmill.schemas.train_file import ModelSection
 
 
 def build_model(section: ModelSection, *, vocab_size: int, seq_len: int, pad_id: int, seed: int) -> Any:

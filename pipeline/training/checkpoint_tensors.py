@@ -15,7 +15,7 @@ from safetensors.torch import load, save
 from torch import Tensor, nn
 from torch.optim import Optimizer
 
-from schemas.errors import MaskmillError, ShardCorruptError, StaleArtifactError, is_panic
+from maskmill.schemas.errors import MaskmillError, ShardCorruptError, StaleArtifactError, is_panic
 
 MODEL, OPTIMIZER, RNG = "model.safetensors", "optimizer.safetensors", "rng.safetensors"
 FILES = (MODEL, OPTIMIZER, RNG)

@@ -19,13 +19,13 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_valida
 from torch import nn
 from torch.optim import Optimizer
 
-from pipeline.loader.check_arguments import MAX_STEPS
-from pipeline.storage.store import Store
-from pipeline.training.checkpoint_tensors import FILES, TrainingState
-from pipeline.training.train_data import TrainData
-from schemas.errors import ConfigError, ShardCorruptError, StaleArtifactError
-from schemas.masking import Masking
-from schemas.version import SCHEMA_VERSION, check_schema_version
+from maskmill.pipeline.loader.check_arguments import MAX_STEPS
+from maskmill.pipeline.storage.store import Store
+from maskmill.pipeline.training.checkpoint_tensors import FILES, TrainingState
+from maskmill.pipeline.training.train_data import TrainData
+from maskmill.schemas.errors import ConfigError, ShardCorruptError, StaleArtifactError
+from maskmill.schemas.masking import Masking
+from maskmill.schemas.version import SCHEMA_VERSION, check_schema_version
 
 CHECKPOINTS = "checkpoints"
 MARKER_NAME = "checkpoint.json"

@@ -1,9 +1,9 @@
 """The recipe of the demonstration: a small BERT that learns to use context in about a minute on two CPU cores.
 
-Found by trying, on 14 MB of Python documentation (`pipeline.corpus.python_docs`), scored on 18,474 held-out tokens,
-each shown as [MASK]. After 1,000 steps, 145 s of one core, seeds 0, 1 and 2 ended 0.64, 0.67 and 0.58 nats below the
-unigram entropy of those tokens. The same model with each position seeing only itself ended 0.15 above it, where the
-training text's frequencies leave it: what is gained is gained from context. What matters:
+Found by trying, on 14 MB of Python documentation (`maskmill.pipeline.corpus.python_docs`), scored on 18,474 held-out
+tokens, each shown as [MASK]. After 1,000 steps, 145 s of one core, seeds 0, 1 and 2 ended 0.64, 0.67 and 0.58 nats
+below the unigram entropy of those tokens. The same model with each position seeing only itself ended 0.15 above it,
+where the training text's frequencies leave it: what is gained is gained from context. What matters:
 
 - **Short rows and a small batch**, 32 rows of 64 tokens: the number of updates decides, and BERT stays near the unigram
   loss for the first 200 of them.
@@ -18,8 +18,8 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from schemas.run_file import RunFile
-from schemas.train_file import TrainFile
+from maskmill.schemas.run_file import RunFile
+from maskmill.schemas.train_file import TrainFile
 
 DEMO_STEPS = 1000
 DEMO_GAP_NATS = 0.3

@@ -7,7 +7,7 @@ from typing import Any, Literal
 
 import torch
 
-from schemas.errors import ConfigError
+from maskmill.schemas.errors import ConfigError
 
 KINDS = ("cpu", "cuda")
 

@@ -6,8 +6,8 @@ from typing import Any
 
 from safetensors.torch import save
 
-from pipeline.storage.store import Store
-from schemas.tokenizer_config import describe_for_transformers
+from maskmill.pipeline.storage.store import Store
+from maskmill.schemas.tokenizer_config import describe_for_transformers
 
 MODEL_FOLDER = "model"
 

@@ -17,8 +17,8 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
-from pipeline.loader.for_trainers import count_labels
-from schemas.masking import IGNORE_INDEX
+from maskmill.pipeline.loader.for_trainers import count_labels
+from maskmill.schemas.masking import IGNORE_INDEX
 
 
 class TrainingBatch(Protocol):

@@ -5,17 +5,17 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable
 from typing import Any
 
-from pipeline.loader import MaskedBatches
-from pipeline.loader.fixed_rows import iter_fixed_batches
-from pipeline.loader.packed_dataset import read_packed_manifest
-from pipeline.storage.datasets import fingerprint_rows, read_tokenizer
-from pipeline.storage.store import open_store
-from pipeline.training.masked_loss import TrainingBatch
-from pipeline.training.score_held_out import HELD_OUT_MASKING
-from pipeline.training.train_data import TrainData
-from schemas.errors import ConfigError
-from schemas.manifest import PackedManifest
-from schemas.train_file import TrainFile
+from maskmill.pipeline.loader import MaskedBatches
+from maskmill.pipeline.loader.fixed_rows import iter_fixed_batches
+from maskmill.pipeline.loader.packed_dataset import read_packed_manifest
+from maskmill.pipeline.storage.datasets import fingerprint_rows, read_tokenizer
+from maskmill.pipeline.storage.store import open_store
+from maskmill.pipeline.training.masked_loss import TrainingBatch
+from maskmill.pipeline.training.score_held_out import HELD_OUT_MASKING
+from maskmill.pipeline.training.train_data import TrainData
+from maskmill.schemas.errors import ConfigError
+from maskmill.schemas.manifest import PackedManifest
+from maskmill.schemas.train_file import TrainFile
 
 
 def open_train_data(config: TrainFile) -> TrainData:

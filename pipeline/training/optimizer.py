@@ -5,7 +5,7 @@ from __future__ import annotations
 from torch import nn
 from torch.optim import AdamW
 
-from schemas.train_file import OptimizerSection
+from maskmill.schemas.train_file import OptimizerSection
 
 
 def build_optimizer(model: nn.Module, section: OptimizerSection) -> AdamW:

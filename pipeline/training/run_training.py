@@ -16,9 +16,9 @@ from typing import Any, Literal
 import torch
 from torch.nn.utils import clip_grad_norm_
 
-from pipeline.storage.store import Store
-from pipeline.training.build_model import build_model
-from pipeline.training.checkpoints import (
+from maskmill.pipeline.storage.store import Store
+from maskmill.pipeline.training.build_model import build_model
+from maskmill.pipeline.training.checkpoints import (
     Checkpoint,
     check_belongs,
     find_checkpoint,
@@ -26,15 +26,15 @@ from pipeline.training.checkpoints import (
     load_loader_state,
     write_checkpoint,
 )
-from pipeline.training.device import open_autocast, resolve_device, resolve_precision
-from pipeline.training.export_model import export_model
-from pipeline.training.masked_loss import accumulate_gradients
-from pipeline.training.optimizer import build_optimizer, compute_learning_rate, set_learning_rate
-from pipeline.training.score_held_out import HeldOutScore, score_held_out
-from pipeline.training.stop_signals import StopRequestedError, StopSignals
-from pipeline.training.train_data import LoadedBatch, ResumableBatches, TrainData
-from schemas.errors import ConfigError, MaskmillError, ShardCorruptError
-from schemas.train_file import TrainFile
+from maskmill.pipeline.training.device import open_autocast, resolve_device, resolve_precision
+from maskmill.pipeline.training.export_model import export_model
+from maskmill.pipeline.training.masked_loss import accumulate_gradients
+from maskmill.pipeline.training.optimizer import build_optimizer, compute_learning_rate, set_learning_rate
+from maskmill.pipeline.training.score_held_out import HeldOutScore, score_held_out
+from maskmill.pipeline.training.stop_signals import StopRequestedError, StopSignals
+from maskmill.pipeline.training.train_data import LoadedBatch, ResumableBatches, TrainData
+from maskmill.schemas.errors import ConfigError, MaskmillError, ShardCorruptError
+from maskmill.schemas.train_file import TrainFile
 
 Report = Callable[[dict[str, Any]], None]
 StoppedBy = Literal["steps", "target", "seconds"]

@@ -15,8 +15,8 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from pipeline.training.masked_loss import TrainingBatch, sum_masked_loss
-from schemas.masking import IGNORE_INDEX, Masking
+from maskmill.pipeline.training.masked_loss import TrainingBatch, sum_masked_loss
+from maskmill.schemas.masking import IGNORE_INDEX, Masking
 
 HELD_OUT_MASKING = Masking(rate=0.15, mask_share=1.0, random_share=0.0, seed=0)
 """Of every evaluation, whatever the training masks are, so that scores of different runs compare."""

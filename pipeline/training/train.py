@@ -4,15 +4,15 @@ from __future__ import annotations
 
 from typing import Any
 
-from pipeline.storage.leases import hold_output
-from pipeline.storage.store import open_store
-from pipeline.training.checkpoints import CHECKPOINTS, find_checkpoint
-from pipeline.training.export_model import MODEL_FOLDER
-from pipeline.training.open_data import open_train_data
-from pipeline.training.run_training import Report, TrainResult, run_training
-from pipeline.training.stop_signals import StopRequestedError, StopSignals, TrainingInterruptedError
-from schemas.layout import WORK
-from schemas.train_file import TrainFile
+from maskmill.pipeline.storage.leases import hold_output
+from maskmill.pipeline.storage.store import open_store
+from maskmill.pipeline.training.checkpoints import CHECKPOINTS, find_checkpoint
+from maskmill.pipeline.training.export_model import MODEL_FOLDER
+from maskmill.pipeline.training.open_data import open_train_data
+from maskmill.pipeline.training.run_training import Report, TrainResult, run_training
+from maskmill.pipeline.training.stop_signals import StopRequestedError, StopSignals, TrainingInterruptedError
+from maskmill.schemas.layout import WORK
+from maskmill.schemas.train_file import TrainFile
 
 
 def train(config: TrainFile, report: Report) -> TrainResult:

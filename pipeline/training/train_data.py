@@ -6,8 +6,8 @@ from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from typing import Any, Protocol
 
-from pipeline.training.masked_loss import TrainingBatch
-from schemas.masking import Masking
+from maskmill.pipeline.training.masked_loss import TrainingBatch
+from maskmill.schemas.masking import Masking
 
 
 class LoadedBatch(TrainingBatch, Protocol):

@@ -6,13 +6,13 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import TypeAlias
 
-from pipeline.storage.datasets import MANIFEST
-from pipeline.storage.store import Store
-from pipeline.verification.findings import Finding
-from schemas.counts import PackingCounts
-from schemas.manifest import DocumentsManifest, EncodedManifest, PackedManifest, TokenizerManifest
-from schemas.run_file import Sequences
-from schemas.wording import count_of
+from maskmill.pipeline.storage.datasets import MANIFEST
+from maskmill.pipeline.storage.store import Store
+from maskmill.pipeline.verification.findings import Finding
+from maskmill.schemas.counts import PackingCounts
+from maskmill.schemas.manifest import DocumentsManifest, EncodedManifest, PackedManifest, TokenizerManifest
+from maskmill.schemas.run_file import Sequences
+from maskmill.schemas.wording import count_of
 
 AnyPart: TypeAlias = DocumentsManifest | EncodedManifest | PackedManifest | TokenizerManifest
 

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
-from pipeline.verification.findings import MAX_FINDINGS_PER_SHARD, Finding
+from maskmill.pipeline.verification.findings import MAX_FINDINGS_PER_SHARD, Finding
 
 
 @dataclass(frozen=True)

@@ -4,18 +4,18 @@ from __future__ import annotations
 
 from collections.abc import Collection, Mapping
 
-from pipeline.corpus.quarantine import is_of_inputs
-from pipeline.storage.arrow_reader import ArrowFile
-from pipeline.storage.regular_files import MAX_TEXT_BYTES
-from pipeline.storage.store import Store
-from pipeline.verification.check_parts import Verified
-from pipeline.verification.findings import Finding
-from schemas.bounded_json import parse_json
-from schemas.documents import QUARANTINE_SCHEMA
-from schemas.errors import ConfigError, MaskmillError, ShardCorruptError
-from schemas.layout import QUARANTINE, RUN_RECORD, promised_folders
-from schemas.manifest import DocumentsManifest, PackedManifest
-from schemas.masking import Masking
+from maskmill.pipeline.corpus.quarantine import is_of_inputs
+from maskmill.pipeline.storage.arrow_reader import ArrowFile
+from maskmill.pipeline.storage.regular_files import MAX_TEXT_BYTES
+from maskmill.pipeline.storage.store import Store
+from maskmill.pipeline.verification.check_parts import Verified
+from maskmill.pipeline.verification.findings import Finding
+from maskmill.schemas.bounded_json import parse_json
+from maskmill.schemas.documents import QUARANTINE_SCHEMA
+from maskmill.schemas.errors import ConfigError, MaskmillError, ShardCorruptError
+from maskmill.schemas.layout import QUARANTINE, RUN_RECORD, promised_folders
+from maskmill.schemas.manifest import DocumentsManifest, PackedManifest
+from maskmill.schemas.masking import Masking
 
 _PART_OF_KIND = {"documents": "shard", "tokenizer": "tokenizer", "encoded": "tokenizer", "packed": "pack"}
 

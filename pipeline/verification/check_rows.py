@@ -8,7 +8,7 @@ import numpy as np
 import numpy.typing as npt
 from numba import njit
 
-from schemas.run_file import Sequences
+from maskmill.schemas.run_file import Sequences
 
 FAULTS = (
     "",

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from schemas.errors import MaskmillError
+from maskmill.schemas.errors import MaskmillError
 
 MAX_FINDINGS_PER_SHARD = 5
 

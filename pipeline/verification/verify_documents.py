@@ -7,13 +7,13 @@ from collections.abc import Callable
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from pipeline.storage.arrow_reader import read_block
-from pipeline.storage.datasets import MANIFEST, read_manifest, read_shard_table
-from pipeline.storage.store import Store
-from pipeline.verification.findings import Finding
-from pipeline.verification.verify_shards import check_each_shard, find_misnumbered, find_strangers, read_shard
-from schemas.documents import DOCUMENT_SCHEMA
-from schemas.manifest import DocumentsManifest
+from maskmill.pipeline.storage.arrow_reader import read_block
+from maskmill.pipeline.storage.datasets import MANIFEST, read_manifest, read_shard_table
+from maskmill.pipeline.storage.store import Store
+from maskmill.pipeline.verification.findings import Finding
+from maskmill.pipeline.verification.verify_shards import check_each_shard, find_misnumbered, find_strangers, read_shard
+from maskmill.schemas.documents import DOCUMENT_SCHEMA
+from maskmill.schemas.manifest import DocumentsManifest
 
 
 def verify_documents(

@@ -8,14 +8,14 @@ from collections.abc import Callable
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from pipeline.storage.arrow_reader import ArrowFile, read_block
-from pipeline.storage.datasets import MANIFEST, ShardTable, read_manifest, read_shard_table
-from pipeline.storage.store import Store
-from pipeline.verification.findings import Finding
-from pipeline.verification.verify_shards import check_each_shard, find_misnumbered, find_strangers, read_shard
-from schemas.errors import MaskmillError
-from schemas.manifest import EncodedManifest
-from schemas.rows import encoded_schema
+from maskmill.pipeline.storage.arrow_reader import ArrowFile, read_block
+from maskmill.pipeline.storage.datasets import MANIFEST, ShardTable, read_manifest, read_shard_table
+from maskmill.pipeline.storage.store import Store
+from maskmill.pipeline.verification.findings import Finding
+from maskmill.pipeline.verification.verify_shards import check_each_shard, find_misnumbered, find_strangers, read_shard
+from maskmill.schemas.errors import MaskmillError
+from maskmill.schemas.manifest import EncodedManifest
+from maskmill.schemas.rows import encoded_schema
 
 _SCHEMAS = (encoded_schema(1 << 16), encoded_schema((1 << 16) + 1))  # of narrow and of wide ids
 

@@ -5,20 +5,20 @@ from __future__ import annotations
 import re
 from collections.abc import Callable, Iterator
 
-from pipeline.storage.arrow_reader import check_bytes
-from pipeline.storage.datasets import MANIFEST, TOKENIZER, check_tokenizer, model_of_manifest, read_manifest
-from pipeline.storage.paths import check_inside, split_file_url
-from pipeline.storage.store import Store, open_store
-from pipeline.verification.check_parts import AnyPart, Verified, check_between, check_folders
-from pipeline.verification.check_record import check_quarantine, check_record
-from pipeline.verification.findings import Finding
-from pipeline.verification.verify_documents import verify_documents
-from pipeline.verification.verify_encoded import verify_encoded
-from pipeline.verification.verify_packed import verify_packed
-from schemas.errors import ConfigError, MaskmillError
-from schemas.layout import RUN_RECORD
-from schemas.manifest import DocumentsManifest, EncodedManifest, PackedManifest, TokenizerManifest
-from schemas.tokenizer.tokenizer_file import MAX_TOKENIZER_BYTES
+from maskmill.pipeline.storage.arrow_reader import check_bytes
+from maskmill.pipeline.storage.datasets import MANIFEST, TOKENIZER, check_tokenizer, model_of_manifest, read_manifest
+from maskmill.pipeline.storage.paths import check_inside, split_file_url
+from maskmill.pipeline.storage.store import Store, open_store
+from maskmill.pipeline.verification.check_parts import AnyPart, Verified, check_between, check_folders
+from maskmill.pipeline.verification.check_record import check_quarantine, check_record
+from maskmill.pipeline.verification.findings import Finding
+from maskmill.pipeline.verification.verify_documents import verify_documents
+from maskmill.pipeline.verification.verify_encoded import verify_encoded
+from maskmill.pipeline.verification.verify_packed import verify_packed
+from maskmill.schemas.errors import ConfigError, MaskmillError
+from maskmill.schemas.layout import RUN_RECORD
+from maskmill.schemas.manifest import DocumentsManifest, EncodedManifest, PackedManifest, TokenizerManifest
+from maskmill.schemas.tokenizer.tokenizer_file import MAX_TOKENIZER_BYTES
 
 __all__ = ["AnyPart", "Verified", "list_parts", "verify_output"]
 

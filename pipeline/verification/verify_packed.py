@@ -10,19 +10,26 @@ import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
 
-from pipeline.masking.static_masks import static_masks
-from pipeline.masking.tables import MaskTables
-from pipeline.storage.datasets import MANIFEST, TOKENIZER, ShardTable, read_manifest, read_shard_table, read_tokenizer
-from pipeline.storage.packed_blocks import PackedBlock, PackedBlocks, StoredMasks
-from pipeline.storage.store import Store
-from pipeline.verification.check_provenance import Places, check_provenance
-from pipeline.verification.check_rows import FAULTS, find_row_faults
-from pipeline.verification.findings import MAX_FINDINGS_PER_SHARD, Finding
-from pipeline.verification.verify_shards import check_each_shard, find_misnumbered, find_strangers, read_shard
-from schemas.errors import MaskmillError
-from schemas.manifest import PackedManifest
-from schemas.run_file import Sequences
-from schemas.wording import count_of
+from maskmill.pipeline.masking.static_masks import static_masks
+from maskmill.pipeline.masking.tables import MaskTables
+from maskmill.pipeline.storage.datasets import (
+    MANIFEST,
+    TOKENIZER,
+    ShardTable,
+    read_manifest,
+    read_shard_table,
+    read_tokenizer,
+)
+from maskmill.pipeline.storage.packed_blocks import PackedBlock, PackedBlocks, StoredMasks
+from maskmill.pipeline.storage.store import Store
+from maskmill.pipeline.verification.check_provenance import Places, check_provenance
+from maskmill.pipeline.verification.check_rows import FAULTS, find_row_faults
+from maskmill.pipeline.verification.findings import MAX_FINDINGS_PER_SHARD, Finding
+from maskmill.pipeline.verification.verify_shards import check_each_shard, find_misnumbered, find_strangers, read_shard
+from maskmill.schemas.errors import MaskmillError
+from maskmill.schemas.manifest import PackedManifest
+from maskmill.schemas.run_file import Sequences
+from maskmill.schemas.wording import count_of
 
 _COUNTED = ("rows", "segments", "packed", "cuts", "tokens_in_rows", "special_tokens", "padding")
 

@@ -9,11 +9,11 @@ from typing import TypeVar
 import numpy as np
 import pyarrow as pa
 
-from pipeline.storage.arrow_reader import ArrowFile, check_block, check_bytes
-from pipeline.storage.datasets import SHARD_TABLE, ShardTable
-from pipeline.storage.store import Store
-from pipeline.verification.findings import Finding
-from schemas.errors import RESTORE, MaskmillError, ShardCorruptError, TransientStorageError
+from maskmill.pipeline.storage.arrow_reader import ArrowFile, check_block, check_bytes
+from maskmill.pipeline.storage.datasets import SHARD_TABLE, ShardTable
+from maskmill.pipeline.storage.store import Store
+from maskmill.pipeline.verification.findings import Finding
+from maskmill.schemas.errors import RESTORE, MaskmillError, ShardCorruptError, TransientStorageError
 
 Result = TypeVar("Result")
 Block = TypeVar("Block", bound=Sized)

@@ -5,12 +5,12 @@ from __future__ import annotations
 import contextlib
 import os
 
-from pipeline.storage.paths import split_file_url
-from pipeline.storage.store import open_store
-from pipeline.wordpiece.folder_tokens import CONFIG, FOLDER_FILES, TOKENIZER_JSON, VOCAB, Folder
-from pipeline.wordpiece.normalise import Normalisation
-from pipeline.wordpiece.tokenizer_files import build_tokenizer
-from pipeline.wordpiece.transformers_folder import (
+from maskmill.pipeline.storage.paths import split_file_url
+from maskmill.pipeline.storage.store import open_store
+from maskmill.pipeline.wordpiece.folder_tokens import CONFIG, FOLDER_FILES, TOKENIZER_JSON, VOCAB, Folder
+from maskmill.pipeline.wordpiece.normalise import Normalisation
+from maskmill.pipeline.wordpiece.tokenizer_files import build_tokenizer
+from maskmill.pipeline.wordpiece.transformers_folder import (
     Reading,
     build_bert,
     choose_reading,
@@ -19,10 +19,10 @@ from pipeline.wordpiece.transformers_folder import (
     resolve_tokenizer_json,
     says_normalisation,
 )
-from pipeline.wordpiece.vocab_file import parse_vocab
-from schemas.errors import ConfigError
-from schemas.redaction import redact
-from schemas.tokenizer.tokenizer_file import MAX_TOKENIZER_BYTES, SPECIAL_TOKENS
+from maskmill.pipeline.wordpiece.vocab_file import parse_vocab
+from maskmill.schemas.errors import ConfigError
+from maskmill.schemas.redaction import redact
+from maskmill.schemas.tokenizer.tokenizer_file import MAX_TOKENIZER_BYTES, SPECIAL_TOKENS
 
 
 def read_brought_files(url: str, normalisation: Normalisation | None = None) -> dict[str, bytes]:

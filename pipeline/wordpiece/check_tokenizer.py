@@ -7,9 +7,9 @@ from typing import Any
 
 from tokenizers import Tokenizer
 
-from pipeline.wordpiece.normalise import Normalisation
-from schemas.errors import ConfigError, is_panic
-from schemas.tokenizer.tokenizer_file import TokenizerFile, check_tokenizer_json
+from maskmill.pipeline.wordpiece.normalise import Normalisation
+from maskmill.schemas.errors import ConfigError, is_panic
+from maskmill.schemas.tokenizer.tokenizer_file import TokenizerFile, check_tokenizer_json
 
 _MAX_SHOWN = 200
 

@@ -8,7 +8,7 @@ import numpy as np
 import numpy.typing as npt
 from numba import njit
 
-from pipeline.wordpiece.word_arrays import Bytes, Offsets, freeze
+from maskmill.pipeline.wordpiece.word_arrays import Bytes, Offsets, freeze
 
 _NUM_CODE_POINTS = 0x110000
 

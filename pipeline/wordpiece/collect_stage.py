@@ -4,14 +4,14 @@ from __future__ import annotations
 
 import xxhash
 
-from pipeline.engine.stage import UnitDescription, UnitOutcome
-from pipeline.storage.store import Store
-from pipeline.wordpiece.count_stage import CountContext
-from pipeline.wordpiece.merge_stage import iter_merged
-from pipeline.wordpiece.normalise import Normalisation
-from pipeline.wordpiece.word_counts import SourceText, WordCounts, write_word_counts
-from schemas.errors import ConfigError, ShardCorruptError
-from schemas.layout import WORD_COUNTS
+from maskmill.pipeline.engine.stage import UnitDescription, UnitOutcome
+from maskmill.pipeline.storage.store import Store
+from maskmill.pipeline.wordpiece.count_stage import CountContext
+from maskmill.pipeline.wordpiece.merge_stage import iter_merged
+from maskmill.pipeline.wordpiece.normalise import Normalisation
+from maskmill.pipeline.wordpiece.word_counts import SourceText, WordCounts, write_word_counts
+from maskmill.schemas.errors import ConfigError, ShardCorruptError
+from maskmill.schemas.layout import WORD_COUNTS
 
 _READ_BYTES = 1 << 22
 

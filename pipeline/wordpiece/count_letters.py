@@ -5,9 +5,9 @@ from __future__ import annotations
 import numpy as np
 import numpy.typing as npt
 
-from pipeline.wordpiece.map_characters import CharacterMap
-from pipeline.wordpiece.scan_text import NOT_UTF8, UNKNOWN, scan_texts
-from schemas.errors import InputDataError
+from maskmill.pipeline.wordpiece.map_characters import CharacterMap
+from maskmill.pipeline.wordpiece.scan_text import NOT_UTF8, UNKNOWN, scan_texts
+from maskmill.schemas.errors import InputDataError
 
 _SHOWN_BYTES = 20
 

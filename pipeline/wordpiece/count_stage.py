@@ -17,19 +17,19 @@ import numpy.typing as npt
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from pipeline.engine.stage import UnitDescription, UnitOutcome
-from pipeline.storage.arrow_reader import ArrowFile, open_whole
-from pipeline.storage.store import Store
-from pipeline.wordpiece.count_words import WordCounter
-from pipeline.wordpiece.counted_words import MAX_WORDS, PartitionedWords
-from pipeline.wordpiece.normalise import Normalisation
-from pipeline.wordpiece.word_counts import ALL_SOURCES, MAX_SOURCES, SourceText
-from pipeline.wordpiece.word_files import WORD_FILE_SCHEMA, write_words
-from schemas.documents import DOCUMENT_SCHEMA
-from schemas.errors import InputDataError
-from schemas.receipt import Receipt
-from schemas.run_file import TokenizerSection
-from schemas.wording import count_of
+from maskmill.pipeline.engine.stage import UnitDescription, UnitOutcome
+from maskmill.pipeline.storage.arrow_reader import ArrowFile, open_whole
+from maskmill.pipeline.storage.store import Store
+from maskmill.pipeline.wordpiece.count_words import WordCounter
+from maskmill.pipeline.wordpiece.counted_words import MAX_WORDS, PartitionedWords
+from maskmill.pipeline.wordpiece.normalise import Normalisation
+from maskmill.pipeline.wordpiece.word_counts import ALL_SOURCES, MAX_SOURCES, SourceText
+from maskmill.pipeline.wordpiece.word_files import WORD_FILE_SCHEMA, write_words
+from maskmill.schemas.documents import DOCUMENT_SCHEMA
+from maskmill.schemas.errors import InputDataError
+from maskmill.schemas.receipt import Receipt
+from maskmill.schemas.run_file import TokenizerSection
+from maskmill.schemas.wording import count_of
 
 
 @dataclass(frozen=True)

@@ -21,19 +21,19 @@ import numpy.typing as npt
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from pipeline.wordpiece.count_letters import LetterCounter
-from pipeline.wordpiece.counted_words import (
+from maskmill.pipeline.wordpiece.count_letters import LetterCounter
+from maskmill.pipeline.wordpiece.counted_words import (
     BUFFER_PIECES,
     BUFFER_TOKENS,
     MAX_WORDS,
     CountedWords,
     PartitionedWords,
 )
-from pipeline.wordpiece.map_characters import CharacterMap
-from pipeline.wordpiece.normalise import Normalisation
-from pipeline.wordpiece.pack_words import WORD_ROWS_SCHEMA, view_strings
-from pipeline.wordpiece.split_words import split_texts
-from pipeline.wordpiece.word_table import LENGTH_SHIFT, PIECE_BYTES, RAW, SHAPE, START, make_buffer
+from maskmill.pipeline.wordpiece.map_characters import CharacterMap
+from maskmill.pipeline.wordpiece.normalise import Normalisation
+from maskmill.pipeline.wordpiece.pack_words import WORD_ROWS_SCHEMA, view_strings
+from maskmill.pipeline.wordpiece.split_words import split_texts
+from maskmill.pipeline.wordpiece.word_table import LENGTH_SHIFT, PIECE_BYTES, RAW, SHAPE, START, make_buffer
 
 _MAX_ASIDE_BYTES = 1 << 22
 _ASIDE_ENTRY_BYTES = 128  # of a dictionary's entry, beside the bytes of the word

@@ -8,8 +8,8 @@ import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
 
-from pipeline.wordpiece.pack_words import pack_words, unpack_words, view_strings
-from pipeline.wordpiece.word_table import (
+from maskmill.pipeline.wordpiece.pack_words import pack_words, unpack_words, view_strings
+from maskmill.pipeline.wordpiece.word_table import (
     PIECE_BYTES,
     SHAPE,
     add_tokens,

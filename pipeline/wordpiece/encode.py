@@ -21,7 +21,7 @@ import pyarrow.compute as pc
 import xxhash
 from tokenizers import Tokenizer
 
-from pipeline.wordpiece.load_encoders import (
+from maskmill.pipeline.wordpiece.load_encoders import (
     FastEncode,
     Ids,
     Offsets,
@@ -33,8 +33,8 @@ from pipeline.wordpiece.load_encoders import (
     load_law,
     reraise_foreign,
 )
-from pipeline.wordpiece.slice_texts import SLICE_BYTES, JoinedIds, count_special, iter_contents
-from schemas.rows import id_type
+from maskmill.pipeline.wordpiece.slice_texts import SLICE_BYTES, JoinedIds, count_special, iter_contents
+from maskmill.schemas.rows import id_type
 
 _SAMPLE_SHARE = 0.01  # of the bytes; a larger sample halves the speed
 _SAMPLE_DOCUMENTS = 8

@@ -28,11 +28,11 @@ import pyarrow as pa
 from numba import njit
 from tokenizers import Tokenizer
 
-from pipeline.wordpiece.choose_alphabet import decode_words
-from pipeline.wordpiece.match_pieces import PREFIX, MatchedWords, make_trie, match_words
-from pipeline.wordpiece.merge_pieces import merge_pieces
-from pipeline.wordpiece.word_arrays import flatten_words
-from schemas.errors import ConfigError
+from maskmill.pipeline.wordpiece.choose_alphabet import decode_words
+from maskmill.pipeline.wordpiece.match_pieces import PREFIX, MatchedWords, make_trie, match_words
+from maskmill.pipeline.wordpiece.merge_pieces import merge_pieces
+from maskmill.pipeline.wordpiece.word_arrays import flatten_words
+from maskmill.schemas.errors import ConfigError
 
 _NUM_CODE_POINTS = 0x110000
 _UNUSED = re.compile(r"\[unused\d+\]")

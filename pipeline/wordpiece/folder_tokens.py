@@ -16,9 +16,9 @@ from typing import Any
 
 from tokenizers import AddedToken, Tokenizer
 
-from schemas.bounded_json import parse_json
-from schemas.errors import ConfigError
-from schemas.tokenizer.tokenizer_file import MAX_ADDED, MAX_TOKENIZER_BYTES, SPECIAL_TOKENS
+from maskmill.schemas.bounded_json import parse_json
+from maskmill.schemas.errors import ConfigError
+from maskmill.schemas.tokenizer.tokenizer_file import MAX_ADDED, MAX_TOKENIZER_BYTES, SPECIAL_TOKENS
 
 TOKENIZER_JSON, VOCAB, CONFIG = "tokenizer.json", "vocab.txt", "tokenizer_config.json"
 SPECIAL_MAP, ADDED, MODEL_CONFIG = "special_tokens_map.json", "added_tokens.json", "config.json"

@@ -15,8 +15,8 @@ import numpy as np
 import numpy.typing as npt
 from tokenizers import Tokenizer
 
-from pipeline.wordpiece.check_tokenizer import parse_tokenizer_json
-from schemas.errors import is_panic
+from maskmill.pipeline.wordpiece.check_tokenizer import parse_tokenizer_json
+from maskmill.schemas.errors import is_panic
 
 _CACHE_ENTRIES = 1 << 19  # for each of two levels: at most 65 MB; half as many encode novels at 200 MB/s, not 265
 _LAW_BATCH_CHARACTERS = 1 << 20  # bounds the Encoding objects alive: about 100 bytes a token

@@ -16,7 +16,7 @@ import numpy as np
 import numpy.typing as npt
 from tokenizers import normalizers
 
-from pipeline.wordpiece.normalise import Normalisation
+from maskmill.pipeline.wordpiece.normalise import Normalisation
 
 BREAK = 0
 """Ends a word: clean_text deletes NUL, so that it can stand for nothing else in a replacement."""

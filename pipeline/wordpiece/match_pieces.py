@@ -17,7 +17,7 @@ import numpy.typing as npt
 from numba import njit
 from tokenizers import Tokenizer
 
-from pipeline.wordpiece.word_arrays import Bytes, Offsets, freeze
+from maskmill.pipeline.wordpiece.word_arrays import Bytes, Offsets, freeze
 
 PREFIX = "##"
 _GOLDEN = np.uint64(0x9E3779B97F4A7C15)

@@ -27,18 +27,18 @@ import pyarrow as pa
 from numba import njit
 from tokenizers import Encoding, Tokenizer, models
 
-from pipeline.wordpiece.check_tokenizer import read_normalisation
-from pipeline.wordpiece.count_letters import LetterCounter
-from pipeline.wordpiece.count_words import WordCounter
-from pipeline.wordpiece.load_encoders import SpecialInText, set_for_text
-from pipeline.wordpiece.map_characters import CharacterMap
-from pipeline.wordpiece.match_pieces import PieceTrie, make_tokenizer_trie, match_words
-from pipeline.wordpiece.normalise import Normalisation
-from pipeline.wordpiece.pack_words import view_strings
-from pipeline.wordpiece.word_arrays import flatten_words, mark_first_rows
-from pipeline.wordpiece.word_counts import SourceText, WordCounts
-from schemas.counts import SourceReport
-from schemas.errors import ConfigError
+from maskmill.pipeline.wordpiece.check_tokenizer import read_normalisation
+from maskmill.pipeline.wordpiece.count_letters import LetterCounter
+from maskmill.pipeline.wordpiece.count_words import WordCounter
+from maskmill.pipeline.wordpiece.load_encoders import SpecialInText, set_for_text
+from maskmill.pipeline.wordpiece.map_characters import CharacterMap
+from maskmill.pipeline.wordpiece.match_pieces import PieceTrie, make_tokenizer_trie, match_words
+from maskmill.pipeline.wordpiece.normalise import Normalisation
+from maskmill.pipeline.wordpiece.pack_words import view_strings
+from maskmill.pipeline.wordpiece.word_arrays import flatten_words, mark_first_rows
+from maskmill.pipeline.wordpiece.word_counts import SourceText, WordCounts
+from maskmill.schemas.counts import SourceReport
+from maskmill.schemas.errors import ConfigError
 
 _SUMS = ("words", "tokens", "unknown", "characters", "characters_unknown", "words_too_long", "characters_too_long")
 _CHARACTERS_A_BATCH = 1 << 20  # bounds the Encoding objects alive: about 100 bytes a token

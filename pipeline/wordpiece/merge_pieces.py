@@ -25,8 +25,8 @@ import numpy as np
 import numpy.typing as npt
 from numba import njit
 
-from pipeline.wordpiece.pair_queue import Entries, queue_lists, replace_top, reserve_entries
-from pipeline.wordpiece.pair_table import (
+from maskmill.pipeline.wordpiece.pair_queue import Entries, queue_lists, replace_top, reserve_entries
+from maskmill.pipeline.wordpiece.pair_table import (
     Gathered,
     add_to_pair,
     gather_word,
@@ -34,7 +34,7 @@ from pipeline.wordpiece.pair_table import (
     reserve_gathered,
     reserve_pairs,
 )
-from pipeline.wordpiece.word_arrays import freeze
+from maskmill.pipeline.wordpiece.word_arrays import freeze
 
 _GOLDEN = np.uint64(0x9E3779B97F4A7C15)
 _FNV_PRIME = np.uint64(0x100000001B3)

@@ -15,15 +15,15 @@ from collections.abc import Iterable, Iterator, Sequence
 import numpy as np
 import pyarrow as pa
 
-from pipeline.engine.stage import UnitDescription, UnitOutcome
-from pipeline.wordpiece.count_stage import CountContext, name_sources
-from pipeline.wordpiece.count_words import sort_words
-from pipeline.wordpiece.counted_words import WORD_PARTITIONS, CountedWords, PartitionedWords
-from pipeline.wordpiece.pack_words import WORD_ROWS_SCHEMA
-from pipeline.wordpiece.word_counts import ALL_SOURCES, MAX_SOURCES, WORD_COUNTS_SCHEMA, SourceText
-from pipeline.wordpiece.word_files import Block, WordFile, open_words, read_words, write_words
-from schemas.errors import ShardCorruptError
-from schemas.receipt import Receipt
+from maskmill.pipeline.engine.stage import UnitDescription, UnitOutcome
+from maskmill.pipeline.wordpiece.count_stage import CountContext, name_sources
+from maskmill.pipeline.wordpiece.count_words import sort_words
+from maskmill.pipeline.wordpiece.counted_words import WORD_PARTITIONS, CountedWords, PartitionedWords
+from maskmill.pipeline.wordpiece.pack_words import WORD_ROWS_SCHEMA
+from maskmill.pipeline.wordpiece.word_counts import ALL_SOURCES, MAX_SOURCES, WORD_COUNTS_SCHEMA, SourceText
+from maskmill.pipeline.wordpiece.word_files import Block, WordFile, open_words, read_words, write_words
+from maskmill.schemas.errors import ShardCorruptError
+from maskmill.schemas.receipt import Receipt
 
 FILES_GATHERED = 256
 """Count files that one gather unit adds up; with no more than these there is nothing to gather."""

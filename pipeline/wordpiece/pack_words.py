@@ -9,7 +9,7 @@ import numpy.typing as npt
 import pyarrow as pa
 from numba import njit
 
-from pipeline.wordpiece.word_table import (
+from maskmill.pipeline.wordpiece.word_table import (
     COUNT,
     HASH,
     HASH_START,

@@ -10,7 +10,7 @@ from __future__ import annotations
 import base64
 from typing import Any
 
-from pipeline.storage.arrow_schema import find_excess_of_message
+from maskmill.pipeline.storage.arrow_schema import find_excess_of_message
 
 MAX_FOOTER_BYTES = 64 << 20
 _MAGIC = b"PAR1"

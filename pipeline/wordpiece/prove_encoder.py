@@ -11,8 +11,8 @@ from itertools import islice
 import numpy as np
 from tokenizers import Tokenizer
 
-from pipeline.wordpiece.hostile_text import list_makers
-from pipeline.wordpiece.load_encoders import (
+from maskmill.pipeline.wordpiece.hostile_text import list_makers
+from maskmill.pipeline.wordpiece.load_encoders import (
     FastEncode,
     SpecialInText,
     encode_by_tokenizers,
@@ -20,7 +20,7 @@ from pipeline.wordpiece.load_encoders import (
     load_law,
     reraise_foreign,
 )
-from schemas.errors import ConfigError
+from maskmill.schemas.errors import ConfigError
 
 PROOF_PARTS = 8
 """Units that a proof is made of, each 1 s of work: the same for any number of workers."""

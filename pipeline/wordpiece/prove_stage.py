@@ -12,15 +12,22 @@ from collections.abc import Iterable
 import xxhash
 from pydantic import TypeAdapter, ValidationError
 
-from pipeline.engine.receipts import receipt_path
-from pipeline.engine.stage import UnitDescription, UnitOutcome
-from pipeline.storage.regular_files import MAX_TEXT_BYTES
-from pipeline.storage.store import Store, open_store
-from pipeline.wordpiece.load_encoders import SpecialInText
-from pipeline.wordpiece.prove_encoder import PROOF_PARTS, Proof, ProofKey, join_proofs, make_proof_key, prove_part
-from schemas.errors import MaskmillError, ShardCorruptError
-from schemas.layout import TOKENIZER
-from schemas.receipt import Receipt
+from maskmill.pipeline.engine.receipts import receipt_path
+from maskmill.pipeline.engine.stage import UnitDescription, UnitOutcome
+from maskmill.pipeline.storage.regular_files import MAX_TEXT_BYTES
+from maskmill.pipeline.storage.store import Store, open_store
+from maskmill.pipeline.wordpiece.load_encoders import SpecialInText
+from maskmill.pipeline.wordpiece.prove_encoder import (
+    PROOF_PARTS,
+    Proof,
+    ProofKey,
+    join_proofs,
+    make_proof_key,
+    prove_part,
+)
+from maskmill.schemas.errors import MaskmillError, ShardCorruptError
+from maskmill.schemas.layout import TOKENIZER
+from maskmill.schemas.receipt import Receipt
 
 PROOF = f"{TOKENIZER}/proof.json"
 _PROOF = TypeAdapter(Proof)

@@ -6,10 +6,10 @@ from collections.abc import Iterator, Sequence
 
 import pyarrow as pa
 
-from pipeline.storage.arrow_reader import open_whole
-from pipeline.storage.store import Store
-from pipeline.wordpiece.word_counts import MAX_SOURCES
-from schemas.documents import DOCUMENT_SCHEMA
+from maskmill.pipeline.storage.arrow_reader import open_whole
+from maskmill.pipeline.storage.store import Store
+from maskmill.pipeline.wordpiece.word_counts import MAX_SOURCES
+from maskmill.schemas.documents import DOCUMENT_SCHEMA
 
 _BREAKS = " \n\t\r"
 

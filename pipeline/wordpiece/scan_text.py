@@ -9,7 +9,7 @@ from __future__ import annotations
 import numpy as np
 from numba import njit
 
-from pipeline.wordpiece.map_characters import ASKED, CHANGED, ENDS_WORD, FOLLOWS, LETTER, STRIPPED_MARK
+from maskmill.pipeline.wordpiece.map_characters import ASKED, CHANGED, ENDS_WORD, FOLLOWS, LETTER, STRIPPED_MARK
 
 UNKNOWN, NOT_UTF8, DONE = 0, 1, 2
 """Why a scan stopped: at a character to ask, at a byte that is not UTF-8, at the end."""

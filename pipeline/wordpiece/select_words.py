@@ -10,9 +10,9 @@ import pyarrow as pa
 import pyarrow.compute as pc
 from numba import njit
 
-from pipeline.wordpiece.weigh_sources import WEIGHT_BITS
-from pipeline.wordpiece.word_arrays import flatten_words, mark_first_rows
-from pipeline.wordpiece.word_counts import WordCounts
+from maskmill.pipeline.wordpiece.weigh_sources import WEIGHT_BITS
+from maskmill.pipeline.wordpiece.word_arrays import flatten_words, mark_first_rows
+from maskmill.pipeline.wordpiece.word_counts import WordCounts
 
 _PREFIX_BYTES = 8
 _SLACK_SHARE = 8  # words over the limit, as its part, that are held before they are cut

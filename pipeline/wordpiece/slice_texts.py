@@ -14,7 +14,7 @@ import numpy.typing as npt
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from pipeline.wordpiece.load_encoders import Ids, Offsets
+from maskmill.pipeline.wordpiece.load_encoders import Ids, Offsets
 
 SLICE_BYTES = 1 << 22  # of text alive as Python objects
 

@@ -5,10 +5,10 @@ from __future__ import annotations
 import numpy as np
 from numba import njit
 
-from pipeline.wordpiece.map_characters import BREAK, BY_TOKENIZERS, ENTRY_BITS, NO_BYTE
-from pipeline.wordpiece.pack_words import pack_bytes
-from pipeline.wordpiece.scan_text import decode_character
-from pipeline.wordpiece.word_table import (
+from maskmill.pipeline.wordpiece.map_characters import BREAK, BY_TOKENIZERS, ENTRY_BITS, NO_BYTE
+from maskmill.pipeline.wordpiece.pack_words import pack_bytes
+from maskmill.pipeline.wordpiece.scan_text import decode_character
+from maskmill.pipeline.wordpiece.word_table import (
     COUNT,
     HASH,
     HASH_START,

@@ -11,13 +11,13 @@ import numpy as np
 import numpy.typing as npt
 from tokenizers import Tokenizer, decoders, models, processors
 
-from pipeline.wordpiece.check_tokenizer import parse_tokenizer_json, refuse_unusable
-from pipeline.wordpiece.normalise import Normalisation
-from pipeline.wordpiece.vocab_file import dump_vocab, find_unwritable, parse_vocab
-from schemas.errors import ConfigError
-from schemas.masking import MaskVocabulary
-from schemas.tokenizer.tokenizer_file import CLS, SEP, SPECIAL_TOKENS, UNK
-from schemas.tokenizer_config import describe_for_transformers
+from maskmill.pipeline.wordpiece.check_tokenizer import parse_tokenizer_json, refuse_unusable
+from maskmill.pipeline.wordpiece.normalise import Normalisation
+from maskmill.pipeline.wordpiece.vocab_file import dump_vocab, find_unwritable, parse_vocab
+from maskmill.schemas.errors import ConfigError
+from maskmill.schemas.masking import MaskVocabulary
+from maskmill.schemas.tokenizer.tokenizer_file import CLS, SEP, SPECIAL_TOKENS, UNK
+from maskmill.schemas.tokenizer_config import describe_for_transformers
 
 MAX_WORD_CHARACTERS = 100
 """A longer word is [UNK], as in BERT."""

@@ -9,11 +9,11 @@ import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
 
-from pipeline.wordpiece.choose_alphabet import choose_alphabet, count_characters, decode_words, replace_by_ids
-from pipeline.wordpiece.merge_pieces import merge_pieces
-from pipeline.wordpiece.word_arrays import flatten_words
-from schemas.errors import ConfigError
-from schemas.tokenizer.tokenizer_file import SPECIAL_TOKENS
+from maskmill.pipeline.wordpiece.choose_alphabet import choose_alphabet, count_characters, decode_words, replace_by_ids
+from maskmill.pipeline.wordpiece.merge_pieces import merge_pieces
+from maskmill.pipeline.wordpiece.word_arrays import flatten_words
+from maskmill.schemas.errors import ConfigError
+from maskmill.schemas.tokenizer.tokenizer_file import SPECIAL_TOKENS
 
 _MAX_CHARACTERS = 1 << 62  # half of what 64 bits hold, as this is checked in floating point
 

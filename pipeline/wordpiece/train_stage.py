@@ -10,16 +10,16 @@ from collections.abc import Sequence
 import xxhash
 from tokenizers import Tokenizer
 
-from pipeline.engine.stage import UnitDescription, UnitOutcome
-from pipeline.storage.store import Store
-from pipeline.wordpiece.check_tokenizer import read_normalisation
-from pipeline.wordpiece.count_stage import normalisation_of
-from pipeline.wordpiece.extend_vocabulary import extend_tokenizer
-from pipeline.wordpiece.load_encoders import SpecialInText
-from pipeline.wordpiece.measure_tokenizer import measure_texts, measure_word_counts
-from pipeline.wordpiece.sample_texts import sample_texts
-from pipeline.wordpiece.select_words import SelectedWords, select_words
-from pipeline.wordpiece.tokenizer_files import (
+from maskmill.pipeline.engine.stage import UnitDescription, UnitOutcome
+from maskmill.pipeline.storage.store import Store
+from maskmill.pipeline.wordpiece.check_tokenizer import read_normalisation
+from maskmill.pipeline.wordpiece.count_stage import normalisation_of
+from maskmill.pipeline.wordpiece.extend_vocabulary import extend_tokenizer
+from maskmill.pipeline.wordpiece.load_encoders import SpecialInText
+from maskmill.pipeline.wordpiece.measure_tokenizer import measure_texts, measure_word_counts
+from maskmill.pipeline.wordpiece.sample_texts import sample_texts
+from maskmill.pipeline.wordpiece.select_words import SelectedWords, select_words
+from maskmill.pipeline.wordpiece.tokenizer_files import (
     MAX_WORD_CHARACTERS,
     build_tokenizer,
     count_cased_pieces,
@@ -27,13 +27,13 @@ from pipeline.wordpiece.tokenizer_files import (
     load_tokenizer,
     tokenizer_files,
 )
-from pipeline.wordpiece.train import train_wordpiece
-from pipeline.wordpiece.weigh_sources import weigh_sources
-from pipeline.wordpiece.word_counts import WordCounts
-from schemas.counts import SourceReport
-from schemas.errors import ConfigError
-from schemas.layout import TOKENIZER, WORD_COUNTS
-from schemas.run_file import TokenizerSection
+from maskmill.pipeline.wordpiece.train import train_wordpiece
+from maskmill.pipeline.wordpiece.weigh_sources import weigh_sources
+from maskmill.pipeline.wordpiece.word_counts import WordCounts
+from maskmill.schemas.counts import SourceReport
+from maskmill.schemas.errors import ConfigError
+from maskmill.schemas.layout import TOKENIZER, WORD_COUNTS
+from maskmill.schemas.run_file import TokenizerSection
 
 SAMPLE_BYTES = 4 << 20
 """Text that a brought tokenizer is measured on."""

@@ -18,10 +18,10 @@ from typing import Any
 
 from tokenizers import Tokenizer
 
-from pipeline.wordpiece.check_tokenizer import parse_tokenizer_json, refuse_unusable
-from pipeline.wordpiece.folder_tokens import CONFIG, MODEL_CONFIG, TOKENIZER_JSON, Folder, add_tokens
-from pipeline.wordpiece.normalise import Normalisation
-from pipeline.wordpiece.tokenizer_files import add_template, assemble_bert
+from maskmill.pipeline.wordpiece.check_tokenizer import parse_tokenizer_json, refuse_unusable
+from maskmill.pipeline.wordpiece.folder_tokens import CONFIG, MODEL_CONFIG, TOKENIZER_JSON, Folder, add_tokens
+from maskmill.pipeline.wordpiece.normalise import Normalisation
+from maskmill.pipeline.wordpiece.tokenizer_files import add_template, assemble_bert
 
 _BERT_CLASSES = frozenset(
     f"{name}Tokenizer{fast}"

@@ -8,8 +8,8 @@ from collections.abc import Sequence
 import numpy as np
 import numpy.typing as npt
 
-from pipeline.wordpiece.word_counts import ALL_SOURCES, MAX_SOURCES, SourceText
-from schemas.errors import ConfigError
+from maskmill.pipeline.wordpiece.word_counts import ALL_SOURCES, MAX_SOURCES, SourceText
+from maskmill.schemas.errors import ConfigError
 
 WEIGHT_BITS = 16
 """A weight is a multiple of 2^-16."""

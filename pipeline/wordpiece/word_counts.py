@@ -19,14 +19,14 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 from pyarrow.lib import ArrowInvalid
 
-from pipeline.storage.hashing_sink import HashingSink
-from pipeline.storage.regular_files import MAX_TEXT_BYTES
-from pipeline.storage.store import Store
-from pipeline.wordpiece.normalise import Normalisation
-from pipeline.wordpiece.parquet_schema import check_stored_schema
-from schemas.bounded_json import parse_json
-from schemas.errors import ShardCorruptError
-from schemas.version import SCHEMA_VERSION, check_schema_version
+from maskmill.pipeline.storage.hashing_sink import HashingSink
+from maskmill.pipeline.storage.regular_files import MAX_TEXT_BYTES
+from maskmill.pipeline.storage.store import Store
+from maskmill.pipeline.wordpiece.normalise import Normalisation
+from maskmill.pipeline.wordpiece.parquet_schema import check_stored_schema
+from maskmill.schemas.bounded_json import parse_json
+from maskmill.schemas.errors import ShardCorruptError
+from maskmill.schemas.version import SCHEMA_VERSION, check_schema_version
 
 MAX_SOURCES = 1000
 """Sources that are kept apart; a corpus with more is counted as one source."""

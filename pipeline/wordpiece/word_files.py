@@ -8,12 +8,12 @@ from typing import Any
 
 import pyarrow as pa
 
-from pipeline.engine.receipts import RECEIPTS
-from pipeline.storage.arrow_files import write_blocks
-from pipeline.storage.arrow_reader import ArrowFile, open_whole, read_block
-from pipeline.storage.store import Store
-from schemas.errors import ShardCorruptError
-from schemas.receipt import Receipt
+from maskmill.pipeline.engine.receipts import RECEIPTS
+from maskmill.pipeline.storage.arrow_files import write_blocks
+from maskmill.pipeline.storage.arrow_reader import ArrowFile, open_whole, read_block
+from maskmill.pipeline.storage.store import Store
+from maskmill.schemas.errors import ShardCorruptError
+from maskmill.schemas.receipt import Receipt
 
 WORD_FILE_SCHEMA = pa.schema(
     [

@@ -12,7 +12,7 @@ from typing import Annotated, Any, Literal
 
 from pydantic import FailFast, Field, model_validator
 
-from schemas.tokenizer.patterns import MAX_PARTS, Part, Pattern, Text
+from maskmill.schemas.tokenizer.patterns import MAX_PARTS, Part, Pattern, Text
 
 MAX_GROWTH = 8
 """How many times as long, in bytes, all replacements of a normalizer together may make a text. What Unicode's own forms

@@ -6,8 +6,8 @@ from typing import Annotated, Any, Literal
 
 from pydantic import FailFast, Field, field_validator, model_validator
 
-from schemas.tokenizer.patterns import MAX_PARTS, Part, Text
-from schemas.tokenizer.pre_tokenizers import MAX_LENGTH, ByteLevelPart, MetaspacePreTokenizer
+from maskmill.schemas.tokenizer.patterns import MAX_PARTS, Part, Text
+from maskmill.schemas.tokenizer.pre_tokenizers import MAX_LENGTH, ByteLevelPart, MetaspacePreTokenizer
 
 TypeId = Annotated[int, Field(ge=0, le=1)]
 

@@ -6,7 +6,7 @@ from typing import Annotated, Literal
 
 from pydantic import FailFast, Field, StringConstraints, model_validator
 
-from schemas.tokenizer.patterns import MAX_PARTS, Part, Pattern
+from maskmill.schemas.tokenizer.patterns import MAX_PARTS, Part, Pattern
 
 MAX_LENGTH = 1 << 20
 """Characters or tokens to cut, truncate or pad to."""

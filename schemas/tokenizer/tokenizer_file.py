@@ -13,13 +13,13 @@ from typing import Annotated, Any, Literal
 
 from pydantic import FailFast, Field, StringConstraints, ValidationError, field_validator
 
-from schemas.bounded_json import parse_json
-from schemas.errors import ConfigError
-from schemas.masking import MAX_VOCAB_SIZE, MaskVocabulary
-from schemas.tokenizer.normalizers import Normalizer
-from schemas.tokenizer.patterns import MAX_TEXT, Part
-from schemas.tokenizer.post_processors import Decoder, Padding, PostProcessor, Truncation
-from schemas.tokenizer.pre_tokenizers import PreTokenizer
+from maskmill.schemas.bounded_json import parse_json
+from maskmill.schemas.errors import ConfigError
+from maskmill.schemas.masking import MAX_VOCAB_SIZE, MaskVocabulary
+from maskmill.schemas.tokenizer.normalizers import Normalizer
+from maskmill.schemas.tokenizer.patterns import MAX_TEXT, Part
+from maskmill.schemas.tokenizer.post_processors import Decoder, Padding, PostProcessor, Truncation
+from maskmill.schemas.tokenizer.pre_tokenizers import PreTokenizer
 
 SPECIAL_TOKENS = ("[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]")
 PAD, UNK, CLS, SEP, MASK = SPECIAL_TOKENS

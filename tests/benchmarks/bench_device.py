@@ -12,8 +12,8 @@ from collections.abc import Callable, Iterable, Iterator
 
 import torch
 
-from pipeline.loader import MaskedBatches, Masking
-from pipeline.loader.batch import Batch
+from maskmill.pipeline.loader import MaskedBatches, Masking
+from maskmill.pipeline.loader.batch import Batch
 from tests.benchmarks.measuring import describe_machine
 from tests.loader.datasets import write_dataset
 

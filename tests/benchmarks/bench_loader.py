@@ -31,7 +31,7 @@ def measure(scratch: str) -> list[Figure]:
     """Our pace and the peers', from one run."""
     import torch
 
-    from pipeline.loader import MaskedBatches, Masking
+    from maskmill.pipeline.loader import MaskedBatches, Masking
 
     torch.set_num_threads(1)
     packed, name = prepare_packed(scratch)

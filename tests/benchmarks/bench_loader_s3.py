@@ -121,8 +121,8 @@ def _read_blocks(url: str, cache: str, warm: str) -> float:
     """Megabytes of blocks a second, each partition reading its shards one after the other, their blocks permuted."""
     import numpy as np
 
-    from pipeline.loader import Cache
-    from pipeline.loader.packed_dataset import PackedDataset
+    from maskmill.pipeline.loader import Cache
+    from maskmill.pipeline.loader.packed_dataset import PackedDataset
 
     _warm_up(url, warm)
     started = time.perf_counter()
@@ -184,16 +184,16 @@ def _train(url: str, cache: str, warm: str) -> dict[str, float]:
 
 def _warm_up(url: str, packed: str) -> None:
     """Load kernels with a local dataset, and the store's client with one small object."""
-    from pipeline.loader import MaskedBatches, Masking
-    from pipeline.storage.datasets import MANIFEST
-    from pipeline.storage.store import open_store
+    from maskmill.pipeline.loader import MaskedBatches, Masking
+    from maskmill.pipeline.storage.datasets import MANIFEST
+    from maskmill.pipeline.storage.store import open_store
 
     next(iter(MaskedBatches(packed, global_batch_rows=ROWS, masking=Masking())))
     open_store(url).read_bytes(MANIFEST)
 
 
 def _open_batches(url: str, cache: str) -> Any:
-    from pipeline.loader import Cache, MaskedBatches, Masking
+    from maskmill.pipeline.loader import Cache, MaskedBatches, Masking
 
     settings = Cache(folder=cache, max_bytes=2 << 30)
     return MaskedBatches(url, global_batch_rows=ROWS, masking=Masking(), cache=settings).epochs(1)

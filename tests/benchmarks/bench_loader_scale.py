@@ -71,7 +71,7 @@ def _drop_from_page_cache(folder: str) -> None:
 
 def _answer(what: str, folder: str, options: dict[str, Any]) -> Any:
     """In the fresh process: a state, seconds to the first batch, or megabytes."""
-    from pipeline.loader import MaskedBatches, Masking
+    from maskmill.pipeline.loader import MaskedBatches, Masking
 
     def open_loader() -> MaskedBatches:
         loader = MaskedBatches(

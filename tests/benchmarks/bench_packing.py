@@ -7,12 +7,12 @@ from typing import Any
 
 import pyarrow as pa
 
-from jobs.describe_run import Part
-from jobs.open_run import open_run
-from jobs.pack import pack
-from jobs.prepare import prepare
-from pipeline.packing import prepare_encoder
-from pipeline.storage.store import open_store
+from maskmill.jobs.describe_run import Part
+from maskmill.jobs.open_run import open_run
+from maskmill.jobs.pack import pack
+from maskmill.jobs.prepare import prepare
+from maskmill.pipeline.packing import prepare_encoder
+from maskmill.pipeline.storage.store import open_store
 from tests.benchmarks.measuring import Figure, find_text, make_run_file, seconds_of
 
 PEER_BYTES = 16_000_000

@@ -14,9 +14,9 @@ import subprocess
 import sys
 from concurrent.futures import ThreadPoolExecutor
 
-from pipeline.storage.datasets import read_manifest
-from pipeline.storage.store import open_store
-from schemas.manifest import DocumentsManifest, PackedManifest
+from maskmill.pipeline.storage.datasets import read_manifest
+from maskmill.pipeline.storage.store import open_store
+from maskmill.schemas.manifest import DocumentsManifest, PackedManifest
 from tests.benchmarks.measuring import Figure, find_all_texts, find_text, seconds_of, train_tokenizer, write_run_file
 
 _REPEATS = 4
@@ -91,7 +91,9 @@ def measure_memory(scratch: str) -> list[Figure]:
     run_file = write_run_file(os.path.join(scratch, "memory.toml"), [path], output, 1, given, shard_mb=64)
     peaks = {}
     for part in ("tokenizer", "pack"):
-        process = subprocess.Popen([sys.executable, "-m", "jobs", part, run_file, "--json"], stdout=subprocess.DEVNULL)
+        process = subprocess.Popen(
+            [sys.executable, "-m", "maskmill", part, run_file, "--json"], stdout=subprocess.DEVNULL
+        )
         _, status, used = os.wait4(process.pid, 0)
         if status:
             raise RuntimeError(f"maskmill {part} ended with status {status}")
@@ -113,7 +115,16 @@ def _prepare(
         os.path.join(scratch, f"{name}.toml"), paths, os.path.join(scratch, name), len(cores), given
     )
     keep = "true" if deduplicate else "false"
-    command = [sys.executable, "-m", "jobs", "prepare", run_file, "--json", "--set", f"documents.deduplicate={keep}"]
+    command = [
+        sys.executable,
+        "-m",
+        "maskmill",
+        "prepare",
+        run_file,
+        "--json",
+        "--set",
+        f"documents.deduplicate={keep}",
+    ]
 
     def run() -> None:
         subprocess.run(

@@ -7,9 +7,9 @@ import os
 
 from tokenizers import Tokenizer, models, normalizers, pre_tokenizers, trainers
 
-from jobs.describe_run import Part
-from jobs.prepare import prepare
-from schemas.tokenizer.tokenizer_file import SPECIAL_TOKENS
+from maskmill.jobs.describe_run import Part
+from maskmill.jobs.prepare import prepare
+from maskmill.schemas.tokenizer.tokenizer_file import SPECIAL_TOKENS
 from tests.benchmarks.measuring import Figure, find_text, make_run_file, read_texts, seconds_of
 
 VOCAB_SIZE = 30_522

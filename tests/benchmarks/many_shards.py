@@ -12,12 +12,18 @@ from dataclasses import dataclass
 import numpy as np
 import pyarrow as pa
 
-from pipeline.storage.arrow_files import write_blocks
-from pipeline.storage.datasets import TOKENIZER, read_manifest, read_tokenizer, write_manifest, write_shard_table
-from pipeline.storage.store import open_store
-from schemas.counts import PackingCounts
-from schemas.manifest import PackedManifest, text_fill_ppm
-from schemas.receipt import ShardReceipt
+from maskmill.pipeline.storage.arrow_files import write_blocks
+from maskmill.pipeline.storage.datasets import (
+    TOKENIZER,
+    read_manifest,
+    read_tokenizer,
+    write_manifest,
+    write_shard_table,
+)
+from maskmill.pipeline.storage.store import open_store
+from maskmill.schemas.counts import PackingCounts
+from maskmill.schemas.manifest import PackedManifest, text_fill_ppm
+from maskmill.schemas.receipt import ShardReceipt
 
 REAL_SHARDS = 16
 SHARD_ROWS = 10_000

@@ -15,10 +15,10 @@ from dataclasses import dataclass
 
 import pyarrow as pa
 
-from jobs.describe_run import Part
-from jobs.prepare import prepare
-from pipeline.corpus.write_python_docs import write_python_docs
-from schemas.run_file import RunFile
+from maskmill.jobs.describe_run import Part
+from maskmill.jobs.prepare import prepare
+from maskmill.pipeline.corpus.write_python_docs import write_python_docs
+from maskmill.schemas.run_file import RunFile
 
 CORPORA = "MASKMILL_CORPORA"
 

@@ -13,16 +13,16 @@ import fsspec
 import pyarrow as pa
 import xxhash
 
-from pipeline.corpus.exchange_index import write_index
-from pipeline.corpus.list_inputs import list_inputs
-from pipeline.corpus.map_documents import CorpusContext, map_documents
-from pipeline.corpus.plan import MapUnit, SortUnit, plan_buckets, plan_map_units, plan_sort_units
-from pipeline.corpus.sort_documents import sort_documents
-from pipeline.engine.local_engine import LocalEngine
-from pipeline.engine.receipts import iter_receipts
-from pipeline.engine.stage import run_stage
-from pipeline.storage.store import Store, open_store
-from schemas.run_file import RunFile
+from maskmill.pipeline.corpus.exchange_index import write_index
+from maskmill.pipeline.corpus.list_inputs import list_inputs
+from maskmill.pipeline.corpus.map_documents import CorpusContext, map_documents
+from maskmill.pipeline.corpus.plan import MapUnit, SortUnit, plan_buckets, plan_map_units, plan_sort_units
+from maskmill.pipeline.corpus.sort_documents import sort_documents
+from maskmill.pipeline.engine.local_engine import LocalEngine
+from maskmill.pipeline.engine.receipts import iter_receipts
+from maskmill.pipeline.engine.stage import run_stage
+from maskmill.pipeline.storage.store import Store, open_store
+from maskmill.schemas.run_file import RunFile
 
 Document = tuple[str, str, str, int, str]
 """Id, source, path, line, text."""

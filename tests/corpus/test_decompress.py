@@ -15,10 +15,10 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from pipeline.corpus import decompress
-from pipeline.corpus.list_inputs import InputFile, list_inputs
-from pipeline.corpus.open_input import OpenInput
-from schemas.errors import InputDataError
+from maskmill.pipeline.corpus import decompress
+from maskmill.pipeline.corpus.list_inputs import InputFile, list_inputs
+from maskmill.pipeline.corpus.open_input import OpenInput
+from maskmill.schemas.errors import InputDataError
 
 TOOLS = {".gz": "gzip", ".bz2": "bzip2", ".xz": "xz", ".zst": "zstd"}
 SHORT, LONG = b"some text\n", random.Random(0).randbytes(3000) * 40

@@ -8,10 +8,10 @@ from types import SimpleNamespace
 import pyarrow as pa
 import pytest
 
-from pipeline.corpus.exchange_index import INDEX_PATH, INDEX_SCHEMA, _list_pieces
-from pipeline.storage.arrow_files import write_blocks
-from pipeline.storage.store import Store, open_store
-from schemas.errors import ShardCorruptError, StaleArtifactError
+from maskmill.pipeline.corpus.exchange_index import INDEX_PATH, INDEX_SCHEMA, _list_pieces
+from maskmill.pipeline.storage.arrow_files import write_blocks
+from maskmill.pipeline.storage.store import Store, open_store
+from maskmill.schemas.errors import ShardCorruptError, StaleArtifactError
 
 UNIT = SimpleNamespace(num_buckets=2, buckets=(0, 1))
 

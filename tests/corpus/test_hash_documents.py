@@ -8,7 +8,7 @@ import xxhash
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from pipeline.corpus.hash_documents import assign_to_intervals, find_duplicates, hash_documents, sort_by_hash
+from maskmill.pipeline.corpus.hash_documents import assign_to_intervals, find_duplicates, hash_documents, sort_by_hash
 
 UINT64 = st.integers(0, 2**64 - 1)
 EXTREMES = st.sampled_from([0, 1, 2**32 - 1, 2**32, 2**63 - 1, 2**63, 2**64 - 2**32, 2**64 - 1])

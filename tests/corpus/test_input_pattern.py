@@ -7,8 +7,8 @@ from pathlib import Path
 
 import pytest
 
-from pipeline.corpus.input_pattern import InputPattern, name_sources
-from pipeline.corpus.list_inputs import digest_inputs, list_inputs
+from maskmill.pipeline.corpus.input_pattern import InputPattern, name_sources
+from maskmill.pipeline.corpus.list_inputs import digest_inputs, list_inputs
 
 
 @pytest.mark.parametrize(

@@ -12,8 +12,8 @@ from pathlib import Path
 import fsspec
 import pytest
 
-from pipeline.corpus.list_inputs import InputFile, digest_inputs, list_inputs
-from schemas.errors import ConfigError
+from maskmill.pipeline.corpus.list_inputs import InputFile, digest_inputs, list_inputs
+from maskmill.schemas.errors import ConfigError
 
 FILES = {
     "corpus/b.jsonl": 3,

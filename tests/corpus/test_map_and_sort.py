@@ -12,15 +12,22 @@ from typing import Any
 import pytest
 import xxhash
 
-from pipeline.corpus import exchange_index, map_documents, open_input, order_documents, quarantine, sort_documents
-from pipeline.corpus.exchange_index import INDEX_PATH
-from pipeline.corpus.judge_quarantine import check_quarantined
-from pipeline.corpus.map_documents import exchange_path
-from pipeline.corpus.plan import MapUnit
-from pipeline.engine.receipts import iter_receipts
-from schemas.documents import DOCUMENT_SCHEMA
-from schemas.errors import InputDataError, ShardCorruptError, StaleArtifactError
-from schemas.rows import BLOCK_BYTES
+from maskmill.pipeline.corpus import (
+    exchange_index,
+    map_documents,
+    open_input,
+    order_documents,
+    quarantine,
+    sort_documents,
+)
+from maskmill.pipeline.corpus.exchange_index import INDEX_PATH
+from maskmill.pipeline.corpus.judge_quarantine import check_quarantined
+from maskmill.pipeline.corpus.map_documents import exchange_path
+from maskmill.pipeline.corpus.plan import MapUnit
+from maskmill.pipeline.engine.receipts import iter_receipts
+from maskmill.schemas.documents import DOCUMENT_SCHEMA
+from maskmill.schemas.errors import InputDataError, ShardCorruptError, StaleArtifactError
+from maskmill.schemas.rows import BLOCK_BYTES
 from tests.corpus.run_stages import Document, Ran, json_lines, make_context, run_both_stages
 
 SEED = 3
@@ -141,7 +148,7 @@ def test_how_reads_fall_changes_no_byte(monkeypatch: pytest.MonkeyPatch, read_by
 def test_units_of_several_shards_write_the_same_order(monkeypatch: pytest.MonkeyPatch) -> None:
     """Where the corpus is larger than it was taken for, a bucket holds several shards."""
     files = {name: data * 8 for name, data in make_files(3, 20).items()}
-    monkeypatch.setattr("pipeline.corpus.plan.MAX_BUCKETS", 4)
+    monkeypatch.setattr("maskmill.pipeline.corpus.plan.MAX_BUCKETS", 4)
     for sort_bytes in (1 << 30, 3000):
         monkeypatch.setattr(sort_documents, "MAX_SORT_BYTES", sort_bytes)
         ran = run(files, shard_mb=0.004, deduplicate=False)

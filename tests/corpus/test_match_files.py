@@ -14,9 +14,9 @@ import pytest
 from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 
-from pipeline.corpus.list_inputs import list_inputs
-from pipeline.corpus.open_input import OpenInput
-from schemas.errors import ConfigError
+from maskmill.pipeline.corpus.list_inputs import list_inputs
+from maskmill.pipeline.corpus.open_input import OpenInput
+from maskmill.schemas.errors import ConfigError
 
 NAMES = ["a", "b", "ab", ".a", "[a]", "a::b", "*", "?", "a b", "é", "#", "a?b=c", "s3:", "~", "[", "!"]
 FOLDERS = st.sampled_from(NAMES)

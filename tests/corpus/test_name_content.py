@@ -14,7 +14,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from pipeline.corpus.name_content import LOOKED_AT, advise_on_content
+from maskmill.pipeline.corpus.name_content import LOOKED_AT, advise_on_content
 
 LINES = b'{"text": "one line of text"}\n' * 40
 

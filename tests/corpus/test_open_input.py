@@ -15,10 +15,10 @@ import fsspec
 import pyarrow as pa
 import pytest
 
-from pipeline.corpus import open_input
-from pipeline.corpus.list_inputs import InputFile, list_inputs
-from pipeline.corpus.open_input import OpenInput
-from schemas.errors import InputDataError, TransientStorageError
+from maskmill.pipeline.corpus import open_input
+from maskmill.pipeline.corpus.list_inputs import InputFile, list_inputs
+from maskmill.pipeline.corpus.open_input import OpenInput
+from maskmill.schemas.errors import InputDataError, TransientStorageError
 
 
 def compress_zstd(data: bytes) -> bytes:

@@ -7,9 +7,9 @@ import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from pipeline.corpus.hash_documents import assign_to_intervals
-from pipeline.corpus.list_inputs import InputFile
-from pipeline.corpus.plan import (
+from maskmill.pipeline.corpus.hash_documents import assign_to_intervals
+from maskmill.pipeline.corpus.list_inputs import InputFile
+from maskmill.pipeline.corpus.plan import (
     MAX_BUCKETS,
     MAX_FILES_PER_UNIT,
     MIB,

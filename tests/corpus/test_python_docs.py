@@ -5,9 +5,9 @@ import os
 
 import pytest
 
-from pipeline.corpus import python_docs
-from pipeline.corpus.python_docs import extract_docs, iter_python_docs
-from pipeline.corpus.write_python_docs import MARKER_NAME, write_python_docs
+from maskmill.pipeline.corpus import python_docs
+from maskmill.pipeline.corpus.python_docs import extract_docs, iter_python_docs
+from maskmill.pipeline.corpus.write_python_docs import MARKER_NAME, write_python_docs
 
 LONG = "The words of a docstring that is long enough to be kept. " * 10
 

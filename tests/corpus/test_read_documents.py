@@ -13,8 +13,8 @@ import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from pipeline.corpus.list_inputs import InputFile
-from pipeline.corpus.read_documents import (
+from maskmill.pipeline.corpus.list_inputs import InputFile
+from maskmill.pipeline.corpus.read_documents import (
     KEPT_QUARANTINE_BYTES,
     MAX_NAME_CHARACTERS,
     MAX_NESTING,
@@ -24,7 +24,7 @@ from pipeline.corpus.read_documents import (
     _measure_structure,
     iter_documents,
 )
-from schemas.run_file import InputSection
+from maskmill.schemas.run_file import InputSection
 from tests.corpus.raw_bytes import RawBytes
 
 MAX_MB = 0.001
@@ -234,7 +234,7 @@ HOSTILE_LINES = [
 def test_a_line_of_more_objects_than_text_is_rejected(line: bytes, monkeypatch: pytest.MonkeyPatch) -> None:
     """64 MiB of `[],` would be 10 GiB of Python's objects."""
     assert read(line)[0]
-    monkeypatch.setattr("pipeline.corpus.read_documents.MAX_STRUCTURE_BYTES", 1000)
+    monkeypatch.setattr("maskmill.pipeline.corpus.read_documents.MAX_STRUCTURE_BYTES", 1000)
     documents, (reject,) = read(line)
     assert (documents, reject.reason) == ([], Reason.TOO_LARGE)
     text = json.dumps({"text": 'quo"te, [x] \\ ' * 200 + "\n", "id": [1, {"a": "b"}]}).encode()

@@ -7,8 +7,8 @@ import tracemalloc
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from pipeline.corpus.open_input import READ_BYTES
-from pipeline.corpus.read_lines import is_blank, iter_lines
+from maskmill.pipeline.corpus.open_input import READ_BYTES
+from maskmill.pipeline.corpus.read_lines import is_blank, iter_lines
 from tests.corpus.raw_bytes import RawBytes
 
 BOM = b"\xef\xbb\xbf"

@@ -8,15 +8,15 @@ from __future__ import annotations
 import signal
 import sys
 
-from pipeline.engine.local_engine import LocalEngine, fork_ahead
-from pipeline.engine.stage import Engine, run_stage
-from pipeline.storage.store import open_store
+from maskmill.pipeline.engine.local_engine import LocalEngine, fork_ahead
+from maskmill.pipeline.engine.stage import Engine, run_stage
+from maskmill.pipeline.storage.store import open_store
 from tests.engine import units
 
 
 def main(kind: str, output: str, log: str, function: str = "square_slowly") -> None:
     if kind == "ray":
-        from pipeline.engine.ray_engine import RayEngine
+        from maskmill.pipeline.engine.ray_engine import RayEngine
 
         engine: Engine = RayEngine(2)
     else:

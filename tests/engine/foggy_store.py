@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 
-from pipeline.storage.store import Store
+from maskmill.pipeline.storage.store import Store
 
 NODE_VARIABLE = "MASKMILL_TEST_FOGGY_NODE"
 

@@ -17,15 +17,21 @@ from typing import Any
 
 import pytest
 
-from pipeline.engine import worker_processes
-from pipeline.engine.answers import WorkerTraceback
-from pipeline.engine.local_engine import LocalEngine
-from pipeline.engine.receipts import _seal, iter_receipts, receipt_path
-from pipeline.engine.serve_units import serve_units
-from pipeline.engine.stage import Engine, Finished, run_stage
-from pipeline.storage import failures
-from pipeline.storage.store import Store, open_store
-from schemas.errors import ConfigError, InputDataError, ShardCorruptError, StaleArtifactError, TransientStorageError
+from maskmill.pipeline.engine import worker_processes
+from maskmill.pipeline.engine.answers import WorkerTraceback
+from maskmill.pipeline.engine.local_engine import LocalEngine
+from maskmill.pipeline.engine.receipts import _seal, iter_receipts, receipt_path
+from maskmill.pipeline.engine.serve_units import serve_units
+from maskmill.pipeline.engine.stage import Engine, Finished, run_stage
+from maskmill.pipeline.storage import failures
+from maskmill.pipeline.storage.store import Store, open_store
+from maskmill.schemas.errors import (
+    ConfigError,
+    InputDataError,
+    ShardCorruptError,
+    StaleArtifactError,
+    TransientStorageError,
+)
 from tests.engine import units
 from tests.engine.units import Square, count
 from tests.servers.processes import (
@@ -49,7 +55,7 @@ def engine(request: pytest.FixtureRequest) -> Iterator[Engine]:
         yield LocalEngine(int(workers))
         return
     pytest.importorskip("ray")
-    from pipeline.engine.ray_engine import RayEngine
+    from maskmill.pipeline.engine.ray_engine import RayEngine
 
     ray_engine = RayEngine(int(workers))
     yield ray_engine
@@ -104,7 +110,7 @@ def test_only_the_ray_that_starts_here_takes_the_loopback_address(
     address: str, recwarn: pytest.WarningsRecorder
 ) -> None:
     pytest.importorskip("ray")
-    from pipeline.engine.ray_engine import _started_on_loopback
+    from maskmill.pipeline.engine.ray_engine import _started_on_loopback
 
     constants = SimpleNamespace(ENABLE_RAY_CLUSTER=True)
     ray = SimpleNamespace(

@@ -10,10 +10,10 @@ from typing import Any
 
 import pytest
 
-from pipeline.engine.receipts import iter_receipts
-from pipeline.engine.stage import run_stage
-from pipeline.storage.store import open_store
-from schemas.errors import ConfigError
+from maskmill.pipeline.engine.receipts import iter_receipts
+from maskmill.pipeline.engine.stage import run_stage
+from maskmill.pipeline.storage.store import open_store
+from maskmill.schemas.errors import ConfigError
 from tests.engine import units
 from tests.engine.foggy_store import NODE_VARIABLE, FoggyStore
 
@@ -29,7 +29,7 @@ def nodes() -> Iterator[tuple[Any, list[str]]]:
     import ray
     from ray.cluster_utils import Cluster
 
-    from pipeline.engine.ray_engine import RayEngine
+    from maskmill.pipeline.engine.ray_engine import RayEngine
 
     cluster = Cluster(
         initialize_head=True,

@@ -16,9 +16,9 @@ from typing import Any
 import pydantic
 from tokenizers import pre_tokenizers
 
-from pipeline.engine.activity import report_progress
-from pipeline.engine.stage import UnitDescription, UnitOutcome
-from schemas.errors import ConfigError, InputDataError, TransientStorageError
+from maskmill.pipeline.engine.activity import report_progress
+from maskmill.pipeline.engine.stage import UnitDescription, UnitOutcome
+from maskmill.schemas.errors import ConfigError, InputDataError, TransientStorageError
 
 
 class Square(UnitDescription):

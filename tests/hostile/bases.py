@@ -11,12 +11,12 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-import schemas.rows
-from jobs.prepare import prepare
-from jobs.read_toml import read_toml
-from jobs.train import train
-from pipeline.loader import MaskedBatches
-from schemas.run_file import RunFile
+import maskmill.schemas.rows
+from maskmill.jobs.prepare import prepare
+from maskmill.jobs.read_toml import read_toml
+from maskmill.jobs.train import train
+from maskmill.pipeline.loader import MaskedBatches
+from maskmill.schemas.run_file import RunFile
 from tests.hostile.trees import STOPPED_BEHIND
 
 BLOCK_BYTES = 512
@@ -81,7 +81,7 @@ class _StoppedError(Exception):
 
 def make_bases(folder: Path) -> None:
     """Write every base below a folder."""
-    schemas.rows.BLOCK_BYTES = BLOCK_BYTES
+    maskmill.schemas.rows.BLOCK_BYTES = BLOCK_BYTES
     for name, settings in FORMS.items():
         _make(folder / name, settings, stop_behind=None)
     (folder / "plain" / "train.toml").write_text(TRAIN.format(steps=CHECKPOINT_STEP))

@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 
-from schemas.rows import packed_row_schema
+from maskmill.schemas.rows import packed_row_schema
 
 IGNORED = -100
 Key = tuple[bytes, bytes, bytes]

@@ -16,10 +16,10 @@ from typing import Any
 import fsspec
 import typer
 
-from jobs.cli import app
-from jobs.run_command import run_command
-from pipeline.loader import Cache, MaskedBatches
-from schemas.errors import MaskmillError
+from maskmill.jobs.cli import app
+from maskmill.jobs.run_command import run_command
+from maskmill.pipeline.loader import Cache, MaskedBatches
+from maskmill.schemas.errors import MaskmillError
 from tests.hostile.oracle import find_wrong_rows
 from tests.hostile.trees import OUTPUT, TRAINING
 

@@ -12,8 +12,8 @@ import pyarrow as pa
 import xxhash
 from pydantic import ValidationError
 
-from pipeline.storage.datasets import fingerprint_manifest
-from schemas.manifest import (
+from maskmill.pipeline.storage.datasets import fingerprint_manifest
+from maskmill.schemas.manifest import (
     SHARD_TABLE_SCHEMA,
     DocumentsManifest,
     EncodedManifest,

@@ -13,7 +13,7 @@ import sys
 import threading
 from typing import Any
 
-from jobs import cli, progress
+from maskmill.jobs import cli, progress
 
 _DRIVER = os.getpid()
 

@@ -147,7 +147,7 @@ def list_receipts(output: Path) -> set[tuple[str, int]]:
 class Driver:
     """A running `maskmill prepare --json` that is read event by event, and can be killed."""
 
-    def __init__(self, *arguments: object, log: Path, module: str = "jobs") -> None:
+    def __init__(self, *arguments: object, log: Path, module: str = "maskmill") -> None:
         self.log = log
         with log.open("ab") as errors:
             self.process = start_python(
@@ -195,7 +195,7 @@ def _is_worker(pid: int) -> bool:
     program, *arguments = _command(pid)
     is_starting = any(argument.endswith(b"/default_worker.py") for argument in arguments[:2])  # of Ray
     is_of_ray = is_starting or (program.startswith(b"ray::") and not program.endswith(b"Agent"))
-    is_started = any(b"pipeline.engine.serve_units" in argument for argument in arguments)
+    is_started = any(b"maskmill.pipeline.engine.serve_units" in argument for argument in arguments)
     return is_of_ray or is_started or _command(pid) == _command(_parent(pid))
 
 

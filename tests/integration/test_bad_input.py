@@ -211,7 +211,7 @@ def test_an_output_that_takes_no_words_is_no_fault(tmp_path: Path, how: str) -> 
     run_file = write_run_file(tmp_path / "run.toml", "", tmp_path / "out", [f"{tmp_path}/a.jsonl"])
     variable, redirect = (how, "") if "=" in how else ("", how)
     settings = "--set engine.workers=1 --set tokenizer.vocab_size=64"
-    command = f"{variable} {sys.executable} -m jobs prepare {run_file} {settings} {redirect}"
+    command = f"{variable} {sys.executable} -m maskmill prepare {run_file} {settings} {redirect}"
     ended = subprocess.run(["bash", "-c", command], capture_output=True, text=True, check=False)
     assert "unexpected" not in ended.stderr
     assert "Traceback" not in ended.stderr
@@ -222,7 +222,7 @@ def test_an_output_that_takes_no_words_is_no_fault(tmp_path: Path, how: str) -> 
 
 @pytest.mark.parametrize("command", ["train", "demo"])
 def test_a_package_that_is_missing_is_named(tmp_path: Path, command: str) -> None:
-    hide = "import sys; sys.modules['torch'] = None; from jobs.cli import main; main()"
+    hide = "import sys; sys.modules['torch'] = None; from maskmill.jobs.cli import main; main()"
     arguments = [tmp_path / "train.toml"] if command == "train" else ["--output", tmp_path / "out"]
     ended = subprocess.run(
         [sys.executable, "-c", hide, command, *map(str, arguments)], capture_output=True, text=True, check=False
@@ -271,7 +271,7 @@ def test_what_may_not_be_read_or_written_is_named(small_run: Path, tmp_path: Pat
     else:
         output.chmod(0o555)
     ended = subprocess.run(
-        [sys.executable, "-m", "jobs", "prepare", str(small_run), "--set", "engine.workers=1"],
+        [sys.executable, "-m", "maskmill", "prepare", str(small_run), "--set", "engine.workers=1"],
         preexec_fn=_drop_roots_rights,
         capture_output=True,
         text=True,

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from pipeline.loader import MaskedBatches, Masking
+from maskmill.pipeline.loader import MaskedBatches, Masking
 from tests.integration.conftest import Undisturbed
 from tests.integration.runs import (
     assert_same_tree,

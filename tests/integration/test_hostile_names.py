@@ -12,19 +12,19 @@ from pathlib import Path
 
 import pytest
 
-from jobs.read_toml import read_toml
-from jobs.report import report
-from jobs.verify import verify
-from pipeline.corpus.list_inputs import list_inputs
-from pipeline.loader import MaskedBatches
-from pipeline.storage.store import open_store
-from pipeline.training.checkpoints import CHECKPOINTS, MARKER_NAME, find_checkpoint
-from pipeline.training.train import train
-from pipeline.wordpiece.brought_files import read_brought_files
-from schemas.errors import MaskmillError
-from schemas.printable import make_printable
-from schemas.run_file import RunFile
-from schemas.train_file import TrainFile
+from maskmill.jobs.read_toml import read_toml
+from maskmill.jobs.report import report
+from maskmill.jobs.verify import verify
+from maskmill.pipeline.corpus.list_inputs import list_inputs
+from maskmill.pipeline.loader import MaskedBatches
+from maskmill.pipeline.storage.store import open_store
+from maskmill.pipeline.training.checkpoints import CHECKPOINTS, MARKER_NAME, find_checkpoint
+from maskmill.pipeline.training.train import train
+from maskmill.pipeline.wordpiece.brought_files import read_brought_files
+from maskmill.schemas.errors import MaskmillError
+from maskmill.schemas.printable import make_printable
+from maskmill.schemas.run_file import RunFile
+from maskmill.schemas.train_file import TrainFile
 from tests.integration.runs import Ended, run_maskmill, write_run_file
 
 CONTROLS = "\x1b]8;;evil:\x07click\x1b[31m\u202egpj\u2066\x9b2J\u200b"
@@ -125,7 +125,7 @@ def test_no_special_file_is_waited_for(tmp_path: Path, place: str, make: Callabl
 
 def test_a_pipe_given_on_purpose_is_refused_with_the_remedy_and_a_file_is_not(tmp_path: Path) -> None:
     (tmp_path / "run.toml").write_text("[input]\n")
-    command = f"{sys.executable} -m jobs prepare"
+    command = f"{sys.executable} -m maskmill prepare"
     for given in ("cat run.toml | {} /dev/stdin", "{} <(cat run.toml)"):
         ended = subprocess.run(
             ["bash", "-c", given.format(command)], cwd=tmp_path, capture_output=True, text=True, check=False

@@ -8,10 +8,10 @@ from typing import Any
 
 import pytest
 
-from jobs.describe_run import Part
-from jobs.prepare import prepare
-from schemas.errors import ConfigError, InputDataError, MaskmillError
-from schemas.run_file import RunFile
+from maskmill.jobs.describe_run import Part
+from maskmill.jobs.prepare import prepare
+from maskmill.schemas.errors import ConfigError, InputDataError, MaskmillError
+from maskmill.schemas.run_file import RunFile
 from tests.integration.runs import read_tree
 
 LINES = [{"text": f"text number {number}", "lang": "de" if number % 3 else None} for number in range(12)]

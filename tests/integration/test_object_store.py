@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from pipeline.loader import MaskedBatches
-from pipeline.storage.store import open_store
+from maskmill.pipeline.loader import MaskedBatches
+from maskmill.pipeline.storage.store import open_store
 from tests.integration.conftest import Undisturbed
 from tests.integration.runs import (
     PARTS,

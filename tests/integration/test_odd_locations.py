@@ -10,18 +10,18 @@ import pytest
 from fsspec.registry import known_implementations
 from s3fs import S3FileSystem
 
-from jobs.open_run import open_run
-from jobs.read_toml import read_toml
-from jobs.report import report
-from jobs.verify import verify
-from pipeline.corpus.list_inputs import list_inputs
-from pipeline.loader import Cache, MaskedBatches
-from pipeline.storage import failures
-from pipeline.storage.store import Store
-from pipeline.wordpiece.brought_files import read_brought_files
-from schemas.errors import MaskmillError
-from schemas.run_file import RunFile
-from schemas.train_file import TrainFile
+from maskmill.jobs.open_run import open_run
+from maskmill.jobs.read_toml import read_toml
+from maskmill.jobs.report import report
+from maskmill.jobs.verify import verify
+from maskmill.pipeline.corpus.list_inputs import list_inputs
+from maskmill.pipeline.loader import Cache, MaskedBatches
+from maskmill.pipeline.storage import failures
+from maskmill.pipeline.storage.store import Store
+from maskmill.pipeline.wordpiece.brought_files import read_brought_files
+from maskmill.schemas.errors import MaskmillError
+from maskmill.schemas.run_file import RunFile
+from maskmill.schemas.train_file import TrainFile
 
 LONG = 4000
 NOWHERE = "127.0.0.1:9/none"  # where nothing listens

@@ -16,7 +16,7 @@ import json, sys
 
 class Refuse:
     def find_spec(self, name, path=None, target=None):
-        if name.partition(".")[0] in ("schemas", "pipeline", "jobs", "tests"):
+        if name.partition(".")[0] in ("maskmill", "tests"):
             raise ImportError(f"{name} is not installed here")
 
 sys.meta_path.insert(0, Refuse())

@@ -7,9 +7,9 @@ from pathlib import Path
 
 import pytest
 
-from pipeline.storage.datasets import read_manifest
-from pipeline.storage.store import open_store
-from schemas.manifest import PackedManifest
+from maskmill.pipeline.storage.datasets import read_manifest
+from maskmill.pipeline.storage.store import open_store
+from maskmill.schemas.manifest import PackedManifest
 from tests.integration.conftest import Undisturbed
 from tests.integration.runs import (
     assert_same_tree,

@@ -11,10 +11,10 @@ from typing import Any
 
 import pytest
 
-from jobs.describe_run import RUN_RECORD, claim_output, fingerprint_parts
-from pipeline.storage.datasets import read_shard_table
-from pipeline.storage.store import Store, open_store
-from schemas.manifest import DocumentsManifest, PackedManifest, parse_manifest
+from maskmill.jobs.describe_run import RUN_RECORD, claim_output, fingerprint_parts
+from maskmill.pipeline.storage.datasets import read_shard_table
+from maskmill.pipeline.storage.store import Store, open_store
+from maskmill.schemas.manifest import DocumentsManifest, PackedManifest, parse_manifest
 from tests.integration.conftest import Undisturbed
 from tests.integration.runs import (
     Driver,

@@ -14,19 +14,19 @@ from urllib.parse import quote
 import pytest
 from s3fs import S3FileSystem
 
-from jobs.compare_tokenizers import name_tokenizers
-from jobs.console import say_traceback
-from jobs.read_toml import read_toml
-from pipeline.corpus.list_inputs import InputFile, list_inputs
-from pipeline.corpus.open_input import OpenInput
-from pipeline.engine.answers import Failed, _make_portable, answer_unit
-from pipeline.loader import MaskedBatches
-from pipeline.storage import failures
-from pipeline.storage.store import Store, open_store
-from pipeline.wordpiece.brought_files import read_brought_files
-from schemas.errors import MaskmillError
-from schemas.redaction import redact, remember_secrets
-from schemas.run_file import RunFile
+from maskmill.jobs.compare_tokenizers import name_tokenizers
+from maskmill.jobs.console import say_traceback
+from maskmill.jobs.read_toml import read_toml
+from maskmill.pipeline.corpus.list_inputs import InputFile, list_inputs
+from maskmill.pipeline.corpus.open_input import OpenInput
+from maskmill.pipeline.engine.answers import Failed, _make_portable, answer_unit
+from maskmill.pipeline.loader import MaskedBatches
+from maskmill.pipeline.storage import failures
+from maskmill.pipeline.storage.store import Store, open_store
+from maskmill.pipeline.wordpiece.brought_files import read_brought_files
+from maskmill.schemas.errors import MaskmillError
+from maskmill.schemas.redaction import redact, remember_secrets
+from maskmill.schemas.run_file import RunFile
 from tests.integration.runs import run_maskmill
 from tests.servers.refusing_server import REFUSALS, run_refusing_server
 

@@ -40,16 +40,16 @@ def test_what_is_blocked_is_blocked(tmp_path: Path) -> None:
 def test_preparation_runs_without_torch(undisturbed: Undisturbed, tmp_path: Path) -> None:
     run_file = write_run_file(tmp_path / "run.toml", undisturbed.corpus_folder, tmp_path / "out")
     without = ("torch", "transformers", "safetensors", "ray")
-    run_without(without, tmp_path, "-m", "jobs", "prepare", str(run_file), "--set", "engine.workers=1")
+    run_without(without, tmp_path, "-m", "maskmill", "prepare", str(run_file), "--set", "engine.workers=1")
     assert_same_tree(read_tree(tmp_path / "out"), undisturbed.tree)
-    run_without(without, tmp_path, "-m", "jobs", "verify", str(tmp_path / "out"))
-    run_without(without, tmp_path, "-m", "jobs", "report", str(tmp_path / "out"))
+    run_without(without, tmp_path, "-m", "maskmill", "verify", str(tmp_path / "out"))
+    run_without(without, tmp_path, "-m", "maskmill", "report", str(tmp_path / "out"))
 
 
 def test_the_loader_runs_without_ray_and_what_prepares(undisturbed: Undisturbed, tmp_path: Path) -> None:
     program = """
 import json, sys
-from pipeline.loader import MaskedBatches
+from maskmill.pipeline.loader import MaskedBatches
 options = {"masking": "static"} if "static" in sys.argv else {}
 batches = MaskedBatches(sys.argv[1], global_batch_rows=8, **options)
 print(json.dumps([batch.row_ids.tolist() for batch in batches.epochs(1)]))

@@ -10,10 +10,10 @@ from typing import Any
 import pyarrow.parquet as pq
 import pytest
 
-from jobs.describe_run import Part
-from jobs.prepare import Prepared, prepare
-from schemas.errors import ConfigError, StaleArtifactError
-from schemas.run_file import RunFile
+from maskmill.jobs.describe_run import Part
+from maskmill.jobs.prepare import Prepared, prepare
+from maskmill.schemas.errors import ConfigError, StaleArtifactError
+from maskmill.schemas.run_file import RunFile
 from tests.integration.runs import read_tree
 from tests.integration.shards import read_shards
 

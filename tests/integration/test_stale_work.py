@@ -11,14 +11,14 @@ from typing import Any
 
 import pytest
 
-from jobs.describe_run import DECISIVE_LIBRARIES
-from jobs.open_run import open_run, refuse_inputs_in_output
-from jobs.prepare import Part, prepare
-from pipeline.corpus.list_inputs import InputFile, list_inputs
-from pipeline.storage.store import Store, open_store
-from schemas.counts import DocumentCounts
-from schemas.errors import ConfigError, InputDataError, ShardCorruptError, StaleArtifactError
-from schemas.run_file import RunFile
+from maskmill.jobs.describe_run import DECISIVE_LIBRARIES
+from maskmill.jobs.open_run import open_run, refuse_inputs_in_output
+from maskmill.jobs.prepare import Part, prepare
+from maskmill.pipeline.corpus.list_inputs import InputFile, list_inputs
+from maskmill.pipeline.storage.store import Store, open_store
+from maskmill.schemas.counts import DocumentCounts
+from maskmill.schemas.errors import ConfigError, InputDataError, ShardCorruptError, StaleArtifactError
+from maskmill.schemas.run_file import RunFile
 from tests.integration.runs import read_tree
 
 

@@ -7,8 +7,8 @@ from pathlib import Path
 
 from rich.console import Console
 
-from jobs.tokenizer_report import SHOWN_WARNINGS, iter_warnings, table_of_sources
-from schemas.counts import SourceReport
+from maskmill.jobs.tokenizer_report import SHOWN_WARNINGS, iter_warnings, table_of_sources
+from maskmill.schemas.counts import SourceReport
 from tests.integration.conftest import Undisturbed
 from tests.integration.runs import read_tree, run_maskmill
 

@@ -14,11 +14,11 @@ import pytest
 import xxhash
 from typer.testing import CliRunner
 
-from jobs.cli import app
-from pipeline.loader import MaskedBatches
-from pipeline.storage.datasets import fingerprint_manifest
-from schemas.errors import MaskmillError, ShardCorruptError
-from schemas.manifest import PackedManifest, TokenizerManifest
+from maskmill.jobs.cli import app
+from maskmill.pipeline.loader import MaskedBatches
+from maskmill.pipeline.storage.datasets import fingerprint_manifest
+from maskmill.schemas.errors import MaskmillError, ShardCorruptError
+from maskmill.schemas.manifest import PackedManifest, TokenizerManifest
 from tests.integration.conftest import Undisturbed
 
 CHECKED = [

@@ -11,8 +11,8 @@ from typing import Any
 
 import pytest
 
-from jobs.prepare import prepare
-from schemas.run_file import RunFile
+from maskmill.jobs.prepare import prepare
+from maskmill.schemas.run_file import RunFile
 
 DIFFERENT = {"run.json", "timings.json", "tokenizer/proof.json"}
 """What says which libraries a run was made with, and how long it took."""

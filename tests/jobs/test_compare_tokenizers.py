@@ -6,9 +6,9 @@ from pathlib import Path
 
 import pytest
 
-from jobs.compare_tokenizers import load_compared
-from schemas.errors import ConfigError
-from schemas.run_file import RunFile
+from maskmill.jobs.compare_tokenizers import load_compared
+from maskmill.schemas.errors import ConfigError
+from maskmill.schemas.run_file import RunFile
 
 GOOD = "[PAD]\n[UNK]\n[CLS]\n[SEP]\n[MASK]\na\n"
 

@@ -18,13 +18,11 @@ from rich.table import Table
 from rich.text import Text
 from typer.testing import CliRunner
 
-import jobs
-import pipeline
-import schemas
-from jobs.cli import app
-from jobs.console import open_console, say, say_traceback, write_json
-from schemas.printable import make_printable
-from schemas.redaction import remember_secrets
+from maskmill import jobs, pipeline, schemas
+from maskmill.jobs.cli import app
+from maskmill.jobs.console import open_console, say, say_traceback, write_json
+from maskmill.schemas.printable import make_printable
+from maskmill.schemas.redaction import remember_secrets
 
 RENDERED = re.compile(r"\x1b\[[0-9;]*m")
 CONTROLS = "\x1b\x9b\r\n\t\x85\u2028\u202e\u2066\u200b\udcff\x7f[]:=?"
@@ -108,7 +106,7 @@ def test_credentials_are_taken_out_wherever_they_are_printed(capsys: pytest.Capt
 def test_libraries_logs_warnings_and_threads_are_printable_too() -> None:
     program = """
 import logging, threading, warnings
-from jobs.console import guard_libraries
+from maskmill.jobs.console import guard_libraries
 guard_libraries()
 logging.getLogger("aiohttp").warning("at \\x1b[31m https://h/f?sig=abcdefghijkl\\nnext \\u202e")
 warnings.warn("of \\x1b[31m a name")

@@ -9,9 +9,9 @@ from typing import Any
 
 import pytest
 
-from jobs import demo as demo_module
-from jobs.demo import demo
-from pipeline.training.stop_signals import TrainingInterruptedError
+from maskmill.jobs import demo as demo_module
+from maskmill.jobs.demo import demo
+from maskmill.pipeline.training.stop_signals import TrainingInterruptedError
 
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])

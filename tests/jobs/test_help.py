@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 from typer.testing import CliRunner
 
-from jobs.cli import app
+from maskmill.jobs.cli import app
 
 COMMANDS = ["prepare", "shard", "tokenizer", "pack", "verify", "report", "train", "demo"]
 

@@ -14,9 +14,9 @@ PROGRAM = """
 from pathlib import Path
 Path({marks!r}).mkdir(exist_ok=True)
 __import__("tempfile").mkstemp(dir={marks!r})  # one file for every time that the program runs
-from jobs.describe_run import Part
-from jobs.prepare import prepare
-from schemas.run_file import RunFile
+from maskmill.jobs.describe_run import Part
+from maskmill.jobs.prepare import prepare
+from maskmill.schemas.run_file import RunFile
 settings = RunFile.model_validate({settings!r})
 events = []
 prepared = prepare(settings, events.append, Part.SHARD)

@@ -9,8 +9,8 @@ import time
 import pytest
 from rich.console import Console
 
-from jobs import progress
-from jobs.progress import STAGE_WORDS, STAGE_WORK, JsonLines, LiveBars
+from maskmill.jobs import progress
+from maskmill.jobs.progress import STAGE_WORDS, STAGE_WORK, JsonLines, LiveBars
 from tests.servers.processes import wait_until
 
 

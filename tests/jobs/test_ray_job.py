@@ -9,8 +9,8 @@ from pathlib import Path
 
 import pytest
 
-from jobs.ray_job import IN_JOB, refuse_lost_output
-from schemas.errors import ConfigError
+from maskmill.jobs.ray_job import IN_JOB, refuse_lost_output
+from maskmill.schemas.errors import ConfigError
 
 CACHE = "/tmp/ray/session_2026-11-29_16-19-42_524290_10184/runtime_resources/working_dir_files/_ray_pkg_e5"  # noqa: S108
 KEPT = ["s3://bucket/run", "gs://bucket/run", "memory://run", "/data/run", "file:///data/run", "~/run"]
@@ -54,7 +54,7 @@ def test_a_command_in_a_job_refuses_a_relative_output_and_writes_nothing(
     (tmp_path / "a.jsonl").write_text('{"text": "some text"}\n')
     (tmp_path / "run.toml").write_text(lines)
     ended = subprocess.run(
-        [sys.executable, "-m", "jobs", command, "run.toml"],
+        [sys.executable, "-m", "maskmill", command, "run.toml"],
         cwd=tmp_path,
         env={**os.environ, "PYTHONPATH": str(Path.cwd()), IN_JOB: "{}"},
         capture_output=True,

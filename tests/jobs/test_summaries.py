@@ -9,11 +9,11 @@ from pathlib import Path
 
 import pytest
 
-from jobs.tables import say_gap
-from jobs.terms import TERMS
-from schemas.run_file import RunFile
-from schemas.toml_files import parse_toml
-from schemas.train_file import TrainFile
+from maskmill.jobs.tables import say_gap
+from maskmill.jobs.terms import TERMS
+from maskmill.schemas.run_file import RunFile
+from maskmill.schemas.toml_files import parse_toml
+from maskmill.schemas.train_file import TrainFile
 from tests.integration.runs import Ended, run_maskmill, set_options
 
 RUN = """

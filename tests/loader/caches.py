@@ -9,9 +9,9 @@ from collections.abc import Iterator
 
 import pytest
 
-from pipeline.loader.cache.cache_settings import Cache
-from pipeline.loader.packed_dataset import PackedDataset
-from pipeline.storage.store import Store, open_store
+from maskmill.pipeline.loader.cache.cache_settings import Cache
+from maskmill.pipeline.loader.packed_dataset import PackedDataset
+from maskmill.pipeline.storage.store import Store, open_store
 from tests.loader.datasets import write_dataset
 
 Asked = list[tuple[str, int, int]]

@@ -9,18 +9,18 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 
-from pipeline.masking.static_masks import static_masks
-from pipeline.masking.tables import MaskTables
-from pipeline.packing.assemble_rows import assemble_rows
-from pipeline.packing.plan_rows import plan_rows
-from pipeline.storage.arrow_files import write_blocks
-from pipeline.storage.datasets import write_manifest, write_shard_table
-from pipeline.storage.store import open_store
-from schemas.counts import PackingCounts
-from schemas.manifest import PackedManifest, text_fill_ppm
-from schemas.masking import Masking, MaskVocabulary
-from schemas.rows import Compression, packed_row_schema
-from schemas.run_file import PackSection
+from maskmill.pipeline.masking.static_masks import static_masks
+from maskmill.pipeline.masking.tables import MaskTables
+from maskmill.pipeline.packing.assemble_rows import assemble_rows
+from maskmill.pipeline.packing.plan_rows import plan_rows
+from maskmill.pipeline.storage.arrow_files import write_blocks
+from maskmill.pipeline.storage.datasets import write_manifest, write_shard_table
+from maskmill.pipeline.storage.store import open_store
+from maskmill.schemas.counts import PackingCounts
+from maskmill.schemas.manifest import PackedManifest, text_fill_ppm
+from maskmill.schemas.masking import Masking, MaskVocabulary
+from maskmill.schemas.rows import Compression, packed_row_schema
+from maskmill.schemas.run_file import PackSection
 
 PAD, UNK, CLS, SEP, MASK = range(5)
 VOCAB_SIZE, SEQ_LEN, BLOCK_ROWS, COPIES = 300, 32, 4, 2

@@ -10,11 +10,11 @@ import numpy as np
 import torch
 from hypothesis import strategies as st
 
-from pipeline.loader.batch import Batch
-from pipeline.loader.row_batch import RowBatch
-from pipeline.masking.numba_masks import count_selected, mask_rows
-from pipeline.masking.tables import MaskTables
-from schemas.masking import Masking
+from maskmill.pipeline.loader.batch import Batch
+from maskmill.pipeline.loader.row_batch import RowBatch
+from maskmill.pipeline.masking.numba_masks import count_selected, mask_rows
+from maskmill.pipeline.masking.tables import MaskTables
+from maskmill.schemas.masking import Masking
 from tests.loader.datasets import VOCABULARY
 
 TABLES = {

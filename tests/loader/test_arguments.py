@@ -7,8 +7,8 @@ import shutil
 import pytest
 from torch.utils.data import DataLoader
 
-from pipeline.loader import Cache, MaskedBatches, Masking, Mixture, Phase, Source, iter_fixed_batches
-from schemas.errors import ConfigError
+from maskmill.pipeline.loader import Cache, MaskedBatches, Masking, Mixture, Phase, Source, iter_fixed_batches
+from maskmill.schemas.errors import ConfigError
 from tests.loader.streams import MASKING, open_loader
 
 

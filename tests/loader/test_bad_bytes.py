@@ -8,11 +8,11 @@ from pathlib import Path
 
 import pytest
 
-from pipeline.loader import Cache
-from pipeline.loader.fixed_rows import iter_fixed_batches
-from pipeline.storage.datasets import read_shard_table
-from pipeline.storage.store import Store, open_store
-from schemas.errors import ConfigError, ShardCorruptError, StaleArtifactError
+from maskmill.pipeline.loader import Cache
+from maskmill.pipeline.loader.fixed_rows import iter_fixed_batches
+from maskmill.pipeline.storage.datasets import read_shard_table
+from maskmill.pipeline.storage.store import Store, open_store
+from maskmill.schemas.errors import ConfigError, ShardCorruptError, StaleArtifactError
 from tests.loader.caches import find_blocks
 from tests.loader.datasets import BLOCK_ROWS, NUM_ROWS, STATIC_MASKING, write_dataset
 from tests.loader.streams import MASKING, equal_batches, open_loader
@@ -26,7 +26,7 @@ def damaged(dataset, tmp_path):
 
 def find_block(folder, shard, block):
     """(offset, length) of a block in its shard's file."""
-    from schemas.manifest import PackedManifest, parse_manifest
+    from maskmill.schemas.manifest import PackedManifest, parse_manifest
 
     store = open_store(str(folder))
     manifest = parse_manifest(PackedManifest, store.read_bytes("manifest.json"), "")

@@ -16,14 +16,14 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from pipeline.loader import Cache
-from pipeline.loader.cache.block_cache import BlockCache
-from pipeline.loader.cache.cache_ledger import CacheLedger
-from pipeline.loader.cache.cache_locks import claim_numbers, lock_file, number_block, number_shard, try_lock
-from pipeline.loader.cache.evict_blocks import CachedFile, choose_victims
-from pipeline.loader.cache.needs_board import NeedsBoard, read_needs
-from pipeline.storage.store import open_store
-from schemas.errors import ConfigError
+from maskmill.pipeline.loader import Cache
+from maskmill.pipeline.loader.cache.block_cache import BlockCache
+from maskmill.pipeline.loader.cache.cache_ledger import CacheLedger
+from maskmill.pipeline.loader.cache.cache_locks import claim_numbers, lock_file, number_block, number_shard, try_lock
+from maskmill.pipeline.loader.cache.evict_blocks import CachedFile, choose_victims
+from maskmill.pipeline.loader.cache.needs_board import NeedsBoard, read_needs
+from maskmill.pipeline.storage.store import open_store
+from maskmill.schemas.errors import ConfigError
 from tests.loader.caches import count_bytes, find_blocks, list_blocks, open_dataset, read_all
 from tests.loader.datasets import write_dataset
 from tests.loader.streams import open_loader
@@ -316,7 +316,7 @@ def test_a_folder_that_cannot_be_made_is_read_past(remote, tmp_path, where):
 
 
 def test_memory_stays_bounded_where_nothing_can_be_cached(remote, tmp_path, monkeypatch):
-    monkeypatch.setattr("pipeline.loader.cache.block_queue.UNDER_WAY_BYTES", 5000)
+    monkeypatch.setattr("maskmill.pipeline.loader.cache.block_queue.UNDER_WAY_BYTES", 5000)
     monkeypatch.setattr(CacheLedger, "reserve", lambda *_: False)  # as where other processes need all there is
     dataset = open_dataset(remote, tmp_path / "c", fetch="block")
     items = list_blocks(dataset)

@@ -14,10 +14,10 @@ import time
 
 import pytest
 
-from pipeline.loader.cache.block_cache import BlockCache
-from pipeline.loader.cache.plan_fetches import MAX_REQUESTS
-from pipeline.storage.store import Store, open_store
-from schemas.errors import ShardCorruptError, TransientStorageError
+from maskmill.pipeline.loader.cache.block_cache import BlockCache
+from maskmill.pipeline.loader.cache.plan_fetches import MAX_REQUESTS
+from maskmill.pipeline.storage.store import Store, open_store
+from maskmill.schemas.errors import ShardCorruptError, TransientStorageError
 from tests.conftest import point_at
 from tests.loader.caches import find_blocks, list_blocks, open_dataset, read_all
 from tests.loader.datasets import write_dataset
@@ -187,7 +187,7 @@ def test_a_store_that_throttles_is_asked_in_the_readers_pace(remote, tmp_path, m
         int(dataset.shards.block_lengths[dataset.shards.first_block[shard] + block]) for shard, (block,) in items
     ]
     before = dict(zip(((shard, block) for shard, (block,) in items), itertools.accumulate([0, *lengths]), strict=False))
-    monkeypatch.setattr("pipeline.loader.cache.lead.HORIZON_BYTES", sum(lengths))
+    monkeypatch.setattr("maskmill.pipeline.loader.cache.lead.HORIZON_BYTES", sum(lengths))
     iter_pieces, draw, lock = Store.iter_pieces, random.Random(0), threading.Lock()
     asked, under_way = [], [0]
 

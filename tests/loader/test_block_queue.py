@@ -7,10 +7,10 @@ from types import SimpleNamespace
 import numpy as np
 import pytest
 
-from pipeline.loader import Cache
-from pipeline.loader.cache.block_cache import BlockCache
-from pipeline.loader.cache.block_queue import BlockQueue
-from pipeline.loader.cache.upcoming_blocks import Stage
+from maskmill.pipeline.loader import Cache
+from maskmill.pipeline.loader.cache.block_cache import BlockCache
+from maskmill.pipeline.loader.cache.block_queue import BlockQueue
+from maskmill.pipeline.loader.cache.upcoming_blocks import Stage
 
 SHARDS = SimpleNamespace(
     first_block=np.array([0, 4]), block_lengths=np.full(4, 100, np.uint32), size_bytes=np.array([400], np.uint64)

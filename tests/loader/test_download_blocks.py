@@ -8,11 +8,11 @@ import os
 import numpy as np
 import pytest
 
-from pipeline.loader.cache.block_cache import BlockCache
-from pipeline.loader.cache.download_blocks import Downloads
-from pipeline.loader.cache.upcoming_blocks import Run, Stage, Upcoming
-from pipeline.storage.store import Store
-from schemas.errors import TransientStorageError
+from maskmill.pipeline.loader.cache.block_cache import BlockCache
+from maskmill.pipeline.loader.cache.download_blocks import Downloads
+from maskmill.pipeline.loader.cache.upcoming_blocks import Run, Stage, Upcoming
+from maskmill.pipeline.storage.store import Store
+from maskmill.schemas.errors import TransientStorageError
 from tests.loader.caches import find_blocks, open_dataset
 
 SHARD = 2
@@ -87,7 +87,7 @@ def test_a_disk_that_fills_up_in_the_middle_keeps_no_half_file(cache, monkeypatc
             raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
         return write(descriptor, data)
 
-    monkeypatch.setattr("pipeline.loader.cache.block_writer.os.write", fill_up)
+    monkeypatch.setattr("maskmill.pipeline.loader.cache.block_writer.os.write", fill_up)
     with pytest.warns(RuntimeWarning, match=os.strerror(errno.ENOSPC)):
         stages = bring(cache, cache.blocks)
     # The one in hand is held in memory; others went by, or were not drawn.
@@ -105,7 +105,7 @@ def test_a_disk_that_fails_is_not_tried_again_behind_a_gap(cache, monkeypatch):
     def fail(*_):
         raise OSError(errno.EIO, os.strerror(errno.EIO))
 
-    monkeypatch.setattr("pipeline.loader.cache.block_writer.os.write", fail)
+    monkeypatch.setattr("maskmill.pipeline.loader.cache.block_writer.os.write", fail)
     find = cache.find
     cache.find = lambda shard, block, **how: (2, 1) if block == 2 else find(shard, block, **how)  # another brought it
     with pytest.warns(RuntimeWarning, match=os.strerror(errno.EIO)):

@@ -22,10 +22,10 @@ from transformers.models.auto import modeling_auto
 from transformers.models.auto.configuration_auto import CONFIG_MAPPING
 
 import tests
-from pipeline.loader.encoders import layouts
-from pipeline.loader.encoders.encoder import Encoder, describe_encoder
-from pipeline.loader.encoders.families import FAMILIES, LAYOUTS
-from schemas.errors import ConfigError
+from maskmill.pipeline.loader.encoders import layouts
+from maskmill.pipeline.loader.encoders.encoder import Encoder, describe_encoder
+from maskmill.pipeline.loader.encoders.families import FAMILIES, LAYOUTS
+from maskmill.schemas.errors import ConfigError
 from tests.loader.attention import VARLEN, register_varlen
 from tests.loader.datasets import CLS, PAD, SEP, SEQ_LEN, UNK, VOCAB_SIZE, write_dataset
 from tests.loader.streams import open_loader

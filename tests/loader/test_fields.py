@@ -6,14 +6,14 @@ import numpy as np
 import pytest
 import torch
 
-from pipeline.loader import Masking
-from pipeline.loader.fill_batch import fill_batch
-from pipeline.loader.fixed_rows import iter_fixed_batches
-from pipeline.loader.found_rows import FoundRows
-from pipeline.loader.stage_rows import StagedRows
-from pipeline.masking.numba_masks import mask_rows, plan_masks
-from pipeline.masking.tables import MaskTables
-from schemas.errors import ConfigError
+from maskmill.pipeline.loader import Masking
+from maskmill.pipeline.loader.fill_batch import fill_batch
+from maskmill.pipeline.loader.fixed_rows import iter_fixed_batches
+from maskmill.pipeline.loader.found_rows import FoundRows
+from maskmill.pipeline.loader.stage_rows import StagedRows
+from maskmill.pipeline.masking.numba_masks import mask_rows, plan_masks
+from maskmill.pipeline.masking.tables import MaskTables
+from maskmill.schemas.errors import ConfigError
 from tests.loader.datasets import COPIES, NUM_ROWS, SEQ_LEN, STATIC_MASKING, VOCABULARY, read_stored_rows, write_dataset
 from tests.loader.streams import MASKING, open_loader
 

@@ -15,13 +15,13 @@ from typing import Any
 import pyarrow as pa
 import pytest
 
-from pipeline.storage.arrow_files import write_blocks
-from pipeline.storage.datasets import write_manifest, write_shard_table
-from pipeline.storage.store import open_store
-from pipeline.verification.verify_output import verify_output
-from schemas.manifest import PackedManifest
-from schemas.receipt import ShardReceipt
-from schemas.rows import Compression, packed_row_schema
+from maskmill.pipeline.storage.arrow_files import write_blocks
+from maskmill.pipeline.storage.datasets import write_manifest, write_shard_table
+from maskmill.pipeline.storage.store import open_store
+from maskmill.pipeline.verification.verify_output import verify_output
+from maskmill.schemas.manifest import PackedManifest
+from maskmill.schemas.receipt import ShardReceipt
+from maskmill.schemas.rows import Compression, packed_row_schema
 from tests.loader.datasets import write_dataset
 from tests.storage.crafted import change_block
 from tests.storage.damaged_rows import DAMAGE
@@ -29,10 +29,10 @@ from tests.storage.damaged_rows import DAMAGE
 ROOT = Path(__file__).parents[2]
 READ = """
 import json, resource, sys
-from schemas.errors import MaskmillError
-from pipeline.loader import MaskedBatches, Masking
-from pipeline.storage.store import open_store
-from pipeline.verification.verify_output import verify_output
+from maskmill.schemas.errors import MaskmillError
+from maskmill.pipeline.loader import MaskedBatches, Masking
+from maskmill.pipeline.storage.store import open_store
+from maskmill.pipeline.verification.verify_output import verify_output
 
 def load(url, masking):
     try:

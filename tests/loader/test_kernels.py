@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from schemas.rows import Compression
+from maskmill.schemas.rows import Compression
 from tests.loader.datasets import write_dataset
 
 ROOT = Path(__file__).parents[2]
@@ -26,9 +26,9 @@ import copy, pickle, sys
 from itertools import islice
 import torch
 from torch.utils.data import DataLoader
-from pipeline.loader import MaskedBatches, Masking, Mixture, Phase, Source, iter_fixed_batches
-from pipeline.loader.device.device_batches import iter_ahead
-from pipeline.loader.device.device_fields import BatchMaker
+from maskmill.pipeline.loader import MaskedBatches, Masking, Mixture, Phase, Source, iter_fixed_batches
+from maskmill.pipeline.loader.device.device_batches import iter_ahead
+from maskmill.pipeline.loader.device.device_fields import BatchMaker
 from tests.loader.device_rows import LateLane
 
 def use(loader):

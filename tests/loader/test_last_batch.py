@@ -7,7 +7,7 @@ from collections import Counter
 
 import pytest
 
-from schemas.errors import ConfigError
+from maskmill.schemas.errors import ConfigError
 from tests.loader.datasets import NUM_ROWS
 from tests.loader.streams import equal_batches, hash_steps, join_ranks, open_loader
 

@@ -7,13 +7,13 @@ from itertools import pairwise
 import numpy as np
 import pytest
 
-from pipeline.loader.fixed_rows import iter_fixed_batches
-from pipeline.masking.numba_masks import mask_rows
-from pipeline.masking.tables import MaskTables
-from pipeline.storage.datasets import read_shard_table
-from pipeline.storage.store import open_store
-from schemas.errors import ShardCorruptError
-from schemas.rows import Compression
+from maskmill.pipeline.loader.fixed_rows import iter_fixed_batches
+from maskmill.pipeline.masking.numba_masks import mask_rows
+from maskmill.pipeline.masking.tables import MaskTables
+from maskmill.pipeline.storage.datasets import read_shard_table
+from maskmill.pipeline.storage.store import open_store
+from maskmill.schemas.errors import ShardCorruptError
+from maskmill.schemas.rows import Compression
 from tests.loader.datasets import (
     CLS,
     COPIES,

@@ -9,7 +9,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from schemas.errors import ConfigError, MaskmillError, StaleArtifactError
+from maskmill.schemas.errors import ConfigError, MaskmillError, StaleArtifactError
 from tests.loader.streams import open_loader
 
 SETTINGS = {"global_batch_rows": 24, "partitions": 3, "shuffle_blocks": 2, "micro_batch_rows": 8}

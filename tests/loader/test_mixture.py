@@ -11,8 +11,8 @@ import pytest
 import torch
 from torch.utils.data import DataLoader
 
-from pipeline.loader import Mixture, Phase, Source
-from schemas.errors import ConfigError, StaleArtifactError
+from maskmill.pipeline.loader import Mixture, Phase, Source
+from maskmill.schemas.errors import ConfigError, StaleArtifactError
 from tests.loader.datasets import BLOCK_ROWS, COPIES, SEQ_LEN, SHARD_ROWS, write_dataset
 from tests.loader.mixture_oracle import Stored, iter_steps
 from tests.loader.streams import equal_batches, hash_steps, join_ranks, open_loader

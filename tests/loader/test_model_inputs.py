@@ -8,7 +8,7 @@ import pytest
 import torch
 from transformers import BertConfig, BertForMaskedLM
 
-from schemas.errors import ConfigError
+from maskmill.schemas.errors import ConfigError
 from tests.loader.attention import VARLEN, register_varlen
 from tests.loader.datasets import PAD, SEQ_LEN, VOCAB_SIZE
 from tests.loader.streams import open_loader

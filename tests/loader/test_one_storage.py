@@ -13,9 +13,9 @@ import pytest
 import torch
 from torch.utils.data import DataLoader
 
-from pipeline.loader.batch import Batch
-from pipeline.loader.for_trainers import as_inputs
-from pipeline.loader.one_storage import pack_values
+from maskmill.pipeline.loader.batch import Batch
+from maskmill.pipeline.loader.for_trainers import as_inputs
+from maskmill.pipeline.loader.one_storage import pack_values
 from tests.loader.device_rows import assert_equal_batches
 from tests.loader.streams import open_loader
 

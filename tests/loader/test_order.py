@@ -9,8 +9,14 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from pipeline.keyed_order import derive_key, permute
-from pipeline.loader.order.epoch_order import EpochOrder, LastBatch, OrderSettings, default_partitions, measure_epoch
+from maskmill.pipeline.keyed_order import derive_key, permute
+from maskmill.pipeline.loader.order.epoch_order import (
+    EpochOrder,
+    LastBatch,
+    OrderSettings,
+    default_partitions,
+    measure_epoch,
+)
 from tests.loader.datasets import BLOCK_ROWS, NUM_ROWS, SHARD_ROWS
 from tests.loader.order_oracle import absorb, global_batches, mix, order_epoch, order_shard, permutation
 from tests.loader.streams import open_loader

@@ -10,11 +10,11 @@ from pathlib import Path
 
 import pytest
 
-from pipeline.loader.cache.block_cache import BlockCache
-from pipeline.loader.cache.cache_ledger import CacheLedger
-from pipeline.loader.cache.own_files import find_own_folder, open_own_file
-from pipeline.loader.packed_dataset import PackedDataset
-from schemas.errors import ConfigError
+from maskmill.pipeline.loader.cache.block_cache import BlockCache
+from maskmill.pipeline.loader.cache.cache_ledger import CacheLedger
+from maskmill.pipeline.loader.cache.own_files import find_own_folder, open_own_file
+from maskmill.pipeline.loader.packed_dataset import PackedDataset
+from maskmill.schemas.errors import ConfigError
 from tests.loader.caches import cache_home, list_blocks, open_dataset, remote
 
 __all__ = ["cache_home", "remote"]

@@ -7,10 +7,10 @@ from itertools import islice
 
 import pytest
 
-from pipeline.loader import MaskedBatches, Masking, Mixture, Phase, Source
-from pipeline.storage.datasets import fingerprint_rows, write_manifest
-from pipeline.storage.store import open_store
-from schemas.errors import ConfigError, StaleArtifactError
+from maskmill.pipeline.loader import MaskedBatches, Masking, Mixture, Phase, Source
+from maskmill.pipeline.storage.datasets import fingerprint_rows, write_manifest
+from maskmill.pipeline.storage.store import open_store
+from maskmill.schemas.errors import ConfigError, StaleArtifactError
 from tests.loader.datasets import STATIC_MASKING, write_dataset
 from tests.loader.streams import hash_batches
 

@@ -14,9 +14,9 @@ import pytest
 import torch
 from torch.utils.data import DataLoader, IterableDataset, get_worker_info
 
-from pipeline.loader import MaskedBatches, Mixture, Source, iter_fixed_batches
-from pipeline.loader.for_trainers import group_steps
-from schemas.errors import ConfigError, ShardCorruptError
+from maskmill.pipeline.loader import MaskedBatches, Mixture, Source, iter_fixed_batches
+from maskmill.pipeline.loader.for_trainers import group_steps
+from maskmill.schemas.errors import ConfigError, ShardCorruptError
 from tests.loader.datasets import NUM_ROWS, write_dataset
 from tests.loader.streams import MASKING, open_loader
 from tests.loader.test_bad_bytes import find_block, flip_bit
@@ -420,7 +420,7 @@ def test_an_interruption_is_not_taken_for_the_end(dataset, monkeypatch):
     stream = iter(open_bounded(dataset))
     next(stream)
     with monkeypatch.context() as patch:
-        patch.setattr("pipeline.loader.read_rows.RowReader.read", lambda *_: interrupt())
+        patch.setattr("maskmill.pipeline.loader.read_rows.RowReader.read", lambda *_: interrupt())
         with pytest.raises(KeyboardInterrupt):
             next(stream)
     with pytest.raises(KeyboardInterrupt):

@@ -7,7 +7,7 @@ import itertools
 from hypothesis import given
 from hypothesis import strategies as st
 
-from pipeline.loader.cache.plan_fetches import (
+from maskmill.pipeline.loader.cache.plan_fetches import (
     FLOOR_BYTES,
     MAX_GAP_BLOCKS,
     MAX_REQUESTS,

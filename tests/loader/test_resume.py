@@ -8,10 +8,10 @@ from itertools import islice
 import numpy as np
 import pytest
 
-from pipeline.loader import Masking
-from pipeline.loader.order.epoch_order import OrderSettings
-from pipeline.loader.order.simulate_order import list_epoch
-from schemas.errors import ConfigError, StaleArtifactError
+from maskmill.pipeline.loader import Masking
+from maskmill.pipeline.loader.order.epoch_order import OrderSettings
+from maskmill.pipeline.loader.order.simulate_order import list_epoch
+from maskmill.schemas.errors import ConfigError, StaleArtifactError
 from tests.loader.datasets import BLOCK_ROWS, write_dataset
 from tests.loader.streams import MASKING, equal_batches, hash_steps, join_ranks, open_loader
 

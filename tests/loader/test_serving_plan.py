@@ -11,7 +11,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from pipeline.loader.order.serving_plan import RowSupply, ServingPlan, Wanted, share_out, spread
+from maskmill.pipeline.loader.order.serving_plan import RowSupply, ServingPlan, Wanted, share_out, spread
 from tests.loader.mixture_oracle import Stored, iter_steps
 from tests.loader.mixture_oracle import spread as oracle_spread
 from tests.loader.order_oracle import order_epoch

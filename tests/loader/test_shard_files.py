@@ -9,8 +9,8 @@ import shutil
 
 import pytest
 
-from pipeline.loader.shard_files import ShardFiles
-from schemas.errors import ConfigError, ShardCorruptError
+from maskmill.pipeline.loader.shard_files import ShardFiles
+from maskmill.schemas.errors import ConfigError, ShardCorruptError
 from tests.loader.datasets import write_dataset
 from tests.loader.streams import equal_batches, open_loader
 
@@ -111,7 +111,7 @@ def test_what_may_not_be_read_says_so(tmp_path):
 @pytest.mark.parametrize("call", ["open", "pread"])
 def test_a_failure_that_passes_is_tried_again_with_another_descriptor(tmp_path, monkeypatch, call):
     """A handle of NFS goes stale when its server restarts."""
-    monkeypatch.setattr("pipeline.storage.failures.FIRST_DELAY_SECONDS", 0.001)
+    monkeypatch.setattr("maskmill.pipeline.storage.failures.FIRST_DELAY_SECONDS", 0.001)
     (tmp_path / "file").write_bytes(b"0123456789")
     act, left = getattr(os, call), [errno.ESTALE, errno.EIO]
 

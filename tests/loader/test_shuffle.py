@@ -5,9 +5,14 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from pipeline.loader.order.epoch_order import LastBatch, OrderSettings, default_partitions
-from pipeline.loader.order.simulate_order import count_blocks_by_node, list_epoch, measure_neighbours, measure_shuffle
-from pipeline.loader.packed_dataset import PackedDataset
+from maskmill.pipeline.loader.order.epoch_order import LastBatch, OrderSettings, default_partitions
+from maskmill.pipeline.loader.order.simulate_order import (
+    count_blocks_by_node,
+    list_epoch,
+    measure_neighbours,
+    measure_shuffle,
+)
+from maskmill.pipeline.loader.packed_dataset import PackedDataset
 from tests.loader.datasets import BLOCK_ROWS, SHARD_ROWS, write_dataset
 from tests.loader.streams import open_loader
 

@@ -6,8 +6,8 @@ from types import SimpleNamespace
 
 import numpy as np
 
-from pipeline.loader.stage_rows import StagedRows
-from pipeline.storage.packed_blocks import PackedBlock, StoredMasks
+from maskmill.pipeline.loader.stage_rows import StagedRows
+from maskmill.pipeline.storage.packed_blocks import PackedBlock, StoredMasks
 
 SEQ_LEN, BLOCK_ROWS, MASKED = 12, 4, 2
 

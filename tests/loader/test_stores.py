@@ -10,12 +10,12 @@ import time
 import pytest
 from torch.utils.data import DataLoader
 
-from pipeline.loader import Cache
-from pipeline.loader.cache.block_queue import BlockQueue
-from pipeline.loader.fixed_rows import iter_fixed_batches
-from pipeline.loader.packed_dataset import PackedDataset
-from pipeline.storage.datasets import read_shard_table
-from pipeline.storage.store import Store
+from maskmill.pipeline.loader import Cache
+from maskmill.pipeline.loader.cache.block_queue import BlockQueue
+from maskmill.pipeline.loader.fixed_rows import iter_fixed_batches
+from maskmill.pipeline.loader.packed_dataset import PackedDataset
+from maskmill.pipeline.storage.datasets import read_shard_table
+from maskmill.pipeline.storage.store import Store
 from tests.loader.caches import list_blocks, open_dataset, read_all
 from tests.loader.datasets import BLOCK_ROWS, SHARD_ROWS, write_dataset
 from tests.loader.order_oracle import order_epoch

@@ -8,10 +8,10 @@ import numpy as np
 import pytest
 import torch
 
-from pipeline.loader import Masking
-from pipeline.loader.device.copy_lane import CudaLane
-from pipeline.loader.device.device_batches import iter_ahead
-from pipeline.loader.device.device_fields import BatchMaker
+from maskmill.pipeline.loader import Masking
+from maskmill.pipeline.loader.device.copy_lane import CudaLane
+from maskmill.pipeline.loader.device.device_batches import iter_ahead
+from maskmill.pipeline.loader.device.device_fields import BatchMaker
 from tests.loader.datasets import write_dataset
 from tests.loader.device_rows import TABLES, assert_equal_batches, copy_batch, expect_batch, make_rows
 from tests.loader.streams import MASKING, open_loader

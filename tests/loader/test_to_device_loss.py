@@ -7,7 +7,7 @@ import torch
 from torch import nn
 from torch._dynamo.testing import CompileCounter
 
-from pipeline.loader import Masking
+from maskmill.pipeline.loader import Masking
 from tests.loader.datasets import SEQ_LEN, VOCAB_SIZE
 from tests.loader.streams import open_loader
 

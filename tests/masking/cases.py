@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 from hypothesis import strategies as st
 
-from schemas.masking import Masking
+from maskmill.schemas.masking import Masking
 from tests.masking.oracle import CLS, MASK, PAD, SEP, UNK, VOCAB_SIZE, mask_by_the_law
 
 uint64s = st.one_of(st.integers(0, 3), st.integers(0, 2**64 - 1), st.just(2**64 - 1))

@@ -2,8 +2,8 @@ from __future__ import annotations
 
 import pytest
 
-from pipeline.masking.tables import MaskTables
-from schemas.masking import MaskVocabulary
+from maskmill.pipeline.masking.tables import MaskTables
+from maskmill.schemas.masking import MaskVocabulary
 from tests.masking.oracle import CLS, MASK, PAD, SEP, UNK, VOCAB_SIZE
 
 

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 from numba import njit
 
-from pipeline.masking.hashing import (
+from maskmill.pipeline.masking.hashing import (
     ACTION_STREAM,
     REPLACEMENT_STREAM,
     SELECTION_STREAM,
@@ -12,8 +12,8 @@ from pipeline.masking.hashing import (
     hash_position,
     split_row_key,
 )
-from pipeline.masking.numba_masks import mask_rows
-from schemas.masking import Masking
+from maskmill.pipeline.masking.numba_masks import mask_rows
+from maskmill.schemas.masking import Masking
 from tests.masking.oracle import hash32
 
 

@@ -5,7 +5,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from pipeline.masking.row_keys import derive_row_words
+from maskmill.pipeline.masking.row_keys import derive_row_words
 from tests.masking.cases import epochs, uint64s
 from tests.masking.oracle import mix64
 

@@ -4,8 +4,8 @@ import pytest
 from hypothesis import given
 from pydantic import ValidationError
 
-from schemas.errors import ConfigError
-from schemas.masking import Masking, MaskStrategy, MaskVocabulary
+from maskmill.schemas.errors import ConfigError
+from maskmill.schemas.masking import Masking, MaskStrategy, MaskVocabulary
 from tests.masking.cases import maskings
 
 BERT = {"vocab_size": 30_522, "pad_id": 0, "unk_id": 100, "cls_id": 101, "sep_id": 102, "mask_id": 103}

@@ -3,9 +3,9 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from pipeline.masking.static_masks import static_masks
-from pipeline.masking.tables import MaskTables
-from schemas.masking import Masking, MaskVocabulary
+from maskmill.pipeline.masking.static_masks import static_masks
+from maskmill.pipeline.masking.tables import MaskTables
+from maskmill.schemas.masking import Masking, MaskVocabulary
 from tests.masking.oracle import ORDINARY
 
 

@@ -5,14 +5,14 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from pipeline.masking.numba_masks import count_selected, mask_rows
-from pipeline.masking.row_keys import derive_row_words
-from schemas.masking import Masking
+from maskmill.pipeline.masking.numba_masks import count_selected, mask_rows
+from maskmill.pipeline.masking.row_keys import derive_row_words
+from maskmill.schemas.masking import Masking
 from tests.masking.cases import epochs, expect, maskings, row_ids_63, rows_of_ids
 from tests.masking.oracle import VOCAB_SIZE
 
 torch = pytest.importorskip("torch", reason="torch is not installed here")
-from pipeline.masking.torch_masks import apply_masks, draw_masks, mask_rows_torch, plan_masks_torch  # noqa: E402
+from maskmill.pipeline.masking.torch_masks import apply_masks, draw_masks, mask_rows_torch, plan_masks_torch  # noqa: E402
 
 DEVICES = ["cpu"] + (["cuda"] if torch.cuda.is_available() else [])
 

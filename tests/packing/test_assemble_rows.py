@@ -8,12 +8,12 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from pipeline.packing.assemble_rows import assemble_rows
-from pipeline.packing.best_fit import pack_best_fit, sort_longest_first
-from pipeline.packing.order_rows import row_order_key
-from pipeline.packing.packed_rows import PackedRows, RowLists
-from pipeline.packing.row_plan import RowPlan
-from pipeline.packing.split_documents import Segments, split_documents
+from maskmill.pipeline.packing.assemble_rows import assemble_rows
+from maskmill.pipeline.packing.best_fit import pack_best_fit, sort_longest_first
+from maskmill.pipeline.packing.order_rows import row_order_key
+from maskmill.pipeline.packing.packed_rows import PackedRows, RowLists
+from maskmill.pipeline.packing.row_plan import RowPlan
+from maskmill.pipeline.packing.split_documents import Segments, split_documents
 from tests.packing.documents import CLS, FIRST_ID, PAD, SEP, Documents, documents, row_settings
 
 SHARD = 7

@@ -5,8 +5,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from pipeline.packing.best_fit import pack_best_fit, pack_best_fit_decreasing, sort_longest_first
-from pipeline.packing.lower_bound import lower_bound_l2
+from maskmill.pipeline.packing.best_fit import pack_best_fit, pack_best_fit_decreasing, sort_longest_first
+from maskmill.pipeline.packing.lower_bound import lower_bound_l2
 from tests.packing.exact_packing import fewest_rows, small_instances
 
 

@@ -6,10 +6,10 @@ import hashlib
 
 import numpy as np
 
-from pipeline.packing.assemble_rows import assemble_rows
-from pipeline.packing.lower_bound import lower_bound_l2
-from pipeline.packing.plan_rows import plan_rows
-from schemas.run_file import PackSection
+from maskmill.pipeline.packing.assemble_rows import assemble_rows
+from maskmill.pipeline.packing.lower_bound import lower_bound_l2
+from maskmill.pipeline.packing.plan_rows import plan_rows
+from maskmill.schemas.run_file import PackSection
 from tests.packing.test_best_fit import pack_plainly
 from tests.packing.test_order_rows import key_plainly
 from tests.packing.test_split_documents import expected_stops

@@ -7,9 +7,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from pipeline.packing.encoded_documents import EncodedDocuments, read_encoded, write_encoded
-from pipeline.storage.store import open_store
-from schemas.errors import ShardCorruptError
+from maskmill.pipeline.packing.encoded_documents import EncodedDocuments, read_encoded, write_encoded
+from maskmill.pipeline.storage.store import open_store
+from maskmill.schemas.errors import ShardCorruptError
 
 
 def test_ids_beyond_the_vocabulary_are_refused(tmp_path: Path) -> None:

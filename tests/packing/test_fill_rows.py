@@ -8,11 +8,11 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from pipeline.packing import fill_rows as fill_rows_module
-from pipeline.packing.best_fit import pack_best_fit
-from pipeline.packing.fill_rows import fill_rows
-from pipeline.packing.split_documents import Segments, split_documents
-from schemas.run_file import Cut
+from maskmill.pipeline.packing import fill_rows as fill_rows_module
+from maskmill.pipeline.packing.best_fit import pack_best_fit
+from maskmill.pipeline.packing.fill_rows import fill_rows
+from maskmill.pipeline.packing.split_documents import Segments, split_documents
+from maskmill.schemas.run_file import Cut
 from tests.packing.documents import Documents, documents
 
 Piece = tuple[int, int, int]  # document, start, stop

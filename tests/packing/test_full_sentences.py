@@ -7,8 +7,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from pipeline.packing.full_sentences import fill_with_sentences
-from schemas.run_file import Cut
+from maskmill.pipeline.packing.full_sentences import fill_with_sentences
+from maskmill.schemas.run_file import Cut
 from tests.packing.documents import Documents, documents
 
 Rows = list[list[tuple[int, int, int]]]

@@ -3,7 +3,7 @@ from __future__ import annotations
 from hypothesis import given
 from hypothesis import strategies as st
 
-from pipeline.packing.length_lists import add_segment, find_longest, make_lists, remove_segment
+from maskmill.pipeline.packing.length_lists import add_segment, find_longest, make_lists, remove_segment
 
 
 @given(st.data(), st.integers(0, 20))

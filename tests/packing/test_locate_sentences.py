@@ -8,13 +8,13 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from pipeline.packing.encoded_documents import encode_documents
-from pipeline.packing.locate_sentences import locate_sentences
-from pipeline.packing.sentences import split_sentences
-from pipeline.wordpiece import slice_texts
-from pipeline.wordpiece.encode import Encoder
-from pipeline.wordpiece.load_encoders import SpecialInText, load_fast_encode
-from pipeline.wordpiece.normalise import Normalisation
+from maskmill.pipeline.packing.encoded_documents import encode_documents
+from maskmill.pipeline.packing.locate_sentences import locate_sentences
+from maskmill.pipeline.packing.sentences import split_sentences
+from maskmill.pipeline.wordpiece import slice_texts
+from maskmill.pipeline.wordpiece.encode import Encoder
+from maskmill.pipeline.wordpiece.load_encoders import SpecialInText, load_fast_encode
+from maskmill.pipeline.wordpiece.normalise import Normalisation
 from tests.wordpiece.test_encode import make_tokenizer_json
 from tests.wordpiece.texts import SENTENCES
 
@@ -49,7 +49,9 @@ def test_starts_are_where_the_text_before_them_ends(texts: list[str], slice_byte
 
 
 def test_a_document_whose_sentences_encode_otherwise_is_counted(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("pipeline.packing.locate_sentences.split_sentences", lambda text, _: [text[:2], text[2:]])
+    monkeypatch.setattr(
+        "maskmill.pipeline.packing.locate_sentences.split_sentences", lambda text, _: [text[:2], text[2:]]
+    )
     encoder = Encoder(TOKENIZER_JSON, fast_encode=FAST)
     column = pa.chunked_array([["fox sleeps", "a the", "fox"]])  # only the second is cut between words
     encoded = encode_documents(encoder, column)

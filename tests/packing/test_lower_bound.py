@@ -5,7 +5,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from pipeline.packing.lower_bound import lower_bound_l2
+from maskmill.pipeline.packing.lower_bound import lower_bound_l2
 from tests.packing.exact_packing import fewest_rows, small_instances
 
 

@@ -7,10 +7,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from pipeline.packing import minimum_slack
-from pipeline.packing.best_fit import pack_best_fit, pack_best_fit_decreasing, sort_longest_first
-from pipeline.packing.lower_bound import lower_bound_l2
-from pipeline.packing.minimum_slack import pack_minimum_slack
+from maskmill.pipeline.packing import minimum_slack
+from maskmill.pipeline.packing.best_fit import pack_best_fit, pack_best_fit_decreasing, sort_longest_first
+from maskmill.pipeline.packing.lower_bound import lower_bound_l2
+from maskmill.pipeline.packing.minimum_slack import pack_minimum_slack
 from tests.packing.exact_packing import fewest_rows
 
 

@@ -4,7 +4,7 @@ import numpy as np
 from hypothesis import given
 from hypothesis import strategies as st
 
-from pipeline.packing.order_rows import mix_64, order_rows, row_order_key
+from maskmill.pipeline.packing.order_rows import mix_64, order_rows, row_order_key
 
 UINT64 = st.integers(0, 2**64 - 1)
 UINT32 = st.integers(0, 2**32 - 1)
@@ -60,7 +60,7 @@ def test_the_order_is_the_same_whatever_order_rows_come_in(
 
 def test_rows_with_one_key_stand_by_document_then_start(monkeypatch) -> None:
     monkeypatch.setattr(
-        "pipeline.packing.order_rows.row_order_key",
+        "maskmill.pipeline.packing.order_rows.row_order_key",
         lambda document, *_: np.zeros(len(document), np.uint64),
     )
     documents = np.array([2, 1, 2**63, 1], np.uint64)

@@ -15,38 +15,38 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from pipeline.engine.stage import UnitOutcome
-from pipeline.masking.numba_masks import mask_rows
-from pipeline.masking.tables import MaskTables
-from pipeline.packing import encoded_documents, pack_stage, quarantine_documents, write_rows
-from pipeline.packing.encoded_documents import EncodedDocuments, read_encoded, write_encoded
-from pipeline.packing.pack_receipts import (
+from maskmill.pipeline.engine.stage import UnitOutcome
+from maskmill.pipeline.masking.numba_masks import mask_rows
+from maskmill.pipeline.masking.tables import MaskTables
+from maskmill.pipeline.packing import encoded_documents, pack_stage, quarantine_documents, write_rows
+from maskmill.pipeline.packing.encoded_documents import EncodedDocuments, read_encoded, write_encoded
+from maskmill.pipeline.packing.pack_receipts import (
     encoding_counts,
     iter_dataset_shards,
     packing_counts,
     summarise_fallbacks,
     take_encoding,
 )
-from pipeline.packing.pack_stage import pack_documents
-from pipeline.packing.pack_units import PackContext, PackUnit
-from pipeline.packing.prepare_encoder import describe_tokenizer, prepare_encoder
-from pipeline.packing.write_rows import share_by_tokens
-from pipeline.storage.arrow_files import write_blocks
-from pipeline.storage.store import Store, open_store
-from pipeline.wordpiece.encode import Encoder
-from pipeline.wordpiece.load_encoders import Ids, Offsets, SpecialInText
-from pipeline.wordpiece.normalise import Normalisation
-from pipeline.wordpiece.prove_encoder import WITHOUT_NANOTOKEN, Proof, make_proof_key
-from pipeline.wordpiece.tokenizer_files import build_tokenizer, tokenizer_files
-from schemas.counts import EncodingCounts, PackingCounts
-from schemas.documents import DOCUMENT_SCHEMA, QUARANTINE_SCHEMA
-from schemas.errors import ConfigError, ShardCorruptError
-from schemas.layout import packed_folders
-from schemas.masking import IGNORE_INDEX, Masking
-from schemas.receipt import Receipt
-from schemas.rows import encoded_schema, id_type, packed_row_schema
-from schemas.run_file import PackSection
-from schemas.tokenizer.tokenizer_file import SPECIAL_TOKENS
+from maskmill.pipeline.packing.pack_stage import pack_documents
+from maskmill.pipeline.packing.pack_units import PackContext, PackUnit
+from maskmill.pipeline.packing.prepare_encoder import describe_tokenizer, prepare_encoder
+from maskmill.pipeline.packing.write_rows import share_by_tokens
+from maskmill.pipeline.storage.arrow_files import write_blocks
+from maskmill.pipeline.storage.store import Store, open_store
+from maskmill.pipeline.wordpiece.encode import Encoder
+from maskmill.pipeline.wordpiece.load_encoders import Ids, Offsets, SpecialInText
+from maskmill.pipeline.wordpiece.normalise import Normalisation
+from maskmill.pipeline.wordpiece.prove_encoder import WITHOUT_NANOTOKEN, Proof, make_proof_key
+from maskmill.pipeline.wordpiece.tokenizer_files import build_tokenizer, tokenizer_files
+from maskmill.schemas.counts import EncodingCounts, PackingCounts
+from maskmill.schemas.documents import DOCUMENT_SCHEMA, QUARANTINE_SCHEMA
+from maskmill.schemas.errors import ConfigError, ShardCorruptError
+from maskmill.schemas.layout import packed_folders
+from maskmill.schemas.masking import IGNORE_INDEX, Masking
+from maskmill.schemas.receipt import Receipt
+from maskmill.schemas.rows import encoded_schema, id_type, packed_row_schema
+from maskmill.schemas.run_file import PackSection
+from maskmill.schemas.tokenizer.tokenizer_file import SPECIAL_TOKENS
 
 TOKENIZER_JSON = tokenizer_files(build_tokenizer([*SPECIAL_TOKENS, "a", "b", "##b", "."], Normalisation()))[
     "tokenizer.json"

@@ -9,13 +9,13 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from pipeline.packing.assemble_rows import assemble_rows
-from pipeline.packing.packed_rows import PackedRows
-from pipeline.packing.plan_rows import plan_rows
-from pipeline.packing.row_plan import RowPlan
-from schemas.layout import packed_folders
-from schemas.rows import MIN_SEQ_LEN
-from schemas.run_file import Cut, PackSection, Sequences, Split
+from maskmill.pipeline.packing.assemble_rows import assemble_rows
+from maskmill.pipeline.packing.packed_rows import PackedRows
+from maskmill.pipeline.packing.plan_rows import plan_rows
+from maskmill.pipeline.packing.row_plan import RowPlan
+from maskmill.schemas.layout import packed_folders
+from maskmill.schemas.rows import MIN_SEQ_LEN
+from maskmill.schemas.run_file import Cut, PackSection, Sequences, Split
 from tests.packing.documents import CLS, FIRST_ID, PAD, SEP, Documents
 from tests.packing.exact_packing import fewest_rows
 
@@ -320,7 +320,7 @@ def test_tokens_encoded_do_not_come_from_the_segments(monkeypatch: pytest.Monkey
         segments = split(*arguments, **options)
         return segments.select(np.arange(1, len(segments)))
 
-    from pipeline.packing import plan_rows as module
+    from maskmill.pipeline.packing import plan_rows as module
 
     split = module.split_documents
     monkeypatch.setattr(module, "split_documents", lose_one)

@@ -10,9 +10,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 from tokenizers import BertWordPieceTokenizer
 
-from pipeline.packing import sentences
-from pipeline.packing.sentences import mark_sentence_starts, split_sentences
-from schemas.errors import ConfigError
+from maskmill.pipeline.packing import sentences
+from maskmill.pipeline.packing.sentences import mark_sentence_starts, split_sentences
+from maskmill.schemas.errors import ConfigError
 
 HOSTILE = [
     "a",

@@ -3,7 +3,7 @@ from __future__ import annotations
 from hypothesis import given
 from hypothesis import strategies as st
 
-from pipeline.packing.space_tree import add_value, find_smallest, make_tree, remove_value
+from maskmill.pipeline.packing.space_tree import add_value, find_smallest, make_tree, remove_value
 
 
 @given(st.data(), st.integers(1, 70))

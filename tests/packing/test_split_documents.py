@@ -5,9 +5,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from pipeline.packing.split_documents import Segments, max_segment_tokens, split_documents
-from schemas.errors import ConfigError, InputDataError
-from schemas.run_file import Cut
+from maskmill.pipeline.packing.split_documents import Segments, max_segment_tokens, split_documents
+from maskmill.schemas.errors import ConfigError, InputDataError
+from maskmill.schemas.run_file import Cut
 from tests.packing.documents import Documents, documents, row_settings
 
 WORDS_AND_TOKENS = st.sampled_from([Cut.WORD, Cut.TOKEN])

@@ -5,9 +5,9 @@ from __future__ import annotations
 import pyarrow as pa
 import pytest
 
-from schemas.documents import DOCUMENT_SCHEMA, QUARANTINE_SCHEMA
-from schemas.manifest import SHARD_TABLE_SCHEMA
-from schemas.rows import BLOCK_BYTES, encoded_schema, id_type, packed_row_schema, rows_per_block
+from maskmill.schemas.documents import DOCUMENT_SCHEMA, QUARANTINE_SCHEMA
+from maskmill.schemas.manifest import SHARD_TABLE_SCHEMA
+from maskmill.schemas.rows import BLOCK_BYTES, encoded_schema, id_type, packed_row_schema, rows_per_block
 
 
 def describe(schema: pa.Schema) -> list[str]:

@@ -7,7 +7,7 @@ import pickle
 
 import pytest
 
-from schemas import errors
+from maskmill.schemas import errors
 
 CLASSES = [
     errors.ConfigError,

@@ -8,11 +8,11 @@ from typing import Any
 
 import pytest
 
-from pipeline.storage.datasets import fingerprint_manifest, model_of_manifest, read_manifest, write_manifest
-from pipeline.storage.store import open_store
-from schemas.counts import DocumentCounts, PackingCounts, SourceReport
-from schemas.errors import ConfigError, ShardCorruptError
-from schemas.manifest import (
+from maskmill.pipeline.storage.datasets import fingerprint_manifest, model_of_manifest, read_manifest, write_manifest
+from maskmill.pipeline.storage.store import open_store
+from maskmill.schemas.counts import DocumentCounts, PackingCounts, SourceReport
+from maskmill.schemas.errors import ConfigError, ShardCorruptError
+from maskmill.schemas.manifest import (
     MAX_MANIFEST_BYTES,
     DocumentsManifest,
     PackedManifest,
@@ -21,7 +21,7 @@ from schemas.manifest import (
     parse_manifest,
     text_fill_ppm,
 )
-from schemas.version import SCHEMA_VERSION, check_schema_version
+from maskmill.schemas.version import SCHEMA_VERSION, check_schema_version
 
 DOCUMENTS: dict[str, Any] = {
     "schema_version": "2.0",

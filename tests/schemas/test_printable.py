@@ -8,8 +8,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from schemas.errors import ConfigError
-from schemas.printable import make_printable
+from maskmill.schemas.errors import ConfigError
+from maskmill.schemas.printable import make_printable
 
 HIDDEN_CATEGORIES = ("Cc", "Cs", "Co", "Zl", "Zp")
 VISIBLE_FORMATS = frozenset("\u0600\u0601\u0602\u0603\u0604\u0605\u06dd\u0890\u0891\u08e2\U000110bd\U000110cd") | {

@@ -6,7 +6,7 @@ import time
 
 import pytest
 
-from schemas.redaction import redact
+from maskmill.schemas.redaction import redact
 
 
 @pytest.mark.parametrize(

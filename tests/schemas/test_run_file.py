@@ -8,9 +8,9 @@ from typing import Any
 
 import pytest
 
-from schemas.errors import ConfigError
-from schemas.run_file import RunFile
-from schemas.toml_files import parse_toml
+from maskmill.schemas.errors import ConfigError
+from maskmill.schemas.run_file import RunFile
+from maskmill.schemas.toml_files import parse_toml
 
 SHORTEST = '[input]\npaths = ["a.jsonl"]\n[output]\nurl = "out"\n'
 SAMPLE = """

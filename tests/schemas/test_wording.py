@@ -2,7 +2,7 @@ from __future__ import annotations
 
 import pytest
 
-from schemas.wording import count_of, setting_of
+from maskmill.schemas.wording import count_of, setting_of
 
 
 @pytest.mark.parametrize(

@@ -2,7 +2,7 @@
 
 `python -m tests.servers.command_line` imports what all commands need, then runs those that come as lines of JSON, one
 after the other, each in a fork of its own. Tests of signals, kills and what an interpreter does at its start have to
-start `python -m jobs` themselves.
+start `python -m maskmill` themselves.
 """
 
 from __future__ import annotations
@@ -52,8 +52,8 @@ def _start_server() -> subprocess.Popen[bytes]:
 
 
 def _serve() -> None:
-    import jobs.cli
-    import jobs.preload  # noqa: F401  # what forks shall have
+    import maskmill.jobs.cli
+    import maskmill.jobs.preload  # noqa: F401  # what forks shall have
 
     for line in sys.stdin:
         child = os.fork()
@@ -80,7 +80,7 @@ def _run(
             os.close(descriptor)
         sys.argv = ["maskmill", *arguments]
         try:
-            runpy.run_module("jobs", run_name="__main__")
+            runpy.run_module("maskmill", run_name="__main__")
         except SystemExit as leaving:
             status = leaving.code if isinstance(leaving.code, int) else int(leaving.code is not None)
         atexit._run_exitfuncs()

@@ -9,8 +9,8 @@ from typing import Any
 import pyarrow as pa
 import xxhash
 
-from pipeline.storage.store import Store
-from schemas.receipt import ShardReceipt
+from maskmill.pipeline.storage.store import Store
+from maskmill.schemas.receipt import ShardReceipt
 
 INPUT_IDS, SEQUENCES, SEGMENTS, DOCUMENTS, OFFSETS, POSITIONS, MASK_IDS, LABELS = range(8)
 """Columns of packed rows with one stored mask."""

@@ -13,7 +13,7 @@ import sys
 from collections.abc import Callable
 from typing import Any, Self
 
-from pipeline.storage import local_files
+from maskmill.pipeline.storage import local_files
 
 CONTENT = b"all of the content " * 10_000
 STEPS = ("mkdir", "open", "fsync", "close", "replace", "link", "unlink")

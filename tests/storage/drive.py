@@ -8,9 +8,9 @@ from __future__ import annotations
 import sys
 import time
 
-from pipeline.storage.leases import hold_output
-from pipeline.storage.store import open_store
-from schemas.errors import ConfigError
+from maskmill.pipeline.storage.leases import hold_output
+from maskmill.pipeline.storage.store import open_store
+from maskmill.schemas.errors import ConfigError
 
 
 def say(text: str) -> None:

@@ -10,14 +10,14 @@ import pyarrow as pa
 import pytest
 import xxhash
 
-from pipeline.storage.arrow_files import write_blocks
-from pipeline.storage.arrow_layout import BatchLayout
-from pipeline.storage.arrow_reader import ArrowFile, read_batch, read_block
-from pipeline.storage.arrow_views import view_numbers
-from pipeline.storage.store import Store, open_store
-from schemas.errors import ShardCorruptError
-from schemas.receipt import ShardReceipt
-from schemas.rows import Compression, packed_row_schema
+from maskmill.pipeline.storage.arrow_files import write_blocks
+from maskmill.pipeline.storage.arrow_layout import BatchLayout
+from maskmill.pipeline.storage.arrow_reader import ArrowFile, read_batch, read_block
+from maskmill.pipeline.storage.arrow_views import view_numbers
+from maskmill.pipeline.storage.store import Store, open_store
+from maskmill.schemas.errors import ShardCorruptError
+from maskmill.schemas.receipt import ShardReceipt
+from maskmill.schemas.rows import Compression, packed_row_schema
 
 SCHEMA = packed_row_schema(32, 300, 0)
 LAYOUT = BatchLayout.of(SCHEMA, dict.fromkeys(SCHEMA.names[1:], 32))

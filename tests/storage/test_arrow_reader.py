@@ -9,16 +9,16 @@ from pathlib import Path
 import pyarrow as pa
 import pytest
 
-from pipeline.storage.arrow_files import write_blocks
-from pipeline.storage.arrow_layout import BatchLayout
-from pipeline.storage.arrow_reader import ArrowFile, open_whole, read_batch
-from pipeline.storage.arrow_schema import MAX_SCHEMA_BYTES
-from pipeline.storage.arrow_views import view_lists, view_numbers
-from pipeline.storage.store import open_store
-from schemas.documents import DOCUMENT_SCHEMA, QUARANTINE_SCHEMA
-from schemas.errors import ShardCorruptError
-from schemas.manifest import SHARD_TABLE_SCHEMA
-from schemas.rows import Compression, encoded_schema, packed_row_schema
+from maskmill.pipeline.storage.arrow_files import write_blocks
+from maskmill.pipeline.storage.arrow_layout import BatchLayout
+from maskmill.pipeline.storage.arrow_reader import ArrowFile, open_whole, read_batch
+from maskmill.pipeline.storage.arrow_schema import MAX_SCHEMA_BYTES
+from maskmill.pipeline.storage.arrow_views import view_lists, view_numbers
+from maskmill.pipeline.storage.store import open_store
+from maskmill.schemas.documents import DOCUMENT_SCHEMA, QUARANTINE_SCHEMA
+from maskmill.schemas.errors import ShardCorruptError
+from maskmill.schemas.manifest import SHARD_TABLE_SCHEMA
+from maskmill.schemas.rows import Compression, encoded_schema, packed_row_schema
 from tests.storage.crafted import Message, serialise
 from tests.storage.shared_parts import share_in_footer, share_in_message
 

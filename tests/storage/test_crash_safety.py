@@ -10,9 +10,9 @@ from pathlib import Path
 
 import pytest
 
-from pipeline.storage import local_files
-from pipeline.storage.store import Store, open_store
-from schemas.errors import MaskmillError
+from maskmill.pipeline.storage import local_files
+from maskmill.pipeline.storage.store import Store, open_store
+from maskmill.schemas.errors import MaskmillError
 from tests.storage.crash_writer import CONTENT
 
 WRITER = "tests.storage.crash_writer"

@@ -14,14 +14,14 @@ import xxhash
 from hypothesis import given
 from hypothesis import strategies as st
 
-from pipeline.storage.check_table import _SUSPICIOUS
-from pipeline.storage.datasets import read_manifest, read_shard_table, write_manifest, write_shard_table
-from pipeline.storage.paths import check_inside
-from pipeline.storage.store import open_store
-from schemas.counts import EncodingCounts
-from schemas.errors import ConfigError, ShardCorruptError
-from schemas.manifest import EncodedManifest, PackedManifest
-from schemas.receipt import ShardReceipt
+from maskmill.pipeline.storage.check_table import _SUSPICIOUS
+from maskmill.pipeline.storage.datasets import read_manifest, read_shard_table, write_manifest, write_shard_table
+from maskmill.pipeline.storage.paths import check_inside
+from maskmill.pipeline.storage.store import open_store
+from maskmill.schemas.counts import EncodingCounts
+from maskmill.schemas.errors import ConfigError, ShardCorruptError
+from maskmill.schemas.manifest import EncodedManifest, PackedManifest
+from maskmill.schemas.receipt import ShardReceipt
 
 LAST_ROW_ID = (1 << 64) - (1 << 32)  # of the last document shard that there may be
 

@@ -15,11 +15,11 @@ import botocore.exceptions
 import pyarrow as pa
 import pytest
 
-from pipeline.storage import failures
-from pipeline.storage.arrow_files import write_blocks
-from pipeline.storage.failures import ATTEMPTS, explain_failure, explained_failures, retry_transient
-from pipeline.storage.store import Store, open_store
-from schemas.errors import ConfigError, MaskmillError, ShardCorruptError, TransientStorageError
+from maskmill.pipeline.storage import failures
+from maskmill.pipeline.storage.arrow_files import write_blocks
+from maskmill.pipeline.storage.failures import ATTEMPTS, explain_failure, explained_failures, retry_transient
+from maskmill.pipeline.storage.store import Store, open_store
+from maskmill.schemas.errors import ConfigError, MaskmillError, ShardCorruptError, TransientStorageError
 from tests.conftest import point_at
 from tests.servers.fault_proxy import Faults, run_fault_proxy
 from tests.servers.processes import find_free_ports
@@ -193,8 +193,8 @@ def test_a_lack_of_permission_is_the_operators(tmp_path: Path) -> None:
     (tmp_path / "secret").chmod(0o600)
     script = """
 import os, sys
-from pipeline.storage.store import open_store
-from schemas.errors import ConfigError
+from maskmill.pipeline.storage.store import open_store
+from maskmill.schemas.errors import ConfigError
 os.setgroups([]); os.setgid(65534); os.setuid(65534)
 store = open_store(sys.argv[1])
 for name, call in {

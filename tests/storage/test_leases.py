@@ -16,10 +16,10 @@ from pathlib import Path
 
 import pytest
 
-from pipeline.storage import leases
-from pipeline.storage.leases import CLAIMS, LOCK, hold_output
-from pipeline.storage.store import Store, open_store
-from schemas.errors import ConfigError, StaleArtifactError
+from maskmill.pipeline.storage import leases
+from maskmill.pipeline.storage.leases import CLAIMS, LOCK, hold_output
+from maskmill.pipeline.storage.store import Store, open_store
+from maskmill.schemas.errors import ConfigError, StaleArtifactError
 from tests.servers.processes import start_python, stop_process
 
 BEAT = 0.3

@@ -9,12 +9,12 @@ import numpy as np
 import pytest
 import xxhash
 
-from pipeline.storage.datasets import ShardTable, read_manifest, read_shard_table
-from pipeline.storage.packed_blocks import PackedBlock, PackedBlocks
-from pipeline.storage.store import open_store
-from schemas.errors import ShardCorruptError
-from schemas.manifest import PackedManifest
-from schemas.rows import Compression
+from maskmill.pipeline.storage.datasets import ShardTable, read_manifest, read_shard_table
+from maskmill.pipeline.storage.packed_blocks import PackedBlock, PackedBlocks
+from maskmill.pipeline.storage.store import open_store
+from maskmill.schemas.errors import ShardCorruptError
+from maskmill.schemas.manifest import PackedManifest
+from maskmill.schemas.rows import Compression
 from tests.loader.datasets import read_stored_rows, write_dataset
 from tests.storage.crafted import Message
 from tests.storage.damaged_rows import DAMAGE

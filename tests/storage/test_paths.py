@@ -8,9 +8,9 @@ from pathlib import Path
 
 import pytest
 
-from pipeline.storage.paths import join_path, split_file_url, split_url, strip_slashes
-from pipeline.storage.store import open_store
-from schemas.errors import ConfigError
+from maskmill.pipeline.storage.paths import join_path, split_file_url, split_url, strip_slashes
+from maskmill.pipeline.storage.store import open_store
+from maskmill.schemas.errors import ConfigError
 
 
 @pytest.mark.parametrize(

@@ -10,12 +10,12 @@ from pathlib import Path
 
 import pytest
 
-from pipeline.corpus.list_inputs import InputFile
-from pipeline.corpus.open_input import OpenInput
-from pipeline.loader.shard_files import ShardFiles
-from pipeline.storage.regular_files import open_descriptor, read_regular
-from pipeline.storage.store import Store, open_store
-from schemas.errors import ConfigError, InputDataError, MaskmillError, ShardCorruptError
+from maskmill.pipeline.corpus.list_inputs import InputFile
+from maskmill.pipeline.corpus.open_input import OpenInput
+from maskmill.pipeline.loader.shard_files import ShardFiles
+from maskmill.pipeline.storage.regular_files import open_descriptor, read_regular
+from maskmill.pipeline.storage.store import Store, open_store
+from maskmill.schemas.errors import ConfigError, InputDataError, MaskmillError, ShardCorruptError
 
 Read = Callable[[Store], object]
 

@@ -18,9 +18,9 @@ from typing import Any
 import pytest
 from s3fs import S3FileSystem
 
-from pipeline.storage.s3_ranges import S3Ranges
-from pipeline.storage.store import Store, open_store
-from schemas.errors import ConfigError
+from maskmill.pipeline.storage.s3_ranges import S3Ranges
+from maskmill.pipeline.storage.store import Store, open_store
+from maskmill.schemas.errors import ConfigError
 from tests.conftest import point_at
 from tests.servers.fault_proxy import CHUNK_BYTES, Faults, run_fault_proxy
 
@@ -135,7 +135,7 @@ def test_without_credentials_the_error_is_that_of_s3fs(moto_url: str, monkeypatc
 
 
 def test_throttling_and_cut_bodies_are_sat_out(proxied: tuple[Store, Faults], monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("pipeline.storage.failures.FIRST_DELAY_SECONDS", 0.001)
+    monkeypatch.setattr("maskmill.pipeline.storage.failures.FIRST_DELAY_SECONDS", 0.001)
     store, faults = proxied
     faults.throttled = 2
     assert store.read_range("file", 0, len(BODY)) == BODY
@@ -178,7 +178,7 @@ def test_a_range_may_be_read_between_two_pieces(proxied: tuple[Store, Faults], w
 def test_where_an_answer_is_cut_only_the_rest_is_asked_for_again(
     proxied: tuple[Store, Faults], monkeypatch: pytest.MonkeyPatch, cut_after: int
 ) -> None:
-    monkeypatch.setattr("pipeline.storage.failures.FIRST_DELAY_SECONDS", 0.001)
+    monkeypatch.setattr("maskmill.pipeline.storage.failures.FIRST_DELAY_SECONDS", 0.001)
     store, faults = proxied
     faults.reset_after_bytes, faults.resets_left = cut_after, 1
     found = [bytes(piece) for piece in store.iter_pieces("file", 0, PIECES)]
@@ -381,7 +381,7 @@ def test_a_store_that_fails_again_and_again_is_spared_for_a_while(
     server: Server, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     now = [100.0]
-    monkeypatch.setattr("pipeline.storage.s3_ranges.time.monotonic", lambda: now[0])
+    monkeypatch.setattr("maskmill.pipeline.storage.s3_ranges.time.monotonic", lambda: now[0])
     check_read(server, 0)
     server.status = 404
     for _ in range(20):

@@ -16,12 +16,12 @@ import xxhash
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from pipeline.storage.arrow_files import write_blocks
-from pipeline.storage.arrow_reader import check_bytes, open_whole, read_block
-from pipeline.storage.paths import check_inside
-from pipeline.storage.remote_files import PART_BYTES
-from pipeline.storage.store import Store, open_store
-from schemas.errors import ConfigError, ShardCorruptError
+from maskmill.pipeline.storage.arrow_files import write_blocks
+from maskmill.pipeline.storage.arrow_reader import check_bytes, open_whole, read_block
+from maskmill.pipeline.storage.paths import check_inside
+from maskmill.pipeline.storage.remote_files import PART_BYTES
+from maskmill.pipeline.storage.store import Store, open_store
+from maskmill.schemas.errors import ConfigError, ShardCorruptError
 from tests.conftest import make_bucket
 
 
@@ -198,7 +198,7 @@ def test_deletes_take_what_is_named_and_no_more(store: Store) -> None:
 
 
 def test_a_tree_of_more_than_one_request_is_deleted(store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("pipeline.storage.store.DELETE_AT_ONCE", 4)
+    monkeypatch.setattr("maskmill.pipeline.storage.store.DELETE_AT_ONCE", 4)
     for number in range(9):
         store.write_bytes(f"many/{number}", b"")
     store.delete_tree("many")

@@ -27,7 +27,7 @@ ROOT = Path(tests.__file__).parent.parent
 PAGES = ROOT / "infra" / "trainers"
 KILLED_AT, SAVED_AT, ALL_STEPS = 5, 4, 9
 DEADLINE_SECONDS = 240
-PRELOADED = ["tests.trainers.run_pages", "pipeline.loader", "transformers.trainer", "lightning"]
+PRELOADED = ["tests.trainers.run_pages", "maskmill.pipeline.loader", "transformers.trainer", "lightning"]
 
 
 @dataclass(frozen=True)

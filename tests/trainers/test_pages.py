@@ -18,10 +18,10 @@ from torch.nn.functional import cross_entropy
 from torch.utils.data import DataLoader
 from transformers import BertConfig, BertForMaskedLM
 
-from pipeline.loader import MaskedBatches, Masking, iter_fixed_batches
-from pipeline.loader.batch import Batch
-from pipeline.loader.for_trainers import as_inputs, count_labels, describe_encoder, group_steps, sum_losses
-from schemas.errors import ConfigError
+from maskmill.pipeline.loader import MaskedBatches, Masking, iter_fixed_batches
+from maskmill.pipeline.loader.batch import Batch
+from maskmill.pipeline.loader.for_trainers import as_inputs, count_labels, describe_encoder, group_steps, sum_losses
+from maskmill.schemas.errors import ConfigError
 from tests.trainers.run_pages import ALL_PAGES, ALL_STEPS, KILLED_AT, Page, Run, run_page
 
 TOLERANCE = 1e-5  # of logits

@@ -7,7 +7,7 @@ import json
 import pytest
 from torch.utils.data import get_worker_info
 
-from pipeline.loader import MaskedBatches
+from maskmill.pipeline.loader import MaskedBatches
 from tests.loader.streams import equal_batches, open_loader
 
 stateful_dataloader = pytest.importorskip("torchdata.stateful_dataloader")
@@ -119,7 +119,9 @@ def test_the_state_of_a_worker_is_the_round_it_goes_on_with(dataset, every, work
 
     begun = 2
     for number in range(workers):
-        monkeypatch.setattr("pipeline.loader.masked_batches.get_worker_info", lambda number=number: Worker(number))
+        monkeypatch.setattr(
+            "maskmill.pipeline.loader.masked_batches.get_worker_info", lambda number=number: Worker(number)
+        )
         assert get_worker_info() is None  # torch's own is untouched
         batches = open_bounded(dataset)
         batches.load_state_dict(every[begun - 1].state)

@@ -6,8 +6,8 @@ import random
 
 import pytest
 
-from jobs.prepare import prepare
-from schemas.run_file import RunFile
+from maskmill.jobs.prepare import prepare
+from maskmill.schemas.run_file import RunFile
 
 WORDS = [f"{first}{last}" for first in ("al", "be", "ga", "del") for last in ("pha", "ta", "mma", "tau", "rho")]
 

@@ -10,9 +10,9 @@ import torch
 from tokenizers import Tokenizer, models, pre_tokenizers
 from torch import Tensor
 
-from pipeline.training.train_data import TrainData
-from schemas.masking import IGNORE_INDEX, Masking
-from schemas.train_file import TrainFile
+from maskmill.pipeline.training.train_data import TrainData
+from maskmill.schemas.masking import IGNORE_INDEX, Masking
+from maskmill.schemas.train_file import TrainFile
 
 VOCAB_SIZE, SEQ_LEN, NUM_ROWS = 40, 12, 20
 PAD, UNK, CLS, SEP, MASK = range(5)

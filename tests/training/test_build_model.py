@@ -3,10 +3,10 @@ from __future__ import annotations
 import pytest
 import torch
 
-from pipeline.training.build_model import build_model
-from pipeline.training.device import open_autocast, resolve_device, resolve_precision
-from schemas.errors import ConfigError
-from schemas.train_file import ModelSection
+from maskmill.pipeline.training.build_model import build_model
+from maskmill.pipeline.training.device import open_autocast, resolve_device, resolve_precision
+from maskmill.schemas.errors import ConfigError
+from maskmill.schemas.train_file import ModelSection
 
 SECTION = ModelSection(hidden_size=24, num_layers=3, num_heads=4, dropout=0.25, initializer_range=0.5)
 

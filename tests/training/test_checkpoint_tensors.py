@@ -13,15 +13,15 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from safetensors.torch import load, save
 
-from pipeline.storage.store import Store, open_store
-from pipeline.training.checkpoint_tensors import FILES, MODEL, OPTIMIZER, RNG
-from pipeline.training.checkpoints import (
+from maskmill.pipeline.storage.store import Store, open_store
+from maskmill.pipeline.training.checkpoint_tensors import FILES, MODEL, OPTIMIZER, RNG
+from maskmill.pipeline.training.checkpoints import (
     MAX_MARKER_BYTES,
     find_checkpoint,
     load_checkpoint,
     write_checkpoint,
 )
-from schemas.errors import ConfigError, MaskmillError, ShardCorruptError, StaleArtifactError
+from maskmill.schemas.errors import ConfigError, MaskmillError, ShardCorruptError, StaleArtifactError
 from tests.training.test_checkpoints import build, make_marker, take_steps
 
 STEP = 2

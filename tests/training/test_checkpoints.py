@@ -5,19 +5,19 @@ import json
 import pytest
 import torch
 
-from pipeline.storage.store import open_store
-from pipeline.training.build_model import build_model
-from pipeline.training.checkpoints import (
+from maskmill.pipeline.storage.store import open_store
+from maskmill.pipeline.training.build_model import build_model
+from maskmill.pipeline.training.checkpoints import (
     Checkpoint,
     check_belongs,
     find_checkpoint,
     load_checkpoint,
     write_checkpoint,
 )
-from pipeline.training.masked_loss import accumulate_gradients
-from pipeline.training.optimizer import build_optimizer
-from schemas.errors import ConfigError, ShardCorruptError, StaleArtifactError
-from schemas.train_file import ModelSection, OptimizerSection
+from maskmill.pipeline.training.masked_loss import accumulate_gradients
+from maskmill.pipeline.training.optimizer import build_optimizer
+from maskmill.schemas.errors import ConfigError, ShardCorruptError, StaleArtifactError
+from maskmill.schemas.train_file import ModelSection, OptimizerSection
 from tests.training.small_runs import PAD, SEQ_LEN, VOCAB_SIZE, make_batch
 
 

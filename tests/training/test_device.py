@@ -2,8 +2,8 @@ from __future__ import annotations
 
 import pytest
 
-from pipeline.training.device import resolve_device
-from schemas.errors import ConfigError
+from maskmill.pipeline.training.device import resolve_device
+from maskmill.schemas.errors import ConfigError
 
 
 @pytest.mark.parametrize("name", ["mps", "mps:0", "xpu", "meta", "hpu", "xla"])

@@ -8,11 +8,11 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch.nn import functional
 
-from pipeline.loader.for_trainers import count_labels
-from pipeline.training.build_model import build_model
-from pipeline.training.masked_loss import accumulate_gradients, sum_masked_loss
-from schemas.masking import IGNORE_INDEX
-from schemas.train_file import ModelSection
+from maskmill.pipeline.loader.for_trainers import count_labels
+from maskmill.pipeline.training.build_model import build_model
+from maskmill.pipeline.training.masked_loss import accumulate_gradients, sum_masked_loss
+from maskmill.schemas.masking import IGNORE_INDEX
+from maskmill.schemas.train_file import ModelSection
 from tests.training.small_runs import PAD, SEQ_LEN, VOCAB_SIZE, make_batch
 
 

@@ -3,8 +3,8 @@ from __future__ import annotations
 import pytest
 from torch import nn
 
-from pipeline.training.optimizer import build_optimizer, compute_learning_rate, set_learning_rate
-from schemas.train_file import OptimizerSection
+from maskmill.pipeline.training.optimizer import build_optimizer, compute_learning_rate, set_learning_rate
+from maskmill.schemas.train_file import OptimizerSection
 
 
 def test_the_rate_rises_then_falls_to_zero_by_hand():

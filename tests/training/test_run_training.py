@@ -8,13 +8,13 @@ import pytest
 import torch
 from rich.console import Console
 
-from jobs.train import TrainLines
-from pipeline.storage.store import Store, open_store
-from pipeline.training import run_training as run_training_module
-from pipeline.training.run_training import iter_global_batches, run_training
-from pipeline.training.score_held_out import HeldOutScore
-from pipeline.training.stop_signals import StopRequestedError
-from schemas.errors import ConfigError, ShardCorruptError, StaleArtifactError
+from maskmill.jobs.train import TrainLines
+from maskmill.pipeline.storage.store import Store, open_store
+from maskmill.pipeline.training import run_training as run_training_module
+from maskmill.pipeline.training.run_training import iter_global_batches, run_training
+from maskmill.pipeline.training.score_held_out import HeldOutScore
+from maskmill.pipeline.training.stop_signals import StopRequestedError
+from maskmill.schemas.errors import ConfigError, ShardCorruptError, StaleArtifactError
 from tests.training.small_runs import VOCAB_SIZE, Batches, make_config, make_data
 
 

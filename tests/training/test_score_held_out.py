@@ -6,10 +6,10 @@ from contextlib import nullcontext
 import pytest
 import torch
 
-from pipeline.training.build_model import build_model
-from pipeline.training.score_held_out import HELD_OUT_MASKING, measure_unigram_entropy, score_held_out
-from schemas.masking import IGNORE_INDEX
-from schemas.train_file import ModelSection
+from maskmill.pipeline.training.build_model import build_model
+from maskmill.pipeline.training.score_held_out import HELD_OUT_MASKING, measure_unigram_entropy, score_held_out
+from maskmill.schemas.masking import IGNORE_INDEX
+from maskmill.schemas.train_file import ModelSection
 from tests.training.small_runs import PAD, SEQ_LEN, VOCAB_SIZE, make_batch
 
 BATCHES = [make_batch([0, 1, 2, 3], seed=1, rate=0.5), make_batch([4], rate=0.0), make_batch([5, 6], seed=2)]

@@ -14,7 +14,7 @@ from pathlib import Path
 import pytest
 
 import tests
-from pipeline.training.stop_signals import StopRequestedError, StopSignals, TrainingInterruptedError
+from maskmill.pipeline.training.stop_signals import StopRequestedError, StopSignals, TrainingInterruptedError
 
 ROOT = Path(tests.__file__).parent.parent
 STEPS = 40
@@ -41,7 +41,7 @@ def start(folder: Path, prepared: str, *arguments: str) -> subprocess.Popen:
             """
         )
     )
-    command = [sys.executable, "-u", "-m", "jobs", "train", str(folder / "train.toml"), *arguments]
+    command = [sys.executable, "-u", "-m", "maskmill", "train", str(folder / "train.toml"), *arguments]
     return subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, cwd=ROOT)
 
 
@@ -99,7 +99,7 @@ def test_without_a_finished_step_it_says_that_it_starts_over(prepared, tmp_path)
 
 SCRIPT = """
 import signal, sys, time
-from pipeline.training.stop_signals import StopSignals
+from maskmill.pipeline.training.stop_signals import StopSignals
 stop = StopSignals()
 with stop.caught():
     with stop.deferred():

@@ -15,21 +15,21 @@ import xxhash
 from tokenizers import Tokenizer
 from transformers import AutoModelForMaskedLM, AutoTokenizer
 
-from jobs.read_toml import read_toml
-from pipeline.loader.fixed_rows import iter_fixed_batches
-from pipeline.storage.datasets import read_manifest, write_manifest, write_shard_table
-from pipeline.storage.leases import Lease, hold_output
-from pipeline.storage.store import open_store
-from pipeline.training import train as train_module
-from pipeline.training.open_data import open_train_data
-from pipeline.training.score_held_out import HELD_OUT_MASKING, measure_unigram_entropy
-from pipeline.training.stop_signals import TrainingInterruptedError
-from pipeline.training.train import train
-from pipeline.wordpiece.tokenizer_files import tokenizer_files
-from schemas.errors import ConfigError, ShardCorruptError, StaleArtifactError
-from schemas.manifest import PackedManifest
-from schemas.masking import IGNORE_INDEX, Masking
-from schemas.train_file import TrainFile
+from maskmill.jobs.read_toml import read_toml
+from maskmill.pipeline.loader.fixed_rows import iter_fixed_batches
+from maskmill.pipeline.storage.datasets import read_manifest, write_manifest, write_shard_table
+from maskmill.pipeline.storage.leases import Lease, hold_output
+from maskmill.pipeline.storage.store import open_store
+from maskmill.pipeline.training import train as train_module
+from maskmill.pipeline.training.open_data import open_train_data
+from maskmill.pipeline.training.score_held_out import HELD_OUT_MASKING, measure_unigram_entropy
+from maskmill.pipeline.training.stop_signals import TrainingInterruptedError
+from maskmill.pipeline.training.train import train
+from maskmill.pipeline.wordpiece.tokenizer_files import tokenizer_files
+from maskmill.schemas.errors import ConfigError, ShardCorruptError, StaleArtifactError
+from maskmill.schemas.manifest import PackedManifest
+from maskmill.schemas.masking import IGNORE_INDEX, Masking
+from maskmill.schemas.train_file import TrainFile
 
 
 def make_train_file(prepared, output, **run):

@@ -2,10 +2,10 @@ from __future__ import annotations
 
 import pytest
 
-from pipeline.training.demo_recipe import DEMO_STEPS, make_demo_run_file, make_demo_train_file
-from schemas.errors import ConfigError
-from schemas.toml_files import parse_toml
-from schemas.train_file import TrainFile
+from maskmill.pipeline.training.demo_recipe import DEMO_STEPS, make_demo_run_file, make_demo_train_file
+from maskmill.schemas.errors import ConfigError
+from maskmill.schemas.toml_files import parse_toml
+from maskmill.schemas.train_file import TrainFile
 from tests.training.small_runs import make_config
 
 TEXT = """

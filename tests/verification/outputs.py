@@ -9,27 +9,33 @@ from dataclasses import dataclass, field
 import pyarrow as pa
 import xxhash
 
-from pipeline.engine.local_engine import LocalEngine
-from pipeline.engine.receipts import iter_receipts
-from pipeline.engine.stage import run_stage
-from pipeline.packing.pack_receipts import encoding_counts, iter_dataset_shards, packing_counts, take_encoding
-from pipeline.packing.pack_stage import pack_documents
-from pipeline.packing.pack_units import PackContext, PackUnit, plan_pack_units
-from pipeline.packing.prepare_encoder import describe_tokenizer
-from pipeline.storage.arrow_files import write_blocks
-from pipeline.storage.datasets import ShardTable, read_shard_table, write_manifest, write_shard_table
-from pipeline.storage.store import Store, open_store
-from pipeline.wordpiece.load_encoders import SpecialInText
-from pipeline.wordpiece.normalise import Normalisation
-from pipeline.wordpiece.prove_encoder import Proof, make_proof_key
-from schemas.counts import DocumentCounts, EncodingCounts, PackingCounts
-from schemas.documents import DOCUMENT_SCHEMA
-from schemas.layout import documents_folder, encoded_folder, packed_folders, shard_path
-from schemas.manifest import DocumentsManifest, EncodedManifest, PackedManifest, TokenizerManifest, text_fill_ppm
-from schemas.masking import Masking
-from schemas.receipt import Receipt, ShardReceipt
-from schemas.rows import rows_per_block
-from schemas.run_file import PackSection
+from maskmill.pipeline.engine.local_engine import LocalEngine
+from maskmill.pipeline.engine.receipts import iter_receipts
+from maskmill.pipeline.engine.stage import run_stage
+from maskmill.pipeline.packing.pack_receipts import encoding_counts, iter_dataset_shards, packing_counts, take_encoding
+from maskmill.pipeline.packing.pack_stage import pack_documents
+from maskmill.pipeline.packing.pack_units import PackContext, PackUnit, plan_pack_units
+from maskmill.pipeline.packing.prepare_encoder import describe_tokenizer
+from maskmill.pipeline.storage.arrow_files import write_blocks
+from maskmill.pipeline.storage.datasets import ShardTable, read_shard_table, write_manifest, write_shard_table
+from maskmill.pipeline.storage.store import Store, open_store
+from maskmill.pipeline.wordpiece.load_encoders import SpecialInText
+from maskmill.pipeline.wordpiece.normalise import Normalisation
+from maskmill.pipeline.wordpiece.prove_encoder import Proof, make_proof_key
+from maskmill.schemas.counts import DocumentCounts, EncodingCounts, PackingCounts
+from maskmill.schemas.documents import DOCUMENT_SCHEMA
+from maskmill.schemas.layout import documents_folder, encoded_folder, packed_folders, shard_path
+from maskmill.schemas.manifest import (
+    DocumentsManifest,
+    EncodedManifest,
+    PackedManifest,
+    TokenizerManifest,
+    text_fill_ppm,
+)
+from maskmill.schemas.masking import Masking
+from maskmill.schemas.receipt import Receipt, ShardReceipt
+from maskmill.schemas.rows import rows_per_block
+from maskmill.schemas.run_file import PackSection
 from tests.wordpiece.test_encode import make_tokenizer_json
 
 TOKENIZER_JSON = make_tokenizer_json(Normalisation())

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import pytest
 
-from pipeline.storage.store import open_store
-from pipeline.verification.check_parts import Verified, check_between
-from schemas.manifest import TokenizerManifest
+from maskmill.pipeline.storage.store import open_store
+from maskmill.pipeline.verification.check_parts import Verified, check_between
+from maskmill.schemas.manifest import TokenizerManifest
 from tests.schemas.test_manifest import TOKENIZER
 
 

@@ -15,15 +15,15 @@ import numpy as np
 import pyarrow as pa
 import pytest
 
-from pipeline.storage.arrow_files import write_blocks
-from pipeline.storage.datasets import read_manifest, write_manifest, write_shard_table
-from pipeline.storage.store import open_store
-from pipeline.verification.check_parts import check_between
-from pipeline.verification.verify_output import Verified, list_parts, verify_output
-from schemas.manifest import EncodedManifest, PackedManifest, TokenizerManifest
-from schemas.receipt import ShardReceipt
-from schemas.rows import Compression, encoded_schema, packed_row_schema
-from schemas.run_file import PackSection
+from maskmill.pipeline.storage.arrow_files import write_blocks
+from maskmill.pipeline.storage.datasets import read_manifest, write_manifest, write_shard_table
+from maskmill.pipeline.storage.store import open_store
+from maskmill.pipeline.verification.check_parts import check_between
+from maskmill.pipeline.verification.verify_output import Verified, list_parts, verify_output
+from maskmill.schemas.manifest import EncodedManifest, PackedManifest, TokenizerManifest
+from maskmill.schemas.receipt import ShardReceipt
+from maskmill.schemas.rows import Compression, encoded_schema, packed_row_schema
+from maskmill.schemas.run_file import PackSection
 from tests.verification.outputs import RUN, Output, ignore, pack_output, write_output
 from tests.wordpiece.texts import SENTENCES
 

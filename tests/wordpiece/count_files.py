@@ -9,9 +9,9 @@ from random import Random
 
 import pyarrow as pa
 
-from pipeline.storage.store import Store
-from pipeline.wordpiece.normalise import Normalisation
-from pipeline.wordpiece.word_counts import WORD_COUNTS_SCHEMA, SourceText, WordCounts, write_word_counts
+from maskmill.pipeline.storage.store import Store
+from maskmill.pipeline.wordpiece.normalise import Normalisation
+from maskmill.pipeline.wordpiece.word_counts import WORD_COUNTS_SCHEMA, SourceText, WordCounts, write_word_counts
 
 Rows = Mapping[tuple[str, str], int]
 """(word, source) to count."""

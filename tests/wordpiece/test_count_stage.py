@@ -15,19 +15,19 @@ import xxhash
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from pipeline.engine.stage import UnitDescription, UnitOutcome
-from pipeline.storage.arrow_files import write_blocks
-from pipeline.storage.store import Store
-from pipeline.wordpiece import count_stage, merge_stage
-from pipeline.wordpiece.count_stage import (
+from maskmill.pipeline.engine.stage import UnitDescription, UnitOutcome
+from maskmill.pipeline.storage.arrow_files import write_blocks
+from maskmill.pipeline.storage.store import Store
+from maskmill.pipeline.wordpiece import count_stage, merge_stage
+from maskmill.pipeline.wordpiece.count_stage import (
     CountContext,
     count_document_words,
     has_one_source,
     plan_count_units,
     sum_sources,
 )
-from pipeline.wordpiece.counted_words import WORD_PARTITIONS
-from pipeline.wordpiece.merge_stage import (
+from maskmill.pipeline.wordpiece.counted_words import WORD_PARTITIONS
+from maskmill.pipeline.wordpiece.merge_stage import (
     GATHERED_PARTITIONS,
     check_words_kept,
     gather_word_counts,
@@ -36,12 +36,12 @@ from pipeline.wordpiece.merge_stage import (
     plan_gather_units,
     plan_merge_units,
 )
-from pipeline.wordpiece.normalise import Normalisation
-from pipeline.wordpiece.word_counts import SourceText, WordCounts, write_word_counts
-from pipeline.wordpiece.word_files import WordFile
-from schemas.documents import DOCUMENT_SCHEMA
-from schemas.errors import ShardCorruptError
-from schemas.receipt import Receipt
+from maskmill.pipeline.wordpiece.normalise import Normalisation
+from maskmill.pipeline.wordpiece.word_counts import SourceText, WordCounts, write_word_counts
+from maskmill.pipeline.wordpiece.word_files import WordFile
+from maskmill.schemas.documents import DOCUMENT_SCHEMA
+from maskmill.schemas.errors import ShardCorruptError
+from maskmill.schemas.receipt import Receipt
 from tests.wordpiece.any_texts import any_texts, count_by_tokenizers
 from tests.wordpiece.letter_oracle import count_letters
 
@@ -349,7 +349,7 @@ def test_a_flipped_bit_between_stages_is_found(
     stores: list[Store], monkeypatch: pytest.MonkeyPatch, stage: str
 ) -> None:
     """Any bit of a word, a source or a count: without a checksum the vocabulary would be another, and nobody told."""
-    monkeypatch.setattr("pipeline.wordpiece.merge_stage.FILES_GATHERED", 1 if stage == "gather" else 256)
+    monkeypatch.setattr("maskmill.pipeline.wordpiece.merge_stage.FILES_GATHERED", 1 if stage == "gather" else 256)
     context = make_context(stores)
     shards = write_shards(context, [[("here", "gruntle " * 771 + "other")], [("there", "gruntle again")]])
     name = {"count": "count-", "gather": "gathered-", "merge": "merged-"}[stage]

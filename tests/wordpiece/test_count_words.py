@@ -12,10 +12,10 @@ import pytest
 from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 
-from pipeline.wordpiece.count_words import WordCounter
-from pipeline.wordpiece.counted_words import CountedWords, PartitionedWords
-from pipeline.wordpiece.normalise import Normalisation
-from schemas.errors import InputDataError
+from maskmill.pipeline.wordpiece.count_words import WordCounter
+from maskmill.pipeline.wordpiece.counted_words import CountedWords, PartitionedWords
+from maskmill.pipeline.wordpiece.normalise import Normalisation
+from maskmill.schemas.errors import InputDataError
 from tests.wordpiece.any_texts import NORMALISATIONS, any_texts, as_dict, count_all, count_by_tokenizers
 from tests.wordpiece.letter_oracle import count_letters
 from tests.wordpiece.texts import hostile_texts, read_corpus
@@ -183,7 +183,7 @@ def test_a_word_longer_than_every_buffer_is_counted(spills: bool) -> None:
 
 
 def test_words_for_tokenizers_are_put_aside_within_limits(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("pipeline.wordpiece.count_words._MAX_ASIDE_BYTES", 1000)
+    monkeypatch.setattr("maskmill.pipeline.wordpiece.count_words._MAX_ASIDE_BYTES", 1000)
     counter = WordCounter(Normalisation())
     split = counter._split_aside
     held = []

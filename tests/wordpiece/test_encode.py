@@ -16,9 +16,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from tokenizers import AddedToken, Tokenizer
 
-from pipeline.wordpiece import encode, load_encoders, slice_texts
-from pipeline.wordpiece.encode import EncodedBatch, Encoder, choose_sample
-from pipeline.wordpiece.load_encoders import (
+from maskmill.pipeline.wordpiece import encode, load_encoders, slice_texts
+from maskmill.pipeline.wordpiece.encode import EncodedBatch, Encoder, choose_sample
+from maskmill.pipeline.wordpiece.load_encoders import (
     Ids,
     Offsets,
     SpecialInText,
@@ -29,9 +29,9 @@ from pipeline.wordpiece.load_encoders import (
     load_fast_encode,
     load_law,
 )
-from pipeline.wordpiece.normalise import Normalisation
-from pipeline.wordpiece.tokenizer_files import build_tokenizer, tokenizer_files
-from schemas.tokenizer.tokenizer_file import SPECIAL_TOKENS
+from maskmill.pipeline.wordpiece.normalise import Normalisation
+from maskmill.pipeline.wordpiece.tokenizer_files import build_tokenizer, tokenizer_files
+from maskmill.schemas.tokenizer.tokenizer_file import SPECIAL_TOKENS
 from tests.wordpiece.texts import SENTENCES, hostile_texts, read_corpus
 
 pytest.importorskip("nanotoken", reason="nanotoken is optional, and these tests hold it against tokenizers")

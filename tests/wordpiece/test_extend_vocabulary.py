@@ -13,13 +13,13 @@ from hypothesis import assume, example, given, settings
 from hypothesis import strategies as st
 from tokenizers import Tokenizer, normalizers
 
-from pipeline.wordpiece.check_tokenizer import read_normalisation
-from pipeline.wordpiece.extend_vocabulary import Extension, extend_tokenizer, extend_vocabulary
-from pipeline.wordpiece.normalise import Normalisation
-from pipeline.wordpiece.tokenizer_files import build_tokenizer, load_tokenizer, tokenizer_files
-from pipeline.wordpiece.train import train_wordpiece
-from schemas.errors import ConfigError
-from schemas.tokenizer.tokenizer_file import SPECIAL_TOKENS
+from maskmill.pipeline.wordpiece.check_tokenizer import read_normalisation
+from maskmill.pipeline.wordpiece.extend_vocabulary import Extension, extend_tokenizer, extend_vocabulary
+from maskmill.pipeline.wordpiece.normalise import Normalisation
+from maskmill.pipeline.wordpiece.tokenizer_files import build_tokenizer, load_tokenizer, tokenizer_files
+from maskmill.pipeline.wordpiece.train import train_wordpiece
+from maskmill.schemas.errors import ConfigError
+from maskmill.schemas.tokenizer.tokenizer_file import SPECIAL_TOKENS
 from tests.wordpiece.count_files import as_table, count_by_tokenizers
 from tests.wordpiece.texts import SENTENCES
 

@@ -7,9 +7,9 @@ import unicodedata
 import pyarrow as pa
 import pytest
 
-from pipeline.wordpiece.count_words import WordCounter
-from pipeline.wordpiece.map_characters import BY_TOKENIZERS, CharacterMap
-from pipeline.wordpiece.normalise import Normalisation
+from maskmill.pipeline.wordpiece.count_words import WordCounter
+from maskmill.pipeline.wordpiece.map_characters import BY_TOKENIZERS, CharacterMap
+from maskmill.pipeline.wordpiece.normalise import Normalisation
 from tests.wordpiece.any_texts import NORMALISATIONS, ORDERED, as_dict, count_by_tokenizers
 
 CHARACTERS = [chr(code) for code in range(0x110000) if not 0xD800 <= code < 0xE000]

@@ -11,8 +11,8 @@ from hypothesis import example, given, settings
 from hypothesis import strategies as st
 from tokenizers import Tokenizer, models, pre_tokenizers
 
-from pipeline.wordpiece.match_pieces import make_tokenizer_trie, make_trie, match_words
-from pipeline.wordpiece.word_arrays import flatten_words, mark_first_rows
+from maskmill.pipeline.wordpiece.match_pieces import make_tokenizer_trie, make_trie, match_words
+from maskmill.pipeline.wordpiece.word_arrays import flatten_words, mark_first_rows
 
 UNKNOWN = "[UNK]"
 ALPHABET = "ab#\u00e9\u4e2d\U0001d400"

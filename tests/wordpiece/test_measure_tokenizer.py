@@ -10,19 +10,19 @@ from hypothesis import example, given, settings
 from hypothesis import strategies as st
 from tokenizers import AddedToken, Tokenizer, models, normalizers, pre_tokenizers
 
-from pipeline.storage.arrow_files import write_blocks
-from pipeline.storage.store import Store
-from pipeline.wordpiece.load_encoders import SpecialInText
-from pipeline.wordpiece.measure_tokenizer import measure_encodings, measure_texts, measure_word_counts
-from pipeline.wordpiece.normalise import Normalisation
-from pipeline.wordpiece.sample_texts import sample_texts, share_bytes
-from pipeline.wordpiece.tokenizer_files import build_tokenizer
-from pipeline.wordpiece.train import train_wordpiece
-from pipeline.wordpiece.word_counts import WORD_COUNTS_SCHEMA, SourceText, WordCounts, write_word_counts
-from schemas.counts import SourceReport
-from schemas.documents import DOCUMENT_SCHEMA
-from schemas.errors import ShardCorruptError
-from schemas.tokenizer.tokenizer_file import SPECIAL_TOKENS
+from maskmill.pipeline.storage.arrow_files import write_blocks
+from maskmill.pipeline.storage.store import Store
+from maskmill.pipeline.wordpiece.load_encoders import SpecialInText
+from maskmill.pipeline.wordpiece.measure_tokenizer import measure_encodings, measure_texts, measure_word_counts
+from maskmill.pipeline.wordpiece.normalise import Normalisation
+from maskmill.pipeline.wordpiece.sample_texts import sample_texts, share_bytes
+from maskmill.pipeline.wordpiece.tokenizer_files import build_tokenizer
+from maskmill.pipeline.wordpiece.train import train_wordpiece
+from maskmill.pipeline.wordpiece.word_counts import WORD_COUNTS_SCHEMA, SourceText, WordCounts, write_word_counts
+from maskmill.schemas.counts import SourceReport
+from maskmill.schemas.documents import DOCUMENT_SCHEMA
+from maskmill.schemas.errors import ShardCorruptError
+from maskmill.schemas.tokenizer.tokenizer_file import SPECIAL_TOKENS
 from tests.wordpiece.count_files import as_table, count_by_tokenizers
 from tests.wordpiece.letter_oracle import count_letters
 from tests.wordpiece.texts import SENTENCES, hostile_texts
@@ -230,7 +230,7 @@ def test_a_long_text_is_cut_between_words() -> None:
 
 
 def test_too_many_sources_are_one(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("pipeline.wordpiece.sample_texts.MAX_SOURCES", 2)
+    monkeypatch.setattr("maskmill.pipeline.wordpiece.sample_texts.MAX_SOURCES", 2)
     store = Store("memory://many")
     shards = write_shards(store, [[("a", "one"), ("b", "two"), ("c", "three")]])
     assert sample_texts(store, shards, 8) == {"": ["one", "two", "th"]}

@@ -5,11 +5,11 @@ from __future__ import annotations
 import pyarrow as pa
 import pytest
 
-from pipeline.wordpiece.counted_words import CountedWords
-from pipeline.wordpiece.merge_stage import _SourceNumbers
-from pipeline.wordpiece.word_counts import MAX_SOURCES
-from pipeline.wordpiece.word_files import WORD_FILE_SCHEMA
-from schemas.errors import ShardCorruptError
+from maskmill.pipeline.wordpiece.counted_words import CountedWords
+from maskmill.pipeline.wordpiece.merge_stage import _SourceNumbers
+from maskmill.pipeline.wordpiece.word_counts import MAX_SOURCES
+from maskmill.pipeline.wordpiece.word_files import WORD_FILE_SCHEMA
+from maskmill.schemas.errors import ShardCorruptError
 
 
 def make_rows(sources: list[str], counts: list[int]) -> pa.RecordBatch:

@@ -7,7 +7,7 @@ import pyarrow as pa
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from pipeline.wordpiece.counted_words import WORD_PARTITIONS, CountedWords
+from maskmill.pipeline.wordpiece.counted_words import WORD_PARTITIONS, CountedWords
 
 
 def hash_word(word: str) -> int:

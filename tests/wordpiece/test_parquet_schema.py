@@ -10,10 +10,10 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from pipeline.storage.store import open_store
-from pipeline.wordpiece.parquet_schema import check_stored_schema
-from pipeline.wordpiece.word_counts import WordCounts
-from schemas.errors import ShardCorruptError
+from maskmill.pipeline.storage.store import open_store
+from maskmill.pipeline.wordpiece.parquet_schema import check_stored_schema
+from maskmill.pipeline.wordpiece.word_counts import WordCounts
+from maskmill.schemas.errors import ShardCorruptError
 from tests.storage.shared_parts import share_in_schema
 
 KEY = b"\x0cARROW:schema\x18"

@@ -10,13 +10,13 @@ from pathlib import Path
 
 import pytest
 
-from pipeline.engine.receipts import iter_receipts
-from pipeline.engine.stage import execute_unit
-from pipeline.storage.store import open_store
-from pipeline.wordpiece import prove_stage
-from pipeline.wordpiece.hostile_text import list_hostile_texts
-from pipeline.wordpiece.load_encoders import Ids, Offsets, SpecialInText, load_fast_encode, load_law
-from pipeline.wordpiece.prove_encoder import (
+from maskmill.pipeline.engine.receipts import iter_receipts
+from maskmill.pipeline.engine.stage import execute_unit
+from maskmill.pipeline.storage.store import open_store
+from maskmill.pipeline.wordpiece import prove_stage
+from maskmill.pipeline.wordpiece.hostile_text import list_hostile_texts
+from maskmill.pipeline.wordpiece.load_encoders import Ids, Offsets, SpecialInText, load_fast_encode, load_law
+from maskmill.pipeline.wordpiece.prove_encoder import (
     PROOF_PARTS,
     Proof,
     ProofKey,
@@ -26,9 +26,16 @@ from pipeline.wordpiece.prove_encoder import (
     prove_encoder,
     prove_part,
 )
-from pipeline.wordpiece.prove_stage import PROOF, ProveUnit, plan_prove_units, prove_tokenizer, read_proof, write_proof
-from schemas.errors import ConfigError, ShardCorruptError
-from schemas.receipt import Receipt
+from maskmill.pipeline.wordpiece.prove_stage import (
+    PROOF,
+    ProveUnit,
+    plan_prove_units,
+    prove_tokenizer,
+    read_proof,
+    write_proof,
+)
+from maskmill.schemas.errors import ConfigError, ShardCorruptError
+from maskmill.schemas.receipt import Receipt
 from tests.wordpiece.test_encode import CASED_JSON, TOKENIZER_JSON
 from tests.wordpiece.texts import SENTENCES
 

@@ -6,7 +6,7 @@ import numpy as np
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
-from pipeline.wordpiece.scan_text import DONE, NOT_UTF8, UNKNOWN, decode_character, scan_texts
+from maskmill.pipeline.wordpiece.scan_text import DONE, NOT_UTF8, UNKNOWN, decode_character, scan_texts
 
 # Overlong, surrogates, above U+10FFFF, cut off, and the last code points.
 _CODES = ["c0af", "e080af", "f08080af", "eda080", "edbfbf", "f4908080", "f5808080", "c3", "e282", "f09f98"]

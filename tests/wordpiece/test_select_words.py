@@ -8,9 +8,9 @@ import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
-from pipeline.wordpiece import select_words as module
-from pipeline.wordpiece.select_words import SelectedWords, select_words
-from pipeline.wordpiece.weigh_sources import weigh_sources
+from maskmill.pipeline.wordpiece import select_words as module
+from maskmill.pipeline.wordpiece.select_words import SelectedWords, select_words
+from maskmill.pipeline.wordpiece.weigh_sources import weigh_sources
 from tests.wordpiece.count_files import Rows, write_rows
 
 ONE = 1 << 16

@@ -11,16 +11,16 @@ import pytest
 from hypothesis import given, settings
 from tokenizers import AddedToken, Tokenizer, models
 
-from pipeline.wordpiece.normalise import Normalisation
-from pipeline.wordpiece.tokenizer_files import (
+from maskmill.pipeline.wordpiece.normalise import Normalisation
+from maskmill.pipeline.wordpiece.tokenizer_files import (
     build_tokenizer,
     describe_vocabulary,
     load_tokenizer,
     tokenizer_files,
 )
-from pipeline.wordpiece.train import train_wordpiece
-from schemas.errors import ConfigError
-from schemas.tokenizer.tokenizer_file import SPECIAL_TOKENS
+from maskmill.pipeline.wordpiece.train import train_wordpiece
+from maskmill.schemas.errors import ConfigError
+from maskmill.schemas.tokenizer.tokenizer_file import SPECIAL_TOKENS
 from tests.wordpiece.count_files import as_table, count_by_tokenizers
 from tests.wordpiece.texts import SENTENCES, hostile_texts
 

@@ -12,29 +12,29 @@ import pyarrow as pa
 import pytest
 import xxhash
 
-from pipeline.engine.stage import UnitOutcome, execute_unit
-from pipeline.storage.arrow_files import write_blocks
-from pipeline.storage.store import Store
-from pipeline.wordpiece.brought_files import read_brought_files
-from pipeline.wordpiece.extend_vocabulary import extend_tokenizer
-from pipeline.wordpiece.measure_tokenizer import measure_texts
-from pipeline.wordpiece.normalise import Normalisation
-from pipeline.wordpiece.select_words import select_words
-from pipeline.wordpiece.tokenizer_files import build_tokenizer, load_tokenizer
-from pipeline.wordpiece.train import train_wordpiece
-from pipeline.wordpiece.train_stage import (
+from maskmill.pipeline.engine.stage import UnitOutcome, execute_unit
+from maskmill.pipeline.storage.arrow_files import write_blocks
+from maskmill.pipeline.storage.store import Store
+from maskmill.pipeline.wordpiece.brought_files import read_brought_files
+from maskmill.pipeline.wordpiece.extend_vocabulary import extend_tokenizer
+from maskmill.pipeline.wordpiece.measure_tokenizer import measure_texts
+from maskmill.pipeline.wordpiece.normalise import Normalisation
+from maskmill.pipeline.wordpiece.select_words import select_words
+from maskmill.pipeline.wordpiece.tokenizer_files import build_tokenizer, load_tokenizer
+from maskmill.pipeline.wordpiece.train import train_wordpiece
+from maskmill.pipeline.wordpiece.train_stage import (
     BringUnit,
     TrainContext,
     TrainUnit,
     bring_tokenizer,
     train_vocabulary,
 )
-from pipeline.wordpiece.weigh_sources import weigh_sources
-from schemas.counts import SourceReport
-from schemas.documents import DOCUMENT_SCHEMA
-from schemas.errors import ConfigError
-from schemas.run_file import TokenizerSection
-from schemas.tokenizer.tokenizer_file import SPECIAL_TOKENS
+from maskmill.pipeline.wordpiece.weigh_sources import weigh_sources
+from maskmill.schemas.counts import SourceReport
+from maskmill.schemas.documents import DOCUMENT_SCHEMA
+from maskmill.schemas.errors import ConfigError
+from maskmill.schemas.run_file import TokenizerSection
+from maskmill.schemas.tokenizer.tokenizer_file import SPECIAL_TOKENS
 from tests.wordpiece.count_files import count_by_tokenizers, write_rows
 from tests.wordpiece.test_train import train_words_by_tokenizers
 from tests.wordpiece.texts import SENTENCES

@@ -15,11 +15,11 @@ from hypothesis import HealthCheck, event, given, settings
 from hypothesis import strategies as st
 from tokenizers import AddedToken, Tokenizer
 
-from pipeline.wordpiece.brought_files import read_brought_files
-from pipeline.wordpiece.normalise import Normalisation
-from pipeline.wordpiece.tokenizer_files import build_tokenizer, load_tokenizer, tokenizer_files
-from schemas.errors import ConfigError
-from schemas.tokenizer.tokenizer_file import SPECIAL_TOKENS
+from maskmill.pipeline.wordpiece.brought_files import read_brought_files
+from maskmill.pipeline.wordpiece.normalise import Normalisation
+from maskmill.pipeline.wordpiece.tokenizer_files import build_tokenizer, load_tokenizer, tokenizer_files
+from maskmill.schemas.errors import ConfigError
+from maskmill.schemas.tokenizer.tokenizer_file import SPECIAL_TOKENS
 
 transformers = pytest.importorskip("transformers")
 

@@ -10,11 +10,16 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from tokenizers import AddedToken, BertWordPieceTokenizer, Tokenizer
 
-from pipeline.wordpiece.normalise import Normalisation
-from pipeline.wordpiece.tokenizer_files import build_tokenizer, explain_missing_vocab, list_pieces, tokenizer_files
-from pipeline.wordpiece.vocab_file import dump_vocab, find_unwritable, parse_vocab
-from schemas.errors import ConfigError
-from schemas.tokenizer.tokenizer_file import SPECIAL_TOKENS
+from maskmill.pipeline.wordpiece.normalise import Normalisation
+from maskmill.pipeline.wordpiece.tokenizer_files import (
+    build_tokenizer,
+    explain_missing_vocab,
+    list_pieces,
+    tokenizer_files,
+)
+from maskmill.pipeline.wordpiece.vocab_file import dump_vocab, find_unwritable, parse_vocab
+from maskmill.schemas.errors import ConfigError
+from maskmill.schemas.tokenizer.tokenizer_file import SPECIAL_TOKENS
 
 WHITESPACE = [chr(code) for code in range(0x3100) if chr(code).isspace()]
 PARTS = st.sampled_from([*WHITESPACE, "\ufeff", "\u200b", "\x00", "a", "b", "##c", "\u00e9"])

@@ -6,9 +6,9 @@ import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
-from pipeline.wordpiece.weigh_sources import explain_idle_alpha, floor_root, weigh_sources
-from pipeline.wordpiece.word_counts import ALL_SOURCES, MAX_SOURCES, SourceText
-from schemas.errors import ConfigError
+from maskmill.pipeline.wordpiece.weigh_sources import explain_idle_alpha, floor_root, weigh_sources
+from maskmill.pipeline.wordpiece.word_counts import ALL_SOURCES, MAX_SOURCES, SourceText
+from maskmill.schemas.errors import ConfigError
 
 
 def of_words(*numbers: int) -> list[SourceText]:

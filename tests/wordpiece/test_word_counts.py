@@ -17,11 +17,11 @@ import xxhash
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from pipeline.storage.store import Store
-from pipeline.wordpiece.normalise import Normalisation
-from pipeline.wordpiece.word_counts import WORD_COUNTS_SCHEMA, SourceText, WordCounts, write_word_counts
-from schemas.errors import ConfigError, ShardCorruptError
-from schemas.version import SCHEMA_VERSION
+from maskmill.pipeline.storage.store import Store
+from maskmill.pipeline.wordpiece.normalise import Normalisation
+from maskmill.pipeline.wordpiece.word_counts import WORD_COUNTS_SCHEMA, SourceText, WordCounts, write_word_counts
+from maskmill.schemas.errors import ConfigError, ShardCorruptError
+from maskmill.schemas.version import SCHEMA_VERSION
 
 Row = tuple[str, str, int]
 PATH = "tokenizer/word_counts.parquet"
@@ -129,7 +129,7 @@ def test_chunks_dictionaries_and_the_order_of_sources_do_not_change_a_byte(store
 
 def test_the_bytes_do_not_depend_on_the_process(tmp_path: Path) -> None:
     code = (
-        "import sys; from pipeline.storage.store import Store; "
+        "import sys; from maskmill.pipeline.storage.store import Store; "
         "from tests.wordpiece.test_word_counts import ROWS, make_partition, write; "
         "print(write(Store(sys.argv[1]), [make_partition(rows) for rows in ROWS]))"
     )
@@ -213,7 +213,7 @@ def test_rows_that_cannot_be_read_are_refused_by_name(store: Store) -> None:
 def test_another_major_version_is_refused(
     store: Store, monkeypatch: pytest.MonkeyPatch, version: str, words: str
 ) -> None:
-    monkeypatch.setattr("pipeline.wordpiece.word_counts.SCHEMA_VERSION", version)
+    monkeypatch.setattr("maskmill.pipeline.wordpiece.word_counts.SCHEMA_VERSION", version)
     write(store, [make_partition(rows) for rows in ROWS])
     with pytest.raises(ConfigError, match=words):
         WordCounts.open(store, PATH)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from pipeline.wordpiece.word_table import (
+from maskmill.pipeline.wordpiece.word_table import (
     COUNT,
     LENGTH_SHIFT,
     WordTable,

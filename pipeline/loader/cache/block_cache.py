@@ -16,17 +16,17 @@ from collections.abc import Iterable
 
 import numpy as np
 
-from pipeline.loader.cache.block_writer import BlockWriter
-from pipeline.loader.cache.cache_ledger import CLAIMS, CacheLedger
-from pipeline.loader.cache.cache_locks import Claim, claim_numbers, number_block, number_shard
-from pipeline.loader.cache.evict_blocks import (
+from maskmill.pipeline.loader.cache.block_writer import BlockWriter
+from maskmill.pipeline.loader.cache.cache_ledger import CLAIMS, CacheLedger
+from maskmill.pipeline.loader.cache.cache_locks import Claim, claim_numbers, number_block, number_shard
+from maskmill.pipeline.loader.cache.evict_blocks import (
     TABLE_SHARD,
     delete_cached,
     list_runs,
     name_blocks,
 )
-from pipeline.loader.cache.own_files import AS_FILE, is_own_file
-from pipeline.storage.datasets import SHARD_TABLE, ShardTable
+from maskmill.pipeline.loader.cache.own_files import AS_FILE, is_own_file
+from maskmill.pipeline.storage.datasets import SHARD_TABLE, ShardTable
 
 _LIST_SECONDS = 1.0
 _USED_SECONDS = 1.0  # how exactly one knows when a file was last read, which is its time of change

@@ -11,13 +11,13 @@ from collections import deque
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 
-from pipeline.loader.cache.block_cache import BlockCache
-from pipeline.loader.cache.cache_settings import Cache
-from pipeline.loader.cache.lead import Lead
-from pipeline.loader.cache.open_shards import OpenShards
-from pipeline.loader.cache.plan_fetches import RUN_BYTES, extend_run, limit_requests, limit_run
-from pipeline.loader.cache.upcoming_blocks import Run, Stage, Upcoming
-from pipeline.storage.datasets import ShardTable
+from maskmill.pipeline.loader.cache.block_cache import BlockCache
+from maskmill.pipeline.loader.cache.cache_settings import Cache
+from maskmill.pipeline.loader.cache.lead import Lead
+from maskmill.pipeline.loader.cache.open_shards import OpenShards
+from maskmill.pipeline.loader.cache.plan_fetches import RUN_BYTES, extend_run, limit_requests, limit_run
+from maskmill.pipeline.loader.cache.upcoming_blocks import Run, Stage, Upcoming
+from maskmill.pipeline.storage.datasets import ShardTable
 
 UNDER_WAY_BYTES = 96 << 20  # of requests, and of blocks that found no room on disk; more would delay what comes first
 DRAWN_AT_ONCE = 8  # an item takes some 50 us, and the reader must not wait for many of them

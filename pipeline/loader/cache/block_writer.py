@@ -11,9 +11,9 @@ import errno
 import os
 from collections.abc import Callable
 
-from pipeline.loader.cache.cache_ledger import CacheLedger
-from pipeline.loader.cache.own_files import make_own_folder, open_own_file, open_own_folder
-from pipeline.storage.local_files import partial_name
+from maskmill.pipeline.loader.cache.cache_ledger import CacheLedger
+from maskmill.pipeline.loader.cache.own_files import make_own_folder, open_own_file, open_own_folder
+from maskmill.pipeline.storage.local_files import partial_name
 
 CREATIONS = 3
 

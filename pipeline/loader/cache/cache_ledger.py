@@ -14,11 +14,11 @@ import threading
 import time
 import warnings
 
-from pipeline.loader.cache.cache_locks import claim_numbers, lock_file
-from pipeline.loader.cache.evict_blocks import choose_victims, delete_cached, list_cached, sweep_partials
-from pipeline.loader.cache.needs_board import NeedsBoard, read_needs
-from pipeline.loader.cache.own_files import OWN_FOLDER_MODE
-from schemas.printable import make_printable
+from maskmill.pipeline.loader.cache.cache_locks import claim_numbers, lock_file
+from maskmill.pipeline.loader.cache.evict_blocks import choose_victims, delete_cached, list_cached, sweep_partials
+from maskmill.pipeline.loader.cache.needs_board import NeedsBoard, read_needs
+from maskmill.pipeline.loader.cache.own_files import OWN_FOLDER_MODE
+from maskmill.schemas.printable import make_printable
 
 LEDGER = "ledger"
 CLAIMS = "claims"

@@ -22,7 +22,7 @@ from typing import Self
 
 import xxhash
 
-from pipeline.loader.cache.own_files import open_own_file
+from maskmill.pipeline.loader.cache.own_files import open_own_file
 
 _FLOCK = struct.Struct("hhqqi0q")  # Linux's `struct flock`: type, whence, start, length, pid
 _MAX_BLOCKS = 1 << 24

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from numbers import Real
 from typing import Literal, get_args
 
-from schemas.errors import ConfigError
+from maskmill.schemas.errors import ConfigError
 
 FetchMode = Literal["auto", "block", "shard"]
 

@@ -9,14 +9,14 @@ from collections.abc import Iterator
 
 import xxhash
 
-from pipeline.loader.cache.block_cache import BlockCache
-from pipeline.loader.cache.cache_locks import Claim
-from pipeline.loader.cache.evict_blocks import TABLE_SHARD
-from pipeline.loader.cache.own_files import is_own_file
-from pipeline.storage.datasets import SHARD_TABLE, ShardTable, read_shard_table
-from pipeline.storage.store import Store, open_store
-from schemas.errors import RESTORE, ShardCorruptError
-from schemas.manifest import PackedManifest
+from maskmill.pipeline.loader.cache.block_cache import BlockCache
+from maskmill.pipeline.loader.cache.cache_locks import Claim
+from maskmill.pipeline.loader.cache.evict_blocks import TABLE_SHARD
+from maskmill.pipeline.loader.cache.own_files import is_own_file
+from maskmill.pipeline.storage.datasets import SHARD_TABLE, ShardTable, read_shard_table
+from maskmill.pipeline.storage.store import Store, open_store
+from maskmill.schemas.errors import RESTORE, ShardCorruptError
+from maskmill.schemas.manifest import PackedManifest
 
 _PIECE_BYTES = 8 << 20
 _LOOK_SECONDS = 0.02

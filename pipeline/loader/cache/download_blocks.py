@@ -14,15 +14,15 @@ from dataclasses import dataclass, field
 
 import xxhash
 
-from pipeline.loader.cache.block_cache import BlockCache
-from pipeline.loader.cache.block_writer import BlockWriter
-from pipeline.loader.cache.cache_locks import Claim
-from pipeline.loader.cache.plan_fetches import split_runs
-from pipeline.loader.cache.upcoming_blocks import Run, Stage
-from pipeline.loader.shard_files import explain_gone
-from pipeline.storage.datasets import ShardTable
-from pipeline.storage.store import Store
-from schemas.errors import TransientStorageError
+from maskmill.pipeline.loader.cache.block_cache import BlockCache
+from maskmill.pipeline.loader.cache.block_writer import BlockWriter
+from maskmill.pipeline.loader.cache.cache_locks import Claim
+from maskmill.pipeline.loader.cache.plan_fetches import split_runs
+from maskmill.pipeline.loader.cache.upcoming_blocks import Run, Stage
+from maskmill.pipeline.loader.shard_files import explain_gone
+from maskmill.pipeline.storage.datasets import ShardTable
+from maskmill.pipeline.storage.store import Store
+from maskmill.schemas.errors import TransientStorageError
 
 Outcome = tuple[Stage, bytes | memoryview | Exception | None]
 Coming = Iterator[tuple[int, memoryview, bool]]

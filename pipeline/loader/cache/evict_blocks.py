@@ -14,10 +14,10 @@ import re
 from collections.abc import Callable, Collection, Iterable, Iterator
 from dataclasses import dataclass
 
-from pipeline.loader.cache.cache_locks import number_block, number_shard
-from pipeline.loader.cache.own_files import open_own_folder
-from pipeline.storage.datasets import SHARD_TABLE
-from pipeline.storage.local_files import is_partial
+from maskmill.pipeline.loader.cache.cache_locks import number_block, number_shard
+from maskmill.pipeline.loader.cache.own_files import open_own_folder
+from maskmill.pipeline.storage.datasets import SHARD_TABLE
+from maskmill.pipeline.storage.local_files import is_partial
 
 TABLE_SHARD = -1
 _DATASET = re.compile(r"[0-9a-f]{32}")

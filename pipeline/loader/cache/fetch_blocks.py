@@ -14,15 +14,15 @@ from dataclasses import dataclass
 
 import pyarrow as pa
 
-from pipeline.loader.cache.block_cache import BlockCache
-from pipeline.loader.cache.block_queue import BlockQueue
-from pipeline.loader.cache.cache_settings import Cache
-from pipeline.loader.cache.download_blocks import Downloads
-from pipeline.loader.cache.plan_fetches import MAX_REQUESTS
-from pipeline.loader.cache.upcoming_blocks import Run, Stage, Upcoming
-from pipeline.storage.datasets import ShardTable
-from pipeline.storage.store import Store
-from schemas.errors import TransientStorageError
+from maskmill.pipeline.loader.cache.block_cache import BlockCache
+from maskmill.pipeline.loader.cache.block_queue import BlockQueue
+from maskmill.pipeline.loader.cache.cache_settings import Cache
+from maskmill.pipeline.loader.cache.download_blocks import Downloads
+from maskmill.pipeline.loader.cache.plan_fetches import MAX_REQUESTS
+from maskmill.pipeline.loader.cache.upcoming_blocks import Run, Stage, Upcoming
+from maskmill.pipeline.storage.datasets import ShardTable
+from maskmill.pipeline.storage.store import Store
+from maskmill.schemas.errors import TransientStorageError
 
 _LOOK_SECONDS = 0.02  # how often one looks for a block that another process downloads
 _BREATH_SECONDS = 0.001

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from pipeline.loader.cache.cache_ledger import CacheLedger
+from maskmill.pipeline.loader.cache.cache_ledger import CacheLedger
 
 HORIZON_BYTES = 512 << 20  # announced and not yet read: of 64 partitions 8 MiB each
 HORIZON_BLOCKS = 4096

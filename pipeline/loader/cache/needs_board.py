@@ -23,8 +23,8 @@ from typing import Self
 import numpy as np
 import numpy.typing as npt
 
-from pipeline.loader.cache.cache_locks import try_lock
-from pipeline.loader.cache.own_files import OWN_FOLDER_MODE, open_own_file, open_own_folder
+from maskmill.pipeline.loader.cache.cache_locks import try_lock
+from maskmill.pipeline.loader.cache.own_files import OWN_FOLDER_MODE, open_own_file, open_own_folder
 
 SLOTS = 1 << 15
 _HEADER_WORDS = 2

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from collections import Counter
 
-from pipeline.loader.cache.block_cache import BlockCache
-from pipeline.loader.cache.plan_fetches import fetches_shards
+from maskmill.pipeline.loader.cache.block_cache import BlockCache
+from maskmill.pipeline.loader.cache.plan_fetches import fetches_shards
 
 
 class OpenShards:

@@ -12,7 +12,7 @@ import errno
 import os
 import stat
 
-from schemas.errors import ConfigError
+from maskmill.schemas.errors import ConfigError
 
 OWN_FOLDER_MODE = 0o700
 OWN_FILE_MODE = 0o600

@@ -16,17 +16,17 @@ from typing import Any, Protocol
 import torch
 from torch.utils.data import IterableDataset, get_worker_info
 
-from pipeline.loader.batch import Batch
-from pipeline.loader.device.copy_lane import CudaLane, Flight, Lane
-from pipeline.loader.device.device_fields import BatchMaker
-from pipeline.loader.device.gather_masked import gather_masked
-from pipeline.loader.lasting_failure import LastingFailure
-from pipeline.loader.loader_state import copy_state
-from pipeline.loader.row_batch import RowBatch
-from pipeline.masking.numba_masks import count_selected
-from pipeline.masking.tables import MaskTables
-from schemas.errors import ConfigError, MaskmillError
-from schemas.masking import Masking
+from maskmill.pipeline.loader.batch import Batch
+from maskmill.pipeline.loader.device.copy_lane import CudaLane, Flight, Lane
+from maskmill.pipeline.loader.device.device_fields import BatchMaker
+from maskmill.pipeline.loader.device.gather_masked import gather_masked
+from maskmill.pipeline.loader.lasting_failure import LastingFailure
+from maskmill.pipeline.loader.loader_state import copy_state
+from maskmill.pipeline.loader.row_batch import RowBatch
+from maskmill.pipeline.masking.numba_masks import count_selected
+from maskmill.pipeline.masking.tables import MaskTables
+from maskmill.schemas.errors import ConfigError, MaskmillError
+from maskmill.schemas.masking import Masking
 
 
 class RowSource(Protocol):

@@ -7,8 +7,8 @@ from typing import Any, NamedTuple
 
 import torch
 
-from pipeline.loader.batch import Batch
-from pipeline.loader.device.transfer_layout import (
+from maskmill.pipeline.loader.batch import Batch
+from maskmill.pipeline.loader.device.transfer_layout import (
     SentRows,
     TransferLayout,
     lay_out_transfer,
@@ -16,11 +16,11 @@ from pipeline.loader.device.transfer_layout import (
     widen,
     write_rows,
 )
-from pipeline.loader.row_batch import RowBatch
-from pipeline.masking.numba_masks import count_selected
-from pipeline.masking.row_keys import derive_row_words
-from pipeline.masking.tables import MaskTables
-from pipeline.masking.torch_masks import (
+from maskmill.pipeline.loader.row_batch import RowBatch
+from maskmill.pipeline.masking.numba_masks import count_selected
+from maskmill.pipeline.masking.row_keys import derive_row_words
+from maskmill.pipeline.masking.tables import MaskTables
+from maskmill.pipeline.masking.torch_masks import (
     MaskedRows,
     TorchMaskPlan,
     apply_masks,
@@ -28,7 +28,7 @@ from pipeline.masking.torch_masks import (
     place_stored_masks,
     plan_masks_torch,
 )
-from schemas.masking import Masking
+from maskmill.schemas.masking import Masking
 
 
 class _Place(NamedTuple):

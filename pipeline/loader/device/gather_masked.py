@@ -9,8 +9,8 @@ import numpy as np
 import torch
 from numba import njit
 
-from pipeline.loader.batch import Batch
-from schemas.masking import IGNORE_INDEX
+from maskmill.pipeline.loader.batch import Batch
+from maskmill.schemas.masking import IGNORE_INDEX
 
 
 def gather_masked(batch: Batch, most: int) -> Batch:

@@ -5,7 +5,7 @@ encoder    a model as `Batch.model_inputs` needs to know it: small, frozen, pick
 layouts    the three layouts of a batch, made for an encoder
 """
 
-from pipeline.loader.encoders.encoder import Encoder, describe_encoder
-from pipeline.loader.encoders.families import FAMILIES, Family, Masks, Positions
+from maskmill.pipeline.loader.encoders.encoder import Encoder, describe_encoder
+from maskmill.pipeline.loader.encoders.families import FAMILIES, Family, Masks, Positions
 
 __all__ = ["FAMILIES", "Encoder", "Family", "Masks", "Positions", "describe_encoder"]

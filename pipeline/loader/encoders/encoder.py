@@ -7,8 +7,8 @@ from typing import Any
 
 import torch
 
-from pipeline.loader.encoders.families import FAMILIES, LAYOUTS, Family, Layout, Masks, Positions
-from schemas.errors import ConfigError
+from maskmill.pipeline.loader.encoders.families import FAMILIES, LAYOUTS, Family, Layout, Masks, Positions
+from maskmill.schemas.errors import ConfigError
 
 BOOLEAN_MASKS = {"sdpa": True, "eager": False, "flex_attention": False}
 """Kinds of attention that take a mask for every pair of positions: a boolean one, or one to add to the scores.

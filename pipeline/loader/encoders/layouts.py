@@ -9,13 +9,13 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 import torch
 
-from pipeline.loader.encoders.encoder import BOOLEAN_MASKS, Encoder
-from pipeline.loader.encoders.families import Layout, Positions
-from schemas.errors import ConfigError
-from schemas.masking import IGNORE_INDEX
+from maskmill.pipeline.loader.encoders.encoder import BOOLEAN_MASKS, Encoder
+from maskmill.pipeline.loader.encoders.families import Layout, Positions
+from maskmill.schemas.errors import ConfigError
+from maskmill.schemas.masking import IGNORE_INDEX
 
 if TYPE_CHECKING:
-    from pipeline.loader.batch import Batch
+    from maskmill.pipeline.loader.batch import Batch
 
 _LOG = logging.getLogger("maskmill.loader")
 

@@ -23,7 +23,7 @@ from enum import StrEnum
 import numpy as np
 import numpy.typing as npt
 
-from pipeline.keyed_order import derive_key, permute
+from maskmill.pipeline.keyed_order import derive_key, permute
 
 Int64s = npt.NDArray[np.int64]
 

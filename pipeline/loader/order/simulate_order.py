@@ -11,7 +11,7 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
-from pipeline.loader.order.epoch_order import EpochOrder, OrderSettings, measure_epoch
+from maskmill.pipeline.loader.order.epoch_order import EpochOrder, OrderSettings, measure_epoch
 
 Int64s = npt.NDArray[np.int64]
 

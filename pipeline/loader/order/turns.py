@@ -5,9 +5,9 @@ from __future__ import annotations
 from bisect import bisect_right
 from dataclasses import dataclass
 
-from pipeline.loader.order.epoch_order import list_divisors
-from pipeline.loader.order.serving_plan import ServingPlan
-from schemas.errors import ConfigError
+from maskmill.pipeline.loader.order.epoch_order import list_divisors
+from maskmill.pipeline.loader.order.serving_plan import ServingPlan
+from maskmill.schemas.errors import ConfigError
 
 
 @dataclass(frozen=True)

@@ -11,12 +11,12 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from tokenizers import Tokenizer
 
-from pipeline.wordpiece.check_tokenizer import parse_tokenizer_json
-from pipeline.wordpiece.tokenizer_files import describe_vocabulary
-from schemas import bounded_json
-from schemas.errors import ConfigError
-from schemas.tokenizer.normalizers import MAX_GROWTH
-from schemas.tokenizer.tokenizer_file import (
+from maskmill.pipeline.wordpiece.check_tokenizer import parse_tokenizer_json
+from maskmill.pipeline.wordpiece.tokenizer_files import describe_vocabulary
+from maskmill.schemas import bounded_json
+from maskmill.schemas.errors import ConfigError
+from maskmill.schemas.tokenizer.normalizers import MAX_GROWTH
+from maskmill.schemas.tokenizer.tokenizer_file import (
     MAX_ADDED,
     MAX_PIECE,
     MAX_SPECIAL,
