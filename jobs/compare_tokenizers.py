@@ -12,14 +12,14 @@ from maskmill.jobs.prepare import Prepared
 from maskmill.pipeline.storage.datasets import read_shard_table
 from maskmill.pipeline.storage.regular_files import MAX_TEXT_BYTES
 from maskmill.pipeline.storage.store import open_store
-from maskmill.pipeline.wordpiece.brought_files import read_brought_files
-from maskmill.pipeline.wordpiece.check_tokenizer import parse_tokenizer_json
-from maskmill.pipeline.wordpiece.count_stage import normalisation_of
-from maskmill.pipeline.wordpiece.load_encoders import SpecialInText
-from maskmill.pipeline.wordpiece.measure_tokenizer import measure_texts
-from maskmill.pipeline.wordpiece.normalise import Normalisation
-from maskmill.pipeline.wordpiece.sample_texts import sample_texts
-from maskmill.pipeline.wordpiece.tokenizer_files import count_cased_pieces, load_tokenizer
+from maskmill.pipeline.wordpiece.counting.count_stage import normalisation_of
+from maskmill.pipeline.wordpiece.encoding.load_encoders import SpecialInText
+from maskmill.pipeline.wordpiece.files.brought_files import read_brought_files
+from maskmill.pipeline.wordpiece.files.check_tokenizer import parse_tokenizer_json
+from maskmill.pipeline.wordpiece.files.normalise import Normalisation
+from maskmill.pipeline.wordpiece.files.tokenizer_files import count_cased_pieces, load_tokenizer
+from maskmill.pipeline.wordpiece.vocabulary.measure_tokenizer import measure_texts
+from maskmill.pipeline.wordpiece.vocabulary.sample_texts import sample_texts
 from maskmill.schemas.counts import SourceReport
 from maskmill.schemas.layout import TOKENIZER, documents_folder
 from maskmill.schemas.redaction import redact

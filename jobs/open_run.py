@@ -23,8 +23,8 @@ from maskmill.pipeline.storage.datasets import MANIFEST
 from maskmill.pipeline.storage.leases import Lease, hold_output
 from maskmill.pipeline.storage.regular_files import MAX_TEXT_BYTES
 from maskmill.pipeline.storage.store import Store, open_store
-from maskmill.pipeline.wordpiece.brought_files import read_brought_files
-from maskmill.pipeline.wordpiece.count_stage import normalisation_of
+from maskmill.pipeline.wordpiece.counting.count_stage import normalisation_of
+from maskmill.pipeline.wordpiece.files.brought_files import read_brought_files
 from maskmill.schemas.bounded_json import parse_json
 from maskmill.schemas.errors import ConfigError, ShardCorruptError, StaleArtifactError
 from maskmill.schemas.manifest import AnyManifest

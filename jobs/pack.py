@@ -31,8 +31,8 @@ from maskmill.pipeline.storage.datasets import (
     write_manifest,
     write_shard_table,
 )
-from maskmill.pipeline.wordpiece.load_encoders import SpecialInText
-from maskmill.pipeline.wordpiece.prove_stage import read_proof
+from maskmill.pipeline.wordpiece.encoding.load_encoders import SpecialInText
+from maskmill.pipeline.wordpiece.encoding.prove_stage import read_proof
 from maskmill.schemas.counts import EncodingCounts, PackingCounts
 from maskmill.schemas.errors import InputDataError
 from maskmill.schemas.layout import documents_folder, encoded_folder, packed_folders

@@ -11,7 +11,7 @@ import numpy as np
 
 import maskmill.jobs.prepare  # noqa: F401 - that it is loaded is all that is wanted
 from maskmill.jobs.leave_out import leave_out_pandas
-from maskmill.pipeline.packing.best_fit import pack_best_fit
+from maskmill.pipeline.packing.fitting.best_fit import pack_best_fit
 
 with contextlib.suppress(ImportError):  # without it `tokenizers` encodes
     import nanotoken  # noqa: F401 - as above

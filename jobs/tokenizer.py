@@ -19,9 +19,8 @@ from maskmill.pipeline.storage.datasets import (
     write_manifest,
 )
 from maskmill.pipeline.storage.regular_files import MAX_TEXT_BYTES
-from maskmill.pipeline.wordpiece.check_tokenizer import read_normalisation
-from maskmill.pipeline.wordpiece.collect_stage import CollectUnit, collect_word_counts, find_word_counts
-from maskmill.pipeline.wordpiece.count_stage import (
+from maskmill.pipeline.wordpiece.counting.collect_stage import CollectUnit, collect_word_counts, find_word_counts
+from maskmill.pipeline.wordpiece.counting.count_stage import (
     CountContext,
     check_words,
     count_document_words,
@@ -30,24 +29,25 @@ from maskmill.pipeline.wordpiece.count_stage import (
     plan_count_units,
     sum_sources,
 )
-from maskmill.pipeline.wordpiece.merge_stage import (
+from maskmill.pipeline.wordpiece.counting.merge_stage import (
     check_words_kept,
     gather_word_counts,
     merge_word_counts,
     plan_gather_units,
     plan_merge_units,
 )
-from maskmill.pipeline.wordpiece.prove_stage import plan_prove_units, prove_tokenizer, write_proof
-from maskmill.pipeline.wordpiece.tokenizer_files import load_tokenizer
-from maskmill.pipeline.wordpiece.train_stage import (
+from maskmill.pipeline.wordpiece.counting.word_files import WordFile
+from maskmill.pipeline.wordpiece.encoding.prove_stage import plan_prove_units, prove_tokenizer, write_proof
+from maskmill.pipeline.wordpiece.files.check_tokenizer import read_normalisation
+from maskmill.pipeline.wordpiece.files.tokenizer_files import load_tokenizer
+from maskmill.pipeline.wordpiece.vocabulary.train_stage import (
     BringUnit,
     TrainContext,
     TrainUnit,
     bring_tokenizer,
     train_vocabulary,
 )
-from maskmill.pipeline.wordpiece.weigh_sources import explain_idle_alpha
-from maskmill.pipeline.wordpiece.word_files import WordFile
+from maskmill.pipeline.wordpiece.vocabulary.weigh_sources import explain_idle_alpha
 from maskmill.schemas.counts import SourceReport
 from maskmill.schemas.errors import StaleArtifactError
 from maskmill.schemas.layout import TOKENIZER, documents_folder

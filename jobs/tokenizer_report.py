@@ -9,7 +9,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 
 from rich.table import Table
 
-from maskmill.pipeline.wordpiece.tokenizer_files import MAX_WORD_CHARACTERS
+from maskmill.pipeline.wordpiece.files.tokenizer_files import MAX_WORD_CHARACTERS
 from maskmill.schemas.counts import SourceReport
 from maskmill.schemas.printable import SHOWN_IN_TABLES, make_printable
 from maskmill.schemas.wording import count_of

@@ -20,7 +20,7 @@ from maskmill.pipeline.storage.arrow_files import write_blocks
 from maskmill.pipeline.storage.arrow_reader import open_whole
 from maskmill.pipeline.storage.arrow_views import view_lists
 from maskmill.pipeline.storage.store import Store
-from maskmill.pipeline.wordpiece.encode import Encoder, Sample
+from maskmill.pipeline.wordpiece.encoding.encode import Encoder, Sample
 from maskmill.schemas.errors import ShardCorruptError
 from maskmill.schemas.layout import encoded_folder, shard_path
 from maskmill.schemas.receipt import ShardReceipt

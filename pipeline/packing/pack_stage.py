@@ -16,17 +16,17 @@ from typing import Any
 import pyarrow as pa
 
 from maskmill.pipeline.engine.stage import UnitOutcome
-from maskmill.pipeline.packing.assemble_rows import assemble_rows
+from maskmill.pipeline.packing.cutting.locate_sentences import locate_sentences
 from maskmill.pipeline.packing.encoded_documents import EncodedDocuments, encode_documents, read_encoded, write_encoded
-from maskmill.pipeline.packing.locate_sentences import locate_sentences
 from maskmill.pipeline.packing.pack_units import PackContext, PackUnit, plan_pack_units
-from maskmill.pipeline.packing.plan_rows import plan_rows
 from maskmill.pipeline.packing.prepare_encoder import describe_tokenizer, prepare_encoder
 from maskmill.pipeline.packing.quarantine_documents import explain_too_long, write_quarantine
-from maskmill.pipeline.packing.row_plan import RowPlan
-from maskmill.pipeline.packing.write_rows import RowWriter, share_by_tokens
+from maskmill.pipeline.packing.rows.assemble_rows import assemble_rows
+from maskmill.pipeline.packing.rows.write_rows import RowWriter, share_by_tokens
+from maskmill.pipeline.packing.sequences.plan_rows import plan_rows
+from maskmill.pipeline.packing.sequences.row_plan import RowPlan
 from maskmill.pipeline.storage.arrow_reader import open_whole
-from maskmill.pipeline.wordpiece.encode import Encoder
+from maskmill.pipeline.wordpiece.encoding.encode import Encoder
 from maskmill.schemas.documents import DOCUMENT_SCHEMA
 from maskmill.schemas.errors import ShardCorruptError
 from maskmill.schemas.layout import packed_folders

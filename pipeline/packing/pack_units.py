@@ -8,8 +8,8 @@ from dataclasses import dataclass
 from maskmill.pipeline.engine.stage import UnitDescription
 from maskmill.pipeline.storage.datasets import ShardTable
 from maskmill.pipeline.storage.store import Store
-from maskmill.pipeline.wordpiece.load_encoders import SpecialInText
-from maskmill.pipeline.wordpiece.prove_encoder import Proof
+from maskmill.pipeline.wordpiece.encoding.load_encoders import SpecialInText
+from maskmill.pipeline.wordpiece.encoding.prove_encoder import Proof
 from maskmill.schemas.layout import documents_folder, encoded_folder
 from maskmill.schemas.masking import Masking
 from maskmill.schemas.run_file import PackSection

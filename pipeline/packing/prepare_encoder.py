@@ -11,11 +11,11 @@ import socket
 import numpy as np
 import numpy.typing as npt
 
-from maskmill.pipeline.wordpiece.check_tokenizer import parse_tokenizer_json
-from maskmill.pipeline.wordpiece.encode import Encoder
-from maskmill.pipeline.wordpiece.load_encoders import FastEncode, SpecialInText, load_fast_encode
-from maskmill.pipeline.wordpiece.prove_encoder import Proof, make_proof_key
-from maskmill.pipeline.wordpiece.tokenizer_files import describe_vocabulary
+from maskmill.pipeline.wordpiece.encoding.encode import Encoder
+from maskmill.pipeline.wordpiece.encoding.load_encoders import FastEncode, SpecialInText, load_fast_encode
+from maskmill.pipeline.wordpiece.encoding.prove_encoder import Proof, make_proof_key
+from maskmill.pipeline.wordpiece.files.check_tokenizer import parse_tokenizer_json
+from maskmill.pipeline.wordpiece.files.tokenizer_files import describe_vocabulary
 from maskmill.schemas.errors import ConfigError
 from maskmill.schemas.masking import MaskVocabulary
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 
-from maskmill.pipeline.wordpiece.load_encoders import SpecialInText, load_fast_encode, load_law
+from maskmill.pipeline.wordpiece.encoding.load_encoders import SpecialInText, load_fast_encode, load_law
 from tests.benchmarks.measuring import Figure, find_text, read_texts, seconds_of, train_tokenizer
 
 PEER_BYTES = 16_000_000

@@ -25,7 +25,7 @@ import maskmill.jobs.report
 import maskmill.jobs.train
 import maskmill.jobs.verify  # noqa: F401 - what commands would import, in every process
 from maskmill.jobs.cli import PRELOADED
-from maskmill.pipeline.wordpiece import hostile_text
+from maskmill.pipeline.wordpiece.encoding import hostile_text
 from tests.hostile.bases import make_bases
 from tests.hostile.kinds import KINDS, run_case
 from tests.hostile.readers import READERS

@@ -20,7 +20,7 @@ from maskmill.pipeline.loader import MaskedBatches
 from maskmill.pipeline.storage.store import open_store
 from maskmill.pipeline.training.checkpoints import CHECKPOINTS, MARKER_NAME, find_checkpoint
 from maskmill.pipeline.training.train import train
-from maskmill.pipeline.wordpiece.brought_files import read_brought_files
+from maskmill.pipeline.wordpiece.files.brought_files import read_brought_files
 from maskmill.schemas.errors import MaskmillError
 from maskmill.schemas.printable import make_printable
 from maskmill.schemas.run_file import RunFile

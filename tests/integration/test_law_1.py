@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 from tokenizers import Tokenizer
 
-from maskmill.pipeline.packing.lower_bound import lower_bound_l2
+from maskmill.pipeline.packing.fitting.lower_bound import lower_bound_l2
 from tests.integration.conftest import Undisturbed
 from tests.integration.runs import (
     SEQ_LEN,

@@ -18,7 +18,7 @@ from maskmill.pipeline.corpus.list_inputs import list_inputs
 from maskmill.pipeline.loader import Cache, MaskedBatches
 from maskmill.pipeline.storage import failures
 from maskmill.pipeline.storage.store import Store
-from maskmill.pipeline.wordpiece.brought_files import read_brought_files
+from maskmill.pipeline.wordpiece.files.brought_files import read_brought_files
 from maskmill.schemas.errors import MaskmillError
 from maskmill.schemas.run_file import RunFile
 from maskmill.schemas.train_file import TrainFile

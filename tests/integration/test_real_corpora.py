@@ -11,7 +11,7 @@ import pyarrow as pa
 import pytest
 from tokenizers import Tokenizer
 
-from maskmill.pipeline.packing.lower_bound import lower_bound_l2
+from maskmill.pipeline.packing.fitting.lower_bound import lower_bound_l2
 from tests.integration.runs import (
     PARALLEL_STAGES,
     assert_same_tree,

@@ -23,7 +23,7 @@ from maskmill.pipeline.engine.answers import Failed, _make_portable, answer_unit
 from maskmill.pipeline.loader import MaskedBatches
 from maskmill.pipeline.storage import failures
 from maskmill.pipeline.storage.store import Store, open_store
-from maskmill.pipeline.wordpiece.brought_files import read_brought_files
+from maskmill.pipeline.wordpiece.files.brought_files import read_brought_files
 from maskmill.schemas.errors import MaskmillError
 from maskmill.schemas.redaction import redact, remember_secrets
 from maskmill.schemas.run_file import RunFile

@@ -11,8 +11,8 @@ import pyarrow as pa
 
 from maskmill.pipeline.masking.static_masks import static_masks
 from maskmill.pipeline.masking.tables import MaskTables
-from maskmill.pipeline.packing.assemble_rows import assemble_rows
-from maskmill.pipeline.packing.plan_rows import plan_rows
+from maskmill.pipeline.packing.rows.assemble_rows import assemble_rows
+from maskmill.pipeline.packing.sequences.plan_rows import plan_rows
 from maskmill.pipeline.storage.arrow_files import write_blocks
 from maskmill.pipeline.storage.datasets import write_manifest, write_shard_table
 from maskmill.pipeline.storage.store import open_store

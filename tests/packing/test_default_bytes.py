@@ -6,13 +6,13 @@ import hashlib
 
 import numpy as np
 
-from maskmill.pipeline.packing.assemble_rows import assemble_rows
-from maskmill.pipeline.packing.lower_bound import lower_bound_l2
-from maskmill.pipeline.packing.plan_rows import plan_rows
+from maskmill.pipeline.packing.fitting.lower_bound import lower_bound_l2
+from maskmill.pipeline.packing.rows.assemble_rows import assemble_rows
+from maskmill.pipeline.packing.sequences.plan_rows import plan_rows
 from maskmill.schemas.run_file import PackSection
-from tests.packing.test_best_fit import pack_plainly
-from tests.packing.test_order_rows import key_plainly
-from tests.packing.test_split_documents import expected_stops
+from tests.packing.cutting.test_split_documents import expected_stops
+from tests.packing.fitting.test_best_fit import pack_plainly
+from tests.packing.rows.test_order_rows import key_plainly
 
 SEQ_LEN, MIN_SEGMENT, SHARD, SEED = 64, 16, 3, 11
 PAD, CLS, SEP, FIRST_CONTINUATION, VOCABULARY = 0, 1, 2, 700, 1000

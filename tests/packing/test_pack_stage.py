@@ -18,7 +18,7 @@ from hypothesis import strategies as st
 from maskmill.pipeline.engine.stage import UnitOutcome
 from maskmill.pipeline.masking.numba_masks import mask_rows
 from maskmill.pipeline.masking.tables import MaskTables
-from maskmill.pipeline.packing import encoded_documents, pack_stage, quarantine_documents, write_rows
+from maskmill.pipeline.packing import encoded_documents, pack_stage, quarantine_documents
 from maskmill.pipeline.packing.encoded_documents import EncodedDocuments, read_encoded, write_encoded
 from maskmill.pipeline.packing.pack_receipts import (
     encoding_counts,
@@ -30,14 +30,15 @@ from maskmill.pipeline.packing.pack_receipts import (
 from maskmill.pipeline.packing.pack_stage import pack_documents
 from maskmill.pipeline.packing.pack_units import PackContext, PackUnit
 from maskmill.pipeline.packing.prepare_encoder import describe_tokenizer, prepare_encoder
-from maskmill.pipeline.packing.write_rows import share_by_tokens
+from maskmill.pipeline.packing.rows import write_rows
+from maskmill.pipeline.packing.rows.write_rows import share_by_tokens
 from maskmill.pipeline.storage.arrow_files import write_blocks
 from maskmill.pipeline.storage.store import Store, open_store
-from maskmill.pipeline.wordpiece.encode import Encoder
-from maskmill.pipeline.wordpiece.load_encoders import Ids, Offsets, SpecialInText
-from maskmill.pipeline.wordpiece.normalise import Normalisation
-from maskmill.pipeline.wordpiece.prove_encoder import WITHOUT_NANOTOKEN, Proof, make_proof_key
-from maskmill.pipeline.wordpiece.tokenizer_files import build_tokenizer, tokenizer_files
+from maskmill.pipeline.wordpiece.encoding.encode import Encoder
+from maskmill.pipeline.wordpiece.encoding.load_encoders import Ids, Offsets, SpecialInText
+from maskmill.pipeline.wordpiece.encoding.prove_encoder import WITHOUT_NANOTOKEN, Proof, make_proof_key
+from maskmill.pipeline.wordpiece.files.normalise import Normalisation
+from maskmill.pipeline.wordpiece.files.tokenizer_files import build_tokenizer, tokenizer_files
 from maskmill.schemas.counts import EncodingCounts, PackingCounts
 from maskmill.schemas.documents import DOCUMENT_SCHEMA, QUARANTINE_SCHEMA
 from maskmill.schemas.errors import ConfigError, ShardCorruptError

@@ -22,7 +22,11 @@ READS = {
     "read_feather",
     "read_table",
 }
-VIEWS = {"pipeline/storage/arrow_views.py", "pipeline/wordpiece/pack_words.py", "pipeline/wordpiece/word_arrays.py"}
+VIEWS = {
+    "pipeline/storage/arrow_views.py",
+    "pipeline/wordpiece/counting/pack_words.py",
+    "pipeline/wordpiece/counting/word_arrays.py",
+}
 """Modules that look at buffers: those of words are given arrays that the reader validated, or that Arrow made here."""
 MODULES = sorted(
     str(path.relative_to(ROOT)) for folder in ("schemas", "pipeline", "jobs") for path in (ROOT / folder).rglob("*.py")

@@ -11,8 +11,8 @@ from transformers import AutoTokenizer
 from maskmill.pipeline.storage.store import open_store
 from maskmill.pipeline.training.build_model import build_model
 from maskmill.pipeline.training.export_model import export_model
-from maskmill.pipeline.wordpiece.normalise import Normalisation
-from maskmill.pipeline.wordpiece.tokenizer_files import build_tokenizer, tokenizer_files
+from maskmill.pipeline.wordpiece.files.normalise import Normalisation
+from maskmill.pipeline.wordpiece.files.tokenizer_files import build_tokenizer, tokenizer_files
 from tests.training.small_runs import PAD, SPECIAL_TOKENS, make_config
 
 PIECES = [*SPECIAL_TOKENS, "café", "cafe", "Café", "Cafe", "中", "文", "中文", "x", "##y"]

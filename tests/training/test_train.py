@@ -25,7 +25,7 @@ from maskmill.pipeline.training.open_data import open_train_data
 from maskmill.pipeline.training.score_held_out import HELD_OUT_MASKING, measure_unigram_entropy
 from maskmill.pipeline.training.stop_signals import TrainingInterruptedError
 from maskmill.pipeline.training.train import train
-from maskmill.pipeline.wordpiece.tokenizer_files import tokenizer_files
+from maskmill.pipeline.wordpiece.files.tokenizer_files import tokenizer_files
 from maskmill.schemas.errors import ConfigError, ShardCorruptError, StaleArtifactError
 from maskmill.schemas.manifest import PackedManifest
 from maskmill.schemas.masking import IGNORE_INDEX, Masking

@@ -19,9 +19,9 @@ from maskmill.pipeline.packing.prepare_encoder import describe_tokenizer
 from maskmill.pipeline.storage.arrow_files import write_blocks
 from maskmill.pipeline.storage.datasets import ShardTable, read_shard_table, write_manifest, write_shard_table
 from maskmill.pipeline.storage.store import Store, open_store
-from maskmill.pipeline.wordpiece.load_encoders import SpecialInText
-from maskmill.pipeline.wordpiece.normalise import Normalisation
-from maskmill.pipeline.wordpiece.prove_encoder import Proof, make_proof_key
+from maskmill.pipeline.wordpiece.encoding.load_encoders import SpecialInText
+from maskmill.pipeline.wordpiece.encoding.prove_encoder import Proof, make_proof_key
+from maskmill.pipeline.wordpiece.files.normalise import Normalisation
 from maskmill.schemas.counts import DocumentCounts, EncodingCounts, PackingCounts
 from maskmill.schemas.documents import DOCUMENT_SCHEMA
 from maskmill.schemas.layout import documents_folder, encoded_folder, packed_folders, shard_path
@@ -36,7 +36,7 @@ from maskmill.schemas.masking import Masking
 from maskmill.schemas.receipt import Receipt, ShardReceipt
 from maskmill.schemas.rows import rows_per_block
 from maskmill.schemas.run_file import PackSection
-from tests.wordpiece.test_encode import make_tokenizer_json
+from tests.wordpiece.encoding.test_encode import make_tokenizer_json
 
 TOKENIZER_JSON = make_tokenizer_json(Normalisation())
 RUN = "f" * 32

@@ -9,8 +9,8 @@ from itertools import product
 import pyarrow as pa
 from hypothesis import strategies as st
 
-from maskmill.pipeline.wordpiece.count_words import WordCounter
-from maskmill.pipeline.wordpiece.normalise import Normalisation
+from maskmill.pipeline.wordpiece.counting.count_words import WordCounter
+from maskmill.pipeline.wordpiece.files.normalise import Normalisation
 
 NORMALISATIONS = [
     Normalisation(lowercase, strip_accents, handle_chinese_chars)

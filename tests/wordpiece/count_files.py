@@ -10,8 +10,13 @@ from random import Random
 import pyarrow as pa
 
 from maskmill.pipeline.storage.store import Store
-from maskmill.pipeline.wordpiece.normalise import Normalisation
-from maskmill.pipeline.wordpiece.word_counts import WORD_COUNTS_SCHEMA, SourceText, WordCounts, write_word_counts
+from maskmill.pipeline.wordpiece.counting.word_counts import (
+    WORD_COUNTS_SCHEMA,
+    SourceText,
+    WordCounts,
+    write_word_counts,
+)
+from maskmill.pipeline.wordpiece.files.normalise import Normalisation
 
 Rows = Mapping[tuple[str, str], int]
 """(word, source) to count."""

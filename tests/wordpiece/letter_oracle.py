@@ -8,7 +8,7 @@ from collections.abc import Iterable
 
 from tokenizers import normalizers
 
-from maskmill.pipeline.wordpiece.normalise import Normalisation
+from maskmill.pipeline.wordpiece.files.normalise import Normalisation
 
 _STRIP = normalizers.BertNormalizer(clean_text=False, handle_chinese_chars=False, strip_accents=True, lowercase=False)
 

@@ -10,7 +10,7 @@ import pyarrow as pa
 import pytest
 from hypothesis import strategies as st
 
-from maskmill.pipeline.wordpiece.hostile_text import FRAGMENTS
+from maskmill.pipeline.wordpiece.encoding.hostile_text import FRAGMENTS
 
 hostile_texts = st.one_of(
     st.lists(st.sampled_from(FRAGMENTS), max_size=12).map("".join),

@@ -11,8 +11,8 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from tokenizers import Tokenizer
 
-from maskmill.pipeline.wordpiece.check_tokenizer import parse_tokenizer_json
-from maskmill.pipeline.wordpiece.tokenizer_files import describe_vocabulary
+from maskmill.pipeline.wordpiece.files.check_tokenizer import parse_tokenizer_json
+from maskmill.pipeline.wordpiece.files.tokenizer_files import describe_vocabulary
 from maskmill.schemas import bounded_json
 from maskmill.schemas.errors import ConfigError
 from maskmill.schemas.tokenizer.normalizers import MAX_GROWTH

@@ -1,0 +1,5 @@
+"""Fit segments into rows by their lengths alone.
+
+best_fit and minimum_slack pack, held against lower_bound; fill_rows closes rows by cutting, in rounds of fill_round.
+length_lists and space_tree find what fits.
+"""

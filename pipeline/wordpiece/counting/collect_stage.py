@@ -1,0 +1,59 @@
+"""The stage that writes the merged counts as the one table that is kept, and what tells whether a table serves."""
+
+from __future__ import annotations
+
+import xxhash
+
+from maskmill.pipeline.engine.stage import UnitDescription, UnitOutcome
+from maskmill.pipeline.storage.store import Store
+from maskmill.pipeline.wordpiece.counting.count_stage import CountContext
+from maskmill.pipeline.wordpiece.counting.merge_stage import iter_merged
+from maskmill.pipeline.wordpiece.counting.word_counts import SourceText, WordCounts, write_word_counts
+from maskmill.pipeline.wordpiece.files.normalise import Normalisation
+from maskmill.schemas.errors import ConfigError, ShardCorruptError
+from maskmill.schemas.layout import WORD_COUNTS
+
+_READ_BYTES = 1 << 22
+
+
+class CollectUnit(UnitDescription):
+    """Write `word_counts.parquet` from the merged partitions.
+
+    Attributes:
+        corpus: Digest of the documents that were counted.
+        checksums: xxh3-128 of the file of each merged partition.
+        sources: The fields of a `SourceText` for each source.
+    """
+
+    stage: str = "collect"
+    corpus: str
+    checksums: tuple[str, ...]
+    sources: tuple[tuple[str, int, int, int, int, int], ...]
+
+
+def collect_word_counts(context: CountContext, unit: CollectUnit) -> UnitOutcome:
+    """Write the table, a partition at a time; the one unit of the collect stage. Details: its `checksum`."""
+    checksum = write_word_counts(
+        context.output,
+        WORD_COUNTS,
+        iter_merged(context, unit.checksums),
+        corpus=unit.corpus,
+        normalisation=context.normalisation,
+        sources=[SourceText(*source) for source in unit.sources],
+    )
+    return UnitOutcome([], {}, {"checksum": checksum})
+
+
+def find_word_counts(output: Store, corpus: str, normalisation: Normalisation) -> str | None:
+    """The xxh3-128 of the word counts that stand, if they are of these documents and this normalisation."""
+    try:
+        counts = WordCounts.open(output, WORD_COUNTS)
+    except (FileNotFoundError, ShardCorruptError, ConfigError):  # counting again mends them
+        return None
+    if (counts.corpus, counts.normalisation) != (corpus, normalisation):
+        return None
+    digest = xxhash.xxh3_128()
+    with output.open_input(WORD_COUNTS) as file:
+        while data := file.read(_READ_BYTES):
+            digest.update(data)
+    return digest.hexdigest()
