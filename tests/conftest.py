@@ -25,6 +25,7 @@ _LONGEST = (
     "trainers/test_pages.py",
     "trainers/test_page_ends.py",
     "integration/test_readme.py",
+    "integration/test_bytes_stay.py",
     "integration/test_kill_anywhere.py",
     "loader/test_passes.py",
     "engine/test_engine_contract.py",
