@@ -32,7 +32,7 @@ from typing import Any
 
 import torch
 
-from pipeline.loader import MaskedBatches, Masking, Mixture, Phase, Source, iter_fixed_batches
+from maskmill import MaskedBatches, Masking, Mixture, Phase, Source, iter_fixed_batches
 from tests.integration.runs import prepare
 from tests.integration.synthetic_corpus import make_corpus
 
