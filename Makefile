@@ -4,12 +4,12 @@ VENV := .venv
 BIN := $(VENV)/bin
 READY := $(VENV)/.ready
 
-.PHONY: demo test lint types imports unit bench clean
+.PHONY: demo test lint types imports docs unit checked bench clean
 
 demo: $(READY)
 	$(BIN)/maskmill demo
 
-test: $(READY) lint types imports unit
+test: $(READY) lint types imports docs unit
 
 lint: $(READY)
 	$(BIN)/ruff check .
@@ -21,15 +21,23 @@ types: $(READY)
 imports: $(READY)
 	$(BIN)/lint-imports
 
+docs: $(READY)
+	$(BIN)/sphinx-build -W --keep-going -q docs build/docs
+
 unit: $(READY)
 	$(BIN)/pytest -n 2 --dist loadfile --no-loadscope-reorder
+
+# Every test once more with numba's bounds checked and freed memory overwritten: slower, for changes of kernels and readers.
+checked: $(READY)
+	MALLOC_PERTURB_=165 NUMBA_BOUNDSCHECK=1 NUMBA_CACHE_DIR=build/checked $(BIN)/pytest -n 2 --dist loadfile \
+		--no-loadscope-reorder --timeout 1200 --ignore tests/loader/test_kernels.py
 
 bench: $(READY)
 	$(BIN)/python -m tests.benchmarks
 
 $(READY): pyproject.toml constraints.txt
 	$(PYTHON) -m venv $(VENV)
-	$(BIN)/pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[prepare,fast,train,dev]'
+	$(BIN)/pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[prepare,fast,train,docs,dev]'
 	$(BIN)/python infra/compile_kernels.py
 	touch $(READY)
 

@@ -1,6 +1,6 @@
 """Draw how far an epoch takes apart rows that are neighbours on disk, for some widths of the shuffle window.
 
-    python infra/draw_order.py infra/order.svg
+    python infra/draw_order.py docs/order.svg
 
 Simulated: 200 shards of 25,600 rows in blocks of 256, 256 rows in a global batch from 64 partitions.
 """

@@ -74,6 +74,7 @@ class Masking(BaseModel, metaclass=_CheckedCalls):
     model_config = ConfigDict(frozen=True, extra="forbid")
 
     strategy: MaskStrategy = MaskStrategy.TOKEN
+    """How the positions that are predicted are chosen: `token`, each alone."""
     rate: Share = 0.15
     """Share of a row's maskable tokens that is predicted, in whole ppm: at least one token of any row that has one,
     none at a rate of 0."""

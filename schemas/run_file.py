@@ -23,67 +23,57 @@ MAX_WORKERS = 4096
 
 
 class InputSection(Section):
-    """`[input]`: which text is read and how.
-
-    Attributes:
-        paths: Paths, fsspec URLs and globs of `.jsonl` and `.txt` files, plain or `.gz`, `.zst`, `.bz2`, `.xz`. A
-            glob finds what Python's `glob.glob(pattern, recursive=True)` finds, on object stores too: linked folders
-            are followed, and names with a leading dot are left out unless the pattern has the dot. A `[`, `*` or `?`
-            that is part of a name is written `[[]`, `[*]` or `[?]`. A relative path begins in the working folder,
-            whose own name may have any characters.
-        name: What all text is counted under where `source_field` does not say. Unset, it is the last folder before
-            the first glob character of the pattern that found the file: `corpus/de/*.jsonl` gives `de`, and so does
-            the one file `corpus/de/a.jsonl`; `*.jsonl`, in no folder, gives `input`. So one pattern for each language
-            makes each a source. Where patterns in different folders end in the same one, as `de/train/*` and
-            `en/train/*`, the folders above it are added: `de/train` and `en/train`.
-        text_field: The key of a JSON line that holds the text.
-        id_field: The key that holds the document's id; without it the id is `<path>#<line>`. The path is relative to
-            the pattern's last folder before the first glob character. With patterns in different folders it begins
-            with the name of that folder, as `name` has it when unset: `de/part-0.jsonl#1`.
-        source_field: The key that says what a document is counted under; a document without it counts under `name`.
-        text_document: What one document is in a `.txt` file: the file, a line, or lines up to a blank one. Lines
-            are joined by LF, whatever they ended with, and the last has no end.
-        max_document_mb: A document with more MiB of text than this is quarantined. A line of JSON needs up to six
-            times as much memory, and a worker holds some copies of it; beside strings it may have 16 MiB.
-        max_quarantined: Share of documents above which the job stops.
-    """
+    """`[input]`: which text is read and how."""
 
     paths: Annotated[tuple[Url, ...], Field(min_length=1, strict=False)]
+    """Paths, fsspec URLs and globs of `.jsonl` and `.txt` files, plain or `.gz`, `.zst`, `.bz2`, `.xz`. A glob finds
+    what Python's `glob.glob(pattern, recursive=True)` finds, on object stores too: linked folders are followed, and
+    names with a leading dot are left out unless the pattern has the dot. A `[`, `*` or `?` that is part of a name is
+    written `[[]`, `[*]` or `[?]`. A relative path begins in the working folder, whose own name may have any characters.
+    """
     name: Annotated[str, Field(min_length=1, max_length=MAX_NAME_CHARACTERS)] | None = None
+    """What all text is counted under where `source_field` does not say. Unset, it is the last folder before the first
+    glob character of the pattern that found the file: `corpus/de/*.jsonl` gives `de`, and so does the one file
+    `corpus/de/a.jsonl`; `*.jsonl`, in no folder, gives `input`. So one pattern for each language makes each a source.
+    Where patterns in different folders end in the same one, as `de/train/*` and `en/train/*`, the folders above it are
+    added: `de/train` and `en/train`."""
     text_field: str = "text"
+    """The key of a JSON line that holds the text."""
     id_field: str | None = None
+    """The key that holds the document's id; without it the id is `<path>#<line>`. The path is relative to the pattern's
+    last folder before the first glob character. With patterns in different folders it begins with the name of that
+    folder, as `name` has it when unset: `de/part-0.jsonl#1`."""
     source_field: str | None = None
+    """The key that says what a document is counted under; a document without it counts under `name`."""
     text_document: Literal["file", "line", "blank_line"] = "file"
+    """What one document is in a `.txt` file: the file, a line, or lines up to a blank one. Lines are joined by LF,
+    whatever they ended with, and the last has no end."""
     max_document_mb: Annotated[float, Field(ge=MIN_MB, le=1024)] = 64.0
+    """A document with more MiB of text than this is quarantined. A line of JSON needs up to six times as much memory,
+    and a worker holds some copies of it; beside strings it may have 16 MiB."""
     max_quarantined: Share = 0.01
+    """Share of documents above which the job stops."""
 
 
 class OutputSection(Section):
-    """`[output]`: where everything is written.
-
-    Attributes:
-        url: fsspec URL or path of a folder; holds `documents/`, `tokenizer/`, `packed/` and their held-out parts.
-    """
+    """`[output]`: where everything is written."""
 
     url: Url
+    """fsspec URL or path of a folder; holds `documents/`, `tokenizer/`, `packed/` and their held-out parts."""
 
 
 class DocumentsSection(Section):
-    """`[documents]`: how documents are sharded.
-
-    Attributes:
-        shard_mb: MiB of text in a document shard, about; decides what a worker holds in memory, some four times
-            as much. Unset it is 64, and for a corpus of fewer than 8 such shards less, down to 16, so that every
-            worker has something to do.
-        deduplicate: Drop exact duplicates by content.
-        held_out: Share of documents set apart by a keyed content hash.
-        seed: Decides the order of documents and which are held out.
-    """
+    """`[documents]`: how documents are sharded."""
 
     shard_mb: Annotated[float, Field(ge=MIN_MB, le=512)] | None = None
+    """MiB of text in a document shard, about; decides what a worker holds in memory, some four times as much. Unset it
+    is 64, and for a corpus of fewer than 8 such shards less, down to 16, so that every worker has something to do."""
     deduplicate: bool = True
+    """Drop exact duplicates by content."""
     held_out: Annotated[float, Field(ge=0.0, le=0.5)] = 0.005
+    """Share of documents set apart by a keyed content hash."""
     seed: UInt63 = 0
+    """Decides the order of documents and which are held out."""
 
 
 class TokenizerSection(Section):
@@ -91,56 +81,50 @@ class TokenizerSection(Section):
 
     With `from` nothing is trained, unless `extend` asks for it, and how text is normalised is said here only for a
     `vocab.txt`: a `tokenizer.json` brings its own normalisation.
-
-    Attributes:
-        vocab_size: Pieces in the vocabulary, the special and unused ones included; fewer where no pair is left to
-            merge.
-        min_frequency: Two pieces that stand side by side fewer times than this are not merged.
-        limit_alphabet: Characters that are kept, the most frequent ones; a word with any other encodes as [UNK].
-            `None`, which only Python can say, keeps all.
-        initial_alphabet: Characters that are kept before any other, whether or not the text has them.
-        long_words: What is done with words of more characters than the encoder takes: 100, or what a brought
-            `tokenizer.json` says. They encode as [UNK] whatever the vocabulary, so they are left out of training
-            (`skip`), or trained on like any other (`train`). Both count them.
-        max_words: Distinct words that are trained on, the most frequent ones. It bounds the memory of training, and
-            what it cuts is counted.
-        alpha: A source of n words is weighted as if it had n^alpha: 1 leaves sources as they are, 0.7 is what
-            multilingual BERT took, 0 makes them equal. In whole thousandths.
-        unused: `[unused0]`, `[unused1]` and so on that follow the special tokens, for pieces of a later domain.
-        size_multiple: The vocabulary is padded to a multiple of this with further `[unusedN]` at its end; 64 suits
-            tensor cores.
-        lowercase: Map every character to its lower case.
-        strip_accents: Drop combining marks after decomposing characters; unset, it is what `lowercase` is.
-        handle_chinese_chars: Set every CJK ideograph apart as a word of its own.
-        model_max_length: What `tokenizer_config.json` says: tokens, special ones included, to which `transformers`
-            truncates. Rows may have any length.
-        special_in_text: What `[MASK]` and the like are where they stand in raw text: `text` like any other, or the
-            `special` token.
-        from: Path or URL of a `tokenizer.json`, of a `vocab.txt`, or of a folder with one of them, which is then
-            what `transformers.AutoTokenizer` makes of the folder, or is refused; unset, a vocabulary is trained. In
-            Python the field is `from_`.
-        extend: Pieces to add to the vocabulary of `from`, the most useful ones for this text; its ids stay.
-        extend_into: Where they go: into its `[unusedN]` slots, the lowest id first (`unused`), or behind its last id
-            (`append`).
     """
 
     vocab_size: Annotated[int, Field(ge=6, le=MAX_VOCAB_SIZE)] = 30522
+    """Pieces in the vocabulary, the special and unused ones included; fewer where no pair is left to merge."""
     min_frequency: AtLeastOne = 2
+    """Two pieces that stand side by side fewer times than this are not merged."""
     limit_alphabet: AtLeastOne | None = 1000
+    """Characters that are kept, the most frequent ones; a word with any other encodes as [UNK]. `None`, which only
+    Python can say, keeps all."""
     initial_alphabet: str = ""
+    """Characters that are kept before any other, whether or not the text has them."""
     long_words: Literal["skip", "train"] = "skip"
+    """What is done with words of more characters than the encoder takes: 100, or what a brought `tokenizer.json` says.
+    They encode as [UNK] whatever the vocabulary, so they are left out of training (`skip`), or trained on like any
+    other (`train`). Both count them."""
     max_words: AtLeastOne = 20_000_000
+    """Distinct words that are trained on, the most frequent ones. It bounds the memory of training, and what it cuts is
+    counted."""
     alpha: Share = 1.0
+    """A source of n words is weighted as if it had n^alpha: 1 leaves sources as they are, 0.7 is what multilingual BERT
+    took, 0 makes them equal. In whole thousandths."""
     unused: Annotated[int, Field(ge=0, le=MAX_UNUSED)] = 0
+    """`[unused0]`, `[unused1]` and so on that follow the special tokens, for pieces of a later domain."""
     size_multiple: Annotated[int, Field(ge=1, le=MAX_UNUSED)] = 1
+    """The vocabulary is padded to a multiple of this with further `[unusedN]` at its end; 64 suits tensor cores."""
     lowercase: bool = True
+    """Map every character to its lower case."""
     strip_accents: bool | None = None
+    """Drop combining marks after decomposing characters; unset, it is what `lowercase` is."""
     handle_chinese_chars: bool = True
+    """Set every CJK ideograph apart as a word of its own."""
     model_max_length: AtLeastOne = 512
+    """What `tokenizer_config.json` says: tokens, special ones included, to which `transformers` truncates. Rows may
+    have any length."""
     special_in_text: Literal["text", "special"] = "text"
+    """What `[MASK]` and the like are where they stand in raw text: `text` like any other, or the `special` token."""
     from_: str | None = Field(default=None, alias="from")
+    """Path or URL of a `tokenizer.json`, of a `vocab.txt`, or of a folder with one of them, which is then what
+    `transformers.AutoTokenizer` makes of the folder, or is refused; unset, a vocabulary is trained. In Python the field
+    is `from_`."""
     extend: Annotated[int, Field(ge=0, le=MAX_VOCAB_SIZE)] = 0
+    """Pieces to add to the vocabulary of `from`, the most useful ones for this text; its ids stay."""
     extend_into: Literal["unused", "append"] = "unused"
+    """Where they go: into its `[unusedN]` slots, the lowest id first (`unused`), or behind its last id (`append`)."""
 
     @field_validator("alpha")
     @classmethod
@@ -206,40 +190,36 @@ SeqLens = Annotated[
 
 
 class PackSection(Section):
-    """`[pack]`: how token ids become rows.
-
-    Attributes:
-        seq_len: Token ids in a row, [CLS], [SEP] and [PAD] included; or a list, which gives a dataset for each, such
-            as `packed-128/` and `packed-512/`, in one pass over the text.
-        sequences: What a sequence is: a `segment` (`[CLS] text [SEP]`, the default), whole sentences of one document
-            (`doc_sentences`) or of one document after the other (`full_sentences`), or a `document` alone in its row.
-        length_bins: With `sequences = "document"`: lengths of rows, rising, the last one `seq_len`; a document goes
-            to the shortest that holds it, each a dataset of its own, such as `packed-128/`.
-        split: Which documents are cut: those `long`er than a row; `never` one, and a longer one is set aside in the
-            quarantine; or any to `fill` rows that lengths alone leave emptier than `max_waste`.
-        max_waste: With `split = "fill"`: the share of a row that may stay empty before a document is cut for it.
-        cut: Where a document is cut: at the start of a `sentence` or of a `word`, or after any `token`. A stretch
-            without a sentence start that fits is cut at a word, and one without a word start inside a word, and
-            counted.
-        sentence_language: For sentences: the language of the text, by its ISO 639-1 code.
-        min_segment: Tokens that the last piece of a cut document has at least, by moving the cut before it; where
-            the places to cut do not allow it, the piece is shorter. At most half of `seq_len`.
-        keep_encoded: Keep the token ids of every document in `encoded/`: packing again needs no tokenizer then.
-        rows_per_shard: Rows in a packed shard at most; unset, a document shard gives one packed shard.
-        compression: Of packed shards: `none`, which a loader reads without a copy, `lz4` or `zstd`.
-    """
+    """`[pack]`: how token ids become rows."""
 
     seq_len: SeqLens = 512
+    """Token ids in a row, [CLS], [SEP] and [PAD] included; or a list, which gives a dataset for each, such as
+    `packed-128/` and `packed-512/`, in one pass over the text."""
     sequences: Annotated[Sequences, Field(strict=False)] = Sequences.SEGMENT
+    """What a sequence is: a `segment` (`[CLS] text [SEP]`, the default), whole sentences of one document
+    (`doc_sentences`) or of one document after the other (`full_sentences`), or a `document` alone in its row."""
     length_bins: Annotated[tuple[SeqLen, ...], Field(strict=False)] = ()
+    """With `sequences = "document"`: lengths of rows, rising, the last one `seq_len`; a document goes to the shortest
+    that holds it, each a dataset of its own, such as `packed-128/`."""
     split: Annotated[Split, Field(strict=False)] = Split.LONG
+    """Which documents are cut: those `long`er than a row; `never` one, and a longer one is set aside in the quarantine;
+    or any to `fill` rows that lengths alone leave emptier than `max_waste`."""
     max_waste: Share = 0.05
+    """With `split = "fill"`: the share of a row that may stay empty before a document is cut for it."""
     cut: Annotated[Cut, Field(strict=False)] = Cut.WORD
+    """Where a document is cut: at the start of a `sentence` or of a `word`, or after any `token`. A stretch without a
+    sentence start that fits is cut at a word, and one without a word start inside a word, and counted."""
     sentence_language: Annotated[str, Field(pattern="^[a-z]{2,3}$")] = "en"
+    """For sentences: the language of the text, by its ISO 639-1 code."""
     min_segment: AtLeastOne = 16
+    """Tokens that the last piece of a cut document has at least, by moving the cut before it; where the places to cut
+    do not allow it, the piece is shorter. At most half of `seq_len`."""
     keep_encoded: bool = False
+    """Keep the token ids of every document in `encoded/`: packing again needs no tokenizer then."""
     rows_per_shard: AtLeastOne | None = None
+    """Rows in a packed shard at most; unset, a document shard gives one packed shard."""
     compression: Annotated[Compression, Field(strict=False)] = Compression.NONE
+    """Of packed shards: `none`, which a loader reads without a copy, `lz4` or `zstd`."""
 
     @model_validator(mode="after")
     def _fits_together(self) -> PackSection:
@@ -274,18 +254,11 @@ class MaskSection(Masking):
     """`[mask]`: how rows are masked, by a loader that is given no other settings and in static copies.
 
     With `copies = 0` no mask is stored: these settings may change at any time, and no row is packed again.
-
-    Attributes:
-        copies: Masks that are written beside every row, those of epochs 0, 1 and so on; with 0 none is, and the
-            loader draws masks as it reads.
-        strategy: How the positions that are predicted are chosen: `token`, each alone.
-        rate: Share of a row's maskable tokens that is predicted, in whole millionths.
-        mask_share: Share of the predicted tokens that is shown as [MASK].
-        random_share: Share of them that is shown as a random token; the rest is shown as it is.
-        seed: Decides the masks, with a row's number and the epoch.
     """
 
     copies: Annotated[int, Field(strict=True, ge=0, le=MAX_COPIES)] = 0
+    """Masks that are written beside every row, those of epochs 0, 1 and so on; with 0 none is, and the loader draws
+    masks as it reads."""
 
     def masking(self) -> Masking:
         """The settings without `copies`, as the loader takes them."""
@@ -293,18 +266,15 @@ class MaskSection(Masking):
 
 
 class EngineSection(Section):
-    """`[engine]`: who runs the units. Outside the fingerprint: another engine may finish a run.
-
-    Attributes:
-        kind: `local`, processes of this machine, or `ray`, a Ray started here or a cluster.
-        workers: Units at work at a time; 0 is one for every core, on a cluster as many as it takes. 1 with `local`
-            is the command's own process.
-        address: Of a running Ray cluster; with "" it is that in `RAY_ADDRESS`, and without one Ray starts here.
-    """
+    """`[engine]`: who runs the units. Outside the fingerprint: another engine may finish a run."""
 
     kind: Literal["local", "ray"] = "local"
+    """`local`, processes of this machine, or `ray`, a Ray started here or a cluster."""
     workers: Annotated[int, Field(ge=0, le=MAX_WORKERS)] = 0
+    """Units at work at a time; 0 is one for every core, on a cluster as many as it takes. 1 with `local` is the
+    command's own process."""
     address: str = ""
+    """Of a running Ray cluster; with "" it is that in `RAY_ADDRESS`, and without one Ray starts here."""
 
 
 class RunFile(Section):

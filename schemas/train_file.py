@@ -36,23 +36,20 @@ Width = Annotated[int, Field(ge=1, le=1 << 20)]
 
 
 class DataSection(Section):
-    """`[data]`: the rows that are trained on, and in what batches.
-
-    Attributes:
-        dataset: fsspec URL of a packed dataset.
-        held_out: fsspec URL of the packed held-out documents; without it nothing is evaluated.
-        global_batch_rows: Rows of one optimizer step.
-        micro_batch_rows: Rows that pass through the model at once, a divisor of `global_batch_rows`; without it all
-            of them. Fewer need less memory. Without dropout they give the same gradient up to rounding; with it each
-            micro-batch draws its own, so the gradient is another one of the same distribution.
-        seed: Orders the rows.
-    """
+    """`[data]`: the rows that are trained on, and in what batches."""
 
     dataset: Url
+    """fsspec URL of a packed dataset."""
     held_out: Url | None = None
+    """fsspec URL of the packed held-out documents; without it nothing is evaluated."""
     global_batch_rows: AtLeastOne = 256
+    """Rows of one optimizer step."""
     micro_batch_rows: AtLeastOne | None = None
+    """Rows that pass through the model at once, a divisor of `global_batch_rows`; without it all of them. Fewer need
+    less memory. Without dropout they give the same gradient up to rounding; with it each micro-batch draws its own, so
+    the gradient is another one of the same distribution."""
     seed: UInt63 = 0
+    """Orders the rows."""
 
     @model_validator(mode="after")
     def _micro_batches_divide(self) -> DataSection:
@@ -64,24 +61,20 @@ class DataSection(Section):
 
 
 class ModelSection(Section):
-    """`[model]`: a BERT encoder; the vocabulary and the longest sequence are the dataset's.
-
-    Attributes:
-        hidden_size: Width of the residual stream; a multiple of `num_heads`.
-        num_layers: Encoder layers.
-        num_heads: Attention heads of a layer.
-        intermediate_size: Width inside the feed-forward layers; without it four times `hidden_size`.
-        dropout: Probability of dropping an activation or an attention weight. Zero suits a run that sees its
-            text about once.
-        initializer_range: Standard deviation of the initial weights.
-    """
+    """`[model]`: a BERT encoder; the vocabulary and the longest sequence are the dataset's."""
 
     hidden_size: Width = 768
+    """Width of the residual stream; a multiple of `num_heads`."""
     num_layers: Annotated[int, Field(ge=1, le=1024)] = 12
+    """Encoder layers."""
     num_heads: Width = 12
+    """Attention heads of a layer."""
     intermediate_size: Width | None = None
+    """Width inside the feed-forward layers; without it four times `hidden_size`."""
     dropout: Probability = 0.1
+    """Probability of dropping an activation or an attention weight. Zero suits a run that sees its text about once."""
     initializer_range: Annotated[float, Field(gt=0.0)] = 0.02
+    """Standard deviation of the initial weights."""
 
     @model_validator(mode="after")
     def _heads_divide_width(self) -> ModelSection:
@@ -95,24 +88,22 @@ class OptimizerSection(Section):
 
     The rate rises linearly over `warmup_steps`, then falls linearly to zero at `decay_steps`. `decay_steps` is a
     key of its own, apart from `run.steps`, so that the rate of a step does not depend on where a run stops.
-
-    Attributes:
-        learning_rate: The highest rate.
-        warmup_steps: Steps until it is reached.
-        decay_steps: The step at which the rate has fallen to zero; without it the rate stays after warmup.
-        weight_decay: Decoupled decay of matrices; biases, LayerNorm weights and other vectors are exempt.
-        betas: Decay of the running mean of gradients and of their squares.
-        epsilon: Added to the denominator.
-        clip_norm: The most that the norm of the whole gradient may be; a larger gradient is scaled down.
     """
 
     learning_rate: Annotated[float, Field(gt=0.0)] = 5e-4
+    """The highest rate."""
     warmup_steps: Annotated[int, Field(ge=0)] = 1000
+    """Steps until it is reached."""
     decay_steps: AtLeastOne | None = None
+    """The step at which the rate has fallen to zero; without it the rate stays after warmup."""
     weight_decay: Annotated[float, Field(ge=0.0)] = 0.01
+    """Decoupled decay of matrices; biases, LayerNorm weights and other vectors are exempt."""
     betas: Annotated[tuple[Probability, Probability], Field(strict=False)] = (0.9, 0.98)
+    """Decay of the running mean of gradients and of their squares."""
     epsilon: Annotated[float, Field(gt=0.0)] = 1e-6
+    """Added to the denominator."""
     clip_norm: Annotated[float, Field(gt=0.0)] = 1.0
+    """The most that the norm of the whole gradient may be; a larger gradient is scaled down."""
 
     @model_validator(mode="after")
     def _decay_follows_warmup(self) -> OptimizerSection:
@@ -122,35 +113,31 @@ class OptimizerSection(Section):
 
 
 class RunSection(Section):
-    """`[run]`: where the run writes, when it stops, and what it says on the way.
-
-    Attributes:
-        output: fsspec URL of a folder; holds `checkpoints/`, and `model/` once the run has ended.
-        steps: Optimizer steps after which to stop, counted from the start of training, not of this process. A run
-            that has come further takes none.
-        checkpoint_every: Steps between checkpoints; one more is written at the end.
-        keep_checkpoints: The newest checkpoints that stay.
-        evaluate_every: Steps between evaluations on the held-out rows; one more comes at the end.
-        log_every: Steps between reports of the loss.
-        target_gap_nats: Stop early once the held-out loss is this far below the unigram entropy of the same
-            tokens, in nats a token.
-        max_seconds: Stop early once this process has trained for so long, evaluations included.
-        seed: Of the initial weights and of dropout.
-        device: `auto` is the first CUDA device, else the CPU; or `cpu`, `cuda`, or `cuda:1` and so on.
-        precision: `auto` is bf16 autocast on a CUDA device that computes in it, else float32.
-    """
+    """`[run]`: where the run writes, when it stops, and what it says on the way."""
 
     output: Url
+    """fsspec URL of a folder; holds `checkpoints/`, and `model/` once the run has ended."""
     steps: AtLeastOne = 10_000
+    """Optimizer steps after which to stop, counted from the start of training, not of this process. A run that has come
+    further takes none."""
     checkpoint_every: AtLeastOne = 1000
+    """Steps between checkpoints; one more is written at the end."""
     keep_checkpoints: AtLeastOne = 3
+    """The newest checkpoints that stay."""
     evaluate_every: AtLeastOne = 1000
+    """Steps between evaluations on the held-out rows; one more comes at the end."""
     log_every: AtLeastOne = 10
+    """Steps between reports of the loss."""
     target_gap_nats: Annotated[float, Field(gt=0.0)] | None = None
+    """Stop early once the held-out loss is this far below the unigram entropy of the same tokens, in nats a token."""
     max_seconds: Annotated[float, Field(gt=0.0)] | None = None
+    """Stop early once this process has trained for so long, evaluations included."""
     seed: UInt63 = 0
+    """Of the initial weights and of dropout."""
     device: Annotated[str, Field(min_length=1)] = "auto"
+    """`auto` is the first CUDA device, else the CPU; or `cpu`, `cuda`, or `cuda:1` and so on."""
     precision: Literal["auto", "bf16", "float32"] = "auto"
+    """`auto` is bf16 autocast on a CUDA device that computes in it, else float32."""
 
 
 class TrainFile(Section):

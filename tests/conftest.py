@@ -24,7 +24,7 @@ _CONNECTED_TO: list[str] = []
 _LONGEST = (
     "trainers/test_pages.py",
     "trainers/test_page_ends.py",
-    "integration/test_readme.py",
+    "docs/test_guide.py",
     "integration/test_bytes_stay.py",
     "integration/test_kill_anywhere.py",
     "loader/test_passes.py",

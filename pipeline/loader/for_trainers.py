@@ -1,6 +1,6 @@
 """What trainers ask for around batches: whole optimizer steps, plain dictionaries, the number of labels.
 
-The pages in `infra/trainers` use these; each is a few lines over the fields of `Batch`, so a trainer that wants
+The pages in `docs/trainers` use these; each is a few lines over the fields of `Batch`, so a trainer that wants
 something else can take those.
 """
 

@@ -55,8 +55,8 @@ class MaskedBatches(IterableDataset[Batch]):
     usually enough.) An error that ends a pass is raised again by whoever goes on: it is never taken for the end.
 
     Args:
-        data: A packed dataset's folder or URL on any fsspec store, a `Mixture` of them, or the `Phase`s of a
-            curriculum.
+        data: A packed dataset's folder or URL on any fsspec store, a `Mixture` of them, or the phases
+            of a curriculum, each a `Phase`.
         global_batch_rows: Rows of one optimizer step over all ranks (G), where no phase says otherwise.
         rank: This rank, from 0.
         world_size: Ranks (W); divides G.

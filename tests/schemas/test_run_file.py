@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import inspect
-import re
 from typing import Any
 
 import pytest
 
 from maskmill.schemas.errors import ConfigError
+from maskmill.schemas.field_docs import read_field_docs
 from maskmill.schemas.run_file import RunFile
 from maskmill.schemas.toml_files import parse_toml
 
@@ -426,7 +425,6 @@ def test_every_key_of_every_section_is_explained() -> None:
     for name, section in RunFile.model_fields.items():
         kind = section.annotation
         assert isinstance(kind, type)
-        attributes = (inspect.getdoc(kind) or "").partition("Attributes:\n")[2]
-        explained = re.findall(r"^    (\w+):", attributes, re.MULTILINE)
-        keys = [field.alias or key for key, field in kind.model_fields.items()]
-        assert sorted(explained) == sorted(keys), name
+        explained = read_field_docs(kind)
+        assert list(explained) == [field.alias or key for key, field in kind.model_fields.items()], name
+        assert all(len(text) > 10 and text.endswith(".") for text in explained.values()), explained

@@ -24,7 +24,7 @@ import tests
 from tests.trainers.record_model import Call, Step, read_processes, read_records, watch_model
 
 ROOT = Path(tests.__file__).parent.parent
-PAGES = ROOT / "infra" / "trainers"
+PAGES = ROOT / "docs" / "trainers"
 KILLED_AT, SAVED_AT, ALL_STEPS = 5, 4, 9
 DEADLINE_SECONDS = 240
 PRELOADED = ["tests.trainers.run_pages", "maskmill.pipeline.loader", "transformers.trainer", "lightning"]

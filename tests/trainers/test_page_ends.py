@@ -1,4 +1,4 @@
-"""The scripts of `infra/trainers`, run to their end and given again: other rows, another model, empty held-out sets.
+"""The scripts of `docs/trainers`, run to their end and given again: other rows, another model, empty held-out sets.
 
 A file of its own, so that it runs beside `test_pages`: each takes minutes.
 """

@@ -1,4 +1,4 @@
-"""The README's commands and files, top to bottom, as they stand: a new user gives them in this order."""
+"""The commands, files and programs of the guide, as they stand and in the order in which a new user meets them."""
 
 from __future__ import annotations
 
@@ -13,24 +13,29 @@ from pathlib import Path
 import pyarrow as pa
 import pytest
 
-README = Path(__file__).parents[2] / "README.md"
-ELSEWHERE = ("make demo", "make test", "pip install", "ray job submit", "python infra/draw_order.py")
+ROOT = Path(__file__).parents[2]
+PAGES = ("getting-started", "own-text", "own-trainer")
+ELSEWHERE = ("make demo", "make test", "pip install", "ray job submit")
 """What these tests do not run: the commands that run the tests, an installation, and what needs a cluster."""
 
-BLOCKS = [
-    (match["language"], match["text"])
-    for match in re.finditer(r"^```(?P<language>\w+)\n(?P<text>.*?)^```$", README.read_text(), re.MULTILINE | re.DOTALL)
-]
+
+def read_blocks(page: Path) -> list[tuple[str, str]]:
+    """Language and text of each block of a page."""
+    blocks = re.finditer(r"^```(?P<language>\w+)\n(?P<text>.*?)^```$", page.read_text(), re.MULTILINE | re.DOTALL)
+    return [(match["language"], match["text"]) for match in blocks]
+
+
+BLOCKS = [block for page in PAGES for block in read_blocks(ROOT / "docs" / f"{page}.md")]
 
 
 def commands() -> list[str]:
-    """Every command line of the README, its comment left out."""
+    """Every command line of the pages, its comment left out."""
     lines = [line for language, text in BLOCKS if language == "bash" for line in text.splitlines()]
     return [line.partition(" #")[0].strip() for line in lines if line.strip()]
 
 
 def write_corpus(folder: Path) -> None:
-    """Documents of random words below `corpus/`, and a vocabulary of the name that the README compares with."""
+    """Documents of random words below `corpus/`, and a vocabulary of the name that the guide compares with."""
     draw = random.Random(4)
     words = ["".join(draw.choices("abcdefghijklmnopqrstuvwxyz", k=draw.randint(2, 9))) for _ in range(800)]
     (folder / "corpus").mkdir()
@@ -45,8 +50,8 @@ def write_corpus(folder: Path) -> None:
 
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A folder with a corpus and the README's own files."""
-    folder = tmp_path_factory.mktemp("readme")
+    """A folder with a corpus and the files that the pages write."""
+    folder = tmp_path_factory.mktemp("guide")
     write_corpus(folder)
     for language, text in BLOCKS:
         if language == "toml" and (name := re.match(r"# (\w+\.toml)\n", text)):
@@ -87,3 +92,21 @@ def test_the_lines_for_a_trainer_work(folder: Path) -> None:
     assert scripts
     for script in scripts:
         run([sys.executable, "-c", script], folder)
+
+
+def test_the_readme_says_nothing_that_the_guide_does_not() -> None:
+    """So that what runs here is what the README says; its two commands apart."""
+    readme = read_blocks(ROOT / "README.md")
+    assert [block for block in readme if block[0] in ("toml", "python") and block not in BLOCKS] == []
+    lines = [line for language, text in readme if language == "bash" for line in text.splitlines()]
+    said = [line for language, text in BLOCKS if language == "bash" for line in text.splitlines()]
+    assert all(line in said or line.startswith(("make ", "pip install ")) for line in lines)
+    assert len((ROOT / "README.md").read_text().splitlines()) < 150
+
+
+@pytest.mark.parametrize("page", sorted(str(path.relative_to(ROOT)) for path in (ROOT / "docs").rglob("*.md")))
+def test_files_that_a_page_names_are_there(page: str) -> None:
+    named = re.findall(
+        r"`((?:tests|pipeline|schemas|jobs|infra|docs)/[\w/.-]*\w(?:/|\.\w+))`", (ROOT / page).read_text()
+    )
+    assert [path for path in named if not (ROOT / path).exists()] == []

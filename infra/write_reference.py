@@ -1,0 +1,152 @@
+"""Write the reference pages of the documentation from the schemas and the command line.
+
+    python infra/write_reference.py
+
+Writes `docs/reference/{run-file,train-file,commands}.md`; the tests fail where a page is not what this writes.
+"""
+
+from __future__ import annotations
+
+import inspect
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any, get_args
+
+import typer
+from pydantic import BaseModel
+
+sys.path.insert(0, str(Path(__file__).parent.parent))
+
+from maskmill.jobs.cli import app
+from maskmill.schemas.field_docs import read_field_docs
+from maskmill.schemas.run_file import RunFile
+from maskmill.schemas.train_file import TrainFile
+
+ROOT = Path(__file__).parent.parent
+WRITTEN = "<!-- Written by infra/write_reference.py: change the schemas or the command line, not this page. -->\n\n"
+RUN_FILE = """# The run file
+
+`maskmill prepare` and its parts read one TOML file. `input.paths` and `output.url` are required; every other key has a
+default. An unknown key is an error that names the valid ones, the nearest first. `--set section.key=value` overrides
+any key on the command line.
+"""
+TRAIN_FILE = """# The train file
+
+`maskmill train` reads one TOML file. `data.dataset` and `run.output` are required; every other key has a default.
+
+The keys of `[run]` except `seed`, the two URLs of `[data]` and `micro_batch_rows` say where and how long to train: they
+may change when a run continues from a checkpoint. Every other key decides the weights and may not. Without `[mask]`
+rows are masked as the dataset was prepared.
+"""
+COMMANDS = """# Commands
+
+Every command takes `--help`. The exit status is 0 when the work is done, 1 when it failed with one line that says what,
+where and what to do, 2 for wrong usage, and 130 after Ctrl-C; `train` ends with 143 after SIGTERM.
+"""
+TYPES = {"string": "string", "integer": "integer", "number": "number", "boolean": "`true` or `false`"}
+
+
+def write_pages() -> dict[str, str]:
+    """The text of each page, by its path relative to the repository."""
+    return {
+        "docs/reference/run-file.md": WRITTEN + RUN_FILE + "".join(_iter_sections(RunFile)),
+        "docs/reference/train-file.md": WRITTEN + TRAIN_FILE + "".join(_iter_sections(TrainFile)),
+        "docs/reference/commands.md": WRITTEN + COMMANDS + "".join(_iter_commands()),
+    }
+
+
+def _iter_sections(file: type[BaseModel]) -> Iterator[str]:
+    schema = file.model_json_schema()
+    for name, field in file.model_fields.items():
+        section: type[BaseModel] = (get_args(field.annotation) or (field.annotation,))[0]
+        docs = read_field_docs(section)
+        yield f"\n## `[{name}]`\n\n{_describe(section, name)}\n"
+        described = schema["$defs"][section.__name__]
+        for key, values in described["properties"].items():
+            is_required = key in described.get("required", ())
+            yield f"\n### `{name}.{key}`\n\n{_describe_values(values, schema, is_required)}\n\n{docs[key]}\n"
+
+
+def _describe(section: type[BaseModel], name: str) -> str:
+    """The docstring of a section without the name that it begins with, and without what Python alone needs."""
+    doc = inspect.cleandoc(section.__doc__ or "").partition("\n\nRaises:")[0]
+    first, _, rest = doc.removeprefix(f"`[{name}]`: ").partition("\n")
+    return f"{first[0].upper()}{first[1:]}\n{rest}".strip()
+
+
+def _describe_values(values: dict[str, Any], schema: dict[str, Any], is_required: bool) -> str:
+    kinds = " or ".join(dict.fromkeys(_iter_kinds(values, schema)))
+    default = values.get("default")
+    if is_required:
+        return f"*{kinds}; required*"
+    shown = "unset" if default is None else f"`{_as_toml(default)}`"
+    return f"*{kinds}; default {shown}*"
+
+
+def _iter_kinds(values: dict[str, Any], schema: dict[str, Any]) -> Iterator[str]:
+    if "$ref" in values:
+        yield from _iter_kinds(schema["$defs"][values["$ref"].rpartition("/")[2]], schema)
+    elif "anyOf" in values or "oneOf" in values:
+        for one in values.get("anyOf", values.get("oneOf", ())):
+            if one.get("type") != "null":
+                yield from _iter_kinds(one, schema)
+    elif "enum" in values or "const" in values:
+        yield "one of " + ", ".join(f"`{_as_toml(one)}`" for one in values.get("enum", [values.get("const")]))
+    elif values["type"] == "array":
+        item = values.get("items") or values["prefixItems"][0]
+        yield f"list of {' or '.join(_iter_kinds(item, schema))}"
+    else:
+        yield TYPES[values["type"]] + _describe_bounds(values)
+
+
+def _describe_bounds(values: dict[str, Any]) -> str:
+    low = values.get("minimum")
+    above, high, below = values.get("exclusiveMinimum"), values.get("maximum"), values.get("exclusiveMaximum")
+    words = []
+    if low is not None:
+        words.append(f"{low} or more" if high is None and below is None else f"from {low}")
+    if above is not None:
+        words.append(f"above {above}")
+    if high is not None:
+        words.append(f"to {_as_number(high)}")
+    if below is not None and below < 1 << 62:
+        words.append(f"below {_as_number(below)}")
+    return f", {' '.join(words)}" if words else ""
+
+
+def _as_number(value: float) -> str:
+    return f"{value:,}" if isinstance(value, int) and value >= 10_000 else f"{value}"
+
+
+def _as_toml(value: object) -> str:
+    if isinstance(value, bool):
+        return str(value).lower()
+    if isinstance(value, list | tuple):
+        return f"[{', '.join(map(_as_toml, value))}]"
+    return f'"{value}"' if isinstance(value, str) else f"{value}"
+
+
+def _iter_commands() -> Iterator[str]:
+    group: Any = typer.main.get_command(app)
+    for name, command in group.commands.items():
+        if command.hidden:
+            continue
+        arguments = [param for param in command.params if param.param_type_name == "argument"]
+        options = [param for param in command.params if param.param_type_name == "option"]
+        shown = " ".join([f"maskmill {name}", *(param.name.upper() for param in arguments)])
+        yield f"\n## `{shown}`\n\n{_as_markdown(command.help)}\n"
+        if options:
+            yield "\n| option | what it does |\n| --- | --- |\n"
+            for param in options:
+                yield f"| `{param.opts[0]}` | {' '.join(_as_markdown(param.help).split())} |\n"
+
+
+def _as_markdown(text: str) -> str:
+    """Help without rich's marks, which escape brackets."""
+    return inspect.cleandoc(text or "").replace("\\[", "[")
+
+
+if __name__ == "__main__":
+    for path, text in write_pages().items():
+        (ROOT / path).write_text(text)
