@@ -8,7 +8,11 @@ from typing import Any
 
 import numpy as np
 
-from maskmill.pipeline.loader.batch import Batch
+from maskmill.pipeline.loader.batches.batch import Batch
+from maskmill.pipeline.loader.batches.fill_batch import fill_batch
+from maskmill.pipeline.loader.batches.lasting_failure import LastingFailure
+from maskmill.pipeline.loader.batches.to_batch import to_batch
+from maskmill.pipeline.loader.blocks.packed_dataset import PackedDataset
 from maskmill.pipeline.loader.check_arguments import (
     MAX_GLOBAL_BATCH_ROWS,
     MAX_STEPS,
@@ -18,12 +22,8 @@ from maskmill.pipeline.loader.check_arguments import (
     check_url,
     copy_options,
 )
-from maskmill.pipeline.loader.fill_batch import fill_batch
-from maskmill.pipeline.loader.found_rows import FoundRows
-from maskmill.pipeline.loader.lasting_failure import LastingFailure
-from maskmill.pipeline.loader.packed_dataset import PackedDataset
-from maskmill.pipeline.loader.stage_rows import StagedRows
-from maskmill.pipeline.loader.to_batch import to_batch
+from maskmill.pipeline.loader.rows.found_rows import FoundRows
+from maskmill.pipeline.loader.rows.stage_rows import StagedRows
 from maskmill.pipeline.masking.numba_masks import MaskPlan, plan_masks
 from maskmill.schemas.masking import Masking
 

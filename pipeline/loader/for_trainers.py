@@ -13,11 +13,11 @@ import torch
 from torch.nn.functional import cross_entropy
 from torch.utils.data import get_worker_info
 
-from maskmill.pipeline.loader.batch import Batch
+from maskmill.pipeline.loader.batches.batch import Batch
+from maskmill.pipeline.loader.batches.lasting_failure import LastingFailure
+from maskmill.pipeline.loader.batches.one_storage import pack_values
 from maskmill.pipeline.loader.encoders.encoder import Encoder, describe_encoder
 from maskmill.pipeline.loader.encoders.families import Layout
-from maskmill.pipeline.loader.lasting_failure import LastingFailure
-from maskmill.pipeline.loader.one_storage import pack_values
 from maskmill.schemas.errors import ConfigError
 from maskmill.schemas.masking import IGNORE_INDEX
 

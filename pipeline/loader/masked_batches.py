@@ -9,7 +9,10 @@ from typing import Any, Literal
 import torch
 from torch.utils.data import IterableDataset, get_worker_info
 
-from maskmill.pipeline.loader.batch import Batch
+from maskmill.pipeline.loader.batches.batch import Batch
+from maskmill.pipeline.loader.batches.fill_batch import fill_batch
+from maskmill.pipeline.loader.batches.lasting_failure import LastingFailure
+from maskmill.pipeline.loader.batches.to_batch import to_batch
 from maskmill.pipeline.loader.cache.cache_settings import Cache
 from maskmill.pipeline.loader.check_arguments import (
     MAX_GLOBAL_BATCH_ROWS,
@@ -20,18 +23,15 @@ from maskmill.pipeline.loader.check_arguments import (
     copy_options,
 )
 from maskmill.pipeline.loader.device.device_batches import DeviceBatches
-from maskmill.pipeline.loader.fill_batch import fill_batch
-from maskmill.pipeline.loader.found_rows import FoundRows
-from maskmill.pipeline.loader.lasting_failure import LastingFailure
-from maskmill.pipeline.loader.loader_state import LoaderState, Position, check_place, count_steps
-from maskmill.pipeline.loader.mixture import Data, Phase, list_phases
-from maskmill.pipeline.loader.open_sources import Order, choose_masking, plan_run
 from maskmill.pipeline.loader.order.epoch_order import LastBatch
 from maskmill.pipeline.loader.order.turns import Turn, Turns
-from maskmill.pipeline.loader.progress import Progress
-from maskmill.pipeline.loader.read_rows import RowReader
-from maskmill.pipeline.loader.row_batch import RowBatch
-from maskmill.pipeline.loader.to_batch import to_batch
+from maskmill.pipeline.loader.plan.mixture import Data, Phase, list_phases
+from maskmill.pipeline.loader.plan.open_sources import Order, choose_masking, plan_run
+from maskmill.pipeline.loader.resume.loader_state import LoaderState, Position, check_place, count_steps
+from maskmill.pipeline.loader.resume.progress import Progress
+from maskmill.pipeline.loader.rows.found_rows import FoundRows
+from maskmill.pipeline.loader.rows.read_rows import RowReader
+from maskmill.pipeline.loader.rows.row_batch import RowBatch
 from maskmill.pipeline.masking.numba_masks import MaskPlan, plan_masks
 from maskmill.pipeline.masking.tables import MaskTables
 from maskmill.pipeline.storage.datasets import fingerprint_rows

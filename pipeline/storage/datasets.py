@@ -247,6 +247,11 @@ def _read_checked(dataset: Store, read: Callable[[str], Any], name: str, checksu
     return data
 
 
+def explain_gone(path: str) -> ShardCorruptError:
+    """What is wrong where a shard of a dataset is missing."""
+    return ShardCorruptError("a shard that the manifest names is gone", path=path, action=RESTORE)
+
+
 def _load_table(dataset: Store, name: str) -> pa.Buffer:
     """A table in memory, safe from whoever writes over its file; a larger one of a local dataset is mapped."""
     size = dataset.size(name)

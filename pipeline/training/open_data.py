@@ -6,8 +6,8 @@ from collections.abc import Callable, Iterable
 from typing import Any
 
 from maskmill.pipeline.loader import MaskedBatches
+from maskmill.pipeline.loader.blocks.packed_dataset import read_packed_manifest
 from maskmill.pipeline.loader.fixed_rows import iter_fixed_batches
-from maskmill.pipeline.loader.packed_dataset import read_packed_manifest
 from maskmill.pipeline.storage.datasets import fingerprint_rows, read_tokenizer
 from maskmill.pipeline.storage.store import open_store
 from maskmill.pipeline.training.masked_loss import TrainingBatch

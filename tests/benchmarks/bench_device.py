@@ -13,7 +13,7 @@ from collections.abc import Callable, Iterable, Iterator
 import torch
 
 from maskmill.pipeline.loader import MaskedBatches, Masking
-from maskmill.pipeline.loader.batch import Batch
+from maskmill.pipeline.loader.batches.batch import Batch
 from tests.benchmarks.measuring import describe_machine
 from tests.loader.datasets import write_dataset
 

@@ -122,7 +122,7 @@ def _read_blocks(url: str, cache: str, warm: str) -> float:
     import numpy as np
 
     from maskmill.pipeline.loader import Cache
-    from maskmill.pipeline.loader.packed_dataset import PackedDataset
+    from maskmill.pipeline.loader.blocks.packed_dataset import PackedDataset
 
     _warm_up(url, warm)
     started = time.perf_counter()

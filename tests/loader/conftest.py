@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from tests.loader.caches import asked, cache_home, remote  # noqa: F401  # fixtures
+from tests.loader.cache.caches import asked, cache_home, remote  # noqa: F401  # fixtures
 from tests.loader.datasets import StoredRow, read_stored_rows, write_dataset
 
 

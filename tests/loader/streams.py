@@ -9,7 +9,7 @@ from typing import Any
 import torch
 
 from maskmill.pipeline.loader import MaskedBatches, Masking
-from maskmill.pipeline.loader.batch import Batch
+from maskmill.pipeline.loader.batches.batch import Batch
 
 ROW_FIELDS = ("input_ids", "labels", "position_ids", "segment_ids", "row_ids")
 MASKING = Masking(rate=0.15, seed=3)

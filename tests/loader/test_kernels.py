@@ -29,7 +29,7 @@ from torch.utils.data import DataLoader
 from maskmill.pipeline.loader import MaskedBatches, Masking, Mixture, Phase, Source, iter_fixed_batches
 from maskmill.pipeline.loader.device.device_batches import iter_ahead
 from maskmill.pipeline.loader.device.device_fields import BatchMaker
-from tests.loader.device_rows import LateLane
+from tests.loader.device.device_rows import LateLane
 
 def use(loader):
     list(loader.epochs(2) if loader._plan.steps_per_epoch else islice(loader, 20))

@@ -14,6 +14,7 @@ from maskmill.pipeline.storage.datasets import read_shard_table
 from maskmill.pipeline.storage.store import open_store
 from maskmill.schemas.errors import ShardCorruptError
 from maskmill.schemas.rows import Compression
+from tests.loader.blocks.test_bad_bytes import find_block, flip_bit
 from tests.loader.datasets import (
     CLS,
     COPIES,
@@ -27,7 +28,6 @@ from tests.loader.datasets import (
     write_dataset,
 )
 from tests.loader.streams import MASKING, equal_batches, open_loader
-from tests.loader.test_bad_bytes import find_block, flip_bit
 
 TABLES = MaskTables.build(VOCABULARY)
 

@@ -12,7 +12,7 @@ import pytest
 
 from maskmill.pipeline.corpus.list_inputs import InputFile
 from maskmill.pipeline.corpus.open_input import OpenInput
-from maskmill.pipeline.loader.shard_files import ShardFiles
+from maskmill.pipeline.loader.blocks.shard_files import ShardFiles
 from maskmill.pipeline.storage.regular_files import open_descriptor, read_regular
 from maskmill.pipeline.storage.store import Store, open_store
 from maskmill.schemas.errors import ConfigError, InputDataError, MaskmillError, ShardCorruptError

@@ -19,7 +19,7 @@ from torch.utils.data import DataLoader
 from transformers import BertConfig, BertForMaskedLM
 
 from maskmill.pipeline.loader import MaskedBatches, Masking, iter_fixed_batches
-from maskmill.pipeline.loader.batch import Batch
+from maskmill.pipeline.loader.batches.batch import Batch
 from maskmill.pipeline.loader.for_trainers import as_inputs, count_labels, describe_encoder, group_steps, sum_losses
 from maskmill.schemas.errors import ConfigError
 from tests.trainers.run_pages import ALL_PAGES, ALL_STEPS, KILLED_AT, Page, Run, run_page

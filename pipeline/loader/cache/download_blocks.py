@@ -19,8 +19,7 @@ from maskmill.pipeline.loader.cache.block_writer import BlockWriter
 from maskmill.pipeline.loader.cache.cache_locks import Claim
 from maskmill.pipeline.loader.cache.plan_fetches import split_runs
 from maskmill.pipeline.loader.cache.upcoming_blocks import Run, Stage
-from maskmill.pipeline.loader.shard_files import explain_gone
-from maskmill.pipeline.storage.datasets import ShardTable
+from maskmill.pipeline.storage.datasets import ShardTable, explain_gone
 from maskmill.pipeline.storage.store import Store
 from maskmill.schemas.errors import TransientStorageError
 

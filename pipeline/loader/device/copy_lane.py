@@ -7,7 +7,7 @@ from typing import Protocol
 
 import torch
 
-from maskmill.pipeline.loader.batch import Batch
+from maskmill.pipeline.loader.batches.batch import Batch
 
 _FIRST = -1
 """The priority of a stream whose blocks are scheduled before those of others; 0 is usual."""

@@ -16,13 +16,13 @@ from typing import Any, Protocol
 import torch
 from torch.utils.data import IterableDataset, get_worker_info
 
-from maskmill.pipeline.loader.batch import Batch
+from maskmill.pipeline.loader.batches.batch import Batch
+from maskmill.pipeline.loader.batches.lasting_failure import LastingFailure
 from maskmill.pipeline.loader.device.copy_lane import CudaLane, Flight, Lane
 from maskmill.pipeline.loader.device.device_fields import BatchMaker
 from maskmill.pipeline.loader.device.gather_masked import gather_masked
-from maskmill.pipeline.loader.lasting_failure import LastingFailure
-from maskmill.pipeline.loader.loader_state import copy_state
-from maskmill.pipeline.loader.row_batch import RowBatch
+from maskmill.pipeline.loader.resume.loader_state import copy_state
+from maskmill.pipeline.loader.rows.row_batch import RowBatch
 from maskmill.pipeline.masking.numba_masks import count_selected
 from maskmill.pipeline.masking.tables import MaskTables
 from maskmill.schemas.errors import ConfigError, MaskmillError

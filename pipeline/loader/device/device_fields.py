@@ -7,7 +7,7 @@ from typing import Any, NamedTuple
 
 import torch
 
-from maskmill.pipeline.loader.batch import Batch
+from maskmill.pipeline.loader.batches.batch import Batch
 from maskmill.pipeline.loader.device.transfer_layout import (
     SentRows,
     TransferLayout,
@@ -16,7 +16,7 @@ from maskmill.pipeline.loader.device.transfer_layout import (
     widen,
     write_rows,
 )
-from maskmill.pipeline.loader.row_batch import RowBatch
+from maskmill.pipeline.loader.rows.row_batch import RowBatch
 from maskmill.pipeline.masking.numba_masks import count_selected
 from maskmill.pipeline.masking.row_keys import derive_row_words
 from maskmill.pipeline.masking.tables import MaskTables

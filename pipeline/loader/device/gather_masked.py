@@ -9,7 +9,7 @@ import numpy as np
 import torch
 from numba import njit
 
-from maskmill.pipeline.loader.batch import Batch
+from maskmill.pipeline.loader.batches.batch import Batch
 from maskmill.schemas.masking import IGNORE_INDEX
 
 

@@ -18,7 +18,7 @@ import numpy.typing as npt
 import torch
 from numba import njit
 
-from maskmill.pipeline.loader.row_batch import RowBatch
+from maskmill.pipeline.loader.rows.row_batch import RowBatch
 
 _ALIGNMENT_BYTES = 16
 _SIGNED = {2: torch.int16, 4: torch.int32, 8: torch.int64}

@@ -1,8 +1,8 @@
 """The table of encoder families: what each takes, and why it does not take the rest.
 
 An entry is a claim about the code of a family in `transformers`: with these inputs the model gives every sequence of
-a packed row the hidden states that it gives the sequence alone. `tests/loader/test_encoders.py` checks each entry
-against a small model of its family. A family without an entry is refused.
+a packed row the hidden states that it gives the sequence alone. `tests/loader/encoders/test_encoders.py` checks each
+entry against a small model of its family. A family without an entry is refused.
 """
 
 from __future__ import annotations

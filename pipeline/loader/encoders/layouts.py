@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 from collections.abc import Callable
 from functools import cache
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import Any, NamedTuple, Protocol
 
 import torch
 
@@ -14,13 +14,29 @@ from maskmill.pipeline.loader.encoders.families import Layout, Positions
 from maskmill.schemas.errors import ConfigError
 from maskmill.schemas.masking import IGNORE_INDEX
 
-if TYPE_CHECKING:
-    from maskmill.pipeline.loader.batch import Batch
-
 _LOG = logging.getLogger("maskmill.loader")
 
 
-def lay_out_inputs(batch: Batch, layout: Layout, encoder: Encoder) -> dict[str, Any]:
+class PackedTensors(Protocol):
+    """The fields of a `Batch` that layouts are made of; see there."""
+
+    @property
+    def input_ids(self) -> torch.Tensor: ...  # noqa: D102
+    @property
+    def labels(self) -> torch.Tensor: ...  # noqa: D102
+    @property
+    def position_ids(self) -> torch.Tensor: ...  # noqa: D102
+    @property
+    def segment_ids(self) -> torch.Tensor: ...  # noqa: D102
+    @property
+    def cu_seqlens(self) -> torch.Tensor: ...  # noqa: D102
+    @property
+    def max_seqlen(self) -> int: ...  # noqa: D102
+    @property
+    def pad_id(self) -> int: ...  # noqa: D102
+
+
+def lay_out_inputs(batch: PackedTensors, layout: Layout, encoder: Encoder) -> dict[str, Any]:
     """See `Batch.model_inputs`."""
     make_inputs = _find(layout).make_inputs
     encoder.check_takes(layout)
@@ -36,7 +52,7 @@ def warn_of_wide_masks() -> None:
     )
 
 
-def lay_out_labels(batch: Batch, layout: Layout) -> torch.Tensor:
+def lay_out_labels(batch: PackedTensors, layout: Layout) -> torch.Tensor:
     """See `Batch.model_labels`."""
     return _find(layout).make_labels(batch)
 
@@ -44,8 +60,8 @@ def lay_out_labels(batch: Batch, layout: Layout) -> torch.Tensor:
 class _Maker(NamedTuple):
     """How a layout is made."""
 
-    make_inputs: Callable[[Batch, Encoder], dict[str, Any]]
-    make_labels: Callable[[Batch], torch.Tensor]
+    make_inputs: Callable[[PackedTensors, Encoder], dict[str, Any]]
+    make_labels: Callable[[PackedTensors], torch.Tensor]
 
 
 def _find(layout: str) -> _Maker:
@@ -60,13 +76,13 @@ def _find(layout: str) -> _Maker:
     return _MAKERS[layout]
 
 
-def _make_masked(batch: Batch, encoder: Encoder) -> dict[str, Any]:
+def _make_masked(batch: PackedTensors, encoder: Encoder) -> dict[str, Any]:
     _check_row(batch, encoder)
     together = batch.segment_ids[:, None, :, None] == batch.segment_ids[:, None, None, :]  # (B, 1, S, S)
     return {"input_ids": batch.input_ids, **_number(batch, encoder), "attention_mask": _make_masks(together, encoder)}
 
 
-def _make_varlen(batch: Batch, encoder: Encoder) -> dict[str, Any]:
+def _make_varlen(batch: PackedTensors, encoder: Encoder) -> dict[str, Any]:
     _check_row(batch, encoder)
     flat = {name: value.view(1, -1) for name, value in _number(batch, encoder).items()}
     return {
@@ -79,7 +95,7 @@ def _make_varlen(batch: Batch, encoder: Encoder) -> dict[str, Any]:
     }
 
 
-def _make_padded(batch: Batch, encoder: Encoder) -> dict[str, Any]:
+def _make_padded(batch: PackedTensors, encoder: Encoder) -> dict[str, Any]:
     rows, columns = _places_in_padded(batch)
     taken = batch.segment_ids > 0
     shape = _padded_shape(batch)
@@ -92,15 +108,15 @@ def _make_padded(batch: Batch, encoder: Encoder) -> dict[str, Any]:
     return {"input_ids": input_ids, "attention_mask": attention_mask}
 
 
-def _label_rows(batch: Batch) -> torch.Tensor:
+def _label_rows(batch: PackedTensors) -> torch.Tensor:
     return batch.labels
 
 
-def _label_varlen(batch: Batch) -> torch.Tensor:
+def _label_varlen(batch: PackedTensors) -> torch.Tensor:
     return batch.labels.view(1, -1)
 
 
-def _label_padded(batch: Batch) -> torch.Tensor:
+def _label_padded(batch: PackedTensors) -> torch.Tensor:
     rows, columns = _places_in_padded(batch)
     labels = torch.full(_padded_shape(batch), IGNORE_INDEX, dtype=torch.int64, device=batch.labels.device)
     labels[rows, columns] = batch.labels[batch.segment_ids > 0]
@@ -114,7 +130,7 @@ _MAKERS = {
 }
 
 
-def _number(batch: Batch, encoder: Encoder) -> dict[str, torch.Tensor]:
+def _number(batch: PackedTensors, encoder: Encoder) -> dict[str, torch.Tensor]:
     """The model's `position_ids`, where it takes any."""
     positions = encoder.family.positions
     if positions in (Positions.BY_DISTANCE, Positions.BY_DISTANCE_IN_TABLE):
@@ -126,7 +142,7 @@ def _number(batch: Batch, encoder: Encoder) -> dict[str, torch.Tensor]:
     return {"position_ids": _renumber(batch, encoder.padding_idx)}
 
 
-def _renumber(batch: Batch, padding_idx: int) -> torch.Tensor:
+def _renumber(batch: PackedTensors, padding_idx: int) -> torch.Tensor:
     """Positions of a model that takes another id than the dataset's for padding, as it numbers each sequence alone.
 
     A token with that id has position `padding_idx`, and those behind it count on without it.
@@ -165,19 +181,19 @@ def _express(together: torch.Tensor, encoder: Encoder) -> torch.Tensor:
     return mask.masked_fill_(~together, torch.finfo(dtype).min)
 
 
-def _check_row(batch: Batch, encoder: Encoder) -> None:
+def _check_row(batch: PackedTensors, encoder: Encoder) -> None:
     by_row = encoder.family.positions is Positions.BY_DISTANCE_IN_TABLE
     encoder.check_length(batch.input_ids.shape[1] if by_row else batch.max_seqlen)
 
 
-def _places_in_padded(batch: Batch) -> tuple[torch.Tensor, torch.Tensor]:
+def _places_in_padded(batch: PackedTensors) -> tuple[torch.Tensor, torch.Tensor]:
     taken = batch.segment_ids > 0
     first = (batch.position_ids == 0) & taken
     number = first.flatten().cumsum(0).view_as(first) - 1
     return number[taken], batch.position_ids[taken]
 
 
-def _padded_shape(batch: Batch) -> tuple[int, int]:
+def _padded_shape(batch: PackedTensors) -> tuple[int, int]:
     taken = batch.segment_ids > 0
     sequences = int(((batch.position_ids == 0) & taken).sum())
     return sequences, int(batch.position_ids[taken].max()) + 1 if sequences else 0

@@ -1,0 +1,303 @@
+"""Opening what a run reads: its datasets, each once, the plan of its steps, and what does not fit together."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from maskmill.pipeline.loader.blocks.packed_dataset import PackedDataset
+from maskmill.pipeline.loader.blocks.shard_files import ShardFiles
+from maskmill.pipeline.loader.cache.cache_settings import Cache
+from maskmill.pipeline.loader.order.epoch_order import (
+    MAX_DEFAULT_PARTITIONS,
+    EpochLength,
+    LastBatch,
+    OrderSettings,
+    default_partitions,
+    measure_epoch,
+    measure_flowing_epoch,
+)
+from maskmill.pipeline.loader.order.serving_plan import PATTERN_ROWS, RowSupply, ServingPlan, Wanted, share_out
+from maskmill.pipeline.loader.plan.mixture import MixedPhase, weigh
+from maskmill.pipeline.storage.datasets import fingerprint_rows
+from maskmill.schemas.errors import ConfigError, StaleArtifactError
+from maskmill.schemas.manifest import PackedManifest
+from maskmill.schemas.masking import Masking
+from maskmill.schemas.printable import make_printable
+
+_LOG = logging.getLogger("maskmill.loader")
+
+
+@dataclass(frozen=True)
+class Order:
+    """How a loader wants its rows ordered.
+
+    Attributes:
+        seed: Of every permutation.
+        partitions: P; None chooses it.
+        shuffle_blocks: Consecutive blocks whose rows are shuffled among themselves.
+        last_batch: What becomes of an epoch's rest.
+    """
+
+    seed: int
+    partitions: int | None
+    shuffle_blocks: int
+    last_batch: LastBatch
+
+
+@dataclass(frozen=True)
+class SourcePlan:
+    """One dataset of a run.
+
+    Attributes:
+        url: Its folder.
+        shown_url: The same for people, without user info.
+        manifest: What was written.
+        settings: What decides its order.
+        epoch: How much an epoch of it serves.
+        max_epochs: How often it may be read.
+        max_batch_rows: The most rows of it that one global batch may take.
+    """
+
+    url: str
+    shown_url: str
+    manifest: PackedManifest
+    settings: OrderSettings
+    epoch: EpochLength
+    max_epochs: int | None
+    max_batch_rows: int
+
+    def open(self, storage_options: dict[str, Any] | None, cache: Cache | None, files: ShardFiles) -> PackedDataset:
+        """Open the dataset to read from it; its shards, if they are local, among others that are open.
+
+        Raises:
+            StaleArtifactError: It was replaced since the plan was made.
+        """
+        dataset = PackedDataset(self.url, storage_options, cache, files)
+        expected, found = fingerprint_rows(self.manifest), fingerprint_rows(dataset.manifest)
+        if expected != found:
+            raise StaleArtifactError(
+                "the dataset was replaced while it was read",
+                path=dataset.store.display_url,
+                expected=f"fingerprint {expected}",
+                found=found,
+                action="start again with the new one, or put the old one back",
+            )
+        return dataset
+
+
+@dataclass(frozen=True)
+class RunPlan:
+    """Every step of a run.
+
+    Attributes:
+        sources: Its datasets, by their numbers.
+        wanted: Its phases.
+        serving: Which rows of which dataset each step takes.
+        steps_per_epoch: Where one dataset is read in whole global batches; None where epochs end inside them.
+    """
+
+    sources: tuple[SourcePlan, ...]
+    wanted: tuple[Wanted, ...]
+    serving: ServingPlan
+    steps_per_epoch: int | None
+
+
+def plan_run(
+    phases: Sequence[MixedPhase],
+    global_batch_rows: int | None,
+    order: Order,
+    storage_options: dict[str, Any] | None,
+    cache: Cache | None,
+) -> RunPlan:
+    """Open every dataset once and plan the run.
+
+    Raises:
+        ConfigError: Datasets do not fit together, a number is out of range, or a dataset is too small or is none.
+        ShardCorruptError: A manifest or a table of shards is damaged.
+    """
+    datasets: dict[str, PackedDataset] = {}
+    caps: dict[str, int | None] = {}
+    for phase in phases:
+        for source in phase.mixture.sources:
+            if source.url not in datasets:
+                datasets[source.url] = PackedDataset(source.url, storage_options, cache)
+            if caps.setdefault(source.url, source.max_epochs) != source.max_epochs:
+                raise ConfigError(
+                    "phases give a dataset different max_epochs",
+                    path=source.url,
+                    action="give it the same in every phase: it counts over the whole run",
+                )
+    urls = list(datasets)
+    wanted = tuple(_want(phase, global_batch_rows, datasets) for phase in phases)
+    _check_fit(phases, datasets)
+    alone = len(urls) == len(wanted) == 1
+    sources = tuple(
+        _plan_source(url, number, datasets[url], wanted, order, alone=alone, cap=caps[url])
+        for number, url in enumerate(urls)
+    )
+    supplies = [RowSupply(source.settings.partitions, source.epoch.rows, source.max_epochs) for source in sources]
+    for dataset in datasets.values():
+        dataset.close()
+    steps = sources[0].epoch.rows // wanted[0].global_batch_rows if alone else None
+    serving = ServingPlan(wanted, supplies, order.seed)
+    _refuse_unreached(serving, wanted, sources)
+    return RunPlan(sources, wanted, serving, steps)
+
+
+def choose_masking(sources: Sequence[SourcePlan], wanted: Masking | None) -> Masking:
+    """The masking in force: the one that is asked for, which may differ from the datasets' own, or theirs.
+
+    Raises:
+        ConfigError: None is asked for, and the datasets were prepared with different ones.
+    """
+    own = sources[0].manifest.masking
+    if wanted is None:
+        for source in sources:
+            theirs = source.manifest.masking
+            if theirs != own:
+                raise ConfigError(
+                    "the datasets were prepared with different masking",
+                    path=source.shown_url,
+                    expected=f"{_name_difference(own, theirs)}, as {sources[0].shown_url}",
+                    found=_name_difference(theirs, own),
+                    action="choose one for the whole run, such as masking=Masking(rate=0.3)",
+                )
+        return own
+    for source in sources:
+        theirs = source.manifest.masking
+        changes = [
+            f"{name} = {value} instead of its own {getattr(theirs, name)}"
+            for name, value in wanted
+            if value != getattr(theirs, name)
+        ]
+        if changes:
+            _LOG.info("%s: masking with %s", make_printable(source.shown_url), make_printable(", ".join(changes)))
+    return wanted
+
+
+def _name_difference(one: Masking, other: Masking) -> str:
+    """The fields of `one` in which `other` differs."""
+    return ", ".join(f"{name} = {value}" for name, value in one if value != getattr(other, name))
+
+
+def _refuse_unreached(serving: ServingPlan, wanted: Sequence[Wanted], sources: Sequence[SourcePlan]) -> None:
+    """A run that would end where its author wants another phase ends before it begins."""
+    end = serving.end_step
+    unreached = [] if end is None else [phase.first_step for phase in wanted if phase.first_step >= end]
+    if unreached:
+        rows = ", ".join(f"{source.epoch.rows} rows with max_epochs {source.max_epochs}" for source in sources)
+        raise ConfigError(
+            "the datasets of a phase are used up before it ends",
+            path="data",
+            expected=f"global batches up to step {unreached[0]}" if end else "one global batch at least",
+            found=f"{end} of them, from {rows}",
+            action="lower global_batch_rows, raise max_epochs, prepare more text or let the next phase begin earlier",
+        )
+
+
+def _want(phase: MixedPhase, default_rows: int | None, datasets: dict[str, PackedDataset]) -> Wanted:
+    rows = default_rows if phase.global_batch_rows is None else phase.global_batch_rows
+    mixture = phase.mixture
+    if rows is None or rows < 1:
+        raise ConfigError(
+            "there is no global batch",
+            path="data",
+            expected="a positive global_batch_rows",
+            found=str(rows),
+            action="give global_batch_rows, or one to every phase",
+        )
+    weights = weigh(mixture, [datasets[source.url].num_rows for source in mixture.sources])
+    numbers = [list(datasets).index(source.url) for source in mixture.sources]
+    return Wanted(phase.first_step, rows, {n: w for n, w in zip(numbers, weights, strict=True) if w})
+
+
+def _check_fit(phases: Sequence[MixedPhase], datasets: dict[str, PackedDataset]) -> None:
+    """One vocabulary throughout a run, one length of rows throughout a phase."""
+    first = next(iter(datasets.values()))
+    for phase in phases:
+        inside = [datasets[source.url] for source in phase.mixture.sources]
+        for dataset in inside:
+            _refuse_other(first, dataset, "tokenizer_checksum")
+            _refuse_other(inside[0], dataset, "seq_len")
+            if dataset.manifest.vocabulary != first.manifest.vocabulary:  # their rows share memory, and their masks
+                raise ConfigError(
+                    "the datasets have another vocabulary, though their tokenizer is said to be one",
+                    path=dataset.store.display_url,
+                    expected=f"the special tokens and the size of {first.store.display_url}",
+                    action="prepare them with one tokenizer",
+                )
+
+
+def _refuse_other(first: PackedDataset, dataset: PackedDataset, name: str) -> None:
+    expected, found = getattr(first.manifest, name), getattr(dataset.manifest, name)
+    if expected != found:
+        raise ConfigError(
+            f"the datasets have another {name}",
+            path=dataset.store.display_url,
+            expected=f"{expected}, as {first.store.display_url}",
+            found=str(found),
+            action="prepare them with one tokenizer and, in one phase, one pack.seq_len",
+        )
+
+
+def _plan_source(
+    url: str,
+    number: int,
+    dataset: PackedDataset,
+    wanted: Sequence[Wanted],
+    order: Order,
+    *,
+    alone: bool,
+    cap: int | None,
+) -> SourcePlan:
+    shares = [_share_of_batch(stretch, number) for stretch in wanted if number in stretch.weights]
+    rows = wanted[0].global_batch_rows
+    partitions = order.partitions
+    if partitions is None:
+        # With fewer rows in a batch than partitions, a rank would serve now this partition and now that.
+        partitions = default_partitions(rows) if alone else min(MAX_DEFAULT_PARTITIONS, min(shares, default=1))
+        partitions = max(1, min(partitions, dataset.num_rows)) if not alone else partitions
+    # No window is wider than a shard, so wider ones are the same, and need no more room.
+    width = max(1, min(order.shuffle_blocks, int(np.diff(dataset.shards.first_block).max(initial=1))))
+    settings = OrderSettings(order.seed, partitions, width, order.last_batch)
+    shown = dataset.store.display_url
+    if alone and rows % partitions:
+        raise ConfigError(
+            "the partitions do not divide the global batch",
+            path=shown,
+            expected=f"a divisor of {rows}",
+            found=str(partitions),
+            action="give another number of partitions, or leave it out",
+        )
+    least = rows if alone else partitions
+    if dataset.num_rows < least:
+        raise ConfigError(
+            "the dataset is smaller than one global batch" if alone else "the dataset has fewer rows than partitions",
+            path=shown,
+            expected=f"at least {least} rows",
+            found=f"{dataset.num_rows}",
+            action="lower global_batch_rows or prepare more text",
+        )
+    if alone:
+        epoch = measure_epoch(dataset.num_rows, rows, partitions, order.last_batch)
+    else:
+        settings = OrderSettings(order.seed, partitions, width)
+        epoch = measure_flowing_epoch(dataset.num_rows, partitions)
+    _LOG.info(
+        "%s: an epoch serves %d rows, leaves out %d and repeats %d",
+        *(make_printable(shown), epoch.rows, epoch.dropped, epoch.repeated),
+    )
+    most = max(stretch.global_batch_rows for stretch in wanted)
+    return SourcePlan(url, shown, dataset.manifest, settings, epoch, cap, most)
+
+
+def _share_of_batch(stretch: Wanted, number: int) -> int:
+    """The fewest rows of a dataset in a global batch of a stretch."""
+    if len(stretch.weights) == 1:
+        return stretch.global_batch_rows
+    return stretch.global_batch_rows * share_out(stretch.weights)[number] // PATTERN_ROWS

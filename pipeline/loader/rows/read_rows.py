@@ -1,0 +1,152 @@
+"""Reading the rows of any batch of a run: one reader for an iteration, with a cursor in every dataset."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+
+from maskmill.pipeline.loader.blocks.packed_dataset import PackedDataset
+from maskmill.pipeline.loader.blocks.shard_files import ShardFiles
+from maskmill.pipeline.loader.cache.cache_settings import Cache
+from maskmill.pipeline.loader.order.serving_plan import Share
+from maskmill.pipeline.loader.plan.open_sources import RunPlan, SourcePlan
+from maskmill.pipeline.loader.rows.found_rows import FoundRows
+from maskmill.pipeline.loader.rows.partition_cursor import PartitionCursor
+from maskmill.pipeline.loader.rows.stage_rows import StagedRows
+from maskmill.pipeline.masking.numba_masks import count_selected
+from maskmill.schemas.rows import id_type
+
+
+class RowReader:
+    """Reads rows of batches, in any order of batches; quickest in theirs.
+
+    Args:
+        plan: The run.
+        storage_options: For the fsspec file systems.
+        cache: Of remote datasets.
+        world_size: Ranks that share each global batch.
+        static: Whether stored masks are read too.
+        stop_epoch: Where one dataset is read in whole global batches, the epoch at which reading ends.
+    """
+
+    def __init__(
+        self,
+        plan: RunPlan,
+        storage_options: dict[str, Any] | None,
+        cache: Cache | None,
+        world_size: int,
+        static: bool,
+        stop_epoch: int | None,
+    ) -> None:
+        self._plan = plan
+        self._storage_options = storage_options
+        self._cache = cache
+        self._world_size = world_size
+        self._static = static
+        self._stop_epoch = stop_epoch
+        self._files = ShardFiles()
+        self._datasets: dict[int, PackedDataset] = {}
+        self._cursors: dict[int, PartitionCursor] = {}
+        self._gathered: StagedRows | None = None
+
+    @property
+    def waited_seconds(self) -> float:
+        """How long storage was waited for so far."""
+        return sum(dataset.waited_seconds for dataset in self._datasets.values())
+
+    @property
+    def fetched_bytes(self) -> int:
+        """What was downloaded so far."""
+        return sum(dataset.fetched_bytes for dataset in self._datasets.values())
+
+    def read(self, step: int, first_slot: int, stop_slot: int) -> FoundRows:
+        """The rows of some slots of a global batch, until the next call.
+
+        Args:
+            step: Counted from the start of the run.
+            first_slot: The first of them.
+            stop_slot: Behind the last one.
+
+        Raises:
+            ShardCorruptError: A block is not what was written.
+            TransientStorageError: The store failed every attempt.
+        """
+        shares = self._plan.serving.take(step, first_slot, stop_slot)
+        if len(shares) == 1:
+            (share,) = shares
+            source, cursor = self._plan.sources[share.dataset], self._open(share.dataset)
+            num_rows = len(share.numbers)
+            slots, places, epochs = np.empty((3, num_rows), np.int64)
+            datasets = np.full(num_rows, share.dataset)
+            found = FoundRows(cursor.staged, slots, places, epochs, datasets, [])
+            first = cursor.find(share.numbers, source.epoch.rows, slots, places, epochs)
+            if first >= 0:  # all of them are staged and in one epoch: nearly always
+                found.distinct_epochs.append(first)
+                return found
+        waited = self.waited_seconds
+        found = self._stage(shares, first_slot, stop_slot - first_slot)
+        found.waited_seconds = self.waited_seconds - waited
+        return found
+
+    def _stage(self, shares: list[Share], first_slot: int, num_rows: int) -> FoundRows:
+        """Stage what is missing; rows of several datasets or epochs are gathered in one slot."""
+        parts = []
+        for share in shares:
+            source, cursor = self._plan.sources[share.dataset], self._open(share.dataset)
+            epochs, places = np.divmod(share.numbers, source.epoch.rows)
+            offsets, partitions = np.divmod(places, source.settings.partitions)
+            for epoch in np.unique(epochs).tolist():
+                here = np.flatnonzero(epochs == epoch)
+                parts.append((share.dataset, cursor, epoch, partitions[here], offsets[here], share.slots[here]))
+        if len(parts) == 1:
+            ((dataset, cursor, epoch, partitions, offsets, _),) = parts
+            places = cursor.stage(epoch, partitions, offsets)
+            of_epoch, of_dataset = np.full(num_rows, epoch), np.full(num_rows, dataset)
+            return FoundRows(cursor.staged, partitions, places, of_epoch, of_dataset, [epoch])
+        gathered = self._room_for(num_rows, [dataset for dataset, *_ in parts])
+        found_epochs, datasets = np.empty((2, num_rows), np.int64)
+        for dataset, cursor, epoch, partitions, offsets, slots in parts:
+            targets = slots - first_slot
+            gathered.take_rows(cursor.staged, partitions, cursor.stage(epoch, partitions, offsets), targets)
+            found_epochs[targets], datasets[targets] = epoch, dataset
+        only_slot = np.zeros(num_rows, np.int64)
+        distinct = sorted({epoch for _, _, epoch, *_ in parts})
+        return FoundRows(gathered, only_slot, np.arange(num_rows), found_epochs, datasets, distinct)
+
+    def _open(self, number: int) -> PartitionCursor:
+        if number not in self._cursors:
+            source = self._plan.sources[number]
+            dataset = self._datasets[number] = source.open(self._storage_options, self._cache, self._files)
+            partitions = source.settings.partitions
+            served = min(partitions, -(-partitions // self._world_size) + 1)
+            dataset.require_room(served * source.settings.shuffle_blocks)
+            self._cursors[number] = PartitionCursor(
+                dataset,
+                source.settings,
+                source.epoch.rows_per_partition,
+                max_rows=-(-source.max_batch_rows // partitions) + 1,
+                static=self._static,
+                stop_epoch=self._stop_of(source),
+            )
+        return self._cursors[number]
+
+    def _stop_of(self, source: SourcePlan) -> int | None:
+        stops = [stop for stop in (self._stop_epoch, source.max_epochs) if stop is not None]
+        return min(stops, default=None)
+
+    def _room_for(self, num_rows: int, datasets: list[int]) -> StagedRows:
+        manifests = [self._plan.sources[dataset].manifest for dataset in datasets]
+        seq_len = manifests[0].seq_len
+        masked = max(count_selected(seq_len, m.masking.rate_ppm) for m in manifests) if self._static else 0
+        shape = (num_rows, seq_len, masked)
+        room = self._gathered
+        if room is None or (*room.rows.shape[1:], room.mask_positions.shape[2]) != shape:
+            ids = id_type(manifests[0].vocabulary.vocab_size).to_pandas_dtype()
+            room = self._gathered = StagedRows(1, num_rows, seq_len, ids, masked)
+        return room
+
+    def close(self) -> None:
+        """End what was begun ahead, and close what is open."""
+        for dataset in self._datasets.values():
+            dataset.close()

@@ -1,0 +1,215 @@
+"""Rows as a loader hands them on before they are masked, what must become of them, and the laziest lawful device."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, fields, replace
+from typing import Any
+
+import numpy as np
+import torch
+from hypothesis import strategies as st
+
+from maskmill.pipeline.loader.batches.batch import Batch
+from maskmill.pipeline.loader.rows.row_batch import RowBatch
+from maskmill.pipeline.masking.numba_masks import count_selected, mask_rows
+from maskmill.pipeline.masking.tables import MaskTables
+from maskmill.schemas.masking import Masking
+from tests.loader.datasets import VOCABULARY
+
+TABLES = {
+    np.uint16: MaskTables.build(VOCABULARY.model_copy(update={"vocab_size": 65_536})),
+    np.uint32: MaskTables.build(VOCABULARY.model_copy(update={"vocab_size": 70_000})),
+}
+SHAPES = [(1, 32), (3, 33), (4, 64), (2, 200)]
+
+
+@st.composite
+def row_batches(draw: Any, *, masking: Masking, static: bool = False, shape: Any = None, dtype: Any = None) -> RowBatch:
+    """Draw a batch whose unused places hold rubbish, as those of a reused buffer do."""
+    num_rows, seq_len = shape or draw(st.sampled_from(SHAPES))
+    dtype = dtype or draw(st.sampled_from(list(TABLES)))
+    kind = draw(st.sampled_from(["full", "one sequence", "padded", "any"]))
+    seed = draw(st.integers(0, 2**32 - 1))
+    epochs = draw(st.lists(st.sampled_from([0, 1, 2, 2**40, 2**63 - 1]), min_size=num_rows, max_size=num_rows))
+    return make_rows(seed, num_rows, seq_len, dtype, kind, epochs, masking, static)
+
+
+def make_rows(
+    seed: int, num_rows: int, seq_len: int, dtype: Any, kind: str, epochs: list[int], masking: Masking, static: bool
+) -> RowBatch:
+    random = np.random.default_rng(seed)
+    tables = TABLES[dtype]
+    num_masked = count_selected(seq_len, masking.rate_ppm) if static else 0
+    batch = RowBatch.allocate(num_rows, seq_len, seq_len // 3, num_masked, dtype)
+    batch.rows[:] = random.integers(5, tables.vocabulary.vocab_size, (num_rows, seq_len))
+    specials = random.integers(0, 5, batch.rows.shape)
+    batch.rows[:] = np.where(random.random(batch.rows.shape) < random.choice([0.0, 0.1, 1.0]), specials, batch.rows)
+    batch.row_ids[:] = random.integers(0, 2**64, num_rows, np.uint64)
+    batch.mask_epochs[:] = epochs
+    batch.datasets[:] = random.integers(0, 3, num_rows)
+    batch.lengths[:] = random.integers(0, 2**16, batch.lengths.shape)
+    for b in range(num_rows):
+        lengths = _draw_lengths(random, seq_len, kind)
+        batch.lengths[b, : len(lengths)] = lengths
+        batch.num_sequences[b] = len(lengths)
+        batch.rows[b, sum(lengths) :] = VOCABULARY.pad_id
+    if static:
+        _store_masks(batch, masking, tables, random)
+    batch.epoch, batch.step, batch.state = 1, int(random.integers(0, 100)), {"step": seed}
+    batch.waited_seconds = float(random.random())
+    return batch
+
+
+def _draw_lengths(random: np.random.Generator, seq_len: int, kind: str) -> list[int]:
+    lengths: list[int] = []
+    if kind == "one sequence":
+        return [int(random.integers(3, seq_len + 1))]
+    room = seq_len if kind == "full" else int(random.integers(0, seq_len - 2 if kind == "padded" else seq_len + 1))
+    while room >= 3:
+        length = int(random.integers(3, room + 1))
+        length = room if room - length < 3 else length
+        lengths.append(length)
+        room -= length
+    return lengths
+
+
+def _store_masks(batch: RowBatch, masking: Masking, tables: MaskTables, random: np.random.Generator) -> None:
+    for name in ("mask_positions", "mask_ids", "mask_labels"):
+        column = getattr(batch, name)
+        column[:] = random.integers(0, 2**16, column.shape)
+    for b, (shown, labels) in enumerate(_mask_each(batch, masking, tables)):
+        places = np.flatnonzero(labels != -100)
+        batch.num_masked[b] = len(places)
+        batch.mask_positions[b, : len(places)] = places
+        batch.mask_ids[b, : len(places)] = shown[places]
+        batch.mask_labels[b, : len(places)] = labels[places]
+
+
+def _mask_each(batch: RowBatch, masking: Masking, tables: MaskTables) -> Iterator[tuple[Any, Any]]:
+    for b, epoch in enumerate(batch.mask_epochs.tolist()):
+        shown, labels = mask_rows(batch.rows[b : b + 1], batch.row_ids[b : b + 1], epoch, masking, tables)
+        yield shown[0], labels[0]
+
+
+def expect_batch(batch: RowBatch, masking: Masking, tables: MaskTables) -> Batch:
+    """The batch of some rows: masks row by row by the compiled loops, the rest by plain counting."""
+    num_rows, seq_len = batch.rows.shape
+    masked = list(_mask_each(batch, masking, tables))
+    positions: list[list[int]] = []
+    segments: list[list[int]] = []
+    ends = [0]
+    for b in range(num_rows):
+        lengths = batch.lengths[b, : batch.num_sequences[b]].tolist()
+        padding = seq_len - sum(lengths)
+        positions.append([place for length in [*lengths, padding] for place in range(length)])
+        segments.append([n for n, length in enumerate(lengths, 1) for _ in range(length)] + [0] * padding)
+        for length in lengths + [padding] * (padding > 0):
+            ends.append(ends[-1] + length)
+    labels = torch.tensor(np.array([labels for _, labels in masked]))
+    entries, wanted = list_masked(labels, count_selected(seq_len, masking.rate_ppm))
+    return Batch(
+        input_ids=torch.tensor(np.array([shown for shown, _ in masked])),
+        labels=labels,
+        position_ids=torch.tensor(positions),
+        segment_ids=torch.tensor(segments, dtype=torch.int32),
+        cu_seqlens=torch.tensor(ends, dtype=torch.int32),
+        max_seqlen=max(np.diff(ends).tolist()),
+        row_ids=torch.tensor(batch.row_ids.view(np.int64)),
+        epoch=batch.epoch,
+        step=batch.step,
+        rows_before=batch.rows_before,
+        state=batch.state,
+        pad_id=VOCABULARY.pad_id,
+        datasets=torch.tensor(batch.datasets),
+        row_epochs=torch.tensor(batch.mask_epochs),
+        waited_seconds=batch.waited_seconds,
+        masked_positions=entries,
+        masked_labels=wanted,
+    )
+
+
+def list_masked(labels: torch.Tensor, most: int) -> tuple[torch.Tensor, torch.Tensor]:
+    """`masked_positions` and `masked_labels` of labels (B, S), entry by entry."""
+    entries: list[int] = []
+    wanted: list[int] = []
+    for b, row in enumerate(labels.tolist()):
+        places = [i for i, label in enumerate(row) if label != -100]
+        spare = most - len(places)
+        entries += [b * len(row) + i for i in places] + [0] * spare
+        wanted += [row[i] for i in places] + [-100] * spare
+    return torch.tensor(entries, dtype=torch.int64), torch.tensor(wanted, dtype=torch.int64)
+
+
+def assert_equal_batches(ours: Batch, law: Batch) -> None:
+    for field in fields(Batch):
+        one, other = getattr(ours, field.name), getattr(law, field.name)
+        if isinstance(other, torch.Tensor):
+            assert one.dtype == other.dtype, field.name
+            assert one.is_contiguous(), field.name
+            assert torch.equal(one.cpu(), other.cpu()), field.name
+        else:
+            assert one == other, field.name
+
+
+def copy_batch(batch: Batch) -> Batch:
+    values = {field.name: getattr(batch, field.name) for field in fields(Batch)}
+    return replace(batch, **{name: v.clone() for name, v in values.items() if isinstance(v, torch.Tensor)})
+
+
+@dataclass
+class LateFlight:
+    """Reads the host buffer when it is waited for or, of a busy device, after the batch was given out."""
+
+    buffer: torch.Tensor
+    make: Callable[[torch.Tensor], Batch]
+    is_busy: bool
+    given: Batch | None = None
+    is_done: bool = False
+
+    def wait_copied(self) -> None:
+        if self.given is None:
+            self.given = self.make(self.buffer.clone())
+        elif not self.is_done:
+            made = self.make(self.buffer.clone())
+            for name, value in vars(made).items():
+                if isinstance(value, torch.Tensor):
+                    getattr(self.given, name)[:] = value
+        self.is_done = True
+
+    def take(self) -> Batch:
+        if self.is_busy and self.given is None:
+            self.given = copy_batch(self.make(self.buffer.clone()))  # room for it
+            for value in vars(self.given).values():
+                if isinstance(value, torch.Tensor):
+                    value[:] = 77
+        else:
+            self.wait_copied()
+        assert self.given is not None
+        return self.given
+
+
+class LateLane:
+    """A lane to the CPU that does everything as late as it may; counts what it was asked for.
+
+    Args:
+        is_busy: Batches are filled after they were given out, as on a device with other work before them; all of them
+            by `finish`.
+    """
+
+    def __init__(self, *, is_busy: bool = False) -> None:
+        self.allocated: list[int] = []
+        self.flights: list[LateFlight] = []
+        self._is_busy = is_busy
+
+    def allocate(self, num_bytes: int) -> torch.Tensor:
+        self.allocated.append(num_bytes)
+        return torch.full((num_bytes,), 0xA5, dtype=torch.uint8)
+
+    def start(self, buffer: torch.Tensor, make: Callable[[torch.Tensor], Batch]) -> LateFlight:
+        self.flights.append(LateFlight(buffer, make, self._is_busy))
+        return self.flights[-1]
+
+    def finish(self) -> None:
+        for flight in self.flights:
+            flight.wait_copied()
