@@ -17,11 +17,12 @@ import pyarrow as pa
 
 from maskmill.pipeline.engine.stage import UnitOutcome
 from maskmill.pipeline.packing.cutting.locate_sentences import locate_sentences
+from maskmill.pipeline.packing.cutting.token_columns import TokenColumns
 from maskmill.pipeline.packing.encoded_documents import EncodedDocuments, encode_documents, read_encoded, write_encoded
 from maskmill.pipeline.packing.pack_units import PackContext, PackUnit, plan_pack_units
 from maskmill.pipeline.packing.prepare_encoder import describe_tokenizer, prepare_encoder
 from maskmill.pipeline.packing.quarantine_documents import explain_too_long, write_quarantine
-from maskmill.pipeline.packing.rows.assemble_rows import assemble_rows
+from maskmill.pipeline.packing.rows.assemble_rows import SpecialIds, assemble_rows
 from maskmill.pipeline.packing.rows.write_rows import RowWriter, share_by_tokens
 from maskmill.pipeline.packing.sequences.plan_rows import plan_rows
 from maskmill.pipeline.packing.sequences.row_plan import RowPlan
@@ -31,7 +32,6 @@ from maskmill.schemas.documents import DOCUMENT_SCHEMA
 from maskmill.schemas.errors import ShardCorruptError
 from maskmill.schemas.layout import packed_folders
 from maskmill.schemas.receipt import ShardReceipt
-from maskmill.schemas.rows import id_type
 from maskmill.schemas.run_file import PackSection
 
 __all__ = ["PackContext", "PackUnit", "describe_tokenizer", "pack_documents", "plan_pack_units"]
@@ -60,8 +60,10 @@ def pack_documents(context: PackContext, unit: PackUnit) -> UnitOutcome:
     if pack.needs_sentences:
         work.check_documents(encoded)
         sentence_starts, unmatched = locate_sentences(work.encoder, work.texts, encoded, pack.sentence_language)
-    plans = plan_rows(encoded.ids, encoded.offsets, work.is_continuation, pack, sentence_starts)
+    columns = TokenColumns(encoded.ids, encoded.offsets, work.is_continuation, sentence_starts)
+    plans = plan_rows(columns, pack)
     del sentence_starts
+    columns = columns.without_sentences()
     counts = {"text_bytes": encoded.text_bytes, "documents": len(encoded.offsets) - 1, "tokens": len(encoded.ids)}
     details: dict[str, Any] = {
         "datasets": {},
@@ -79,7 +81,7 @@ def pack_documents(context: PackContext, unit: PackUnit) -> UnitOutcome:
     text_bytes = _share_text(pack, plans, encoded.text_bytes)
     for seq_len in list(plans):
         plan = plans.pop(seq_len)
-        written = work.write(plan, encoded, text_bytes[seq_len])
+        written = work.write(plan, columns, encoded, text_bytes[seq_len])
         shards += written
         counted = _count(plan, written, encoded, holds_rejected=_holds_rejected(pack, seq_len))
         details["datasets"][str(seq_len)] = {
@@ -132,21 +134,13 @@ class _Work:
                 action="delete the folder and encode the documents again",
             )
 
-    def write(self, plan: RowPlan, encoded: EncodedDocuments, text_bytes: int) -> list[ShardReceipt]:
+    def write(
+        self, plan: RowPlan, columns: TokenColumns, encoded: EncodedDocuments, text_bytes: int
+    ) -> list[ShardReceipt]:
         """Write the rows of one dataset, and the quarantine of its documents that come to none."""
         context, unit = self._context, self._unit
         folder = packed_folders(context.pack, unit.held_out)[plan.seq_len]
-        rows = assemble_rows(
-            encoded.ids,
-            encoded.offsets,
-            plan,
-            cls_id=self.vocabulary.cls_id,
-            sep_id=self.vocabulary.sep_id,
-            pad_id=self.vocabulary.pad_id,
-            dtype=id_type(self.vocabulary.vocab_size).to_pandas_dtype(),
-            document_shard=unit.shard,
-            seed=context.seed,
-        )
+        rows = assemble_rows(columns, plan, SpecialIds.from_vocabulary(self.vocabulary), unit.shard, context.seed)
         writer = RowWriter(
             context.output,
             self.vocabulary,

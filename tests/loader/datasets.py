@@ -11,7 +11,8 @@ import pyarrow as pa
 
 from maskmill.pipeline.masking.static_masks import static_masks
 from maskmill.pipeline.masking.tables import MaskTables
-from maskmill.pipeline.packing.rows.assemble_rows import assemble_rows
+from maskmill.pipeline.packing.cutting.token_columns import TokenColumns
+from maskmill.pipeline.packing.rows.assemble_rows import SpecialIds, assemble_rows
 from maskmill.pipeline.packing.sequences.plan_rows import plan_rows
 from maskmill.pipeline.storage.arrow_files import write_blocks
 from maskmill.pipeline.storage.datasets import write_manifest, write_shard_table
@@ -51,11 +52,10 @@ def pack_random_documents(
     dtype = np.uint16 if vocab_size <= 1 << 16 else np.uint32
     ids = random.integers(5, vocab_size, offsets[-1]).astype(dtype)
     starts = random.integers(0, 4, offsets[-1]) == 0  # sentences of four tokens
+    columns = TokenColumns(ids, offsets, np.zeros(vocab_size, np.bool_), starts)
     pack = PackSection(seq_len=seq_len, min_segment=1, sequences=sequences)
-    plan = plan_rows(ids, offsets, np.zeros(vocab_size, np.bool_), pack, starts)[seq_len]
-    rows = assemble_rows(
-        ids, offsets, plan, cls_id=CLS, sep_id=SEP, pad_id=pad_id, dtype=dtype, document_shard=shard, seed=seed
-    )
+    plan = plan_rows(columns, pack)[seq_len]
+    rows = assemble_rows(columns, plan, SpecialIds(CLS, SEP, pad_id, dtype), document_shard=shard, seed=seed)
     assert len(rows) >= num_rows
     return rows.slice(0, num_rows)
 

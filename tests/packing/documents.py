@@ -7,6 +7,8 @@ from dataclasses import dataclass
 import numpy as np
 from hypothesis import strategies as st
 
+from maskmill.pipeline.packing.cutting.token_columns import TokenColumns
+
 CLS, SEP, PAD = 1, 2, 0
 FIRST_ID = 3
 
@@ -65,6 +67,10 @@ class Documents:
         for document, first in enumerate(self.offsets[:-1].tolist()):
             flags[[first + start for start in self.sentences(document)]] = True
         return flags
+
+    def columns(self, *, with_sentences: bool = False) -> TokenColumns:
+        sentence_starts = self.sentence_starts if with_sentences else None
+        return TokenColumns(self.ids, self.offsets, self.is_continuation, sentence_starts)
 
     def tokens(self, document: int) -> list[int]:
         begin = FIRST_ID + sum(self.lengths[:document])

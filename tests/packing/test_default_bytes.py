@@ -6,8 +6,9 @@ import hashlib
 
 import numpy as np
 
+from maskmill.pipeline.packing.cutting.token_columns import TokenColumns
 from maskmill.pipeline.packing.fitting.lower_bound import lower_bound_l2
-from maskmill.pipeline.packing.rows.assemble_rows import assemble_rows
+from maskmill.pipeline.packing.rows.assemble_rows import SpecialIds, assemble_rows
 from maskmill.pipeline.packing.sequences.plan_rows import plan_rows
 from maskmill.schemas.run_file import PackSection
 from tests.packing.cutting.test_split_documents import expected_stops
@@ -80,10 +81,10 @@ def test_the_default_rows_are_those_worked_out_by_hand_to_the_byte() -> None:
     ids = np.array([token for document in documents for token in document], np.uint16)
     offsets = np.cumsum([0, *map(len, documents)], dtype=np.int64)
     is_continuation = np.arange(VOCABULARY) >= FIRST_CONTINUATION
+    columns = TokenColumns(ids, offsets, is_continuation)
     pack = PackSection(seq_len=SEQ_LEN, min_segment=MIN_SEGMENT)
-    plan = plan_rows(ids, offsets, is_continuation, pack)[SEQ_LEN]
-    special = {"cls_id": CLS, "sep_id": SEP, "pad_id": PAD, "dtype": np.uint16}
-    rows = assemble_rows(ids, offsets, plan, **special, document_shard=SHARD, seed=SEED)
+    plan = plan_rows(columns, pack)[SEQ_LEN]
+    rows = assemble_rows(columns, plan, SpecialIds(CLS, SEP, PAD, np.uint16), document_shard=SHARD, seed=SEED)
     sequences, segments = rows.sequence_lengths, rows.segment_lengths
     assert sequences.offsets.tobytes() == segments.offsets.tobytes()
     assert sequences.values.tobytes() == segments.values.tobytes()

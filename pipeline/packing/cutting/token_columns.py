@@ -1,18 +1,94 @@
-"""The two arrays that hold the tokens of many documents, and their checks.
+"""The tokens of many documents as arrays, checked once.
 
-`ids` is one flat array of token ids; document `d` is `ids[offsets[d] : offsets[d + 1]]`, without `[CLS]` and
-`[SEP]`. Compiled loops do not check bounds, so everything they index with is checked here first.
+`ids` is one flat array of token ids; document `d` is `ids[offsets[d] : offsets[d + 1]]`, without `[CLS]` and `[SEP]`.
+Compiled loops do not check bounds, so everything they index with is checked here, when `TokenColumns` are made.
 """
 
 from __future__ import annotations
 
-from typing import Any, TypeAlias
+from dataclasses import dataclass, replace
+from typing import Any, NamedTuple, TypeAlias
 
 import numpy as np
 import numpy.typing as npt
 
+from maskmill.schemas.errors import InputDataError
+from maskmill.schemas.run_file import Cut
+
 TokenIds: TypeAlias = npt.NDArray[np.uint16 | np.uint32]
 TokenType: TypeAlias = type[np.uint16 | np.uint32]
+
+
+class CutPlaces(NamedTuple):
+    """Where compiled loops may cut: at sentences where there are any, else before a token that is not forbidden.
+
+    Attributes:
+        ids: (T,).
+        offsets: (N + 1,).
+        forbidden: For every token id, whether no cut is made before it; (vocab,).
+        sentences: Whether a sentence starts at a token, (T,); (0,) where sentences are not known.
+    """
+
+    ids: TokenIds
+    offsets: npt.NDArray[np.int64]
+    forbidden: npt.NDArray[np.bool_]
+    sentences: npt.NDArray[np.bool_]
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class TokenColumns:
+    """T tokens of N documents, and what planning needs to know of each.
+
+    Arrays of other integer types and layouts are taken and brought to these.
+
+    Attributes:
+        ids: Token ids without special tokens, uint16 or uint32 (T,).
+        offsets: Document d is `ids[offsets[d] : offsets[d + 1]]`; int64 (N + 1,).
+        is_continuation: For every token id, whether it continues a word (`##`); (vocab,).
+        sentence_starts: Whether a sentence starts at a token, (T,); None where sentences are not known.
+
+    Raises:
+        InputDataError: A document has more than 2^32 - 1 tokens.
+        ValueError: The arrays do not fit together.
+    """
+
+    ids: npt.NDArray[Any]
+    offsets: npt.NDArray[np.int64]
+    is_continuation: npt.NDArray[np.bool_]
+    sentence_starts: npt.NDArray[np.bool_] | None = None
+
+    def __post_init__(self) -> None:
+        offsets = check_offsets(self.offsets, self.ids.size)
+        _check_document_tokens(np.diff(offsets))
+        ids = check_ids(self.ids)
+        vocab_size = self.is_continuation.size
+        if ids.size and int(ids.max()) >= vocab_size:
+            raise ValueError(f"ids: expected below {vocab_size}, the vocabulary, found {ids.max()}")
+        object.__setattr__(self, "ids", ids)
+        object.__setattr__(self, "offsets", offsets)
+        if self.sentence_starts is not None:
+            object.__setattr__(self, "sentence_starts", _check_sentence_starts(self.sentence_starts, ids.size))
+
+    @property
+    def document_tokens(self) -> npt.NDArray[np.int64]:
+        """Tokens of every document, (N,)."""
+        return np.diff(self.offsets)
+
+    def without_sentences(self) -> TokenColumns:
+        """The same without the T bytes of sentence starts."""
+        return self if self.sentence_starts is None else replace(self, sentence_starts=None)
+
+    def find_places(self, cut: Cut) -> CutPlaces:
+        """Where documents may be cut by a rule.
+
+        Raises:
+            ValueError: Sentences are needed and not known.
+        """
+        if cut is Cut.SENTENCE and self.sentence_starts is None:
+            raise ValueError("sentence_starts: expected a flag for every token, to cut at sentences")
+        forbidden = np.zeros_like(self.is_continuation) if cut is Cut.TOKEN else self.is_continuation
+        sentences = np.empty(0, np.bool_) if self.sentence_starts is None else self.sentence_starts
+        return CutPlaces(self.ids, self.offsets, forbidden, sentences)
 
 
 def check_offsets(offsets: npt.NDArray[Any], num_ids: int) -> npt.NDArray[np.int64]:
@@ -57,24 +133,22 @@ def check_ids(ids: npt.NDArray[Any]) -> TokenIds:
     return np.ascontiguousarray(ids, dtype=np.uint32)
 
 
-def check_sentence_starts(sentence_starts: npt.NDArray[np.bool_] | None, num_ids: int) -> npt.NDArray[np.bool_]:
-    """Brings the flags of sentence starts to the type that compiled loops are built for.
-
-    Args:
-        sentence_starts: Whether a sentence starts at a token, shape (T,), or None where sentences are not known.
-        num_ids: T.
-
-    Returns:
-        Contiguous flags; none at all, shape (0,), for None.
-
-    Raises:
-        ValueError: They are no flags, or not one for every id.
-    """
-    if sentence_starts is None:
-        return np.empty(0, np.bool_)
+def _check_sentence_starts(sentence_starts: npt.NDArray[np.bool_], num_ids: int) -> npt.NDArray[np.bool_]:
     if sentence_starts.dtype != np.bool_ or sentence_starts.shape != (num_ids,):
         raise ValueError(
             f"sentence_starts: expected {num_ids} flags, one for every token, "
             f"found {sentence_starts.dtype} of shape {sentence_starts.shape}"
         )
     return np.ascontiguousarray(sentence_starts)
+
+
+def _check_document_tokens(document_tokens: npt.NDArray[np.int64]) -> None:
+    too_long = np.flatnonzero(document_tokens >= 1 << 32)
+    if too_long.size:
+        raise InputDataError(
+            "a document has more tokens than an offset into it can count",
+            place=f"document {too_long[0]} of its shard",
+            expected="at most 4,294,967,295 tokens",
+            found=f"{document_tokens[too_long[0]]:,}",
+            action="split the document in the source",
+        )

@@ -13,8 +13,8 @@ import numpy as np
 import numpy.typing as npt
 from numba import njit
 
-from maskmill.pipeline.packing.cutting.split_documents import SPECIAL_TOKENS_PER_SEQUENCE
-from maskmill.pipeline.packing.cutting.token_columns import TokenIds
+from maskmill.pipeline.packing.cutting.cut_rules import SPECIAL_TOKENS_PER_SEQUENCE
+from maskmill.pipeline.packing.cutting.token_columns import CutPlaces
 from maskmill.pipeline.packing.fitting.length_lists import (
     LengthLists,
     add_segment,
@@ -22,14 +22,6 @@ from maskmill.pipeline.packing.fitting.length_lists import (
     make_lists,
     remove_segment,
 )
-
-
-class Text(NamedTuple):
-    """Where a cut may stand: at sentences where there are any, else before a token that is not forbidden."""
-
-    ids: TokenIds
-    forbidden: npt.NDArray[np.bool_]
-    sentences: npt.NDArray[np.bool_]
 
 
 class Pieces(NamedTuple):
@@ -49,6 +41,20 @@ class Limits(NamedTuple):
     min_segment: int
 
 
+class Candidates(NamedTuple):
+    """Segments of rows still to come.
+
+    Attributes:
+        lists: Those that may be taken, by length.
+        first_aside: By space, the first of those set aside until a row has that much; linked by `lists.after`.
+        is_set_aside: Whether a segment is.
+    """
+
+    lists: LengthLists
+    first_aside: npt.NDArray[np.int64]
+    is_set_aside: npt.NDArray[np.bool_]
+
+
 class Order(NamedTuple):
     """Open rows, the fullest first; the nth has the segments `members[group_start[n] : group_start[n + 1]]`."""
 
@@ -59,21 +65,19 @@ class Order(NamedTuple):
 
 @njit(cache=True, nogil=True)
 def fill_once(
-    text: Text, pieces: Pieces, num_segments: int, used: npt.NDArray[np.int64], order: Order, limits: Limits
+    places: CutPlaces, pieces: Pieces, num_segments: int, used: npt.NDArray[np.int64], order: Order, limits: Limits
 ) -> tuple[int, bool]:
     """Tries to close every row once, from rows that stand after it. Returns segments, and whether any moved."""
-    lists = make_lists(pieces.row.size, limits.seq_len)  # segments of rows still to come
-    is_set_aside = np.zeros(pieces.row.size, np.bool_)
-    first_aside = np.full(limits.seq_len + 1, -1, np.int64)  # by the space from which on they may be of use
+    lists = make_lists(pieces.row.size, limits.seq_len)
+    first_aside = np.full(limits.seq_len + 1, -1, np.int64)
+    candidates = Candidates(lists, first_aside, np.zeros(pieces.row.size, np.bool_))
     num_before = num_segments
     num_moved = roomiest = 0
     for segment in order.members:
         add_segment(lists, segment, pieces.num_tokens[segment])
     for rank in range(order.fullest_first.size):
         target = order.fullest_first[rank]
-        _take_out(
-            lists, is_set_aside, pieces, order.members[order.group_start[rank] : order.group_start[rank + 1]], target
-        )
+        _take_out(candidates, pieces, order.members[order.group_start[rank] : order.group_start[rank + 1]], target)
         while used[target] > 0:  # else its segments have gone to fuller rows
             free = limits.seq_len - used[target]
             if free <= limits.max_free:
@@ -81,7 +85,7 @@ def fill_once(
             most = free - SPECIAL_TOKENS_PER_SEQUENCE
             while roomiest < most:
                 roomiest += 1
-                _take_back(lists, first_aside, is_set_aside, pieces.num_tokens, roomiest)
+                _take_back(candidates, pieces.num_tokens, roomiest)
             segment = find_longest(lists, most)
             if segment >= 0:
                 count = pieces.num_tokens[segment]
@@ -91,9 +95,7 @@ def fill_once(
                 num_moved += 1
             else:
                 fewest = max(limits.min_segment, most - limits.max_free)
-                segment, count, at_end = _find_cut(
-                    text, pieces, lists, first_aside, is_set_aside, fewest, most, limits.min_segment
-                )
+                segment, count, at_end = _find_cut(places, pieces, candidates, fewest, most, limits.min_segment)
                 if segment < 0:
                     break
                 used[pieces.row[segment]] -= count
@@ -117,19 +119,13 @@ def _cut(pieces: Pieces, segment: int, count: int, at_end: bool, new: int) -> No
 
 @njit(cache=True, nogil=True)
 def _find_cut(
-    text: Text,
-    pieces: Pieces,
-    lists: LengthLists,
-    first_aside: npt.NDArray[np.int64],
-    is_set_aside: npt.NDArray[np.bool_],
-    fewest: int,
-    most: int,
-    min_segment: int,
+    places: CutPlaces, pieces: Pieces, candidates: Candidates, fewest: int, most: int, min_segment: int
 ) -> tuple[int, int, bool]:
     """Takes the longest segment out that has a piece of fewest..most tokens: segment or -1, tokens, at its end or not.
 
     One without such a piece is set aside until a row has space for its next longer piece, or for all of it.
     """
+    lists = candidates.lists
     while most >= fewest:
         segment = find_longest(lists, lists.first.size)
         if segment < 0 or pieces.num_tokens[segment] < fewest + min_segment:
@@ -137,54 +133,42 @@ def _find_cut(
         length = pieces.num_tokens[segment]
         remove_segment(lists, segment, length)
         count, at_end = _find_piece(
-            text, pieces.first_token[segment], length, fewest, min(most, length - min_segment), min_segment
+            places, pieces.first_token[segment], length, fewest, min(most, length - min_segment), min_segment
         )
         if count <= most:
             return segment, count, at_end
-        lists.after[segment] = first_aside[count]
-        first_aside[count] = segment
-        is_set_aside[segment] = True
+        lists.after[segment] = candidates.first_aside[count]
+        candidates.first_aside[count] = segment
+        candidates.is_set_aside[segment] = True
     return -1, 0, False
 
 
 @njit(cache=True, nogil=True)
-def _take_out(
-    lists: LengthLists,
-    is_set_aside: npt.NDArray[np.bool_],
-    pieces: Pieces,
-    members: npt.NDArray[np.int64],
-    row: int,
-) -> None:
+def _take_out(candidates: Candidates, pieces: Pieces, members: npt.NDArray[np.int64], row: int) -> None:
     """Takes out what is left of the segments of a row whose turn has come."""
     for segment in members:
-        if is_set_aside[segment]:
-            is_set_aside[segment] = False
+        if candidates.is_set_aside[segment]:
+            candidates.is_set_aside[segment] = False
         elif pieces.row[segment] == row:
-            remove_segment(lists, segment, pieces.num_tokens[segment])
+            remove_segment(candidates.lists, segment, pieces.num_tokens[segment])
 
 
 @njit(cache=True, nogil=True)
-def _take_back(
-    lists: LengthLists,
-    first_aside: npt.NDArray[np.int64],
-    is_set_aside: npt.NDArray[np.bool_],
-    num_tokens: npt.NDArray[np.int32],
-    space: int,
-) -> None:
+def _take_back(candidates: Candidates, num_tokens: npt.NDArray[np.int32], space: int) -> None:
     """Puts those back in that were set aside until there is this much space."""
-    segment = first_aside[space]
-    first_aside[space] = -1
+    segment = candidates.first_aside[space]
+    candidates.first_aside[space] = -1
     while segment >= 0:
-        following = lists.after[segment]
-        if is_set_aside[segment]:
-            is_set_aside[segment] = False
-            add_segment(lists, segment, num_tokens[segment])
+        following = candidates.lists.after[segment]
+        if candidates.is_set_aside[segment]:
+            candidates.is_set_aside[segment] = False
+            add_segment(candidates.lists, segment, num_tokens[segment])
         segment = following
 
 
 @njit(cache=True, nogil=True)
 def _find_piece(
-    text: Text, first_token: int, num_tokens: int, fewest: int, most: int, min_segment: int
+    places: CutPlaces, first_token: int, num_tokens: int, fewest: int, most: int, min_segment: int
 ) -> tuple[int, bool]:
     """Tokens of the longest piece of fewest..most of them, and whether it stands at the end of the segment.
 
@@ -192,18 +176,18 @@ def _find_piece(
     """
     end = first_token + num_tokens
     for count in range(most, fewest - 1, -1):
-        if _may_cut(text, first_token + count):
+        if _may_cut(places, first_token + count):
             return count, False
-        if _may_cut(text, end - count):
+        if _may_cut(places, end - count):
             return count, True
     for count in range(most + 1, num_tokens - min_segment + 1):
-        if _may_cut(text, first_token + count) or _may_cut(text, end - count):
+        if _may_cut(places, first_token + count) or _may_cut(places, end - count):
             return count, False
     return num_tokens, False
 
 
 @njit(cache=True, nogil=True)
-def _may_cut(text: Text, place: int) -> bool:
-    if text.sentences.size:
-        return bool(text.sentences[place])
-    return not text.forbidden[text.ids[place]]
+def _may_cut(places: CutPlaces, position: int) -> bool:
+    if places.sentences.size:
+        return bool(places.sentences[position])
+    return not places.forbidden[places.ids[position]]

@@ -11,34 +11,21 @@ left out: pieces from the emptiest row instead of the longest segment (8-26 % mo
 
 from __future__ import annotations
 
-from typing import Any
-
 import numpy as np
 import numpy.typing as npt
 
+from maskmill.pipeline.packing.cutting.cut_rules import CutRules
 from maskmill.pipeline.packing.cutting.split_documents import Segments
-from maskmill.pipeline.packing.cutting.token_columns import check_ids, check_offsets, check_sentence_starts
-from maskmill.pipeline.packing.fitting.fill_round import Limits, Order, Pieces, Text, fill_once
-from maskmill.schemas.run_file import Cut
+from maskmill.pipeline.packing.cutting.token_columns import TokenColumns
+from maskmill.pipeline.packing.fitting.fill_round import Limits, Order, Pieces, fill_once
 
 MAX_ROUNDS = 50  # real shards take 2 to 4
 
 
 def fill_rows(
-    ids: npt.NDArray[Any],
-    offsets: npt.NDArray[Any],
-    is_continuation: npt.NDArray[np.bool_],
-    segments: Segments,
-    row_of_segment: npt.NDArray[np.int64],
-    num_rows: int,
-    *,
-    seq_len: int,
-    max_free: int,
-    min_segment: int,
-    cut: Cut = Cut.WORD,
-    sentence_starts: npt.NDArray[np.bool_] | None = None,
+    columns: TokenColumns, segments: Segments, row_of_segment: npt.NDArray[np.int64], num_rows: int, rules: CutRules
 ) -> tuple[Segments, npt.NDArray[np.int64], int, int]:
-    """Closes rows with more than `max_free` free positions by moving segments and pieces cut from them.
+    """Closes rows with more than `rules.max_free` free positions by moving segments and pieces cut from them.
 
     A row is closed when it has at most `max_free` free positions, and then neither gives nor gets. Afterwards, of any
     two rows that stay open, no segment of the emptier one fits into the other as it is, and none can be cut into two
@@ -49,34 +36,23 @@ def fill_rows(
     than `MAX_ROUNDS` of them may keep more open rows.
 
     Args:
-        ids: Token ids of all documents without special tokens, shape (T,).
-        offsets: Document d is `ids[offsets[d] : offsets[d + 1]]`; shape (N + 1,).
-        is_continuation: For every token id, whether it continues a word (`##`); shape (vocab,).
+        columns: The documents; cuts are made at sentences alone where these are known.
         segments: The D segments, each a sequence of its own.
         row_of_segment: Row of every segment, int64 (D,).
         num_rows: R.
-        seq_len: Positions in a row.
-        max_free: Positions that may stay free in a row without a cut, at least 0.
-        min_segment: Fewest tokens in a piece, at least 1.
-        cut: Where to cut: before any `token`, else at words.
-        sentence_starts: Cut at sentences alone; whether one starts at a token, shape (T,).
+        rules: How to cut.
 
     Returns:
         The segments in order of (document, start), the row of each, the number of rows, and the cuts made.
 
     Raises:
-        ValueError: The arrays do not fit together.
+        ValueError: Sentences are missing.
     """
-    offsets = check_offsets(offsets, ids.size)
-    ids = check_ids(ids)
-    sentences = check_sentence_starts(sentence_starts, ids.size)
-    if ids.size and int(ids.max()) >= is_continuation.size:
-        raise ValueError(f"ids: expected below {is_continuation.size}, the vocabulary, found {ids.max()}")
-    if cut == Cut.SENTENCE and sentence_starts is None:
-        raise ValueError("sentence_starts: expected a flag for every token, to cut at sentences")
-    text = Text(ids, np.zeros_like(is_continuation) if cut == Cut.TOKEN else is_continuation, sentences)
+    places = columns.find_places(rules.cut)
+    offsets = columns.offsets
+    seq_len, max_free = rules.seq_len, rules.max_free
     used = np.bincount(row_of_segment, weights=segments.lengths, minlength=num_rows).astype(np.int64)
-    limits = Limits(seq_len, max_free, min_segment)
+    limits = Limits(seq_len, max_free, rules.min_segment)
     num_segments = len(segments)
     spare = int(np.count_nonzero(seq_len - used > max_free))  # every cut closes a row
     pieces = Pieces(
@@ -89,7 +65,7 @@ def fill_rows(
         order = _order_rows(pieces.row[:num_segments], used, limits)
         if order.fullest_first.size < 2:
             break
-        num_segments, moved = fill_once(text, pieces, num_segments, used, order, limits)
+        num_segments, moved = fill_once(places, pieces, num_segments, used, order, limits)
         if not moved:
             break
     by_place = np.argsort(pieces.first_token[:num_segments], kind="stable")  # documents rise with their tokens

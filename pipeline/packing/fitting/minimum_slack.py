@@ -15,6 +15,7 @@ the Russian pages, at any values). Not tried: rounding that relaxed problem's so
 from __future__ import annotations
 
 import itertools
+from typing import NamedTuple
 
 import numpy as np
 import numpy.typing as npt
@@ -32,6 +33,25 @@ SEARCH_LIMITS = tuple(octave * step // 20 for step in (20, 25, 32) for octave in
 # million, which is 6 ms; 2 million segments stop here after 0.2-1.2 s.
 STEPS_PER_SEGMENT = 24
 STEPS_BESIDES = 4_000_000
+
+
+class Effort(NamedTuple):
+    """When the search for one row ends.
+
+    Attributes:
+        search_limit: After so many steps.
+        free_places: At a filling that leaves no more than this.
+    """
+
+    search_limit: int
+    free_places: int
+
+
+class Fillings(NamedTuple):
+    """Lengths in the row that is searched, in the order of the search: at this step, and in the best filling so far."""
+
+    taken: npt.NDArray[np.int64]
+    best: npt.NDArray[np.int64]
 
 
 def pack_minimum_slack(
@@ -62,7 +82,7 @@ def pack_minimum_slack(
     fewest = fewer_than - num_alone
     steps_left = STEPS_PER_SEGMENT * rows.size + STEPS_BESIDES
     for limit, free_places in itertools.product(SEARCH_LIMITS, sorted({0, capacity >> 7})):
-        num_rows, steps = _fill_rows(histogram, capacity, limit, free_places, fewest, steps_left, rows)
+        num_rows, steps = _fill_rows(histogram, capacity, Effort(limit, free_places), fewest, steps_left, rows)
         if 0 <= num_rows < fewest:
             best, rows, fewest = rows, best, num_rows
         steps_left -= steps
@@ -81,8 +101,7 @@ def pack_minimum_slack(
 def _fill_rows(
     histogram: npt.NDArray[np.int64],
     capacity: int,
-    search_limit: int,
-    free_places: int,
+    effort: Effort,
     fewer_than: int,
     steps_left: int,
     row_of_place: npt.NDArray[np.int64],
@@ -100,8 +119,8 @@ def _fill_rows(
             shortest = length
             positions_left += left[length] * length
             add_value(tree, capacity - length)
-    taken = np.empty(capacity // shortest + 1, np.int64)  # lengths in the row, in the order of the search
-    best = np.empty_like(taken)
+    most = capacity // shortest + 1
+    fillings = Fillings(np.empty(most, np.int64), np.empty(most, np.int64))
     steps = num_rows = 0
     while positions_left:
         if num_rows - (-positions_left // capacity) >= fewer_than or steps > steps_left:
@@ -112,15 +131,13 @@ def _fill_rows(
             remove_value(tree, capacity - longest)
         while left[shortest] == 0 and shortest < longest:
             shortest += 1
-        num_best, searched = _search_fill(
-            left, tree, capacity, longest, shortest, search_limit, free_places, taken, best
-        )
+        num_best, searched = _search_fill(left, tree, longest, shortest, effort, fillings)
         steps += searched + num_best + 1
         row_of_place[next_place[longest]] = num_rows
         next_place[longest] += 1
         positions_left -= longest
         for index in range(num_best):
-            length = best[index]
+            length = fillings.best[index]
             left[length] -= 1
             if left[length] == 0:
                 remove_value(tree, capacity - length)
@@ -135,15 +152,14 @@ def _fill_rows(
 def _search_fill(
     left: npt.NDArray[np.int64],
     tree: npt.NDArray[np.bool_],
-    capacity: int,
     longest: int,
     shortest: int,
-    search_limit: int,
-    free_places: int,
-    taken: npt.NDArray[np.int64],
-    best: npt.NDArray[np.int64],
+    effort: Effort,
+    fillings: Fillings,
 ) -> tuple[int, int]:
-    """Depth first, longer lengths first; `left` and `tree` end as they began. Returns lengths in `best` and steps."""
+    """Depth first, longer lengths first; `left` and `tree` end as they began. Returns lengths in the best and steps."""
+    taken, best = fillings
+    capacity = left.size - 1
     slack = capacity - longest
     best_slack = slack
     at_most = longest
@@ -166,7 +182,7 @@ def _search_fill(
             best_slack = slack
             num_best = depth
             best[:depth] = taken[:depth]
-        done = best_slack <= free_places or steps > search_limit
+        done = best_slack <= effort.free_places or steps > effort.search_limit
         while depth > 0:  # one back, or all
             depth -= 1
             length = taken[depth]

@@ -2,31 +2,49 @@
 
 from __future__ import annotations
 
-from typing import Any
+from dataclasses import dataclass
+from typing import NamedTuple
 
 import numpy as np
 import numpy.typing as npt
 from numba import njit
 
-from maskmill.pipeline.packing.cutting.split_documents import MAX_SEQUENCE_TOKENS, Segments
-from maskmill.pipeline.packing.cutting.token_columns import TokenIds, TokenType, check_ids, check_offsets
+from maskmill.pipeline.packing.cutting.cut_rules import MAX_SEQUENCE_TOKENS
+from maskmill.pipeline.packing.cutting.split_documents import Segments
+from maskmill.pipeline.packing.cutting.token_columns import TokenColumns, TokenIds, TokenType
 from maskmill.pipeline.packing.fitting.best_fit import sort_longest_first
 from maskmill.pipeline.packing.rows.order_rows import order_rows
 from maskmill.pipeline.packing.rows.packed_rows import PackedRows, RowLists
 from maskmill.pipeline.packing.sequences.row_plan import RowPlan
+from maskmill.schemas.masking import MaskVocabulary
+from maskmill.schemas.rows import id_type
+
+
+@dataclass(frozen=True, slots=True)
+class SpecialIds:
+    """The ids that rows have besides those of documents, and the type of all.
+
+    Attributes:
+        cls_id: Id of `[CLS]`.
+        sep_id: Id of `[SEP]`.
+        pad_id: Id of `[PAD]`.
+        dtype: Type of the ids in rows, see `maskmill.schemas.rows.id_type`.
+    """
+
+    cls_id: int
+    sep_id: int
+    pad_id: int
+    dtype: TokenType
+
+    @classmethod
+    def from_vocabulary(cls, vocabulary: MaskVocabulary) -> SpecialIds:
+        """Those of a vocabulary."""
+        dtype = id_type(vocabulary.vocab_size).to_pandas_dtype()
+        return cls(vocabulary.cls_id, vocabulary.sep_id, vocabulary.pad_id, dtype)
 
 
 def assemble_rows(
-    ids: npt.NDArray[Any],
-    offsets: npt.NDArray[Any],
-    plan: RowPlan,
-    *,
-    cls_id: int,
-    sep_id: int,
-    pad_id: int,
-    dtype: TokenType,
-    document_shard: int = 0,
-    seed: int = 0,
+    columns: TokenColumns, plan: RowPlan, special: SpecialIds, document_shard: int = 0, seed: int = 0
 ) -> PackedRows:
     """Writes every row: for each sequence `[CLS]`, then its segments, each closed by `[SEP]`; at the end `[PAD]`.
 
@@ -35,13 +53,9 @@ def assemble_rows(
     take 17 ms on one core once the array's memory is mapped.
 
     Args:
-        ids: Token ids of all documents without special tokens, shape (T,).
-        offsets: Document d is `ids[offsets[d] : offsets[d + 1]]`; shape (N + 1,).
+        columns: The documents.
         plan: D segments in Q sequences in R rows of S positions, see `plan_rows`.
-        cls_id: Id of `[CLS]`.
-        sep_id: Id of `[SEP]`.
-        pad_id: Id of `[PAD]`.
-        dtype: Type of the ids in rows, see `maskmill.schemas.rows.id_type`.
+        special: `[CLS]`, `[SEP]` and `[PAD]`.
         document_shard: Number of the document shard that the documents are from.
         seed: Key of the hash that orders rows.
 
@@ -50,12 +64,11 @@ def assemble_rows(
 
     Raises:
         ValueError: A row holds too much or nothing, a sequence has no segment, a segment reaches past its document,
-            a document or row index is out of range, or an id does not fit in `dtype`.
+            a document or row index is out of range, or an id does not fit in `special.dtype`.
     """
-    offsets = check_offsets(offsets, ids.size)
-    ids = check_ids(ids)
+    offsets = columns.offsets
     segments = plan.segments
-    _check_id_range(ids, (cls_id, sep_id, pad_id), dtype)
+    _check_id_range(columns.ids, special)
     _check_segments(offsets, segments)
     _check_sequences(plan)
     if not 0 <= document_shard < 1 << 32:
@@ -74,16 +87,17 @@ def assemble_rows(
     sequences = _concatenate_groups(by_row, group_start, written, sequence_offsets)
     placed, begins_sequence, segments_before = _list_segments(sequences, plan.first_segment)
     segment_offsets = segments_before[sequence_offsets]
+    dtype = special.dtype
     input_ids = np.empty((plan.num_rows, plan.seq_len), dtype)
     _write_rows(
-        ids,
-        offsets[segments.document[placed]] + segments.start[placed],
-        segments.num_tokens[placed],
-        begins_sequence,
-        segment_offsets,
-        dtype(cls_id),
-        dtype(sep_id),
-        dtype(pad_id),
+        columns.ids,
+        _PlacedSegments(
+            first_token=offsets[segments.document[placed]] + segments.start[placed],
+            num_tokens=segments.num_tokens[placed],
+            begins_sequence=begins_sequence,
+            row_offsets=segment_offsets,
+        ),
+        (dtype(special.cls_id), dtype(special.sep_id), dtype(special.pad_id)),
         input_ids,
     )
     segment_lengths = (segments.num_tokens[placed] + begins_sequence + 1).astype(np.uint16)
@@ -113,12 +127,13 @@ def _list_segments(
     return placed, begins_sequence, before
 
 
-def _check_id_range(ids: TokenIds, special_ids: tuple[int, ...], dtype: TokenType) -> None:
+def _check_id_range(ids: TokenIds, special: SpecialIds) -> None:
     largest = int(ids.max()) if ids.size else 0
-    limit = int(np.iinfo(dtype).max)
+    limit = int(np.iinfo(special.dtype).max)
+    special_ids = (special.cls_id, special.sep_id, special.pad_id)
     if not 0 <= min(special_ids) <= max(largest, *special_ids) <= limit:
         raise ValueError(
-            f"ids: expected 0..{limit} for rows of {np.dtype(dtype)}; "
+            f"ids: expected 0..{limit} for rows of {np.dtype(special.dtype)}; "
             f"found up to {largest}, special tokens {special_ids}"
         )
 
@@ -193,27 +208,40 @@ def _concatenate_groups(
     return placed
 
 
+class _PlacedSegments(NamedTuple):
+    """D segments in the order they are written.
+
+    Attributes:
+        first_token: Where each begins in the ids, (D,).
+        num_tokens: Of each, (D,).
+        begins_sequence: Whether `[CLS]` is written before it, (D,).
+        row_offsets: Row r has segments `row_offsets[r]` to `row_offsets[r + 1] - 1`; (R + 1,).
+    """
+
+    first_token: npt.NDArray[np.int64]
+    num_tokens: npt.NDArray[np.int32]
+    begins_sequence: npt.NDArray[np.bool_]
+    row_offsets: npt.NDArray[np.int32]
+
+
 @njit(cache=True, nogil=True)
 def _write_rows(
     ids: TokenIds,
-    first_token: npt.NDArray[np.int64],
-    num_tokens: npt.NDArray[np.int32],
-    begins_sequence: npt.NDArray[np.bool_],
-    segment_offsets: npt.NDArray[np.int32],
-    cls_id: np.uint16 | np.uint32,
-    sep_id: np.uint16 | np.uint32,
-    pad_id: np.uint16 | np.uint32,
+    segments: _PlacedSegments,
+    special: tuple[np.uint16 | np.uint32, np.uint16 | np.uint32, np.uint16 | np.uint32],
     out: TokenIds,
 ) -> None:
+    cls_id, sep_id, pad_id = special
     for row in range(out.shape[0]):
         target = out[row]
         position = 0
-        for segment in range(segment_offsets[row], segment_offsets[row + 1]):
-            if begins_sequence[segment]:
+        for segment in range(segments.row_offsets[row], segments.row_offsets[row + 1]):
+            if segments.begins_sequence[segment]:
                 target[position] = cls_id
                 position += 1
-            count = num_tokens[segment]
-            source = ids[first_token[segment] : first_token[segment] + count]
+            count = segments.num_tokens[segment]
+            first = segments.first_token[segment]
+            source = ids[first : first + count]
             inside = target[position : position + count]
             for token in range(count):
                 inside[token] = source[token]

@@ -8,13 +8,13 @@ Every way to pack that the run file knows is put together here from the parts th
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
-from maskmill.pipeline.packing.cutting.split_documents import Segments, max_segment_tokens, split_documents
-from maskmill.pipeline.packing.cutting.token_columns import TokenIds, check_ids, check_offsets
+from maskmill.pipeline.packing.cutting.cut_rules import CutRules, max_segment_tokens
+from maskmill.pipeline.packing.cutting.split_documents import Segments, split_documents
+from maskmill.pipeline.packing.cutting.token_columns import TokenColumns
 from maskmill.pipeline.packing.fitting.best_fit import pack_best_fit
 from maskmill.pipeline.packing.fitting.fill_rows import fill_rows
 from maskmill.pipeline.packing.fitting.lower_bound import lower_bound_l2
@@ -23,16 +23,8 @@ from maskmill.pipeline.packing.sequences.row_plan import RowPlan, measure_sequen
 from maskmill.schemas.layout import packed_folders
 from maskmill.schemas.run_file import PackSection, Sequences, Split
 
-PPM = 1_000_000
 
-
-def plan_rows(
-    ids: npt.NDArray[Any],
-    offsets: npt.NDArray[Any],
-    is_continuation: npt.NDArray[np.bool_],
-    pack: PackSection,
-    sentence_starts: npt.NDArray[np.bool_] | None = None,
-) -> dict[int, RowPlan]:
+def plan_rows(columns: TokenColumns, pack: PackSection) -> dict[int, RowPlan]:
     """Plans the rows of every dataset that is asked for.
 
     `segment` and `doc_sentences` cut documents (see `split_documents`) and put the pieces, each a sequence, into rows
@@ -41,39 +33,23 @@ def plan_rows(
     of its own, in the dataset of the shortest length bin that holds it. The plan is a function of the arguments alone.
 
     Args:
-        ids: Token ids of all documents without special tokens, shape (T,).
-        offsets: Document d is `ids[offsets[d] : offsets[d + 1]]`; shape (N + 1,).
-        is_continuation: For every token id, whether it continues a word (`##`); shape (vocab,).
+        columns: The documents, with their sentences where `pack.needs_sentences`; else these are not used.
         pack: How to pack.
-        sentence_starts: Whether a sentence starts at a token, shape (T,); asked for where `pack.needs_sentences`.
 
     Returns:
         A plan for each length of rows, in the order of `maskmill.schemas.layout.packed_folders`.
 
     Raises:
-        InputDataError: A document has more than 2^32 - 1 tokens.
-        ValueError: The arrays do not fit together, or sentences are missing.
+        ValueError: Sentences are missing.
     """
-    if pack.needs_sentences and sentence_starts is None:
+    if pack.needs_sentences and columns.sentence_starts is None:
         raise ValueError("sentence_starts: expected a flag for every token, to find sentences")
-    offsets = check_offsets(offsets, ids.size)
-    text = _Text(check_ids(ids), offsets, is_continuation, sentence_starts if pack.needs_sentences else None)
+    if not pack.needs_sentences:
+        columns = columns.without_sentences()
     lengths = list(packed_folders(pack, held_out=False))
     if pack.length_bins:
-        return _plan_bins(text, pack, lengths)
-    return {seq_len: _plan_one(text, pack, seq_len) for seq_len in lengths}
-
-
-@dataclass(frozen=True, slots=True)
-class _Text:
-    ids: TokenIds
-    offsets: npt.NDArray[np.int64]
-    is_continuation: npt.NDArray[np.bool_]
-    sentence_starts: npt.NDArray[np.bool_] | None
-
-    @property
-    def document_tokens(self) -> npt.NDArray[np.int64]:
-        return np.diff(self.offsets)
+        return _plan_bins(columns, pack, lengths)
+    return {seq_len: _plan_one(columns, pack, seq_len) for seq_len in lengths}
 
 
 @dataclass(frozen=True, slots=True)
@@ -87,19 +63,27 @@ class _Placed:
     cuts_to_fill: int = 0
 
 
-def _plan_one(text: _Text, pack: PackSection, seq_len: int) -> RowPlan:
-    tokens = text.document_tokens
+@dataclass(frozen=True, slots=True)
+class _Tally:
+    """The documents of one dataset; see `RowPlan`."""
+
+    packed: int
+    without_tokens: int
+    too_long: npt.NDArray[np.int64]
+    tokens_encoded: int
+
+
+def _plan_one(columns: TokenColumns, pack: PackSection, seq_len: int) -> RowPlan:
+    tokens = columns.document_tokens
     too_long = _find_too_long(tokens, pack, seq_len)
     without_tokens = int(np.count_nonzero(tokens == 0))
-    return _count(
-        text,
-        _place(text, pack, seq_len),
-        seq_len,
+    tally = _Tally(
         packed=tokens.size - without_tokens - too_long.size,
         without_tokens=without_tokens,
         too_long=too_long,
         tokens_encoded=int(tokens.sum() - tokens[too_long].sum()),
     )
+    return _count(columns, _place(columns, pack, seq_len), seq_len, tally)
 
 
 def _find_too_long(tokens: npt.NDArray[np.int64], pack: PackSection, seq_len: int) -> npt.NDArray[np.int64]:
@@ -108,33 +92,19 @@ def _find_too_long(tokens: npt.NDArray[np.int64], pack: PackSection, seq_len: in
     return np.flatnonzero(tokens > max_segment_tokens(seq_len))
 
 
-def _place(text: _Text, pack: PackSection, seq_len: int) -> _Placed:
+def _place(columns: TokenColumns, pack: PackSection, seq_len: int) -> _Placed:
+    rules = CutRules.from_pack(pack, seq_len)
     if pack.sequences is Sequences.FULL_SENTENCES:
-        assert text.sentence_starts is not None  # noqa: S101 - plan_rows asked for them
-        segments, first_segment = fill_with_sentences(
-            text.ids, text.offsets, text.is_continuation, text.sentence_starts, seq_len, pack.cut
-        )
+        segments, first_segment = fill_with_sentences(columns, rules)
         num_rows = first_segment.size - 1
         return _Placed(segments, first_segment, np.arange(num_rows), num_rows)
-    segments = _split(text, pack, seq_len)
+    segments = split_documents(columns, rules)
     if pack.sequences is Sequences.DOCUMENT:
         return _place_alone(segments)
     row_of_segment, num_rows = pack_best_fit(segments.lengths, seq_len)
     cuts_to_fill = 0
     if pack.split is Split.FILL:
-        segments, row_of_segment, num_rows, cuts_to_fill = fill_rows(
-            text.ids,
-            text.offsets,
-            text.is_continuation,
-            segments,
-            row_of_segment,
-            num_rows,
-            seq_len=seq_len,
-            max_free=round(pack.max_waste * PPM) * seq_len // PPM,
-            min_segment=pack.min_segment,
-            cut=pack.cut,
-            sentence_starts=text.sentence_starts,
-        )
+        segments, row_of_segment, num_rows, cuts_to_fill = fill_rows(columns, segments, row_of_segment, num_rows, rules)
     return _Placed(segments, np.arange(len(segments) + 1), row_of_segment, num_rows, cuts_to_fill)
 
 
@@ -143,28 +113,15 @@ def _place_alone(segments: Segments) -> _Placed:
     return _Placed(segments, np.arange(len(segments) + 1), rows, len(segments))
 
 
-def _split(text: _Text, pack: PackSection, seq_len: int) -> Segments:
-    return split_documents(
-        text.ids,
-        text.offsets,
-        text.is_continuation,
-        seq_len,
-        pack.min_segment,
-        pack.cut,
-        text.sentence_starts,
-        leave_out_long=pack.split is Split.NEVER,
-    )
-
-
-def _plan_bins(text: _Text, pack: PackSection, bins: list[int]) -> dict[int, RowPlan]:
+def _plan_bins(columns: TokenColumns, pack: PackSection, bins: list[int]) -> dict[int, RowPlan]:
     """One document, or piece of one, a row; each in the shortest rows that hold it.
 
     Tokens of a bin's documents are counted from where documents start and end, and those of their pieces in other
     bins, which only documents longer than the longest bin have, moved to where they stand.
     """
-    tokens = text.document_tokens
+    tokens = columns.document_tokens
     too_long = _find_too_long(tokens, pack, bins[-1])
-    segments = _split(text, pack, bins[-1])
+    segments = split_documents(columns, CutRules.from_pack(pack, bins[-1]))
     bin_of_segment = np.searchsorted([max_segment_tokens(length) for length in bins], segments.num_tokens)
     begins = segments.start == 0
     home = np.where(tokens > 0, len(bins) - 1, -1)  # so that a document that lost its first segment is missed there
@@ -175,10 +132,7 @@ def _plan_bins(text: _Text, pack: PackSection, bins: list[int]) -> dict[int, Row
     for index, seq_len in enumerate(bins):
         left = strays[home[segments.document[strays]] == index]
         came = strays[bin_of_segment[strays] == index]
-        plans[seq_len] = _count(
-            text,
-            _place_alone(segments.select(bin_of_segment == index)),
-            seq_len,
+        tally = _Tally(
             packed=int(np.count_nonzero(home == index)),
             without_tokens=int(np.count_nonzero(tokens == 0)) if index == 0 else 0,
             too_long=too_long if seq_len == bins[-1] else too_long[:0],
@@ -188,40 +142,32 @@ def _plan_bins(text: _Text, pack: PackSection, bins: list[int]) -> dict[int, Row
                 + segments.num_tokens[came].sum(dtype=np.int64)
             ),
         )
+        plans[seq_len] = _count(columns, _place_alone(segments.select(bin_of_segment == index)), seq_len, tally)
     return plans
 
 
-def _count(
-    text: _Text,
-    placed: _Placed,
-    seq_len: int,
-    *,
-    packed: int,
-    without_tokens: int,
-    too_long: npt.NDArray[np.int64],
-    tokens_encoded: int,
-) -> RowPlan:
+def _count(columns: TokenColumns, placed: _Placed, seq_len: int, tally: _Tally) -> RowPlan:
     segments = placed.segments
     is_cut = segments.start > 0
-    cut_before = text.offsets[segments.document[is_cut]] + segments.start[is_cut]
+    cut_before = columns.offsets[segments.document[is_cut]] + segments.start[is_cut]
     lengths = measure_sequences(segments, placed.first_segment)
     places = int(lengths.sum(dtype=np.int64))
-    starts = text.sentence_starts
+    starts = columns.sentence_starts
     return RowPlan(
         seq_len=seq_len,
         segments=segments,
         first_segment=placed.first_segment,
         row_of_sequence=placed.row_of_sequence,
         num_rows=placed.num_rows,
-        documents=packed + without_tokens + too_long.size,
-        packed=packed,
-        without_tokens=without_tokens,
-        too_long=too_long,
-        tokens_encoded=tokens_encoded,
+        documents=tally.packed + tally.without_tokens + tally.too_long.size,
+        packed=tally.packed,
+        without_tokens=tally.without_tokens,
+        too_long=tally.too_long,
+        tokens_encoded=tally.tokens_encoded,
         cuts=int(np.count_nonzero(is_cut)),
         cuts_to_fill=placed.cuts_to_fill,
         cuts_inside_sentences=0 if starts is None else int(np.count_nonzero(~starts[cut_before])),
-        cuts_inside_words=int(np.count_nonzero(text.is_continuation[text.ids[cut_before]])),
+        cuts_inside_words=int(np.count_nonzero(columns.is_continuation[columns.ids[cut_before]])),
         special_tokens=lengths.size + len(segments),
         padding=placed.num_rows * seq_len - places,
         rows_lower_bound_l1=-(-places // seq_len),

@@ -5,17 +5,17 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from maskmill.pipeline.packing.cutting.split_documents import Segments, max_segment_tokens, split_documents
-from maskmill.schemas.errors import ConfigError, InputDataError
-from maskmill.schemas.run_file import Cut
+from maskmill.pipeline.packing.cutting.cut_rules import CutRules, max_segment_tokens
+from maskmill.pipeline.packing.cutting.split_documents import Segments, split_documents
+from maskmill.pipeline.packing.cutting.token_columns import TokenColumns
+from maskmill.schemas.run_file import Cut, Split
 from tests.packing.documents import Documents, documents, row_settings
 
 WORDS_AND_TOKENS = st.sampled_from([Cut.WORD, Cut.TOKEN])
 
 
 def split(docs: Documents, seq_len: int, min_segment: int = 1, cut: Cut = Cut.WORD) -> Segments:
-    sentence_starts = docs.sentence_starts if cut is Cut.SENTENCE else None
-    return split_documents(docs.ids, docs.offsets, docs.is_continuation, seq_len, min_segment, cut, sentence_starts)
+    return split_documents(docs.columns(with_sentences=cut is Cut.SENTENCE), CutRules(seq_len, min_segment, cut))
 
 
 def pieces(segments: Segments) -> dict[int, list[tuple[int, int]]]:
@@ -111,7 +111,7 @@ def test_a_cut_stays_at_a_sentence_however_short_the_last_one_is() -> None:
 def test_documents_longer_than_a_row_give_nothing_where_none_may_be_cut(
     docs: Documents, settings: tuple[int, int]
 ) -> None:
-    segments = split_documents(docs.ids, docs.offsets, docs.is_continuation, *settings, leave_out_long=True)
+    segments = split_documents(docs.columns(), CutRules(*settings, split=Split.NEVER))
     fitting = {d: [(0, length)] for d, length in enumerate(docs.lengths) if 0 < length <= settings[0] - 2}
     assert pieces(segments) == fitting
 
@@ -187,47 +187,12 @@ def test_the_type_and_the_layout_of_the_columns_do_not_matter(
 ) -> None:
     frozen = np.repeat(docs.ids.astype(dtype), 2)[::2]
     frozen.flags.writeable = False
-    other = split_documents(frozen, docs.offsets.astype(np.int32), docs.is_continuation, settings[0], settings[1])
+    columns = TokenColumns(frozen, docs.offsets.astype(np.int32), docs.is_continuation)
+    other = split_documents(columns, CutRules(*settings))
     assert pieces(other) == pieces(split(docs, *settings))
 
 
-@pytest.mark.parametrize(
-    ("key", "settings"),
-    [
-        ("pack.seq_len", {"seq_len": 2, "min_segment": 1}),
-        ("pack.min_segment", {"seq_len": 32, "min_segment": 17}),
-        ("pack.min_segment", {"seq_len": 32, "min_segment": 0}),
-    ],
-)
-def test_settings_that_cannot_hold_are_refused_by_name(key: str, settings: dict[str, int]) -> None:
-    docs = Documents([[1]])
-    with pytest.raises(ConfigError) as error:
-        split_documents(docs.ids, docs.offsets, docs.is_continuation, **settings)
-    assert error.value.path == key
-
-
-def test_a_document_too_long_for_its_offsets_is_refused_before_any_token_is_read() -> None:
-    endless = np.broadcast_to(np.uint16(3), 2**32 + 1)
-    flags = np.zeros(4, np.bool_)
-    with pytest.raises(InputDataError, match="document 1"):
-        split_documents(endless, np.array([0, 1, 2**32 + 1]), flags, 512)
-
-
-@pytest.mark.parametrize("offsets", [[0, 5], [-1, 3], [0, 3, 2], []])
-def test_offsets_outside_the_ids_are_refused(offsets: list[int]) -> None:
-    with pytest.raises(ValueError, match="offsets"):
-        split_documents(np.zeros(4, np.uint16), np.array(offsets, np.int64), np.zeros(4, np.bool_), 32, min_segment=1)
-
-
-@pytest.mark.parametrize("bad", [99, -1, 2**32 + 5])
-def test_ids_outside_the_vocabulary_are_refused(bad: int) -> None:
-    ids = np.full(64, bad, np.int64)
-    with pytest.raises(ValueError, match="ids"):
-        split_documents(ids, np.array([0, 64]), np.zeros(10, np.bool_), 32)
-
-
-def test_sentences_are_asked_for_and_one_flag_a_token() -> None:
-    docs = Documents([[1] * 40])
-    for flags in (None, np.ones(39, np.bool_), np.ones(40, np.uint8)):
-        with pytest.raises(ValueError, match="sentence_starts"):
-            split_documents(docs.ids, docs.offsets, docs.is_continuation, 32, 1, Cut.SENTENCE, flags)
+def test_sentences_are_asked_for_where_cuts_are_made_at_them() -> None:
+    columns = Documents([[1] * 40]).columns()
+    with pytest.raises(ValueError, match="sentence_starts"):
+        split_documents(columns, CutRules(32, 1, Cut.SENTENCE))

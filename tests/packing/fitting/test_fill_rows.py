@@ -8,11 +8,12 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from maskmill.pipeline.packing.cutting.cut_rules import CutRules
 from maskmill.pipeline.packing.cutting.split_documents import Segments, split_documents
 from maskmill.pipeline.packing.fitting import fill_rows as fill_rows_module
 from maskmill.pipeline.packing.fitting.best_fit import pack_best_fit
 from maskmill.pipeline.packing.fitting.fill_rows import fill_rows
-from maskmill.schemas.run_file import Cut
+from maskmill.schemas.run_file import Cut, Split
 from tests.packing.documents import Documents, documents
 
 Piece = tuple[int, int, int]  # document, start, stop
@@ -32,6 +33,10 @@ class Settings:
     min_segment: int
     cut: Cut = Cut.WORD
 
+    @property
+    def rules(self) -> CutRules:
+        return CutRules(self.seq_len, self.min_segment, self.cut, Split.FILL, self.max_free)
+
 
 def list_rows(segments: Segments, row_of_segment: np.ndarray, num_rows: int) -> list[list[Piece]]:
     rows: list[list[Piece]] = [[] for _ in range(num_rows)]
@@ -43,21 +48,10 @@ def list_rows(segments: Segments, row_of_segment: np.ndarray, num_rows: int) -> 
 
 
 def fill(docs: Documents, settings: Settings) -> Filled:
-    sentence_starts = docs.sentence_starts if settings.cut is Cut.SENTENCE else None
-    text = (docs.ids, docs.offsets, docs.is_continuation)
-    segments = split_documents(*text, settings.seq_len, settings.min_segment, settings.cut, sentence_starts)
+    columns = docs.columns(with_sentences=settings.cut is Cut.SENTENCE)
+    segments = split_documents(columns, settings.rules)
     rows, num_rows = pack_best_fit(segments.lengths, settings.seq_len)
-    filled, new_rows, num_new_rows, cuts = fill_rows(
-        *text,
-        segments,
-        rows,
-        num_rows,
-        seq_len=settings.seq_len,
-        max_free=settings.max_free,
-        min_segment=settings.min_segment,
-        cut=settings.cut,
-        sentence_starts=sentence_starts,
-    )
+    filled, new_rows, num_new_rows, cuts = fill_rows(columns, segments, rows, num_rows, settings.rules)
     places = list(zip(filled.document.tolist(), filled.start.tolist(), strict=True))
     assert places == sorted(set(places))
     return Filled(list_rows(segments, rows, num_rows), list_rows(filled, new_rows, num_new_rows), cuts)
@@ -219,17 +213,9 @@ def test_nothing_is_cut_that_does_not_close_a_row() -> None:
 def fill_by_hand(words: list[list[int]], rows: list[int], settings: Settings) -> tuple[list[list[list[Piece]]], int]:
     """Fills rows that no packer would have made: the pieces of each row, rows and pieces in order; and the cuts."""
     docs = Documents(words)
-    text = (docs.ids, docs.offsets, docs.is_continuation)
-    segments = split_documents(*text, settings.seq_len, 1)
-    filled, new_rows, num_rows, cuts = fill_rows(
-        *text,
-        segments,
-        np.array(rows),
-        max(rows) + 1,
-        seq_len=settings.seq_len,
-        max_free=settings.max_free,
-        min_segment=settings.min_segment,
-    )
+    columns = docs.columns()
+    segments = split_documents(columns, CutRules(settings.seq_len, 1))
+    filled, new_rows, num_rows, cuts = fill_rows(columns, segments, np.array(rows), max(rows) + 1, settings.rules)
     return sorted(map(sorted, list_rows(filled, new_rows, num_rows))), cuts
 
 
@@ -275,12 +261,8 @@ def test_a_shard_that_needs_more_rounds_keeps_rows_open(monkeypatch: pytest.Monk
     assert (filled.cuts, len(filled.after)) == (0, 50)
 
 
-def test_sentences_and_ids_are_checked() -> None:
+def test_sentences_are_asked_for_where_cuts_are_made_at_them() -> None:
     segments = Segments(np.array([0]), np.zeros(1, np.uint32), np.array([9], np.int32))
-    rows = (segments, np.zeros(1, np.int64), 1)
-    options = {"seq_len": 32, "max_free": 1, "min_segment": 1}
-    ids, offsets = np.full(9, 7, np.uint16), np.array([0, 9])
-    with pytest.raises(ValueError, match="ids"):
-        fill_rows(ids, offsets, np.zeros(7, np.bool_), *rows, **options)
+    rules = CutRules(32, 1, Cut.SENTENCE, Split.FILL, max_free=1)
     with pytest.raises(ValueError, match="sentence_starts"):
-        fill_rows(ids, offsets, np.zeros(8, np.bool_), *rows, **options, cut=Cut.SENTENCE)
+        fill_rows(Documents([[1] * 9]).columns(), segments, np.zeros(1, np.int64), 1, rules)

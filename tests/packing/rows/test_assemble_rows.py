@@ -8,9 +8,11 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from maskmill.pipeline.packing.cutting.cut_rules import CutRules
 from maskmill.pipeline.packing.cutting.split_documents import Segments, split_documents
+from maskmill.pipeline.packing.cutting.token_columns import TokenColumns
 from maskmill.pipeline.packing.fitting.best_fit import pack_best_fit, sort_longest_first
-from maskmill.pipeline.packing.rows.assemble_rows import assemble_rows
+from maskmill.pipeline.packing.rows.assemble_rows import SpecialIds, assemble_rows
 from maskmill.pipeline.packing.rows.order_rows import row_order_key
 from maskmill.pipeline.packing.rows.packed_rows import PackedRows, RowLists
 from maskmill.pipeline.packing.sequences.row_plan import RowPlan
@@ -33,23 +35,14 @@ def plan(segments: Segments, rows: list[int] | np.ndarray, num_rows: int, seq_le
 
 
 def pack(docs: Documents, seq_len: int, min_segment: int = 1, seed: int = 0) -> PackedRows:
-    segments = split_documents(docs.ids, docs.offsets, docs.is_continuation, seq_len, min_segment)
+    segments = split_documents(docs.columns(), CutRules(seq_len, min_segment))
     row_of_segment, num_rows = pack_best_fit(segments.lengths, seq_len)
     return assemble(docs, plan(segments, row_of_segment, num_rows, seq_len), seed)
 
 
 def assemble(docs: Documents, row_plan: RowPlan, seed: int = 0) -> PackedRows:
-    return assemble_rows(
-        docs.ids,
-        docs.offsets,
-        row_plan,
-        cls_id=CLS,
-        sep_id=SEP,
-        pad_id=PAD,
-        dtype=np.uint32,
-        document_shard=SHARD,
-        seed=seed,
-    )
+    special = SpecialIds(CLS, SEP, PAD, np.uint32)
+    return assemble_rows(docs.columns(), row_plan, special, document_shard=SHARD, seed=seed)
 
 
 def row_values(lists: RowLists[np.uint64], row: int) -> list[int]:
@@ -102,7 +95,7 @@ def test_rows_rise_by_the_key_of_their_first_segment(docs: Documents, settings: 
 
 @given(documents(), row_settings())
 def test_segments_of_a_row_stand_as_the_packer_placed_them(docs: Documents, settings: tuple[int, int]) -> None:
-    segments = split_documents(docs.ids, docs.offsets, docs.is_continuation, *settings)
+    segments = split_documents(docs.columns(), CutRules(*settings))
     rows, num_rows = pack_best_fit(segments.lengths, settings[0])
     placed: list[list[tuple[int, int]]] = [[] for _ in range(num_rows)]
     for segment in sort_longest_first(segments.lengths, settings[0]).tolist():
@@ -150,16 +143,17 @@ def test_a_full_sequence_keeps_its_length_in_16_bits(seq_len: int, length: int) 
 
 def test_rows_have_the_type_asked_for_and_refuse_ids_beyond_it() -> None:
     docs = Documents([[1, 2, 3], [2]])
-    segments = split_documents(docs.ids, docs.offsets, docs.is_continuation, 16, 1)
-    options = {"cls_id": 65_535, "sep_id": SEP, "pad_id": PAD}
+    segments = split_documents(docs.columns(), CutRules(16, 1))
+    special = SpecialIds(65_535, SEP, PAD, np.uint16)
     rows = plan(segments, [0, 0], 1, 16)
-    narrow = assemble_rows(docs.ids, docs.offsets, rows, **options, dtype=np.uint16)
+    narrow = assemble_rows(docs.columns(), rows, special)
     assert narrow.input_ids.tolist() == [[65_535, 3, 4, 5, 6, 7, 8, SEP, 65_535, 9, 10, SEP, 0, 0, 0, 0]]
     assert narrow.input_ids.dtype == np.uint16
+    beyond = TokenColumns(docs.ids + np.uint32(65_530), docs.offsets, np.zeros(1 << 17, np.bool_))
     with pytest.raises(ValueError, match="uint16"):
-        assemble_rows(docs.ids + np.uint32(65_530), docs.offsets, rows, **options, dtype=np.uint16)
+        assemble_rows(beyond, rows, special)
     with pytest.raises(ValueError, match="uint16"):
-        assemble_rows(docs.ids, docs.offsets, rows, **(options | {"sep_id": 65_536}), dtype=np.uint16)
+        assemble_rows(docs.columns(), rows, replace(special, sep_id=65_536))
 
 
 def test_packing_again_gives_the_same_bytes() -> None:
@@ -183,7 +177,7 @@ def test_packing_again_gives_the_same_bytes() -> None:
 )
 def test_a_packing_that_cannot_be_is_refused(match: str, rows: list[int], num_rows: int) -> None:
     docs = Documents([[1] * 8, [1] * 5])
-    segments = split_documents(docs.ids, docs.offsets, docs.is_continuation, 16, 1)
+    segments = split_documents(docs.columns(), CutRules(16, 1))
     with pytest.raises(ValueError, match=match):
         assemble(docs, plan(segments, rows, num_rows, 16))
 
@@ -198,7 +192,7 @@ def test_a_packing_that_cannot_be_is_refused(match: str, rows: list[int], num_ro
 )
 def test_segments_past_their_document_are_refused(match: str, change: dict[str, np.ndarray]) -> None:
     docs = Documents([[1] * 8, [1] * 7])
-    segments = split_documents(docs.ids, docs.offsets, docs.is_continuation, 16, 1)
+    segments = split_documents(docs.columns(), CutRules(16, 1))
     with pytest.raises(ValueError, match=match):
         assemble(docs, plan(replace(segments, **change), [0, 1], 2, 16))
 
@@ -206,11 +200,11 @@ def test_segments_past_their_document_are_refused(match: str, change: dict[str, 
 @pytest.mark.parametrize("document_shard", [-1, 2**32])
 def test_a_document_shard_beyond_32_bits_is_refused(document_shard: int) -> None:
     docs = Documents([[1] * 8])
-    segments = split_documents(docs.ids, docs.offsets, docs.is_continuation, 16, 1)
-    options = {"cls_id": CLS, "sep_id": SEP, "pad_id": PAD, "dtype": np.uint16}
+    segments = split_documents(docs.columns(), CutRules(16, 1))
+    special = SpecialIds(CLS, SEP, PAD, np.uint16)
     rows = plan(segments, [0], 1, 16)
     with pytest.raises(ValueError, match="document_shard"):
-        assemble_rows(docs.ids, docs.offsets, rows, **options, document_shard=document_shard)
+        assemble_rows(docs.columns(), rows, special, document_shard=document_shard)
 
 
 def test_segments_of_one_sequence_share_its_cls_and_each_has_its_sep() -> None:
@@ -248,7 +242,7 @@ def test_sequences_of_several_segments_stand_longest_first_in_a_shared_row() -> 
 @pytest.mark.parametrize("first_segment", [[0, 1], [0, 0, 2], [1, 2], [0, 2, 1], []])
 def test_sequences_that_do_not_share_out_the_segments_are_refused(first_segment: list[int]) -> None:
     docs = Documents([[1] * 4, [1] * 4])
-    segments = split_documents(docs.ids, docs.offsets, docs.is_continuation, 32, 1)
+    segments = split_documents(docs.columns(), CutRules(32, 1))
     rows = plan(segments, [0] * (len(first_segment) - 1), 1, 32, first_segment=np.array(first_segment, np.int64))
     with pytest.raises(ValueError, match="first_segment"):
         assemble(docs, rows)

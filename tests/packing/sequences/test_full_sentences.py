@@ -2,11 +2,11 @@ from __future__ import annotations
 
 import itertools
 
-import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from maskmill.pipeline.packing.cutting.cut_rules import CutRules
 from maskmill.pipeline.packing.sequences.full_sentences import fill_with_sentences
 from maskmill.schemas.run_file import Cut
 from tests.packing.documents import Documents, documents
@@ -16,9 +16,7 @@ Rows = list[list[tuple[int, int, int]]]
 
 def fill(docs: Documents, seq_len: int, cut: Cut = Cut.SENTENCE) -> Rows:
     """The (document, start, stop) of every segment of every row."""
-    segments, first_segment = fill_with_sentences(
-        docs.ids, docs.offsets, docs.is_continuation, docs.sentence_starts, seq_len, cut
-    )
+    segments, first_segment = fill_with_sentences(docs.columns(with_sentences=True), CutRules(seq_len, 1, cut))
     stops = (segments.start + segments.num_tokens).tolist()
     found = list(zip(segments.document.tolist(), segments.start.tolist(), stops, strict=True))
     bounds = first_segment.tolist()
@@ -101,7 +99,6 @@ def test_no_tokens_give_no_row(lengths: list[int]) -> None:
     assert fill(Documents([[1] * length for length in lengths]), 32) == []
 
 
-def test_ids_outside_the_vocabulary_are_refused() -> None:
-    ids = np.full(9, 7, np.uint16)
-    with pytest.raises(ValueError, match="ids"):
-        fill_with_sentences(ids, np.array([0, 9]), np.zeros(7, np.bool_), np.ones(9, np.bool_), 32)
+def test_sentences_are_asked_for() -> None:
+    with pytest.raises(ValueError, match="sentence_starts"):
+        fill_with_sentences(Documents([[1] * 9]).columns(), CutRules(32, 1))

@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from maskmill.pipeline.packing.rows.assemble_rows import assemble_rows
+from maskmill.pipeline.packing.rows.assemble_rows import SpecialIds, assemble_rows
 from maskmill.pipeline.packing.rows.packed_rows import PackedRows
 from maskmill.pipeline.packing.sequences.plan_rows import plan_rows
 from maskmill.pipeline.packing.sequences.row_plan import RowPlan
@@ -39,22 +39,12 @@ class Segment:
 
 
 def plan(docs: Documents, pack: PackSection) -> dict[int, RowPlan]:
-    sentences = docs.sentence_starts if pack.needs_sentences else None
-    return plan_rows(docs.ids, docs.offsets, docs.is_continuation, pack, sentences)
+    return plan_rows(docs.columns(with_sentences=pack.needs_sentences), pack)
 
 
 def assemble(docs: Documents, row_plan: RowPlan) -> PackedRows:
-    return assemble_rows(
-        docs.ids,
-        docs.offsets,
-        row_plan,
-        cls_id=CLS,
-        sep_id=SEP,
-        pad_id=PAD,
-        dtype=np.uint32,
-        document_shard=SHARD,
-        seed=1,
-    )
+    special = SpecialIds(CLS, SEP, PAD, np.uint32)
+    return assemble_rows(docs.columns(), row_plan, special, document_shard=SHARD, seed=1)
 
 
 def read_segments(packed: PackedRows) -> list[Segment]:
@@ -242,9 +232,9 @@ def test_pieces_that_fill_have_min_segment_tokens() -> None:
 
 def test_sentences_that_are_not_asked_for_change_nothing() -> None:
     docs = Documents([[1] * 70], sentence_every=10)
-    arguments = (docs.ids, docs.offsets, docs.is_continuation, PackSection(seq_len=64))
-    given_some = plan_rows(*arguments, docs.sentence_starts)[64]
-    assert given_some.segments.start.tolist() == plan_rows(*arguments)[64].segments.start.tolist() == [0, 54]
+    pack = PackSection(seq_len=64)
+    given_some = plan_rows(docs.columns(with_sentences=True), pack)[64]
+    assert given_some.segments.start.tolist() == plan_rows(docs.columns(), pack)[64].segments.start.tolist() == [0, 54]
     assert given_some.cuts_inside_sentences == 0
 
 
@@ -344,7 +334,7 @@ def test_a_few_documents_take_at_most_one_row_more_than_they_need(lengths: list[
 def test_sentences_are_asked_for_where_they_are_needed(settings: dict[str, str]) -> None:
     docs = Documents([[1] * 9])
     with pytest.raises(ValueError, match="sentence_starts"):
-        plan_rows(docs.ids, docs.offsets, docs.is_continuation, PackSection(**settings))
+        plan_rows(docs.columns(), PackSection(**settings))
 
 
 @pytest.mark.parametrize("sequences", list(Sequences))
