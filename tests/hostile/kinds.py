@@ -21,6 +21,7 @@ from tests.hostile.sandbox import Begin, Result
 from tests.hostile.shards import structure_of, structure_of_table, tables_of
 from tests.hostile.tokenizers import BROUGHT, STORED
 from tests.hostile.trees import STOPPED_BEHIND, Tree, copy_tree
+from tests.hostile.word_pages import PAGES
 from tests.hostile.words import CORPUS, RECEIPTS, WORD_COUNTS
 
 Draw = random.Random
@@ -101,6 +102,7 @@ KINDS: dict[str, Kind] = {
         ("plain",),
         {"prepare": ("out/tokenizer/manifest.json", *_MADE_OF_DOCUMENTS[1:])},
     ),
+    "word-pages": Kind(PAGES, ("word counts",), 100, ("plain",), below="out/tokenizer"),
     "receipts": Kind(RECEIPTS, ("prepare", "verify"), 57, _STOPPED),
     "tokenizers": Kind(
         STORED,

@@ -19,7 +19,10 @@ import typer
 from maskmill.jobs.cli import app
 from maskmill.jobs.run_command import run_command
 from maskmill.pipeline.loader import Cache, MaskedBatches
+from maskmill.pipeline.storage.store import Store
+from maskmill.pipeline.wordpiece.counting.word_counts import WordCounts
 from maskmill.schemas.errors import MaskmillError
+from maskmill.schemas.layout import WORD_COUNTS
 from tests.hostile.oracle import find_wrong_rows
 from tests.hostile.trees import OUTPUT, TRAINING
 
@@ -89,6 +92,15 @@ def load_state(root: Path) -> Outcome:
         batches = MaskedBatches(f"{OUTPUT}/packed", global_batch_rows=8, partitions=2, seed=3)
         batches.load_state_dict(state)
         list(itertools.islice(batches, 2))
+
+    return _call(read)[0]
+
+
+def read_word_counts(root: Path) -> Outcome:
+    """The word counts, as the training of a tokenizer reads them."""
+
+    def read() -> int:
+        return sum(len(rows) for rows in WordCounts.open(Store(str(root / OUTPUT)), WORD_COUNTS).iter_partitions())
 
     return _call(read)[0]
 
@@ -180,6 +192,7 @@ READERS: dict[str, Callable[[Path], Outcome]] = {
     "static": read_static,
     "cached": read_cached,
     "state": load_state,
+    "word counts": read_word_counts,
     "verify packed": verify_packed,
     "verify": verify_run,
     "report": report,

@@ -1,19 +1,23 @@
 """`word_counts.parquet`: how often each source has each word, kept so that another vocabulary needs no second pass.
 
-A row is a (word, source) pair that occurs. Rows stand in hash partitions, a row group each, so that a table of any
-size is written and read with one partition in memory; within a partition they are sorted by the UTF-8 bytes of the
-word, then of the source. All rows of a word are in one partition (`unpack_words` says which),
-so what is summed over sources needs no second look. What the numbers belong to stands in the file's metadata.
+A row is a (word, source) pair that occurs. Rows are in hash partitions, a row group each, so that a table of any size
+is written with one partition in memory; within a partition they are sorted by the UTF-8 bytes of the word, then of the
+source. All rows of a word are in one partition (`unpack_words` says which), and are read in one piece of it, so what is
+summed over sources needs no second look. What the numbers belong to is in the file's metadata.
+
+Whoever publishes the file decides what its bytes state, so footer and pages are checked before pyarrow reads them, and
+no more rows are read at a time than fit into `PIECE_BYTES`.
 """
 
 from __future__ import annotations
 
 import dataclasses
 import json
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from typing import Any
 
+import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
@@ -22,7 +26,9 @@ from pyarrow.lib import ArrowInvalid
 from maskmill.pipeline.storage.hashing_sink import HashingSink
 from maskmill.pipeline.storage.regular_files import MAX_TEXT_BYTES
 from maskmill.pipeline.storage.store import Store
-from maskmill.pipeline.wordpiece.counting.parquet_schema import check_stored_schema
+from maskmill.pipeline.wordpiece.counting.parquet_footer import Partition, read_footer
+from maskmill.pipeline.wordpiece.counting.parquet_pages import measure_partition
+from maskmill.pipeline.wordpiece.counting.word_arrays import flatten_words, mark_first_rows
 from maskmill.pipeline.wordpiece.files.normalise import Normalisation
 from maskmill.schemas.bounded_json import parse_json
 from maskmill.schemas.errors import ShardCorruptError
@@ -42,6 +48,11 @@ WORD_COUNTS_SCHEMA = pa.schema(
 )
 """A row a (word, source) pair; no pair occurs twice in a file."""
 
+PIECE_BYTES = 8 << 20
+"""Of the words of the rows that are read at a time. 2^17 rows of prose have 1 MiB."""
+WORD_BYTES = 64 << 20
+"""Of the rows of one word, which are read together. A thousand sources may have one word of 64 KiB."""
+_READ_BYTES = 1 << 20  # of each column, as it is stored
 _ACTION = "restore it from a good copy, or delete it and count again"
 
 
@@ -89,7 +100,8 @@ class WordCounts:
         """
         with store.open_input(path) as file:
             try:
-                check_stored_schema(file)
+                if read_footer(file).columns != tuple(WORD_COUNTS_SCHEMA.names):
+                    raise ArrowInvalid("it has other columns")
                 footer = pq.read_metadata(file)
                 if not footer.schema.to_arrow_schema().remove_metadata().equals(WORD_COUNTS_SCHEMA):
                     raise ArrowInvalid("it has other columns")
@@ -113,15 +125,12 @@ class WordCounts:
                     action=_ACTION,
                 ) from error
 
-    def iter_partitions(self, columns: Sequence[str] | None = None) -> Iterator[pa.Table]:
-        """The partitions in order, one in memory at a time.
-
-        Args:
-            columns: Of `WORD_COUNTS_SCHEMA`; all by default.
+    def iter_partitions(self) -> Iterator[pa.Table]:
+        """The partitions in order, a large one in pieces.
 
         Yields:
-            The rows of one partition. `source` is dictionary-encoded with the names of `sources` as its dictionary,
-            in every partition, so that an index is the number of the source.
+            Rows of one partition, those of a word all in one piece. `source` is dictionary-encoded with the names of
+            `sources` as its dictionary, in every piece, so that an index is the number of the source.
 
         Raises:
             ShardCorruptError: The rows cannot be read.
@@ -129,12 +138,11 @@ class WordCounts:
         names = pa.array([source.source for source in self.sources], pa.string())
         with self.store.open_input(self.path) as file:
             try:
-                check_stored_schema(file)
-                reader = pq.ParquetFile(file)
-                for partition in range(self.num_partitions):
-                    rows = reader.read_row_group(partition, columns=columns, use_threads=False)
-                    _check_rows(rows)
-                    yield encode_sources(rows, names)
+                partitions = read_footer(file).partitions
+                reader = pq.ParquetFile(file, buffer_size=_READ_BYTES)
+                for number, partition in enumerate(partitions):
+                    batches = _iter_rows(file, reader, number, partition)
+                    yield from _iter_whole_words((encode_sources(rows, names) for rows in batches), len(names))
             except (pa.ArrowException, OSError, ValueError) as error:
                 raise ShardCorruptError(
                     "the word counts cannot be read",
@@ -142,6 +150,41 @@ class WordCounts:
                     found=str(error),
                     action=_ACTION,
                 ) from error
+
+
+def _iter_rows(file: Any, reader: pq.ParquetFile, number: int, partition: Partition) -> Iterator[pa.Table]:
+    """The rows of a partition whose pages are checked, as many at a time as have at most `PIECE_BYTES` of words."""
+    if not partition.num_rows:
+        yield WORD_COUNTS_SCHEMA.empty_table()
+        return
+    batch_rows = measure_partition(file, partition).fit_window(PIECE_BYTES)
+    for batch in reader.iter_batches(batch_rows, row_groups=[number], use_threads=False):
+        rows = pa.Table.from_batches([batch])
+        _check_rows(rows)
+        yield rows
+
+
+def _iter_whole_words(batches: Iterator[pa.Table], num_sources: int) -> Iterator[pa.Table]:
+    """The same rows, cut where a word begins: the last word of a batch comes with the rows that follow.
+
+    Raises:
+        ArrowInvalid: A word has more rows than there are sources, or they take more than `WORD_BYTES`.
+    """
+    held: pa.Table | None = None
+    for batch in batches:
+        if held is None:
+            held = batch
+            continue
+        data, offsets = flatten_words(held["word"])
+        last_word = int(np.flatnonzero(mark_first_rows(data, offsets))[-1])
+        last = held.slice(last_word)
+        if len(last) > 1 and (len(last) > num_sources or offsets[-1] - offsets[last_word] > WORD_BYTES):
+            raise ArrowInvalid(f"a word of {offsets[-1] - offsets[-2]} bytes has {len(last)} rows and more")
+        if last_word:
+            yield held.slice(0, last_word)
+        held = pa.concat_tables([last, batch]).combine_chunks()
+    if held is not None:
+        yield held
 
 
 def _parse(text: str) -> Any:

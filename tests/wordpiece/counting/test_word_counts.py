@@ -8,6 +8,7 @@ import subprocess
 import sys
 from collections.abc import Iterator, Sequence
 from pathlib import Path
+from typing import Any
 
 import pandas as pd
 import pyarrow as pa
@@ -56,6 +57,16 @@ def write(store: Store, partitions: Sequence[pa.Table], path: str = PATH, **chan
     return write_word_counts(store, path, iter(partitions), **settings)
 
 
+def open_writer(store: Store, schema: pa.Schema, **changes: object) -> pq.ParquetWriter:
+    """A writer of such files with the settings of ours, or others."""
+    settings: dict[str, Any] = {
+        "compression": "zstd",
+        "use_dictionary": ["source"],
+        "column_encoding": {"word": "DELTA_BYTE_ARRAY", "count": "PLAIN"},
+    }
+    return pq.ParquetWriter(store.full(PATH), schema, **settings | changes)
+
+
 @pytest.fixture
 def store(tmp_path: Path) -> Store:
     return Store(str(tmp_path))
@@ -74,7 +85,6 @@ def test_what_was_written_is_read(store: Store) -> None:
         [{"word": word, "source": source, "count": count} for word, source, count in rows] for rows in ROWS
     ]
     assert all(partition.schema == WORD_COUNTS_SCHEMA for partition in partitions)
-    assert [partition.column_names for partition in found.iter_partitions(["count", "word"])] == [["count", "word"]] * 3
 
 
 def test_an_index_is_the_number_of_the_source_in_every_partition(store: Store) -> None:
@@ -91,12 +101,12 @@ def test_an_index_is_the_number_of_the_source_whatever_the_dictionaries_in_the_f
     write(store, [make_partition(rows) for rows in ROWS])
     metadata = pq.read_schema(store.full(PATH)).metadata
     schema = WORD_COUNTS_SCHEMA.with_metadata(metadata)
-    with pq.ParquetWriter(store.full(PATH), schema) as writer:
+    with open_writer(store, schema) as writer:
         for rows in ROWS:
             writer.write_table(make_partition(rows, ["web", "none", "b\u00fccher"]).replace_schema_metadata(metadata))
     with pytest.raises(ShardCorruptError, match="not among the 2"):
         list(WordCounts.open(store, PATH).iter_partitions())
-    with pq.ParquetWriter(store.full(PATH), schema) as writer:
+    with open_writer(store, schema) as writer:
         for rows in ROWS:
             writer.write_table(make_partition(rows, ["web", "b\u00fccher"]).replace_schema_metadata(metadata))
     first = next(WordCounts.open(store, PATH).iter_partitions())
