@@ -27,7 +27,7 @@ _LONGEST = (
     "docs/test_guide.py",
     "integration/test_bytes_stay.py",
     "integration/test_kill_anywhere.py",
-    "loader/test_passes.py",
+    "loader/resume/test_passes.py",
     "engine/test_engine_contract.py",
     "integration/test_same_bytes.py",
     "integration/test_bad_input.py",
