@@ -1,7 +1,12 @@
-"""The Arrow schema of packed shards: one row of `seq_len` token ids with its boundaries and provenance."""
+"""What a packed row is: `seq_len` token ids with their boundaries, provenance and stored masks.
+
+`ROW_COLUMNS` is the one table of a row's columns. The writer, the reader and its checks, the loader's staged rows, what
+is sent to a device and `verify` all go by it: a new column is an entry here, and the code that makes and uses it.
+"""
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from enum import StrEnum
 from typing import Annotated
 
@@ -48,30 +53,97 @@ def rows_per_block(seq_len: int, vocab_size: int) -> int:
     return max(1, int(BLOCK_BYTES // row_bytes))
 
 
+class Per(StrEnum):
+    """What a row has one value of a column for. Columns of one kind have equally many values in a row."""
+
+    TOKEN = "token"  # noqa: S105 - not a password
+    """Each of its `seq_len` places."""
+    SEQUENCE = "sequence"
+    SEGMENT = "segment"
+    MASKED = "masked position"
+    """Each position that a stored copy of the masks predicts; every copy has columns of its own."""
+
+
+@dataclass(frozen=True)
+class RowColumn:
+    """One column of a packed row.
+
+    Attributes:
+        name: Its name; in a file, copy k of the masks has `mask_{k}_` where this has `mask_`.
+        per: What a row has a value for.
+        type: Of a value; `None` is that of token ids, which the size of the vocabulary decides.
+        is_staged: Whether batches are made of it; a loader leaves the others in their blocks.
+        below: Every value is below it; token ids are below the size of the vocabulary. `None`: any value.
+    """
+
+    name: str
+    per: Per
+    type: pa.DataType | None
+    is_staged: bool
+    below: int | None = None
+
+    def type_of(self, vocab_size: int) -> pa.DataType:
+        """Of a value."""
+        return id_type(vocab_size) if self.type is None else self.type
+
+    def limit_of(self, vocab_size: int) -> int | None:
+        """What every value is below, if there is such a number."""
+        return vocab_size if self.type is None else self.below
+
+    def name_of(self, copy: int) -> str:
+        """In a file, for a stored copy of the masks."""
+        return self.name.replace("mask", f"mask_{copy}", 1)
+
+
+INPUT_IDS, SEQUENCE_LENGTHS, SEGMENT_LENGTHS = "input_ids", "sequence_lengths", "segment_lengths"
+MASK_POSITIONS, MASK_INPUT_IDS, MASK_LABELS = "mask_positions", "mask_input_ids", "mask_labels"
+
+ROW_COLUMNS = (
+    RowColumn(INPUT_IDS, Per.TOKEN, None, is_staged=True),
+    RowColumn(SEQUENCE_LENGTHS, Per.SEQUENCE, pa.uint16(), is_staged=True),
+    RowColumn(SEGMENT_LENGTHS, Per.SEGMENT, pa.uint16(), is_staged=False),
+    RowColumn("segment_document", Per.SEGMENT, pa.uint64(), is_staged=False),
+    RowColumn("segment_offset", Per.SEGMENT, pa.uint32(), is_staged=False),
+    RowColumn(MASK_POSITIONS, Per.MASKED, pa.uint16(), is_staged=True),
+    RowColumn(MASK_INPUT_IDS, Per.MASKED, None, is_staged=True),
+    RowColumn(MASK_LABELS, Per.MASKED, None, is_staged=True),
+)
+"""In the order of a file, where the columns of the masks are repeated for each copy."""
+
+
+def columns_per(per: Per) -> tuple[RowColumn, ...]:
+    """The columns of one kind, in the order of a file."""
+    return tuple(column for column in ROW_COLUMNS if column.per is per)
+
+
+LIST_COLUMNS = tuple(column for column in ROW_COLUMNS if column.per in (Per.SEQUENCE, Per.SEGMENT))
+"""The lists that every row has."""
+
+
+def most_values(seq_len: int, most_masked: int) -> dict[Per, int]:
+    """The most values that a row of `seq_len` tokens has of each kind, of which at most `most_masked` are masked."""
+    return {
+        Per.TOKEN: seq_len,
+        Per.SEQUENCE: seq_len // MIN_SEQUENCE_TOKENS,
+        Per.SEGMENT: seq_len // MIN_SEGMENT_TOKENS,
+        Per.MASKED: most_masked,
+    }
+
+
 def packed_row_schema(seq_len: int, vocab_size: int, copies: int) -> pa.Schema:
     """The schema of a packed shard.
 
     Args:
         seq_len: Token ids in a row.
         vocab_size: Decides the width of an id.
-        copies: Static mask copies; each adds three columns.
+        copies: Static mask copies; each adds the columns of the masks.
     """
-    ids = id_type(vocab_size)
 
-    def lists_of(name: str, values: pa.DataType) -> pa.Field:
-        return pa.field(name, pa.list_(pa.field("item", values, nullable=False)), nullable=False)
+    def describe(column: RowColumn, name: str) -> pa.Field:
+        values = pa.field("item", column.type_of(vocab_size), nullable=False)
+        lists = pa.list_(values, seq_len) if column.per is Per.TOKEN else pa.list_(values)
+        return pa.field(name, lists, nullable=False)
 
-    fields = [
-        pa.field("input_ids", pa.list_(pa.field("item", ids, nullable=False), seq_len), nullable=False),
-        lists_of("sequence_lengths", pa.uint16()),
-        lists_of("segment_lengths", pa.uint16()),
-        lists_of("segment_document", pa.uint64()),
-        lists_of("segment_offset", pa.uint32()),
-    ]
-    for copy in range(copies):
-        fields += [
-            lists_of(f"mask_{copy}_positions", pa.uint16()),
-            lists_of(f"mask_{copy}_input_ids", ids),
-            lists_of(f"mask_{copy}_labels", ids),
-        ]
+    fields = [describe(column, column.name) for column in ROW_COLUMNS if column.per is not Per.MASKED]
+    fields += [describe(column, column.name_of(copy)) for copy in range(copies) for column in columns_per(Per.MASKED)]
     return pa.schema(fields, metadata={"maskmill_kind": "packed", "maskmill_schema_version": SCHEMA_VERSION})

@@ -11,7 +11,6 @@ import numpy as np
 from maskmill.pipeline.loader.batches.batch import Batch
 from maskmill.pipeline.loader.batches.fill_batch import fill_batch
 from maskmill.pipeline.loader.batches.lasting_failure import LastingFailure
-from maskmill.pipeline.loader.batches.to_batch import to_batch
 from maskmill.pipeline.loader.blocks.packed_dataset import PackedDataset
 from maskmill.pipeline.loader.check_arguments import (
     MAX_GLOBAL_BATCH_ROWS,
@@ -22,7 +21,8 @@ from maskmill.pipeline.loader.check_arguments import (
     check_url,
     copy_options,
 )
-from maskmill.pipeline.loader.rows.found_rows import FoundRows
+from maskmill.pipeline.loader.resume.batch_place import BatchPlace
+from maskmill.pipeline.loader.rows.row_batch import RowBatch
 from maskmill.pipeline.loader.rows.stage_rows import StagedRows
 from maskmill.pipeline.masking.numba_masks import MaskPlan, plan_masks
 from maskmill.schemas.masking import Masking
@@ -111,8 +111,9 @@ def _iter_batches(
             places = np.arange(start, start + size)
             start += size
             slots, epochs, datasets = np.zeros_like(places), np.full_like(places, epoch), np.zeros_like(places)
-            found = FoundRows(staged, slots, places, epochs, datasets, [epoch], epoch, step)
-            yield to_batch(fill_batch(found, {epoch: plan}), found, dataset.manifest.vocabulary.pad_id)
+            place = BatchPlace(epoch=epoch, step=step)
+            chosen = RowBatch(staged, slots, places, epochs, datasets, [epoch], place)
+            yield fill_batch(chosen, {epoch: plan}, dataset.manifest.vocabulary.pad_id)
     finally:
         dataset.close()
 

@@ -12,7 +12,6 @@ from torch.utils.data import IterableDataset, get_worker_info
 from maskmill.pipeline.loader.batches.batch import Batch
 from maskmill.pipeline.loader.batches.fill_batch import fill_batch
 from maskmill.pipeline.loader.batches.lasting_failure import LastingFailure
-from maskmill.pipeline.loader.batches.to_batch import to_batch
 from maskmill.pipeline.loader.cache.cache_settings import Cache
 from maskmill.pipeline.loader.check_arguments import (
     MAX_GLOBAL_BATCH_ROWS,
@@ -27,9 +26,9 @@ from maskmill.pipeline.loader.order.epoch_order import LastBatch
 from maskmill.pipeline.loader.order.turns import Turn, Turns
 from maskmill.pipeline.loader.plan.mixture import Data, Phase, list_phases
 from maskmill.pipeline.loader.plan.open_sources import Order, choose_masking, plan_run
+from maskmill.pipeline.loader.resume.batch_place import BatchPlace
 from maskmill.pipeline.loader.resume.loader_state import LoaderState, Position, check_place, count_steps
 from maskmill.pipeline.loader.resume.progress import Progress
-from maskmill.pipeline.loader.rows.found_rows import FoundRows
 from maskmill.pipeline.loader.rows.read_rows import RowReader
 from maskmill.pipeline.loader.rows.row_batch import RowBatch
 from maskmill.pipeline.masking.numba_masks import MaskPlan, plan_masks
@@ -269,33 +268,27 @@ class MaskedBatches(IterableDataset[Batch]):
 
     def iter_rows(self) -> Iterator[RowBatch]:
         """The same batches before they are masked; each is valid until the next is asked for."""
-        return LastingFailure(self._iter_gathered(self._iter_found()))
-
-    def _iter_gathered(self, batches: Iterator[FoundRows]) -> Generator[RowBatch]:
-        rows: RowBatch | None = None
-        for found in batches:
-            rows = found.gather(rows)
-            yield rows
+        return LastingFailure(self._iter_found())
 
     def __iter__(self) -> Iterator[Batch]:
         return LastingFailure(self._iter_masked(self._iter_found()))
 
-    def _iter_masked(self, batches: Iterator[FoundRows]) -> Generator[Batch]:
+    def _iter_masked(self, batches: Iterator[RowBatch]) -> Generator[Batch]:
         plans: dict[int, MaskPlan] = {}
         pad_id, masking = self.manifest.vocabulary.pad_id, self.masking
-        for found in batches:
-            if masking is not None and list(plans) != found.distinct_epochs:
-                epochs = found.distinct_epochs
+        for rows in batches:
+            if masking is not None and list(plans) != rows.distinct_epochs:
+                epochs = rows.distinct_epochs
                 plans = {epoch: plans.get(epoch) or plan_masks(masking, self.tables, epoch) for epoch in epochs}
-            yield to_batch(fill_batch(found, None if masking is None else plans), found, pad_id)
+            yield fill_batch(rows, None if masking is None else plans, pad_id)
 
-    def _iter_found(self) -> Iterator[FoundRows]:
+    def _iter_found(self) -> Generator[RowBatch]:
         worker = get_worker_info()
         number, workers = (worker.id, worker.num_workers) if worker else (0, 1)
         # Now, not with the first batch: a state asked for in between must not be that of an earlier iteration.
         return self._iter_share(self._progress.begin(), number, workers)
 
-    def _iter_share(self, begin: Position, number: int, workers: int) -> Iterator[FoundRows]:
+    def _iter_share(self, begin: Position, number: int, workers: int) -> Generator[RowBatch]:
         """The batches of one worker of some, which begin at a place together."""
         steps = self._plan.steps_per_epoch
         stop_epoch = None if steps is None or self._stop_step is None else -(-self._stop_step // steps)
@@ -307,22 +300,30 @@ class MaskedBatches(IterableDataset[Batch]):
         finally:
             reader.close()
 
-    def _iter_turns(self, reader: RowReader, begin: int, number: int, stride: int) -> Iterator[FoundRows]:
+    def _iter_turns(self, reader: RowReader, begin: int, number: int, stride: int) -> Generator[RowBatch]:
         """Every `stride`-th batch from `begin + number` on, counted in batches of this rank since the start."""
         turn = begin + number
         here = self._turns.locate(turn)
         position = self._place(here)
+        waited_before = reader.waited_seconds
         while self._stop_step is None or here.step < self._stop_step:
             first = self._rank * here.share_rows + here.rows_served
-            found = reader.read(here.step, first, first + here.batch_rows)
-            found.epoch, found.step, found.rows_before = position
+            rows = reader.read(here.step, first, first + here.batch_rows)
+            waited = reader.waited_seconds
             after = self._turns.locate(turn + 1)
             following = self._place(after)
             # Where this worker's copy would begin to go on here; without workers that is behind this batch.
             alone = number == stride - 1
             self._progress.position = following if alone else self._place(self._turns.locate(turn + stride - number))
-            found.state = self._described.describe(following, after.share_rows)
-            yield found
+            rows.place = BatchPlace(
+                epoch=position.epoch,
+                step=position.step,
+                rows_before=position.rows_served,
+                state=self._described.describe(following, after.share_rows),
+                waited_seconds=waited - waited_before,
+            )
+            yield rows
+            waited_before = waited
             turn += stride
             here = after if stride == 1 else self._turns.locate(turn)
             position = following if stride == 1 else self._place(here)

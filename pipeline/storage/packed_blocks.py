@@ -8,8 +8,9 @@ batches of such a block.
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
+from functools import partial
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -23,47 +24,60 @@ from maskmill.pipeline.storage.arrow_reader import check_block, read_batch
 from maskmill.pipeline.storage.arrow_views import BatchBuffers
 from maskmill.schemas.errors import ShardCorruptError
 from maskmill.schemas.manifest import PackedManifest
-from maskmill.schemas.rows import MIN_SEGMENT_TOKENS, MIN_SEQUENCE_TOKENS, id_type, packed_row_schema
+from maskmill.schemas.rows import (
+    MASK_POSITIONS,
+    MIN_SEGMENT_TOKENS,
+    MIN_SEQUENCE_TOKENS,
+    SEGMENT_LENGTHS,
+    SEQUENCE_LENGTHS,
+    Per,
+    RowColumn,
+    columns_per,
+    most_values,
+    packed_row_schema,
+)
 
-_FIRST_MASK = 5
 _ID_BUFFERS, _LIST_BUFFERS = 3, 4  # of the column of ids, and of each column of lists
-_SEQUENCES, _SEGMENTS = "sequence_lengths", "segment_lengths"
-_MASKS = ("positions", "input_ids", "labels")
-_PLACE, _LENGTH, _DOCUMENT, _OFFSET = map(np.dtype, (np.int32, np.uint16, np.uint64, np.uint32))
+_PLACE = np.dtype(np.int32)
 
 FAULTS = (
     "",
-    "a token is outside the vocabulary",
     "it has no sequence",
     "a sequence has fewer than three tokens",
     "its sequences are longer than the row",
     "a segment has no token",
     "its segments do not fill its sequences",
-    "not every segment has a document and an offset",
-    "not every masked position has an id and a label",
     "more positions are masked than the masking of the dataset selects",
     "the masked positions do not rise",
     "a masked position is outside its sequences",
-    "an id or a label of a masked position is outside the vocabulary",
-    "its lists do not begin where those of the row before end",
 )
-"""By number: what may be wrong with a row that Arrow finds nothing wrong with."""
+"""By number: what may be wrong with the boundaries or the masks of a row that Arrow finds nothing wrong with."""
+
+_NOT_IN_STEP = {
+    Per.SEQUENCE: "not every sequence has a value in every column",
+    Per.SEGMENT: "not every segment has a document and an offset",
+    Per.MASKED: "not every masked position has an id and a label",
+}
+_OUTSIDE = {
+    Per.TOKEN: "a token is outside the vocabulary",
+    Per.MASKED: "an id or a label of a masked position is outside the vocabulary",
+}
 
 
-class StoredMasks(NamedTuple):
-    """One stored copy of the masks of a block: row r has the values from `offsets[r]` to `offsets[r + 1]`.
+_Refuse = Callable[[int, str], ShardCorruptError]
+"""Says what is wrong with a row, given its number in the block."""
+
+
+class Lists(NamedTuple):
+    """The lists of rows, of all columns of one kind: row r has the values from `offsets[r]` to `offsets[r + 1]`.
 
     Attributes:
         offsets: int32 (R + 1,).
-        positions: uint16, rising in each row.
-        input_ids: What the model reads there; of the rows' type.
-        labels: The true ids; of the rows' type.
+        values: Of each column, by its name.
     """
 
     offsets: npt.NDArray[np.int32]
-    positions: npt.NDArray[np.uint16]
-    input_ids: npt.NDArray[Any]
-    labels: npt.NDArray[Any]
+    values: dict[str, npt.NDArray[Any]]
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -72,26 +86,42 @@ class PackedBlock:
 
     Attributes:
         input_ids: uint16 or uint32 (R, S).
-        sequence_offsets: int32 (R + 1,): row r has the sequences from `sequence_offsets[r]` on.
-        sequence_lengths: uint16.
-        segment_offsets: int32 (R + 1,), of all that belongs to segments.
-        segment_lengths: uint16.
-        segment_document: uint64.
-        segment_offset: uint32.
-        masks: Those copies that were asked for.
+        sequences: What a row has for each sequence.
+        segments: What it has for each segment.
+        masks: What it has for each masked position, of those copies that were asked for.
     """
 
     input_ids: npt.NDArray[Any]
-    sequence_offsets: npt.NDArray[np.int32]
-    sequence_lengths: npt.NDArray[np.uint16]
-    segment_offsets: npt.NDArray[np.int32]
-    segment_lengths: npt.NDArray[np.uint16]
-    segment_document: npt.NDArray[np.uint64]
-    segment_offset: npt.NDArray[np.uint32]
-    masks: dict[int, StoredMasks]
+    sequences: Lists
+    segments: Lists
+    masks: dict[int, Lists]
 
     def __len__(self) -> int:
         return len(self.input_ids)
+
+    def lists(self, per: Per, copy: int) -> Lists:
+        """The lists of a kind; of the masks, those of a copy."""
+        if per is Per.MASKED:
+            return self.masks[copy]
+        return self.sequences if per is Per.SEQUENCE else self.segments
+
+
+class _Stored(NamedTuple):
+    """A column of lists as it is in a block.
+
+    Attributes:
+        name: In `Lists.values`.
+        shown_name: In the file.
+        first_buffer: Its first buffer in the block.
+        dtype: Of its values.
+        limit: What they are below; `None` where there is no such number, or none that the type could exceed.
+    """
+
+    name: str
+    shown_name: str
+    first_buffer: int
+    dtype: np.dtype[Any]
+    limit: int | None
 
 
 class PackedBlocks:
@@ -108,18 +138,33 @@ class PackedBlocks:
     def __init__(self, manifest: PackedManifest) -> None:
         self._manifest = manifest
         self._vocab_size = manifest.vocabulary.vocab_size
-        self._id_type = np.dtype(id_type(self._vocab_size).to_pandas_dtype())
         self._most_masked = count_selected(manifest.seq_len, manifest.masking.rate_ppm)
         self.schema = packed_row_schema(manifest.seq_len, self._vocab_size, manifest.copies)
+        (ids,) = columns_per(Per.TOKEN)
+        self._ids = self._locate(ids, ids.name)._replace(first_buffer=0)
+        self._lists = {
+            per: tuple(self._locate(column, column.name) for column in columns_per(per))
+            for per in (Per.SEQUENCE, Per.SEGMENT)
+        }
+        self._masks = tuple(
+            tuple(self._locate(column, column.name_of(copy)) for column in columns_per(Per.MASKED))
+            for copy in range(manifest.copies)
+        )
         self._layout = BatchLayout.of(self.schema, self._most_items())
         self.most_bytes = self._layout.most_bytes(manifest.block_rows)
 
+    def _locate(self, column: RowColumn, shown_name: str) -> _Stored:
+        first_buffer = _ID_BUFFERS + _LIST_BUFFERS * (self.schema.get_field_index(shown_name) - 1)
+        dtype = np.dtype(column.type_of(self._vocab_size).to_pandas_dtype())
+        limit = column.limit_of(self._vocab_size)
+        limit = None if limit is None or limit > int(np.iinfo(dtype).max) else limit
+        return _Stored(column.name, shown_name, first_buffer, dtype, limit)
+
     def _most_items(self) -> dict[str, int]:
         """The most values that a row has in each column of lists."""
-        seq_len = self._manifest.seq_len
-        segments = dict.fromkeys((_SEGMENTS, "segment_document", "segment_offset"), seq_len // MIN_SEGMENT_TOKENS)
-        masks = {f"mask_{copy}_{name}": self._most_masked for copy in range(self._manifest.copies) for name in _MASKS}
-        return {_SEQUENCES: seq_len // MIN_SEQUENCE_TOKENS} | segments | masks
+        most = most_values(self._manifest.seq_len, self._most_masked)
+        lists = {column.name: most[per] for per, columns in self._lists.items() for column in columns}
+        return lists | {column.shown_name: most[Per.MASKED] for columns in self._masks for column in columns}
 
     def read(
         self,
@@ -145,78 +190,79 @@ class PackedBlocks:
         """
         check_block(data, checksum, path, block)
         buffers = read_batch(data, self._layout, path, f"block {block}", num_rows, self._manifest.compression)
+        refuse = partial(self._refuse, path, block)
         seq_len = self._manifest.seq_len
-        ids = buffers.view(_ID_BUFFERS - 1, self._id_type, num_rows * seq_len).reshape(num_rows, seq_len)
-        sequences, segments = (_view_lists(buffers, column, _LENGTH, num_rows) for column in (1, 2))
-        documents, offsets = (
-            _view_lists(buffers, 3, _DOCUMENT, num_rows),
-            _view_lists(buffers, 4, _OFFSET, num_rows),
+        ids = buffers.view(_ID_BUFFERS - 1, self._ids.dtype, num_rows * seq_len).reshape(num_rows, seq_len)
+        _check_limit(Per.TOKEN, self._ids, np.arange(num_rows + 1) * seq_len, ids.reshape(-1), refuse)
+        sequences, segments = (
+            _view_lists(buffers, per, columns, num_rows, refuse) for per, columns in self._lists.items()
         )
+        lengths = sequences.values[SEQUENCE_LENGTHS], segments.values[SEGMENT_LENGTHS]
         used = np.empty(num_rows, np.int64)
-        fault, row = _check_rows(ids, self._vocab_size, sequences, segments, (documents[0], offsets[0]), used)
+        fault, row = _check_rows(seq_len, (sequences.offsets, lengths[0]), (segments.offsets, lengths[1]), used)
         if fault:
-            raise self._refuse(path, block, fault, row)
-        masks = {copy: self._read_masks(buffers, copy, used, path, block) for copy in copies}
-        return PackedBlock(ids, *sequences, *segments, documents[1], offsets[1], masks)
+            raise refuse(row, FAULTS[fault])
+        masks = {copy: self._read_masks(buffers, copy, used, refuse) for copy in copies}
+        return PackedBlock(ids, sequences, segments, masks)
 
-    def _read_masks(
-        self, buffers: BatchBuffers, copy: int, used: npt.NDArray[np.int64], path: str, block: int
-    ) -> StoredMasks:
-        first = _FIRST_MASK + len(_MASKS) * copy
-        kinds = (_LENGTH, self._id_type, self._id_type)
-        lists = [_view_lists(buffers, first + number, kind, len(used)) for number, kind in enumerate(kinds)]
-        offsets, values = zip(*lists, strict=True)
-        fault, row = _check_masks(used, self._vocab_size, self._most_masked, offsets, values)
+    def _read_masks(self, buffers: BatchBuffers, copy: int, used: npt.NDArray[np.int64], refuse: _Refuse) -> Lists:
+        def refuse_copy(row: int, found: str) -> ShardCorruptError:
+            return refuse(row, f"mask_{copy}: {found}")
+
+        lists = _view_lists(buffers, Per.MASKED, self._masks[copy], len(used), refuse_copy)
+        fault, row = _check_masks(used, self._most_masked, lists.offsets, lists.values[MASK_POSITIONS])
         if fault:
-            raise self._refuse(path, block, fault, row, f"mask_{copy}: ")
-        return StoredMasks(offsets[0], *values)
+            raise refuse_copy(row, FAULTS[fault])
+        return lists
 
-    def _refuse(self, path: str, block: int, fault: int, row: int, column: str = "") -> ShardCorruptError:
+    def _refuse(self, path: str, block: int, row: int, found: str) -> ShardCorruptError:
         return ShardCorruptError(
             "the row is invalid",
             path=path,
             place=f"block {block}, row {block * self._manifest.block_rows + row}",
             expected=f"rows of {self._manifest.seq_len} tokens below {self._vocab_size}",
-            found=column + FAULTS[fault],
+            found=found,
             action="write the dataset again",
         )
 
 
-def _view_lists(
-    buffers: BatchBuffers, column: int, dtype: np.dtype[Any], num_rows: int
-) -> tuple[npt.NDArray[np.int32], npt.NDArray[Any]]:
-    """A column of lists as int32 offsets (R + 1,) and all values."""
-    first = _ID_BUFFERS + _LIST_BUFFERS * (column - 1)
-    offsets = buffers.view(first + 1, _PLACE, num_rows + 1)
-    return offsets, buffers.view(first + 3, dtype, int(offsets[-1]))
+def _view_lists(buffers: BatchBuffers, per: Per, columns: tuple[_Stored, ...], num_rows: int, refuse: _Refuse) -> Lists:
+    """All columns of one kind, whose lists are equally long and whose values are below their limits."""
+    offsets, *others = (buffers.view(column.first_buffer + 1, _PLACE, num_rows + 1) for column in columns)
+    if any(own[0] != 0 for own in (offsets, *others)):
+        raise refuse(0, "its lists do not begin where those of the row before end")
+    for other in others:
+        if not np.array_equal(offsets, other):
+            raise refuse(int(np.argmax(offsets != other)) - 1, _NOT_IN_STEP[per])
+    values = {}
+    for column in columns:
+        values[column.name] = buffers.view(column.first_buffer + 3, column.dtype, int(offsets[-1]))
+        _check_limit(per, column, offsets, values[column.name], refuse)
+    return Lists(offsets, values)
+
+
+def _check_limit(
+    per: Per, column: _Stored, offsets: npt.NDArray[Any], values: npt.NDArray[Any], refuse: _Refuse
+) -> None:
+    if column.limit is not None and values.size and int(values.max()) >= column.limit:
+        row = int(np.searchsorted(offsets, np.argmax(values >= column.limit), side="right")) - 1
+        raise refuse(row, _OUTSIDE.get(per, f"a value of {column.shown_name} is not below {column.limit}"))
 
 
 @njit(cache=True, nogil=True)
-def _check_rows(ids: Any, vocab_size: int, sequences: Any, segments: Any, provenance: Any, used: Any) -> Any:
+def _check_rows(seq_len: int, sequences: Any, segments: Any, used: Any) -> Any:
     """The first of `FAULTS` that a row has, and the row; fills `used`, tokens up to the end of the last sequence."""
     sequence_offsets, sequence_lengths = sequences
     segment_offsets, segment_lengths = segments
-    document_offsets, token_offsets = provenance
-    seq_len = np.int64(ids.shape[1])
-    if sequence_offsets[0] != 0 or segment_offsets[0] != 0 or document_offsets[0] != 0 or token_offsets[0] != 0:
-        return 13, 0
-    greatest = np.uint32(0)
-    for r in range(len(ids)):
-        row = ids[r]
-        for i in range(row.shape[0]):
-            greatest = max(greatest, np.uint32(row[i]))
-        if greatest >= vocab_size:
-            return 1, r
+    for r in range(len(used)):
         if sequence_offsets[r + 1] == sequence_offsets[r]:
-            return 2, r
+            return 1, r
         used[r] = _add_lengths(sequence_lengths, sequence_offsets[r], sequence_offsets[r + 1], MIN_SEQUENCE_TOKENS)
         if used[r] < 0 or used[r] > seq_len:
-            return 3 if used[r] < 0 else 4, r
+            return 2 if used[r] < 0 else 3, r
         filled = _add_lengths(segment_lengths, segment_offsets[r], segment_offsets[r + 1], MIN_SEGMENT_TOKENS)
         if filled != used[r]:
-            return 5 if filled < 0 else 6, r
-        if document_offsets[r + 1] != segment_offsets[r + 1] or token_offsets[r + 1] != segment_offsets[r + 1]:
-            return 7, r
+            return 4 if filled < 0 else 5, r
     return 0, -1
 
 
@@ -232,28 +278,17 @@ def _add_lengths(lengths: Any, first: int, stop: int, least: int) -> Any:
 
 
 @njit(cache=True, nogil=True)
-def _check_masks(used: Any, vocab_size: int, most: int, offsets: Any, values: Any) -> Any:
+def _check_masks(used: Any, most: int, offsets: Any, positions: Any) -> Any:
     """The same for one stored copy of the masks."""
-    starts, id_starts, label_starts = offsets
-    positions, shown, labels = values
-    if starts[0] != 0 or id_starts[0] != 0 or label_starts[0] != 0:
-        return 13, 0
-    is_rising, greatest = True, np.uint32(0)
+    is_rising = True
     for r in range(len(used)):
-        first, stop = starts[r], starts[r + 1]
-        if id_starts[r + 1] != stop or label_starts[r + 1] != stop:
-            return 8, r
-        if stop - first > most:
-            return 9, r
-        row, ids, true_ids = positions[first:stop], shown[first:stop], labels[first:stop]  # views: loops vectorise
-        for i in range(1, row.shape[0]):
+        row = positions[offsets[r] : offsets[r + 1]]  # a view: its loop vectorises
+        if len(row) > most:
+            return 6, r
+        for i in range(1, len(row)):
             is_rising = is_rising & (row[i] > row[i - 1])
         if not is_rising:
-            return 10, r
-        if row.shape[0] and row[-1] >= used[r]:
-            return 11, r
-        for i in range(row.shape[0]):
-            greatest = max(greatest, np.uint32(ids[i]), np.uint32(true_ids[i]))
-        if greatest >= vocab_size:
-            return 12, r
+            return 7, r
+        if len(row) and row[-1] >= used[r]:
+            return 8, r
     return 0, -1

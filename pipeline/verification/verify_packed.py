@@ -20,7 +20,7 @@ from maskmill.pipeline.storage.datasets import (
     read_shard_table,
     read_tokenizer,
 )
-from maskmill.pipeline.storage.packed_blocks import PackedBlock, PackedBlocks, StoredMasks
+from maskmill.pipeline.storage.packed_blocks import PackedBlock, PackedBlocks
 from maskmill.pipeline.storage.store import Store
 from maskmill.pipeline.verification.check_provenance import Places, check_provenance
 from maskmill.pipeline.verification.check_rows import FAULTS, find_row_faults
@@ -28,6 +28,7 @@ from maskmill.pipeline.verification.findings import MAX_FINDINGS_PER_SHARD, Find
 from maskmill.pipeline.verification.verify_shards import check_each_shard, find_misnumbered, find_strangers, read_shard
 from maskmill.schemas.errors import MaskmillError
 from maskmill.schemas.manifest import PackedManifest
+from maskmill.schemas.rows import SEGMENT_LENGTHS, SEQUENCE_LENGTHS, Per, columns_per
 from maskmill.schemas.run_file import Sequences
 from maskmill.schemas.wording import count_of
 
@@ -134,7 +135,7 @@ class _ShardCheck:
         for number, block in enumerate(blocks):
             here = self._check_block(block, number, first_row_id + number * block_rows)
             places.append(here)
-            used = int(block.sequence_lengths.sum(dtype=np.int64))
+            used = int(block.sequences.values[SEQUENCE_LENGTHS].sum(dtype=np.int64))
             tokens = int(here.length.sum())
             counts["rows"] += len(block)
             counts["segments"] += len(here.length)
@@ -150,8 +151,8 @@ class _ShardCheck:
         rows = block.input_ids
         faults, tokens = find_row_faults(
             rows,
-            (block.sequence_offsets, block.sequence_lengths),
-            (block.segment_offsets, block.segment_lengths),
+            (block.sequences.offsets, block.sequences.values[SEQUENCE_LENGTHS]),
+            (block.segments.offsets, block.segments.values[SEGMENT_LENGTHS]),
             (vocabulary.pad_id, vocabulary.cls_id, vocabulary.sep_id),
             vocabulary.vocab_size,
             manifest.sequences,
@@ -159,16 +160,18 @@ class _ShardCheck:
         for row in np.flatnonzero(faults)[:MAX_FINDINGS_PER_SHARD].tolist():
             self._find(f"row {number * manifest.block_rows + row}: {FAULTS[faults[row]]}")
         self._check_masks(block, number, rows, np.arange(len(rows), dtype=np.uint64) + np.uint64(first_row_id))
-        return Places(block.segment_document, block.segment_offset.astype(np.int64), tokens)
+        of_segments = block.segments.values
+        return Places(of_segments["segment_document"], of_segments["segment_offset"].astype(np.int64), tokens)
 
     def _check_masks(
         self, block: PackedBlock, number: int, rows: npt.NDArray[Any], row_ids: npt.NDArray[np.uint64]
     ) -> None:
         for copy in range(self._manifest.copies):
-            expected = StoredMasks(*static_masks(rows, row_ids, copy, self._manifest.masking, self._tables))
-            for name in StoredMasks._fields:
-                if not np.array_equal(getattr(block.masks[copy], name), getattr(expected, name)):
-                    self._find(f"block {number}: mask_{copy}_{name} is not the mask of epoch {copy}")
+            found = block.masks[copy]
+            offsets, *expected = static_masks(rows, row_ids, copy, self._manifest.masking, self._tables)
+            for column, values in zip(columns_per(Per.MASKED), expected, strict=True):
+                if not (np.array_equal(found.offsets, offsets) and np.array_equal(found.values[column.name], values)):
+                    self._find(f"block {number}: {column.name_of(copy)} is not the mask of epoch {copy}")
 
     def _find(self, what: str) -> None:
         self._findings.append(Finding(self._path, what))

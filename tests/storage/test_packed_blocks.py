@@ -59,11 +59,12 @@ def test_what_is_written_is_read(tmp_path: Path, compression: Compression, vocab
     stored = read_stored_rows(folder)
     assert block.input_ids.dtype == (np.uint16 if vocab_size == 300 else np.uint32)
     assert block.input_ids.tolist() == [stored[row].input_ids for row in range(4)]
-    lists = np.split(block.sequence_lengths, block.sequence_offsets[1:-1])
+    lists = np.split(block.sequences.values["sequence_lengths"], block.sequences.offsets[1:-1])
     assert [one.tolist() for one in lists] == [stored[row].sequence_lengths for row in range(4)]
     assert block.masks.keys() == {1}
     rows = np.repeat(np.arange(4), np.diff(block.masks[1].offsets))
-    assert np.array_equal(block.masks[1].labels, block.input_ids[rows, block.masks[1].positions])
+    masks = block.masks[1].values
+    assert np.array_equal(masks["mask_labels"], block.input_ids[rows, masks["mask_positions"]])
     assert len(data) <= PackedBlocks(manifest).most_bytes
 
 

@@ -1,8 +1,7 @@
 """Batches on the host.
 
-fill_batch        masks, labels, positions and sequence boundaries of rows, one compiled pass over each
-batch             `Batch`: tensors and where they belong in the run
-to_batch          the arrays as a `Batch`
+batch             `Batch`: tensors, and their place in the run
+fill_batch        makes one of rows: masks, labels, positions and sequence boundaries in one compiled pass
 one_storage       the tensors of a batch in one storage, for other processes and page-locked memory
 lasting_failure   an iterator whose failure cannot be mistaken for its end
 """

@@ -13,12 +13,13 @@ from maskmill.pipeline.loader.batches.one_storage import Place, find_packed, pac
 from maskmill.pipeline.loader.encoders.encoder import Encoder, describe_encoder
 from maskmill.pipeline.loader.encoders.families import Layout
 from maskmill.pipeline.loader.encoders.layouts import lay_out_inputs, lay_out_labels, warn_of_wide_masks
+from maskmill.pipeline.loader.resume.batch_place import BatchPlace
 from maskmill.schemas.errors import ConfigError
 
 
-@dataclass(frozen=True)
-class Batch:
-    """B rows of S positions of one rank.
+@dataclass(frozen=True, kw_only=True)
+class Batch(BatchPlace):
+    """B rows of S positions of one rank, and their place in the run.
 
     Attributes:
         input_ids: int64 `(B, S)`, what the model reads.
@@ -29,14 +30,9 @@ class Batch:
             as a sequence of its own.
         max_seqlen: The longest of them.
         row_ids: int64 `(B,)`, shard * 2^32 + row in shard.
-        epoch: From 0.
-        step: Of the global batch in its epoch, from 0; micro-batches of one global batch share it.
-        rows_before: Rows of this rank's share of the global batch that came in micro-batches before.
-        state: Where the loader stands after this batch; valid for any number of workers.
         pad_id: Id of [PAD].
         datasets: int64 `(B,)`, the number of the dataset each row comes from; 0 where there is one.
         row_epochs: int64 `(B,)`, the epoch of its dataset each row is in.
-        waited_seconds: How long storage was waited for, for this batch: where it is not 0, the trainer waited too.
         masked_positions: int64 `(B * C,)`, the predicted positions in the flattened B * S ones; from `to_device`. Row
             b has the entries from b * C on, ascending, spare ones last, with C the most that any row can have
             predicted: every batch has the same shape. Spare entries are 0.
@@ -50,14 +46,9 @@ class Batch:
     cu_seqlens: torch.Tensor
     max_seqlen: int
     row_ids: torch.Tensor
-    epoch: int
-    step: int
-    rows_before: int
-    state: dict[str, Any]
     pad_id: int
     datasets: torch.Tensor
     row_epochs: torch.Tensor
-    waited_seconds: float
     masked_positions: torch.Tensor | None = None
     masked_labels: torch.Tensor | None = None
 

@@ -1,65 +1,58 @@
-"""The loader's hot loop: rows to everything a batch carries, one compiled pass over each."""
+"""The loader's hot loop: rows to everything a batch carries, one compiled pass over each row."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
-import numpy.typing as npt
+import torch
 from numba import njit
 
-from maskmill.pipeline.loader.rows.found_rows import FoundRows
+from maskmill.pipeline.loader.batches.batch import Batch
+from maskmill.pipeline.loader.rows.row_batch import RowBatch
 from maskmill.pipeline.masking.numba_masks import MaskPlan, mask_row
 from maskmill.schemas.masking import IGNORE_INDEX
+from maskmill.schemas.rows import MASK_INPUT_IDS, MASK_LABELS, MASK_POSITIONS, SEQUENCE_LENGTHS, Per
 
 
-@dataclass(frozen=True)
-class BatchArrays:
-    """What a batch carries, as NumPy arrays of B rows and S positions.
-
-    Attributes:
-        input_ids: int64 `(B, S)`.
-        labels: int64 `(B, S)`, IGNORE_INDEX where nothing is predicted.
-        position_ids: int64 `(B, S)`, from 0 in every sequence and in the padding.
-        segment_ids: int32 `(B, S)`, number of the sequence in its row from 1; 0 is padding.
-        cu_seqlens: int32 `(N + 1,)` over the flattened rows; a row's padding counts as a sequence of its own.
-        max_seqlen: The longest of them.
-        row_ids: uint64 `(B,)`.
-    """
-
-    input_ids: npt.NDArray[np.int64]
-    labels: npt.NDArray[np.int64]
-    position_ids: npt.NDArray[np.int64]
-    segment_ids: npt.NDArray[np.int32]
-    cu_seqlens: npt.NDArray[np.int32]
-    max_seqlen: int
-    row_ids: npt.NDArray[np.uint64]
-
-
-def fill_batch(found: FoundRows, plans: Mapping[int, MaskPlan] | None) -> BatchArrays:
-    """Make the fields of a batch.
+def fill_batch(rows: RowBatch, plans: Mapping[int, MaskPlan] | None, pad_id: int) -> Batch:
+    """Make a batch of rows.
 
     Args:
-        found: Its rows.
+        rows: Its rows.
         plans: The masks of every epoch that a row is in; `None` takes the stored ones.
+        pad_id: Id of [PAD].
     """
-    staged, slots, places = found.staged, found.slots, found.places
-    shape = (len(slots), staged.rows.shape[2])
+    staged, slots, places = rows.staged, rows.slots, rows.places
+    shape = (len(slots), staged.seq_len)
     ids = np.empty((3, *shape), np.int64)  # one piece of memory: 2 us less than three
     segment_ids = np.empty(shape, np.int32)
-    cu_seqlens = np.empty(shape[0] * (staged.lengths.shape[2] + 1) + 1, np.int32)  # a row may add its padding, too
+    sequences, masked = staged.lists[Per.SEQUENCE], staged.lists[Per.MASKED]
+    lengths = sequences.values[SEQUENCE_LENGTHS]
+    cu_seqlens = np.empty(shape[0] * (lengths.shape[2] + 1) + 1, np.int32)  # a row may add its padding, too
     row_ids = np.empty(shape[0], np.uint64)
-    rows = (staged.rows, staged.row_ids, staged.lengths, staged.num_sequences)
+    columns = (staged.rows, staged.row_ids, lengths, sequences.counts)
     out = (ids, segment_ids, cu_seqlens, row_ids)
     if plans is None:
-        masks = (staged.mask_positions, staged.mask_ids, staged.mask_labels, staged.num_masked)
-        ends, longest = _fill_stored(rows, masks, slots, places, out)
+        masks = (*(masked.values[name] for name in (MASK_POSITIONS, MASK_INPUT_IDS, MASK_LABELS)), masked.counts)
+        ends, longest = _fill_stored(columns, masks, slots, places, out)
     else:
         for epoch, plan in plans.items():
-            ends, longest = _fill_drawn(rows, slots, places, found.epochs, epoch, plan, out)
-    return BatchArrays(ids[0], ids[1], ids[2], segment_ids, cu_seqlens[:ends], int(longest), row_ids)
+            ends, longest = _fill_drawn(columns, slots, places, rows.epochs, epoch, plan, out)
+    return Batch(
+        input_ids=torch.from_numpy(ids[0]),
+        labels=torch.from_numpy(ids[1]),
+        position_ids=torch.from_numpy(ids[2]),
+        segment_ids=torch.from_numpy(segment_ids),
+        cu_seqlens=torch.from_numpy(cu_seqlens[:ends]),
+        max_seqlen=int(longest),
+        row_ids=torch.from_numpy(row_ids.view(np.int64)),
+        pad_id=pad_id,
+        datasets=torch.from_numpy(rows.datasets),
+        row_epochs=torch.from_numpy(rows.epochs),
+        **vars(rows.place),
+    )
 
 
 @njit(cache=True, nogil=True)

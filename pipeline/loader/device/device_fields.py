@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any, NamedTuple
 
 import torch
 
@@ -16,6 +15,7 @@ from maskmill.pipeline.loader.device.transfer_layout import (
     widen,
     write_rows,
 )
+from maskmill.pipeline.loader.resume.batch_place import BatchPlace
 from maskmill.pipeline.loader.rows.row_batch import RowBatch
 from maskmill.pipeline.masking.numba_masks import count_selected
 from maskmill.pipeline.masking.row_keys import derive_row_words
@@ -29,17 +29,7 @@ from maskmill.pipeline.masking.torch_masks import (
     plan_masks_torch,
 )
 from maskmill.schemas.masking import Masking
-
-
-class _Place(NamedTuple):
-    """What of a batch stays on the host; see `Batch`."""
-
-    epoch: int
-    step: int
-    rows_before: int
-    state: dict[str, Any]
-    waited_seconds: float
-    max_seqlen: int
+from maskmill.schemas.rows import MASK_INPUT_IDS, MASK_LABELS, MASK_POSITIONS
 
 
 class BatchMaker:
@@ -62,9 +52,9 @@ class BatchMaker:
 
     def lay_out(self, rows: RowBatch) -> TransferLayout:
         """The layout of batches with the shapes of this one; a curriculum has several."""
-        shape = (rows.rows.shape, rows.rows.dtype, rows.lengths.shape)
+        shape = (len(rows), rows.staged.seq_len, rows.staged.rows.dtype)
         if shape not in self._layouts:
-            stored = count_selected(rows.rows.shape[1], self._rate_ppm) if self._masking is None else 0
+            stored = count_selected(rows.staged.seq_len, self._rate_ppm) if self._masking is None else 0
             self._layouts[shape] = lay_out_transfer(rows, stored)
         return self._layouts[shape]
 
@@ -80,20 +70,19 @@ class BatchMaker:
         """
         seed = self._masking.seed if self._masking is not None else 0
         layout = self.lay_out(rows)
-        row_words = derive_row_words(seed, rows.mask_epochs, rows.row_ids)
+        row_words = derive_row_words(seed, rows.epochs, rows.row_ids)
         written = write_rows(layout, rows, row_words, buffer.numpy())
         if self._masking is not None and layout.seq_len not in self._plans:
             plan = plan_masks_torch(self._masking, self._tables, layout.seq_len, self._device)
             self._plans[layout.seq_len] = plan
-        # The next rows are written over these: what is not in the buffer is taken now.
-        place = _Place(rows.epoch, rows.step, rows.rows_before, rows.state, rows.waited_seconds, written.max_seqlen)
+        place = rows.place  # taken now: the next rows are staged over these
 
         def make(sent: torch.Tensor) -> Batch:
-            return self._make(read_rows(layout, written, sent), place)
+            return self._make(read_rows(layout, written, sent), written.max_seqlen, place)
 
         return written.num_bytes, make
 
-    def _make(self, sent: SentRows, place: _Place) -> Batch:
+    def _make(self, sent: SentRows, max_seqlen: int, place: BatchPlace) -> Batch:
         masked = self._mask(sent)
         position_ids, segment_ids = mark_sequences_torch(sent.cu_seqlens, sent.content, sent.rows.shape[1])
         # Copies: a batch that someone keeps does not keep the bytes that were sent.
@@ -104,18 +93,14 @@ class BatchMaker:
             position_ids=position_ids,
             segment_ids=segment_ids,
             cu_seqlens=sent.cu_seqlens.clone(),
-            max_seqlen=place.max_seqlen,
+            max_seqlen=max_seqlen,
             row_ids=row_ids,
-            epoch=place.epoch,
-            step=place.step,
-            rows_before=place.rows_before,
-            state=place.state,
             pad_id=self._tables.vocabulary.pad_id,
             datasets=datasets,
             row_epochs=row_epochs,
-            waited_seconds=place.waited_seconds,
             masked_positions=masked.masked_positions,
             masked_labels=masked.masked_labels,
+            **vars(place),
         )
 
     def _mask(self, sent: SentRows) -> MaskedRows:
@@ -123,8 +108,8 @@ class BatchMaker:
         if self._masking is not None:
             masks = draw_masks(rows, sent.row_words, self._plans[rows.shape[1]])
         else:
-            shown, wanted = widen(sent.mask_ids), widen(sent.mask_labels)
-            masks = place_stored_masks(rows, widen(sent.mask_positions), sent.num_masked, shown, wanted)
+            positions, shown, wanted = (widen(sent.lists[n]) for n in (MASK_POSITIONS, MASK_INPUT_IDS, MASK_LABELS))
+            masks = place_stored_masks(rows, positions, sent.counts[MASK_POSITIONS], shown, wanted)
         return apply_masks(rows, masks)
 
 

@@ -1,7 +1,7 @@
 """One batch of rows as one run of bytes: what travels to a device in a single copy.
 
-    | marks | words | content | num_masked | rows | stored masks | cu_seqlens ...
-    fixed by B, S, C and the width of an id                        as many as there are
+    | marks | words | content | rows | lists of rows, their lengths | cu_seqlens ...
+    fixed by B, S, C and the width of an id                           as many as there are
 
 Ids travel as they are stored, 2 or 4 bytes wide, a quarter or half of what the model reads. Ends of sequences travel
 instead of lengths: their number, which shapes `cu_seqlens`, has to be known on the host, and a batch of 32 rows has
@@ -19,9 +19,11 @@ import torch
 from numba import njit
 
 from maskmill.pipeline.loader.rows.row_batch import RowBatch
+from maskmill.pipeline.loader.rows.stage_rows import STAGED_LISTS, dtype_of, take_lists, take_rows
+from maskmill.schemas.rows import SEQUENCE_LENGTHS, Per, most_values
 
 _ALIGNMENT_BYTES = 16
-_SIGNED = {2: torch.int16, 4: torch.int32, 8: torch.int64}
+_SIGNED = {1: torch.int8, 2: torch.int16, 4: torch.int32, 8: torch.int64}
 """By width: unsigned words are seen as signed ones, which every kernel of torch takes."""
 
 
@@ -77,23 +79,25 @@ class SentRows(NamedTuple):
         marks: int64 `(3, B)`, row ids, epochs and datasets.
         row_words: int64 `(2, 3, B)`, see `derive_row_words`.
         content: int32 `(B,)`, positions of a row before its padding.
-        num_masked: int32 `(B,)`, stored masks of a row.
         rows: int16 or int32 `(B, S)`, the bits of unsigned ids: `widen` them.
-        mask_positions: int16 `(B, C)`, as above; C is 0 with dynamic masks.
-        mask_ids: As rows, `(B, C)`.
-        mask_labels: As rows, `(B, C)`.
         cu_seqlens: int32 `(N + 1,)`.
+        lists: `(B, m)` of each column of lists, by its name: `widen` them. Of masks m is C, 0 with dynamic ones.
+        counts: int32 `(B,)`, how many values of a column a row has.
     """
 
     marks: torch.Tensor
     row_words: torch.Tensor
     content: torch.Tensor
-    num_masked: torch.Tensor
     rows: torch.Tensor
-    mask_positions: torch.Tensor
-    mask_ids: torch.Tensor
-    mask_labels: torch.Tensor
     cu_seqlens: torch.Tensor
+    lists: dict[str, torch.Tensor]
+    counts: dict[str, torch.Tensor]
+
+
+_SENT_LISTS = [
+    (per, column) for per, columns in STAGED_LISTS.items() for column in columns if column.name != SEQUENCE_LENGTHS
+]
+"""What is staged is sent; of sequences, `cu_seqlens` instead of their lengths."""
 
 
 def lay_out_transfer(batch: RowBatch, num_stored: int) -> TransferLayout:
@@ -103,19 +107,19 @@ def lay_out_transfer(batch: RowBatch, num_stored: int) -> TransferLayout:
         batch: One with the shapes of all.
         num_stored: C, room for stored masks of a row, at least as many as it has; 0 with dynamic ones.
     """
-    num_rows, seq_len = batch.rows.shape
-    most_ends = num_rows * (batch.lengths.shape[1] + 1) + 1  # a row adds its sequences and perhaps its padding
+    num_rows, seq_len, ids = len(batch), batch.staged.seq_len, batch.staged.rows.dtype
+    most = most_values(seq_len, num_stored)
+    most_ends = num_rows * (most[Per.SEQUENCE] + 1) + 1  # a row adds its sequences and perhaps its padding
     fields: list[tuple[str, tuple[int, ...], npt.DTypeLike]] = [
         ("marks", (3, num_rows), np.int64),
         ("row_words", (2, 3, num_rows), np.int64),
         ("content", (num_rows,), np.int32),
-        ("num_masked", (num_rows,), np.int32),
-        ("rows", (num_rows, seq_len), batch.rows.dtype),
-        ("mask_positions", (num_rows, num_stored), np.uint16),
-        ("mask_ids", (num_rows, num_stored), batch.rows.dtype),
-        ("mask_labels", (num_rows, num_stored), batch.rows.dtype),
-        ("cu_seqlens", (most_ends,), np.int32),
+        ("rows", (num_rows, seq_len), ids),
     ]
+    for per, column in _SENT_LISTS:
+        fields.append((f"counts/{column.name}", (num_rows,), np.int32))
+        fields.append((f"lists/{column.name}", (num_rows, most[per]), dtype_of(column, ids)))
+    fields.append(("cu_seqlens", (most_ends,), np.int32))
     spans: dict[str, Span] = {}
     start = 0
     for name, shape, dtype in fields:
@@ -136,15 +140,17 @@ def write_rows(
         buffer: uint8, overwritten.
     """
     arrays = {name: _view_array(buffer, span) for name, span in layout.spans.items()}
-    arrays["marks"][:] = batch.row_ids.view(np.int64), batch.mask_epochs, batch.datasets
+    staged, slots, places, targets = batch.staged, batch.slots, batch.places, np.arange(len(batch))
+    arrays["marks"][:] = batch.row_ids.view(np.int64), batch.epochs, batch.datasets
     arrays["row_words"][:] = row_words
-    arrays["num_masked"][:] = batch.num_masked
-    arrays["rows"][:] = batch.rows
-    for name in ("mask_positions", "mask_ids", "mask_labels"):
-        stored = getattr(batch, name)
-        arrays[name][:, : stored.shape[1]] = stored
+    take_rows(staged.rows, slots, places, targets, arrays["rows"])
+    for per, column in _SENT_LISTS:
+        out, counts = arrays[f"lists/{column.name}"], arrays[f"counts/{column.name}"]
+        take_lists(staged.lists[per], column.name, slots, places, targets, out, counts)
+    sequences = staged.lists[Per.SEQUENCE]
+    lengths = sequences.values[SEQUENCE_LENGTHS]
     num_ends, longest = _close_sequences(
-        batch.lengths, batch.num_sequences, layout.seq_len, arrays["content"], arrays["cu_seqlens"]
+        lengths, sequences.counts, slots, places, layout.seq_len, arrays["content"], arrays["cu_seqlens"]
     )
     ends = layout.spans["cu_seqlens"]
     return Written(ends.start_bytes + num_ends * ends.dtype.itemsize, int(num_ends), int(longest))
@@ -153,7 +159,10 @@ def write_rows(
 def read_rows(layout: TransferLayout, written: Written, sent: torch.Tensor) -> SentRows:
     """See the bytes of a batch, uint8 on any device, as what they are."""
     spans = layout.spans | {"cu_seqlens": layout.spans["cu_seqlens"]._replace(shape=(written.num_ends,))}
-    return SentRows(**{name: _view_tensor(sent, span) for name, span in spans.items()})
+    seen = {name: _view_tensor(sent, span) for name, span in spans.items()}
+    names = [column.name for _, column in _SENT_LISTS]
+    lists, counts = ({name: seen.pop(f"{kind}/{name}") for name in names} for kind in ("lists", "counts"))
+    return SentRows(**seen, lists=lists, counts=counts)
 
 
 def widen(ids: torch.Tensor) -> torch.Tensor:
@@ -170,15 +179,18 @@ def _view_tensor(sent: torch.Tensor, span: Span) -> torch.Tensor:
 
 
 @njit(cache=True, nogil=True)
-def _close_sequences(lengths: Any, counts: Any, seq_len: int, content: Any, ends: Any) -> tuple[int, np.int64]:
+def _close_sequences(
+    lengths: Any, counts: Any, slots: Any, places: Any, seq_len: int, content: Any, ends: Any
+) -> tuple[int, np.int64]:
     """Write ends of sequences over the flattened rows and of content within each; how many ends, and the longest."""
     ends[0] = 0
     filled = 1
     longest = np.int64(0)
-    for b in range(len(counts)):
+    for b in range(len(slots)):
         stop = np.int64(0)
-        for j in range(counts[b]):
-            length = np.int64(lengths[b, j])
+        row = lengths[slots[b], places[b]]
+        for j in range(counts[slots[b], places[b]]):
+            length = np.int64(row[j])
             stop += length
             longest = max(longest, length)
             ends[filled] = b * seq_len + stop

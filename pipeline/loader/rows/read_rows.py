@@ -11,8 +11,8 @@ from maskmill.pipeline.loader.blocks.shard_files import ShardFiles
 from maskmill.pipeline.loader.cache.cache_settings import Cache
 from maskmill.pipeline.loader.order.serving_plan import Share
 from maskmill.pipeline.loader.plan.open_sources import RunPlan, SourcePlan
-from maskmill.pipeline.loader.rows.found_rows import FoundRows
 from maskmill.pipeline.loader.rows.partition_cursor import PartitionCursor
+from maskmill.pipeline.loader.rows.row_batch import RowBatch
 from maskmill.pipeline.loader.rows.stage_rows import StagedRows
 from maskmill.pipeline.masking.numba_masks import count_selected
 from maskmill.schemas.rows import id_type
@@ -60,7 +60,7 @@ class RowReader:
         """What was downloaded so far."""
         return sum(dataset.fetched_bytes for dataset in self._datasets.values())
 
-    def read(self, step: int, first_slot: int, stop_slot: int) -> FoundRows:
+    def read(self, step: int, first_slot: int, stop_slot: int) -> RowBatch:
         """The rows of some slots of a global batch, until the next call.
 
         Args:
@@ -79,17 +79,14 @@ class RowReader:
             num_rows = len(share.numbers)
             slots, places, epochs = np.empty((3, num_rows), np.int64)
             datasets = np.full(num_rows, share.dataset)
-            found = FoundRows(cursor.staged, slots, places, epochs, datasets, [])
+            found = RowBatch(cursor.staged, slots, places, epochs, datasets, [])
             first = cursor.find(share.numbers, source.epoch.rows, slots, places, epochs)
             if first >= 0:  # all of them are staged and in one epoch: nearly always
                 found.distinct_epochs.append(first)
                 return found
-        waited = self.waited_seconds
-        found = self._stage(shares, first_slot, stop_slot - first_slot)
-        found.waited_seconds = self.waited_seconds - waited
-        return found
+        return self._stage(shares, first_slot, stop_slot - first_slot)
 
-    def _stage(self, shares: list[Share], first_slot: int, num_rows: int) -> FoundRows:
+    def _stage(self, shares: list[Share], first_slot: int, num_rows: int) -> RowBatch:
         """Stage what is missing; rows of several datasets or epochs are gathered in one slot."""
         parts = []
         for share in shares:
@@ -103,7 +100,7 @@ class RowReader:
             ((dataset, cursor, epoch, partitions, offsets, _),) = parts
             places = cursor.stage(epoch, partitions, offsets)
             of_epoch, of_dataset = np.full(num_rows, epoch), np.full(num_rows, dataset)
-            return FoundRows(cursor.staged, partitions, places, of_epoch, of_dataset, [epoch])
+            return RowBatch(cursor.staged, partitions, places, of_epoch, of_dataset, [epoch])
         gathered = self._room_for(num_rows, [dataset for dataset, *_ in parts])
         found_epochs, datasets = np.empty((2, num_rows), np.int64)
         for dataset, cursor, epoch, partitions, offsets, slots in parts:
@@ -112,7 +109,7 @@ class RowReader:
             found_epochs[targets], datasets[targets] = epoch, dataset
         only_slot = np.zeros(num_rows, np.int64)
         distinct = sorted({epoch for _, _, epoch, *_ in parts})
-        return FoundRows(gathered, only_slot, np.arange(num_rows), found_epochs, datasets, distinct)
+        return RowBatch(gathered, only_slot, np.arange(num_rows), found_epochs, datasets, distinct)
 
     def _open(self, number: int) -> PartitionCursor:
         if number not in self._cursors:
@@ -139,9 +136,8 @@ class RowReader:
         manifests = [self._plan.sources[dataset].manifest for dataset in datasets]
         seq_len = manifests[0].seq_len
         masked = max(count_selected(seq_len, m.masking.rate_ppm) for m in manifests) if self._static else 0
-        shape = (num_rows, seq_len, masked)
         room = self._gathered
-        if room is None or (*room.rows.shape[1:], room.mask_positions.shape[2]) != shape:
+        if room is None or (*room.rows.shape[1:], room.num_masked) != (num_rows, seq_len, masked):
             ids = id_type(manifests[0].vocabulary.vocab_size).to_pandas_dtype()
             room = self._gathered = StagedRows(1, num_rows, seq_len, ids, masked)
         return room

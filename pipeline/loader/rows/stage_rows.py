@@ -8,6 +8,7 @@ a rank never serves is never touched.
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -17,11 +18,24 @@ from numba import njit
 from maskmill.pipeline.loader.blocks.packed_dataset import PackedDataset
 from maskmill.pipeline.masking.numba_masks import count_selected
 from maskmill.schemas.manifest import PackedManifest
-from maskmill.schemas.rows import MIN_SEQUENCE_TOKENS, id_type
+from maskmill.schemas.rows import MASK_POSITIONS, Per, RowColumn, columns_per, id_type, most_values
+
+
+@dataclass(frozen=True)
+class StagedLists:
+    """The lists of staged rows, of all columns of one kind.
+
+    Attributes:
+        counts: `(L, C)` int32, how many values a row has.
+        values: `(L, C, m)` of each column, by its name; a row's values come first.
+    """
+
+    counts: npt.NDArray[np.int32]
+    values: dict[str, npt.NDArray[Any]]
 
 
 class StagedRows:
-    """Rows copied out of their blocks into slots of C places.
+    """Rows copied out of their blocks into slots of C places: the columns that `ROW_COLUMNS` says are staged.
 
     Args:
         num_slots: L.
@@ -33,22 +47,22 @@ class StagedRows:
     Attributes:
         rows: `(L, C, S)` uint16 or uint32 token ids.
         row_ids: `(L, C)` uint64.
-        lengths: `(L, C, S // 3)` uint16 sequence lengths.
-        num_sequences: `(L, C)` int32, how many of them count.
-        mask_positions: `(L, C, M)` uint16, static masks only; `mask_ids` and `mask_labels` beside it.
-        num_masked: `(L, C)` int32, how many of them count.
+        lists: Of each kind of column that is staged; the masks have no room where M is 0.
     """
 
     def __init__(self, num_slots: int, capacity: int, seq_len: int, id_dtype: Any, num_masked: int) -> None:
         shape = (num_slots, capacity)
+        most = most_values(seq_len, num_masked)
         self.rows = np.empty((*shape, seq_len), id_dtype)
         self.row_ids = np.empty(shape, np.uint64)
-        self.lengths = np.empty((*shape, seq_len // MIN_SEQUENCE_TOKENS), np.uint16)
-        self.num_sequences = np.empty(shape, np.int32)
-        self.mask_positions = np.empty((*shape, num_masked), np.uint16)
-        self.mask_ids = np.empty((*shape, num_masked), id_dtype)
-        self.mask_labels = np.empty((*shape, num_masked), id_dtype)
-        self.num_masked = np.zeros(shape, np.int32)
+        self.lists = {
+            per: StagedLists(
+                np.zeros(shape, np.int32),
+                {column.name: np.empty((*shape, most[per]), dtype_of(column, id_dtype)) for column in columns},
+            )
+            for per, columns in STAGED_LISTS.items()
+        }
+        self._held = {per: lists for per, lists in self.lists.items() if most[per]}
 
     @staticmethod
     def allocate(manifest: PackedManifest, num_slots: int, capacity: int, static: bool) -> StagedRows:
@@ -58,13 +72,19 @@ class StagedRows:
         return StagedRows(num_slots, capacity, manifest.seq_len, ids, num_masked)
 
     @property
-    def holds_masks(self) -> bool:
-        """Whether stored masks are staged too."""
-        return self.mask_positions.shape[2] > 0
+    def seq_len(self) -> int:
+        """S."""
+        return int(self.rows.shape[2])
+
+    @property
+    def num_masked(self) -> int:
+        """M, room for stored masks of a row."""
+        return int(self.lists[Per.MASKED].values[MASK_POSITIONS].shape[2])
 
     def move_to_front(self, slot: int, start: int, count: int) -> None:
         """Keep `count` rows from place `start` on, at the front of their slot."""
-        for column in self._columns():
+        columns = [array for lists in self._held.values() for array in (lists.counts, *lists.values.values())]
+        for column in (self.rows, self.row_ids, *columns):
             column[slot, :count] = column[slot, start : start + count].copy()
 
     def copy(
@@ -94,18 +114,17 @@ class StagedRows:
         start = 0
         block_rows = dataset.manifest.block_rows
         first_row_id = int(dataset.shards.first_row_id[shard])
-        copies = [epoch % dataset.manifest.copies] if self.holds_masks else []
+        copy = epoch % dataset.manifest.copies if self.num_masked else 0
         numbers = blocks.tolist()
-        for number, block in zip(numbers, dataset.read_blocks(shard, numbers, copies), strict=True):
+        read = dataset.read_blocks(shard, numbers, [copy] if self.num_masked else [])
+        for number, block in zip(numbers, read, strict=True):
             block_row_id = np.uint64(first_row_id + number * block_rows)
             _copy_rows(block.input_ids, rows, start, at, block_row_id, self.rows[slot], self.row_ids[slot])
-            offsets, lengths = block.sequence_offsets, block.sequence_lengths
-            _copy_lists(offsets, lengths, rows, start, at, self.lengths[slot], self.num_sequences[slot])
-            for copy in copies:
-                offsets, *columns = block.masks[copy]
-                staged = (self.mask_positions, self.mask_ids, self.mask_labels)
-                for values, column in zip(columns, staged, strict=True):
-                    _copy_lists(offsets, values, rows, start, at, column[slot], self.num_masked[slot])
+            for per, lists in self._held.items():
+                stored = block.lists(per, copy)
+                for name, out in lists.values.items():
+                    values = stored.values[name]
+                    _copy_lists(stored.offsets, values, rows, start, at, out[slot], lists.counts[slot])
             start += len(block)
 
     def take_rows(
@@ -118,27 +137,30 @@ class StagedRows:
         """Copy rows that are staged elsewhere to places of slot 0.
 
         Args:
-            staged: Where they stand.
+            staged: Where they are.
             slots: `(m,)`, the slot of each there.
             places: `(m,)`, its place in that slot.
             targets: `(m,)`, its place here.
         """
-        take_rows(
-            (staged.rows, staged.row_ids, staged.lengths, staged.num_sequences), slots, places, targets,
-            (self.rows[0], self.row_ids[0], self.lengths[0], self.num_sequences[0]),
-        )  # fmt: skip
-        if staged.holds_masks:
-            take_masks(
-                (staged.mask_positions, staged.mask_ids, staged.mask_labels, staged.num_masked), slots, places, targets,
-                (self.mask_positions[0], self.mask_ids[0], self.mask_labels[0], self.num_masked[0]),
-            )  # fmt: skip
-        elif self.holds_masks:  # rows of a dataset with a rate of 0
-            self.num_masked[0, targets] = 0
+        self.row_ids[0, targets] = staged.row_ids[slots, places]
+        take_rows(staged.rows, slots, places, targets, self.rows[0])
+        for per, lists in self.lists.items():
+            for name, out in lists.values.items():
+                take_lists(staged.lists[per], name, slots, places, targets, out[0], lists.counts[0])
 
-    def _columns(self) -> tuple[npt.NDArray[Any], ...]:
-        staged = (self.rows, self.row_ids, self.lengths, self.num_sequences)
-        masks = (self.mask_positions, self.mask_ids, self.mask_labels, self.num_masked)
-        return staged + masks if self.holds_masks else staged
+
+STAGED_LISTS = {
+    per: columns
+    for per in (Per.SEQUENCE, Per.SEGMENT, Per.MASKED)
+    if (columns := tuple(column for column in columns_per(per) if column.is_staged))
+}
+"""The columns of lists that are staged, by kind."""
+
+
+def dtype_of(column: RowColumn, id_dtype: Any) -> np.dtype[Any]:
+    """The type of a column's values in memory, beside token ids of some type."""
+    dtype: np.dtype[Any] = np.dtype(id_dtype if column.type is None else column.type.to_pandas_dtype())
+    return dtype
 
 
 @njit(cache=True, nogil=True)
@@ -171,34 +193,35 @@ def _copy_lists(offsets: Any, values: Any, rows: Any, start: int, at: int, out: 
 
 @njit(cache=True, nogil=True)
 def take_rows(staged: Any, slots: Any, places: Any, targets: Any, out: Any) -> None:
-    """Copy rows, ids, lengths (0 behind the last) and numbers of sequences of staged rows to a batch's arrays."""
-    rows, row_ids, lengths, counts = staged
-    out_rows, out_ids, out_lengths, out_counts = out
+    """Copy staged rows (L, C, S) to targets in out (B, S)."""
     for i in range(len(slots)):
-        slot, place, target = slots[i], places[i], targets[i]
-        row, written = rows[slot, place], out_rows[target]  # views: their inner loops vectorise
+        row, written = staged[slots[i], places[i]], out[targets[i]]  # views: their inner loops vectorise
         for j in range(row.shape[0]):
             written[j] = row[j]
-        out_ids[target] = row_ids[slot, place]
-        count = counts[slot, place]
-        out_counts[target] = count
-        staged_lengths, used, unused = lengths[slot, place], out_lengths[target, :count], out_lengths[target, count:]
-        for j in range(used.shape[0]):
-            used[j] = staged_lengths[j]
-        for j in range(unused.shape[0]):
-            unused[j] = 0
+
+
+def take_lists(
+    staged: StagedLists,
+    name: str,
+    slots: npt.NDArray[np.int64],
+    places: npt.NDArray[np.int64],
+    targets: npt.NDArray[np.int64],
+    out: npt.NDArray[Any],
+    counts: npt.NDArray[np.int32],
+) -> None:
+    """Copy the lists of a column of staged rows to targets in out (B, m), and their lengths to counts (B,)."""
+    if staged.values[name].shape[2]:
+        _take_lists(staged.values[name], staged.counts, slots, places, targets, out, counts)
+    else:  # rows without masks, of a dataset with a rate of 0
+        counts[targets] = 0
 
 
 @njit(cache=True, nogil=True)
-def take_masks(staged: Any, slots: Any, places: Any, targets: Any, out: Any) -> None:
-    """Copy positions, ids, labels and numbers of stored masks of staged rows to a batch's arrays."""
-    positions, ids, labels, counts = staged
-    out_positions, out_ids, out_labels, out_counts = out
+def _take_lists(values: Any, staged_counts: Any, slots: Any, places: Any, targets: Any, out: Any, counts: Any) -> None:
     for i in range(len(slots)):
         slot, place, target = slots[i], places[i], targets[i]
-        count = counts[slot, place]
-        out_counts[target] = count
-        for j in range(count):
-            out_positions[target, j] = positions[slot, place, j]
-            out_ids[target, j] = ids[slot, place, j]
-            out_labels[target, j] = labels[slot, place, j]
+        count = staged_counts[slot, place]
+        counts[target] = count
+        source, written = values[slot, place, :count], out[target]
+        for j in range(source.shape[0]):
+            written[j] = source[j]

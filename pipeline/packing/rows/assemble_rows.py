@@ -101,13 +101,13 @@ def assemble_rows(
         input_ids,
     )
     segment_lengths = (segments.num_tokens[placed] + begins_sequence + 1).astype(np.uint16)
-    return PackedRows(
-        input_ids=input_ids,
-        sequence_lengths=RowLists(sequence_offsets, lengths[sequences].astype(np.uint16)),
-        segment_lengths=RowLists(segment_offsets, segment_lengths),
-        segment_document=RowLists(segment_offsets, document_ids[placed]),
-        segment_offset=RowLists(segment_offsets, segments.start[placed]),
-    )
+    lists = {
+        "sequence_lengths": RowLists(sequence_offsets, lengths[sequences].astype(np.uint16)),
+        "segment_lengths": RowLists(segment_offsets, segment_lengths),
+        "segment_document": RowLists(segment_offsets, document_ids[placed]),
+        "segment_offset": RowLists(segment_offsets, segments.start[placed]),
+    }
+    return PackedRows(input_ids, lists)
 
 
 def _list_segments(

@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Generic, TypeVar
+from typing import Any, Generic, TypeVar
 
 import numpy as np
 import numpy.typing as npt
 
 from maskmill.pipeline.packing.cutting.token_columns import TokenIds
 
-Value = TypeVar("Value", np.uint16, np.uint32, np.uint64)
+Value = TypeVar("Value", np.uint8, np.uint16, np.uint32, np.uint64)
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,21 +44,34 @@ class PackedRows:
 
     Attributes:
         input_ids: uint16 or uint32 (R, S).
-        sequence_lengths: Tokens of each sequence, special tokens included; uint16.
-        segment_lengths: Tokens of each segment, special tokens counted with the segment before them and
-            `[CLS]` with the first; uint16.
-        segment_document: Document shard * 2^32 + row in it, of each segment; uint64.
-        segment_offset: Tokens of the document before each segment; uint32.
+        lists: The `LIST_COLUMNS` of `maskmill.schemas.rows`, by name.
     """
 
     input_ids: TokenIds
-    sequence_lengths: RowLists[np.uint16]
-    segment_lengths: RowLists[np.uint16]
-    segment_document: RowLists[np.uint64]
-    segment_offset: RowLists[np.uint32]
+    lists: Mapping[str, RowLists[Any]]
 
     def __len__(self) -> int:
         return len(self.input_ids)
+
+    @property
+    def sequence_lengths(self) -> RowLists[np.uint16]:
+        """Tokens of each sequence, special tokens included."""
+        return self.lists["sequence_lengths"]
+
+    @property
+    def segment_lengths(self) -> RowLists[np.uint16]:
+        """Tokens of each segment, special tokens counted with the segment before them and `[CLS]` with the first."""
+        return self.lists["segment_lengths"]
+
+    @property
+    def segment_document(self) -> RowLists[np.uint64]:
+        """Document shard * 2^32 + row in it, of each segment."""
+        return self.lists["segment_document"]
+
+    @property
+    def segment_offset(self) -> RowLists[np.uint32]:
+        """Tokens of the document before each segment."""
+        return self.lists["segment_offset"]
 
     def slice(self, start: int, stop: int) -> PackedRows:
         """Rows start..stop - 1 as views, for writing block by block; `stop` may lie past the last row.
@@ -68,10 +82,5 @@ class PackedRows:
         stop = min(stop, len(self))
         if not 0 <= start <= stop:
             raise ValueError(f"rows: expected a range within 0..{len(self)}, found {start}..{stop}")
-        return PackedRows(
-            input_ids=self.input_ids[start:stop],
-            sequence_lengths=self.sequence_lengths.slice(start, stop),
-            segment_lengths=self.segment_lengths.slice(start, stop),
-            segment_document=self.segment_document.slice(start, stop),
-            segment_offset=self.segment_offset.slice(start, stop),
-        )
+        lists = {name: column.slice(start, stop) for name, column in self.lists.items()}
+        return PackedRows(self.input_ids[start:stop], lists)

@@ -17,7 +17,7 @@ from maskmill.pipeline.storage.store import Store
 from maskmill.schemas.layout import packed_shard_path
 from maskmill.schemas.masking import Masking, MaskVocabulary
 from maskmill.schemas.receipt import ShardReceipt
-from maskmill.schemas.rows import Compression, packed_row_schema, rows_per_block
+from maskmill.schemas.rows import LIST_COLUMNS, Compression, packed_row_schema, rows_per_block
 
 
 @dataclass(frozen=True)
@@ -81,10 +81,7 @@ class RowWriter:
             flat = pa.array(block.input_ids.reshape(-1))
             arrays: list[pa.Array] = [
                 pa.FixedSizeListArray.from_arrays(flat, type=schema.field("input_ids").type),
-                _list_array(block.sequence_lengths),
-                _list_array(block.segment_lengths),
-                _list_array(block.segment_document),
-                _list_array(block.segment_offset),
+                *(_list_array(block.lists[column.name]) for column in LIST_COLUMNS),
             ]
             row_ids = np.arange(len(block), dtype=np.uint64) + np.uint64(first_row_id + start)
             for copy in range(self.copies):

@@ -9,11 +9,12 @@ import torch
 from maskmill.pipeline.loader import Masking
 from maskmill.pipeline.loader.batches.fill_batch import fill_batch
 from maskmill.pipeline.loader.fixed_rows import iter_fixed_batches
-from maskmill.pipeline.loader.rows.found_rows import FoundRows
+from maskmill.pipeline.loader.rows.row_batch import RowBatch
 from maskmill.pipeline.loader.rows.stage_rows import StagedRows
 from maskmill.pipeline.masking.numba_masks import mask_rows, plan_masks
 from maskmill.pipeline.masking.tables import MaskTables
 from maskmill.schemas.errors import ConfigError
+from maskmill.schemas.rows import Per
 from tests.loader.datasets import COPIES, NUM_ROWS, SEQ_LEN, STATIC_MASKING, VOCABULARY, read_stored_rows, write_dataset
 from tests.loader.streams import MASKING, open_loader
 
@@ -67,13 +68,14 @@ def test_boundaries_are_those_of_the_sequences(dataset, stored, masking):
 
 def test_the_longest_sequence_may_be_the_padding():
     staged = StagedRows(1, 1, SEQ_LEN, np.uint16, 0)
-    staged.rows[:], staged.row_ids[:], staged.num_sequences[:] = 0, 0, 2
-    staged.lengths[0, 0, :2] = 5, 4
+    sequences = staged.lists[Per.SEQUENCE]
+    staged.rows[:], staged.row_ids[:], sequences.counts[:] = 0, 0, 2
+    sequences.values["sequence_lengths"][0, 0, :2] = 5, 4
     only = np.zeros(1, np.int64)
-    found = FoundRows(staged, only, only, only, only, [0])
-    arrays = fill_batch(found, {0: plan_masks(MASKING, TABLES, 0)})
-    assert arrays.cu_seqlens.tolist() == [0, 5, 9, SEQ_LEN]
-    assert arrays.max_seqlen == SEQ_LEN - 9
+    rows = RowBatch(staged, only, only, only, only, [0])
+    batch = fill_batch(rows, {0: plan_masks(MASKING, TABLES, 0)}, pad_id=0)
+    assert batch.cu_seqlens.tolist() == [0, 5, 9, SEQ_LEN]
+    assert batch.max_seqlen == SEQ_LEN - 9
 
 
 def test_types_are_those_of_the_contract(dataset):

@@ -11,10 +11,13 @@ import torch
 from hypothesis import strategies as st
 
 from maskmill.pipeline.loader.batches.batch import Batch
+from maskmill.pipeline.loader.resume.batch_place import BatchPlace
 from maskmill.pipeline.loader.rows.row_batch import RowBatch
+from maskmill.pipeline.loader.rows.stage_rows import StagedRows
 from maskmill.pipeline.masking.numba_masks import count_selected, mask_rows
 from maskmill.pipeline.masking.tables import MaskTables
 from maskmill.schemas.masking import Masking
+from maskmill.schemas.rows import Per
 from tests.loader.datasets import VOCABULARY
 
 TABLES = {
@@ -41,24 +44,49 @@ def make_rows(
     random = np.random.default_rng(seed)
     tables = TABLES[dtype]
     num_masked = count_selected(seq_len, masking.rate_ppm) if static else 0
-    batch = RowBatch.allocate(num_rows, seq_len, seq_len // 3, num_masked, dtype)
-    batch.rows[:] = random.integers(5, tables.vocabulary.vocab_size, (num_rows, seq_len))
-    specials = random.integers(0, 5, batch.rows.shape)
-    batch.rows[:] = np.where(random.random(batch.rows.shape) < random.choice([0.0, 0.1, 1.0]), specials, batch.rows)
-    batch.row_ids[:] = random.integers(0, 2**64, num_rows, np.uint64)
-    batch.mask_epochs[:] = epochs
-    batch.datasets[:] = random.integers(0, 3, num_rows)
-    batch.lengths[:] = random.integers(0, 2**16, batch.lengths.shape)
-    for b in range(num_rows):
+    staged = StagedRows(2, num_rows + 1, seq_len, dtype, num_masked)
+    for array in arrays_of(staged):
+        array[:] = random.integers(0, 2**16, array.shape)
+    where = random.permutation(2 * (num_rows + 1))[:num_rows]
+    batch = RowBatch(
+        staged=staged,
+        slots=where // (num_rows + 1),
+        places=where % (num_rows + 1),
+        epochs=np.array(epochs, np.int64),
+        datasets=random.integers(0, 3, num_rows),
+        distinct_epochs=sorted(set(epochs)),
+        place=BatchPlace(
+            epoch=1,
+            step=int(random.integers(0, 100)),
+            state={"step": seed},
+            waited_seconds=float(random.random()),
+        ),
+    )
+    ids = random.integers(5, tables.vocabulary.vocab_size, (num_rows, seq_len))
+    specials = random.integers(0, 5, ids.shape)
+    ids = np.where(random.random(ids.shape) < random.choice([0.0, 0.1, 1.0]), specials, ids)
+    sequences = staged.lists[Per.SEQUENCE]
+    for b, (slot, place) in enumerate(zip(batch.slots, batch.places, strict=True)):
         lengths = _draw_lengths(random, seq_len, kind)
-        batch.lengths[b, : len(lengths)] = lengths
-        batch.num_sequences[b] = len(lengths)
-        batch.rows[b, sum(lengths) :] = VOCABULARY.pad_id
+        sequences.values["sequence_lengths"][slot, place, : len(lengths)] = lengths
+        sequences.counts[slot, place] = len(lengths)
+        ids[b, sum(lengths) :] = VOCABULARY.pad_id
+    staged.rows[batch.slots, batch.places] = ids
+    staged.row_ids[batch.slots, batch.places] = random.integers(0, 2**64, num_rows, np.uint64)
     if static:
-        _store_masks(batch, masking, tables, random)
-    batch.epoch, batch.step, batch.state = 1, int(random.integers(0, 100)), {"step": seed}
-    batch.waited_seconds = float(random.random())
+        _store_masks(batch, masking, tables)
     return batch
+
+
+def arrays_of(staged: StagedRows) -> list[np.ndarray[Any, Any]]:
+    lists = [array for lists in staged.lists.values() for array in (lists.counts, *lists.values.values())]
+    return [staged.rows, staged.row_ids, *lists]
+
+
+def ids_of(batch: RowBatch) -> np.ndarray[Any, Any]:
+    """`(B, S)`, as they are stored."""
+    ids: np.ndarray[Any, Any] = batch.staged.rows[batch.slots, batch.places]
+    return ids
 
 
 def _draw_lengths(random: np.random.Generator, seq_len: int, kind: str) -> list[int]:
@@ -74,33 +102,34 @@ def _draw_lengths(random: np.random.Generator, seq_len: int, kind: str) -> list[
     return lengths
 
 
-def _store_masks(batch: RowBatch, masking: Masking, tables: MaskTables, random: np.random.Generator) -> None:
-    for name in ("mask_positions", "mask_ids", "mask_labels"):
-        column = getattr(batch, name)
-        column[:] = random.integers(0, 2**16, column.shape)
+def _store_masks(batch: RowBatch, masking: Masking, tables: MaskTables) -> None:
+    masks = batch.staged.lists[Per.MASKED]
     for b, (shown, labels) in enumerate(_mask_each(batch, masking, tables)):
-        places = np.flatnonzero(labels != -100)
-        batch.num_masked[b] = len(places)
-        batch.mask_positions[b, : len(places)] = places
-        batch.mask_ids[b, : len(places)] = shown[places]
-        batch.mask_labels[b, : len(places)] = labels[places]
+        slot, place, positions = batch.slots[b], batch.places[b], np.flatnonzero(labels != -100)
+        masks.counts[slot, place] = len(positions)
+        masks.values["mask_positions"][slot, place, : len(positions)] = positions
+        masks.values["mask_input_ids"][slot, place, : len(positions)] = shown[positions]
+        masks.values["mask_labels"][slot, place, : len(positions)] = labels[positions]
 
 
 def _mask_each(batch: RowBatch, masking: Masking, tables: MaskTables) -> Iterator[tuple[Any, Any]]:
-    for b, epoch in enumerate(batch.mask_epochs.tolist()):
-        shown, labels = mask_rows(batch.rows[b : b + 1], batch.row_ids[b : b + 1], epoch, masking, tables)
+    ids, row_ids = ids_of(batch), batch.row_ids
+    for b, epoch in enumerate(batch.epochs.tolist()):
+        shown, labels = mask_rows(ids[b : b + 1], row_ids[b : b + 1], epoch, masking, tables)
         yield shown[0], labels[0]
 
 
 def expect_batch(batch: RowBatch, masking: Masking, tables: MaskTables) -> Batch:
     """The batch of some rows: masks row by row by the compiled loops, the rest by plain counting."""
-    num_rows, seq_len = batch.rows.shape
+    num_rows, seq_len = ids_of(batch).shape
+    sequences = batch.staged.lists[Per.SEQUENCE]
     masked = list(_mask_each(batch, masking, tables))
     positions: list[list[int]] = []
     segments: list[list[int]] = []
     ends = [0]
     for b in range(num_rows):
-        lengths = batch.lengths[b, : batch.num_sequences[b]].tolist()
+        here = batch.slots[b], batch.places[b]
+        lengths = sequences.values["sequence_lengths"][here][: sequences.counts[here]].tolist()
         padding = seq_len - sum(lengths)
         positions.append([place for length in [*lengths, padding] for place in range(length)])
         segments.append([n for n, length in enumerate(lengths, 1) for _ in range(length)] + [0] * padding)
@@ -116,16 +145,12 @@ def expect_batch(batch: RowBatch, masking: Masking, tables: MaskTables) -> Batch
         cu_seqlens=torch.tensor(ends, dtype=torch.int32),
         max_seqlen=max(np.diff(ends).tolist()),
         row_ids=torch.tensor(batch.row_ids.view(np.int64)),
-        epoch=batch.epoch,
-        step=batch.step,
-        rows_before=batch.rows_before,
-        state=batch.state,
         pad_id=VOCABULARY.pad_id,
         datasets=torch.tensor(batch.datasets),
-        row_epochs=torch.tensor(batch.mask_epochs),
-        waited_seconds=batch.waited_seconds,
+        row_epochs=torch.tensor(batch.epochs),
         masked_positions=entries,
         masked_labels=wanted,
+        **vars(batch.place),
     )
 
 

@@ -348,7 +348,7 @@ def test_states_that_are_changed_change_nothing(dataset, tmp_path):
         vandalise(handed_in)
         assert batches.state_dict() == law[1].state
         assert [batch.state for batch in islice(batches, 4)] == [batch.state for batch in law[2:]]
-    states = [rows.state for rows in islice(loader.iter_rows(), 2)]
+    states = [rows.place.state for rows in islice(loader.iter_rows(), 2)]
     vandalise(states[0])
     assert states[1] == law[1].state
 

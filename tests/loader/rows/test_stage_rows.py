@@ -7,7 +7,8 @@ from types import SimpleNamespace
 import numpy as np
 
 from maskmill.pipeline.loader.rows.stage_rows import StagedRows
-from maskmill.pipeline.storage.packed_blocks import PackedBlock, StoredMasks
+from maskmill.pipeline.storage.packed_blocks import Lists, PackedBlock
+from maskmill.schemas.rows import Per
 
 SEQ_LEN, BLOCK_ROWS, MASKED = 12, 4, 2
 
@@ -19,9 +20,9 @@ def make_block(block: int) -> PackedBlock:
     offsets = np.arange(0, 2 * BLOCK_ROWS + 1, 2, dtype=np.int32)
     positions = np.tile(np.array([1, 7], np.uint16), BLOCK_ROWS)
     labels = np.column_stack([rows, rows + 1]).astype(np.uint16).reshape(-1)
-    masks = {0: StoredMasks(offsets, positions, np.full_like(labels, 4), labels)}
-    of_segments = (offsets, lengths, lengths.astype(np.uint64), lengths.astype(np.uint32))
-    return PackedBlock(ids, offsets, lengths, *of_segments, masks)
+    shown = np.full_like(labels, 4)
+    masks = Lists(offsets, {"mask_positions": positions, "mask_input_ids": shown, "mask_labels": labels})
+    return PackedBlock(ids, Lists(offsets, {"sequence_lengths": lengths}), Lists(offsets, {}), {0: masks})
 
 
 def make_dataset(blocks: list[PackedBlock]) -> SimpleNamespace:
@@ -39,6 +40,12 @@ def stage(blocks: list[PackedBlock], order: list[int], rows: list[int], at: int 
     return staged
 
 
+def list_of(staged: StagedRows, per: Per, name: str, place: int) -> list[int]:
+    lists = staged.lists[per]
+    values: list[int] = lists.values[name][0, place, : lists.counts[0, place]].tolist()
+    return values
+
+
 def test_rows_of_several_blocks_stand_in_the_order_they_are_served():
     blocks, order = [make_block(block) for block in range(3)], [2, 0]
     rows = [5, 0, 7, 3]  # of blocks 2 and 0 end to end
@@ -47,8 +54,8 @@ def test_rows_of_several_blocks_stand_in_the_order_they_are_served():
         number = order[row // BLOCK_ROWS] * BLOCK_ROWS + row % BLOCK_ROWS
         assert staged.rows[0, place].tolist() == [10 * number + i for i in range(SEQ_LEN)]
         assert staged.row_ids[0, place] == (1 << 32) + number
-        assert staged.lengths[0, place, : staged.num_sequences[0, place]].tolist() == [3 + number % 4, 5]
-        assert staged.mask_labels[0, place, : staged.num_masked[0, place]].tolist() == [number, number + 1]
+        assert list_of(staged, Per.SEQUENCE, "sequence_lengths", place) == [3 + number % 4, 5]
+        assert list_of(staged, Per.MASKED, "mask_labels", place) == [number, number + 1]
 
 
 def test_rows_without_masks_take_the_place_of_rows_with_some() -> None:
@@ -58,6 +65,6 @@ def test_rows_without_masks_take_the_place_of_rows_with_some() -> None:
     gathered = StagedRows(1, 4, SEQ_LEN, np.uint16, MASKED)
     slots, places = np.zeros(4, np.int64), np.arange(4)
     gathered.take_rows(masked, slots, places, places)
-    assert gathered.num_masked.tolist() == [[MASKED] * 4]
+    assert gathered.lists[Per.MASKED].counts.tolist() == [[MASKED] * 4]
     gathered.take_rows(bare, slots[:2], places[:2], np.array([1, 3]))
-    assert gathered.num_masked.tolist() == [[MASKED, 0, MASKED, 0]]
+    assert gathered.lists[Per.MASKED].counts.tolist() == [[MASKED, 0, MASKED, 0]]

@@ -16,6 +16,7 @@ from maskmill.pipeline.packing.rows.assemble_rows import SpecialIds, assemble_ro
 from maskmill.pipeline.packing.rows.order_rows import row_order_key
 from maskmill.pipeline.packing.rows.packed_rows import PackedRows, RowLists
 from maskmill.pipeline.packing.sequences.row_plan import RowPlan
+from maskmill.schemas.rows import LIST_COLUMNS
 from tests.packing.documents import CLS, FIRST_ID, PAD, SEP, Documents, documents, row_settings
 
 SHARD = 7
@@ -112,11 +113,11 @@ def test_blocks_of_rows_are_the_rows_and_arrow_takes_their_lists_as_they_are(
     packed = pack(docs, *settings)
     blocks = [packed.slice(start, start + block_rows) for start in range(0, len(packed), block_rows)]
     assert [row for block in blocks for row in sequences(block)] == sequences(packed)
-    for field in fields(packed)[1:]:
-        whole = getattr(packed, field.name)
+    assert list(packed.lists) == [column.name for column in LIST_COLUMNS]
+    for name, whole in packed.lists.items():
         lists = []
         for block in blocks:
-            column = getattr(block, field.name)
+            column = block.lists[name]
             assert column.offsets.dtype == np.int32
             assert np.shares_memory(column.values, whole.values)
             lists += pa.ListArray.from_arrays(pa.array(column.offsets), pa.array(column.values)).to_pylist()
