@@ -30,3 +30,5 @@ QUARANTINE_SCHEMA = pa.schema(
     metadata={"maskmill_kind": "quarantine", "maskmill_schema_version": SCHEMA_VERSION},
 )
 """One rejected input a row: where it stood, why, how long it is, and its bytes (the first MiB of a longer one)."""
+KEPT_QUARANTINE_BYTES = 1 << 20
+"""Of a rejected input."""

@@ -119,6 +119,13 @@ class Masking(BaseModel, metaclass=_CheckedCalls):
         return (round(self.mask_share * PPM) + round(self.random_share * PPM)) * _TWO_TO_32 // PPM
 
 
+def count_selected(num_maskable: int, rate_ppm: int) -> int:
+    """Count the tokens to select of a row: rounded half up, at least one of any, all at most; none at rate 0."""
+    if num_maskable == 0 or rate_ppm == 0:
+        return 0
+    return max(1, (2 * num_maskable * rate_ppm + PPM) // (2 * PPM))
+
+
 class MaskVocabulary(BaseModel):
     """What masking needs to know of a vocabulary; kept in the manifest, so a loader needs no tokenizer."""
 

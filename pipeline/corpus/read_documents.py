@@ -18,9 +18,9 @@ from typing import Any
 
 from maskmill.pipeline.corpus.list_inputs import InputFile
 from maskmill.pipeline.corpus.read_lines import Blocks, is_blank, iter_lines
+from maskmill.schemas.documents import KEPT_QUARANTINE_BYTES
 from maskmill.schemas.run_file import InputSection
 
-KEPT_QUARANTINE_BYTES = 1 << 20
 MAX_NAME_CHARACTERS = 1 << 16  # of an id or a source
 MAX_INTEGER_DIGITS = 4300  # Python's own limit, above which converting takes quadratic time
 MAX_STRUCTURE_BYTES = 16 << 20

@@ -26,7 +26,7 @@ from maskmill.pipeline.masking.hashing import (
     split_row_key,
 )
 from maskmill.pipeline.masking.tables import MaskTables
-from maskmill.schemas.masking import IGNORE_INDEX, PPM, Masking
+from maskmill.schemas.masking import IGNORE_INDEX, Masking, count_selected
 from maskmill.schemas.rows import MAX_SEQ_LEN
 
 _NEVER = np.uint32(2**32 - 1)
@@ -68,13 +68,6 @@ def plan_masks(masking: Masking, tables: MaskTables, epoch: int) -> MaskPlan:
         mask_id=np.uint32(vocabulary.mask_id),
         replacements=tables.replacements,
     )
-
-
-def count_selected(num_maskable: int, rate_ppm: int) -> int:
-    """Count the tokens to select of a row: rounded half up, at least one of any, all at most; none at rate 0."""
-    if num_maskable == 0 or rate_ppm == 0:
-        return 0
-    return max(1, (2 * num_maskable * rate_ppm + PPM) // (2 * PPM))
 
 
 _count_selected = njit(cache=True, nogil=True)(count_selected)

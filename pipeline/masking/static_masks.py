@@ -11,12 +11,11 @@ from numpy.typing import NDArray
 from maskmill.pipeline.masking.numba_masks import (
     MaskPlan,
     check_rows,
-    count_selected,
     draw_row,
     plan_masks,
 )
 from maskmill.pipeline.masking.tables import MaskTables
-from maskmill.schemas.masking import Masking
+from maskmill.schemas.masking import Masking, count_selected
 
 
 @njit(cache=True, nogil=True)

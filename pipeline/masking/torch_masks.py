@@ -20,10 +20,9 @@ from torch import Tensor
 
 from maskmill.pipeline.keyed_order import GAMMA, MIX_1, MIX_2, absorb
 from maskmill.pipeline.masking.hashing import M1, M2, G
-from maskmill.pipeline.masking.numba_masks import count_selected
 from maskmill.pipeline.masking.row_keys import derive_seed_keys
 from maskmill.pipeline.masking.tables import MaskTables
-from maskmill.schemas.masking import IGNORE_INDEX, Masking
+from maskmill.schemas.masking import IGNORE_INDEX, Masking, count_selected
 from maskmill.schemas.rows import MAX_SEQ_LEN
 
 _LOW_32 = 0xFFFFFFFF

@@ -8,11 +8,10 @@ import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
 
-from maskmill.pipeline.corpus.read_documents import KEPT_QUARANTINE_BYTES
 from maskmill.pipeline.packing.cutting.cut_rules import max_segment_tokens
 from maskmill.pipeline.storage.arrow_files import write_blocks
 from maskmill.pipeline.storage.store import Store
-from maskmill.schemas.documents import QUARANTINE_SCHEMA
+from maskmill.schemas.documents import KEPT_QUARANTINE_BYTES, QUARANTINE_SCHEMA
 from maskmill.schemas.layout import shard_path
 
 _BLOCK_BYTES = 1 << 22

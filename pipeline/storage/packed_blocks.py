@@ -18,12 +18,12 @@ import numpy.typing as npt
 import pyarrow as pa
 from numba import njit
 
-from maskmill.pipeline.masking.numba_masks import count_selected
 from maskmill.pipeline.storage.arrow_layout import BatchLayout
 from maskmill.pipeline.storage.arrow_reader import check_block, read_batch
 from maskmill.pipeline.storage.arrow_views import BatchBuffers
 from maskmill.schemas.errors import ShardCorruptError
 from maskmill.schemas.manifest import PackedManifest
+from maskmill.schemas.masking import count_selected
 from maskmill.schemas.rows import (
     MASK_POSITIONS,
     MIN_SEGMENT_TOKENS,

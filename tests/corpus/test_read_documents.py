@@ -15,7 +15,6 @@ from hypothesis import strategies as st
 
 from maskmill.pipeline.corpus.list_inputs import InputFile
 from maskmill.pipeline.corpus.read_documents import (
-    KEPT_QUARANTINE_BYTES,
     MAX_NAME_CHARACTERS,
     MAX_NESTING,
     STRING_OVERHEAD_BYTES,
@@ -24,6 +23,7 @@ from maskmill.pipeline.corpus.read_documents import (
     _measure_structure,
     iter_documents,
 )
+from maskmill.schemas.documents import KEPT_QUARANTINE_BYTES
 from maskmill.schemas.run_file import InputSection
 from tests.corpus.raw_bytes import RawBytes
 

@@ -7,9 +7,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from maskmill.pipeline.masking.numba_masks import _find_threshold, count_selected, draw_row, mask_rows, plan_masks
+from maskmill.pipeline.masking.numba_masks import _find_threshold, draw_row, mask_rows, plan_masks
 from maskmill.pipeline.masking.static_masks import static_masks
-from maskmill.schemas.masking import Masking
+from maskmill.schemas.masking import Masking, count_selected
 from tests.masking.cases import epochs, expect, maskings, ppms, rows_of_ids, uint64s
 from tests.masking.oracle import (
     CLS,

@@ -5,9 +5,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from maskmill.pipeline.masking.numba_masks import count_selected, mask_rows
+from maskmill.pipeline.masking.numba_masks import mask_rows
 from maskmill.pipeline.masking.row_keys import derive_row_words
-from maskmill.schemas.masking import Masking
+from maskmill.schemas.masking import Masking, count_selected
 from tests.masking.cases import epochs, expect, maskings, row_ids_63, rows_of_ids
 from tests.masking.oracle import VOCAB_SIZE
 

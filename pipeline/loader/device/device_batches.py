@@ -23,10 +23,9 @@ from maskmill.pipeline.loader.device.device_fields import BatchMaker
 from maskmill.pipeline.loader.device.gather_masked import gather_masked
 from maskmill.pipeline.loader.resume.loader_state import copy_state
 from maskmill.pipeline.loader.rows.row_batch import RowBatch
-from maskmill.pipeline.masking.numba_masks import count_selected
 from maskmill.pipeline.masking.tables import MaskTables
 from maskmill.schemas.errors import ConfigError, MaskmillError
-from maskmill.schemas.masking import Masking
+from maskmill.schemas.masking import Masking, count_selected
 
 
 class RowSource(Protocol):

@@ -17,7 +17,6 @@ from maskmill.pipeline.loader.device.transfer_layout import (
 )
 from maskmill.pipeline.loader.resume.batch_place import BatchPlace
 from maskmill.pipeline.loader.rows.row_batch import RowBatch
-from maskmill.pipeline.masking.numba_masks import count_selected
 from maskmill.pipeline.masking.row_keys import derive_row_words
 from maskmill.pipeline.masking.tables import MaskTables
 from maskmill.pipeline.masking.torch_masks import (
@@ -28,7 +27,7 @@ from maskmill.pipeline.masking.torch_masks import (
     place_stored_masks,
     plan_masks_torch,
 )
-from maskmill.schemas.masking import Masking
+from maskmill.schemas.masking import Masking, count_selected
 from maskmill.schemas.rows import MASK_INPUT_IDS, MASK_LABELS, MASK_POSITIONS
 
 

@@ -14,7 +14,7 @@ from maskmill.pipeline.loader.plan.open_sources import RunPlan, SourcePlan
 from maskmill.pipeline.loader.rows.partition_cursor import PartitionCursor
 from maskmill.pipeline.loader.rows.row_batch import RowBatch
 from maskmill.pipeline.loader.rows.stage_rows import StagedRows
-from maskmill.pipeline.masking.numba_masks import count_selected
+from maskmill.schemas.masking import count_selected
 from maskmill.schemas.rows import id_type
 
 

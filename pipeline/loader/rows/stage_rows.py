@@ -16,8 +16,8 @@ import numpy.typing as npt
 from numba import njit
 
 from maskmill.pipeline.loader.blocks.packed_dataset import PackedDataset
-from maskmill.pipeline.masking.numba_masks import count_selected
 from maskmill.schemas.manifest import PackedManifest
+from maskmill.schemas.masking import count_selected
 from maskmill.schemas.rows import MASK_POSITIONS, Per, RowColumn, columns_per, id_type, most_values
 
 

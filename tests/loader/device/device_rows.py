@@ -14,9 +14,9 @@ from maskmill.pipeline.loader.batches.batch import Batch
 from maskmill.pipeline.loader.resume.batch_place import BatchPlace
 from maskmill.pipeline.loader.rows.row_batch import RowBatch
 from maskmill.pipeline.loader.rows.stage_rows import StagedRows
-from maskmill.pipeline.masking.numba_masks import count_selected, mask_rows
+from maskmill.pipeline.masking.numba_masks import mask_rows
 from maskmill.pipeline.masking.tables import MaskTables
-from maskmill.schemas.masking import Masking
+from maskmill.schemas.masking import Masking, count_selected
 from maskmill.schemas.rows import Per
 from tests.loader.datasets import VOCABULARY
 

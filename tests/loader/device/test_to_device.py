@@ -16,9 +16,8 @@ from torch.utils._python_dispatch import TorchDispatchMode
 from maskmill.pipeline.loader.device import device_batches
 from maskmill.pipeline.loader.device.device_batches import DeviceBatches, iter_ahead
 from maskmill.pipeline.loader.device.device_fields import BatchMaker
-from maskmill.pipeline.masking.numba_masks import count_selected
 from maskmill.schemas.errors import ConfigError, ShardCorruptError
-from maskmill.schemas.masking import Masking
+from maskmill.schemas.masking import Masking, count_selected
 from tests.loader.datasets import NUM_ROWS, SEQ_LEN, STATIC_MASKING, read_stored_rows, write_dataset
 from tests.loader.device.device_rows import (
     TABLES,
