@@ -16,10 +16,10 @@ from typing import Any
 import torch
 
 from maskmill import jobs, pipeline, schemas
-from maskmill.jobs.describe_run import Part
-from maskmill.jobs.prepare import prepare
 from maskmill.pipeline.loader import MaskedBatches, Masking
 from maskmill.pipeline.loader.device.device_fields import BatchMaker
+from maskmill.pipeline.run.parts import Part
+from maskmill.pipeline.run.prepare import prepare
 from maskmill.pipeline.storage.store import open_store
 from maskmill.pipeline.verification.verify_output import verify_output
 from maskmill.schemas.run_file import RunFile

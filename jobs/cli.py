@@ -80,8 +80,6 @@ ReplaceOption = Annotated[
         "decide and make it again. Without it such a change is refused.",
     ),
 ]
-PRELOADED = "maskmill.jobs.preload"
-"""What every local worker of `prepare` needs, and a driver that is one itself."""
 JsonOption = Annotated[
     bool, typer.Option("--json", help="Write one JSON line for each event, instead of bars and tables.")
 ]
@@ -313,20 +311,21 @@ def _prepare(
     replace: bool = False,
     compare: Sequence[str] = (),
 ) -> int:
-    from maskmill.jobs.compare_tokenizers import compare_tokenizers, load_compared
-    from maskmill.jobs.describe_run import Part
     from maskmill.jobs.next_steps import next_steps, warn_overridden
-    from maskmill.jobs.prepare import prepare as prepare_job
     from maskmill.jobs.progress import JsonLines, LiveBars
-    from maskmill.jobs.read_toml import read_toml
     from maskmill.jobs.tables import tables_of_run
     from maskmill.pipeline.engine.local_engine import fork_ahead
+    from maskmill.pipeline.run.compare_tokenizers import compare_tokenizers, load_compared
+    from maskmill.pipeline.run.parts import Part
+    from maskmill.pipeline.run.preload import preload_workers
+    from maskmill.pipeline.run.prepare import prepare as prepare_job
+    from maskmill.pipeline.settings import read_toml
     from maskmill.pipeline.storage.store import open_store
     from maskmill.schemas.run_file import RunFile
 
     settings = read_toml(RunFile, run_file, overrides or [])
     if settings.engine.kind == "local":
-        importlib.import_module(PRELOADED)
+        preload_workers()
         fork_ahead(settings.engine.workers)
     others = load_compared(settings, compare) if compare else {}
     console = open_console()

@@ -5,15 +5,15 @@ from __future__ import annotations
 import json
 import shlex
 from collections.abc import Sequence
-from typing import Any
 
-from maskmill.jobs.describe_run import Part
-from maskmill.jobs.prepare import Prepared
-from maskmill.jobs.read_toml import read_toml
+from maskmill.pipeline.run.parts import Part
+from maskmill.pipeline.run.prepare import Prepared
+from maskmill.pipeline.run.record import find_differing
+from maskmill.pipeline.settings import read_toml
 from maskmill.pipeline.storage.paths import join_path
 from maskmill.pipeline.storage.store import open_store
 from maskmill.schemas.errors import ConfigError
-from maskmill.schemas.layout import packed_folders
+from maskmill.schemas.layout import DataSplit, packed_folders
 from maskmill.schemas.redaction import redact
 from maskmill.schemas.run_file import RunFile
 from maskmill.schemas.wording import setting_of
@@ -21,36 +21,16 @@ from maskmill.schemas.wording import setting_of
 EXAMPLE_BATCH_ROWS = 256
 
 
-def find_overridden(settings: RunFile, run_file: str) -> dict[str, tuple[Any, Any]]:
-    """Keys that decide what is written and are not as in the run file: the output's value, then the file's.
-
-    Args:
-        settings: What was run, overrides applied.
-        run_file: Where it was read.
-    """
-    try:
-        plain = _decisive(read_toml(RunFile, run_file))
-    except ConfigError:  # the file alone is no whole run
-        plain = {}
-    return {
-        f"{section}.{key}": (value, plain.get(section, {}).get(key))
-        for section, values in _decisive(settings).items()
-        for key, value in values.items()
-        if section not in plain or plain[section][key] != value
-    }
-
-
-def _decisive(settings: RunFile) -> dict[str, dict[str, object]]:
-    """What the fingerprints cover, and all of `[mask]`: without copies it is only the default of loaders."""
-    return {**settings.fingerprinted(), "mask": settings.mask.model_dump(mode="json")}
-
-
 def warn_overridden(settings: RunFile, run_file: str, overrides: Sequence[str]) -> list[str]:
     """Say that the output is not what the run file describes, where `--set` made it so."""
     if not overrides:
         return []
     given = {override.partition("=")[0].replace(" ", "") for override in overrides}
-    differing = {key: values for key, values in find_overridden(settings, run_file).items() if key in given}
+    try:
+        plain = read_toml(RunFile, run_file)
+    except ConfigError:  # the file alone is no whole run
+        plain = None
+    differing = {key: values for key, values in find_differing(settings, plain).items() if key in given}
     if not differing:
         return []
     said = [
@@ -82,25 +62,23 @@ def next_steps(
         return ["next:", f"  maskmill tokenizer {again}", f"  maskmill prepare {again}"]
     if last_part == Part.TOKENIZER or not prepared.packed:
         return ["next:", f"  maskmill prepare {again}"]
-    folders = {
-        held_out: join_path(output, list(packed_folders(settings.pack, held_out).values())[-1])
-        for held_out in (False, True)
-    }
+    folders = {split: join_path(output, list(packed_folders(settings.pack, split).values())[-1]) for split in DataSplit}
+    trained_on = json.dumps(folders[DataSplit.TRAIN])
     lines = [
         "next:",
         f"  maskmill verify {shlex.quote(output)}  # re-reads and checks everything",
         f"  maskmill report {shlex.quote(output)}  # shows these numbers again, of every part",
         "  maskmill train train.toml  # with these lines in the file:",
         "      [data]",
-        f"      dataset = {json.dumps(folders[False])}",
+        f"      dataset = {trained_on}",
     ]
     if any(packed.held_out and packed.counts.rows for packed in prepared.packed):
-        lines.append(f"      held_out = {json.dumps(folders[True])}")
+        lines.append(f"      held_out = {json.dumps(folders[DataSplit.HELD_OUT])}")
     return [
         *lines,
         "      [run]",
         f"      output = {json.dumps(join_path(output, 'training'))}",
         "  or in your own trainer:",
         "      from maskmill import MaskedBatches",
-        f"      batches = MaskedBatches({json.dumps(folders[False])}, global_batch_rows={EXAMPLE_BATCH_ROWS})",
+        f"      batches = MaskedBatches({trained_on}, global_batch_rows={EXAMPLE_BATCH_ROWS})",
     ]

@@ -10,9 +10,10 @@ from maskmill.jobs.console import open_console
 from maskmill.jobs.tables import document_lines, packed_lines, table_of_pairs
 from maskmill.jobs.terms import table_of_terms
 from maskmill.jobs.tokenizer_report import table_of_sources
-from maskmill.pipeline.storage.datasets import MANIFEST, model_of_manifest, read_manifest
+from maskmill.pipeline.run.parts import list_parts, model_of_manifest
+from maskmill.pipeline.storage.datasets import MANIFEST, read_manifest
 from maskmill.pipeline.storage.store import Store, open_store
-from maskmill.pipeline.verification.verify_output import explain_nothing, list_parts
+from maskmill.pipeline.verification.verify_output import explain_nothing
 from maskmill.schemas.manifest import DocumentsManifest, EncodedManifest, TokenizerManifest
 from maskmill.schemas.wording import count_of
 

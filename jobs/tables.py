@@ -7,10 +7,10 @@ from typing import Any
 
 from rich.table import Table
 
-from maskmill.jobs.prepare import Prepared
 from maskmill.jobs.progress import STAGE_WORDS
 from maskmill.jobs.terms import TERMS, table_of_terms
 from maskmill.jobs.tokenizer_report import table_of_sources, tables_side_by_side
+from maskmill.pipeline.run.prepare import Prepared
 from maskmill.schemas.counts import SourceReport
 from maskmill.schemas.manifest import DocumentsManifest, PackedManifest
 from maskmill.schemas.wording import count_of

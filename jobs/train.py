@@ -8,9 +8,9 @@ from rich.console import Console
 
 from maskmill.jobs.console import open_console, say
 from maskmill.jobs.progress import JsonLines
-from maskmill.jobs.ray_job import refuse_lost_output
-from maskmill.jobs.read_toml import read_toml
 from maskmill.jobs.tables import say_gap, table_of_pairs
+from maskmill.pipeline.engine.ray_job import refuse_lost_output
+from maskmill.pipeline.settings import read_toml
 from maskmill.pipeline.training.run_training import TrainResult
 from maskmill.pipeline.training.stop_signals import TrainingInterruptedError
 from maskmill.pipeline.training.train import train as train_model

@@ -1,69 +1,119 @@
-"""Where everything stands below a run's output."""
+"""What everything below a run's output is called: the one place that spells names of folders and shards.
+
+<kind>[-heldout][-<length of rows>]/shard-<number>[-<part>].arrow
+"""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from typing import Any
+import re
+from dataclasses import dataclass, replace
+from enum import Enum, StrEnum
 
 from maskmill.schemas.run_file import PackSection
 
 RUN_RECORD = "run.json"
+TIMINGS = "timings.json"
 WORK = "work"
 QUARANTINE = "quarantine"
 TOKENIZER = "tokenizer"
 WORD_COUNTS = f"{TOKENIZER}/word_counts.parquet"
 
 
-def shard_path(dataset: str, shard: int) -> str:
-    """Where shard number `shard` of a dataset stands."""
-    return f"{dataset}/shard-{shard:05d}.arrow"
+class DataSplit(Enum):
+    """Which documents: those to train on, or those that are held out of it. The value ends the name of a folder."""
+
+    TRAIN = ""
+    HELD_OUT = "-heldout"
+
+    @property
+    def is_held_out(self) -> bool:
+        """Whether these are the held-out documents, as manifests say it."""
+        return self is DataSplit.HELD_OUT
+
+    @classmethod
+    def of(cls, held_out: bool) -> DataSplit:
+        """The split that a manifest or a unit speaks of."""
+        return cls.HELD_OUT if held_out else cls.TRAIN
 
 
-def packed_shard_path(dataset: str, shard: int, part: int, is_whole: bool) -> str:
-    """Where the rows of a document shard stand, or part number `part` of them where they are several files."""
-    return shard_path(dataset, shard) if is_whole else f"{dataset}/shard-{shard:05d}-{part:04d}.arrow"
+class Kind(StrEnum):
+    """What a folder of a run's output holds, and what its manifest names as its kind."""
+
+    DOCUMENTS = "documents"
+    TOKENIZER = "tokenizer"
+    ENCODED = "encoded"
+    PACKED = "packed"
 
 
-def documents_folder(held_out: bool) -> str:
+@dataclass(frozen=True)
+class Folder:
+    """A folder of a run's output, taken apart.
+
+    Attributes:
+        kind: What it holds.
+        split: Of which documents.
+        seq_len: The length of its rows, where its name says it.
+    """
+
+    kind: Kind
+    split: DataSplit = DataSplit.TRAIN
+    seq_len: int | None = None
+
+    @property
+    def name(self) -> str:
+        """What it is called."""
+        return f"{self.kind}{self.split.value}" + ("" if self.seq_len is None else f"-{self.seq_len}")
+
+    @property
+    def place_in_order(self) -> tuple[int, bool, int]:
+        """Sorts folders: kinds in the order in which they are made, then the splits, then the lengths of rows."""
+        return list(Kind).index(self.kind), self.split.is_held_out, self.seq_len or 0
+
+    @property
+    def held_out_side(self) -> Folder | None:
+        """The folder of the held-out documents that goes with one to train on; `None` where there can be none."""
+        if self.kind is Kind.TOKENIZER or self.split is DataSplit.HELD_OUT:
+            return None
+        return replace(self, split=DataSplit.HELD_OUT)
+
+    @classmethod
+    def parse(cls, name: str) -> Folder | None:
+        """What a folder's name says; `None` if it is no folder of a part."""
+        found = _FOLDER.fullmatch(name)
+        if found is None:
+            return None
+        return cls(Kind(found[1]), DataSplit(found[2] or ""), None if found[3] is None else int(found[3]))
+
+
+_FOLDER = re.compile(f"({'|'.join(Kind)})({DataSplit.HELD_OUT.value})?(?:-([0-9]+))?")
+
+
+def documents_folder(split: DataSplit) -> str:
     """The folder of document shards."""
-    return "documents-heldout" if held_out else "documents"
+    return Folder(Kind.DOCUMENTS, split).name
 
 
-def encoded_folder(held_out: bool) -> str:
+def encoded_folder(split: DataSplit) -> str:
     """The folder of encoded shards."""
-    return "encoded-heldout" if held_out else "encoded"
+    return Folder(Kind.ENCODED, split).name
 
 
-def packed_folders(pack: PackSection, held_out: bool) -> dict[int, str]:
+def packed_folders(pack: PackSection, split: DataSplit) -> dict[int, str]:
     """The length of rows of each packed dataset that is asked for, and its folder.
 
     One `seq_len` is `packed/`; of several, and of length bins, each has its length in its name: `packed-128/` and
     `packed-heldout-128/`.
     """
-    folder = "packed-heldout" if held_out else "packed"
-    if pack.length_bins:
-        return {length: f"{folder}-{length}" for length in pack.length_bins}
-    if isinstance(pack.seq_len, int):
-        return {pack.seq_len: folder}
-    return {length: f"{folder}-{length}" for length in pack.seq_len}
+    if isinstance(pack.seq_len, int) and not pack.length_bins:
+        return {pack.seq_len: Folder(Kind.PACKED, split).name}
+    return {length: Folder(Kind.PACKED, split, length).name for length in pack.length_bins or pack.seq_lens}
 
 
-def promised_documents(decisive: Mapping[str, Any]) -> list[str]:
-    """The folders of documents that a finished run has, by the settings in its record."""
-    return [documents_folder(held_out) for held_out in _sides(decisive)]
+def shard_path(dataset: str, shard: int) -> str:
+    """The path of shard number `shard` of a dataset."""
+    return f"{dataset}/shard-{shard:05d}.arrow"
 
 
-def promised_rows(decisive: Mapping[str, Any]) -> list[str]:
-    """The folders of packed rows that a finished run has, by the settings in its record."""
-    pack = PackSection.model_validate(decisive["pack"])
-    return [folder for held_out in _sides(decisive) for folder in packed_folders(pack, held_out).values()]
-
-
-def promised_folders(decisive: Mapping[str, Any]) -> list[str]:
-    """The folders of every part that a finished run has, by the settings in its record, in their order."""
-    kept = [encoded_folder(held_out) for held_out in _sides(decisive)] if decisive["pack"].get("keep_encoded") else []
-    return [*promised_documents(decisive), TOKENIZER, *kept, *promised_rows(decisive)]
-
-
-def _sides(decisive: Mapping[str, Any]) -> list[bool]:
-    return [False, True] if decisive["documents"]["held_out"] else [False]
+def packed_shard_path(dataset: str, shard: int, part: int, is_whole: bool) -> str:
+    """The path of the rows of a document shard, or of part number `part` of them where they are several files."""
+    return shard_path(dataset, shard) if is_whole else f"{dataset}/shard-{shard:05d}-{part:04d}.arrow"

@@ -11,6 +11,7 @@ from dataclasses import dataclass
 
 from maskmill.pipeline.corpus.list_inputs import InputFile
 from maskmill.pipeline.engine.stage import UnitDescription
+from maskmill.schemas.layout import DataSplit
 
 MAX_BUCKETS = 512
 BUCKETS_PER_SHARD = 4
@@ -46,7 +47,7 @@ class SortUnit(UnitDescription):
     """Sort one interval of the hash's range and write its document shards.
 
     Attributes:
-        held_out: Which of the two datasets.
+        held_out: Whether it is the dataset of the held-out documents.
         num_shards: Of the dataset; shard s holds the hashes in [s, s + 1) / num_shards.
         first_shard: The first shard of this unit.
         stop_shard: The one after its last.
@@ -61,6 +62,11 @@ class SortUnit(UnitDescription):
     stop_shard: int
     buckets: tuple[int, ...]
     num_buckets: int
+
+    @property
+    def split(self) -> DataSplit:
+        """Which of the two datasets."""
+        return DataSplit.of(self.held_out)
 
 
 @dataclass(frozen=True)

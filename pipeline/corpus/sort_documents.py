@@ -55,7 +55,7 @@ def sort_documents(context: CorpusContext, unit: SortUnit) -> UnitOutcome:
     with tempfile.TemporaryDirectory(prefix="maskmill-sort-") as folder:
         for shard, tables in _iter_shards(context, unit, folder):
             before = counts["text_bytes"]
-            path = shard_path(documents_folder(unit.held_out), shard)
+            path = shard_path(documents_folder(unit.split), shard)
             blocks = cut_blocks(select_documents(tables))
             receipt = write_blocks(context.output, path, DOCUMENT_SCHEMA, blocks, first_row_id=shard << 32)
             shards.append(receipt.model_copy(update={"text_bytes": counts["text_bytes"] - before}))

@@ -55,7 +55,7 @@ def pack_documents(context: PackContext, unit: PackUnit) -> UnitOutcome:
     shards: list[ShardReceipt] = []
     if pack.keep_encoded and not unit.encoded_path:
         vocab_size = work.vocabulary.vocab_size
-        shards.append(write_encoded(context.output, unit.held_out, unit.shard, vocab_size, encoded))
+        shards.append(write_encoded(context.output, unit.split, unit.shard, vocab_size, encoded))
     sentence_starts, unmatched = None, 0
     if pack.needs_sentences:
         work.check_documents(encoded)
@@ -139,7 +139,7 @@ class _Work:
     ) -> list[ShardReceipt]:
         """Write the rows of one dataset, and the quarantine of its documents that come to none."""
         context, unit = self._context, self._unit
-        folder = packed_folders(context.pack, unit.held_out)[plan.seq_len]
+        folder = packed_folders(context.pack, unit.split)[plan.seq_len]
         rows = assemble_rows(columns, plan, SpecialIds.from_vocabulary(self.vocabulary), unit.shard, context.seed)
         writer = RowWriter(
             context.output,

@@ -10,7 +10,7 @@ from maskmill.pipeline.storage.datasets import ShardTable
 from maskmill.pipeline.storage.store import Store
 from maskmill.pipeline.wordpiece.encoding.load_encoders import SpecialInText
 from maskmill.pipeline.wordpiece.encoding.prove_encoder import Proof
-from maskmill.schemas.layout import documents_folder, encoded_folder
+from maskmill.schemas.layout import DataSplit, documents_folder, encoded_folder
 from maskmill.schemas.masking import Masking
 from maskmill.schemas.run_file import PackSection
 
@@ -44,7 +44,7 @@ class PackUnit(UnitDescription):
     """Pack one document shard.
 
     Attributes:
-        held_out: Which of the two sets of documents.
+        held_out: Whether it is of the held-out documents.
         shard: Number of the document shard.
         path: Of it.
         checksum: Of it, xxh3-128.
@@ -64,6 +64,11 @@ class PackUnit(UnitDescription):
     encoded_path: str = ""
     encoded_checksum: str = ""
 
+    @property
+    def split(self) -> DataSplit:
+        """Which of the two sets of documents."""
+        return DataSplit.of(self.held_out)
+
     def digest(self) -> str:
         """xxh3-128 of the description but for where ids come from: they are the same, and so are the rows.
 
@@ -74,30 +79,34 @@ class PackUnit(UnitDescription):
 
 
 def plan_pack_units(
-    documents: Mapping[bool, ShardTable], tokenizer_checksum: str, encoded: Mapping[bool, ShardTable] | None = None
+    documents: Mapping[DataSplit, ShardTable],
+    tokenizer_checksum: str,
+    encoded: Mapping[DataSplit, ShardTable] | None = None,
 ) -> list[PackUnit]:
     """One unit a document shard, the held-out ones after the others.
 
     Args:
-        documents: The tables of document shards, by whether they are held out.
+        documents: The tables of document shards, by their split.
         tokenizer_checksum: xxh3-128 of tokenizer.json.
         encoded: The tables of the encoded shards of the same documents, if they are to be packed again.
     """
     units: list[PackUnit] = []
-    for held_out in sorted(documents):
-        table = documents[held_out]
-        kept = encoded[held_out] if encoded else None
+    for split in DataSplit:
+        if split not in documents:
+            continue
+        table = documents[split]
+        kept = encoded[split] if encoded else None
         for shard, checksum in enumerate(table.checksums.to_pylist()):
             units.append(
                 PackUnit(
                     unit=len(units),
-                    held_out=held_out,
+                    held_out=split.is_held_out,
                     shard=shard,
-                    path=f"{documents_folder(held_out)}/{table.path(shard)}",
+                    path=f"{documents_folder(split)}/{table.path(shard)}",
                     checksum=checksum,
                     tokenizer_checksum=tokenizer_checksum,
                     text_bytes=int(table.text_bytes[shard]),
-                    encoded_path=f"{encoded_folder(held_out)}/{kept.path(shard)}" if kept else "",
+                    encoded_path=f"{encoded_folder(split)}/{kept.path(shard)}" if kept else "",
                     encoded_checksum=kept.checksums[shard].as_py() if kept else "",
                 )
             )

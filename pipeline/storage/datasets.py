@@ -31,8 +31,6 @@ from maskmill.schemas.manifest import (
     EncodedManifest,
     KindOfManifest,
     PackedManifest,
-    TokenizerManifest,
-    kind_of_manifest,
     parse_manifest,
 )
 from maskmill.schemas.masking import Masking, MaskVocabulary
@@ -42,12 +40,6 @@ from maskmill.schemas.tokenizer.tokenizer_file import MAX_TOKENIZER_BYTES, check
 MANIFEST = "manifest.json"
 SHARD_TABLE = "shards.arrow"
 TOKENIZER = "tokenizer.json"
-_MODELS: dict[str, type[KindOfManifest]] = {
-    "documents": DocumentsManifest,
-    "encoded": EncodedManifest,
-    "packed": PackedManifest,
-    "tokenizer": TokenizerManifest,
-}
 _IDS_OF_VOCABULARY = ("vocab_size", "pad_id", "unk_id", "cls_id", "sep_id", "mask_id", "excluded_ranges")
 _RECEIPTS_AT_ONCE = 128
 MAX_TABLE_IN_MEMORY = 48 << 20
@@ -147,19 +139,6 @@ def fingerprint_rows(manifest: PackedManifest) -> str:
     if manifest.copies:
         return manifest.fingerprint
     return fingerprint_manifest(manifest.model_copy(update={"masking": Masking()}))
-
-
-def model_of_manifest(dataset: Store) -> type[KindOfManifest]:
-    """Of which kind the manifest here says it is; `PackedManifest`, to read which tells what is wrong, if of none.
-
-    Raises:
-        ConfigError: It is larger than any manifest, or no regular file.
-    """
-    try:
-        kind = kind_of_manifest(dataset.read_bytes(MANIFEST, MAX_MANIFEST_BYTES))
-    except FileNotFoundError:
-        return PackedManifest
-    return _MODELS.get(kind or "", PackedManifest)
 
 
 def read_manifest(dataset: Store, model: type[AnyManifest]) -> AnyManifest:

@@ -4,20 +4,22 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import TypeAlias
 
+from maskmill.pipeline.run.parts import KINDS, Part
 from maskmill.pipeline.storage.datasets import MANIFEST
 from maskmill.pipeline.storage.store import Store
 from maskmill.pipeline.verification.findings import Finding
 from maskmill.schemas.counts import PackingCounts
-from maskmill.schemas.manifest import DocumentsManifest, EncodedManifest, PackedManifest, TokenizerManifest
+from maskmill.schemas.layout import DataSplit, Folder, Kind
+from maskmill.schemas.manifest import (
+    DocumentsManifest,
+    EncodedManifest,
+    KindOfManifest,
+    PackedManifest,
+    TokenizerManifest,
+)
 from maskmill.schemas.run_file import Sequences
 from maskmill.schemas.wording import count_of
-
-AnyPart: TypeAlias = DocumentsManifest | EncodedManifest | PackedManifest | TokenizerManifest
-
-_DECIDED_BY = {"documents": "documents", "tokenizer": "tokenizer", "encoded": "tokenizer", "packed": "packed"}
-"""What settings decide a part: those of the documents, with those of the tokenizer, or with those of packing too."""
 
 
 @dataclass(frozen=True)
@@ -33,7 +35,7 @@ class Verified:
     """
 
     path: str
-    manifest: AnyPart | None
+    manifest: KindOfManifest | None
     findings: list[Finding]
     num_strays: int = 0
     num_ids: int = 0
@@ -68,20 +70,21 @@ def check_folders(store: Store, verified: Mapping[str, Verified], unfinished: Se
     return findings
 
 
-def _is_of_folder(manifest: AnyPart, folder: str) -> bool:
-    kind, _, rest = folder.partition("-")
-    held_out, _, number = rest.rpartition("-") if rest != "heldout" else (rest, "", "")
+def _is_of_folder(manifest: KindOfManifest, name: str) -> bool:
+    folder = Folder.parse(name)
     return (
-        manifest.kind == kind
-        and getattr(manifest, "held_out", False) == (held_out == "heldout")
-        and (not number or (isinstance(manifest, PackedManifest) and manifest.seq_len == int(number)))
+        folder is not None
+        and manifest.kind == folder.kind
+        and getattr(manifest, "held_out", False) == folder.split.is_held_out
+        and (folder.seq_len is None or (isinstance(manifest, PackedManifest) and manifest.seq_len == folder.seq_len))
     )
 
 
-def _held_out_side(folder: str) -> str | None:
+def _held_out_side(name: str) -> str | None:
     """The folder of the held-out documents that goes with one to train on."""
-    kind, dash, rest = folder.partition("-")
-    return None if kind == "tokenizer" or rest.startswith("heldout") else f"{kind}-heldout{dash}{rest}"
+    folder = Folder.parse(name)
+    side = None if folder is None else folder.held_out_side
+    return None if side is None else side.name
 
 
 def check_between(store: Store, verified: Mapping[str, Verified]) -> list[Finding]:
@@ -94,17 +97,20 @@ def check_between(store: Store, verified: Mapping[str, Verified]) -> list[Findin
     here = store.display_url
     manifests = [part.manifest for part in verified.values() if part.manifest is not None]
     findings = []
-    fingerprints: dict[str, set[str]] = {}
+    fingerprints: dict[Part, set[str]] = {}
     for manifest in manifests:
-        fingerprints.setdefault(_DECIDED_BY[manifest.kind], set()).add(manifest.run_fingerprint)
+        fingerprints.setdefault(KINDS[Kind(manifest.kind)].part, set()).add(manifest.run_fingerprint)
     if any(len(several) > 1 for several in fingerprints.values()):
         findings.append(Finding(here, "its parts belong to different runs"))
-    documents = {manifest.held_out: manifest for manifest in manifests if isinstance(manifest, DocumentsManifest)}
+    documents = {
+        DataSplit.of(manifest.held_out): manifest for manifest in manifests if isinstance(manifest, DocumentsManifest)
+    }
+    trained_on = documents.get(DataSplit.TRAIN)
     encodings = [manifest for manifest in manifests if isinstance(manifest, EncodedManifest | PackedManifest)]
     for tokenizer in manifests:
         if not isinstance(tokenizer, TokenizerManifest):
             continue
-        if tokenizer.trained and False in documents and tokenizer.documents_fingerprint != documents[False].fingerprint:
+        if tokenizer.trained and trained_on and tokenizer.documents_fingerprint != trained_on.fingerprint:
             findings.append(Finding(here, "the tokenizer was trained on other documents than stand here"))
         if any(encoding.tokenizer_checksum != tokenizer.checksums.get("tokenizer.json") for encoding in encodings):
             findings.append(Finding(here, "the rows were encoded with another tokenizer than stands here"))
@@ -113,14 +119,14 @@ def check_between(store: Store, verified: Mapping[str, Verified]) -> list[Findin
             for folder, part in verified.items()
             if part.num_ids > tokenizer.vocab_size
         ]
-    for held_out, source in documents.items():
-        parts = {folder: part for folder, part in verified.items() if _encodes(part.manifest, held_out)}
+    for split, source in documents.items():
+        parts = {folder: part for folder, part in verified.items() if _encodes(part.manifest, split)}
         findings += _check_documents(here, source, parts)
     return findings
 
 
-def _encodes(manifest: AnyPart | None, held_out: bool) -> bool:
-    return isinstance(manifest, EncodedManifest | PackedManifest) and manifest.held_out == held_out
+def _encodes(manifest: KindOfManifest | None, split: DataSplit) -> bool:
+    return isinstance(manifest, EncodedManifest | PackedManifest) and DataSplit.of(manifest.held_out) is split
 
 
 def _check_documents(here: str, source: DocumentsManifest, parts: Mapping[str, Verified]) -> list[Finding]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Collection, Mapping
 
 from maskmill.pipeline.corpus.quarantine import is_of_inputs
+from maskmill.pipeline.run.parts import KINDS, promised_folders
 from maskmill.pipeline.storage.arrow_reader import ArrowFile
 from maskmill.pipeline.storage.regular_files import MAX_TEXT_BYTES
 from maskmill.pipeline.storage.store import Store
@@ -13,11 +14,9 @@ from maskmill.pipeline.verification.findings import Finding
 from maskmill.schemas.bounded_json import parse_json
 from maskmill.schemas.documents import QUARANTINE_SCHEMA
 from maskmill.schemas.errors import ConfigError, MaskmillError, ShardCorruptError
-from maskmill.schemas.layout import QUARANTINE, RUN_RECORD, promised_folders
+from maskmill.schemas.layout import QUARANTINE, RUN_RECORD, Kind
 from maskmill.schemas.manifest import DocumentsManifest, PackedManifest
 from maskmill.schemas.masking import Masking
-
-_PART_OF_KIND = {"documents": "shard", "tokenizer": "tokenizer", "encoded": "tokenizer", "packed": "pack"}
 
 
 def check_record(store: Store, verified: Mapping[str, Verified], unfinished: Collection[str] = ()) -> list[Finding]:
@@ -44,7 +43,7 @@ def check_record(store: Store, verified: Mapping[str, Verified], unfinished: Col
         Finding(path, f"{folder} is of another run than the record speaks of")
         for folder, part in verified.items()
         if part.manifest is not None
-        and part.manifest.run_fingerprint != fingerprints.get(_PART_OF_KIND[part.manifest.kind])
+        and part.manifest.run_fingerprint != fingerprints.get(KINDS[Kind(part.manifest.kind)].part.key)
     ]
     findings += [
         Finding(store.locate(folder), "its masking is not that of [mask] in the record; run `maskmill prepare` again")

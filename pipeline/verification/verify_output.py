@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Callable, Iterator
 
+from maskmill.pipeline.run.parts import list_parts, model_of_manifest
 from maskmill.pipeline.storage.arrow_reader import check_bytes
-from maskmill.pipeline.storage.datasets import MANIFEST, TOKENIZER, check_tokenizer, model_of_manifest, read_manifest
+from maskmill.pipeline.storage.datasets import MANIFEST, TOKENIZER, check_tokenizer, read_manifest
 from maskmill.pipeline.storage.paths import check_inside, split_file_url
 from maskmill.pipeline.storage.store import Store, open_store
-from maskmill.pipeline.verification.check_parts import AnyPart, Verified, check_between, check_folders
+from maskmill.pipeline.verification.check_parts import Verified, check_between, check_folders
 from maskmill.pipeline.verification.check_record import check_quarantine, check_record
 from maskmill.pipeline.verification.findings import Finding
 from maskmill.pipeline.verification.verify_documents import verify_documents
@@ -20,28 +20,7 @@ from maskmill.schemas.layout import RUN_RECORD
 from maskmill.schemas.manifest import DocumentsManifest, EncodedManifest, PackedManifest, TokenizerManifest
 from maskmill.schemas.tokenizer.tokenizer_file import MAX_TOKENIZER_BYTES
 
-__all__ = ["AnyPart", "Verified", "list_parts", "verify_output"]
-
-_PART = re.compile(r"(documents|tokenizer|encoded|packed)(-heldout)?(-\d+)?")
-_ORDER = ("documents", "tokenizer", "encoded", "packed")
 Progress = Callable[[str, int, int], None]
-
-
-def list_parts(store: Store) -> dict[str, bool]:
-    """The folders of a run's output that belong to its parts, in their order, and whether each has a manifest."""
-    files: dict[str, set[str]] = {}
-    for path in store.list():
-        folder, slash, name = path.partition("/")
-        if slash and _PART.fullmatch(folder):
-            files.setdefault(folder, set()).add(name)
-    ordered = sorted(files, key=_place_in_order)
-    return {folder: MANIFEST in files[folder] for folder in ordered}
-
-
-def _place_in_order(folder: str) -> tuple[int, bool, int]:
-    kind, _, rest = folder.partition("-")
-    number = rest.removeprefix("heldout").removeprefix("-")
-    return _ORDER.index(kind), rest.startswith("heldout"), int(number or 0)
 
 
 def explain_nothing(store: Store, verb: str) -> ConfigError:

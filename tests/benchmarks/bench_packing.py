@@ -7,11 +7,11 @@ from typing import Any
 
 import pyarrow as pa
 
-from maskmill.jobs.describe_run import Part
-from maskmill.jobs.open_run import open_run
-from maskmill.jobs.pack import pack
-from maskmill.jobs.prepare import prepare
 from maskmill.pipeline.packing import prepare_encoder
+from maskmill.pipeline.run.make_rows import make_rows
+from maskmill.pipeline.run.open_run import open_run
+from maskmill.pipeline.run.parts import Part
+from maskmill.pipeline.run.prepare import prepare
 from maskmill.pipeline.storage.store import open_store
 from tests.benchmarks.measuring import Figure, find_text, make_run_file, seconds_of
 
@@ -33,7 +33,7 @@ def measure(scratch: str) -> list[Figure]:
         def pack_again() -> None:
             prepare_encoder._load_fast.cache_clear()  # a cold encoder: its cache of words makes a second pass quicker
             run.output.delete_tree("packed")
-            pack(run, prepared.documents, tokenizer)
+            make_rows(run, prepared.documents, tokenizer)
 
         pack_again()  # compiles
         ours = text_bytes / 1e6 / seconds_of(pack_again, repeats=3)

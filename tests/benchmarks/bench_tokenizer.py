@@ -7,8 +7,8 @@ import os
 
 from tokenizers import Tokenizer, models, normalizers, pre_tokenizers, trainers
 
-from maskmill.jobs.describe_run import Part
-from maskmill.jobs.prepare import prepare
+from maskmill.pipeline.run.parts import Part
+from maskmill.pipeline.run.prepare import prepare
 from maskmill.schemas.tokenizer.tokenizer_file import SPECIAL_TOKENS
 from tests.benchmarks.measuring import Figure, find_text, make_run_file, read_texts, seconds_of
 

@@ -15,9 +15,9 @@ from dataclasses import dataclass
 
 import pyarrow as pa
 
-from maskmill.jobs.describe_run import Part
-from maskmill.jobs.prepare import prepare
 from maskmill.pipeline.corpus.write_python_docs import write_python_docs
+from maskmill.pipeline.run.parts import Part
+from maskmill.pipeline.run.prepare import prepare
 from maskmill.schemas.run_file import RunFile
 
 CORPORA = "MASKMILL_CORPORA"

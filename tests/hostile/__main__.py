@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import argparse
 import contextlib
-import importlib
 import itertools
 import json
 import os
@@ -24,7 +23,7 @@ import torch
 import maskmill.jobs.report
 import maskmill.jobs.train
 import maskmill.jobs.verify  # noqa: F401 - what commands would import, in every process
-from maskmill.jobs.cli import PRELOADED
+from maskmill.pipeline.run.preload import preload_workers
 from maskmill.pipeline.wordpiece.encoding import hostile_text
 from tests.hostile.bases import make_bases
 from tests.hostile.kinds import KINDS, run_case
@@ -108,7 +107,7 @@ def _bases() -> Iterator[Path]:
     """The trees to mutate; every reader has once read one, so that each process finds compiled what it needs."""
     torch.set_num_threads(1)
     pa.set_cpu_count(1)
-    importlib.import_module(PRELOADED)  # last: it leaves out of the process what torch looks for
+    preload_workers()  # last: it leaves out of the process what torch looks for
     hostile_text._NUM_CODE_POINTS, hostile_text._RANDOM_TEXTS = FEW_CODE_POINTS, FEW_TEXTS
     memory = "/dev/shm"  # noqa: S108 - a folder of our own is made in it
     folder = Path(tempfile.mkdtemp(prefix="hostile-", dir=memory if os.path.isdir(memory) else None))

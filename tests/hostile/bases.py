@@ -12,10 +12,10 @@ from pathlib import Path
 from typing import Any
 
 import maskmill.schemas.rows
-from maskmill.jobs.prepare import prepare
-from maskmill.jobs.read_toml import read_toml
 from maskmill.jobs.train import train
 from maskmill.pipeline.loader import MaskedBatches
+from maskmill.pipeline.run.prepare import prepare
+from maskmill.pipeline.settings import read_toml
 from maskmill.schemas.run_file import RunFile
 from tests.hostile.trees import STOPPED_BEHIND
 

@@ -12,11 +12,11 @@ from pathlib import Path
 
 import pytest
 
-from maskmill.jobs.read_toml import read_toml
 from maskmill.jobs.report import report
 from maskmill.jobs.verify import verify
 from maskmill.pipeline.corpus.list_inputs import list_inputs
 from maskmill.pipeline.loader import MaskedBatches
+from maskmill.pipeline.settings import read_toml
 from maskmill.pipeline.storage.store import open_store
 from maskmill.pipeline.training.checkpoints import CHECKPOINTS, MARKER_NAME, find_checkpoint
 from maskmill.pipeline.training.train import train

@@ -8,8 +8,8 @@ from typing import Any
 
 import pytest
 
-from maskmill.jobs.describe_run import Part
-from maskmill.jobs.prepare import prepare
+from maskmill.pipeline.run.parts import Part
+from maskmill.pipeline.run.prepare import prepare
 from maskmill.schemas.errors import ConfigError, InputDataError, MaskmillError
 from maskmill.schemas.run_file import RunFile
 from tests.integration.runs import read_tree

@@ -10,12 +10,12 @@ import pytest
 from fsspec.registry import known_implementations
 from s3fs import S3FileSystem
 
-from maskmill.jobs.open_run import open_run
-from maskmill.jobs.read_toml import read_toml
 from maskmill.jobs.report import report
 from maskmill.jobs.verify import verify
 from maskmill.pipeline.corpus.list_inputs import list_inputs
 from maskmill.pipeline.loader import Cache, MaskedBatches
+from maskmill.pipeline.run.open_run import open_run
+from maskmill.pipeline.settings import read_toml
 from maskmill.pipeline.storage import failures
 from maskmill.pipeline.storage.store import Store
 from maskmill.pipeline.wordpiece.files.brought_files import read_brought_files

@@ -11,9 +11,11 @@ from typing import Any
 
 import pytest
 
-from maskmill.jobs.describe_run import RUN_RECORD, claim_output, fingerprint_parts
+from maskmill.pipeline.run.claim_output import claim_output
+from maskmill.pipeline.run.record import fingerprint_parts
 from maskmill.pipeline.storage.datasets import read_shard_table
 from maskmill.pipeline.storage.store import Store, open_store
+from maskmill.schemas.layout import RUN_RECORD
 from maskmill.schemas.manifest import DocumentsManifest, PackedManifest, parse_manifest
 from tests.integration.conftest import Undisturbed
 from tests.integration.runs import (

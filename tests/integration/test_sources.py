@@ -10,8 +10,8 @@ from typing import Any
 import pyarrow.parquet as pq
 import pytest
 
-from maskmill.jobs.describe_run import Part
-from maskmill.jobs.prepare import Prepared, prepare
+from maskmill.pipeline.run.parts import Part
+from maskmill.pipeline.run.prepare import Prepared, prepare
 from maskmill.schemas.errors import ConfigError, StaleArtifactError
 from maskmill.schemas.run_file import RunFile
 from tests.integration.runs import read_tree

@@ -11,10 +11,11 @@ from typing import Any
 
 import pytest
 
-from maskmill.jobs.describe_run import DECISIVE_LIBRARIES
-from maskmill.jobs.open_run import open_run, refuse_inputs_in_output
-from maskmill.jobs.prepare import Part, prepare
 from maskmill.pipeline.corpus.list_inputs import InputFile, list_inputs
+from maskmill.pipeline.run.open_run import open_run, refuse_inputs_in_output
+from maskmill.pipeline.run.parts import Part
+from maskmill.pipeline.run.prepare import prepare
+from maskmill.pipeline.run.record import DECISIVE_LIBRARIES
 from maskmill.pipeline.storage.store import Store, open_store
 from maskmill.schemas.counts import DocumentCounts
 from maskmill.schemas.errors import ConfigError, InputDataError, ShardCorruptError, StaleArtifactError

@@ -7,7 +7,8 @@ from pathlib import Path
 
 from rich.console import Console
 
-from maskmill.jobs.tokenizer_report import SHOWN_WARNINGS, iter_warnings, table_of_sources
+from maskmill.jobs.tokenizer_report import table_of_sources
+from maskmill.pipeline.wordpiece.vocabulary.judge_sources import SHOWN_WARNINGS, iter_warnings
 from maskmill.schemas.counts import SourceReport
 from tests.integration.conftest import Undisturbed
 from tests.integration.runs import read_tree, run_maskmill

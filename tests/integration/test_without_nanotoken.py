@@ -11,7 +11,7 @@ from typing import Any
 
 import pytest
 
-from maskmill.jobs.prepare import prepare
+from maskmill.pipeline.run.prepare import prepare
 from maskmill.schemas.run_file import RunFile
 
 DIFFERENT = {"run.json", "timings.json", "tokenizer/proof.json"}

@@ -42,7 +42,7 @@ from maskmill.pipeline.wordpiece.files.tokenizer_files import build_tokenizer, t
 from maskmill.schemas.counts import EncodingCounts, PackingCounts
 from maskmill.schemas.documents import DOCUMENT_SCHEMA, QUARANTINE_SCHEMA
 from maskmill.schemas.errors import ConfigError, ShardCorruptError
-from maskmill.schemas.layout import packed_folders
+from maskmill.schemas.layout import DataSplit, packed_folders
 from maskmill.schemas.masking import IGNORE_INDEX, Masking
 from maskmill.schemas.receipt import Receipt
 from maskmill.schemas.rows import encoded_schema, id_type, packed_row_schema
@@ -226,7 +226,7 @@ def test_nothing_is_lost_however_it_is_packed(
     expected = [law.encode(text, add_special_tokens=False).ids for text in texts]
     found: dict[int, dict[int, list[int]]] = {}
     documents, text_bytes = [], []
-    for seq_len, folder in packed_folders(context.pack, held_out=False).items():
+    for seq_len, folder in packed_folders(context.pack, DataSplit.TRAIN).items():
         counts = counts_of(outcome, seq_len)  # the sums are checked here
         documents.append(counts.documents)
         text_bytes.append(packing_counts(receipt, seq_len)["text_bytes"])
@@ -403,7 +403,9 @@ def test_rows_packed_again_from_encoded_documents_are_the_same_bytes(tmp_path: P
     assert second.shards == outcome.shards  # no encoded shard among them
     assert told.digest() == unit.digest()
     encoding = EncodingCounts(**{name: encoding_counts(to_receipt(kept))[name] for name in EncodingCounts.model_fields})
-    for seq_len in packed_folders(PackSection.model_validate({"seq_len": 32, "min_segment": 4} | pack), held_out=False):
+    for seq_len in packed_folders(
+        PackSection.model_validate({"seq_len": 32, "min_segment": 4} | pack), DataSplit.TRAIN
+    ):
         counts = take_encoding(packing_counts(to_receipt(second), seq_len), encoding)
         assert counts == packing_counts(to_receipt(outcome), seq_len)
 
@@ -446,7 +448,7 @@ def test_encoded_shards_give_back_what_was_written_in_blocks_of_bounded_size(
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(encoded_documents, "_BLOCK_DOCUMENTS", block_documents)
         patch.setattr(encoded_documents, "_BLOCK_TOKENS", block_tokens)
-        receipt = write_encoded(store, False, SHARD, vocab_size, encoded)
+        receipt = write_encoded(store, DataSplit.TRAIN, SHARD, vocab_size, encoded)
     assert (receipt.rows, receipt.tokens, receipt.text_bytes) == (len(documents), len(encoded.ids), 7)
     reader = pa.ipc.open_file(store.read_bytes(receipt.path))
     assert reader.schema.equals(encoded_schema(vocab_size), check_metadata=True)
@@ -517,7 +519,7 @@ def test_documents_that_cannot_be_encoded_are_set_aside_alone_and_stay_so(
     output = open_store(str(tmp_path))
     outcome = pack_texts(make_context(output, keep_encoded=True, **pack), texts)
     assert outcome.details["encoding"]["quarantined"] == 2
-    folders = packed_folders(make_context(output, **pack).pack, held_out=False)
+    folders = packed_folders(make_context(output, **pack).pack, DataSplit.TRAIN)
     for seq_len, quarantined in counted_in.items():
         counts = counts_of(outcome, seq_len)
         assert (counts.quarantined, counts.too_long) == (quarantined, 0)

@@ -8,7 +8,8 @@ from typing import Any
 
 import pytest
 
-from maskmill.pipeline.storage.datasets import fingerprint_manifest, model_of_manifest, read_manifest, write_manifest
+from maskmill.pipeline.run.parts import model_of_manifest
+from maskmill.pipeline.storage.datasets import fingerprint_manifest, read_manifest, write_manifest
 from maskmill.pipeline.storage.store import open_store
 from maskmill.schemas.counts import DocumentCounts, PackingCounts, SourceReport
 from maskmill.schemas.errors import ConfigError, ShardCorruptError

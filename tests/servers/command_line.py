@@ -52,8 +52,10 @@ def _start_server() -> subprocess.Popen[bytes]:
 
 
 def _serve() -> None:
-    import maskmill.jobs.cli
-    import maskmill.jobs.preload  # noqa: F401  # what forks shall have
+    import maskmill.jobs.cli  # noqa: F401  # what forks shall have
+    from maskmill.pipeline.run.preload import preload_workers
+
+    preload_workers()
 
     for line in sys.stdin:
         child = os.fork()

@@ -6,7 +6,7 @@ import random
 
 import pytest
 
-from maskmill.jobs.prepare import prepare
+from maskmill.pipeline.run.prepare import prepare
 from maskmill.schemas.run_file import RunFile
 
 WORDS = [f"{first}{last}" for first in ("al", "be", "ga", "del") for last in ("pha", "ta", "mma", "tau", "rho")]

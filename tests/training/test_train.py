@@ -15,8 +15,8 @@ import xxhash
 from tokenizers import Tokenizer
 from transformers import AutoModelForMaskedLM, AutoTokenizer
 
-from maskmill.jobs.read_toml import read_toml
 from maskmill.pipeline.loader.fixed_rows import iter_fixed_batches
+from maskmill.pipeline.settings import read_toml
 from maskmill.pipeline.storage.datasets import read_manifest, write_manifest, write_shard_table
 from maskmill.pipeline.storage.leases import Lease, hold_output
 from maskmill.pipeline.storage.store import open_store

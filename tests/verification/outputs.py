@@ -24,7 +24,7 @@ from maskmill.pipeline.wordpiece.encoding.prove_encoder import Proof, make_proof
 from maskmill.pipeline.wordpiece.files.normalise import Normalisation
 from maskmill.schemas.counts import DocumentCounts, EncodingCounts, PackingCounts
 from maskmill.schemas.documents import DOCUMENT_SCHEMA
-from maskmill.schemas.layout import documents_folder, encoded_folder, packed_folders, shard_path
+from maskmill.schemas.layout import DataSplit, documents_folder, encoded_folder, packed_folders, shard_path
 from maskmill.schemas.manifest import (
     DocumentsManifest,
     EncodedManifest,
@@ -51,20 +51,20 @@ class Output:
         store: Where.
         pack: How it is packed.
         copies: Static masks.
-        documents: Manifests by held-out.
+        documents: Manifests by split.
         receipts: Of the pack units.
     """
 
     store: Store
     pack: PackSection
     copies: int = 0
-    documents: dict[bool, DocumentsManifest] = field(default_factory=dict)
+    documents: dict[DataSplit, DocumentsManifest] = field(default_factory=dict)
     receipts: list[Receipt] = field(default_factory=list)
 
-    def tables(self) -> dict[bool, ShardTable]:
+    def tables(self) -> dict[DataSplit, ShardTable]:
         return {
-            held_out: read_shard_table(self.store.below(documents_folder(held_out)), manifest)
-            for held_out, manifest in self.documents.items()
+            split: read_shard_table(self.store.below(documents_folder(split)), manifest)
+            for split, manifest in self.documents.items()
         }
 
 
@@ -87,7 +87,7 @@ def make_context(store: Store, pack: PackSection, copies: int = 0) -> PackContex
 
 
 def write_document_shard(
-    store: Store, held_out: bool, shard: int, texts: Sequence[str], block: int = 5
+    store: Store, split: DataSplit, shard: int, texts: Sequence[str], block: int = 5
 ) -> ShardReceipt:
     """A document shard of some texts."""
     batches = []
@@ -96,35 +96,35 @@ def write_document_shard(
         columns = [[f"{shard}-{line}" for line in lines], ["s"] * len(lines), ["p.txt"] * len(lines), list(lines)]
         batches.append(pa.record_batch([*columns, [texts[line] for line in lines]], schema=DOCUMENT_SCHEMA))
     text_bytes = sum(len(text.encode()) for text in texts)
-    path = shard_path(documents_folder(held_out), shard)
+    path = shard_path(documents_folder(split), shard)
     return write_blocks(store, path, DOCUMENT_SCHEMA, batches, text_bytes=text_bytes, first_row_id=shard << 32)
 
 
 def write_output(url: str, pack: PackSection, shards: Shards, held_out: Shards = (), *, copies: int = 0) -> Output:
     """Documents, tokenizer and rows, as a run leaves them."""
     output = Output(open_store(url), pack, copies)
-    sides = {False: shards, True: held_out} if held_out else {False: shards}
-    written = {side: sum(map(len, texts)) for side, texts in sides.items()}
-    for side, texts in sides.items():
-        receipts = [write_document_shard(output.store, side, number, shard) for number, shard in enumerate(texts)]
-        num_shards, checksum = write_shard_table(output.store, documents_folder(side), receipts)
+    splits = {DataSplit.TRAIN: shards} | ({DataSplit.HELD_OUT: held_out} if held_out else {})
+    written = {split: sum(map(len, texts)) for split, texts in splits.items()}
+    for split, texts in splits.items():
+        receipts = [write_document_shard(output.store, split, number, shard) for number, shard in enumerate(texts)]
+        num_shards, checksum = write_shard_table(output.store, documents_folder(split), receipts)
         counts = DocumentCounts(
             read=sum(written.values()),
-            written=written[False],
-            held_out=written.get(True, 0),
+            written=written[DataSplit.TRAIN],
+            held_out=written.get(DataSplit.HELD_OUT, 0),
             duplicates=0,
             quarantined=0,
             quarantined_by_reason={},
         )
-        output.documents[side] = write_manifest(
+        output.documents[split] = write_manifest(
             output.store,
-            documents_folder(side),
+            documents_folder(split),
             DocumentsManifest(
                 run_fingerprint=RUN,
                 num_shards=num_shards,
                 shards_checksum=checksum,
-                held_out=side,
-                documents=written[side],
+                held_out=split.is_held_out,
+                documents=written[split],
                 text_bytes=sum(receipt.text_bytes for receipt in receipts),
                 counts=counts,
             ),
@@ -135,7 +135,7 @@ def write_output(url: str, pack: PackSection, shards: Shards, held_out: Shards =
         "tokenizer",
         TokenizerManifest(
             run_fingerprint=RUN,
-            documents_fingerprint=output.documents[False].fingerprint,
+            documents_fingerprint=output.documents[DataSplit.TRAIN].fingerprint,
             trained=True,
             vocab_size=describe_tokenizer(TOKENIZER_JSON)[0].vocab_size,
             counts={},
@@ -147,28 +147,28 @@ def write_output(url: str, pack: PackSection, shards: Shards, held_out: Shards =
     return output
 
 
-def pack_output(output: Output, encoded: dict[bool, EncodedManifest] | None = None) -> None:
+def pack_output(output: Output, encoded: dict[DataSplit, EncodedManifest] | None = None) -> None:
     """Pack the documents of an output, from encoded shards where they are given."""
     context = make_context(output.store, output.pack, output.copies)
     kept = {
-        held_out: read_shard_table(output.store.below(encoded_folder(held_out)), manifest)
-        for held_out, manifest in (encoded or {}).items()
+        split: read_shard_table(output.store.below(encoded_folder(split)), manifest)
+        for split, manifest in (encoded or {}).items()
     }
     checksum = xxhash.xxh3_128_hexdigest(TOKENIZER_JSON)
     units = plan_pack_units(output.tables(), checksum, kept or None)
     output.store.delete_tree("work")
     run_stage(LocalEngine(1), pack_documents, context, output.store, units, ignore)
     output.receipts = list(iter_receipts(output.store, units))
-    for held_out in output.documents:
+    for split in output.documents:
         if output.pack.keep_encoded and not encoded:
-            _write_encoded(output, units, held_out)
-        for seq_len, folder in packed_folders(output.pack, held_out).items():
-            _write_packed(output, units, held_out, seq_len, folder, (encoded or {}).get(held_out))
+            _write_encoded(output, units, split)
+        for seq_len, folder in packed_folders(output.pack, split).items():
+            _write_packed(output, units, split, seq_len, folder, (encoded or {}).get(split))
 
 
-def _write_encoded(output: Output, units: list[PackUnit], held_out: bool) -> None:
-    folder = encoded_folder(held_out)
-    receipts = [receipt for receipt in output.receipts if units[receipt.unit].held_out is held_out]
+def _write_encoded(output: Output, units: list[PackUnit], split: DataSplit) -> None:
+    folder = encoded_folder(split)
+    receipts = [receipt for receipt in output.receipts if units[receipt.unit].split is split]
     shards = [shard for receipt in receipts for shard in iter_dataset_shards(receipt, folder)]
     counts = sum((encoding_counts(receipt) for receipt in receipts), Counter())
     num_shards, checksum = write_shard_table(output.store, folder, shards)
@@ -179,9 +179,9 @@ def _write_encoded(output: Output, units: list[PackUnit], held_out: bool) -> Non
             run_fingerprint=RUN,
             num_shards=num_shards,
             shards_checksum=checksum,
-            held_out=held_out,
+            held_out=split.is_held_out,
             tokenizer_checksum=xxhash.xxh3_128_hexdigest(TOKENIZER_JSON),
-            documents_fingerprint=output.documents[held_out].fingerprint,
+            documents_fingerprint=output.documents[split].fingerprint,
             text_bytes=counts["text_bytes"],
             counts=EncodingCounts(**{name: counts[name] for name in EncodingCounts.model_fields}),
         ),
@@ -189,9 +189,9 @@ def _write_encoded(output: Output, units: list[PackUnit], held_out: bool) -> Non
 
 
 def _write_packed(
-    output: Output, units: list[PackUnit], held_out: bool, seq_len: int, folder: str, encoded: EncodedManifest | None
+    output: Output, units: list[PackUnit], split: DataSplit, seq_len: int, folder: str, encoded: EncodedManifest | None
 ) -> None:
-    receipts = [receipt for receipt in output.receipts if units[receipt.unit].held_out is held_out]
+    receipts = [receipt for receipt in output.receipts if units[receipt.unit].split is split]
     counts: Counter[str] = sum((packing_counts(receipt, seq_len) for receipt in receipts), Counter())
     if encoded is not None:
         counts = take_encoding(counts, encoded.counts)
@@ -206,12 +206,12 @@ def _write_packed(
             run_fingerprint=RUN,
             num_shards=num_shards,
             shards_checksum=checksum,
-            held_out=held_out,
+            held_out=split.is_held_out,
             seq_len=seq_len,
             block_rows=rows_per_block(seq_len, vocabulary.vocab_size),
             vocabulary=vocabulary,
             tokenizer_checksum=xxhash.xxh3_128_hexdigest(TOKENIZER_JSON),
-            documents_fingerprint=output.documents[held_out].fingerprint,
+            documents_fingerprint=output.documents[split].fingerprint,
             sequences=output.pack.sequences.value,
             compression=output.pack.compression,
             text_fill_ppm=text_fill_ppm(counts["tokens_in_rows"], counts["rows"] * seq_len),

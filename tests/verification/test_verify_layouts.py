@@ -15,11 +15,13 @@ import numpy as np
 import pyarrow as pa
 import pytest
 
+from maskmill.pipeline.run.parts import list_parts
 from maskmill.pipeline.storage.arrow_files import write_blocks
 from maskmill.pipeline.storage.datasets import read_manifest, write_manifest, write_shard_table
 from maskmill.pipeline.storage.store import open_store
 from maskmill.pipeline.verification.check_parts import check_between
-from maskmill.pipeline.verification.verify_output import Verified, list_parts, verify_output
+from maskmill.pipeline.verification.verify_output import Verified, verify_output
+from maskmill.schemas.layout import DataSplit
 from maskmill.schemas.manifest import EncodedManifest, PackedManifest, TokenizerManifest
 from maskmill.schemas.receipt import ShardReceipt
 from maskmill.schemas.rows import Compression, encoded_schema, packed_row_schema
@@ -357,8 +359,8 @@ def test_text_bytes_that_do_not_add_up_are_found(tmp_path: Path) -> None:
     assert any("text_bytes" in found for found in findings_of(output))
 
 
-def encoded_of(output: Output) -> dict[bool, EncodedManifest]:
-    return {False: read_manifest(output.store.below("encoded"), EncodedManifest)}
+def encoded_of(output: Output) -> dict[DataSplit, EncodedManifest]:
+    return {DataSplit.TRAIN: read_manifest(output.store.below("encoded"), EncodedManifest)}
 
 
 def test_encoded_documents_that_do_not_add_up_are_found(tmp_path: Path) -> None:
@@ -381,7 +383,7 @@ def test_encoded_documents_that_do_not_add_up_are_found(tmp_path: Path) -> None:
 
 def test_tokens_that_were_encoded_and_came_to_no_row_are_found(tmp_path: Path) -> None:
     output = write_output(str(tmp_path), make_pack("encoded bins"), TRAIN)
-    manifest = encoded_of(output)[False]
+    manifest = encoded_of(output)[DataSplit.TRAIN]
     counts = manifest.counts.model_copy(update={"tokens": manifest.counts.tokens + 1})
     write_manifest(output.store, "encoded", manifest.model_copy(update={"counts": counts}))
     assert any("came to all length bins" in found for found in findings_of(output))
@@ -408,7 +410,7 @@ def test_parts_of_different_runs_are_found_and_rows_packed_again_are_not(tmp_pat
 
 def test_encoded_documents_of_another_tokenizer_or_other_documents_are_found(tmp_path: Path) -> None:
     output = write_output(str(tmp_path), make_pack("encoded"), TRAIN)
-    manifest = encoded_of(output)[False]
+    manifest = encoded_of(output)[DataSplit.TRAIN]
     for name, word in (("tokenizer_checksum", "another tokenizer"), ("documents_fingerprint", "other documents")):
         write_manifest(output.store, "encoded", manifest.model_copy(update={name: "0" * 32}))
         assert any(word in found for found in findings_of(output))

@@ -20,7 +20,7 @@ from maskmill.pipeline.packing.fitting.fill_rows import fill_rows
 from maskmill.pipeline.packing.fitting.lower_bound import lower_bound_l2
 from maskmill.pipeline.packing.sequences.full_sentences import fill_with_sentences
 from maskmill.pipeline.packing.sequences.row_plan import RowPlan, measure_sequences
-from maskmill.schemas.layout import packed_folders
+from maskmill.schemas.layout import DataSplit, packed_folders
 from maskmill.schemas.run_file import PackSection, Sequences, Split
 
 
@@ -46,7 +46,7 @@ def plan_rows(columns: TokenColumns, pack: PackSection) -> dict[int, RowPlan]:
         raise ValueError("sentence_starts: expected a flag for every token, to find sentences")
     if not pack.needs_sentences:
         columns = columns.without_sentences()
-    lengths = list(packed_folders(pack, held_out=False))
+    lengths = list(packed_folders(pack, DataSplit.TRAIN))
     if pack.length_bins:
         return _plan_bins(columns, pack, lengths)
     return {seq_len: _plan_one(columns, pack, seq_len) for seq_len in lengths}

@@ -13,7 +13,7 @@ from maskmill.pipeline.packing.rows.assemble_rows import SpecialIds, assemble_ro
 from maskmill.pipeline.packing.rows.packed_rows import PackedRows
 from maskmill.pipeline.packing.sequences.plan_rows import plan_rows
 from maskmill.pipeline.packing.sequences.row_plan import RowPlan
-from maskmill.schemas.layout import packed_folders
+from maskmill.schemas.layout import DataSplit, packed_folders
 from maskmill.schemas.rows import MIN_SEQ_LEN
 from maskmill.schemas.run_file import Cut, PackSection, Sequences, Split
 from tests.packing.documents import CLS, FIRST_ID, PAD, SEP, Documents
@@ -113,7 +113,7 @@ def pack_sections(draw: st.DrawFn, **fixed: Any) -> PackSection:
 @given(long_documents(), pack_sections())
 def test_every_token_of_every_document_stands_once_in_each_dataset(docs: Documents, pack: PackSection) -> None:
     plans = plan(docs, pack)
-    assert list(plans) == list(packed_folders(pack, held_out=False))
+    assert list(plans) == list(packed_folders(pack, DataSplit.TRAIN))
     datasets = [[(row_plan, read_segments(assemble(docs, row_plan))) for row_plan in plans.values()]]
     if not pack.length_bins:
         datasets = [[pair] for pair in datasets[0]]

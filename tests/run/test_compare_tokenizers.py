@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from maskmill.jobs.compare_tokenizers import load_compared
+from maskmill.pipeline.run.compare_tokenizers import load_compared
 from maskmill.schemas.errors import ConfigError
 from maskmill.schemas.run_file import RunFile
 

@@ -14,8 +14,8 @@ PROGRAM = """
 from pathlib import Path
 Path({marks!r}).mkdir(exist_ok=True)
 __import__("tempfile").mkstemp(dir={marks!r})  # one file for every time that the program runs
-from maskmill.jobs.describe_run import Part
-from maskmill.jobs.prepare import prepare
+from maskmill.pipeline.run.parts import Part
+from maskmill.pipeline.run.prepare import prepare
 from maskmill.schemas.run_file import RunFile
 settings = RunFile.model_validate({settings!r})
 events = []

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from maskmill.jobs.ray_job import IN_JOB, refuse_lost_output
+from maskmill.pipeline.engine.ray_job import IN_JOB, refuse_lost_output
 from maskmill.schemas.errors import ConfigError
 
 CACHE = "/tmp/ray/session_2026-11-29_16-19-42_524290_10184/runtime_resources/working_dir_files/_ray_pkg_e5"  # noqa: S108

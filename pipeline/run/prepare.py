@@ -1,4 +1,4 @@
-"""`maskmill prepare` and its parts: the composition root of a run."""
+"""All parts of a run, one after the other."""
 
 from __future__ import annotations
 
@@ -6,11 +6,11 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
-from maskmill.jobs.describe_run import Part
-from maskmill.jobs.open_run import open_run
-from maskmill.jobs.pack import pack
-from maskmill.jobs.shard import shard
-from maskmill.jobs.tokenizer import tokenizer
+from maskmill.pipeline.run.make_documents import make_documents
+from maskmill.pipeline.run.make_rows import make_rows
+from maskmill.pipeline.run.make_tokenizer import make_tokenizer
+from maskmill.pipeline.run.open_run import open_run
+from maskmill.pipeline.run.parts import Part
 from maskmill.schemas.manifest import DocumentsManifest, PackedManifest, TokenizerManifest
 from maskmill.schemas.run_file import RunFile
 
@@ -52,8 +52,8 @@ def prepare(
         replace: Make the tokenizer or the rows again where they stand with other settings.
     """
     with open_run(settings, listen, replace=replace) as run:
-        documents = shard(run)
-        trained = tokenizer(run, documents[0]) if last_part >= Part.TOKENIZER else None
-        packed = pack(run, documents, trained) if trained and last_part >= Part.PACK else []
+        documents = make_documents(run)
+        trained = make_tokenizer(run, documents[0]) if last_part >= Part.TOKENIZER else None
+        packed = make_rows(run, documents, trained) if trained and last_part >= Part.PACK else []
         is_unchanged = not (run.ran or run.has_changed_masking)
         return Prepared(documents, trained, packed, run.finish(), run.ran, is_unchanged)

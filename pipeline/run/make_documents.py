@@ -8,8 +8,6 @@ from functools import partial
 
 import xxhash
 
-from maskmill.jobs.describe_run import EXCHANGE, INPUT_MARKS, STAGES, Part
-from maskmill.jobs.open_run import Run
 from maskmill.pipeline.corpus.exchange_index import write_index
 from maskmill.pipeline.corpus.judge_quarantine import CorpusGuard, check_quarantined, count_reasons
 from maskmill.pipeline.corpus.judge_settings import check_documents_left, iter_unmatched
@@ -23,16 +21,19 @@ from maskmill.pipeline.corpus.plan import (
 from maskmill.pipeline.corpus.quarantine import find_examples, is_of_inputs
 from maskmill.pipeline.corpus.sort_documents import sort_documents
 from maskmill.pipeline.engine.receipts import iter_receipts, iter_standing_receipts
+from maskmill.pipeline.run.open_run import Run
+from maskmill.pipeline.run.parts import EXCHANGE, INPUT_MARKS, Part
+from maskmill.pipeline.run.stages import STAGES
 from maskmill.pipeline.storage.datasets import MANIFEST, read_manifest, write_manifest, write_shard_table
 from maskmill.schemas.counts import DocumentCounts
 from maskmill.schemas.errors import StaleArtifactError
-from maskmill.schemas.layout import QUARANTINE, documents_folder
+from maskmill.schemas.layout import QUARANTINE, DataSplit, documents_folder
 from maskmill.schemas.manifest import DocumentsManifest
 from maskmill.schemas.receipt import ShardReceipt
 
 
-def shard(run: Run) -> list[DocumentsManifest]:
-    """Write the document shards; nothing is done where they stand.
+def make_documents(run: Run) -> list[DocumentsManifest]:
+    """Write the document shards; nothing is done where they are there already.
 
     Returns:
         The manifest of the documents to train on, then that of the held-out ones if there are any.
@@ -43,9 +44,9 @@ def shard(run: Run) -> list[DocumentsManifest]:
         StaleArtifactError: The held-out documents are gone. They are not read again: raw text may have changed since,
             and what was made of the documents that stand speaks of those.
     """
-    datasets = [False, True] if run.settings.documents.held_out else [False]
-    if run.stands(documents_folder(held_out=False)):  # its manifest is written last
-        gone = [documents_folder(held_out) for held_out in datasets if not run.stands(documents_folder(held_out))]
+    folders = [documents_folder(split) for split in run.splits]
+    if run.is_whole(folders[0]):  # its manifest is written last
+        gone = [folder for folder in folders if not run.is_whole(folder)]
         if gone:
             raise StaleArtifactError(
                 "these documents are gone",
@@ -55,7 +56,7 @@ def shard(run: Run) -> list[DocumentsManifest]:
                 action="restore the folder from a copy, or give another output.url",
             )
         _drop_work(run)
-        return [_read_own(run, documents_folder(held_out)) for held_out in datasets]
+        return [_read_own(run, folder) for folder in folders]
     _begin_again_if_inputs_changed(run)
     context = CorpusContext(run.output, run.settings, run.inputs)
     buckets = plan_buckets(run.inputs, run.shard_bytes, run.settings.documents.held_out)
@@ -88,7 +89,7 @@ def _begin_again_if_inputs_changed(run: Run) -> None:
     marks = xxhash.xxh3_128_hexdigest("\n".join(file.mark for file in run.inputs).encode()).encode()
     if not run.output.create(INPUT_MARKS, marks) and run.output.read_bytes(INPUT_MARKS) != marks:
         run.hear({"event": "warning", "message": "input files were written to since the run began; reading all again"})
-        stale = [documents_folder(held_out) for held_out in (True, False)]
+        stale = [documents_folder(split) for split in reversed(DataSplit)]
         _drop_receipts(run, *stale)  # there may be fewer shards, or fewer bad lines, than before
         for path in run.output.list(QUARANTINE):
             if is_of_inputs(path):
@@ -102,48 +103,44 @@ def _read_own(run: Run, folder: str) -> DocumentsManifest:
 
 
 def _write_manifests(run: Run, units: list[SortUnit], counts: Counter[str]) -> list[DocumentsManifest]:
-    written = {False: 0, True: 0}
-    text_bytes = {False: 0, True: 0}
-    tables: dict[bool, tuple[int, str]] = {}
-    for held_out in (False, True):
-        chosen = [unit for unit in units if unit.held_out is held_out]
+    written = dict.fromkeys(DataSplit, 0)
+    text_bytes = dict.fromkeys(DataSplit, 0)
+    tables: dict[DataSplit, tuple[int, str]] = {}
+    for split in DataSplit:
+        chosen = [unit for unit in units if unit.split is split]
         if not chosen:
             continue
 
-        def iter_shards(chosen: list[SortUnit], held_out: bool) -> Iterator[ShardReceipt]:
+        def iter_shards(chosen: list[SortUnit], split: DataSplit) -> Iterator[ShardReceipt]:
             for receipt in iter_receipts(run.output, chosen):
                 counts["duplicates"] += receipt.counts["duplicates"]
-                written[held_out] += receipt.counts["written"]
-                text_bytes[held_out] += receipt.counts["text_bytes"]
+                written[split] += receipt.counts["written"]
+                text_bytes[split] += receipt.counts["text_bytes"]
                 yield from receipt.shards
 
-        folder = documents_folder(held_out)
-        tables[held_out] = write_shard_table(run.output, folder, iter_shards(chosen, held_out))
+        tables[split] = write_shard_table(run.output, documents_folder(split), iter_shards(chosen, split))
     summed = {
         **{name: counts[name] for name in ("read", "duplicates", "quarantined")},
-        "written": written[False],
-        "held_out": written[True],
+        "written": written[DataSplit.TRAIN],
+        "held_out": written[DataSplit.HELD_OUT],
         "quarantined_by_reason": count_reasons(counts),
     }
     document_counts = run.add_up(DocumentCounts, summed, "map")
-    manifests = {}
-    for held_out, (num_shards, checksum) in sorted(tables.items(), reverse=True):
-        # The documents to train on come last: their manifest says that the whole part is done.
-        manifests[held_out] = write_manifest(
-            run.output,
-            documents_folder(held_out),
-            DocumentsManifest(
-                run_fingerprint=run.fingerprints[Part.SHARD],
-                num_shards=num_shards,
-                shards_checksum=checksum,
-                held_out=held_out,
-                documents=written[held_out],
-                text_bytes=text_bytes[held_out],
-                counts=document_counts,
-            ),
+    manifests = []
+    # The documents to train on come last: their manifest says that the whole part is done.
+    for split, (num_shards, checksum) in reversed(tables.items()):
+        manifest = DocumentsManifest(
+            run_fingerprint=run.fingerprints[Part.SHARD],
+            num_shards=num_shards,
+            shards_checksum=checksum,
+            held_out=split.is_held_out,
+            documents=written[split],
+            text_bytes=text_bytes[split],
+            counts=document_counts,
         )
+        manifests.append(write_manifest(run.output, documents_folder(split), manifest))
     _drop_work(run)
-    return [manifest for _, manifest in sorted(manifests.items())]
+    return manifests[::-1]
 
 
 def _drop_work(run: Run) -> None:

@@ -12,13 +12,15 @@ from typing import Any, TypeVar
 
 from pydantic import BaseModel, ValidationError
 
-from maskmill.jobs.describe_run import TIMINGS, Part, claim_output, describe_run, is_of_run
-from maskmill.jobs.ray_job import refuse_lost_output
 from maskmill.pipeline.corpus.list_inputs import InputFile, list_inputs
 from maskmill.pipeline.corpus.plan import plan_shard_bytes
 from maskmill.pipeline.engine.local_engine import LocalEngine
+from maskmill.pipeline.engine.ray_job import refuse_lost_output
 from maskmill.pipeline.engine.receipts import RECEIPTS
 from maskmill.pipeline.engine.stage import Engine, Finished, Listener, UnitDescription, UnitFunction, run_stage
+from maskmill.pipeline.run.claim_output import claim_output
+from maskmill.pipeline.run.parts import Part, is_of_run
+from maskmill.pipeline.run.record import describe_run
 from maskmill.pipeline.storage.datasets import MANIFEST
 from maskmill.pipeline.storage.leases import Lease, hold_output
 from maskmill.pipeline.storage.regular_files import MAX_TEXT_BYTES
@@ -27,6 +29,7 @@ from maskmill.pipeline.wordpiece.counting.count_stage import normalisation_of
 from maskmill.pipeline.wordpiece.files.brought_files import read_brought_files
 from maskmill.schemas.bounded_json import parse_json
 from maskmill.schemas.errors import ConfigError, ShardCorruptError, StaleArtifactError
+from maskmill.schemas.layout import TIMINGS, DataSplit
 from maskmill.schemas.manifest import AnyManifest
 from maskmill.schemas.redaction import redact
 from maskmill.schemas.run_file import RunFile
@@ -111,7 +114,12 @@ class Run:
         """The units of a stage as units of a part of this run: no receipt of another run is taken for theirs."""
         return [unit.model_copy(update={"run": self.fingerprints[part]}) for unit in units]
 
-    def stands(self, *folders: str) -> bool:
+    @property
+    def splits(self) -> list[DataSplit]:
+        """The splits of the documents."""
+        return list(DataSplit) if self.settings.documents.held_out else [DataSplit.TRAIN]
+
+    def is_whole(self, *folders: str) -> bool:
         """Whether all of some datasets are whole: the manifest of each is there."""
         return all(self.output.exists(f"{folder}/{MANIFEST}") for folder in folders)
 
@@ -216,7 +224,7 @@ def open_run(settings: RunFile, listen: Listener, *, replace: bool = False) -> I
     with hold_output(output) as lease:
         claim_output(output, record, replace=replace, warn=warnings.append)
         output.delete_partials(is_of_run)
-        fingerprints = {part: record["fingerprints"][part.name.lower()] for part in Part}
+        fingerprints = {part: record["fingerprints"][part.key] for part in Part}
         run = Run(settings, output, inputs, fingerprints, brought, listen, lease)
         started = time.perf_counter()
         try:

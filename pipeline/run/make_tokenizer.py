@@ -6,11 +6,11 @@ import dataclasses
 
 import xxhash
 
-from maskmill.jobs.describe_run import STAGES, Part
-from maskmill.jobs.open_run import Run
-from maskmill.jobs.tokenizer_report import iter_warnings
 from maskmill.pipeline.engine.receipts import iter_receipts
 from maskmill.pipeline.engine.stage import UnitOutcome
+from maskmill.pipeline.run.open_run import Run
+from maskmill.pipeline.run.parts import WORDS, Part
+from maskmill.pipeline.run.stages import STAGES
 from maskmill.pipeline.storage.datasets import (
     MANIFEST,
     check_tokenizer,
@@ -40,6 +40,7 @@ from maskmill.pipeline.wordpiece.counting.word_files import WordFile
 from maskmill.pipeline.wordpiece.encoding.prove_stage import plan_prove_units, prove_tokenizer, write_proof
 from maskmill.pipeline.wordpiece.files.check_tokenizer import read_normalisation
 from maskmill.pipeline.wordpiece.files.tokenizer_files import load_tokenizer
+from maskmill.pipeline.wordpiece.vocabulary.judge_sources import iter_warnings
 from maskmill.pipeline.wordpiece.vocabulary.train_stage import (
     BringUnit,
     TrainContext,
@@ -50,15 +51,15 @@ from maskmill.pipeline.wordpiece.vocabulary.train_stage import (
 from maskmill.pipeline.wordpiece.vocabulary.weigh_sources import explain_idle_alpha
 from maskmill.schemas.counts import SourceReport
 from maskmill.schemas.errors import StaleArtifactError
-from maskmill.schemas.layout import TOKENIZER, documents_folder
+from maskmill.schemas.layout import TOKENIZER, DataSplit, documents_folder
 from maskmill.schemas.manifest import DocumentsManifest, TokenizerManifest
 
 CASED_PIECES_WORTH_A_WARNING = 100
 """An uncased vocabulary may have some, such as `[unused]` slots that were filled."""
 
 
-def tokenizer(run: Run, documents: DocumentsManifest) -> TokenizerManifest:
-    """Write the tokenizer folder; nothing is done where it stands.
+def make_tokenizer(run: Run, documents: DocumentsManifest) -> TokenizerManifest:
+    """Write the tokenizer folder; nothing is done where it is there already.
 
     Raises:
         ConfigError: The vocabulary is smaller than its alphabet, or the brought tokenizer cannot be used.
@@ -91,7 +92,7 @@ def tokenizer(run: Run, documents: DocumentsManifest) -> TokenizerManifest:
 
 def list_shards(run: Run, documents: DocumentsManifest) -> list[tuple[str, str]]:
     """Path and checksum of every document shard."""
-    folder = documents_folder(documents.held_out)
+    folder = documents_folder(DataSplit.of(documents.held_out))
     table = read_shard_table(run.output.below(folder), documents)
     return [(f"{folder}/{table.path(shard)}", table.checksums[shard].as_py()) for shard in range(len(table))]
 
@@ -202,4 +203,4 @@ def _count(run: Run, context: CountContext, documents: DocumentsManifest, shards
 
 
 def _drop_work(run: Run) -> None:
-    run.drop_work(*STAGES[Part.TOKENIZER], folders=["work/words"])
+    run.drop_work(*STAGES[Part.TOKENIZER], folders=[WORDS])

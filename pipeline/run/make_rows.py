@@ -3,12 +3,9 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 
-from maskmill.jobs.describe_run import Part, record_masking
-from maskmill.jobs.open_run import Run
-from maskmill.jobs.tokenizer import prove, read_tokenizer_json
 from maskmill.pipeline.engine.receipts import iter_receipts
 from maskmill.pipeline.packing.pack_receipts import (
     encoding_counts,
@@ -24,6 +21,10 @@ from maskmill.pipeline.packing.pack_stage import (
     pack_documents,
     plan_pack_units,
 )
+from maskmill.pipeline.run.make_tokenizer import prove, read_tokenizer_json
+from maskmill.pipeline.run.open_run import Run
+from maskmill.pipeline.run.parts import Part
+from maskmill.pipeline.run.record import record_masking
 from maskmill.pipeline.storage.datasets import (
     MANIFEST,
     read_manifest,
@@ -35,7 +36,7 @@ from maskmill.pipeline.wordpiece.encoding.load_encoders import SpecialInText
 from maskmill.pipeline.wordpiece.encoding.prove_stage import read_proof
 from maskmill.schemas.counts import EncodingCounts, PackingCounts
 from maskmill.schemas.errors import InputDataError
-from maskmill.schemas.layout import documents_folder, encoded_folder, packed_folders
+from maskmill.schemas.layout import DataSplit, documents_folder, encoded_folder, packed_folders
 from maskmill.schemas.manifest import (
     DocumentsManifest,
     EncodedManifest,
@@ -52,15 +53,16 @@ _Table = tuple[int, str, Counter[str]]
 
 @dataclass(frozen=True)
 class _Target:
-    """One packed dataset: the documents it is made of, its length of rows and its folder."""
+    """One packed dataset: the documents it is made of and their split, its length of rows and its folder."""
 
     documents: DocumentsManifest
+    split: DataSplit
     seq_len: int
     folder: str
 
 
-def pack(run: Run, documents: list[DocumentsManifest], tokenizer: TokenizerManifest) -> list[PackedManifest]:
-    """Write the packed shards; nothing is done where they stand.
+def make_rows(run: Run, documents: list[DocumentsManifest], tokenizer: TokenizerManifest) -> list[PackedManifest]:
+    """Write the packed shards; nothing is done where they are there already.
 
     Args:
         run: The run.
@@ -73,24 +75,25 @@ def pack(run: Run, documents: list[DocumentsManifest], tokenizer: TokenizerManif
     Raises:
         InputDataError: There is no row to train on.
     """
+    of_split = {DataSplit.of(manifest.held_out): manifest for manifest in documents}
     targets = [
-        _Target(dataset, seq_len, folder)
-        for dataset in documents
-        for seq_len, folder in packed_folders(run.settings.pack, dataset.held_out).items()
+        _Target(manifest, split, seq_len, folder)
+        for split, manifest in of_split.items()
+        for seq_len, folder in packed_folders(run.settings.pack, split).items()
     ]
     # The first of them is written last; what is gone since is made again, with the same bytes.
-    if run.stands(*(target.folder for target in targets)):
+    if run.is_whole(*(target.folder for target in targets)):
         run.drop_work("prove", "pack")
         return _set_masking(run, targets)
     context = _make_context(run, tokenizer)
-    encoded = _read_encoded(run, documents)
+    encoded = _read_encoded(run, of_split)
     tables = {
-        dataset.held_out: read_shard_table(run.output.below(documents_folder(dataset.held_out)), dataset)
-        for dataset in documents
+        split: read_shard_table(run.output.below(documents_folder(split)), manifest)
+        for split, manifest in of_split.items()
     }
     kept = {
-        held_out: read_shard_table(run.output.below(encoded_folder(held_out)), manifest)
-        for held_out, manifest in encoded.items()
+        split: read_shard_table(run.output.below(encoded_folder(split)), manifest)
+        for split, manifest in encoded.items()
     }
     units = run.sign(Part.PACK, plan_pack_units(tables, tokenizer.checksums["tokenizer.json"], kept or None))
     run.run_stage(pack_documents, context, units)
@@ -98,13 +101,12 @@ def pack(run: Run, documents: list[DocumentsManifest], tokenizer: TokenizerManif
     if fell_back:
         run.hear({"event": "warning", "message": fell_back})
     if run.settings.pack.keep_encoded and not encoded:
-        for dataset in reversed(documents):
-            _write_encoded(run, units, dataset, tokenizer)
+        for split in reversed(of_split):
+            _write_encoded(run, units, of_split[split], split, tokenizer)
     written = [(target, _write_packed_table(run, units, target)) for target in reversed(targets)]
-    _judge_rows(run, {target.folder: counts for target, (_, _, counts) in written if not target.documents.held_out})
+    _judge_rows(run, {target.folder: counts for target, (_, _, counts) in written if target.split is DataSplit.TRAIN})
     manifests = [
-        _write_packed(run, context, target, table, tokenizer, encoded.get(target.documents.held_out))
-        for target, table in written
+        _write_packed(run, context, target, table, tokenizer, encoded.get(target.split)) for target, table in written
     ]
     run.drop_work("prove", "pack")
     _note_masking(run)
@@ -162,30 +164,29 @@ def _make_context(run: Run, tokenizer: TokenizerManifest) -> PackContext:
     )
 
 
-def _read_encoded(run: Run, documents: Sequence[DocumentsManifest]) -> dict[bool, EncodedManifest]:
-    """The encoded documents, if they all stand; a part of the tokenizer's fingerprint, so `[pack]` may have changed."""
-    folders = {dataset.held_out: encoded_folder(dataset.held_out) for dataset in documents}
-    if not run.stands(*folders.values()):
+def _read_encoded(run: Run, documents: Mapping[DataSplit, DocumentsManifest]) -> dict[DataSplit, EncodedManifest]:
+    """The encoded documents, if all are there; they are of the tokenizer's part, so `[pack]` may have changed."""
+    if not run.is_whole(*map(encoded_folder, documents)):
         return {}
     return {
-        dataset.held_out: run.check_own(
+        split: run.check_own(
             Part.TOKENIZER,
-            read_manifest(run.output.below(folders[dataset.held_out]), EncodedManifest),
-            f"{folders[dataset.held_out]}/{MANIFEST}",
-            dataset.fingerprint,
+            read_manifest(run.output.below(encoded_folder(split)), EncodedManifest),
+            f"{encoded_folder(split)}/{MANIFEST}",
+            manifest.fingerprint,
         )
-        for dataset in documents
+        for split, manifest in documents.items()
     }
 
 
 def _write_table(
-    run: Run, units: list[PackUnit], held_out: bool, folder: str, count: Callable[[Receipt], Counter[str]]
+    run: Run, units: list[PackUnit], split: DataSplit, folder: str, count: Callable[[Receipt], Counter[str]]
 ) -> _Table:
     """Write the table of a dataset's shards; returns how many they are, its checksum, and what was counted."""
     counts = Counter[str]()
 
     def iter_shards() -> Iterator[ShardReceipt]:
-        for receipt in iter_receipts(run.output, [unit for unit in units if unit.held_out is held_out]):
+        for receipt in iter_receipts(run.output, [unit for unit in units if unit.split is split]):
             counts.update(count(receipt))
             yield from iter_dataset_shards(receipt, folder)
 
@@ -193,10 +194,10 @@ def _write_table(
 
 
 def _write_encoded(
-    run: Run, units: list[PackUnit], documents: DocumentsManifest, tokenizer: TokenizerManifest
+    run: Run, units: list[PackUnit], documents: DocumentsManifest, split: DataSplit, tokenizer: TokenizerManifest
 ) -> EncodedManifest:
-    folder = encoded_folder(documents.held_out)
-    num_shards, checksum, counts = _write_table(run, units, documents.held_out, folder, encoding_counts)
+    folder = encoded_folder(split)
+    num_shards, checksum, counts = _write_table(run, units, split, folder, encoding_counts)
     return write_manifest(
         run.output,
         folder,
@@ -214,8 +215,9 @@ def _write_encoded(
 
 
 def _write_packed_table(run: Run, units: list[PackUnit], target: _Target) -> _Table:
-    held_out, folder = target.documents.held_out, target.folder
-    return _write_table(run, units, held_out, folder, lambda receipt: packing_counts(receipt, target.seq_len))
+    return _write_table(
+        run, units, target.split, target.folder, lambda receipt: packing_counts(receipt, target.seq_len)
+    )
 
 
 def _judge_rows(run: Run, counted: Mapping[str, Counter[str]]) -> None:

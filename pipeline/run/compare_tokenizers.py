@@ -8,7 +8,7 @@ from typing import Any
 
 from tokenizers import Tokenizer
 
-from maskmill.jobs.prepare import Prepared
+from maskmill.pipeline.run.prepare import Prepared
 from maskmill.pipeline.storage.datasets import read_shard_table
 from maskmill.pipeline.storage.regular_files import MAX_TEXT_BYTES
 from maskmill.pipeline.storage.store import open_store
@@ -21,7 +21,7 @@ from maskmill.pipeline.wordpiece.files.tokenizer_files import count_cased_pieces
 from maskmill.pipeline.wordpiece.vocabulary.measure_tokenizer import measure_texts
 from maskmill.pipeline.wordpiece.vocabulary.sample_texts import sample_texts
 from maskmill.schemas.counts import SourceReport
-from maskmill.schemas.layout import TOKENIZER, documents_folder
+from maskmill.schemas.layout import TOKENIZER, DataSplit, documents_folder
 from maskmill.schemas.redaction import redact
 from maskmill.schemas.run_file import RunFile, TokenizerSection
 
@@ -69,7 +69,7 @@ def compare_tokenizers(
     path = f"{TOKENIZER}/tokenizer.json"
     own = parse_tokenizer_json(output.read_bytes(path, MAX_TEXT_BYTES), output.locate(path))
     tokenizers = {OWN: own, **others}
-    folder = documents_folder(held_out=False)
+    folder = documents_folder(DataSplit.TRAIN)
     table = read_shard_table(output.below(folder), prepared.documents[0])
     shards = [
         (f"{folder}/{table.path(shard)}", table.checksums[shard].as_py())

@@ -1,0 +1,11 @@
+"""A run: from a run file to documents, a tokenizer and rows in one output.
+
+parts                           the table of parts: folders, manifests, deciding settings, labels
+stages                          the stages of each part
+record -> claim_output          what `run.json` says, and whether this run may go on in an output
+open_run                        one driver, one engine, the receipts of its stages
+make_documents -> make_tokenizer -> make_rows
+the parts, in the order in which they are made
+prepare                         all of it, for a command or a program
+compare_tokenizers              other tokenizers beside the run's own
+"""

@@ -1,0 +1,216 @@
+"""The parts of a run: for each the settings that decide it, its folders, their manifests and what it is called.
+
+A run makes its parts one after the other, and what decides the bytes of a part decides those of all later ones:
+
+    shard       [input], the files it names, [documents]
+    tokenizer   and [tokenizer], the tokenizer that is brought
+    pack        and [pack], and [mask] where static copies are stored
+
+Each part has a fingerprint of its own, so a change of `[pack]` leaves documents and tokenizer valid. Whoever asks which
+part, which folder or which manifest asks this table; `stages` has the stages.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from enum import IntEnum
+from typing import Any
+
+from maskmill.pipeline.storage.datasets import MANIFEST
+from maskmill.pipeline.storage.store import Store
+from maskmill.schemas.errors import ConfigError
+from maskmill.schemas.layout import (
+    QUARANTINE,
+    TOKENIZER,
+    WORD_COUNTS,
+    WORK,
+    DataSplit,
+    Folder,
+    Kind,
+    documents_folder,
+    encoded_folder,
+    packed_folders,
+)
+from maskmill.schemas.manifest import (
+    MAX_MANIFEST_BYTES,
+    DocumentsManifest,
+    EncodedManifest,
+    KindOfManifest,
+    PackedManifest,
+    TokenizerManifest,
+    kind_of_manifest,
+)
+from maskmill.schemas.run_file import PackSection
+
+INPUT_MARKS = f"{WORK}/input-marks"
+EXCHANGE = f"{WORK}/exchange"
+WORDS = f"{WORK}/words"
+
+
+class Part(IntEnum):
+    """The parts of a run in the order in which they are made."""
+
+    SHARD = 1
+    TOKENIZER = 2
+    PACK = 3
+
+    @property
+    def key(self) -> str:
+        """What the part is called in `run.json` and in `up_to`."""
+        return self.name.lower()
+
+
+@dataclass(frozen=True)
+class PartEntry:
+    """What there is to know of a part.
+
+    Attributes:
+        label: What a person calls its output.
+        sections: Of the run file, those that decide it and no earlier part.
+        work: Folders of intermediate results, which are deleted with it.
+        work_files: Files of them.
+        quarantine: What the paths begin with of inputs that it sets aside.
+        kept: Files in its folders that stay when it is made again: whether they serve is decided where they are wanted.
+    """
+
+    label: str
+    sections: tuple[str, ...]
+    work: tuple[str, ...] = ()
+    work_files: tuple[str, ...] = ()
+    quarantine: str = ""
+    kept: tuple[str, ...] = ()
+
+
+PARTS = {
+    Part.SHARD: PartEntry("the documents", ("input", "documents"), (EXCHANGE,), (INPUT_MARKS,), QUARANTINE),
+    Part.TOKENIZER: PartEntry("the tokenizer", ("tokenizer",), (WORDS,), kept=(WORD_COUNTS,)),
+    Part.PACK: PartEntry("the rows", ("pack", "mask"), quarantine=f"{QUARANTINE}/{Kind.PACKED}"),
+}
+
+FoldersOf = Callable[[Mapping[str, Any], DataSplit], list[str]]
+
+
+@dataclass(frozen=True)
+class KindEntry:
+    """What there is to know of a kind of folder.
+
+    Attributes:
+        part: Whose settings decide it, and whose fingerprint its manifest has.
+        manifest: The model of its manifest.
+        folders: The folders of a split that a finished run has, by the settings in its record.
+        is_by_product: Whether a run is finished without it.
+    """
+
+    part: Part
+    manifest: type[KindOfManifest]
+    folders: FoldersOf
+    is_by_product: bool = False
+
+
+def _folders_of_tokenizer(_: Mapping[str, Any], split: DataSplit) -> list[str]:
+    return [TOKENIZER] if split is DataSplit.TRAIN else []
+
+
+def _folders_of_encoded(decisive: Mapping[str, Any], split: DataSplit) -> list[str]:
+    return [encoded_folder(split)] if decisive["pack"].get("keep_encoded") else []
+
+
+def _folders_of_rows(decisive: Mapping[str, Any], split: DataSplit) -> list[str]:
+    return list(packed_folders(PackSection.model_validate(decisive["pack"]), split).values())
+
+
+KINDS = {
+    Kind.DOCUMENTS: KindEntry(Part.SHARD, DocumentsManifest, lambda _, split: [documents_folder(split)]),
+    Kind.TOKENIZER: KindEntry(Part.TOKENIZER, TokenizerManifest, _folders_of_tokenizer),
+    Kind.ENCODED: KindEntry(Part.TOKENIZER, EncodedManifest, _folders_of_encoded, is_by_product=True),
+    Kind.PACKED: KindEntry(Part.PACK, PackedManifest, _folders_of_rows),
+}
+
+
+def part_of_section(section: str) -> Part:
+    """The first part that a section of the run file decides; what is in no section of today decides the rows."""
+    return next((part for part, entry in PARTS.items() if section in entry.sections), Part.PACK)
+
+
+def part_of_folder(folder: str) -> Part | None:
+    """The part whose settings decide a folder of an output, by the folder's name; `None` if it is of no part."""
+    found = Folder.parse(folder)
+    return None if found is None else KINDS[found.kind].part
+
+
+def is_of_run(folder: str) -> bool:
+    """Whether a run writes into a folder of its output; others, such as a trainer's, have writers of their own."""
+    return Folder.parse(folder) is not None or folder in (QUARANTINE, WORK)
+
+
+def splits_of(decisive: Mapping[str, Any]) -> list[DataSplit]:
+    """The splits that a run has, by the settings in its record or its run file."""
+    return list(DataSplit) if decisive["documents"]["held_out"] else [DataSplit.TRAIN]
+
+
+def promised_folders(decisive: Mapping[str, Any], *, up_to: Part = Part.PACK, by_products: bool = True) -> list[str]:
+    """The folders that a finished run has, by the settings in its record, in the order in which they are made.
+
+    Args:
+        decisive: The settings.
+        up_to: The last part that is asked for.
+        by_products: Whether those are asked for without which a run is finished too.
+    """
+    return [
+        folder
+        for entry in KINDS.values()
+        if entry.part <= up_to and (by_products or not entry.is_by_product)
+        for split in splits_of(decisive)
+        for folder in entry.folders(decisive, split)
+    ]
+
+
+def list_parts(store: Store) -> dict[str, bool]:
+    """The folders of a run's output that belong to its parts, in their order, and whether each has a manifest."""
+    files: dict[str, set[str]] = {}
+    for path in store.list():
+        folder, slash, name = path.partition("/")
+        if slash and Folder.parse(folder) is not None:
+            files.setdefault(folder, set()).add(name)
+    return {folder: MANIFEST in files[folder] for folder in sorted(files, key=_place_in_order)}
+
+
+def _place_in_order(folder: str) -> tuple[int, bool, int]:
+    found = Folder.parse(folder)
+    return (len(Kind), False, 0) if found is None else found.place_in_order
+
+
+def model_of_manifest(dataset: Store) -> type[KindOfManifest]:
+    """Of which kind the manifest here says it is; `PackedManifest`, to read which tells what is wrong, if of none.
+
+    Raises:
+        ConfigError: It is larger than any manifest, or no regular file.
+    """
+    try:
+        kind = kind_of_manifest(dataset.read_bytes(MANIFEST, MAX_MANIFEST_BYTES))
+    except FileNotFoundError:
+        return PackedManifest
+    return KINDS[Kind(kind)].manifest if kind in list(Kind) else PackedManifest
+
+
+def parse_part(name: object, argument: str) -> Part:
+    """A part by its name.
+
+    Args:
+        name: `shard`, `tokenizer` or `pack`, or the part itself.
+        argument: What was given it as, for the message.
+
+    Raises:
+        ConfigError: There is no such part.
+    """
+    for part in Part:
+        if name is part or name == part.key:
+            return part
+    raise ConfigError(
+        "there is no such part of a run",
+        path=argument,
+        expected=", ".join(part.key for part in Part),
+        found=repr(name),
+        action=f'give for example {argument}="{Part.SHARD.key}"',
+    )
