@@ -79,14 +79,14 @@ def find_examples(output: Store, reasons: Collection[str]) -> dict[str, Example]
     examples: dict[str, Example] = {}
     parts = sorted(path for path in output.list(QUARANTINE) if is_of_inputs(path))
     for part in parts[:MAX_EXAMPLE_PARTS]:
-        file = ArrowFile.of(output.map_file(part), QUARANTINE_SCHEMA, output.locate(part))
-        for batch in file.iter_batches():
-            for row, reason in enumerate(batch["reason"].to_pylist()):
-                if reason not in examples:
-                    path, line, content = (batch[name][row].as_py() for name in ("path", "line", "content"))
-                    examples[reason] = Example(path, line, content[:EXAMPLE_BYTES])
-            if examples.keys() >= set(reasons):
-                return examples
+        with output.open_input(part, whole=True) as file:
+            for batch in ArrowFile(file, QUARANTINE_SCHEMA, output.locate(part)).iter_batches():
+                for row, reason in enumerate(batch["reason"].to_pylist()):
+                    if reason not in examples:
+                        path, line, content = (batch[name][row].as_py() for name in ("path", "line", "content"))
+                        examples[reason] = Example(path, line, content[:EXAMPLE_BYTES])
+                if examples.keys() >= set(reasons):
+                    return examples
     return examples
 
 

@@ -23,11 +23,13 @@ from maskmill.pipeline.storage.arrow_layout import CODECS, BatchLayout
 from maskmill.pipeline.storage.arrow_metadata import FAULTS, WRONG_ROWS, check_batch, find_table, find_vector
 from maskmill.pipeline.storage.arrow_schema import check_footer, check_schema
 from maskmill.pipeline.storage.arrow_views import BatchBuffers
+from maskmill.pipeline.storage.failures import explained_failures
 from maskmill.pipeline.storage.store import Store
 from maskmill.schemas.errors import RESTORE, ShardCorruptError
 from maskmill.schemas.rows import Compression
 
 MAGIC = b"ARROW1"
+_PART_BYTES = 1 << 18
 _HEAD_BYTES = 8  # the magic bytes and their padding
 _TAIL_BYTES = 4 + len(MAGIC)  # the footer's length and the magic bytes
 _BLOCK = np.dtype([("offset", "<i8"), ("metadata_bytes", "<i4"), ("padding", "<i4"), ("body_bytes", "<i8")])
@@ -123,7 +125,7 @@ class ArrowFile:
     """An Arrow file of a known schema: its record batches, each validated when it is read.
 
     Args:
-        file: Its bytes; read in place where they are in memory or mapped.
+        file: Its bytes; read in place where they are in memory.
         schema: That it must have.
         path: For messages.
 
@@ -143,7 +145,7 @@ class ArrowFile:
 
     @staticmethod
     def of(data: pa.Buffer | bytes, schema: pa.Schema, path: str) -> ArrowFile:
-        """A file that is in memory or mapped."""
+        """A file that is in memory, or mapped."""
         return ArrowFile(pa.BufferReader(data), schema, path)
 
     def __len__(self) -> int:
@@ -172,8 +174,7 @@ class ArrowFile:
         return pa.Table.from_batches(self.iter_batches(), self.schema)
 
     def _read_at(self, offset: int, length: int) -> pa.Buffer:
-        self._file.seek(offset)
-        return self._file.read_buffer(length)
+        return read_span(self._file, offset, length, self._path)
 
     def _read_footer(self) -> npt.NDArray[np.int64]:
         """Where its record batches are."""
@@ -222,14 +223,34 @@ class ArrowFile:
         )
 
 
+def read_span(file: pa.NativeFile, offset: int, length: int, path: str) -> pa.Buffer:
+    """Bytes of a file that it had when it was opened.
+
+    Raises:
+        ShardCorruptError: It was cut short meanwhile.
+    """
+    with explained_failures(path):
+        file.seek(offset)
+        data = file.read_buffer(length)
+    if data.size != length:
+        raise ShardCorruptError(
+            "the file was cut short while it was read",
+            path=path,
+            expected=f"{length} bytes from {offset}",
+            found=f"{data.size}",
+            action=RESTORE,
+        )
+    return data
+
+
 def open_whole(store: Store, path: str, checksum: str, schema: pa.Schema) -> ArrowFile:
-    """A whole Arrow file of a store, mapped where it is local, after comparing its checksum.
+    """A whole Arrow file of a store in memory, after comparing its checksum.
 
     Raises:
         ShardCorruptError: It is gone, its bytes are not those that were written, or it has another schema.
     """
     try:
-        data = store.map_file(path)
+        data = store.read_bytes(path)
     except FileNotFoundError:
         raise ShardCorruptError(
             "the file is gone",
@@ -248,15 +269,34 @@ def check_bytes(data: pa.Buffer | bytes, checksum: str, path: str) -> None:
     Raises:
         ShardCorruptError: They differ.
     """
-    found = xxhash.xxh3_128_hexdigest(data)
+    _compare(xxhash.xxh3_128_hexdigest(data), checksum, memoryview(data).nbytes, path)
+
+
+def _compare(found: str, checksum: str, num_bytes: int, path: str) -> None:
     if found != checksum:
         raise ShardCorruptError(
             "the bytes of a file have changed",
             path=path,
             expected=f"xxh3-128 {checksum}",
-            found=f"{found} over {memoryview(data).nbytes} bytes",
+            found=f"{found} over {num_bytes} bytes",
             action="restore the file from a good copy, or write the dataset again",
         )
+
+
+def check_file(file: pa.NativeFile, checksum: str, path: str) -> None:
+    """The same of a file that is read in parts."""
+    _compare(hash_file(file, path), checksum, file.size(), path)
+
+
+def hash_file(file: pa.NativeFile, path: str) -> str:
+    """The xxh3-128 of a file that is read in parts, hexadecimal."""
+    digest = xxhash.xxh3_128()
+    part = memoryview(bytearray(_PART_BYTES))
+    with explained_failures(path):
+        file.seek(0)
+        while length := file.readinto(part):
+            digest.update(part[:length])
+    return digest.hexdigest()
 
 
 def _name_column(layout: BatchLayout, node: int) -> str:

@@ -75,11 +75,20 @@ def read_regular_range(path: str, offset: int, length: int) -> bytes:
         return file.read(max(0, min(length, os.fstat(file.fileno()).st_size - offset)))
 
 
+def open_native(path: str) -> pa.NativeFile:
+    """A regular file for Arrow to read from at any place. Raises as `open_descriptor` does."""
+    descriptor = open_descriptor(path)
+    try:
+        return pa.OSFile(f"/dev/fd/{descriptor}")  # the very file that was checked; Arrow takes names only
+    finally:
+        os.close(descriptor)
+
+
 def map_regular(path: str) -> pa.Buffer:
     """A regular file in memory, mapped. Raises as `open_descriptor` does."""
     descriptor = open_descriptor(path)
     try:
-        # The very file that was checked, whatever has the name by now; Arrow takes names only.
+        # The very file that was checked, as above.
         with pa.memory_map(f"/dev/fd/{descriptor}") as file:
             return file.read_buffer()
     finally:

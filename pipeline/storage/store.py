@@ -31,7 +31,13 @@ from maskmill.pipeline.storage.object_stores import (
     put_if_absent,
 )
 from maskmill.pipeline.storage.paths import LOCAL_PROTOCOLS, join_path, resolve_url, split_url
-from maskmill.pipeline.storage.regular_files import check_length, map_regular, read_regular, read_regular_range
+from maskmill.pipeline.storage.regular_files import (
+    check_length,
+    map_regular,
+    open_native,
+    read_regular,
+    read_regular_range,
+)
 from maskmill.pipeline.storage.remote_files import (
     PART_BYTES,
     READ_AHEAD_BYTES,
@@ -161,15 +167,26 @@ class Store:
                 rest = rest[size:]
 
     def map_file(self, path: str) -> pa.Buffer:
-        """A file as one buffer: memory-mapped where it is local, downloaded elsewhere."""
+        """A file as one buffer: memory-mapped where it is local, downloaded elsewhere.
+
+        A mapped file that is cut short while it is read ends the process by a signal, so only what is too large to be
+        held by every process is mapped.
+        """
         if not self.is_local:
             return pa.py_buffer(self.read_bytes(path))
         return self._read(path, lambda: map_regular(self.full(path)))
 
-    def open_input(self, path: str) -> Any:
-        """A file as a seekable Arrow file, for readers that need parts of it."""
+    def open_input(self, path: str, *, whole: bool = False) -> Any:
+        """A file as a seekable Arrow file, for readers that need parts of it.
+
+        Args:
+            path: Of the file.
+            whole: All of it is going to be read: from elsewhere than a local disk it is downloaded at once.
+        """
         if self.is_local:
-            return pa.BufferReader(self.map_file(path))
+            return self._read(path, lambda: open_native(self.full(path)))
+        if whole:
+            return pa.BufferReader(self.read_bytes(path))
         reader = RangeReader(lambda offset, length: self.read_range(path, offset, length), self.size(path))
         return pa.PythonFile(io.BufferedReader(reader, READ_AHEAD_BYTES), mode="r")
 

@@ -82,8 +82,9 @@ def check_quarantine(store: Store, verified: Mapping[str, Verified]) -> list[Fin
         found = 0
         for path in files:
             try:
-                file = ArrowFile.of(store.map_file(path), QUARANTINE_SCHEMA, store.locate(path))
-                found += sum(batch.num_rows for batch in file.iter_batches())
+                with store.open_input(path, whole=True) as file:
+                    batches = ArrowFile(file, QUARANTINE_SCHEMA, store.locate(path)).iter_batches()
+                    found += sum(batch.num_rows for batch in batches)
             except FileNotFoundError:
                 findings.append(Finding(store.locate(path), "the file is gone"))
             except MaskmillError as error:

@@ -73,7 +73,8 @@ def _find_schema(store: Store, shards: ShardTable) -> pa.Schema:
     for schema in _SCHEMAS if len(shards) else ():
         try:
             path = shards.path(0)
-            ArrowFile.of(store.map_file(path), schema, store.locate(path))
+            with store.open_input(path) as file:
+                ArrowFile(file, schema, store.locate(path))
         except (FileNotFoundError, MaskmillError):
             continue
         return schema

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 
 from maskmill.pipeline.run.parts import list_parts, model_of_manifest
-from maskmill.pipeline.storage.arrow_reader import check_bytes
+from maskmill.pipeline.storage.arrow_reader import check_bytes, check_file
 from maskmill.pipeline.storage.datasets import MANIFEST, TOKENIZER, check_tokenizer, read_manifest
 from maskmill.pipeline.storage.paths import check_inside, split_file_url
 from maskmill.pipeline.storage.store import Store, open_store
@@ -108,7 +108,8 @@ def _verify_tokenizer(store: Store) -> tuple[TokenizerManifest, list[Finding]]:
         try:
             path = check_inside(name, store.display_url)
             if name != TOKENIZER:
-                check_bytes(store.map_file(path), checksum, store.locate(name))
+                with store.open_input(path, whole=True) as file:
+                    check_file(file, checksum, store.locate(name))
             else:
                 data = store.read_bytes(path, MAX_TOKENIZER_BYTES)
                 check_bytes(data, checksum, store.locate(name))

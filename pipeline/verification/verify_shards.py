@@ -9,7 +9,7 @@ from typing import TypeVar
 import numpy as np
 import pyarrow as pa
 
-from maskmill.pipeline.storage.arrow_reader import ArrowFile, check_block, check_bytes
+from maskmill.pipeline.storage.arrow_reader import ArrowFile, check_block, check_file, read_span
 from maskmill.pipeline.storage.datasets import SHARD_TABLE, ShardTable
 from maskmill.pipeline.storage.store import Store
 from maskmill.pipeline.verification.findings import Finding
@@ -39,7 +39,7 @@ def read_shard(
     name = shards.path(shard)
     path = store.locate(name)
     try:
-        data = store.map_file(name)
+        file = store.open_input(name, whole=True)
     except FileNotFoundError:
         raise ShardCorruptError(
             "the shard is gone",
@@ -48,35 +48,44 @@ def read_shard(
             found="no file",
             action=RESTORE,
         ) from None
-    if data.size != shards.size_bytes[shard]:
+    with file:
+        yield from _read_blocks(file, shards, shard, schema, path, read)
+
+
+def _read_blocks(
+    file: pa.NativeFile, shards: ShardTable, shard: int, schema: pa.Schema, path: str, read: ReadBlock[Block]
+) -> Iterator[Block]:
+    if file.size() != shards.size_bytes[shard]:
         raise ShardCorruptError(
             "the file has another length than when it was written",
             path=path,
             expected=f"{shards.size_bytes[shard]} bytes",
-            found=str(data.size),
+            found=str(file.size()),
             action=RESTORE,
         )
     first, stop = int(shards.first_block[shard]), int(shards.first_block[shard + 1])
     spans = np.column_stack([shards.block_offsets[first:stop], shards.block_lengths[first:stop]]).astype(np.int64)
-    blocks = [data.slice(offset, length) for offset, length in spans.tolist()]
     checksums = shards.block_checksums[first:stop].tolist()
-    for number, (block, checksum) in enumerate(zip(blocks, checksums, strict=True)):
-        check_block(block, checksum, path, number)
-    check_bytes(data, shards.checksums[shard].as_py(), path)
-    file = ArrowFile.of(data, schema, path)
-    if not np.array_equal(file.spans, spans):
+    try:
+        check_file(file, shards.checksums[shard].as_py(), path)
+    except ShardCorruptError:
+        for number, ((offset, length), checksum) in enumerate(zip(spans.tolist(), checksums, strict=True)):
+            check_block(read_span(file, offset, length, path), checksum, path, number)  # names the block, if it is one
+        raise
+    found = ArrowFile(file, schema, path).spans
+    if not np.array_equal(found, spans):
         raise ShardCorruptError(
             "the file has other blocks than the table of shards",
             path=path,
             expected=f"{len(spans)} blocks, each where the table says",
-            found=f"{len(file)} blocks" if len(file) != len(spans) else "some of them elsewhere",
+            found=f"{len(found)} blocks" if len(found) != len(spans) else "some of them elsewhere",
             action=RESTORE,
         )
     rows = 0
-    for number, (block, checksum) in enumerate(zip(blocks, checksums, strict=True)):
-        found = read(block, checksum, path, number)
-        rows += len(found)
-        yield found
+    for number, ((offset, length), checksum) in enumerate(zip(spans.tolist(), checksums, strict=True)):
+        block = read(read_span(file, offset, length, path), checksum, path, number)
+        rows += len(block)
+        yield block
     if rows != shards.rows[shard]:
         raise ShardCorruptError(
             "the rows are not as many as the table of shards says",

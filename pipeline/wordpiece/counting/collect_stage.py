@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-import xxhash
-
 from maskmill.pipeline.engine.stage import UnitDescription, UnitOutcome
+from maskmill.pipeline.storage.arrow_reader import hash_file
 from maskmill.pipeline.storage.store import Store
 from maskmill.pipeline.wordpiece.counting.count_stage import CountContext
 from maskmill.pipeline.wordpiece.counting.merge_stage import iter_merged
@@ -12,8 +11,6 @@ from maskmill.pipeline.wordpiece.counting.word_counts import SourceText, WordCou
 from maskmill.pipeline.wordpiece.files.normalise import Normalisation
 from maskmill.schemas.errors import ConfigError, ShardCorruptError
 from maskmill.schemas.layout import WORD_COUNTS
-
-_READ_BYTES = 1 << 22
 
 
 class CollectUnit(UnitDescription):
@@ -52,8 +49,5 @@ def find_word_counts(output: Store, corpus: str, normalisation: Normalisation) -
         return None
     if (counts.corpus, counts.normalisation) != (corpus, normalisation):
         return None
-    digest = xxhash.xxh3_128()
     with output.open_input(WORD_COUNTS) as file:
-        while data := file.read(_READ_BYTES):
-            digest.update(data)
-    return digest.hexdigest()
+        return hash_file(file, output.locate(WORD_COUNTS))

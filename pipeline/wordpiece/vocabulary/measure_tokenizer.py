@@ -68,7 +68,7 @@ def _add_rows(  # type: ignore[no-untyped-def]
 def measure_word_counts(tokenizer: Tokenizer, counts: WordCounts) -> tuple[SourceReport, ...]:
     """Measure a WordPiece tokenizer on a whole corpus, every distinct word encoded once.
 
-    One partition of the words is in memory at a time.
+    A piece of a partition of the words is in memory at a time.
 
     Args:
         tokenizer: As `build_tokenizer` or `load_tokenizer` returned it; it must normalise as the words were.

@@ -130,8 +130,8 @@ def select_words(
 
     A word counts sum_s(count_s * weight_s) / 2^16 over its sources s, rounded to the nearest. Of words with equal
     counts those that sort first by their UTF-8 bytes, which is by code point, are kept. What is chosen does not
-    depend on how the words are partitioned. In memory are at most `max_words` words, an eighth more, and one
-    partition.
+    depend on how the words are partitioned. In memory are at most `max_words` words, an eighth more, and a piece
+    of a partition.
 
     Args:
         counts: The word counts.
