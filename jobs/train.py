@@ -9,7 +9,6 @@ from rich.console import Console
 from maskmill.jobs.console import open_console, say
 from maskmill.jobs.progress import JsonLines
 from maskmill.jobs.tables import say_gap, table_of_pairs
-from maskmill.pipeline.engine.ray_job import refuse_lost_output
 from maskmill.pipeline.settings import read_toml
 from maskmill.pipeline.training.run_training import TrainResult
 from maskmill.pipeline.training.stop_signals import TrainingInterruptedError
@@ -67,7 +66,6 @@ class TrainLines:
 def train(path: str, overrides: list[str], as_json: bool) -> int:
     """Train as a train file says; returns the exit status: 130 after SIGINT, 143 after SIGTERM, as shells count."""
     config = read_toml(TrainFile, path, overrides)
-    refuse_lost_output(config.run.output, "run.output")
     console = open_console()
     lines = TrainLines(console)
     lines.expect(config.run.steps)

@@ -2,13 +2,10 @@
 
 from __future__ import annotations
 
-import os
-
 from maskmill.jobs.console import open_console
 from maskmill.jobs.progress import JsonLines
-from maskmill.pipeline.storage.datasets import MANIFEST
-from maskmill.pipeline.storage.store import Store, open_store
-from maskmill.pipeline.verification.verify_output import verify_output
+from maskmill.pipeline.verification.check_parts import Verified
+from maskmill.pipeline.verification.verify import verify as verify_dataset
 from maskmill.schemas.layout import RUN_RECORD
 from maskmill.schemas.manifest import DocumentsManifest, EncodedManifest, PackedManifest, TokenizerManifest
 from maskmill.schemas.wording import count_of
@@ -16,35 +13,26 @@ from maskmill.schemas.wording import count_of
 
 def verify(dataset: str, as_json: bool) -> int:
     """Verify a dataset or a run; returns the exit status, 1 if anything is wrong."""
+    if as_json:
+        return 1 if verify_dataset(dataset, JsonLines()).findings else 0
     console = open_console(soft_wrap=True)
-    lines = JsonLines() if as_json else None
 
-    def progress(path: str, done: int, total: int) -> None:
-        if lines is not None:
-            lines({"event": "shard_verified", "path": path, "done": done, "shards": total})
-
-    wrong = 0
-    store = open_store(dataset)
-    for part in verify_output(store, progress, threads=len(os.sched_getaffinity(0))):
-        wrong += len(part.findings)
-        if lines is not None:
-            found = [str(finding) for finding in part.findings]
-            lines({"event": "verified", "path": part.path, "findings": found})
-            continue
+    def print_part(part: Verified) -> None:
         for finding in part.findings:
             console.print(f"wrong  {finding}", style="red")
         if not part.findings and part.manifest is not None:
             console.print(f"good   {part.path}: {_describe(part.manifest)}")
-    if lines is None:
-        console.print(f"{count_of(wrong, 'thing is', 'things are')} wrong" if wrong else _conclude(store))
-    return 1 if wrong else 0
 
-
-def _conclude(store: Store) -> str:
-    """What is said where nothing is wrong."""
-    if store.exists(MANIFEST) or store.exists(RUN_RECORD):
-        return "everything is as it was written"
-    return f"what is here is as it was written; without {RUN_RECORD} it is not known whether parts are missing"
+    report = verify_dataset(dataset, on_part=print_part)
+    if report.findings:
+        console.print(f"{count_of(len(report.findings), 'thing is', 'things are')} wrong")
+        return 1
+    console.print(
+        "everything is as it was written"
+        if report.knows_all
+        else f"what is here is as it was written; without {RUN_RECORD} it is not known whether parts are missing"
+    )
+    return 0
 
 
 def _describe(manifest: object) -> str:

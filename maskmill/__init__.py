@@ -3,7 +3,8 @@
 The names below are imported when they are first used, so that `import maskmill` loads neither torch nor Ray.
 
 schemas     what is written and read: Arrow schemas, manifests, receipts, run and train files, errors
-pipeline    how: corpus -> wordpiece -> packing -> masking -> storage -> engine -> loader -> training -> verification
+pipeline    how: corpus -> wordpiece -> packing -> masking -> storage -> engine -> run -> loader -> training
+            -> verification
 jobs        the command line
 """
 
@@ -13,6 +14,7 @@ import importlib
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from maskmill.pipeline.dataset import open_dataset
     from maskmill.pipeline.loader import (
         Cache,
         MaskedBatches,
@@ -29,6 +31,9 @@ if TYPE_CHECKING:
         group_steps,
         sum_losses,
     )
+    from maskmill.pipeline.run.prepare import prepare
+    from maskmill.pipeline.training.train import train
+    from maskmill.pipeline.verification.verify import verify
 
 __all__ = [
     "Cache",
@@ -42,13 +47,22 @@ __all__ = [
     "describe_encoder",
     "group_steps",
     "iter_fixed_batches",
+    "open_dataset",
+    "prepare",
     "sum_losses",
+    "train",
+    "verify",
 ]
 
 _LOADER = ("Cache", "MaskedBatches", "Masking", "Mixture", "Phase", "Source", "iter_fixed_batches")
+_FOR_TRAINERS = ("as_inputs", "count_labels", "describe_encoder", "group_steps", "sum_losses")
 _HOMES = {
-    **dict.fromkeys(__all__, "maskmill.pipeline.loader.for_trainers"),
     **dict.fromkeys(_LOADER, "maskmill.pipeline.loader"),
+    **dict.fromkeys(_FOR_TRAINERS, "maskmill.pipeline.loader.for_trainers"),
+    "open_dataset": "maskmill.pipeline.dataset",
+    "prepare": "maskmill.pipeline.run.prepare",
+    "train": "maskmill.pipeline.training.train",
+    "verify": "maskmill.pipeline.verification.verify",
 }
 """The module of each public name."""
 

@@ -1,17 +1,53 @@
-"""Reading a run or train file from wherever it lies."""
+"""Run and train files, and the other arguments that a user passes, checked where they are given."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import os
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from pydantic import ValidationError
 
 from maskmill.pipeline.storage.paths import split_file_url
 from maskmill.pipeline.storage.store import open_store
 from maskmill.schemas.errors import ConfigError
+from maskmill.schemas.explain_values import explain_values, show_value
 from maskmill.schemas.redaction import redact
 from maskmill.schemas.toml_files import Model, parse_toml
 
 MAX_TOML_BYTES = 4 << 20
 """Of a run or train file; one that lists ten thousand inputs has a fifth of it."""
+
+
+def load_settings(model: type[Model], given: object, argument: str) -> Model:
+    """A run or train file in whichever form a program has it.
+
+    Args:
+        model: `RunFile` or `TrainFile`.
+        given: The path or URL of a TOML file, a dictionary of its sections, or a model.
+        argument: What it was given as, for the message.
+
+    Raises:
+        ConfigError: It is none of these, the file is missing, or a key or value is wrong.
+    """
+    if isinstance(given, model):
+        return given
+    if isinstance(given, Mapping):
+        try:
+            return model.model_validate(dict(given))
+        except ValidationError as error:
+            raise explain_values(model, error, argument) from None
+    if isinstance(given, (str, os.PathLike)):
+        return read_toml(model, check_url(given, argument))
+    raise ConfigError(
+        f"this is no {model.__name__}",
+        path=argument,
+        expected=f"the path or URL of a TOML file, a dictionary of its sections, or a {model.__name__}",
+        found=show_value(given),
+        action='give for example {"data": {"dataset": "out/packed"}, ...}'
+        if argument != "run"
+        else 'give for example {"input": {"paths": ["corpus/*.jsonl"]}, "output": {"url": "out"}}',
+    )
 
 
 def read_toml(model: type[Model], path: str, overrides: Sequence[str] = ()) -> Model:
@@ -29,3 +65,54 @@ def read_toml(model: type[Model], path: str, overrides: Sequence[str] = ()) -> M
     except UnicodeDecodeError as error:
         raise ConfigError("the file is not UTF-8", path=shown, found=str(error), action="save it as UTF-8") from None
     return parse_toml(model, text, shown, overrides)
+
+
+def check_url(given: object, argument: str) -> str:
+    """A path or URL as text.
+
+    Raises:
+        ConfigError: It is neither, or empty.
+    """
+    path = os.fspath(given) if isinstance(given, (str, os.PathLike)) else None
+    if isinstance(path, str) and path:
+        return path
+    raise ConfigError(
+        "this names no place",
+        path=argument,
+        expected="a path or an fsspec URL, as text or as a pathlib.Path",
+        found=show_value(given),
+        action=f'give for example {argument}="out"',
+    )
+
+
+def check_callback(given: object, argument: str) -> None:
+    """Refuse what cannot be called with an event; None is no callback.
+
+    Raises:
+        ConfigError: It is neither.
+    """
+    if given is not None and not callable(given):
+        raise ConfigError(
+            "this cannot be called",
+            path=argument,
+            expected="a function that takes one event, or None",
+            found=show_value(given),
+            action=f"give for example {argument}=print",
+        )
+
+
+def check_flag(given: Any, argument: str) -> bool:
+    """A yes or no as it is.
+
+    Raises:
+        ConfigError: It is neither.
+    """
+    if isinstance(given, bool):
+        return given
+    raise ConfigError(
+        "this is neither yes nor no",
+        path=argument,
+        expected="True or False",
+        found=show_value(given),
+        action=f"give for example {argument}=True",
+    )

@@ -1,8 +1,9 @@
-"""All parts of a run, one after the other."""
+"""All parts of a run, one after the other: what `maskmill prepare` and its parts do, for commands and programs."""
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import os
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -10,7 +11,10 @@ from maskmill.pipeline.run.make_documents import make_documents
 from maskmill.pipeline.run.make_rows import make_rows
 from maskmill.pipeline.run.make_tokenizer import make_tokenizer
 from maskmill.pipeline.run.open_run import open_run
-from maskmill.pipeline.run.parts import Part
+from maskmill.pipeline.run.parts import Part, parse_part
+from maskmill.pipeline.settings import check_callback, check_flag, load_settings
+from maskmill.pipeline.storage.paths import join_path
+from maskmill.schemas.layout import DataSplit, packed_folders
 from maskmill.schemas.manifest import DocumentsManifest, PackedManifest, TokenizerManifest
 from maskmill.schemas.run_file import RunFile
 
@@ -20,6 +24,7 @@ class Prepared:
     """What a run has written so far; parts that were not asked for are empty.
 
     Attributes:
+        settings: The run file.
         documents: The documents to train on, then the held-out ones.
         tokenizer: The tokenizer.
         packed: The rows to train on as the run file lists them, then the held-out ones.
@@ -28,6 +33,7 @@ class Prepared:
         is_unchanged: Whether there was nothing to do.
     """
 
+    settings: RunFile
     documents: list[DocumentsManifest]
     tokenizer: TokenizerManifest | None
     packed: list[PackedManifest]
@@ -35,25 +41,60 @@ class Prepared:
     ran: frozenset[str]
     is_unchanged: bool
 
+    def packed_urls(self, *, held_out: bool = False) -> list[str]:
+        """Where the rows are, as `MaskedBatches` and `open_dataset` take it, in the order of the run file.
+
+        Args:
+            held_out: Of the held-out documents, not of those to train on.
+        """
+        folders = packed_folders(self.settings.pack, DataSplit.of(held_out)).values()
+        return [join_path(self.settings.output.url, folder) for folder in folders]
+
 
 def prepare(
-    settings: RunFile,
-    listen: Callable[[dict[str, Any]], None],
-    last_part: Part = Part.PACK,
+    run: RunFile | Mapping[str, Any] | str | os.PathLike[str],
+    on_event: Callable[[dict[str, Any]], None] | None = None,
+    up_to: Part | str = Part.PACK,
     *,
     replace: bool = False,
 ) -> Prepared:
-    """Run a run file up to and including a part; parts that stand are not done again.
+    """Prepare what a run file asks for: shuffled documents, a tokenizer, packed rows.
+
+    Parts that are there already are not made again, and a run that was interrupted goes on. It needs no
+    `if __name__ == "__main__"`, and works in a notebook.
+
+    ```python
+    prepared = prepare({"input": {"paths": ["corpus/*.jsonl"]}, "output": {"url": "out"}})
+    batches = MaskedBatches(prepared.packed_urls()[0], global_batch_rows=256)
+    ```
 
     Args:
-        settings: The run file.
-        listen: Callback that receives every event.
-        last_part: The last part to do.
-        replace: Make the tokenizer or the rows again where they stand with other settings.
+        run: The path or URL of a run file, a dictionary of its sections, or a `RunFile`.
+        on_event: Callback that receives every event, in this process.
+        up_to: The last part to make: `shard`, `tokenizer` or `pack`.
+        replace: Make the tokenizer or the rows again where they were made with other settings. Without it a change of
+            settings is refused.
+
+    Returns:
+        What the run has written.
+
+    Raises:
+        ConfigError: An argument or a key of the run file is wrong, or the output is that of another run.
+        InputDataError: The text cannot be used: too much of it is bad, or nothing is left.
+        StaleArtifactError: The inputs, or something in the output, have changed since the run began.
+        ShardCorruptError: Something in the output is not what was written.
+        TransientStorageError: The store failed every attempt.
     """
-    with open_run(settings, listen, replace=replace) as run:
-        documents = make_documents(run)
-        trained = make_tokenizer(run, documents[0]) if last_part >= Part.TOKENIZER else None
-        packed = make_rows(run, documents, trained) if trained and last_part >= Part.PACK else []
-        is_unchanged = not (run.ran or run.has_changed_masking)
-        return Prepared(documents, trained, packed, run.finish(), run.ran, is_unchanged)
+    settings = load_settings(RunFile, run, "run")
+    check_callback(on_event, "on_event")
+    last_part = parse_part(up_to, "up_to")
+    with open_run(settings, on_event or _ignore, replace=check_flag(replace, "replace")) as opened:
+        documents = make_documents(opened)
+        trained = make_tokenizer(opened, documents[0]) if last_part >= Part.TOKENIZER else None
+        packed = make_rows(opened, documents, trained) if trained and last_part >= Part.PACK else []
+        is_unchanged = not (opened.ran or opened.has_changed_masking)
+        return Prepared(settings, documents, trained, packed, opened.finish(), opened.ran, is_unchanged)
+
+
+def _ignore(_: dict[str, Any]) -> None:
+    """Do nothing: events are not wanted."""

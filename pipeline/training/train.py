@@ -2,8 +2,12 @@
 
 from __future__ import annotations
 
+import os
+from collections.abc import Mapping
 from typing import Any
 
+from maskmill.pipeline.engine.ray_job import refuse_lost_output
+from maskmill.pipeline.settings import check_callback, load_settings
 from maskmill.pipeline.storage.leases import hold_output
 from maskmill.pipeline.storage.store import open_store
 from maskmill.pipeline.training.checkpoints import CHECKPOINTS, find_checkpoint
@@ -15,26 +19,36 @@ from maskmill.schemas.layout import WORK
 from maskmill.schemas.train_file import TrainFile
 
 
-def train(config: TrainFile, report: Report) -> TrainResult:
+def train(
+    train_file: TrainFile | Mapping[str, Any] | str | os.PathLike[str], on_event: Report | None = None
+) -> TrainResult:
     """Train as a train file says, or go on from the newest checkpoint in its output, and export the model.
 
-    SIGINT and SIGTERM end it after the step at hand, with a checkpoint; a second one ends the process at once.
+    SIGINT and SIGTERM end it after the step at hand, with a checkpoint; a second one ends the process at once. In
+    another thread than the main one Python delivers no signals.
+
+    ```python
+    result = train({"data": {"dataset": "out/packed"}, "run": {"output": "out/training", "steps": 1000}})
+    print(result.model_url)
+    ```
 
     Args:
-        config: The train file.
-        report: Called with one JSON-able event at a time, `event` being its kind: `start` (step, resumed_from,
-            device, precision, num_parameters, masking), `train_step` (step, epoch, loss, learning_rate, gradient_norm,
-            seconds), `checkpoint` (step), `held_out` (step, loss, unigram_entropy, gap, num_labels, seconds) and
-            `export` (step, url). Losses are in nats a token.
+        train_file: The path or URL of a train file, a dictionary of its sections, or a `TrainFile`.
+        on_event: Callback that receives every event, in this process: `start`, `train_step`, `checkpoint`, `held_out`
+            and `export`.
 
     Raises:
-        ConfigError: A dataset or device is not there, another process trains into the same output, or the loss is no
-            longer a number.
+        ConfigError: An argument or a key of the train file is wrong, a dataset or device is not there, another process
+            trains into the same output, or the loss is no longer a number.
         StaleArtifactError: The checkpoint in the output belongs to another train file or dataset, or another process
             has taken over the output.
         ShardCorruptError: A checkpoint or a dataset is not as it was written.
+        TransientStorageError: The store failed every attempt.
         TrainingInterruptedError: A signal has stopped it; says where the same train file continues.
     """
+    config = load_settings(TrainFile, train_file, "train_file")
+    check_callback(on_event, "on_event")
+    refuse_lost_output(config.run.output, "run.output")
     output = open_store(config.run.output)
     stop = StopSignals()
     with stop.caught():
@@ -44,7 +58,8 @@ def train(config: TrainFile, report: Report) -> TrainResult:
 
                 def report_while_held(event: dict[str, Any]) -> None:
                     lease.check()
-                    report(event)
+                    if on_event is not None:
+                        on_event(event)
 
                 return run_training(config, open_train_data(config), output, report_while_held, stop)
         except StopRequestedError as stopped:  # wherever it came: while data is opened too
