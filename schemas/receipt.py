@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Any
+from typing import Annotated, Generic, TypeVar
 
 from pydantic import BaseModel, ConfigDict, Field
 
@@ -42,7 +42,20 @@ class ShardReceipt(BaseModel):
     first_row_id: UInt64 = 0
 
 
-class Receipt(BaseModel):
+class Details(BaseModel):
+    """What a stage's receipts say for the stages behind it, beside shards and counts; each stage has its own model."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid", strict=True)
+
+
+class NoDetails(Details):
+    """Nothing is to be said."""
+
+
+AnyDetails = TypeVar("AnyDetails", bound=Details)
+
+
+class Receipt(BaseModel, Generic[AnyDetails]):
     """What one unit of a stage did; the manifest is put together from these.
 
     Attributes:
@@ -51,7 +64,7 @@ class Receipt(BaseModel):
         description: xxh3-128 of the unit's description: a receipt of another description is stale.
         shards: The Arrow files that become part of a dataset.
         counts: What was counted, summed over units in the manifest.
-        details: Anything the next stage needs, in JSON's types.
+        details: What the stages behind it need.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
@@ -61,4 +74,4 @@ class Receipt(BaseModel):
     description: str
     shards: list[ShardReceipt] = []
     counts: dict[str, Count] = {}
-    details: dict[str, Any] = {}
+    details: AnyDetails

@@ -14,14 +14,13 @@ import numpy as np
 import pyarrow as pa
 
 from maskmill.pipeline.corpus.hash_documents import assign_to_intervals
-from maskmill.pipeline.corpus.map_documents import EXCHANGE_SCHEMA, exchange_path
+from maskmill.pipeline.corpus.map_documents import EXCHANGE_SCHEMA, MapDetails, exchange_path
 from maskmill.pipeline.corpus.plan import MapUnit, SortUnit
-from maskmill.pipeline.engine.receipts import iter_receipts
+from maskmill.pipeline.engine.receipts import Receipts
 from maskmill.pipeline.storage.arrow_files import write_blocks
 from maskmill.pipeline.storage.arrow_reader import ArrowFile, read_block
 from maskmill.pipeline.storage.store import Store
 from maskmill.schemas.errors import ShardCorruptError, StaleArtifactError
-from maskmill.schemas.receipt import Receipt
 
 INDEX_PATH = "work/exchange/index.arrow"
 INDEX_SCHEMA = pa.schema(
@@ -62,38 +61,40 @@ class ExchangeTotals:
     first_misnamed: str = ""
 
 
-def write_index(output: Store, units: Sequence[MapUnit]) -> ExchangeTotals:
+def write_index(output: Store, mapped: Receipts[MapUnit, MapDetails]) -> ExchangeTotals:
     """Write where the pieces of every bucket lie, in the order of (path, line) within a bucket.
 
     The units are taken in groups of about a million lines; of each group the file has one record batch a bucket.
     """
     counts: dict[str, int] = {}
     text_bytes = [0, 0]
-    first = {"first_empty": "", "first_misnamed": ""}
-    num_buckets = units[0].num_buckets + units[0].num_held_out_buckets
+    first_empty = first_misnamed = ""
+    num_buckets = mapped.units[0].num_buckets + mapped.units[0].num_held_out_buckets
 
-    def iter_units() -> Iterator[tuple[MapUnit, Receipt]]:
-        for unit, receipt in zip(units, iter_receipts(output, units), strict=True):
+    def iter_units() -> Iterator[tuple[MapUnit, MapDetails]]:
+        nonlocal first_empty, first_misnamed
+        for unit, receipt in mapped.pairs():
+            details = receipt.details
             for name, count in receipt.counts.items():
                 counts[name] = counts.get(name, 0) + count
-            held_out = np.asarray(receipt.details["buckets"], dtype=np.int64) >= unit.num_buckets
-            sizes = np.asarray(receipt.details["text_bytes"], dtype=np.int64)
+            held_out = np.asarray(details.buckets, dtype=np.int64) >= unit.num_buckets
+            sizes = np.asarray(details.text_bytes, dtype=np.int64)
             text_bytes[0] += int(sizes[~held_out].sum())
             text_bytes[1] += int(sizes[held_out].sum())
-            for name, found in first.items():
-                first[name] = found or receipt.details.get(name, "")
-            yield unit, receipt
+            first_empty = first_empty or details.first_empty
+            first_misnamed = first_misnamed or details.first_misnamed
+            yield unit, details
 
     write_blocks(output, INDEX_PATH, INDEX_SCHEMA, _iter_groups(iter_units(), num_buckets))
-    return ExchangeTotals(counts, (text_bytes[0], text_bytes[1]), **first)
+    return ExchangeTotals(counts, (text_bytes[0], text_bytes[1]), first_empty, first_misnamed)
 
 
-def _iter_groups(units: Iterable[tuple[MapUnit, Receipt]], num_buckets: int) -> Iterator[pa.RecordBatch]:
+def _iter_groups(units: Iterable[tuple[MapUnit, MapDetails]], num_buckets: int) -> Iterator[pa.RecordBatch]:
     group: list[pa.RecordBatch] = []
     lines = 0
-    for unit, receipt in units:
-        bucket = receipt.details["buckets"]
-        values = [bucket, [unit.unit] * len(bucket), *(receipt.details[n] for n in ("offsets", "lengths", "checksums"))]
+    for unit, details in units:
+        bucket = details.buckets
+        values = [bucket, [unit.unit] * len(bucket), details.offsets, details.lengths, details.checksums]
         arrays = [pa.array(value, kind.type) for value, kind in zip(values, INDEX_SCHEMA, strict=True)]
         group.append(pa.record_batch(arrays, schema=INDEX_SCHEMA))
         lines += len(bucket)

@@ -13,6 +13,7 @@ from dataclasses import dataclass, field
 
 import numpy as np
 import pyarrow as pa
+from pydantic import model_validator
 
 from maskmill.pipeline.corpus.hash_documents import assign_to_intervals, find_duplicates, hash_documents, sort_by_hash
 from maskmill.pipeline.corpus.judge_quarantine import REASON, UnitGuard
@@ -23,11 +24,14 @@ from maskmill.pipeline.corpus.plan import MapUnit, plan_shard_bytes
 from maskmill.pipeline.corpus.quarantine import Quarantine
 from maskmill.pipeline.corpus.read_documents import DocumentBlock, Reject, iter_documents
 from maskmill.pipeline.engine.activity import report_progress
-from maskmill.pipeline.engine.stage import UnitOutcome
+from maskmill.pipeline.engine.stage import Stage
+from maskmill.pipeline.engine.units import UnitOutcome
 from maskmill.pipeline.storage.arrow_files import write_blocks
 from maskmill.pipeline.storage.store import Store
+from maskmill.schemas.counts import Count
 from maskmill.schemas.documents import DOCUMENT_SCHEMA
 from maskmill.schemas.errors import InputDataError
+from maskmill.schemas.receipt import Details, UInt32, UInt64
 from maskmill.schemas.run_file import InputSection, RunFile
 
 EXCHANGE_SCHEMA = pa.schema([*DOCUMENT_SCHEMA, pa.field("hash_high", pa.uint64()), pa.field("hash_low", pa.uint64())])
@@ -56,6 +60,37 @@ class CorpusContext:
     def shard_bytes(self) -> int:
         """Text wanted in a shard, in bytes."""
         return plan_shard_bytes(self.inputs, self.run.documents.shard_mb)
+
+
+class MapDetails(Details):
+    """Where the pieces of each bucket are in the object of a map unit, one value a record batch in every list.
+
+    Attributes:
+        buckets: The bucket.
+        rows: Documents.
+        text_bytes: UTF-8 bytes of their texts.
+        offsets: Where it begins in the object, in bytes.
+        lengths: In bytes.
+        checksums: xxh3-64.
+        first_empty: Path of the first file without a document; empty where there is none.
+        first_misnamed: What to do with the first file that is not what its name says; empty where there is none.
+    """
+
+    buckets: list[UInt32]
+    rows: list[Count]
+    text_bytes: list[Count]
+    offsets: list[Count]
+    lengths: list[UInt32]
+    checksums: list[UInt64]
+    first_empty: str = ""
+    first_misnamed: str = ""
+
+    @model_validator(mode="after")
+    def _are_of_the_same_batches(self) -> MapDetails:
+        lists = (self.buckets, self.rows, self.text_bytes, self.offsets, self.lengths, self.checksums)
+        if len(set(map(len, lists))) > 1:
+            raise ValueError("its lists are not of the same record batches")
+        return self
 
 
 @dataclass
@@ -93,7 +128,7 @@ class _Run:
         self.size_bytes += size_bytes
 
 
-def map_documents(context: CorpusContext, unit: MapUnit) -> UnitOutcome:
+def map_documents(context: CorpusContext, unit: MapUnit) -> UnitOutcome[MapDetails]:
     """Partition the documents of some files into buckets; the unit of the map stage.
 
     Raises:
@@ -109,17 +144,20 @@ def map_documents(context: CorpusContext, unit: MapUnit) -> UnitOutcome:
         _iter_buckets(context, unit, counts, ranges, odd),
     )
     counts[EMPTY_FILES], counts[MISNAMED_FILES] = len(odd.empty), len(odd.advice)
-    details = {
-        "buckets": [bucket for bucket, _, _ in ranges],
-        "rows": [rows for _, rows, _ in ranges],
-        "text_bytes": [text_bytes for _, _, text_bytes in ranges],
-        "offsets": receipt.block_offsets,
-        "lengths": receipt.block_lengths,
-        "checksums": receipt.block_checksums,
-        "first_empty": odd.empty[0] if odd.empty else "",
-        "first_misnamed": odd.advice[0] if odd.advice else "",
-    }
+    details = MapDetails(
+        buckets=[bucket for bucket, _, _ in ranges],
+        rows=[rows for _, rows, _ in ranges],
+        text_bytes=[text_bytes for _, _, text_bytes in ranges],
+        offsets=receipt.block_offsets,
+        lengths=receipt.block_lengths,
+        checksums=receipt.block_checksums,
+        first_empty=odd.empty[0] if odd.empty else "",
+        first_misnamed=odd.advice[0] if odd.advice else "",
+    )
     return UnitOutcome([], dict(counts), details)
+
+
+MAP = Stage("read and partition", "reading the input files", MapUnit, MapDetails, map_documents)
 
 
 def exchange_path(unit: int) -> str:

@@ -10,7 +10,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from maskmill.pipeline.corpus.list_inputs import InputFile
-from maskmill.pipeline.engine.stage import UnitDescription
+from maskmill.pipeline.engine.units import UnitDescription
 from maskmill.schemas.layout import DataSplit
 
 MAX_BUCKETS = 512

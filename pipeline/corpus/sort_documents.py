@@ -19,11 +19,12 @@ from maskmill.pipeline.corpus.hash_documents import assign_to_intervals
 from maskmill.pipeline.corpus.map_documents import CorpusContext
 from maskmill.pipeline.corpus.order_documents import order_documents, order_scratch, spread_over_scratch
 from maskmill.pipeline.corpus.plan import SortUnit
-from maskmill.pipeline.engine.stage import UnitOutcome
+from maskmill.pipeline.engine.stage import Stage
+from maskmill.pipeline.engine.units import UnitOutcome
 from maskmill.pipeline.storage.arrow_files import write_blocks
 from maskmill.schemas.documents import DOCUMENT_SCHEMA
 from maskmill.schemas.layout import documents_folder, shard_path
-from maskmill.schemas.receipt import ShardReceipt
+from maskmill.schemas.receipt import NoDetails, ShardReceipt
 from maskmill.schemas.rows import BLOCK_BYTES
 
 SORT_BYTES_PER_SHARD = 4
@@ -34,7 +35,7 @@ MAX_SORT_BYTES = 1 << 30
 SortedShard = tuple[int, Iterator[tuple[pa.Table, int]]]
 
 
-def sort_documents(context: CorpusContext, unit: SortUnit) -> UnitOutcome:
+def sort_documents(context: CorpusContext, unit: SortUnit) -> UnitOutcome[NoDetails]:
     """Write the document shards of one interval; the unit of the sort stage.
 
     Raises:
@@ -59,7 +60,10 @@ def sort_documents(context: CorpusContext, unit: SortUnit) -> UnitOutcome:
             blocks = cut_blocks(select_documents(tables))
             receipt = write_blocks(context.output, path, DOCUMENT_SCHEMA, blocks, first_row_id=shard << 32)
             shards.append(receipt.model_copy(update={"text_bytes": counts["text_bytes"] - before}))
-    return UnitOutcome(shards, counts, {})
+    return UnitOutcome(shards, counts, NoDetails())
+
+
+SORT = Stage("shuffle and shard", "sorting the documents by their hashes", SortUnit, NoDetails, sort_documents)
 
 
 def _iter_shards(context: CorpusContext, unit: SortUnit, folder: str) -> Iterator[SortedShard]:

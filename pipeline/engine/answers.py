@@ -7,7 +7,8 @@ import traceback
 from dataclasses import dataclass
 from typing import Any
 
-from maskmill.pipeline.engine.stage import Finished, UnitDescription, UnitFunction, execute_unit
+from maskmill.pipeline.engine.stage import execute_unit
+from maskmill.pipeline.engine.units import Finished, UnitDescription, UnitFunction
 from maskmill.pipeline.storage.store import Store
 from maskmill.schemas.redaction import redact
 

@@ -20,14 +20,8 @@ from maskmill.pipeline.engine import worker_processes
 from maskmill.pipeline.engine.activity import Progress, progress_reported_to
 from maskmill.pipeline.engine.answers import Failed, take_answer
 from maskmill.pipeline.engine.serve_units import Work, serve_units
-from maskmill.pipeline.engine.stage import (
-    Finished,
-    OnProgress,
-    UnitDescription,
-    UnitFunction,
-    execute_unit,
-    ignore_progress,
-)
+from maskmill.pipeline.engine.stage import OnProgress, execute_unit, ignore_progress
+from maskmill.pipeline.engine.units import Finished, UnitDescription, UnitFunction
 from maskmill.pipeline.engine.worker_processes import Worker
 from maskmill.pipeline.storage.store import Store
 from maskmill.schemas.errors import ConfigError

@@ -12,7 +12,8 @@ from collections.abc import Generator, Iterable, Iterator, Sequence
 from typing import Any
 
 from maskmill.pipeline.engine.answers import Failed, answer_unit, take_answer
-from maskmill.pipeline.engine.stage import Finished, OnProgress, UnitDescription, UnitFunction, ignore_progress
+from maskmill.pipeline.engine.stage import OnProgress, ignore_progress
+from maskmill.pipeline.engine.units import Finished, UnitDescription, UnitFunction
 from maskmill.pipeline.storage.store import Store
 from maskmill.schemas.errors import ConfigError
 from maskmill.schemas.printable import make_printable

@@ -6,20 +6,20 @@ Numbers in them become numbers of the dataset, so a receipt ends with its own ch
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
-from typing import TYPE_CHECKING
+from typing import Any, Generic, TypeVar
 
 import xxhash
-from pydantic import ValidationError
+from pydantic import ConfigDict, ValidationError
 
+from maskmill.pipeline.engine.units import UnitDescription, UnitOutcome
 from maskmill.pipeline.storage.regular_files import MAX_TEXT_BYTES
 from maskmill.pipeline.storage.store import Store
 from maskmill.schemas.errors import ShardCorruptError, StaleArtifactError
-from maskmill.schemas.receipt import Receipt
+from maskmill.schemas.receipt import AnyDetails, Details, Receipt
 
-if TYPE_CHECKING:
-    from maskmill.pipeline.engine.stage import UnitDescription
+Unit = TypeVar("Unit", bound=UnitDescription)
 
 RECEIPTS = "work/receipts"
 RECEIPTS_AT_ONCE = 16
@@ -27,29 +27,76 @@ _SEAL = b',"xxh3_128":"%s"}'
 _SEAL_BYTES = len(_SEAL % (b"0" * 32))
 
 
-def write_receipt(output: Store, receipt: Receipt) -> None:
-    """Write a receipt, as JSON with its own xxh3-128 at its end."""
-    sealed = _seal(receipt.model_dump_json().encode())
-    output.write_bytes(receipt_path(receipt.stage, receipt.unit), sealed)
+class _AnyDetails(Details):
+    """Those of any stage, where only counts are wanted."""
+
+    model_config = ConfigDict(extra="allow")
 
 
-def standing_receipt(output: Store, description: UnitDescription) -> Receipt | None:
-    """The receipt of a unit that has one.
+class Receipts(Generic[Unit, AnyDetails]):
+    """The receipts of a stage in the order of its units, read from storage as they are asked for.
+
+    At any number of units a bounded number is in memory.
+
+    Args:
+        output: Of the run.
+        units: Those whose receipts are meant.
+        details: What they say beside counts and shards.
+
+    Raises:
+        StaleArtifactError: While they are read: one is missing or belongs to another description.
+        ShardCorruptError: While they are read: the bytes of one are no receipt of this stage.
+    """
+
+    def __init__(self, output: Store, units: Sequence[Unit], details: type[AnyDetails]) -> None:
+        self._output = output
+        self.units = units
+        self._details = details
+
+    def __len__(self) -> int:
+        return len(self.units)
+
+    def __iter__(self) -> Iterator[Receipt[AnyDetails]]:
+        return _iter_receipts(self._output, self.units, self._details)
+
+    def pairs(self) -> Iterator[tuple[Unit, Receipt[AnyDetails]]]:
+        """Each unit with its receipt."""
+        return zip(self.units, self, strict=True)
+
+    def select(self, is_wanted: Callable[[Unit], bool]) -> Receipts[Unit, AnyDetails]:
+        """Those of some of the units."""
+        return Receipts(self._output, [unit for unit in self.units if is_wanted(unit)], self._details)
+
+    def finished(self) -> Receipts[Unit, AnyDetails]:
+        """Those that are there, before the stage has run; for a driver that goes on."""
+        done = set(self._output.list(f"{RECEIPTS}/{self.units[0].stage}")) if self.units else set()
+        return self.select(lambda unit: receipt_path(unit.stage, unit.unit) in done)
+
+
+def write_receipt(output: Store, unit: UnitDescription, outcome: UnitOutcome[Any]) -> None:
+    """Write a unit's receipt, as JSON with its own xxh3-128 at its end."""
+    kind: Any = Receipt[type(outcome.details)]  # type: ignore[misc]  # which details they are is known only here
+    receipt = kind(
+        stage=unit.stage,
+        unit=unit.unit,
+        description=unit.digest(),
+        shards=outcome.shards,
+        counts=outcome.counts,
+        details=outcome.details,
+    )
+    output.write_bytes(receipt_path(unit.stage, unit.unit), _seal(receipt.model_dump_json().encode()))
+
+
+def read_counts(output: Store, unit: UnitDescription) -> dict[str, int] | None:
+    """What a finished unit counted; `None` if it has no receipt.
 
     Raises:
         StaleArtifactError: It belongs to another description.
         ShardCorruptError: Its bytes have changed.
     """
-    if not output.exists(receipt_path(description.stage, description.unit)):
+    if not output.exists(receipt_path(unit.stage, unit.unit)):
         return None
-    return _read_receipt(output, description)
-
-
-def iter_standing_receipts(output: Store, units: Sequence[UnitDescription]) -> Iterator[Receipt]:
-    """The receipts of the units that have one, in the order of the units; for a driver that goes on."""
-    if units:
-        done = set(output.list(f"{RECEIPTS}/{units[0].stage}"))
-        yield from iter_receipts(output, [unit for unit in units if receipt_path(unit.stage, unit.unit) in done])
+    return _read_receipt(output, unit, _AnyDetails).counts
 
 
 def receipt_path(stage: str, unit: int) -> str:
@@ -57,22 +104,18 @@ def receipt_path(stage: str, unit: int) -> str:
     return f"{RECEIPTS}/{stage}/{unit:06d}.json"
 
 
-def iter_receipts(output: Store, units: Sequence[UnitDescription]) -> Iterator[Receipt]:
-    """The receipts of a finished stage in the order of its units, a bounded number in memory at a time.
-
-    Raises:
-        StaleArtifactError: A receipt is missing or belongs to another description.
-        ShardCorruptError: A receipt's bytes are no receipt.
-    """
+def _iter_receipts(
+    output: Store, units: Sequence[UnitDescription], details: type[AnyDetails]
+) -> Iterator[Receipt[AnyDetails]]:
     if output.is_local or output.is_in_process:
-        yield from (_read_receipt(output, unit) for unit in units)
+        yield from (_read_receipt(output, unit, details) for unit in units)
         return
     # One after another, 100,000 receipts at 20 ms a request would take half an hour.
     with ThreadPoolExecutor(RECEIPTS_AT_ONCE) as pool:
-        ahead: deque[Future[Receipt]] = deque()
+        ahead: deque[Future[Receipt[AnyDetails]]] = deque()
         try:
             for unit in units:
-                ahead.append(pool.submit(_read_receipt, output, unit))
+                ahead.append(pool.submit(_read_receipt, output, unit, details))
                 if len(ahead) >= 2 * RECEIPTS_AT_ONCE:
                     yield ahead.popleft().result()
             while ahead:
@@ -82,10 +125,10 @@ def iter_receipts(output: Store, units: Sequence[UnitDescription]) -> Iterator[R
                 one.cancel()
 
 
-def _read_receipt(output: Store, unit: UnitDescription) -> Receipt:
+def _read_receipt(output: Store, unit: UnitDescription, details: type[AnyDetails]) -> Receipt[AnyDetails]:
     path = receipt_path(unit.stage, unit.unit)
     try:
-        receipt = _open(output.read_bytes(path, MAX_TEXT_BYTES))
+        receipt = _open(output.read_bytes(path, MAX_TEXT_BYTES), details)
     except FileNotFoundError:
         raise StaleArtifactError(
             "a receipt is gone", path=output.locate(path), action="give the same command again"
@@ -108,12 +151,12 @@ def _read_receipt(output: Store, unit: UnitDescription) -> Receipt:
     return receipt
 
 
-def _open(data: bytes) -> Receipt:
+def _open(data: bytes, details: type[AnyDetails]) -> Receipt[AnyDetails]:
     body = data[:-_SEAL_BYTES] + b"}"
     if _seal(body) != data:
         raise ValueError("its bytes have changed")
     try:
-        return Receipt.model_validate_json(body)
+        return Receipt[details].model_validate_json(body)  # type: ignore[valid-type]  # which they are is known only here
     except ValidationError as error:
         first = error.errors(include_url=False, include_context=False, include_input=False)[0]
         raise ValueError(f"{'.'.join(map(str, first['loc']))}: {first['msg']}") from None

@@ -13,7 +13,7 @@ from typing import Any
 
 from maskmill.pipeline.engine.activity import Progress, progress_reported_to
 from maskmill.pipeline.engine.answers import answer_unit
-from maskmill.pipeline.engine.stage import UnitDescription, UnitFunction
+from maskmill.pipeline.engine.units import UnitDescription, UnitFunction
 from maskmill.pipeline.storage.store import Store
 
 POLL_SECONDS = 0.2

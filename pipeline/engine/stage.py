@@ -12,63 +12,41 @@ import socket
 import time
 from collections.abc import Callable, Generator, Iterable, Sequence
 from dataclasses import dataclass
-from typing import Any, Protocol
+from typing import Any, Generic, Protocol, TypeVar
 
-import xxhash
-from pydantic import BaseModel, ConfigDict
-
-from maskmill.pipeline.engine.receipts import RECEIPTS, receipt_path, standing_receipt, write_receipt
+from maskmill.pipeline.engine.receipts import RECEIPTS, Receipts, Unit, read_counts, receipt_path, write_receipt
+from maskmill.pipeline.engine.units import Finished, UnitDescription, UnitFunction, UnitOutcome
 from maskmill.pipeline.storage.failures import retry_transient
 from maskmill.pipeline.storage.store import Store
 from maskmill.schemas.errors import ConfigError, is_panic
-from maskmill.schemas.receipt import Receipt, ShardReceipt
+from maskmill.schemas.receipt import AnyDetails
 
 UNIT_ATTEMPTS = 3
+Context = TypeVar("Context")
 
 
-class UnitDescription(BaseModel):
-    """What a unit works from; its digest ties a receipt to it. Holds nothing that differs between machines.
+@dataclass(frozen=True)
+class Stage(Generic[Context, Unit, AnyDetails]):
+    """Everything there is to know of a stage before it runs; one is declared beside its function.
 
     Attributes:
-        stage: Name of the stage.
-        unit: Its number in the stage, from 0.
-        run: Fingerprint of the run, so that no receipt of other settings is taken for this one's.
+        label: What a person calls it.
+        work: What it does, said for as long as no unit of it has ended and there is no rate to show.
+        unit: What one unit works from; its default of `stage` is the stage's name.
+        details: What a receipt says beside counts and shards.
+        function: What a unit does; at the level of a module, so that every worker can import it.
     """
 
-    model_config = ConfigDict(frozen=True, extra="forbid")
+    label: str
+    work: str
+    unit: type[Unit]
+    details: type[AnyDetails]
+    function: Callable[[Context, Unit], UnitOutcome[AnyDetails]]
 
-    stage: str
-    unit: int
-    run: str = ""
-
-    def digest(self) -> str:
-        """xxh3-128 of the description."""
-        return xxhash.xxh3_128_hexdigest(self.model_dump_json().encode())
-
-
-@dataclass(frozen=True)
-class UnitOutcome:
-    """What a unit hands back to its function's caller, to be made into a receipt."""
-
-    shards: list[ShardReceipt]
-    counts: dict[str, int]
-    details: dict[str, Any]
-
-
-UnitFunction = Callable[[Any, Any], UnitOutcome]
-"""`function(context, description)`: a module-level function; the context is the same for every unit of a run."""
-
-
-@dataclass(frozen=True)
-class Finished:
-    """What an engine tells the driver about a unit: enough for progress and early stops, small at any scale."""
-
-    stage: str
-    unit: int
-    counts: dict[str, int]
-    seconds: float
-    retries: int
-    host: str
+    @property
+    def name(self) -> str:
+        """What receipts, events and `timings.json` call it."""
+        return str(self.unit.model_fields["stage"].default)
 
 
 OnProgress = Callable[[UnitDescription, float], None]
@@ -121,11 +99,11 @@ def execute_unit(function: UnitFunction, context: Any, output: Store, descriptio
     """
     started = time.perf_counter()
     attempts = 0
-    standing = standing_receipt(output, description)
-    if standing is not None:  # its worker died after it was finished, before it could say so
-        return Finished(description.stage, description.unit, standing.counts, 0.0, 0, socket.gethostname())
+    counts = read_counts(output, description)
+    if counts is not None:  # its worker died after it was finished, before it could say so
+        return Finished(description.stage, description.unit, counts, 0.0, 0, socket.gethostname())
 
-    def attempt() -> UnitOutcome:
+    def attempt() -> UnitOutcome[Any]:
         nonlocal attempts
         attempts += 1
         return function(context, description)
@@ -136,15 +114,7 @@ def execute_unit(function: UnitFunction, context: Any, output: Store, descriptio
         if is_panic(error):  # which is no Exception, so it would end the worker and say nothing
             raise _explain_panic(error, description, output) from error
         raise
-    receipt = Receipt(
-        stage=description.stage,
-        unit=description.unit,
-        description=description.digest(),
-        shards=outcome.shards,
-        counts=outcome.counts,
-        details=outcome.details,
-    )
-    write_receipt(output, receipt)
+    write_receipt(output, description, outcome)
     return Finished(
         description.stage,
         description.unit,
@@ -165,31 +135,40 @@ def _explain_panic(error: BaseException, description: UnitDescription, output: S
     )
 
 
+Watch = Callable[[Receipts[Unit, AnyDetails]], Callable[[Finished], None]]
+"""Called before a stage runs with the receipts that are there already; what it returns is called for each unit that is
+run now, and may raise to stop the stage."""
+
+
 def run_stage(
     engine: Engine,
-    function: UnitFunction,
-    context: Any,
+    stage: Stage[Context, Unit, AnyDetails],
+    context: Context,
     output: Store,
-    units: Sequence[UnitDescription],
+    units: Sequence[Unit],
     listen: Listener,
-    on_finished: Callable[[Finished], None] | None = None,
-) -> None:
+    watch: Watch[Unit, AnyDetails] | None = None,
+) -> Receipts[Unit, AnyDetails]:
     """Run the units of one stage that have no receipt yet.
 
     Args:
         engine: Who runs them.
-        function: What a unit does.
+        stage: What is run.
         context: Handed to every unit.
-        output: The run's output, where receipts stand.
+        output: The run's output, where receipts are.
         units: All units of the stage, numbered from 0.
         listen: Receives `stage_started`, `unit_done` and `stage_done`, and of long units `unit_progress`.
-        on_finished: Called for each unit run now; may raise to stop the stage.
+        watch: Follows the stage, and may stop it.
+
+    Returns:
+        The receipts of all units.
 
     Raises:
         ConfigError: The output is visible only in this process but units run in others.
     """
+    receipts = Receipts(output, units, stage.details)
     if not units:
-        return
+        return receipts
     if output.is_in_process and not engine.shares_memory:
         raise ConfigError(
             "memory:// is visible only in the driver's process",
@@ -198,24 +177,25 @@ def run_stage(
             found="an engine of several processes",
             action='set engine.kind = "local" and engine.workers = 1',
         )
-    stage = units[0].stage
-    done = set(output.list(f"{RECEIPTS}/{stage}"))
-    pending = [unit for unit in units if receipt_path(stage, unit.unit) not in done]
-    listen({"event": "stage_started", "stage": stage, "units": len(units), "reused": len(units) - len(pending)})
+    name = stage.name
+    on_finished = watch(receipts.finished()) if watch is not None else None
+    done = set(output.list(f"{RECEIPTS}/{name}"))
+    pending = [unit for unit in units if receipt_path(name, unit.unit) not in done]
+    listen({"event": "stage_started", "stage": name, "units": len(units), "reused": len(units) - len(pending)})
     started = time.perf_counter()
     retries = 0
 
     def pass_on(unit: UnitDescription, share: float) -> None:
-        listen({"event": "unit_progress", "stage": stage, "unit": unit.unit, "share": round(share, 4)})
+        listen({"event": "unit_progress", "stage": name, "unit": unit.unit, "share": round(share, 4)})
 
     # Closed here: an error that a caller holds on to would keep the iterator, and its workers, alive.
-    with contextlib.closing(engine.run(function, context, output, pending, pass_on)) as running:
+    with contextlib.closing(engine.run(stage.function, context, output, pending, pass_on)) as running:
         for finished in running:
             retries += finished.retries
             listen(
                 {
                     "event": "unit_done",
-                    "stage": stage,
+                    "stage": name,
                     "unit": finished.unit,
                     "seconds": round(finished.seconds, 4),
                     "host": finished.host,
@@ -227,10 +207,11 @@ def run_stage(
     listen(
         {
             "event": "stage_done",
-            "stage": stage,
+            "stage": name,
             "units": len(units),
             "ran": len(pending),
             "seconds": round(time.perf_counter() - started, 4),
             "retries": retries,
         }
     )
+    return receipts

@@ -4,28 +4,65 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterable, Iterator
-from typing import Any
 
-from maskmill.schemas.counts import EncodingCounts
-from maskmill.schemas.receipt import Receipt, ShardReceipt
+from maskmill.schemas.counts import Count, EncodingCounts
+from maskmill.schemas.receipt import Details, Receipt, ShardReceipt
 
 ENCODING_COUNTS = ("special_in_text", "proof_documents", "proof_bytes", "fallback_shards")
 """What `PackingCounts` says of how documents were encoded."""
 
 
-def iter_dataset_shards(receipt: Receipt, folder: str) -> Iterator[ShardReceipt]:
+class SampleDetails(Details):
+    """How much of a document shard was encoded by `tokenizers` too, and whether the ids were equal."""
+
+    documents: Count
+    bytes: Count
+    is_equal: bool
+
+
+class DatasetDetails(Details):
+    """What a unit wrote to one packed dataset.
+
+    Attributes:
+        counts: `PackingCounts` and `text_bytes`.
+        num_shards: Packed shards.
+    """
+
+    counts: dict[str, Count]
+    num_shards: Count
+
+
+class PackDetails(Details):
+    """What came of one document shard.
+
+    Attributes:
+        datasets: By length of rows.
+        encoding: `EncodingCounts` and `text_bytes`.
+        sample: What was compared with `tokenizers`; `None` where nothing was.
+        fell_back: Why the fast encoder was given up here; `None` if it was not.
+        sentences_unmatched: Documents in which no sentences were found because they encode to other ids than the whole.
+    """
+
+    datasets: dict[str, DatasetDetails]
+    encoding: dict[str, Count]
+    sample: SampleDetails | None
+    fell_back: str | None
+    sentences_unmatched: Count
+
+
+def iter_dataset_shards(receipt: Receipt[PackDetails], folder: str) -> Iterator[ShardReceipt]:
     """The shards that a unit wrote to one dataset, in order."""
     return (shard for shard in receipt.shards if shard.path.startswith(f"{folder}/"))
 
 
-def packing_counts(receipt: Receipt, seq_len: int) -> Counter[str]:
+def packing_counts(receipt: Receipt[PackDetails], seq_len: int) -> Counter[str]:
     """What a unit counted for the packed dataset of rows of `seq_len`: `PackingCounts` and `text_bytes`."""
-    return Counter(receipt.details["datasets"][str(seq_len)]["counts"])
+    return Counter(receipt.details.datasets[str(seq_len)].counts)
 
 
-def encoding_counts(receipt: Receipt) -> Counter[str]:
+def encoding_counts(receipt: Receipt[PackDetails]) -> Counter[str]:
     """What a unit counted for the encoded dataset: `EncodingCounts` and `text_bytes`."""
-    return Counter(receipt.details["encoding"])
+    return Counter(receipt.details.encoding)
 
 
 def take_encoding(counts: Counter[str], encoding: EncodingCounts) -> Counter[str]:
@@ -33,13 +70,13 @@ def take_encoding(counts: Counter[str], encoding: EncodingCounts) -> Counter[str
     return Counter(counts | {name: getattr(encoding, name) for name in ENCODING_COUNTS})
 
 
-def summarise_fallbacks(receipts: Iterable[Receipt]) -> str | None:
+def summarise_fallbacks(receipts: Iterable[Receipt[PackDetails]]) -> str | None:
     """One sentence on the shards at which the fast encoder was given up; None where there are none."""
     total, given_up = 0, 0
-    first: tuple[Any, str] | None = None
+    first: tuple[int, str] | None = None
     for receipt in receipts:
         total += 1
-        reason = receipt.details["fell_back"]
+        reason = receipt.details.fell_back
         if reason is not None:
             given_up += 1
             first = first or (receipt.unit, reason)

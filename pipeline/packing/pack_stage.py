@@ -11,14 +11,15 @@ from __future__ import annotations
 
 import functools
 from collections.abc import Mapping
-from typing import Any
 
 import pyarrow as pa
 
-from maskmill.pipeline.engine.stage import UnitOutcome
+from maskmill.pipeline.engine.stage import Stage
+from maskmill.pipeline.engine.units import UnitOutcome
 from maskmill.pipeline.packing.cutting.locate_sentences import locate_sentences
 from maskmill.pipeline.packing.cutting.token_columns import TokenColumns
 from maskmill.pipeline.packing.encoded_documents import EncodedDocuments, encode_documents, read_encoded, write_encoded
+from maskmill.pipeline.packing.pack_receipts import DatasetDetails, PackDetails, SampleDetails
 from maskmill.pipeline.packing.pack_units import PackContext, PackUnit, plan_pack_units
 from maskmill.pipeline.packing.prepare_encoder import describe_tokenizer, prepare_encoder
 from maskmill.pipeline.packing.quarantine_documents import explain_too_long, write_quarantine
@@ -37,13 +38,8 @@ from maskmill.schemas.run_file import PackSection
 __all__ = ["PackContext", "PackUnit", "describe_tokenizer", "pack_documents", "plan_pack_units"]
 
 
-def pack_documents(context: PackContext, unit: PackUnit) -> UnitOutcome:
+def pack_documents(context: PackContext, unit: PackUnit) -> UnitOutcome[PackDetails]:
     """Encode and pack one document shard; the unit of the pack stage.
-
-    `details` hold `datasets`, by length of rows the counts of `PackingCounts` and `text_bytes`; `encoding`, the counts
-    of `EncodingCounts` and `text_bytes`; `sample`, what was compared with `tokenizers` and whether it was equal;
-    `fell_back`, why the fast encoder was given up here; and `sentences_unmatched`, the documents in which no sentences
-    were found because they encode to other ids than the whole. See `pack_receipts`.
 
     Raises:
         ShardCorruptError: The document shard or encoded shard is not what was written.
@@ -65,31 +61,38 @@ def pack_documents(context: PackContext, unit: PackUnit) -> UnitOutcome:
     del sentence_starts
     columns = columns.without_sentences()
     counts = {"text_bytes": encoded.text_bytes, "documents": len(encoded.offsets) - 1, "tokens": len(encoded.ids)}
-    details: dict[str, Any] = {
-        "datasets": {},
-        "encoding": {
-            "documents": counts["documents"],
-            "quarantined": len(encoded.rejected),
-            "tokens": counts["tokens"],
-            "text_bytes": encoded.text_bytes,
-            **encoded.counts,
-        },
-        "sample": None if encoded.sample is None else vars(encoded.sample),
-        "fell_back": encoded.fell_back,
-        "sentences_unmatched": unmatched,
-    }
+    datasets: dict[str, DatasetDetails] = {}
     text_bytes = _share_text(pack, plans, encoded.text_bytes)
     for seq_len in list(plans):
         plan = plans.pop(seq_len)
         written = work.write(plan, columns, encoded, text_bytes[seq_len])
         shards += written
         counted = _count(plan, written, encoded, holds_rejected=_holds_rejected(pack, seq_len))
-        details["datasets"][str(seq_len)] = {
-            "counts": {**counted, **encoded.counts, "text_bytes": text_bytes[seq_len]},
-            "num_shards": len(written),
-        }
-    counts["rows"] = sum(dataset["counts"]["rows"] for dataset in details["datasets"].values())
-    return UnitOutcome(shards, counts, details)
+        datasets[str(seq_len)] = DatasetDetails(
+            counts={**counted, **encoded.counts, "text_bytes": text_bytes[seq_len]}, num_shards=len(written)
+        )
+    counts["rows"] = sum(dataset.counts["rows"] for dataset in datasets.values())
+    return UnitOutcome(shards, counts, _describe(encoded, datasets, unmatched))
+
+
+def _describe(encoded: EncodedDocuments, datasets: dict[str, DatasetDetails], unmatched: int) -> PackDetails:
+    encoding = {
+        "documents": len(encoded.offsets) - 1,
+        "quarantined": len(encoded.rejected),
+        "tokens": len(encoded.ids),
+        "text_bytes": encoded.text_bytes,
+        **encoded.counts,
+    }
+    return PackDetails(
+        datasets=datasets,
+        encoding=encoding,
+        sample=None if encoded.sample is None else SampleDetails(**vars(encoded.sample)),
+        fell_back=encoded.fell_back,
+        sentences_unmatched=unmatched,
+    )
+
+
+PACK = Stage("encode and pack", "encoding the documents and filling rows", PackUnit, PackDetails, pack_documents)
 
 
 class _Work:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-from maskmill.pipeline.engine.stage import UnitDescription
+from maskmill.pipeline.engine.units import UnitDescription
 from maskmill.pipeline.storage.datasets import ShardTable
 from maskmill.pipeline.storage.store import Store
 from maskmill.pipeline.wordpiece.encoding.load_encoders import SpecialInText

@@ -72,7 +72,7 @@ def _delete_parts(output: Store, first: Part) -> None:
         output.delete(f"{folder}/{MANIFEST}")
     for part in later:
         for stage in STAGES[part]:
-            output.delete_tree(f"{RECEIPTS}/{stage}")
+            output.delete_tree(f"{RECEIPTS}/{stage.name}")
     for part in later:
         _delete_work(output, PARTS[part])
     kept = {path for part in later for path in PARTS[part].kept}

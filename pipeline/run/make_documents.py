@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from functools import partial
 
 import xxhash
@@ -11,16 +11,18 @@ import xxhash
 from maskmill.pipeline.corpus.exchange_index import write_index
 from maskmill.pipeline.corpus.judge_quarantine import CorpusGuard, check_quarantined, count_reasons
 from maskmill.pipeline.corpus.judge_settings import check_documents_left, iter_unmatched
-from maskmill.pipeline.corpus.map_documents import CorpusContext, map_documents
+from maskmill.pipeline.corpus.map_documents import MAP, CorpusContext, MapDetails
 from maskmill.pipeline.corpus.plan import (
+    MapUnit,
     SortUnit,
     plan_buckets,
     plan_map_units,
     plan_sort_units,
 )
 from maskmill.pipeline.corpus.quarantine import find_examples, is_of_inputs
-from maskmill.pipeline.corpus.sort_documents import sort_documents
-from maskmill.pipeline.engine.receipts import iter_receipts, iter_standing_receipts
+from maskmill.pipeline.corpus.sort_documents import SORT
+from maskmill.pipeline.engine.receipts import Receipts
+from maskmill.pipeline.engine.units import Finished
 from maskmill.pipeline.run.open_run import Run
 from maskmill.pipeline.run.parts import EXCHANGE, INPUT_MARKS, Part
 from maskmill.pipeline.run.stages import STAGES
@@ -29,7 +31,7 @@ from maskmill.schemas.counts import DocumentCounts
 from maskmill.schemas.errors import StaleArtifactError
 from maskmill.schemas.layout import QUARANTINE, DataSplit, documents_folder
 from maskmill.schemas.manifest import DocumentsManifest
-from maskmill.schemas.receipt import ShardReceipt
+from maskmill.schemas.receipt import NoDetails, ShardReceipt
 
 
 def make_documents(run: Run) -> list[DocumentsManifest]:
@@ -60,24 +62,27 @@ def make_documents(run: Run) -> list[DocumentsManifest]:
     _begin_again_if_inputs_changed(run)
     context = CorpusContext(run.output, run.settings, run.inputs)
     buckets = plan_buckets(run.inputs, run.shard_bytes, run.settings.documents.held_out)
-    map_units = run.sign(Part.SHARD, plan_map_units(run.inputs, run.shard_bytes, buckets))
-    guard = CorpusGuard(
-        run.settings.input.max_quarantined,
-        [sum(run.inputs[index].assumed_text_bytes for index in unit.files) for unit in map_units],
-        {receipt.unit: receipt.counts for receipt in iter_standing_receipts(run.output, map_units)},
-        partial(find_examples, run.output),
-    )
-    run.run_stage(map_documents, context, map_units, lambda done: guard.finish_unit(done.unit, done.counts))
-    totals = write_index(run.output, map_units)
+    map_units = plan_map_units(run.inputs, run.shard_bytes, buckets)
+
+    def guard_corpus(finished: Receipts[MapUnit, MapDetails]) -> Callable[[Finished], None]:
+        guard = CorpusGuard(
+            run.settings.input.max_quarantined,
+            [sum(run.inputs[index].assumed_text_bytes for index in unit.files) for unit in map_units],
+            {receipt.unit: receipt.counts for receipt in finished},
+            partial(find_examples, run.output),
+        )
+        return lambda done: guard.finish_unit(done.unit, done.counts)
+
+    mapped = run.run_stage(Part.SHARD, MAP, context, map_units, guard_corpus)
+    totals = write_index(run.output, mapped)
     counts = Counter(totals.counts)
     check_quarantined(counts, 1, 1, run.settings.input.max_quarantined, partial(find_examples, run.output))
     check_documents_left(totals, len(run.inputs), run.settings.documents)
     for message in iter_unmatched(totals, run.inputs, run.settings.input, run.settings.documents):
         run.hear({"event": "warning", "message": message})
 
-    sort_units = run.sign(Part.SHARD, plan_sort_units(totals.text_bytes, run.shard_bytes, buckets))
-    run.run_stage(sort_documents, context, sort_units)
-    return _write_manifests(run, sort_units, counts)
+    sort_units = plan_sort_units(totals.text_bytes, run.shard_bytes, buckets)
+    return _write_manifests(run, run.run_stage(Part.SHARD, SORT, context, sort_units), counts)
 
 
 def _begin_again_if_inputs_changed(run: Run) -> None:
@@ -102,17 +107,17 @@ def _read_own(run: Run, folder: str) -> DocumentsManifest:
     return run.check_own(Part.SHARD, manifest, f"{folder}/{MANIFEST}")
 
 
-def _write_manifests(run: Run, units: list[SortUnit], counts: Counter[str]) -> list[DocumentsManifest]:
+def _write_manifests(run: Run, sorted_: Receipts[SortUnit, NoDetails], counts: Counter[str]) -> list[DocumentsManifest]:
     written = dict.fromkeys(DataSplit, 0)
     text_bytes = dict.fromkeys(DataSplit, 0)
     tables: dict[DataSplit, tuple[int, str]] = {}
     for split in DataSplit:
-        chosen = [unit for unit in units if unit.split is split]
-        if not chosen:
+        chosen = sorted_.select(partial(_is_of, split))
+        if not len(chosen):
             continue
 
-        def iter_shards(chosen: list[SortUnit], split: DataSplit) -> Iterator[ShardReceipt]:
-            for receipt in iter_receipts(run.output, chosen):
+        def iter_shards(chosen: Receipts[SortUnit, NoDetails], split: DataSplit) -> Iterator[ShardReceipt]:
+            for receipt in chosen:
                 counts["duplicates"] += receipt.counts["duplicates"]
                 written[split] += receipt.counts["written"]
                 text_bytes[split] += receipt.counts["text_bytes"]
@@ -125,7 +130,7 @@ def _write_manifests(run: Run, units: list[SortUnit], counts: Counter[str]) -> l
         "held_out": written[DataSplit.HELD_OUT],
         "quarantined_by_reason": count_reasons(counts),
     }
-    document_counts = run.add_up(DocumentCounts, summed, "map")
+    document_counts = run.add_up(DocumentCounts, summed, MAP)
     manifests = []
     # The documents to train on come last: their manifest says that the whole part is done.
     for split, (num_shards, checksum) in reversed(tables.items()):
@@ -141,6 +146,10 @@ def _write_manifests(run: Run, units: list[SortUnit], counts: Counter[str]) -> l
         manifests.append(write_manifest(run.output, documents_folder(split), manifest))
     _drop_work(run)
     return manifests[::-1]
+
+
+def _is_of(split: DataSplit, unit: SortUnit) -> bool:
+    return unit.split is split
 
 
 def _drop_work(run: Run) -> None:

@@ -6,8 +6,9 @@ from collections import Counter
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 
-from maskmill.pipeline.engine.receipts import iter_receipts
+from maskmill.pipeline.engine.receipts import Receipts
 from maskmill.pipeline.packing.pack_receipts import (
+    PackDetails,
     encoding_counts,
     iter_dataset_shards,
     packing_counts,
@@ -15,10 +16,10 @@ from maskmill.pipeline.packing.pack_receipts import (
     take_encoding,
 )
 from maskmill.pipeline.packing.pack_stage import (
+    PACK,
     PackContext,
     PackUnit,
     describe_tokenizer,
-    pack_documents,
     plan_pack_units,
 )
 from maskmill.pipeline.run.make_tokenizer import prove, read_tokenizer_json
@@ -33,7 +34,7 @@ from maskmill.pipeline.storage.datasets import (
     write_shard_table,
 )
 from maskmill.pipeline.wordpiece.encoding.load_encoders import SpecialInText
-from maskmill.pipeline.wordpiece.encoding.prove_stage import read_proof
+from maskmill.pipeline.wordpiece.encoding.prove_stage import PROVE, read_proof
 from maskmill.schemas.counts import EncodingCounts, PackingCounts
 from maskmill.schemas.errors import InputDataError
 from maskmill.schemas.layout import DataSplit, documents_folder, encoded_folder, packed_folders
@@ -47,6 +48,7 @@ from maskmill.schemas.manifest import (
 from maskmill.schemas.receipt import Receipt, ShardReceipt
 from maskmill.schemas.rows import rows_per_block
 
+Packed = Receipts[PackUnit, PackDetails]
 _Table = tuple[int, str, Counter[str]]
 """How many shards a dataset has, the checksum of their table, and what was counted."""
 
@@ -83,7 +85,7 @@ def make_rows(run: Run, documents: list[DocumentsManifest], tokenizer: Tokenizer
     ]
     # The first of them is written last; what is gone since is made again, with the same bytes.
     if run.is_whole(*(target.folder for target in targets)):
-        run.drop_work("prove", "pack")
+        run.drop_work(PROVE, PACK)
         return _set_masking(run, targets)
     context = _make_context(run, tokenizer)
     encoded = _read_encoded(run, of_split)
@@ -95,20 +97,20 @@ def make_rows(run: Run, documents: list[DocumentsManifest], tokenizer: Tokenizer
         split: read_shard_table(run.output.below(encoded_folder(split)), manifest)
         for split, manifest in encoded.items()
     }
-    units = run.sign(Part.PACK, plan_pack_units(tables, tokenizer.checksums["tokenizer.json"], kept or None))
-    run.run_stage(pack_documents, context, units)
-    fell_back = summarise_fallbacks(iter_receipts(run.output, units))
+    units = plan_pack_units(tables, tokenizer.checksums["tokenizer.json"], kept or None)
+    packed = run.run_stage(Part.PACK, PACK, context, units)
+    fell_back = summarise_fallbacks(packed)
     if fell_back:
         run.hear({"event": "warning", "message": fell_back})
     if run.settings.pack.keep_encoded and not encoded:
         for split in reversed(of_split):
-            _write_encoded(run, units, of_split[split], split, tokenizer)
-    written = [(target, _write_packed_table(run, units, target)) for target in reversed(targets)]
+            _write_encoded(run, packed, of_split[split], split, tokenizer)
+    written = [(target, _write_packed_table(run, packed, target)) for target in reversed(targets)]
     _judge_rows(run, {target.folder: counts for target, (_, _, counts) in written if target.split is DataSplit.TRAIN})
     manifests = [
         _write_packed(run, context, target, table, tokenizer, encoded.get(target.split)) for target, table in written
     ]
-    run.drop_work("prove", "pack")
+    run.drop_work(PROVE, PACK)
     _note_masking(run)
     return manifests[::-1]
 
@@ -180,13 +182,13 @@ def _read_encoded(run: Run, documents: Mapping[DataSplit, DocumentsManifest]) ->
 
 
 def _write_table(
-    run: Run, units: list[PackUnit], split: DataSplit, folder: str, count: Callable[[Receipt], Counter[str]]
+    run: Run, packed: Packed, split: DataSplit, folder: str, count: Callable[[Receipt[PackDetails]], Counter[str]]
 ) -> _Table:
     """Write the table of a dataset's shards; returns how many they are, its checksum, and what was counted."""
     counts = Counter[str]()
 
     def iter_shards() -> Iterator[ShardReceipt]:
-        for receipt in iter_receipts(run.output, [unit for unit in units if unit.split is split]):
+        for receipt in packed.select(lambda unit: unit.split is split):
             counts.update(count(receipt))
             yield from iter_dataset_shards(receipt, folder)
 
@@ -194,10 +196,10 @@ def _write_table(
 
 
 def _write_encoded(
-    run: Run, units: list[PackUnit], documents: DocumentsManifest, split: DataSplit, tokenizer: TokenizerManifest
+    run: Run, packed: Packed, documents: DocumentsManifest, split: DataSplit, tokenizer: TokenizerManifest
 ) -> EncodedManifest:
     folder = encoded_folder(split)
-    num_shards, checksum, counts = _write_table(run, units, split, folder, encoding_counts)
+    num_shards, checksum, counts = _write_table(run, packed, split, folder, encoding_counts)
     return write_manifest(
         run.output,
         folder,
@@ -209,14 +211,14 @@ def _write_encoded(
             tokenizer_checksum=tokenizer.checksums["tokenizer.json"],
             documents_fingerprint=documents.fingerprint,
             text_bytes=counts["text_bytes"],
-            counts=run.add_up(EncodingCounts, counts, "pack"),
+            counts=run.add_up(EncodingCounts, counts, PACK),
         ),
     )
 
 
-def _write_packed_table(run: Run, units: list[PackUnit], target: _Target) -> _Table:
+def _write_packed_table(run: Run, packed: Packed, target: _Target) -> _Table:
     return _write_table(
-        run, units, target.split, target.folder, lambda receipt: packing_counts(receipt, target.seq_len)
+        run, packed, target.split, target.folder, lambda receipt: packing_counts(receipt, target.seq_len)
     )
 
 
@@ -281,6 +283,6 @@ def _write_packed(
             copies=context.copies,
             masking=context.masking,
             text_bytes=counts["text_bytes"],
-            counts=run.add_up(PackingCounts, counts, "pack"),
+            counts=run.add_up(PackingCounts, counts, PACK),
         ),
     )

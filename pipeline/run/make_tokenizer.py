@@ -6,8 +6,6 @@ import dataclasses
 
 import xxhash
 
-from maskmill.pipeline.engine.receipts import iter_receipts
-from maskmill.pipeline.engine.stage import UnitOutcome
 from maskmill.pipeline.run.open_run import Run
 from maskmill.pipeline.run.parts import WORDS, Part
 from maskmill.pipeline.run.stages import STAGES
@@ -19,40 +17,41 @@ from maskmill.pipeline.storage.datasets import (
     write_manifest,
 )
 from maskmill.pipeline.storage.regular_files import MAX_TEXT_BYTES
-from maskmill.pipeline.wordpiece.counting.collect_stage import CollectUnit, collect_word_counts, find_word_counts
+from maskmill.pipeline.wordpiece.counting.collect_stage import COLLECT, CollectUnit, find_word_counts
 from maskmill.pipeline.wordpiece.counting.count_stage import (
+    COUNT,
     CountContext,
     check_words,
-    count_document_words,
     has_one_source,
     normalisation_of,
     plan_count_units,
     sum_sources,
 )
 from maskmill.pipeline.wordpiece.counting.merge_stage import (
+    GATHER,
+    MERGE,
     check_words_kept,
-    gather_word_counts,
-    merge_word_counts,
     plan_gather_units,
     plan_merge_units,
 )
 from maskmill.pipeline.wordpiece.counting.word_files import WordFile
-from maskmill.pipeline.wordpiece.encoding.prove_stage import plan_prove_units, prove_tokenizer, write_proof
+from maskmill.pipeline.wordpiece.encoding.prove_stage import PROVE, plan_prove_units, write_proof
 from maskmill.pipeline.wordpiece.files.check_tokenizer import read_normalisation
 from maskmill.pipeline.wordpiece.files.tokenizer_files import load_tokenizer
 from maskmill.pipeline.wordpiece.vocabulary.judge_sources import iter_warnings
 from maskmill.pipeline.wordpiece.vocabulary.train_stage import (
+    BRING,
+    TRAIN,
     BringUnit,
+    TokenizerDetails,
     TrainContext,
     TrainUnit,
-    bring_tokenizer,
-    train_vocabulary,
 )
 from maskmill.pipeline.wordpiece.vocabulary.weigh_sources import explain_idle_alpha
-from maskmill.schemas.counts import SourceReport
 from maskmill.schemas.errors import StaleArtifactError
 from maskmill.schemas.layout import TOKENIZER, DataSplit, documents_folder
 from maskmill.schemas.manifest import DocumentsManifest, TokenizerManifest
+from maskmill.schemas.receipt import Receipt
 
 CASED_PIECES_WORTH_A_WARNING = 100
 """An uncased vocabulary may have some, such as `[unused]` slots that were filled."""
@@ -73,19 +72,20 @@ def make_tokenizer(run: Run, documents: DocumentsManifest) -> TokenizerManifest:
     max_length = settings.model_max_length
     shards = list_shards(run, documents)
     is_brought = bool(run.brought) and not settings.extend
-    outcome = _bring(run, shards, max_length) if is_brought else _train(run, documents, shards, max_length)
-    prove(run, outcome.details["checksums"]["tokenizer.json"])
+    made = _bring(run, shards, max_length) if is_brought else _train(run, documents, shards, max_length)
+    details = made.details
+    prove(run, details.checksums["tokenizer.json"])
     manifest = TokenizerManifest(
         run_fingerprint=run.fingerprints[Part.TOKENIZER],
         documents_fingerprint="" if is_brought else documents.fingerprint,
         trained=not is_brought,
-        vocab_size=outcome.details["vocab_size"],
-        counts=outcome.counts,
-        sources=tuple(SourceReport.model_validate(source) for source in outcome.details["sources"]),
-        checksums=outcome.details["checksums"],
+        vocab_size=details.vocab_size,
+        counts=made.counts,
+        sources=tuple(details.sources),
+        checksums=details.checksums,
     )
     manifest = write_manifest(run.output, TOKENIZER, manifest)
-    _warn(run, manifest, outcome)
+    _warn(run, manifest, details)
     _drop_work(run)
     return manifest
 
@@ -105,9 +105,8 @@ def prove(run: Run, checksum: str) -> None:
         checksum: Of its tokenizer.json.
     """
     special = run.settings.tokenizer.special_in_text
-    units = run.sign(Part.TOKENIZER, plan_prove_units(checksum, special))
-    run.run_stage(prove_tokenizer, run.output, units)
-    proof = write_proof(run.output, iter_receipts(run.output, units))
+    proven = run.run_stage(Part.TOKENIZER, PROVE, run.output, plan_prove_units(checksum, special))
+    proof = write_proof(run.output, proven)
     if proof.difference:
         run.hear({"event": "warning", "message": f"encoding by tokenizers alone: {proof.difference}"})
 
@@ -138,68 +137,65 @@ def read_tokenizer_json(run: Run, manifest: TokenizerManifest) -> bytes:
     return data
 
 
-def _warn(run: Run, manifest: TokenizerManifest, outcome: UnitOutcome) -> None:
+def _warn(run: Run, manifest: TokenizerManifest, details: TokenizerDetails) -> None:
     """Say what a person should know before training on this."""
-    details = outcome.details
-    longest = details["max_word_characters"]
+    longest = details.max_word_characters
     left_out = manifest.trained and run.settings.tokenizer.long_words == "skip"
-    for message in iter_warnings(manifest.sources, details["strips_accents"], manifest.trained, longest, left_out):
+    for message in iter_warnings(manifest.sources, details.strips_accents, manifest.trained, longest, left_out):
         run.hear({"event": "warning", "message": message})
-    if outcome.details["no_vocab_txt"]:
-        run.hear({"event": "warning", "message": outcome.details["no_vocab_txt"]})
+    if details.no_vocab_txt:
+        run.hear({"event": "warning", "message": details.no_vocab_txt})
     idle = explain_idle_alpha([line.source for line in manifest.sources], run.settings.tokenizer.alpha)
     if manifest.trained and idle:
         run.hear({"event": "warning", "message": idle})
-    cased = outcome.details["pieces_never_made"]
+    cased = details.pieces_never_made
     if cased > CASED_PIECES_WORTH_A_WARNING:
         message = f"{cased:,} pieces of the vocabulary have capital letters but text is lowercased, so they never occur"
         run.hear({"event": "warning", "message": f"{message}: set tokenizer.lowercase = false for a cased vocabulary"})
 
 
-def _train(run: Run, documents: DocumentsManifest, shards: list[tuple[str, str]], max_length: int) -> UnitOutcome:
+def _train(
+    run: Run, documents: DocumentsManifest, shards: list[tuple[str, str]], max_length: int
+) -> Receipt[TokenizerDetails]:
     normalisation = normalisation_of(run.settings.tokenizer)
     if run.brought:  # to be extended
         normalisation = read_normalisation(load_tokenizer(run.brought, normalisation))
     checksum = find_word_counts(run.output, documents.fingerprint, normalisation)
     if checksum is None:
         checksum = _count(run, CountContext(run.output, normalisation), documents, shards)
-    units = run.sign(Part.TOKENIZER, [TrainUnit(unit=0, model_max_length=max_length, word_counts=checksum)])
-    run.run_stage(train_vocabulary, TrainContext(run.output, run.settings.tokenizer, run.brought), units)
-    (receipt,) = iter_receipts(run.output, units)
-    return UnitOutcome([], receipt.counts, receipt.details)
+    unit = TrainUnit(unit=0, model_max_length=max_length, word_counts=checksum)
+    context = TrainContext(run.output, run.settings.tokenizer, run.brought)
+    (receipt,) = run.run_stage(Part.TOKENIZER, TRAIN, context, [unit])
+    return receipt
 
 
-def _bring(run: Run, shards: list[tuple[str, str]], max_length: int) -> UnitOutcome:
+def _bring(run: Run, shards: list[tuple[str, str]], max_length: int) -> Receipt[TokenizerDetails]:
     path, checksum = shards[0] if shards else ("", "")
-    units = run.sign(Part.TOKENIZER, [BringUnit(unit=0, model_max_length=max_length, path=path, checksum=checksum)])
-    run.run_stage(bring_tokenizer, TrainContext(run.output, run.settings.tokenizer, run.brought), units)
-    (receipt,) = iter_receipts(run.output, units)
-    return UnitOutcome([], receipt.counts, receipt.details)
+    unit = BringUnit(unit=0, model_max_length=max_length, path=path, checksum=checksum)
+    context = TrainContext(run.output, run.settings.tokenizer, run.brought)
+    (receipt,) = run.run_stage(Part.TOKENIZER, BRING, context, [unit])
+    return receipt
 
 
 def _count(run: Run, context: CountContext, documents: DocumentsManifest, shards: list[tuple[str, str]]) -> str:
     """Count the words of all documents and write them down; returns the checksum of the table."""
-    count_units = run.sign(Part.TOKENIZER, plan_count_units(shards))
-    run.run_stage(count_document_words, context, count_units)
-    sources = sum_sources(iter_receipts(run.output, count_units))
+    counted = run.run_stage(Part.TOKENIZER, COUNT, context, plan_count_units(shards))
+    sources = sum_sources(counted)
     check_words(sources, documents.documents)
     one_source = has_one_source(sources)
-    counted = map(WordFile.of, iter_receipts(run.output, count_units))
-    gather_units = run.sign(Part.TOKENIZER, plan_gather_units(counted, len(count_units), one_source))
-    run.run_stage(gather_word_counts, context, gather_units)
-    files = list(map(WordFile.of, iter_receipts(run.output, gather_units or count_units)))
-    merge_units = run.sign(Part.TOKENIZER, plan_merge_units(files, one_source, gathered=bool(gather_units)))
-    run.run_stage(merge_word_counts, context, merge_units)
-    check_words_kept(sources, iter_receipts(run.output, merge_units))
-    checksums = tuple(receipt.details["checksum"] for receipt in iter_receipts(run.output, merge_units))
-    lines = tuple(map(dataclasses.astuple, sources))
-    collect_units = run.sign(
-        Part.TOKENIZER,
-        [CollectUnit(unit=0, corpus=documents.fingerprint, checksums=checksums, sources=lines)],
+    counted_files = (WordFile.of(receipt.details) for receipt in counted)
+    gathered = run.run_stage(
+        Part.TOKENIZER, GATHER, context, plan_gather_units(counted_files, len(counted), one_source)
     )
-    run.run_stage(collect_word_counts, context, collect_units)
-    (receipt,) = iter_receipts(run.output, collect_units)
-    return str(receipt.details["checksum"])
+    files = [WordFile.of(receipt.details) for receipt in (gathered if len(gathered) else counted)]
+    merge_units = plan_merge_units(files, one_source, gathered=len(gathered) > 0)
+    merged = run.run_stage(Part.TOKENIZER, MERGE, context, merge_units)
+    check_words_kept(sources, merged)
+    checksums = tuple(receipt.details.checksum for receipt in merged)
+    lines = tuple(map(dataclasses.astuple, sources))
+    unit = CollectUnit(unit=0, corpus=documents.fingerprint, checksums=checksums, sources=lines)
+    (receipt,) = run.run_stage(Part.TOKENIZER, COLLECT, context, [unit])
+    return receipt.details.checksum
 
 
 def _drop_work(run: Run) -> None:

@@ -6,7 +6,7 @@ import contextlib
 import json
 import os
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, TypeVar
 
@@ -16,8 +16,8 @@ from maskmill.pipeline.corpus.list_inputs import InputFile, list_inputs
 from maskmill.pipeline.corpus.plan import plan_shard_bytes
 from maskmill.pipeline.engine.local_engine import LocalEngine
 from maskmill.pipeline.engine.ray_job import refuse_lost_output
-from maskmill.pipeline.engine.receipts import RECEIPTS
-from maskmill.pipeline.engine.stage import Engine, Finished, Listener, UnitDescription, UnitFunction, run_stage
+from maskmill.pipeline.engine.receipts import RECEIPTS, Receipts, Unit
+from maskmill.pipeline.engine.stage import Context, Engine, Listener, Stage, Watch, run_stage
 from maskmill.pipeline.run.claim_output import claim_output
 from maskmill.pipeline.run.parts import Part, is_of_run
 from maskmill.pipeline.run.record import describe_run
@@ -31,10 +31,10 @@ from maskmill.schemas.bounded_json import parse_json
 from maskmill.schemas.errors import ConfigError, ShardCorruptError, StaleArtifactError
 from maskmill.schemas.layout import TIMINGS, DataSplit
 from maskmill.schemas.manifest import AnyManifest
+from maskmill.schemas.receipt import AnyDetails
 from maskmill.schemas.redaction import redact
 from maskmill.schemas.run_file import RunFile
 
-Unit = TypeVar("Unit", bound=UnitDescription)
 Counts = TypeVar("Counts", bound=BaseModel)
 
 
@@ -102,17 +102,26 @@ class Run:
 
     def run_stage(
         self,
-        function: UnitFunction,
-        context: Any,
+        part: Part,
+        stage: Stage[Context, Unit, AnyDetails],
+        context: Context,
         units: Sequence[Unit],
-        on_finished: Callable[[Finished], None] | None = None,
-    ) -> None:
-        """Run the units of a stage that have no receipt of this run yet."""
-        run_stage(self.engine(), function, context, self.output, units, self.hear, on_finished)
+        watch: Watch[Unit, AnyDetails] | None = None,
+    ) -> Receipts[Unit, AnyDetails]:
+        """Run the units of a stage that have no receipt of this run yet.
 
-    def sign(self, part: Part, units: Sequence[Unit]) -> list[Unit]:
-        """The units of a stage as units of a part of this run: no receipt of another run is taken for theirs."""
-        return [unit.model_copy(update={"run": self.fingerprints[part]}) for unit in units]
+        Args:
+            part: Of which the stage is: no receipt of a run that differs in this part is taken for one of this run.
+            stage: What is run.
+            context: Handed to every unit.
+            units: All of them.
+            watch: Follows the stage, and may stop it.
+
+        Returns:
+            The receipts of all units.
+        """
+        ours = [unit.model_copy(update={"run": self.fingerprints[part]}) for unit in units]
+        return run_stage(self.engine(), stage, context, self.output, ours, self.hear, watch)
 
     @property
     def splits(self) -> list[DataSplit]:
@@ -123,7 +132,7 @@ class Run:
         """Whether all of some datasets are whole: the manifest of each is there."""
         return all(self.output.exists(f"{folder}/{MANIFEST}") for folder in folders)
 
-    def add_up(self, model: type[Counts], counts: Mapping[str, Any], stage: str) -> Counts:
+    def add_up(self, model: type[Counts], counts: Mapping[str, Any], stage: Stage[Any, Any, Any]) -> Counts:
         """What the receipts of a stage counted, as its manifest says it.
 
         Raises:
@@ -134,7 +143,7 @@ class Run:
         except ValidationError as error:
             raise ShardCorruptError(
                 "what the units counted does not add up",
-                path=self.output.locate(f"{RECEIPTS}/{stage}"),
+                path=self.output.locate(f"{RECEIPTS}/{stage.name}"),
                 found=error.errors()[0]["msg"].removeprefix("Value error, "),
                 action="delete this folder and give the same command again: its units run once more",
             ) from error
@@ -170,10 +179,10 @@ class Run:
             )
         return manifest
 
-    def drop_work(self, *stages: str, folders: Sequence[str] = ()) -> None:
+    def drop_work(self, *stages: Stage[Any, Any, Any], folders: Sequence[str] = ()) -> None:
         """Delete what a finished part no longer needs; its manifest stands."""
         for stage in stages:
-            self.output.delete_tree(f"{RECEIPTS}/{stage}")
+            self.output.delete_tree(f"{RECEIPTS}/{stage.name}")
         for folder in folders:
             self.output.delete_tree(folder)
 

@@ -15,11 +15,10 @@ import xxhash
 
 from maskmill.pipeline.corpus.exchange_index import write_index
 from maskmill.pipeline.corpus.list_inputs import list_inputs
-from maskmill.pipeline.corpus.map_documents import CorpusContext, map_documents
+from maskmill.pipeline.corpus.map_documents import MAP, CorpusContext
 from maskmill.pipeline.corpus.plan import MapUnit, SortUnit, plan_buckets, plan_map_units, plan_sort_units
-from maskmill.pipeline.corpus.sort_documents import sort_documents
+from maskmill.pipeline.corpus.sort_documents import SORT
 from maskmill.pipeline.engine.local_engine import LocalEngine
-from maskmill.pipeline.engine.receipts import iter_receipts
 from maskmill.pipeline.engine.stage import run_stage
 from maskmill.pipeline.storage.store import Store, open_store
 from maskmill.schemas.run_file import RunFile
@@ -69,13 +68,13 @@ def run_both_stages(
     output, engine = context.output, LocalEngine(1)
     buckets = plan_buckets(context.inputs, context.shard_bytes, context.run.documents.held_out)
     map_units = plan_map_units(context.inputs, context.shard_bytes, buckets)
-    run_stage(engine, map_documents, context, output, map_units, lambda _: None)
-    totals = write_index(output, map_units)
+    mapped = run_stage(engine, MAP, context, output, map_units, lambda _: None)
+    totals = write_index(output, mapped)
     sort_units = plan_sort_units(totals.text_bytes, context.shard_bytes, buckets)
-    run_stage(engine, sort_documents, context, output, sort_units, lambda _: None)
+    done = run_stage(engine, SORT, context, output, sort_units, lambda _: None)
     counts = Counter(totals.counts)
     ran = Ran({False: [], True: []}, counts, map_units, sort_units, output)
-    for unit, receipt in zip(sort_units, iter_receipts(output, sort_units), strict=True):
+    for unit, receipt in done.pairs():
         counts["duplicates"] += receipt.counts["duplicates"]
         counts["held_out" if unit.held_out else "written"] += receipt.counts["written"]
         assert len(receipt.shards) == unit.stop_shard - unit.first_shard

@@ -22,11 +22,12 @@ from maskmill.pipeline.corpus import (
 )
 from maskmill.pipeline.corpus.exchange_index import INDEX_PATH
 from maskmill.pipeline.corpus.judge_quarantine import check_quarantined
-from maskmill.pipeline.corpus.map_documents import exchange_path
+from maskmill.pipeline.corpus.map_documents import MapDetails, exchange_path
 from maskmill.pipeline.corpus.plan import MapUnit
-from maskmill.pipeline.engine.receipts import iter_receipts
+from maskmill.pipeline.engine.receipts import Receipts
 from maskmill.schemas.documents import DOCUMENT_SCHEMA
 from maskmill.schemas.errors import InputDataError, ShardCorruptError, StaleArtifactError
+from maskmill.schemas.receipt import NoDetails
 from maskmill.schemas.rows import BLOCK_BYTES
 from tests.corpus.run_stages import Document, Ran, json_lines, make_context, run_both_stages
 
@@ -239,7 +240,7 @@ def test_blocks_are_cut_by_the_documents_alone() -> None:
     for block, following in itertools.pairwise(sizes):
         assert sum(block) <= BLOCK_BYTES or len(block) == 1
         assert sum(block) + following[0] > BLOCK_BYTES
-    (receipt,) = iter_receipts(ran.output, ran.sort_units)
+    (receipt,) = Receipts(ran.output, ran.sort_units, NoDetails)
     assert len(receipt.shards[0].block_offsets) == len(sizes)
 
 
@@ -342,25 +343,25 @@ def test_a_piece_holds_documents_of_one_bucket_and_one_run_as_they_were_read(
 ) -> None:
     monkeypatch.setattr(map_documents, "MAX_RUN_BYTES", 20_000)
     ran = run(make_files(2, 60), shard_mb=0.05, deduplicate=deduplicate)
-    for unit, receipt in zip(ran.map_units, iter_receipts(ran.output, ran.map_units), strict=True):
+    for unit, receipt in zip(ran.map_units, Receipts(ran.output, ran.map_units, MapDetails), strict=True):
         reader = open_arrow(ran.output.read_bytes(exchange_path(unit.unit)))
-        assert reader.num_record_batches == len(receipt.details["buckets"]) > unit.num_buckets
+        assert reader.num_record_batches == len(receipt.details.buckets) > unit.num_buckets
         places = []
         for number in range(reader.num_record_batches):
             rows = reader.get_batch(number).to_pylist()
-            assert len(rows) == receipt.details["rows"][number]
+            assert len(rows) == receipt.details.rows[number]
             text_bytes = sum(len(row["text"].encode()) for row in rows)
-            assert text_bytes == receipt.details["text_bytes"][number] <= 20_000
+            assert text_bytes == receipt.details.text_bytes[number] <= 20_000
             places.append([(row["path"], row["line"]) for row in rows])
         assert all(place == sorted(place) for place in places)
         # Buckets ascend within a run: where they do not, a new run began.
-        numbers = receipt.details["buckets"]
+        numbers = receipt.details.buckets
         run_of = list(itertools.accumulate((b <= a for a, b in itertools.pairwise(numbers)), initial=0))
         run_bytes = Counter[int]()
-        for number, text_bytes in zip(run_of, receipt.details["text_bytes"], strict=True):
+        for number, text_bytes in zip(run_of, receipt.details.text_bytes, strict=True):
             run_bytes[number] += text_bytes
         assert max(run_bytes.values()) <= 20_000
-        assert len({place for piece in places for place in piece}) == sum(receipt.details["rows"])
+        assert len({place for piece in places for place in piece}) == sum(receipt.details.rows)
 
 
 def test_the_index_is_written_in_groups_of_units(monkeypatch: pytest.MonkeyPatch) -> None:

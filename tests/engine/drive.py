@@ -25,7 +25,7 @@ def main(kind: str, output: str, log: str, function: str = "square_slowly") -> N
         engine = LocalEngine(int(kind.removeprefix("ahead-")))
     pending = [units.Square(stage="square", unit=number, number=number) for number in range(4)]
     try:
-        run_stage(engine, getattr(units, function), log, open_store(output), pending, lambda _: None)
+        run_stage(engine, units.stage_of(getattr(units, function)), log, open_store(output), pending, lambda _: None)
     finally:
         engine.close()
     print("done", flush=True)

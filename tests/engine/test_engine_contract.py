@@ -20,9 +20,10 @@ import pytest
 from maskmill.pipeline.engine import worker_processes
 from maskmill.pipeline.engine.answers import WorkerTraceback
 from maskmill.pipeline.engine.local_engine import LocalEngine
-from maskmill.pipeline.engine.receipts import _seal, iter_receipts, receipt_path
+from maskmill.pipeline.engine.receipts import Receipts, _seal, receipt_path
 from maskmill.pipeline.engine.serve_units import serve_units
-from maskmill.pipeline.engine.stage import Engine, Finished, run_stage
+from maskmill.pipeline.engine.stage import Engine, run_stage
+from maskmill.pipeline.engine.units import Finished
 from maskmill.pipeline.storage import failures
 from maskmill.pipeline.storage.store import Store, open_store
 from maskmill.schemas.errors import (
@@ -33,7 +34,7 @@ from maskmill.schemas.errors import (
     TransientStorageError,
 )
 from tests.engine import units
-from tests.engine.units import Square, count
+from tests.engine.units import Noted, Square, count
 from tests.servers.processes import (
     command_line,
     descendants,
@@ -78,14 +79,14 @@ def squares(num: int) -> list[Square]:
 
 def run(engine: Engine, function: Any, log: str, output: Store, pending: list[Square]) -> list[dict[str, Any]]:
     events: list[dict[str, Any]] = []
-    run_stage(engine, function, log, output, pending, events.append)
+    run_stage(engine, units.stage_of(function), log, output, pending, events.append)
     return events
 
 
 def test_results_and_receipts_are_the_same_on_every_engine(engine: Engine, output: Store, log: str) -> None:
     pending = squares(10)
     events = run(engine, units.square, log, output, pending)
-    receipts = list(iter_receipts(output, pending))
+    receipts = list(Receipts(output, pending, Noted))
     assert [receipt.counts for receipt in receipts] == [{"square": number**2} for number in range(10)]
     assert [(receipt.stage, receipt.unit) for receipt in receipts] == [("square", number) for number in range(10)]
     assert [receipt.description for receipt in receipts] == [unit.digest() for unit in pending]
@@ -93,7 +94,7 @@ def test_results_and_receipts_are_the_same_on_every_engine(engine: Engine, outpu
     assert [event["event"] for event in events] == ["stage_started", *["unit_done"] * 10, "stage_done"]
     assert sorted(event["unit"] for event in events[1:-1]) == list(range(10))
     assert (events[0]["units"], events[0]["reused"], events[-1]["ran"], events[-1]["retries"]) == (10, 0, 10, 0)
-    pids = {receipt.details["pid"] for receipt in receipts}
+    pids = {receipt.details.pid for receipt in receipts}
     assert (pids == {os.getpid()}) is engine.shares_memory
 
 
@@ -133,7 +134,7 @@ def test_a_restart_runs_only_what_has_no_receipt(engine: Engine, output: Store, 
     assert (events[0]["reused"], events[-1]["ran"]) == (4, 2)
     events = run(engine, units.square, log, output, pending)
     assert [event["event"] for event in events] == ["stage_started", "stage_done"]
-    assert len(list(iter_receipts(output, pending))) == 6
+    assert len(list(Receipts(output, pending, Noted))) == 6
 
 
 def test_a_passing_failure_is_tried_again_within_its_unit(engine: Engine, output: Store, log: str) -> None:
@@ -194,8 +195,9 @@ def test_a_listener_that_stops_the_stage_ends_the_units_at_work(engine: Engine, 
     def stop(_: Finished) -> None:
         raise InputDataError("too much is bad")
 
+    pending = [unit for unit in squares(60) if unit.number != 2]
     with pytest.raises(InputDataError) as held:  # held on to, as a caller does that prints it
-        run_stage(engine, units.fail, log, output, [u for u in squares(60) if u.number != 2], lambda _: None, stop)
+        run_stage(engine, units.stage_of(units.fail), log, output, pending, lambda _: None, lambda _: stop)
     started = sum(bool(count(log, f"unit-{number}")) for number in range(60))
     assert started < 20
     time.sleep(0.5)
@@ -224,7 +226,7 @@ def test_memory_is_refused_where_units_run_in_other_processes(engine: Engine, lo
     output = open_store(f"memory://{uuid.uuid4().hex}")
     if engine.shares_memory:
         run(engine, units.square, log, output, squares(2))
-        assert len(list(iter_receipts(output, squares(2)))) == 2
+        assert len(list(Receipts(output, squares(2), Noted))) == 2
         return
     with pytest.raises(ConfigError, match="memory://"):
         run(engine, units.square, log, output, squares(2))
@@ -242,7 +244,7 @@ def test_a_killed_worker_costs_only_its_own_unit_another_run(engine: Engine, out
     pending = squares(6)
     run(engine, units.die_once, log, output, pending)
     assert [count(log, f"unit-{number}") for number in range(6)] == [1, 1, 2, 1, 1, 1]
-    assert [receipt.counts["square"] for receipt in iter_receipts(output, pending)] == [0, 1, 4, 9, 16, 25]
+    assert [receipt.counts["square"] for receipt in Receipts(output, pending, Noted)] == [0, 1, 4, 9, 16, 25]
 
 
 def test_a_unit_that_kills_its_worker_every_time_is_named(engine: Engine, output: Store, log: str) -> None:
@@ -278,30 +280,30 @@ def test_receipts_that_are_gone_broken_or_anothers_are_refused(output: Store, lo
     run(LocalEngine(1), units.square, log, output, pending)
     other = [pending[0], Square(stage="square", unit=1, number=7)]
     with pytest.raises(StaleArtifactError, match="another description"):
-        list(iter_receipts(output, other))
+        list(Receipts(output, other, Noted))
     output.write_bytes(receipt_path("square", 1), b"{")
     with pytest.raises(ShardCorruptError, match="000001"):
-        list(iter_receipts(output, pending))
+        list(Receipts(output, pending, Noted))
     output.write_bytes(receipt_path("square", 1), _seal(b'{"stage":"square","unit":-1,"description":"x"}'))
     with pytest.raises(ShardCorruptError, match=r"000001.*found unit: Input should be greater") as caught:
-        list(iter_receipts(output, pending))
+        list(Receipts(output, pending, Noted))
     assert "pydantic" not in str(caught.value)
     with open(f"{output.root}/{receipt_path('square', 1)}", "wb") as file:
         file.truncate(1 << 40)  # no bytes on the disk
     with pytest.raises(ConfigError, match=r"000001.*too large"):
-        list(iter_receipts(output, pending))
+        list(Receipts(output, pending, Noted))
     output.delete(receipt_path("square", 1))
     with pytest.raises(StaleArtifactError, match="gone"):
-        list(iter_receipts(output, pending))
+        list(Receipts(output, pending, Noted))
 
 
 def test_receipts_on_s3_come_in_order_and_a_bounded_number_ahead(moto_url: str, log: str) -> None:
     output = open_store(moto_url)
     pending = squares(70)
     run(LocalEngine(1), units.square, log, output, pending)
-    assert [receipt.unit for receipt in iter_receipts(output, pending)] == list(range(70))
+    assert [receipt.unit for receipt in Receipts(output, pending, Noted)] == list(range(70))
     output.delete(receipt_path("square", 40))
-    reading = iter_receipts(output, pending)
+    reading = iter(Receipts(output, pending, Noted))
     assert [receipt.unit for receipt in itertools.islice(reading, 40)] == list(range(40))
     with pytest.raises(StaleArtifactError, match="000040"):
         next(reading)
@@ -359,7 +361,7 @@ def test_a_plain_program_runs_units_quietly_offline_and_leaves_nothing(kind: str
     printed, noise = driver.communicate(timeout=60)
     assert time.monotonic() - began < 30
     assert (driver.returncode, printed, noise) == (0, b"done\n", b"")
-    assert len(list(iter_receipts(output, squares(4)))) == 4
+    assert len(list(Receipts(output, squares(4), Noted))) == 4
 
 
 @pytest.fixture(autouse=True)
@@ -397,7 +399,7 @@ def test_new_workers_import_nothing_from_the_working_folder(
         run(engine, units.square, log, output, squares(4))
     finally:
         engine.close()
-    assert len(list(iter_receipts(output, squares(4)))) == 4
+    assert len(list(Receipts(output, squares(4), Noted))) == 4
 
 
 def test_workers_forked_ahead_end_with_their_driver_while_one_of_them_is_stopped(output: Store, log: str) -> None:

@@ -10,7 +10,6 @@ from typing import Any
 
 import pytest
 
-from maskmill.pipeline.engine.receipts import iter_receipts
 from maskmill.pipeline.engine.stage import run_stage
 from maskmill.pipeline.storage.store import open_store
 from maskmill.schemas.errors import ConfigError
@@ -100,8 +99,9 @@ def test_units_run_on_every_node(nodes: tuple[Any, list[str]], tmp_path: Path) -
     engine, _ = nodes
     store = open_store(str(tmp_path / "out"))
     pending = [units.Square(stage="square", unit=number, number=number) for number in range(8)]
-    run_stage(engine, units.tell_node, str(tmp_path / "log"), store, pending, lambda _: None)
-    seen = {receipt.details["node"] for receipt in iter_receipts(store, pending)}
+    stage = units.stage_of(units.tell_node)
+    receipts = run_stage(engine, stage, str(tmp_path / "log"), store, pending, lambda _: None)
+    seen = {receipt.details.node for receipt in receipts}
     assert seen == {"", "-elsewhere"}
 
 
@@ -111,6 +111,7 @@ def test_a_task_carries_the_name_of_its_stage_and_the_number_of_its_unit(
     engine, _ = nodes
     store = open_store(str(tmp_path / "out"))
     pending = [units.Square(stage="square", unit=number, number=number) for number in range(3)]
-    run_stage(engine, units.tell_task_name, str(tmp_path / "log"), store, pending, lambda _: None)
-    names = [receipt.details["task"] for receipt in iter_receipts(store, pending)]
+    stage = units.stage_of(units.tell_task_name)
+    receipts = run_stage(engine, stage, str(tmp_path / "log"), store, pending, lambda _: None)
+    names = [receipt.details.task for receipt in receipts]
     assert names == ["square-0", "square-1", "square-2"]

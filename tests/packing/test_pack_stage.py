@@ -15,12 +15,13 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from maskmill.pipeline.engine.stage import UnitOutcome
+from maskmill.pipeline.engine.units import UnitOutcome
 from maskmill.pipeline.masking.numba_masks import mask_rows
 from maskmill.pipeline.masking.tables import MaskTables
 from maskmill.pipeline.packing import encoded_documents, pack_stage, quarantine_documents
 from maskmill.pipeline.packing.encoded_documents import EncodedDocuments, read_encoded, write_encoded
 from maskmill.pipeline.packing.pack_receipts import (
+    PackDetails,
     encoding_counts,
     iter_dataset_shards,
     packing_counts,
@@ -104,13 +105,13 @@ def read_table(output: Store, path: str) -> pa.Table:
     return pa.ipc.open_file(output.read_bytes(path)).read_all()
 
 
-def pack_texts(context: PackContext, texts: Sequence[str]) -> UnitOutcome:
+def pack_texts(context: PackContext, texts: Sequence[str]) -> UnitOutcome[PackDetails]:
     return pack_documents(context, write_documents(context.output, texts))
 
 
-def to_receipt(outcome: UnitOutcome, unit: int = 0) -> Receipt:
-    return Receipt.model_validate_json(
-        Receipt(
+def to_receipt(outcome: UnitOutcome[PackDetails], unit: int = 0) -> Receipt[PackDetails]:
+    return Receipt[PackDetails].model_validate_json(
+        Receipt[PackDetails](
             stage="pack",
             unit=unit,
             description="",
@@ -121,7 +122,7 @@ def to_receipt(outcome: UnitOutcome, unit: int = 0) -> Receipt:
     )
 
 
-def counts_of(outcome: UnitOutcome, seq_len: int) -> PackingCounts:
+def counts_of(outcome: UnitOutcome[PackDetails], seq_len: int) -> PackingCounts:
     counts = packing_counts(to_receipt(outcome), seq_len)
     return PackingCounts(**{name: counts[name] for name in PackingCounts.model_fields})
 
@@ -134,8 +135,8 @@ def test_a_shard_becomes_rows_of_the_schema_and_every_count_is_by_hand(output: S
     texts = ["a " * 40, "", "ab", "a [MASK]"]  # 40, 0, 2 and 4 tokens: "[" and "]" are [UNK], "mask" is too
     outcome = pack_texts(make_context(output, copies=2, min_segment=1), texts)
     assert outcome.counts == {"text_bytes": 90, "documents": 4, "tokens": 46, "rows": 2}
-    assert outcome.details == {
-        "datasets": {"32": {"counts": outcome.details["datasets"]["32"]["counts"], "num_shards": 1}},
+    assert outcome.details.model_dump() == {
+        "datasets": {"32": {"counts": outcome.details.datasets["32"].counts, "num_shards": 1}},
         "encoding": {
             "documents": 4,
             "quarantined": 0,
@@ -150,7 +151,7 @@ def test_a_shard_becomes_rows_of_the_schema_and_every_count_is_by_hand(output: S
         "fell_back": None,
         "sentences_unmatched": 0,
     }
-    assert outcome.details["datasets"]["32"]["counts"] == {
+    assert outcome.details.datasets["32"].counts == {
         "documents": 4,
         "packed": 3,
         "without_tokens": 1,
@@ -232,7 +233,7 @@ def test_nothing_is_lost_however_it_is_packed(
         text_bytes.append(packing_counts(receipt, seq_len)["text_bytes"])
         assert counts.tokens_in_rows + counts.special_tokens + counts.padding == counts.rows * seq_len
         shards = list(iter_dataset_shards(receipt, folder))
-        assert len(shards) == receipt.details["datasets"][str(seq_len)]["num_shards"]
+        assert len(shards) == receipt.details.datasets[str(seq_len)].num_shards
         assert sum(shard.text_bytes for shard in shards) == text_bytes[-1]
         assert sum(shard.tokens for shard in shards) == counts.tokens_in_rows
         next_row = SHARD << 32
@@ -345,7 +346,7 @@ def test_cuts_stand_at_sentences_where_these_are_asked_for(output: Store) -> Non
     by_sentence = pack_texts(make_context(output, cut="sentence"), texts)
     assert counts_of(by_sentence, 32).cuts_inside_sentences == 0
     assert counts_of(by_sentence, 32).cuts > 0
-    assert by_sentence.details["sentences_unmatched"] == 0
+    assert by_sentence.details.sentences_unmatched == 0
 
 
 def test_each_of_several_lengths_is_packed_as_it_would_be_alone(tmp_path: Path) -> None:
@@ -518,7 +519,7 @@ def test_documents_that_cannot_be_encoded_are_set_aside_alone_and_stay_so(
     texts = ["a b", "bad", "", "a " * 50, "bad"]
     output = open_store(str(tmp_path))
     outcome = pack_texts(make_context(output, keep_encoded=True, **pack), texts)
-    assert outcome.details["encoding"]["quarantined"] == 2
+    assert outcome.details.encoding["quarantined"] == 2
     folders = packed_folders(make_context(output, **pack).pack, DataSplit.TRAIN)
     for seq_len, quarantined in counted_in.items():
         counts = counts_of(outcome, seq_len)
@@ -580,16 +581,16 @@ def test_a_shard_that_is_encoded_wrongly_falls_back_and_all_of_them_are_said_onc
         outcome = pack_texts(make_context(wrong), MANY)
     assert read_packed(wrong) == read_packed(right)
     assert (outcome.counts, counts_of(outcome, 32).fallback_shards) == (expected.counts, 1)
-    assert outcome.details["sample"] == {**expected.details["sample"], "is_equal": False}
-    assert "differ on document" in outcome.details["fell_back"]
+    assert outcome.details.sample == expected.details.sample.model_copy(update={"is_equal": False})
+    assert "differ on document" in outcome.details.fell_back
     receipts = [to_receipt(one, unit) for unit, one in enumerate([expected, outcome, expected, outcome])]
     said = summarise_fallbacks(receipts)
     assert said is not None
     assert said.startswith("2 of 4 document shards were encoded by tokenizers")
-    assert f"first in unit 1: {outcome.details['fell_back']}" in said
+    assert f"first in unit 1: {outcome.details.fell_back}" in said
     assert summarise_fallbacks([receipts[0], receipts[2]]) is None
     # A worker that fell back once has its fast path again for the next shard.
-    assert pack_texts(make_context(right), MANY).details["fell_back"] is None
+    assert pack_texts(make_context(right), MANY).details.fell_back is None
 
 
 def test_a_damaged_document_shard_is_refused(context: PackContext) -> None:

@@ -10,10 +10,15 @@ import pyarrow as pa
 import xxhash
 
 from maskmill.pipeline.engine.local_engine import LocalEngine
-from maskmill.pipeline.engine.receipts import iter_receipts
 from maskmill.pipeline.engine.stage import run_stage
-from maskmill.pipeline.packing.pack_receipts import encoding_counts, iter_dataset_shards, packing_counts, take_encoding
-from maskmill.pipeline.packing.pack_stage import pack_documents
+from maskmill.pipeline.packing.pack_receipts import (
+    PackDetails,
+    encoding_counts,
+    iter_dataset_shards,
+    packing_counts,
+    take_encoding,
+)
+from maskmill.pipeline.packing.pack_stage import PACK
 from maskmill.pipeline.packing.pack_units import PackContext, PackUnit, plan_pack_units
 from maskmill.pipeline.packing.prepare_encoder import describe_tokenizer
 from maskmill.pipeline.storage.arrow_files import write_blocks
@@ -59,7 +64,7 @@ class Output:
     pack: PackSection
     copies: int = 0
     documents: dict[DataSplit, DocumentsManifest] = field(default_factory=dict)
-    receipts: list[Receipt] = field(default_factory=list)
+    receipts: list[Receipt[PackDetails]] = field(default_factory=list)
 
     def tables(self) -> dict[DataSplit, ShardTable]:
         return {
@@ -157,8 +162,7 @@ def pack_output(output: Output, encoded: dict[DataSplit, EncodedManifest] | None
     checksum = xxhash.xxh3_128_hexdigest(TOKENIZER_JSON)
     units = plan_pack_units(output.tables(), checksum, kept or None)
     output.store.delete_tree("work")
-    run_stage(LocalEngine(1), pack_documents, context, output.store, units, ignore)
-    output.receipts = list(iter_receipts(output.store, units))
+    output.receipts = list(run_stage(LocalEngine(1), PACK, context, output.store, units, ignore))
     for split in output.documents:
         if output.pack.keep_encoded and not encoded:
             _write_encoded(output, units, split)

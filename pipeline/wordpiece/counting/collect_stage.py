@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
-from maskmill.pipeline.engine.stage import UnitDescription, UnitOutcome
+from maskmill.pipeline.engine.stage import Stage
+from maskmill.pipeline.engine.units import UnitDescription, UnitOutcome
 from maskmill.pipeline.storage.arrow_reader import hash_file
 from maskmill.pipeline.storage.store import Store
 from maskmill.pipeline.wordpiece.counting.count_stage import CountContext
 from maskmill.pipeline.wordpiece.counting.merge_stage import iter_merged
 from maskmill.pipeline.wordpiece.counting.word_counts import SourceText, WordCounts, write_word_counts
+from maskmill.pipeline.wordpiece.counting.word_files import FileDetails
 from maskmill.pipeline.wordpiece.files.normalise import Normalisation
 from maskmill.schemas.errors import ConfigError, ShardCorruptError
 from maskmill.schemas.layout import WORD_COUNTS
@@ -28,8 +30,8 @@ class CollectUnit(UnitDescription):
     sources: tuple[tuple[str, int, int, int, int, int], ...]
 
 
-def collect_word_counts(context: CountContext, unit: CollectUnit) -> UnitOutcome:
-    """Write the table, a partition at a time; the one unit of the collect stage. Details: its `checksum`."""
+def collect_word_counts(context: CountContext, unit: CollectUnit) -> UnitOutcome[FileDetails]:
+    """Write the table, a partition at a time; the one unit of the collect stage."""
     checksum = write_word_counts(
         context.output,
         WORD_COUNTS,
@@ -38,7 +40,10 @@ def collect_word_counts(context: CountContext, unit: CollectUnit) -> UnitOutcome
         normalisation=context.normalisation,
         sources=[SourceText(*source) for source in unit.sources],
     )
-    return UnitOutcome([], {}, {"checksum": checksum})
+    return UnitOutcome([], {}, FileDetails(checksum=checksum))
+
+
+COLLECT = Stage("write word counts", "writing the counts of all words", CollectUnit, FileDetails, collect_word_counts)
 
 
 def find_word_counts(output: Store, corpus: str, normalisation: Normalisation) -> str | None:

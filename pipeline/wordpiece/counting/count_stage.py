@@ -17,17 +17,19 @@ import numpy.typing as npt
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from maskmill.pipeline.engine.stage import UnitDescription, UnitOutcome
+from maskmill.pipeline.engine.stage import Stage
+from maskmill.pipeline.engine.units import UnitDescription, UnitOutcome
 from maskmill.pipeline.storage.arrow_reader import ArrowFile, open_whole
 from maskmill.pipeline.storage.store import Store
 from maskmill.pipeline.wordpiece.counting.count_words import WordCounter
 from maskmill.pipeline.wordpiece.counting.counted_words import MAX_WORDS, PartitionedWords
 from maskmill.pipeline.wordpiece.counting.word_counts import ALL_SOURCES, MAX_SOURCES, SourceText
-from maskmill.pipeline.wordpiece.counting.word_files import WORD_FILE_SCHEMA, write_words
+from maskmill.pipeline.wordpiece.counting.word_files import WORD_FILE_SCHEMA, WordFileDetails, write_words
 from maskmill.pipeline.wordpiece.files.normalise import Normalisation
+from maskmill.schemas.counts import Count
 from maskmill.schemas.documents import DOCUMENT_SCHEMA
 from maskmill.schemas.errors import InputDataError
-from maskmill.schemas.receipt import Receipt
+from maskmill.schemas.receipt import Details, Receipt
 from maskmill.schemas.run_file import TokenizerSection
 from maskmill.schemas.wording import count_of
 
@@ -56,6 +58,22 @@ class CountUnit(UnitDescription):
     checksum: str
 
 
+class SourceDetails(Details):
+    """What one document shard holds of each source.
+
+    Attributes:
+        sources: Name, text bytes, words, letters, letters changed and words changed of each source.
+        one_source: Whether they are too many to keep apart.
+    """
+
+    sources: list[tuple[str, Count, Count, Count, Count, Count]]
+    one_source: bool
+
+
+class CountDetails(WordFileDetails, SourceDetails):
+    """What one document shard holds, and the file of its words."""
+
+
 def normalisation_of(settings: TokenizerSection) -> Normalisation:
     """The normalisation that a run file asks for."""
     return Normalisation(settings.lowercase, settings.strip_accents, settings.handle_chinese_chars)
@@ -73,13 +91,10 @@ def plan_count_units(shards: Sequence[tuple[str, str]], stage: str = "count") ->
     ]
 
 
-def count_document_words(context: CountContext, unit: CountUnit) -> UnitOutcome:
+def count_document_words(context: CountContext, unit: CountUnit) -> UnitOutcome[CountDetails]:
     """Count the words of one document shard; the unit of the count stage.
 
-    Returns:
-        counts: words and text_bytes. details: `sources`, a list of (name, text bytes, words, letters, letters
-        changed, words changed) for each source of the shard, `one_source`, whether they are too many to keep apart,
-        and the file's.
+    Counts: words and text_bytes.
     """
     documents = open_whole(context.output, unit.path, unit.checksum, DOCUMENT_SCHEMA)
     names = _list_sources(documents)
@@ -107,8 +122,16 @@ def count_document_words(context: CountContext, unit: CountUnit) -> UnitOutcome:
 
     file = write_words(context.output, context.count_path(unit.unit), iter_named())
     numbers = np.column_stack([counter.text_bytes, words, counter.letters, counter.words_changed]).tolist()
-    details = {"sources": [[name, *row] for name, row in zip(names, numbers, strict=True)], "one_source": is_one}
-    return UnitOutcome([], {"words": int(words.sum()), "text_bytes": int(counter.text_bytes.sum())}, details | file)
+    details = CountDetails(
+        sources=[(name, *row) for name, row in zip(names, numbers, strict=True)],
+        one_source=is_one,
+        checksum=file.checksum,
+        blocks=file.blocks,
+    )
+    return UnitOutcome([], {"words": int(words.sum()), "text_bytes": int(counter.text_bytes.sum())}, details)
+
+
+COUNT = Stage("count words", "counting the words of the documents", CountUnit, CountDetails, count_document_words)
 
 
 def name_sources(rows: pa.RecordBatch, names: Sequence[str]) -> pa.RecordBatch:
@@ -118,7 +141,7 @@ def name_sources(rows: pa.RecordBatch, names: Sequence[str]) -> pa.RecordBatch:
     return pa.RecordBatch.from_arrays(columns, schema=WORD_FILE_SCHEMA)
 
 
-def sum_sources(receipts: Iterable[Receipt]) -> tuple[SourceText, ...]:
+def sum_sources(receipts: Iterable[Receipt[CountDetails]]) -> tuple[SourceText, ...]:
     """What the raw text of each source holds, from the receipts of the count units in any order.
 
     Returns:
@@ -127,8 +150,8 @@ def sum_sources(receipts: Iterable[Receipt]) -> tuple[SourceText, ...]:
     totals: dict[str, npt.NDArray[np.int64]] = {}
     is_one = False
     for receipt in receipts:
-        is_one = is_one or receipt.details["one_source"]
-        for name, *numbers in receipt.details["sources"]:
+        is_one = is_one or receipt.details.one_source
+        for name, *numbers in receipt.details.sources:
             key = ALL_SOURCES if is_one else name
             totals[key] = totals.get(key, np.zeros(len(numbers), np.int64)) + numbers
         if is_one or len(totals) > MAX_SOURCES:

@@ -15,13 +15,22 @@ from collections.abc import Iterable, Iterator, Sequence
 import numpy as np
 import pyarrow as pa
 
-from maskmill.pipeline.engine.stage import UnitDescription, UnitOutcome
+from maskmill.pipeline.engine.stage import Stage
+from maskmill.pipeline.engine.units import UnitDescription, UnitOutcome
 from maskmill.pipeline.wordpiece.counting.count_stage import CountContext, name_sources
 from maskmill.pipeline.wordpiece.counting.count_words import sort_words
 from maskmill.pipeline.wordpiece.counting.counted_words import WORD_PARTITIONS, CountedWords, PartitionedWords
 from maskmill.pipeline.wordpiece.counting.pack_words import WORD_ROWS_SCHEMA
 from maskmill.pipeline.wordpiece.counting.word_counts import ALL_SOURCES, MAX_SOURCES, WORD_COUNTS_SCHEMA, SourceText
-from maskmill.pipeline.wordpiece.counting.word_files import Block, WordFile, open_words, read_words, write_words
+from maskmill.pipeline.wordpiece.counting.word_files import (
+    Block,
+    FileDetails,
+    WordFile,
+    WordFileDetails,
+    open_words,
+    read_words,
+    write_words,
+)
 from maskmill.schemas.errors import ShardCorruptError
 from maskmill.schemas.receipt import Receipt
 
@@ -113,7 +122,7 @@ def plan_merge_units(
     ]
 
 
-def gather_word_counts(context: CountContext, unit: GatherUnit) -> UnitOutcome:
+def gather_word_counts(context: CountContext, unit: GatherUnit) -> UnitOutcome[WordFileDetails]:
     """Add up some count files, whole; the unit of the gather stage."""
     rounds: list[PartitionedWords] = []
     words = CountedWords(max_words=context.max_words, num_partitions=GATHERED_PARTITIONS, spill=rounds.append)
@@ -134,7 +143,10 @@ def gather_word_counts(context: CountContext, unit: GatherUnit) -> UnitOutcome:
     return UnitOutcome([], {"words": num_words}, file)
 
 
-def merge_word_counts(context: CountContext, unit: MergeUnit) -> UnitOutcome:
+GATHER = Stage("gather counts", "adding up counts of words", GatherUnit, WordFileDetails, gather_word_counts)
+
+
+def merge_word_counts(context: CountContext, unit: MergeUnit) -> UnitOutcome[FileDetails]:
     """Add up one partition of all files; the unit of the merge stage."""
     words = CountedWords()
     numbers = _SourceNumbers(unit.one_source)
@@ -150,7 +162,11 @@ def merge_word_counts(context: CountContext, unit: MergeUnit) -> UnitOutcome:
     merged = sort_words(rows).combine_chunks().to_batches(_ROWS_A_BATCH)
     batches = (name_sources(batch, names) for batch in merged)
     file = write_words(context.output, merged_path(context, unit.unit), batches)
-    return UnitOutcome([], {"words": num_words, "distinct_words": rows.num_rows}, {"checksum": file["checksum"]})
+    counts = {"words": num_words, "distinct_words": rows.num_rows}
+    return UnitOutcome([], counts, FileDetails(checksum=file.checksum))
+
+
+MERGE = Stage("merge counts", "adding up counts of words", MergeUnit, FileDetails, merge_word_counts)
 
 
 def iter_merged(context: CountContext, checksums: Sequence[str]) -> Iterator[pa.Table]:
@@ -164,7 +180,7 @@ def iter_merged(context: CountContext, checksums: Sequence[str]) -> Iterator[pa.
         yield rows.set_column(1, "source", rows["source"].dictionary_encode()).cast(WORD_COUNTS_SCHEMA)
 
 
-def check_words_kept(sources: Iterable[SourceText], merged: Iterable[Receipt]) -> None:
+def check_words_kept(sources: Iterable[SourceText], merged: Iterable[Receipt[FileDetails]]) -> None:
     """Compare the words counted with the words merged: none may be lost on the way.
 
     Raises:

@@ -4,16 +4,17 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from dataclasses import dataclass
-from typing import Any
 
 import pyarrow as pa
+from pydantic import model_validator
 
 from maskmill.pipeline.engine.receipts import RECEIPTS
 from maskmill.pipeline.storage.arrow_files import write_blocks
 from maskmill.pipeline.storage.arrow_reader import ArrowFile, open_whole, read_block
 from maskmill.pipeline.storage.store import Store
+from maskmill.schemas.counts import Count
 from maskmill.schemas.errors import ShardCorruptError
-from maskmill.schemas.receipt import Receipt
+from maskmill.schemas.receipt import Details, UInt32, UInt64
 
 WORD_FILE_SCHEMA = pa.schema(
     [
@@ -26,6 +27,32 @@ WORD_FILE_SCHEMA = pa.schema(
 
 Block = tuple[int, int, int]
 """Offset, length and xxh3-64 of a record batch."""
+
+
+class FileDetails(Details):
+    """The one file that a unit wrote.
+
+    Attributes:
+        checksum: xxh3-128 of the whole file.
+    """
+
+    checksum: str
+
+
+class WordFileDetails(FileDetails):
+    """A file of words that a unit wrote.
+
+    Attributes:
+        blocks: Offsets, lengths and xxh3-64 of its record batches.
+    """
+
+    blocks: tuple[list[Count], list[UInt32], list[UInt64]]
+
+    @model_validator(mode="after")
+    def _are_of_the_same_batches(self) -> WordFileDetails:
+        if len(set(map(len, self.blocks))) > 1:
+            raise ValueError("its lists of blocks are not of the same record batches")
+        return self
 
 
 @dataclass(frozen=True)
@@ -41,16 +68,16 @@ class WordFile:
     blocks: tuple[Block, ...]
 
     @staticmethod
-    def of(receipt: Receipt) -> WordFile:
-        """What `write_words` gave for the details of a receipt."""
-        return WordFile(receipt.details["checksum"], tuple(zip(*receipt.details["blocks"], strict=True)))
+    def of(details: WordFileDetails) -> WordFile:
+        """The file that the details of a receipt tell of."""
+        return WordFile(details.checksum, tuple(zip(*details.blocks, strict=True)))
 
 
-def write_words(output: Store, path: str, batches: Iterable[pa.RecordBatch]) -> dict[str, Any]:
+def write_words(output: Store, path: str, batches: Iterable[pa.RecordBatch]) -> WordFileDetails:
     """Write record batches of `WORD_FILE_SCHEMA`; returns what a receipt's details are to say of the file."""
     written = write_blocks(output, path, WORD_FILE_SCHEMA, batches)
-    blocks = [written.block_offsets, written.block_lengths, written.block_checksums]
-    return {"checksum": written.checksum, "blocks": blocks}
+    blocks = (written.block_offsets, written.block_lengths, written.block_checksums)
+    return WordFileDetails(checksum=written.checksum, blocks=blocks)
 
 
 def read_words(output: Store, path: str, block: Block, place: int) -> pa.RecordBatch:

@@ -12,8 +12,8 @@ from collections.abc import Iterable
 import xxhash
 from pydantic import TypeAdapter, ValidationError
 
-from maskmill.pipeline.engine.receipts import receipt_path
-from maskmill.pipeline.engine.stage import UnitDescription, UnitOutcome
+from maskmill.pipeline.engine.stage import Stage
+from maskmill.pipeline.engine.units import UnitDescription, UnitOutcome
 from maskmill.pipeline.storage.regular_files import MAX_TEXT_BYTES
 from maskmill.pipeline.storage.store import Store, open_store
 from maskmill.pipeline.wordpiece.encoding.load_encoders import SpecialInText
@@ -25,9 +25,9 @@ from maskmill.pipeline.wordpiece.encoding.prove_encoder import (
     make_proof_key,
     prove_part,
 )
-from maskmill.schemas.errors import MaskmillError, ShardCorruptError
+from maskmill.schemas.errors import MaskmillError
 from maskmill.schemas.layout import TOKENIZER
-from maskmill.schemas.receipt import Receipt
+from maskmill.schemas.receipt import Details, Receipt
 
 PROOF = f"{TOKENIZER}/proof.json"
 _PROOF = TypeAdapter(Proof)
@@ -47,19 +47,26 @@ class ProveUnit(UnitDescription):
     special_in_text: str
 
 
+class ProveDetails(Details):
+    """What was proven.
+
+    Attributes:
+        proof: Of the part.
+    """
+
+    proof: Proof
+
+
 def plan_prove_units(checksum: str, special_in_text: str) -> list[ProveUnit]:
     """A unit for each part of the proof."""
     return [ProveUnit(unit=part, checksum=checksum, special_in_text=special_in_text) for part in range(PROOF_PARTS)]
 
 
-def prove_tokenizer(output: Store, unit: ProveUnit) -> UnitOutcome:
+def prove_tokenizer(output: Store, unit: ProveUnit) -> UnitOutcome[ProveDetails]:
     """Prove a part; the unit of the prove stage.
 
     A proof holds for a tokenizer and library versions, not for a run, so each part is also kept in the user's cache
     folder and taken from there.
-
-    Returns:
-        Details: `proof`, the fields of the part's `Proof`.
     """
     tokenizer_json = output.read_bytes(f"{TOKENIZER}/tokenizer.json", MAX_TEXT_BYTES)
     special = SpecialInText(unit.special_in_text)
@@ -74,10 +81,19 @@ def prove_tokenizer(output: Store, unit: ProveUnit) -> UnitOutcome:
         with contextlib.suppress(MaskmillError):  # a cache that cannot be written costs ten seconds next time
             if cache is not None:
                 cache.write_bytes(name, _dump_proof(proof))
-    return UnitOutcome([], {"proof_texts": proof.num_texts}, {"proof": dataclasses.asdict(proof)})
+    return UnitOutcome([], {"proof_texts": proof.num_texts}, ProveDetails(proof=proof))
 
 
-def write_proof(output: Store, receipts: Iterable[Receipt]) -> Proof:
+PROVE = Stage(
+    "prove the encoder",
+    "comparing the fast encoder with the tokenizers library on hostile text",
+    ProveUnit,
+    ProveDetails,
+    prove_tokenizer,
+)
+
+
+def write_proof(output: Store, receipts: Iterable[Receipt[ProveDetails]]) -> Proof:
     """Keep the proof beside the tokenizer.
 
     Args:
@@ -87,7 +103,7 @@ def write_proof(output: Store, receipts: Iterable[Receipt]) -> Proof:
     Raises:
         ConfigError: The machines of the workers have different libraries.
     """
-    proof = join_proofs([_take_proof(output, receipt) for receipt in receipts])
+    proof = join_proofs([receipt.details.proof for receipt in receipts])
     output.write_bytes(PROOF, _dump_proof(proof))
     return proof
 
@@ -103,21 +119,6 @@ def _read_proof(store: Store, path: str, key: ProofKey) -> Proof | None:
     except (FileNotFoundError, ValidationError):
         return None
     return found if found.key == key else None
-
-
-def _take_proof(output: Store, receipt: Receipt) -> Proof:
-    try:
-        return _PROOF.validate_python(receipt.details.get("proof"))
-    except ValidationError as error:
-        path = receipt_path(receipt.stage, receipt.unit)
-        raise ShardCorruptError(
-            "the receipt of a proof is damaged",
-            path=output.locate(path),
-            place="details.proof",
-            expected="what was proven",
-            found=error.errors(include_url=False, include_context=False, include_input=False)[0]["msg"],
-            action="delete it, and give the same command again",
-        ) from None
 
 
 def _dump_proof(proof: Proof) -> bytes:

@@ -10,7 +10,8 @@ from collections.abc import Sequence
 import xxhash
 from tokenizers import Tokenizer
 
-from maskmill.pipeline.engine.stage import UnitDescription, UnitOutcome
+from maskmill.pipeline.engine.stage import Stage
+from maskmill.pipeline.engine.units import UnitDescription, UnitOutcome
 from maskmill.pipeline.storage.store import Store
 from maskmill.pipeline.wordpiece.counting.count_stage import normalisation_of
 from maskmill.pipeline.wordpiece.counting.word_counts import WordCounts
@@ -30,9 +31,10 @@ from maskmill.pipeline.wordpiece.vocabulary.sample_texts import sample_texts
 from maskmill.pipeline.wordpiece.vocabulary.select_words import SelectedWords, select_words
 from maskmill.pipeline.wordpiece.vocabulary.train import train_wordpiece
 from maskmill.pipeline.wordpiece.vocabulary.weigh_sources import weigh_sources
-from maskmill.schemas.counts import SourceReport
+from maskmill.schemas.counts import Count, SourceReport
 from maskmill.schemas.errors import ConfigError
 from maskmill.schemas.layout import TOKENIZER, WORD_COUNTS
+from maskmill.schemas.receipt import Details
 from maskmill.schemas.run_file import TokenizerSection
 
 SAMPLE_BYTES = 4 << 20
@@ -73,14 +75,30 @@ class BringUnit(UnitDescription):
     checksum: str
 
 
-def train_vocabulary(context: TrainContext, unit: TrainUnit) -> UnitOutcome:
-    """Train or extend, measure, and write the tokenizer folder; the one unit of the train stage.
+class TokenizerDetails(Details):
+    """The tokenizer folder that was written, and what is worth a warning.
 
-    Returns:
-        What was counted, and as details the `checksums` of the folder's files, `vocab_size`, `sources`, a
-        `SourceReport` as a dictionary for each, `strips_accents`, `pieces_never_made`: cased ones where text is
-        lowercased, `no_vocab_txt`: why there is no vocab.txt, or None, and `max_word_characters`, beyond which a word
-        is [UNK].
+    Attributes:
+        checksums: xxh3-128 of each file of the folder.
+        vocab_size: Pieces.
+        sources: What it makes of each source.
+        strips_accents: Whether it does.
+        pieces_never_made: Cased pieces where text is lowercased.
+        no_vocab_txt: Why there is no vocab.txt; `None` if there is one.
+        max_word_characters: Beyond which a word is [UNK].
+    """
+
+    checksums: dict[str, str]
+    vocab_size: Count
+    sources: list[SourceReport]
+    strips_accents: bool
+    pieces_never_made: Count
+    no_vocab_txt: str | None
+    max_word_characters: Count
+
+
+def train_vocabulary(context: TrainContext, unit: TrainUnit) -> UnitOutcome[TokenizerDetails]:
+    """Train or extend, measure, and write the tokenizer folder; the one unit of the train stage.
 
     Raises:
         ConfigError: The vocabulary is too small for its alphabet, or cannot be extended.
@@ -154,11 +172,10 @@ def _refuse_unwritable(initial_alphabet: str) -> None:
             )
 
 
-def bring_tokenizer(context: TrainContext, unit: BringUnit) -> UnitOutcome:
+def bring_tokenizer(context: TrainContext, unit: BringUnit) -> UnitOutcome[TokenizerDetails]:
     """Write the tokenizer folder from files that the user brought, and measure it; the one unit of the bring stage.
 
-    Returns:
-        Details as `train_vocabulary` gives them, the sources of a sample of the documents.
+    The sources are those of a sample of the documents.
 
     Raises:
         ConfigError: It is no WordPiece tokenizer with the five special tokens.
@@ -174,21 +191,38 @@ def bring_tokenizer(context: TrainContext, unit: BringUnit) -> UnitOutcome:
 
 def _describe(
     tokenizer: Tokenizer, checksums: dict[str, str], counts: dict[str, int], sources: Sequence[SourceReport]
-) -> UnitOutcome:
-    details = {
-        "checksums": checksums,
-        "vocab_size": tokenizer.get_vocab_size(),
-        "sources": [source.model_dump() for source in sources],
-        "strips_accents": False,
-        "pieces_never_made": 0,
-        "no_vocab_txt": explain_missing_vocab(tokenizer),
-        "max_word_characters": tokenizer.model.max_input_chars_per_word,
-    }
+) -> UnitOutcome[TokenizerDetails]:
+    strips_accents, pieces_never_made = False, 0
     with contextlib.suppress(ConfigError):  # one that is not BERT's, which only a brought tokenizer.json can have
         normalisation = read_normalisation(tokenizer)
-        details["strips_accents"] = normalisation.strips_accents
-        details["pieces_never_made"] = count_cased_pieces(tokenizer) if normalisation.lowercase else 0
+        strips_accents = normalisation.strips_accents
+        pieces_never_made = count_cased_pieces(tokenizer) if normalisation.lowercase else 0
+    details = TokenizerDetails(
+        checksums=checksums,
+        vocab_size=tokenizer.get_vocab_size(),
+        sources=list(sources),
+        strips_accents=strips_accents,
+        pieces_never_made=pieces_never_made,
+        no_vocab_txt=explain_missing_vocab(tokenizer),
+        max_word_characters=tokenizer.model.max_input_chars_per_word,
+    )
     return UnitOutcome([], counts, details)
+
+
+TRAIN = Stage(
+    "train vocabulary",
+    "merging the most frequent pairs of pieces",
+    TrainUnit,
+    TokenizerDetails,
+    train_vocabulary,
+)
+BRING = Stage(
+    "take the tokenizer",
+    "measuring the tokenizer on a sample of the text",
+    BringUnit,
+    TokenizerDetails,
+    bring_tokenizer,
+)
 
 
 def write_folder(output: Store, files: dict[str, bytes]) -> dict[str, str]:

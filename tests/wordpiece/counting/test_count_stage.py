@@ -15,11 +15,13 @@ import xxhash
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from maskmill.pipeline.engine.stage import UnitDescription, UnitOutcome
+from maskmill.pipeline.engine.stage import Stage
+from maskmill.pipeline.engine.units import UnitDescription
 from maskmill.pipeline.storage.arrow_files import write_blocks
 from maskmill.pipeline.storage.store import Store
 from maskmill.pipeline.wordpiece.counting import count_stage, merge_stage
 from maskmill.pipeline.wordpiece.counting.count_stage import (
+    COUNT,
     CountContext,
     count_document_words,
     has_one_source,
@@ -28,16 +30,16 @@ from maskmill.pipeline.wordpiece.counting.count_stage import (
 )
 from maskmill.pipeline.wordpiece.counting.counted_words import WORD_PARTITIONS
 from maskmill.pipeline.wordpiece.counting.merge_stage import (
+    GATHER,
     GATHERED_PARTITIONS,
+    MERGE,
     check_words_kept,
-    gather_word_counts,
     iter_merged,
-    merge_word_counts,
     plan_gather_units,
     plan_merge_units,
 )
 from maskmill.pipeline.wordpiece.counting.word_counts import SourceText, WordCounts, write_word_counts
-from maskmill.pipeline.wordpiece.counting.word_files import WordFile
+from maskmill.pipeline.wordpiece.counting.word_files import FileDetails, WordFile
 from maskmill.pipeline.wordpiece.files.normalise import Normalisation
 from maskmill.schemas.documents import DOCUMENT_SCHEMA
 from maskmill.schemas.errors import ShardCorruptError
@@ -79,37 +81,37 @@ def write_shards(context: CountContext, shards: Sequence[Sequence[Document]]) ->
 
 
 def run_units(
-    function: Callable[[CountContext, Any], UnitOutcome], context: CountContext, units: Sequence[UnitDescription]
-) -> list[Receipt]:
+    stage: Stage[CountContext, Any, Any], context: CountContext, units: Sequence[UnitDescription]
+) -> list[Receipt[Any]]:
     """Run units; returns their receipts, as they are read."""
     receipts = []
     for unit in units:
-        outcome = function(context, unit)
-        receipt = Receipt(
+        outcome = stage.function(context, unit)
+        receipt = Receipt[stage.details](
             stage=unit.stage, unit=unit.unit, description="", counts=outcome.counts, details=outcome.details
         )
-        receipts.append(Receipt.model_validate_json(receipt.model_dump_json()))
+        receipts.append(Receipt[stage.details].model_validate_json(receipt.model_dump_json()))
     return receipts
 
 
 def count_corpus(
     context: CountContext,
     shards: Sequence[tuple[str, str]],
-    between: Callable[[str, list[Receipt]], None] = lambda *_: None,
+    between: Callable[[str, list[Receipt[Any]]], None] = lambda *_: None,
 ) -> tuple[SourceText, ...]:
     """Count, gather and merge; returns the sources. `between` is told of each stage that has ended."""
-    counted = run_units(count_document_words, context, plan_count_units(shards))
+    counted = run_units(COUNT, context, plan_count_units(shards))
     sources = sum_sources(counted)
     assert sum(receipt.counts["words"] for receipt in counted) == sum(source.words for source in sources)
     assert sum(receipt.counts["text_bytes"] for receipt in counted) == sum(source.text_bytes for source in sources)
     between("count", counted)
     one_source = has_one_source(sources)
-    gather_units = plan_gather_units(map(WordFile.of, counted), len(counted), one_source)
-    gathered = run_units(gather_word_counts, context, gather_units)
+    gather_units = plan_gather_units((WordFile.of(receipt.details) for receipt in counted), len(counted), one_source)
+    gathered = run_units(GATHER, context, gather_units)
     between("gather", gathered)
-    files = [WordFile.of(receipt) for receipt in gathered or counted]
+    files = [WordFile.of(receipt.details) for receipt in gathered or counted]
     merge_units = plan_merge_units(files, one_source, gathered=bool(gathered))
-    merged = run_units(merge_word_counts, context, merge_units)
+    merged = run_units(MERGE, context, merge_units)
     check_words_kept(sources, merged)
     between("merge", merged)
     return sources
@@ -269,9 +271,9 @@ def test_a_shard_of_too_many_sources_is_counted_as_one(stores: list[Store], monk
         context = make_context(stores)
         units = plan_count_units(write_shards(context, [[(f"s{number}", "a b") for number in range(num_sources)]]))
         details = count_document_words(context, units[0]).details
-        assert details["one_source"] == (num_sources > 2)
-        assert details["sources"] == (
-            [["s0", 3, 2, 2, 0, 0], ["s1", 3, 2, 2, 0, 0]] if num_sources == 2 else [["", 9, 6, 6, 0, 0]]
+        assert details.one_source == (num_sources > 2)
+        assert details.sources == (
+            [("s0", 3, 2, 2, 0, 0), ("s1", 3, 2, 2, 0, 0)] if num_sources == 2 else [("", 9, 6, 6, 0, 0)]
         )
 
 
@@ -305,8 +307,9 @@ def test_a_shard_that_changed_is_not_counted(stores: list[Store]) -> None:
 
 
 def test_words_lost_on_the_way_are_noticed() -> None:
-    def receipt(words: int) -> Receipt:
-        return Receipt(stage="merge", unit=0, description="", counts={"words": words})
+    def receipt(words: int) -> Receipt[FileDetails]:
+        details = FileDetails(checksum="")
+        return Receipt[FileDetails](stage="merge", unit=0, description="", counts={"words": words}, details=details)
 
     sources = [SourceText("a", 0, 7, 0, 0, 0), SourceText("b", 0, 5, 0, 0, 0)]
     check_words_kept(sources, [receipt(3), receipt(9)])
@@ -357,7 +360,7 @@ def test_a_flipped_bit_between_stages_is_found(
     name = {"count": "count-", "gather": "gathered-", "merge": "merged-"}[stage]
     for pattern in (b"gruntle", b"here", (771).to_bytes(8, "little")):
 
-        def flip(ended: str, receipts: list[Receipt], pattern: bytes = pattern) -> None:
+        def flip(ended: str, receipts: list[Receipt[Any]], pattern: bytes = pattern) -> None:
             if ended != stage:
                 return
             for path in context.output.list(context.folder):
@@ -369,7 +372,7 @@ def test_a_flipped_bit_between_stages_is_found(
             else:
                 raise AssertionError(pattern)
             if stage == "merge":
-                list(iter_merged(context, [receipt.details["checksum"] for receipt in receipts]))
+                list(iter_merged(context, [receipt.details.checksum for receipt in receipts]))
 
         with pytest.raises(ShardCorruptError, match=f"/{name}.*bytes have changed; delete .*work/receipts"):
             count_corpus(context, shards, flip)

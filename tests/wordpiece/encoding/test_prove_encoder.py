@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from maskmill.pipeline.engine.receipts import iter_receipts
+from maskmill.pipeline.engine.receipts import Receipts, _seal, receipt_path
 from maskmill.pipeline.engine.stage import execute_unit
 from maskmill.pipeline.storage.store import open_store
 from maskmill.pipeline.wordpiece.encoding import prove_stage
@@ -28,6 +28,7 @@ from maskmill.pipeline.wordpiece.encoding.prove_encoder import (
 )
 from maskmill.pipeline.wordpiece.encoding.prove_stage import (
     PROOF,
+    ProveDetails,
     ProveUnit,
     plan_prove_units,
     prove_tokenizer,
@@ -35,7 +36,6 @@ from maskmill.pipeline.wordpiece.encoding.prove_stage import (
     write_proof,
 )
 from maskmill.schemas.errors import ConfigError, ShardCorruptError
-from maskmill.schemas.receipt import Receipt
 from tests.wordpiece.encoding.test_encode import CASED_JSON, TOKENIZER_JSON
 from tests.wordpiece.texts import SENTENCES
 
@@ -135,7 +135,7 @@ def test_a_part_is_proven_once_and_the_proof_is_written_of_all(
         units: list[ProveUnit] = plan_prove_units("checksum", "text")
         for unit in units[::-1]:
             execute_unit(prove_tokenizer, output, output, unit)
-        assert write_proof(output, iter_receipts(output, units)) == proof
+        assert write_proof(output, Receipts(output, units, ProveDetails)) == proof
         assert read_proof(output, TOKENIZER_JSON, TEXT) == proof
     assert sorted(asked) == list(range(PROOF_PARTS))
 
@@ -190,8 +190,10 @@ def test_a_proof_that_is_none_is_made_again_or_refused(content: bytes, proof: Pr
     output = open_store(str(tmp_path))
     output.write_bytes(PROOF, content)
     assert read_proof(output, TOKENIZER_JSON, TEXT) is None
+    (unit, *_) = plan_prove_units("checksum", "text")
+    fields = {"stage": unit.stage, "unit": unit.unit, "description": unit.digest()}
     for details in ({}, {"proof": None}, {"proof": {**asdict(proof), "num_texts": "many"}}):
-        receipt = Receipt(stage="prove", unit=0, description="", shards=[], counts={}, details=details)
-        with pytest.raises(ShardCorruptError, match="receipt of a proof") as caught:
-            write_proof(output, [receipt])
+        output.write_bytes(receipt_path(unit.stage, 0), _seal(json.dumps({**fields, "details": details}).encode()))
+        with pytest.raises(ShardCorruptError, match=r"a receipt is not what was written.*details\.proof") as caught:
+            write_proof(output, Receipts(output, [unit], ProveDetails))
         assert str(caught.value.path).startswith(str(tmp_path))

@@ -12,7 +12,8 @@ import pyarrow as pa
 import pytest
 import xxhash
 
-from maskmill.pipeline.engine.stage import UnitOutcome, execute_unit
+from maskmill.pipeline.engine.stage import execute_unit
+from maskmill.pipeline.engine.units import UnitOutcome
 from maskmill.pipeline.storage.arrow_files import write_blocks
 from maskmill.pipeline.storage.store import Store
 from maskmill.pipeline.wordpiece.files.brought_files import read_brought_files
@@ -24,13 +25,13 @@ from maskmill.pipeline.wordpiece.vocabulary.select_words import select_words
 from maskmill.pipeline.wordpiece.vocabulary.train import train_wordpiece
 from maskmill.pipeline.wordpiece.vocabulary.train_stage import (
     BringUnit,
+    TokenizerDetails,
     TrainContext,
     TrainUnit,
     bring_tokenizer,
     train_vocabulary,
 )
 from maskmill.pipeline.wordpiece.vocabulary.weigh_sources import weigh_sources
-from maskmill.schemas.counts import SourceReport
 from maskmill.schemas.documents import DOCUMENT_SCHEMA
 from maskmill.schemas.errors import ConfigError
 from maskmill.schemas.run_file import TokenizerSection
@@ -56,7 +57,7 @@ def make_rows() -> dict[tuple[str, str], int]:
     }
 
 
-def train(**settings: Any) -> tuple[Store, UnitOutcome]:
+def train(**settings: Any) -> tuple[Store, UnitOutcome[TokenizerDetails]]:
     store = make_store()
     write_rows(make_rows(), store=store)
     brought = settings.pop("brought", {})
@@ -90,7 +91,7 @@ def test_the_vocabulary_is_that_of_the_weighted_words_with_every_setting() -> No
         size_multiple=64,
     )
     assert read_pieces(store) == trained.pieces
-    assert outcome.details["vocab_size"] == len(trained.pieces) == 128
+    assert outcome.details.vocab_size == len(trained.pieces) == 128
     rows = make_rows()
     assert outcome.counts["words"] == sum(rows.values())
     assert outcome.counts["distinct_words"] == len({word for word, _ in rows})
@@ -98,7 +99,7 @@ def test_the_vocabulary_is_that_of_the_weighted_words_with_every_setting() -> No
     assert outcome.counts["words_cut"] == outcome.counts["distinct_words"] - 1 - 40
     assert outcome.counts["num_words"] == 40
     assert all(type(count) is int for count in outcome.counts.values())
-    json.dumps(outcome.details)
+    assert TokenizerDetails.model_validate_json(outcome.details.model_dump_json()) == outcome.details
 
 
 def test_words_too_long_for_the_encoder_are_as_if_they_were_not_there() -> None:
@@ -117,13 +118,13 @@ def test_words_too_long_for_the_encoder_are_as_if_they_were_not_there() -> None:
     assert read_pieces(stores[0]) == train_words_by_tokenizers(by_word, 150, settings.min_frequency, 1000)
     found = [(outcome.counts["words_too_long"], outcome.counts["word_occurrences_too_long"]) for outcome in outcomes]
     assert found == [(3, 60), (0, 0)]
-    reports = [SourceReport.model_validate(source) for source in outcomes[0].details["sources"]]
+    reports = outcomes[0].details.sources
     assert [report.words_too_long for report in reports] == [50, 10]
     assert [report.characters_too_long for report in reports] == [50 * 101, 9 * 1200 + 101]
     asked = train_vocabulary(TrainContext(stores[2], TokenizerSection(vocab_size=150, long_words="train"), {}), UNIT)
     assert "\u0436" in read_pieces(stores[2])
     assert asked.counts["words_too_long"] == 0
-    assert asked.details["sources"][0]["words_too_long"] == 50
+    assert asked.details.sources[0].words_too_long == 50
 
 
 def test_a_brought_tokenizer_says_which_words_are_too_long() -> None:
@@ -131,20 +132,20 @@ def test_a_brought_tokenizer_says_which_words_are_too_long() -> None:
     description["model"]["max_input_chars_per_word"] = 3
     brought = {"tokenizer.json": json.dumps(description).encode()}
     store, outcome = train(brought=brought, **{"from": "tokenizer.json"}, extend=3)
-    assert outcome.details["max_word_characters"] == 3
+    assert outcome.details.max_word_characters == 3
     assert outcome.counts["num_words"] == len({word for word, _ in make_rows() if len(word) <= 3})
     assert all(len(piece.removeprefix("##")) <= 3 for piece in read_pieces(store) if "[" not in piece)
 
 
 def test_the_folder_is_described_by_its_checksums_and_sources() -> None:
     store, outcome = train(vocab_size=150)
-    assert outcome.details["checksums"] == {
+    assert outcome.details.checksums == {
         name: xxhash.xxh3_128_hexdigest(store.read_bytes(f"tokenizer/{name}")) for name in FILES
     } | {"word_counts.parquet": "counted"}
     config = json.loads(store.read_bytes("tokenizer/tokenizer_config.json"))
     assert config["model_max_length"] == 128
     tokenizer = load_tokenizer(store.read_bytes("tokenizer/tokenizer.json"), Normalisation())
-    reports = [SourceReport.model_validate(source) for source in outcome.details["sources"]]
+    reports = outcome.details.sources
     for found, expected in zip(reports, measure_texts(tokenizer, TEXTS), strict=True):
         # The bytes and letters of these word counts are made up.
         made_up = {
@@ -184,8 +185,8 @@ def test_a_brought_tokenizer_is_extended_from_the_word_counts(into: Literal["unu
     assert outcome.counts["num_characters"] == 4
     assert outcome.counts["tokens_after"] == extension.tokens_after
     assert outcome.counts["words_cut"] > 0
-    assert outcome.details["vocab_size"] == len(ids)
-    assert sum(source["unknown"] for source in outcome.details["sources"]) > 0
+    assert outcome.details.vocab_size == len(ids)
+    assert sum(source.unknown for source in outcome.details.sources) > 0
 
 
 def test_a_brought_tokenizer_is_written_and_measured_on_a_sample() -> None:
@@ -199,12 +200,12 @@ def test_a_brought_tokenizer_is_written_and_measured_on_a_sample() -> None:
     outcome = bring_tokenizer(context, BringUnit(unit=0, model_max_length=64, path=shard.path, checksum=shard.checksum))
     assert outcome.counts == {}
     assert sorted(store.list("tokenizer")) == [f"tokenizer/{name}" for name in FILES]
-    assert outcome.details["checksums"].keys() == set(FILES)
-    reports = [SourceReport.model_validate(source) for source in outcome.details["sources"]]
+    assert outcome.details.checksums.keys() == set(FILES)
+    reports = outcome.details.sources
     # dog, [MASK], sleeps and so on: a special token where the run says so.
     assert [report.source for report in reports] == ["a", "b"]
     assert reports[1].words == 6
-    assert outcome.details["vocab_size"] == load_tokenizer(make_brought(), Normalisation()).get_vocab_size()
+    assert outcome.details.vocab_size == load_tokenizer(make_brought(), Normalisation()).get_vocab_size()
     assert json.loads(store.read_bytes("tokenizer/tokenizer_config.json"))["model_max_length"] == 64
 
 
