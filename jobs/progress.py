@@ -5,7 +5,6 @@ from __future__ import annotations
 import threading
 import time
 from dataclasses import dataclass, field
-from typing import Any
 
 from rich.console import Console
 from rich.progress import (
@@ -19,33 +18,19 @@ from rich.progress import (
 )
 
 from maskmill.jobs.console import write_json
+from maskmill.pipeline.run.stages import STAGE_OF_NAME
+from maskmill.schemas.events import (
+    AnyEvent,
+    Noted,
+    RunEvent,
+    StageDone,
+    StageStarted,
+    UnitDone,
+    UnitProgress,
+    Warned,
+)
 from maskmill.schemas.wording import count_of
 
-STAGE_WORDS = {
-    "map": "read and partition",
-    "sort": "shuffle and shard",
-    "count": "count words",
-    "gather": "gather counts",
-    "merge": "merge counts",
-    "collect": "write word counts",
-    "train": "train vocabulary",
-    "bring": "take the tokenizer",
-    "prove": "prove the encoder",
-    "pack": "encode and pack",
-}
-STAGE_WORK = {
-    "map": "reading the input files",
-    "sort": "sorting the documents by their hashes",
-    "count": "counting the words of the documents",
-    "gather": "adding up counts of words",
-    "merge": "adding up counts of words",
-    "collect": "writing the counts of all words",
-    "train": "merging the most frequent pairs of pieces",
-    "bring": "measuring the tokenizer on a sample of the text",
-    "prove": "comparing the fast encoder with the tokenizers library on hostile text",
-    "pack": "encoding the documents and filling rows",
-}
-"""What a stage does, for as long as no unit of it has ended and there is no rate to show."""
 FIRST_LINE_SECONDS = 10.0
 LINE_SECONDS = 30.0
 """Where the output is no terminal: how long a stage may be silent at first, and after that."""
@@ -54,9 +39,9 @@ LINE_SECONDS = 30.0
 class JsonLines:
     """One JSON line an event on standard output."""
 
-    def __call__(self, event: dict[str, Any]) -> None:
+    def __call__(self, event: AnyEvent) -> None:
         """Write an event."""
-        write_json(event)
+        write_json(event.fields())
 
     def close(self) -> None:
         """Nothing is held."""
@@ -80,7 +65,7 @@ class _Stage:
 
     @property
     def words(self) -> str:
-        return STAGE_WORDS.get(self.name, self.name)
+        return STAGE_OF_NAME[self.name].label
 
     @property
     def count(self) -> str:
@@ -95,7 +80,7 @@ class _Stage:
         """The rate where there is one; before, what the stage does."""
         if self.text_bytes:
             return f"{self.text_bytes / 1e6 / self.seconds:.1f} MB/s"
-        return STAGE_WORK.get(self.name, "")
+        return STAGE_OF_NAME[self.name].work
 
     @property
     def line(self) -> str:
@@ -128,36 +113,36 @@ class LiveBars:
         if not console.is_terminal:
             threading.Thread(target=self._print_now_and_then, daemon=True).start()
 
-    def __call__(self, event: dict[str, Any]) -> None:
+    def __call__(self, event: RunEvent) -> None:
         """Show an event."""
-        kind = event["event"]
-        if kind == "stage_started":
-            stage = _Stage(event["stage"], event["units"], event["reused"], time.perf_counter())
+        if isinstance(event, StageStarted):
+            stage = _Stage(event.stage, event.units, event.reused, time.perf_counter())
             self._bars[stage.name] = self._progress.add_task(
                 stage.words, total=stage.units, completed=stage.done, detail=stage.detail, units=stage.count
             )
             self._stage = stage
-        elif kind == "unit_done" and self._stage is not None:
+        elif isinstance(event, UnitDone) and self._stage is not None:
             self._stage.done += 1
-            self._stage.shares.pop(event["unit"], None)
-            self._stage.text_bytes += event["counts"].get("text_bytes", 0)
+            self._stage.shares.pop(event.unit, None)
+            self._stage.text_bytes += event.counts.get("text_bytes", 0)
             self._update(self._stage)
-        elif kind == "unit_progress" and self._stage is not None:
-            self._stage.shares[event["unit"]] = event["share"]
+        elif isinstance(event, UnitProgress) and self._stage is not None:
+            self._stage.shares[event.unit] = event.share
             self._update(self._stage)
-        elif kind == "stage_done" and self._stage is not None:
-            stage, self._stage = self._stage, None
-            self._progress.update(self._bars[stage.name], detail=stage.detail if stage.text_bytes else "")
-            if not self._console.is_terminal and event["ran"]:
-                reused = event["units"] - event["ran"]
-                also = f", {reused:,} done before" if reused else ""
-                self._console.print(
-                    f"{stage.words}: {count_of(event['ran'], 'unit')} in {event['seconds']:.1f} s{also}"
-                )
-        elif kind == "warning":
-            self._console.print(f"warning: {event['message']}", style="yellow")
-        elif kind == "note":
-            self._console.print(event["message"])
+        elif isinstance(event, StageDone) and self._stage is not None:
+            self._end(self._stage, event)
+        elif isinstance(event, Warned):
+            self._console.print(f"warning: {event.message}", style="yellow")
+        elif isinstance(event, Noted):
+            self._console.print(event.message)
+
+    def _end(self, stage: _Stage, event: StageDone) -> None:
+        self._stage = None
+        self._progress.update(self._bars[stage.name], detail=stage.detail if stage.text_bytes else "")
+        if not self._console.is_terminal and event.ran:
+            reused = event.units - event.ran
+            also = f", {reused:,} done before" if reused else ""
+            self._console.print(f"{stage.words}: {count_of(event.ran, 'unit')} in {event.seconds:.1f} s{also}")
 
     def _update(self, stage: _Stage) -> None:
         self._progress.update(self._bars[stage.name], completed=stage.completed, detail=stage.detail, units=stage.count)

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 from rich.console import Console
 
 from maskmill.jobs.console import open_console, say
@@ -13,6 +11,7 @@ from maskmill.pipeline.settings import read_toml
 from maskmill.pipeline.training.run_training import TrainResult
 from maskmill.pipeline.training.stop_signals import TrainingInterruptedError
 from maskmill.pipeline.training.train import train as train_model
+from maskmill.schemas.events import HeldOutScored, TrainEvent, TrainStarted, TrainStep
 from maskmill.schemas.train_file import TrainFile
 
 WORTH_SAYING = 0.01  # of the time
@@ -31,33 +30,30 @@ class TrainLines:
         """Say how many steps there will be at most, for the time left."""
         self._total_steps = steps
 
-    def __call__(self, event: dict[str, Any]) -> None:
-        """Show a report."""
-        kind = event["event"]
-        if kind == "start":
-            self._started_at = event["step"]
-            resumed = f", going on from step {event['resumed_from']}" if event["resumed_from"] is not None else ""
-            size = f"{event['num_parameters'] / 1e6:.1f} M parameters"
-            self._print(f"training {size} on {event['device']} in {event['precision']}{resumed}")
-            self._print("masking: " + ", ".join(f"{name} {value}" for name, value in event["masking"].items()))
-            if event["step"] > self._total_steps:
+    def __call__(self, event: TrainEvent) -> None:
+        """Show an event."""
+        if isinstance(event, TrainStarted):
+            self._started_at = event.step
+            resumed = f", going on from step {event.resumed_from}" if event.resumed_from is not None else ""
+            size = f"{event.num_parameters / 1e6:.1f} M parameters"
+            self._print(f"training {size} on {event.device} in {event.precision}{resumed}")
+            self._print("masking: " + ", ".join(f"{name} {value}" for name, value in event.masking))
+            if event.step > self._total_steps:
                 self._print(
-                    f"run.steps = {self._total_steps} is below step {event['step']} of the checkpoint: no step is taken"
+                    f"run.steps = {self._total_steps} is below step {event.step} of the checkpoint: no step is taken"
                 )
-        elif kind == "train_step":
-            pace = (event["step"] - self._started_at) / max(event["seconds"], 1e-6)
-            left = max(0, self._total_steps - event["step"]) / max(pace, 1e-6)
-            since, self._reported_at = event["seconds"] - self._reported_at, event["seconds"]
-            waited = event["waited_seconds"] / max(since, 1e-6)
+        elif isinstance(event, TrainStep):
+            pace = (event.step - self._started_at) / max(event.seconds, 1e-6)
+            left = max(0, self._total_steps - event.step) / max(pace, 1e-6)
+            since, self._reported_at = event.seconds - self._reported_at, event.seconds
+            waited = event.waited_seconds / max(since, 1e-6)
             late = f"  {waited:.0%} of it waiting for storage" if waited > WORTH_SAYING else ""
             self._print(
-                f"step {event['step']:>6}/{self._total_steps}  loss {event['loss']:.3f}  "
+                f"step {event.step:>6}/{self._total_steps}  loss {event.loss:.3f}  "
                 f"{pace:.1f} steps/s{late}  {left / 60:.0f} min left at most"
             )
-        elif kind == "held_out":
-            self._print(
-                f"held out  loss {event['loss']:.3f}, {say_gap(event['gap'])} of {event['unigram_entropy']:.3f}"
-            )
+        elif isinstance(event, HeldOutScored):
+            self._print(f"held out  loss {event.loss:.3f}, {say_gap(event.gap)} of {event.unigram_entropy:.3f}")
 
     def _print(self, text: str) -> None:
         self._console.print(text)

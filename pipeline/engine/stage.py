@@ -19,6 +19,7 @@ from maskmill.pipeline.engine.units import Finished, UnitDescription, UnitFuncti
 from maskmill.pipeline.storage.failures import retry_transient
 from maskmill.pipeline.storage.store import Store
 from maskmill.schemas.errors import ConfigError, is_panic
+from maskmill.schemas.events import RunListener, StageDone, StageStarted, UnitDone, UnitProgress
 from maskmill.schemas.receipt import AnyDetails
 
 UNIT_ATTEMPTS = 3
@@ -86,10 +87,6 @@ class Engine(Protocol):
         ...
 
 
-Listener = Callable[[dict[str, Any]], None]
-"""Takes one event of a job: a dictionary of JSON's types with an `event` key."""
-
-
 def execute_unit(function: UnitFunction, context: Any, output: Store, description: UnitDescription) -> Finished:
     """Run one unit where we are: retry what may pass, write the receipt last.
 
@@ -146,7 +143,7 @@ def run_stage(
     context: Context,
     output: Store,
     units: Sequence[Unit],
-    listen: Listener,
+    listen: RunListener,
     watch: Watch[Unit, AnyDetails] | None = None,
 ) -> Receipts[Unit, AnyDetails]:
     """Run the units of one stage that have no receipt yet.
@@ -181,37 +178,35 @@ def run_stage(
     on_finished = watch(receipts.finished()) if watch is not None else None
     done = set(output.list(f"{RECEIPTS}/{name}"))
     pending = [unit for unit in units if receipt_path(name, unit.unit) not in done]
-    listen({"event": "stage_started", "stage": name, "units": len(units), "reused": len(units) - len(pending)})
+    listen(StageStarted(stage=name, units=len(units), reused=len(units) - len(pending)))
     started = time.perf_counter()
     retries = 0
 
     def pass_on(unit: UnitDescription, share: float) -> None:
-        listen({"event": "unit_progress", "stage": name, "unit": unit.unit, "share": round(share, 4)})
+        listen(UnitProgress(stage=name, unit=unit.unit, share=round(share, 4)))
 
     # Closed here: an error that a caller holds on to would keep the iterator, and its workers, alive.
     with contextlib.closing(engine.run(stage.function, context, output, pending, pass_on)) as running:
         for finished in running:
             retries += finished.retries
             listen(
-                {
-                    "event": "unit_done",
-                    "stage": name,
-                    "unit": finished.unit,
-                    "seconds": round(finished.seconds, 4),
-                    "host": finished.host,
-                    "counts": finished.counts,
-                }
+                UnitDone(
+                    stage=name,
+                    unit=finished.unit,
+                    seconds=round(finished.seconds, 4),
+                    host=finished.host,
+                    counts=finished.counts,
+                )
             )
             if on_finished is not None:
                 on_finished(finished)
     listen(
-        {
-            "event": "stage_done",
-            "stage": name,
-            "units": len(units),
-            "ran": len(pending),
-            "seconds": round(time.perf_counter() - started, 4),
-            "retries": retries,
-        }
+        StageDone(
+            stage=name,
+            units=len(units),
+            ran=len(pending),
+            seconds=round(time.perf_counter() - started, 4),
+            retries=retries,
+        )
     )
     return receipts

@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Mapping, Sequence
-from typing import Any
+from collections.abc import Mapping, Sequence
 
 from tokenizers import Tokenizer
 
@@ -21,6 +20,7 @@ from maskmill.pipeline.wordpiece.files.tokenizer_files import count_cased_pieces
 from maskmill.pipeline.wordpiece.vocabulary.measure_tokenizer import measure_texts
 from maskmill.pipeline.wordpiece.vocabulary.sample_texts import sample_texts
 from maskmill.schemas.counts import SourceReport
+from maskmill.schemas.events import RunListener, TokenizerMeasured
 from maskmill.schemas.layout import TOKENIZER, DataSplit, documents_folder
 from maskmill.schemas.redaction import redact
 from maskmill.schemas.run_file import RunFile, TokenizerSection
@@ -51,7 +51,7 @@ def compare_tokenizers(
     settings: RunFile,
     prepared: Prepared,
     others: Mapping[str, Tokenizer],
-    listen: Callable[[dict[str, Any]], None],
+    listen: RunListener,
 ) -> dict[str, Sequence[SourceReport]]:
     """Measure the run's tokenizer and others; the documents and the tokenizer stand.
 
@@ -79,8 +79,7 @@ def compare_tokenizers(
     measured: dict[str, Sequence[SourceReport]] = {}
     for name, tokenizer in tokenizers.items():
         measured[name] = measure_texts(tokenizer, texts, special)
-        sources = [report.model_dump() for report in measured[name]]
-        listen({"event": "tokenizer_measured", "tokenizer": name, "sources": sources})
+        listen(TokenizerMeasured(tokenizer=name, sources=tuple(measured[name])))
     return measured
 
 

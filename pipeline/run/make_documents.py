@@ -79,7 +79,7 @@ def make_documents(run: Run) -> list[DocumentsManifest]:
     check_quarantined(counts, 1, 1, run.settings.input.max_quarantined, partial(find_examples, run.output))
     check_documents_left(totals, len(run.inputs), run.settings.documents)
     for message in iter_unmatched(totals, run.inputs, run.settings.input, run.settings.documents):
-        run.hear({"event": "warning", "message": message})
+        run.warn(message)
 
     sort_units = plan_sort_units(totals.text_bytes, run.shard_bytes, buckets)
     return _write_manifests(run, run.run_stage(Part.SHARD, SORT, context, sort_units), counts)
@@ -93,7 +93,7 @@ def _begin_again_if_inputs_changed(run: Run) -> None:
     """
     marks = xxhash.xxh3_128_hexdigest("\n".join(file.mark for file in run.inputs).encode()).encode()
     if not run.output.create(INPUT_MARKS, marks) and run.output.read_bytes(INPUT_MARKS) != marks:
-        run.hear({"event": "warning", "message": "input files were written to since the run began; reading all again"})
+        run.warn("input files were written to since the run began; reading all again")
         stale = [documents_folder(split) for split in reversed(DataSplit)]
         _drop_receipts(run, *stale)  # there may be fewer shards, or fewer bad lines, than before
         for path in run.output.list(QUARANTINE):

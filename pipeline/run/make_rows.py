@@ -101,7 +101,7 @@ def make_rows(run: Run, documents: list[DocumentsManifest], tokenizer: Tokenizer
     packed = run.run_stage(Part.PACK, PACK, context, units)
     fell_back = summarise_fallbacks(packed)
     if fell_back:
-        run.hear({"event": "warning", "message": fell_back})
+        run.warn(fell_back)
     if run.settings.pack.keep_encoded and not encoded:
         for split in reversed(of_split):
             _write_encoded(run, packed, of_split[split], split, tokenizer)
@@ -146,7 +146,7 @@ def _note_masking(run: Run) -> None:
         f"{name} = {value} (was {getattr(before, name)})" for name, value in masking if value != getattr(before, name)
     ]
     run.has_changed_masking = True
-    run.hear({"event": "note", "message": f"loaders now mask with {', '.join(changes)} unless they are told otherwise"})
+    run.note(f"loaders now mask with {', '.join(changes)} unless they are told otherwise")
 
 
 def _make_context(run: Run, tokenizer: TokenizerManifest) -> PackContext:
@@ -247,7 +247,7 @@ def _judge_rows(run: Run, counted: Mapping[str, Counter[str]]) -> None:
                 found=found,
                 action="check pack.seq_len, pack.split and the text; quarantine/ has what was set aside",
             )
-        run.hear({"event": "warning", "message": f"{folder} has no row: {found}"})
+        run.warn(f"{folder} has no row: {found}")
 
 
 def _write_packed(

@@ -108,7 +108,7 @@ def prove(run: Run, checksum: str) -> None:
     proven = run.run_stage(Part.TOKENIZER, PROVE, run.output, plan_prove_units(checksum, special))
     proof = write_proof(run.output, proven)
     if proof.difference:
-        run.hear({"event": "warning", "message": f"encoding by tokenizers alone: {proof.difference}"})
+        run.warn(f"encoding by tokenizers alone: {proof.difference}")
 
 
 def read_tokenizer_json(run: Run, manifest: TokenizerManifest) -> bytes:
@@ -142,16 +142,16 @@ def _warn(run: Run, manifest: TokenizerManifest, details: TokenizerDetails) -> N
     longest = details.max_word_characters
     left_out = manifest.trained and run.settings.tokenizer.long_words == "skip"
     for message in iter_warnings(manifest.sources, details.strips_accents, manifest.trained, longest, left_out):
-        run.hear({"event": "warning", "message": message})
+        run.warn(message)
     if details.no_vocab_txt:
-        run.hear({"event": "warning", "message": details.no_vocab_txt})
+        run.warn(details.no_vocab_txt)
     idle = explain_idle_alpha([line.source for line in manifest.sources], run.settings.tokenizer.alpha)
     if manifest.trained and idle:
-        run.hear({"event": "warning", "message": idle})
+        run.warn(idle)
     cased = details.pieces_never_made
     if cased > CASED_PIECES_WORTH_A_WARNING:
         message = f"{cased:,} pieces of the vocabulary have capital letters but text is lowercased, so they never occur"
-        run.hear({"event": "warning", "message": f"{message}: set tokenizer.lowercase = false for a cased vocabulary"})
+        run.warn(f"{message}: set tokenizer.lowercase = false for a cased vocabulary")
 
 
 def _train(

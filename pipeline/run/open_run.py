@@ -17,7 +17,7 @@ from maskmill.pipeline.corpus.plan import plan_shard_bytes
 from maskmill.pipeline.engine.local_engine import LocalEngine
 from maskmill.pipeline.engine.ray_job import refuse_lost_output
 from maskmill.pipeline.engine.receipts import RECEIPTS, Receipts, Unit
-from maskmill.pipeline.engine.stage import Context, Engine, Listener, Stage, Watch, run_stage
+from maskmill.pipeline.engine.stage import Context, Engine, Stage, Watch, run_stage
 from maskmill.pipeline.run.claim_output import claim_output
 from maskmill.pipeline.run.parts import Part, is_of_run
 from maskmill.pipeline.run.record import describe_run
@@ -29,6 +29,7 @@ from maskmill.pipeline.wordpiece.counting.count_stage import normalisation_of
 from maskmill.pipeline.wordpiece.files.brought_files import read_brought_files
 from maskmill.schemas.bounded_json import parse_json
 from maskmill.schemas.errors import ConfigError, ShardCorruptError, StaleArtifactError
+from maskmill.schemas.events import Noted, RunEvent, RunFinished, RunListener, StageDone, StageStarted, UnitDone, Warned
 from maskmill.schemas.layout import TIMINGS, DataSplit
 from maskmill.schemas.manifest import AnyManifest
 from maskmill.schemas.receipt import AnyDetails
@@ -58,7 +59,7 @@ class Run:
     inputs: tuple[InputFile, ...]
     fingerprints: dict[Part, str]
     brought: dict[str, bytes]
-    listen: Listener
+    listen: RunListener
     lease: Lease
     has_changed_masking: bool = False
     _engine: Engine | None = None
@@ -83,22 +84,30 @@ class Run:
                 self._engine = LocalEngine(settings.workers)
         return self._engine
 
-    def hear(self, event: dict[str, Any]) -> None:
+    def report(self, event: RunEvent) -> None:
         """Pass an event on, and keep of it what `timings.json` says.
 
         Raises:
             StaleArtifactError: Another driver has taken over the output.
         """
         self.lease.check()
-        if event["event"] == "stage_started":
-            self._stages[event["stage"]] = {"units": event["units"], "reused": event["reused"], "text_bytes": 0}
-        elif event["event"] == "unit_done":
-            self._stages[event["stage"]]["text_bytes"] += event["counts"].get("text_bytes", 0)
-        elif event["event"] == "stage_done":
-            stage = self._stages[event["stage"]]
-            stage |= {key: event[key] for key in ("ran", "seconds", "retries")}
-            stage["mb_per_second"] = round(stage["text_bytes"] / 1e6 / max(event["seconds"], 1e-6), 2)
+        if isinstance(event, StageStarted):
+            self._stages[event.stage] = {"units": event.units, "reused": event.reused, "text_bytes": 0}
+        elif isinstance(event, UnitDone):
+            self._stages[event.stage]["text_bytes"] += event.counts.get("text_bytes", 0)
+        elif isinstance(event, StageDone):
+            stage = self._stages[event.stage]
+            stage |= {"ran": event.ran, "seconds": event.seconds, "retries": event.retries}
+            stage["mb_per_second"] = round(stage["text_bytes"] / 1e6 / max(event.seconds, 1e-6), 2)
         self.listen(event)
+
+    def warn(self, message: str) -> None:
+        """Say what a person should know, and most likely change."""
+        self.report(Warned(message=message))
+
+    def note(self, message: str) -> None:
+        """Say what a person should know."""
+        self.report(Noted(message=message))
 
     def run_stage(
         self,
@@ -121,7 +130,7 @@ class Run:
             The receipts of all units.
         """
         ours = [unit.model_copy(update={"run": self.fingerprints[part]}) for unit in units]
-        return run_stage(self.engine(), stage, context, self.output, ours, self.hear, watch)
+        return run_stage(self.engine(), stage, context, self.output, ours, self.report, watch)
 
     @property
     def splits(self) -> list[DataSplit]:
@@ -208,7 +217,7 @@ class Run:
 
 
 @contextlib.contextmanager
-def open_run(settings: RunFile, listen: Listener, *, replace: bool = False) -> Iterator[Run]:
+def open_run(settings: RunFile, listen: RunListener, *, replace: bool = False) -> Iterator[Run]:
     """Open a run as its only driver.
 
     Args:
@@ -238,10 +247,10 @@ def open_run(settings: RunFile, listen: Listener, *, replace: bool = False) -> I
         started = time.perf_counter()
         try:
             for message in warnings:
-                run.hear({"event": "warning", "message": message})
+                run.warn(message)
             yield run
             output.delete_partials(is_of_run)  # a worker that was killed left one, and its driver lived on
-            listen({"event": "finished", "seconds": round(time.perf_counter() - started, 3)})
+            listen(RunFinished(seconds=round(time.perf_counter() - started, 3)))
         finally:
             run.close()
 

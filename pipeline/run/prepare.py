@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -14,6 +14,7 @@ from maskmill.pipeline.run.open_run import open_run
 from maskmill.pipeline.run.parts import Part, parse_part
 from maskmill.pipeline.settings import check_callback, check_flag, load_settings
 from maskmill.pipeline.storage.paths import join_path
+from maskmill.schemas.events import RunEvent, RunListener
 from maskmill.schemas.layout import DataSplit, packed_folders
 from maskmill.schemas.manifest import DocumentsManifest, PackedManifest, TokenizerManifest
 from maskmill.schemas.run_file import RunFile
@@ -53,7 +54,7 @@ class Prepared:
 
 def prepare(
     run: RunFile | Mapping[str, Any] | str | os.PathLike[str],
-    on_event: Callable[[dict[str, Any]], None] | None = None,
+    on_event: RunListener | None = None,
     up_to: Part | str = Part.PACK,
     *,
     replace: bool = False,
@@ -70,7 +71,7 @@ def prepare(
 
     Args:
         run: The path or URL of a run file, a dictionary of its sections, or a `RunFile`.
-        on_event: Callback that receives every event, in this process.
+        on_event: Callback that receives every event (`maskmill.schemas.events`), in this process.
         up_to: The last part to make: `shard`, `tokenizer` or `pack`.
         replace: Make the tokenizer or the rows again where they were made with other settings. Without it a change of
             settings is refused.
@@ -96,5 +97,5 @@ def prepare(
         return Prepared(settings, documents, trained, packed, opened.finish(), opened.ran, is_unchanged)
 
 
-def _ignore(_: dict[str, Any]) -> None:
+def _ignore(_: RunEvent) -> None:
     """Do nothing: events are not wanted."""

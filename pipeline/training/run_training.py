@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import math
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any, Literal
 
@@ -34,9 +34,16 @@ from maskmill.pipeline.training.score_held_out import HeldOutScore, score_held_o
 from maskmill.pipeline.training.stop_signals import StopRequestedError, StopSignals
 from maskmill.pipeline.training.train_data import LoadedBatch, ResumableBatches, TrainData
 from maskmill.schemas.errors import ConfigError, MaskmillError, ShardCorruptError
+from maskmill.schemas.events import (
+    CheckpointWritten,
+    HeldOutScored,
+    ModelExported,
+    TrainListener,
+    TrainStarted,
+    TrainStep,
+)
 from maskmill.schemas.train_file import TrainFile
 
-Report = Callable[[dict[str, Any]], None]
 StoppedBy = Literal["steps", "target", "seconds"]
 
 
@@ -66,7 +73,7 @@ class TrainResult:
 
 
 def run_training(
-    config: TrainFile, data: TrainData, store: Store, report: Report, stop: StopSignals | None = None
+    config: TrainFile, data: TrainData, store: Store, report: TrainListener, stop: StopSignals | None = None
 ) -> TrainResult:
     """Do what `train.train` says, on data and an output that are already open.
 
@@ -82,7 +89,13 @@ class _Run:
     """One process's part of a run: the model, its optimizer and the step they stand at."""
 
     def __init__(
-        self, config: TrainFile, data: TrainData, store: Store, report: Report, device: torch.device, stop: StopSignals
+        self,
+        config: TrainFile,
+        data: TrainData,
+        store: Store,
+        report: TrainListener,
+        device: torch.device,
+        stop: StopSignals,
     ) -> None:
         self.config, self.data, self.store, self.report, self.device = config, data, store, report, device
         self.stop = stop
@@ -118,15 +131,14 @@ class _Run:
     def _train(self, resumed_from: int | None) -> TrainResult:
         run = self.config.run
         self.report(
-            {
-                "event": "start",
-                "step": self.step,
-                "resumed_from": resumed_from,
-                "device": str(self.device),
-                "precision": self.precision,
-                "num_parameters": sum(parameter.numel() for parameter in self.model.parameters()),
-                "masking": self.data.masking.model_dump(mode="json"),
-            }
+            TrainStarted(
+                step=self.step,
+                resumed_from=resumed_from,
+                device=str(self.device),
+                precision=self.precision,
+                num_parameters=sum(parameter.numel() for parameter in self.model.parameters()),
+                masking=self.data.masking,
+            )
         )
         self.start_seconds = time.monotonic()
         if resumed_from is not None and run.target_gap_nats is not None and self.step % run.evaluate_every == 0:
@@ -140,7 +152,7 @@ class _Run:
         model_url = export_model(
             self.store, self.model, tokenizer_json=self.data.tokenizer_json, seq_len=self.data.seq_len
         )
-        self.report({"event": "export", "step": self.step, "url": model_url})
+        self.report(ModelExported(step=self.step, url=model_url))
         return TrainResult(
             step=self.step,
             resumed_from=resumed_from,
@@ -209,16 +221,15 @@ class _Run:
         self.waited_seconds += sum(batch.waited_seconds for batch in micro_batches)
         if self.step % self.config.run.log_every == 0 or self.step == self.config.run.steps:
             self.report(
-                {
-                    "event": "train_step",
-                    "step": self.step,
-                    "epoch": int(micro_batches[-1].epoch),
-                    "loss": loss,
-                    "learning_rate": learning_rate,
-                    "gradient_norm": norm,
-                    "waited_seconds": self.waited_seconds,
-                    "seconds": self._measure_seconds(),
-                }
+                TrainStep(
+                    step=self.step,
+                    epoch=int(micro_batches[-1].epoch),
+                    loss=loss,
+                    learning_rate=learning_rate,
+                    gradient_norm=norm,
+                    waited_seconds=self.waited_seconds,
+                    seconds=self._measure_seconds(),
+                )
             )
             self.waited_seconds = 0.0
 
@@ -246,7 +257,7 @@ class _Run:
         keep = self.config.run.keep_checkpoints
         write_checkpoint(self.store, checkpoint, self.model, self.optimizer, keep=keep)
         self.saved_step = self.step
-        self.report({"event": "checkpoint", "step": self.step})
+        self.report(CheckpointWritten(step=self.step))
 
     def _evaluate(self) -> None:
         if self.data.open_held_out is None or self.scored_step == self.step:
@@ -262,15 +273,14 @@ class _Run:
             return
         self.score, self.scored_step = score, self.step
         self.report(
-            {
-                "event": "held_out",
-                "step": self.step,
-                "loss": score.loss,
-                "unigram_entropy": score.unigram_entropy,
-                "gap": score.gap,
-                "num_labels": score.num_labels,
-                "seconds": self._measure_seconds(),
-            }
+            HeldOutScored(
+                step=self.step,
+                loss=score.loss,
+                unigram_entropy=score.unigram_entropy,
+                gap=score.gap,
+                num_labels=score.num_labels,
+                seconds=self._measure_seconds(),
+            )
         )
 
     def _has_reached_target(self) -> bool:

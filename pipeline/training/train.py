@@ -13,14 +13,15 @@ from maskmill.pipeline.storage.store import open_store
 from maskmill.pipeline.training.checkpoints import CHECKPOINTS, find_checkpoint
 from maskmill.pipeline.training.export_model import MODEL_FOLDER
 from maskmill.pipeline.training.open_data import open_train_data
-from maskmill.pipeline.training.run_training import Report, TrainResult, run_training
+from maskmill.pipeline.training.run_training import TrainResult, run_training
 from maskmill.pipeline.training.stop_signals import StopRequestedError, StopSignals, TrainingInterruptedError
+from maskmill.schemas.events import TrainEvent, TrainListener
 from maskmill.schemas.layout import WORK
 from maskmill.schemas.train_file import TrainFile
 
 
 def train(
-    train_file: TrainFile | Mapping[str, Any] | str | os.PathLike[str], on_event: Report | None = None
+    train_file: TrainFile | Mapping[str, Any] | str | os.PathLike[str], on_event: TrainListener | None = None
 ) -> TrainResult:
     """Train as a train file says, or go on from the newest checkpoint in its output, and export the model.
 
@@ -34,8 +35,7 @@ def train(
 
     Args:
         train_file: The path or URL of a train file, a dictionary of its sections, or a `TrainFile`.
-        on_event: Callback that receives every event, in this process: `start`, `train_step`, `checkpoint`, `held_out`
-            and `export`.
+        on_event: Callback that receives every event (`maskmill.schemas.events`), in this process.
 
     Raises:
         ConfigError: An argument or a key of the train file is wrong, a dataset or device is not there, another process
@@ -56,7 +56,7 @@ def train(
             with hold_output(output) as lease:
                 output.delete_partials({CHECKPOINTS, MODEL_FOLDER, WORK}.__contains__)
 
-                def report_while_held(event: dict[str, Any]) -> None:
+                def report_while_held(event: TrainEvent) -> None:
                     lease.check()
                     if on_event is not None:
                         on_event(event)

@@ -13,6 +13,7 @@ from maskmill.pipeline.storage.store import open_store
 from maskmill.pipeline.verification.check_parts import Verified
 from maskmill.pipeline.verification.findings import Finding
 from maskmill.pipeline.verification.verify_output import verify_output
+from maskmill.schemas.events import PartVerified, ShardVerified, VerifyListener
 from maskmill.schemas.layout import RUN_RECORD
 
 
@@ -38,7 +39,7 @@ class VerifyReport:
 
 def verify(
     url: str | os.PathLike[str],
-    on_event: Callable[[dict[str, Any]], None] | None = None,
+    on_event: VerifyListener | None = None,
     *,
     on_part: Callable[[Verified], None] | None = None,
     storage_options: dict[str, Any] | None = None,
@@ -55,7 +56,7 @@ def verify(
 
     Args:
         url: A dataset's folder, or the whole output of a run: a path or any fsspec URL.
-        on_event: Callback that receives every event, in this process.
+        on_event: Callback that receives every event (`maskmill.schemas.events`), in this process.
         on_part: Callback that receives each dataset and tokenizer as soon as it is verified.
         storage_options: For the fsspec file system.
 
@@ -69,13 +70,13 @@ def verify(
 
     def report_shard(path: str, done: int, total: int) -> None:
         if on_event is not None:
-            on_event({"event": "shard_verified", "path": path, "done": done, "shards": total})
+            on_event(ShardVerified(path=path, done=done, shards=total))
 
     parts = []
     for part in verify_output(store, report_shard, threads=len(os.sched_getaffinity(0))):
         parts.append(part)
         if on_event is not None:
-            on_event({"event": "verified", "path": part.path, "findings": [str(finding) for finding in part.findings]})
+            on_event(PartVerified(path=part.path, findings=tuple(map(str, part.findings))))
         if on_part is not None:
             on_part(part)
     return VerifyReport(store.display_url, tuple(parts), store.exists(MANIFEST) or store.exists(RUN_RECORD))

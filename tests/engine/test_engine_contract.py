@@ -77,8 +77,8 @@ def squares(num: int) -> list[Square]:
     return [Square(stage="square", unit=number, number=number) for number in range(num)]
 
 
-def run(engine: Engine, function: Any, log: str, output: Store, pending: list[Square]) -> list[dict[str, Any]]:
-    events: list[dict[str, Any]] = []
+def run(engine: Engine, function: Any, log: str, output: Store, pending: list[Square]) -> list[Any]:
+    events: list[Any] = []
     run_stage(engine, units.stage_of(function), log, output, pending, events.append)
     return events
 
@@ -91,9 +91,9 @@ def test_results_and_receipts_are_the_same_on_every_engine(engine: Engine, outpu
     assert [(receipt.stage, receipt.unit) for receipt in receipts] == [("square", number) for number in range(10)]
     assert [receipt.description for receipt in receipts] == [unit.digest() for unit in pending]
     assert output.list() == [f"work/receipts/square/{number:06d}.json" for number in range(10)]
-    assert [event["event"] for event in events] == ["stage_started", *["unit_done"] * 10, "stage_done"]
-    assert sorted(event["unit"] for event in events[1:-1]) == list(range(10))
-    assert (events[0]["units"], events[0]["reused"], events[-1]["ran"], events[-1]["retries"]) == (10, 0, 10, 0)
+    assert [event.event for event in events] == ["stage_started", *["unit_done"] * 10, "stage_done"]
+    assert sorted(event.unit for event in events[1:-1]) == list(range(10))
+    assert (events[0].units, events[0].reused, events[-1].ran, events[-1].retries) == (10, 0, 10, 0)
     pids = {receipt.details.pid for receipt in receipts}
     assert (pids == {os.getpid()}) is engine.shares_memory
 
@@ -131,16 +131,16 @@ def test_a_restart_runs_only_what_has_no_receipt(engine: Engine, output: Store, 
     output.write_bytes("work/receipts/square/notes.txt", b"not a receipt")
     events = run(engine, units.square, log, output, pending)
     assert [count(log, f"unit-{number}") for number in range(6)] == [1, 2, 1, 1, 2, 1]
-    assert (events[0]["reused"], events[-1]["ran"]) == (4, 2)
+    assert (events[0].reused, events[-1].ran) == (4, 2)
     events = run(engine, units.square, log, output, pending)
-    assert [event["event"] for event in events] == ["stage_started", "stage_done"]
+    assert [event.event for event in events] == ["stage_started", "stage_done"]
     assert len(list(Receipts(output, pending, Noted))) == 6
 
 
 def test_a_passing_failure_is_tried_again_within_its_unit(engine: Engine, output: Store, log: str) -> None:
     events = run(engine, units.stumble_twice, log, output, squares(4))
     assert [count(log, f"unit-{number}") for number in range(4)] == [1, 1, 3, 1]
-    assert events[-1]["retries"] == 2
+    assert events[-1].retries == 2
     with pytest.raises(TransientStorageError, match="not now"):
         run(engine, units.stumble_always, log, open_store(f"{output.url}-2"), squares(1))
     assert count(log, "unit-0") == 1 + 3
@@ -172,14 +172,14 @@ def test_any_other_error_ends_the_stage_with_its_class_and_fields(engine: Engine
 
 def test_a_long_unit_reports_its_progress_about_once_a_second(engine: Engine, output: Store, log: str) -> None:
     events = run(engine, units.report_its_progress, log, output, squares(2))
-    reported = [(event["unit"], event["share"]) for event in events if event["event"] == "unit_progress"]
+    reported = [(event.unit, event.share) for event in events if event.event == "unit_progress"]
     if isinstance(engine, LocalEngine):
         assert {unit for unit, _ in reported} == {0, 1}
         assert all(share in [step / 8 for step in range(1, 8)] for _, share in reported)
         assert reported.count((0, 1.0)) == 0
         assert 2 <= len(reported) <= 6
-    events = [event for event in events if event["event"] != "unit_progress"]
-    assert [event["event"] for event in events] == ["stage_started", "unit_done", "unit_done", "stage_done"]
+    events = [event for event in events if event.event != "unit_progress"]
+    assert [event.event for event in events] == ["stage_started", "unit_done", "unit_done", "stage_done"]
 
 
 def test_an_error_that_cannot_travel_is_told_all_the_same(engine: Engine, output: Store, log: str) -> None:

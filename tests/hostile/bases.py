@@ -16,6 +16,7 @@ from maskmill.jobs.train import train
 from maskmill.pipeline.loader import MaskedBatches
 from maskmill.pipeline.run.prepare import prepare
 from maskmill.pipeline.settings import read_toml
+from maskmill.schemas.events import RunEvent
 from maskmill.schemas.run_file import RunFile
 from tests.hostile.trees import STOPPED_BEHIND
 
@@ -107,8 +108,8 @@ def _make(root: Path, settings: dict[str, Any], stop_behind: str | None) -> None
     (corpus / "b.txt").write_text("\n".join(texts[50:]))
     (root / "run.toml").write_text(RUN.format(**settings))
 
-    def listen(event: dict[str, Any]) -> None:
-        if event["event"] == "stage_done" and event["stage"] == stop_behind:
+    def listen(event: RunEvent) -> None:
+        if event.event == "stage_done" and event.stage == stop_behind:
             raise _StoppedError
 
     def run() -> None:

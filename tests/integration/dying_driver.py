@@ -11,9 +11,9 @@ import os
 import signal
 import sys
 import threading
-from typing import Any
 
 from maskmill.jobs import cli, progress
+from maskmill.schemas.events import AnyEvent
 
 _DRIVER = os.getpid()
 
@@ -34,9 +34,9 @@ def main(moment: str, place: str, *arguments: str) -> None:
 def _die_at_event(event: str, stage: str) -> None:
     speak = progress.JsonLines.__call__
 
-    def speak_and_die(lines: progress.JsonLines, said: dict[str, Any]) -> None:
+    def speak_and_die(lines: progress.JsonLines, said: AnyEvent) -> None:
         speak(lines, said)
-        if (said["event"], said.get("stage")) == (event, stage):
+        if (said.event, getattr(said, "stage", None)) == (event, stage):
             _die()
 
     progress.JsonLines.__call__ = speak_and_die  # type: ignore[method-assign]
@@ -46,13 +46,13 @@ def _stop_after_units(stage: str, count: int, seconds: float) -> None:
     speak = progress.JsonLines.__call__
     seen = 0
 
-    def speak_and_stop(lines: progress.JsonLines, said: dict[str, Any]) -> None:
+    def speak_and_stop(lines: progress.JsonLines, said: AnyEvent) -> None:
         nonlocal seen
         speak(lines, said)
-        seen += (said["event"], said.get("stage")) == ("unit_done", stage)
-        if said["event"] == "unit_done" and seen == count:
+        seen += (said.event, getattr(said, "stage", None)) == ("unit_done", stage)
+        if said.event == "unit_done" and seen == count:
             threading.Timer(seconds, os.kill, (_DRIVER, signal.SIGSTOP)).start()
-        if (said["event"], said.get("stage")) == ("stage_done", stage):
+        if (said.event, getattr(said, "stage", None)) == ("stage_done", stage):
             os.kill(_DRIVER, signal.SIGSTOP)
 
     progress.JsonLines.__call__ = speak_and_stop  # type: ignore[method-assign]

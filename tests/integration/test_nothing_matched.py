@@ -32,9 +32,9 @@ def run(folder: Path, paths: list[str], last: Part = Part.SHARD, workers: int = 
         "documents": {"held_out": 0.0} | sections.pop("documents", {}),
         "engine": {"workers": workers},
     }
-    events: list[dict[str, Any]] = []
+    events: list[Any] = []
     prepare(RunFile.model_validate(whole | sections), events.append, last)
-    return [event["message"] for event in events if event["event"] == "warning"]
+    return [event.message for event in events if event.event == "warning"]
 
 
 @pytest.mark.parametrize("workers", [1, 2])

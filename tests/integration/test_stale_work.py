@@ -19,6 +19,7 @@ from maskmill.pipeline.run.record import DECISIVE_LIBRARIES
 from maskmill.pipeline.storage.store import Store, open_store
 from maskmill.schemas.counts import DocumentCounts
 from maskmill.schemas.errors import ConfigError, InputDataError, ShardCorruptError, StaleArtifactError
+from maskmill.schemas.events import RunEvent
 from maskmill.schemas.run_file import RunFile
 from tests.integration.runs import read_tree
 
@@ -51,9 +52,9 @@ class UnitsDone:
     def __init__(self) -> None:
         self.stages = Counter[str]()
 
-    def __call__(self, event: dict[str, Any]) -> None:
-        if event["event"] == "unit_done":
-            self.stages[event["stage"]] += 1
+    def __call__(self, event: RunEvent) -> None:
+        if event.event == "unit_done":
+            self.stages[event.stage] += 1
 
 
 def test_a_part_of_another_run_is_refused_though_the_record_is_gone(corpus: Path, tmp_path: Path) -> None:
@@ -67,8 +68,8 @@ def test_receipts_of_another_run_are_refused_though_the_record_is_gone(corpus: P
     class StoppedError(Exception):
         pass
 
-    def stop_before_sort(event: dict[str, Any]) -> None:
-        if event["event"] == "stage_started" and event["stage"] == "sort":
+    def stop_before_sort(event: RunEvent) -> None:
+        if event.event == "stage_started" and event.stage == "sort":
             raise StoppedError
 
     with pytest.raises(StoppedError):
@@ -85,8 +86,8 @@ class Killed(BaseException):
 def prepare_until(settings: RunFile, stage: str) -> None:
     """Run a command that is killed before a stage."""
 
-    def kill(event: dict[str, Any]) -> None:
-        if event["event"] == "stage_started" and event["stage"] == stage:
+    def kill(event: RunEvent) -> None:
+        if event.event == "stage_started" and event.stage == stage:
             raise Killed
 
     with pytest.raises(Killed):
@@ -136,8 +137,8 @@ def test_other_inputs_begin_an_unfinished_run_again_wherever_that_is_killed(
         shutil.copytree(unfinished, output)
         messages: list[str] = []
 
-        def listen(event: dict[str, Any], messages: list[str] = messages) -> None:
-            messages.append(str(event.get("message")))
+        def listen(event: RunEvent, messages: list[str] = messages) -> None:
+            messages.append(str(getattr(event, "message", None)))
 
         deletions = 0
         try:
@@ -270,8 +271,8 @@ def test_inputs_written_to_are_read_again_and_nothing_of_what_they_were_stays(co
     class StoppedError(Exception):
         pass
 
-    def stop_before_the_manifest(event: dict[str, Any]) -> None:
-        if (event["event"], event.get("stage")) == ("stage_done", "sort"):
+    def stop_before_the_manifest(event: RunEvent) -> None:
+        if (event.event, getattr(event, "stage", None)) == ("stage_done", "sort"):
             raise StoppedError
 
     lines = (corpus / "a.jsonl").read_text().split("\n")

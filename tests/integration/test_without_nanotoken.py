@@ -21,7 +21,7 @@ COMPARED_BOTH_WAYS = ("proof_documents", "proof_bytes", "fallback_shards")
 
 
 def run(folder: Path, name: str) -> tuple[dict[str, bytes], list[dict[str, Any]]]:
-    events: list[dict[str, Any]] = []
+    events: list[Any] = []
     output = folder / name
     prepare(
         RunFile.model_validate(
@@ -72,7 +72,7 @@ def test_a_run_without_it_gives_the_same_bytes_and_one_warning(tmp_path: Path, m
     found, events = run(tmp_path, "without")
     assert found.keys() == expected.keys()
     assert [name for name in found if found[name] != expected[name]] == []
-    warnings = [event["message"] for event in events if event["event"] == "warning" and "nanotoken" in event["message"]]
+    warnings = [event.message for event in events if event.event == "warning" and "nanotoken" in event.message]
     assert len(warnings) == 1
     assert "nanotoken is not installed" in warnings[0]
     assert "maskmill[fast]" in warnings[0]

@@ -10,20 +10,17 @@ import pytest
 from rich.console import Console
 
 from maskmill.jobs import progress
-from maskmill.jobs.progress import STAGE_WORDS, STAGE_WORK, JsonLines, LiveBars
+from maskmill.jobs.progress import JsonLines, LiveBars
+from maskmill.schemas.events import StageDone, StageStarted, UnitDone, UnitProgress
 from tests.servers.processes import wait_until
 
 
-def start(stage: str = "train", units: int = 1, reused: int = 0) -> dict[str, object]:
-    return {"event": "stage_started", "stage": stage, "units": units, "reused": reused}
+def start(stage: str = "train", units: int = 1, reused: int = 0) -> StageStarted:
+    return StageStarted(stage=stage, units=units, reused=reused)
 
 
-def done(stage: str = "train", units: int = 1, ran: int = 1) -> dict[str, object]:
-    return {"event": "stage_done", "stage": stage, "units": units, "ran": ran, "seconds": 1.26, "retries": 0}
-
-
-def test_every_stage_says_what_it_does() -> None:
-    assert STAGE_WORDS.keys() == STAGE_WORK.keys()
+def done(stage: str = "train", units: int = 1, ran: int = 1) -> StageDone:
+    return StageDone(stage=stage, units=units, ran=ran, seconds=1.26, retries=0)
 
 
 def test_a_terminal_shows_the_time_going_on_and_what_is_done_while_no_unit_ends() -> None:
@@ -42,7 +39,7 @@ def test_a_log_gets_a_line_now_and_then_of_a_stage_that_takes_long(monkeypatch: 
     bars = LiveBars(Console(file=log, width=120))
     bars(start(units=3, reused=1))
     wait_until(lambda: len(log.getvalue().splitlines()) >= 2, "two lines", 10)
-    bars({"event": "unit_done", "stage": "train", "unit": 0, "seconds": 1.0, "host": "h", "counts": {}})
+    bars(UnitDone(stage="train", unit=0, seconds=1.0, host="h", counts={}))
     bars(done(units=3, ran=2))
     lines = log.getvalue().splitlines()
     assert lines[0] == ("train vocabulary: merging the most frequent pairs of pieces, 0 s so far, 1 of 3 units done")
@@ -83,15 +80,14 @@ def test_a_long_unit_moves_its_bar_and_its_line(monkeypatch: pytest.MonkeyPatch)
     log = io.StringIO()
     bars = LiveBars(Console(file=log, width=120))
     bars(start("map", 2))
-    bars({"event": "unit_progress", "stage": "map", "unit": 1, "share": 0.5})
+    bars(UnitProgress(stage="map", unit=1, share=0.5))
     wait_until(lambda: log.getvalue(), "a line", 10)
     bars.close()
     assert log.getvalue() == "read and partition: reading the input files, 0 s so far, 0 of 2 units done (25%)\n"
 
 
 def test_a_program_gets_every_event_as_it_is(capsys: pytest.CaptureFixture[str]) -> None:
-    event = {"event": "unit_progress", "stage": "map", "unit": 1, "share": 0.5}
-    JsonLines()(event)
+    JsonLines()(UnitProgress(stage="map", unit=1, share=0.5))
     written = json.loads(capsys.readouterr().out)
     assert written.pop("time") > 0
-    assert written == event
+    assert list(written.items()) == [("event", "unit_progress"), ("stage", "map"), ("unit", 1), ("share", 0.5)]

@@ -27,7 +27,7 @@ def run(config, *, data=None, kill_at=None):
 
     def report(event):
         events.append(event)
-        if kill_at is not None and (event["event"], event["step"]) == kill_at:
+        if kill_at is not None and (event.event, event.step) == kill_at:
             raise Killed
 
     store = open_store(config.run.output)
@@ -39,12 +39,12 @@ def run(config, *, data=None, kill_at=None):
 
 
 def collect_losses(events):
-    return {event["step"]: event["loss"] for event in events if event["event"] == "train_step"}
+    return {event.step: event.loss for event in events if event.event == "train_step"}
 
 
 def collect_scores(events):
     keys = ("loss", "unigram_entropy", "gap", "num_labels")
-    return {event["step"]: [event[key] for key in keys] for event in events if event["event"] == "held_out"}
+    return {event.step: [getattr(event, key) for key in keys] for event in events if event.event == "held_out"}
 
 
 def read_tree(config, prefix):
@@ -63,11 +63,11 @@ def test_steps_checkpoints_and_scores_come_when_they_are_due(undisturbed):
     config, result, events = undisturbed
     assert list(collect_losses(events)) == list(range(1, 13))
     assert list(collect_scores(events)) == [4, 8, 12]
-    assert [event["step"] for event in events if event["event"] == "checkpoint"] == [5, 10, 12]
+    assert [event.step for event in events if event.event == "checkpoint"] == [5, 10, 12]
     assert (result.step, result.resumed_from, result.stopped_by) == (12, None, "steps")
     assert result.held_out.gap == collect_scores(events)[12][2]
-    assert [event["epoch"] for event in events if event["event"] == "train_step"][:4] == [0, 0, 0, 1]
-    waited = [event["waited_seconds"] for event in events if event["event"] == "train_step"]
+    assert [event.epoch for event in events if event.event == "train_step"][:4] == [0, 0, 0, 1]
+    waited = [event.waited_seconds for event in events if event.event == "train_step"]
     micro_batches = config.data.global_batch_rows // config.data.micro_batch_rows
     assert set(waited) == {micro_batches * 0.25}  # a quarter of a second each, since the report before
 
@@ -144,7 +144,7 @@ def test_a_finished_run_is_only_scored_again(undisturbed, tmp_path):
     run(config)
     result, events = run(config)
     assert (result.step, result.resumed_from, result.stopped_by) == (12, 12, "steps")
-    assert [event["event"] for event in events] == ["start", "held_out", "export"]
+    assert [event.event for event in events] == ["start", "held_out", "export"]
     assert result.held_out == undisturbed[1].held_out
 
 
@@ -166,7 +166,7 @@ def test_a_stop_between_steps_is_saved_unless_there_is_no_step(undisturbed, tmp_
         config = make_config(str(tmp_path / f"{at[0]}"))
 
         def report(event, at=at):
-            if (event["event"], event["step"]) == at:
+            if (event.event, event.step) == at:
                 raise StopRequestedError(2)
 
         with pytest.raises(StopRequestedError) as caught:
@@ -184,7 +184,7 @@ def test_a_step_that_cannot_be_saved_on_leaving_is_told(tmp_path, monkeypatch):
     config = make_config(str(tmp_path))
 
     def report(event):
-        if event["event"] == "train_step":
+        if event.event == "train_step":
             raise StopRequestedError(2)
 
     def fail(*_, **__):
@@ -238,7 +238,7 @@ def test_the_target_stops_a_run_at_the_evaluation_that_reaches_it(tmp_path, monk
     monkeypatch.setattr(run_training_module, "score_held_out", lambda *_, **__: next(scores))
     result, events = run(make_config(str(tmp_path), run={"target_gap_nats": 0.5}))
     assert (result.stopped_by, result.step, result.held_out.gap) == ("target", 8, 0.5)
-    assert [event["step"] for event in events if event["event"] == "checkpoint"] == [5, 8]
+    assert [event.step for event in events if event.event == "checkpoint"] == [5, 8]
 
 
 def test_a_run_that_has_reached_its_target_takes_no_further_step(tmp_path, monkeypatch):
@@ -260,7 +260,7 @@ def test_a_run_that_has_reached_its_target_takes_no_further_step(tmp_path, monke
 def test_the_time_limit_stops_a_run_after_whole_steps(tmp_path):
     result, events = run(make_config(str(tmp_path), run={"max_seconds": 1e-9}))
     assert (result.step, result.stopped_by) == (1, "seconds")
-    assert [event["event"] for event in events] == ["start", "train_step", "checkpoint", "held_out", "export"]
+    assert [event.event for event in events] == ["start", "train_step", "checkpoint", "held_out", "export"]
 
 
 def test_without_held_out_rows_nothing_is_scored(tmp_path):
@@ -285,7 +285,7 @@ def test_steps_are_taken_at_the_rate_of_the_schedule(tmp_path):
     _, events = run(make_config(str(tmp_path), optimizer=keys))
     scores = collect_scores(events)
     assert scores[12][0] == pytest.approx(scores[4][0], abs=1e-4)
-    rates = [event["learning_rate"] for event in events if event["event"] == "train_step"]
+    rates = [event.learning_rate for event in events if event.event == "train_step"]
     assert rates == pytest.approx([5e-9 * step for step in range(1, 13)])
 
 
@@ -295,7 +295,7 @@ def test_a_gradient_is_scaled_down_to_the_clip_norm(tmp_path):
     _, events = run(make_config(str(tmp_path), optimizer=keys))
     scores = collect_scores(events)
     assert scores[12][0] == pytest.approx(scores[4][0], abs=1e-4)
-    assert min(event["gradient_norm"] for event in events if event["event"] == "train_step") > 1e-3
+    assert min(event.gradient_norm for event in events if event.event == "train_step") > 1e-3
 
 
 def test_the_callers_generators_are_left_alone(tmp_path):

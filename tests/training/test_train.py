@@ -51,7 +51,7 @@ def make_train_file(prepared, output, **run):
 def run(config):
     events = []
     result = train(config, events.append)
-    return result, {event["step"]: event["loss"] for event in events if event["event"] == "train_step"}
+    return result, {event.step: event.loss for event in events if event.event == "train_step"}
 
 
 def test_a_run_on_prepared_rows_learns_and_resumes_to_the_bit(prepared, tmp_path):

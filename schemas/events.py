@@ -1,0 +1,247 @@
+"""The events of a job: what a callback receives, and with `--json` one line of JSON each.
+
+A line has `time`, seconds since 1970, and the fields of its event: `{"time": 1767225600.0, "event": "finished", ...}`.
+`event` says which it is. A later version may add fields and events; a reader ignores what it does not know.
+
+    prepare   stage_started (unit_progress | unit_done)* stage_done, for each stage; warning, note; finished
+    tokenizer the same, and with --compare tokenizer_measured
+    verify    shard_verified, verified
+    train     start, train_step, checkpoint, held_out, export
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Annotated, Any, Literal, TypeAlias
+
+from pydantic import BaseModel, ConfigDict, Field, TypeAdapter
+
+from maskmill.schemas.bounded_json import parse_json
+from maskmill.schemas.counts import Count, SourceReport
+from maskmill.schemas.masking import Masking
+
+MAX_LINE_BYTES = 64 << 20
+"""Of one event: `tokenizer_measured` has a line for each of a thousand sources."""
+
+
+class Event(BaseModel):
+    """What every event shares."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid", use_attribute_docstrings=True)
+
+    def fields(self) -> dict[str, Any]:
+        """Its fields in JSON's types, `event` first."""
+        return self.model_dump(mode="json")
+
+
+class StageStarted(Event):
+    """A stage begins."""
+
+    event: Literal["stage_started"] = "stage_started"
+    stage: str
+    """Its name, such as `map`."""
+    units: Count
+    """Units of the stage."""
+    reused: Count
+    """Of them those that an earlier driver has finished."""
+
+
+class UnitProgress(Event):
+    """A unit that takes long reports how far it is, about once a second; on Ray none does."""
+
+    event: Literal["unit_progress"] = "unit_progress"
+    stage: str
+    """The stage."""
+    unit: Count
+    """The unit's number in it, from 0."""
+    share: Annotated[float, Field(ge=0.0, le=1.0)]
+    """The share of its work that is done."""
+
+
+class UnitDone(Event):
+    """A unit is finished."""
+
+    event: Literal["unit_done"] = "unit_done"
+    stage: str
+    """The stage."""
+    unit: Count
+    """The unit's number in it, from 0."""
+    seconds: float
+    """The wall time that it took; 0 where it was finished before and only not yet reported."""
+    host: str
+    """The machine that ran it."""
+    counts: dict[str, int]
+    """What it counted, such as `text_bytes`."""
+
+
+class StageDone(Event):
+    """All units of a stage are finished."""
+
+    event: Literal["stage_done"] = "stage_done"
+    stage: str
+    """The stage."""
+    units: Count
+    """Its units."""
+    ran: Count
+    """Of them those that were run now."""
+    seconds: float
+    """The wall time of the stage."""
+    retries: Count
+    """Attempts beyond the first, of all units."""
+
+
+class Warned(Event):
+    """Something that a person should know, and most likely change."""
+
+    event: Literal["warning"] = "warning"
+    message: str
+    """What, in words."""
+
+
+class Noted(Event):
+    """Something that a person should know."""
+
+    event: Literal["note"] = "note"
+    message: str
+    """What, in words."""
+
+
+class RunFinished(Event):
+    """A run is done, up to the part that was asked for."""
+
+    event: Literal["finished"] = "finished"
+    seconds: float
+    """The wall time of this driver."""
+
+
+class TokenizerMeasured(Event):
+    """What a tokenizer makes of a sample of the documents."""
+
+    event: Literal["tokenizer_measured"] = "tokenizer_measured"
+    tokenizer: str
+    """Its name; `this run` for the run's own."""
+    sources: tuple[SourceReport, ...]
+    """What it makes of the text of each source."""
+
+
+class ShardVerified(Event):
+    """A shard was read again, whatever was found in it."""
+
+    event: Literal["shard_verified"] = "shard_verified"
+    path: str
+    """The dataset."""
+    done: Count
+    """Its shards so far."""
+    shards: Count
+    """Its shards."""
+
+
+class PartVerified(Event):
+    """A dataset or tokenizer was verified, or of a run last what must hold between them."""
+
+    event: Literal["verified"] = "verified"
+    path: str
+    """The folder."""
+    findings: tuple[str, ...]
+    """Everything that is wrong, each with its path."""
+
+
+class TrainStarted(Event):
+    """Training begins, or goes on."""
+
+    event: Literal["start"] = "start"
+    step: Count
+    """Optimizer steps taken so far."""
+    resumed_from: Count | None
+    """The step of the checkpoint that it goes on from; none for a fresh start."""
+    device: str
+    """Where the model is, such as `cuda:0`."""
+    precision: str
+    """Of the computation, such as `bf16`."""
+    num_parameters: Count
+    """Of the model."""
+    masking: Masking
+    """The settings in force."""
+
+
+class TrainStep(Event):
+    """An optimizer step, every `run.log_every` of them."""
+
+    event: Literal["train_step"] = "train_step"
+    step: Count
+    """Steps taken, this one included."""
+    epoch: Count
+    """Of the rows of the step."""
+    loss: float
+    """Of the step's global batch, in nats a predicted token."""
+    learning_rate: float
+    """Of the step."""
+    gradient_norm: float
+    """Before clipping."""
+    waited_seconds: float
+    """Time spent waiting for storage since the last such event."""
+    seconds: float
+    """Wall time of the loop so far."""
+
+
+class CheckpointWritten(Event):
+    """A checkpoint is whole."""
+
+    event: Literal["checkpoint"] = "checkpoint"
+    step: Count
+    """The step that it continues from."""
+
+
+class HeldOutScored(Event):
+    """The model was scored on the held-out rows."""
+
+    event: Literal["held_out"] = "held_out"
+    step: Count
+    """Steps taken."""
+    loss: float
+    """In nats a predicted token."""
+    unigram_entropy: float
+    """The loss of a model that knows how frequent each token is and nothing else."""
+    gap: float
+    """How far the loss is below the unigram entropy."""
+    num_labels: Count
+    """Tokens predicted."""
+    seconds: float
+    """Wall time of the loop so far."""
+
+
+class ModelExported(Event):
+    """The model was written as `transformers` loads it."""
+
+    event: Literal["export"] = "export"
+    step: Count
+    """Steps taken."""
+    url: str
+    """The folder."""
+
+
+RunEvent: TypeAlias = (
+    StageStarted | UnitProgress | UnitDone | StageDone | Warned | Noted | RunFinished | TokenizerMeasured
+)
+VerifyEvent: TypeAlias = ShardVerified | PartVerified
+TrainEvent: TypeAlias = TrainStarted | TrainStep | CheckpointWritten | HeldOutScored | ModelExported
+AnyEvent: TypeAlias = RunEvent | VerifyEvent | TrainEvent
+
+RunListener: TypeAlias = Callable[[RunEvent], None]
+VerifyListener: TypeAlias = Callable[[VerifyEvent], None]
+TrainListener: TypeAlias = Callable[[TrainEvent], None]
+
+_EVENT: TypeAdapter[AnyEvent] = TypeAdapter(Annotated[AnyEvent, Field(discriminator="event")])
+
+
+def parse_line(line: str | bytes) -> tuple[float, AnyEvent]:
+    """The time and the event of a line that a command wrote with `--json`.
+
+    Raises:
+        ValueError: It is no such line, or has fields that this version does not know.
+    """
+    fields = parse_json(line.encode() if isinstance(line, str) else line, MAX_LINE_BYTES)
+    time = fields.pop("time", None) if isinstance(fields, dict) else None
+    if not isinstance(time, int | float):
+        raise ValueError("a line of --json has an object with the time")  # noqa: TRY004 - of what was read
+    return float(time), _EVENT.validate_python(fields)
