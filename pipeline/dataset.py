@@ -20,6 +20,7 @@ from maskmill.pipeline.storage.packed_blocks import PackedBlock, PackedBlocks
 from maskmill.pipeline.storage.store import open_store
 from maskmill.schemas.errors import RESTORE, ConfigError, ShardCorruptError
 from maskmill.schemas.manifest import PackedManifest
+from maskmill.schemas.rows import MASK_INPUT_IDS, MASK_LABELS, MASK_POSITIONS
 
 if TYPE_CHECKING:
     from tokenizers import Tokenizer
@@ -117,20 +118,13 @@ class Dataset:
         row_in_shard = place - int(self._first_row[shard])
         number, row_in_block = divmod(row_in_shard, self.manifest.block_rows)
         block = self._read_block(shard, number)
-        sequences = slice(*block.sequence_offsets[row_in_block : row_in_block + 2])
-        segments = slice(*block.segment_offsets[row_in_block : row_in_block + 2])
-        masks = []
-        for mask in block.masks.values():
-            masked = slice(*mask.offsets[row_in_block : row_in_block + 2])
-            masks.append(StoredMask(mask.positions[masked], mask.input_ids[masked], mask.labels[masked]))
+        masks = (lists.values_of(row_in_block) for lists in block.masks.values())
         return Row(
             row_id=int(self._shards.first_row_id[shard]) + row_in_shard,
             input_ids=block.input_ids[row_in_block],
-            sequence_lengths=block.sequence_lengths[sequences],
-            segment_lengths=block.segment_lengths[segments],
-            segment_document=block.segment_document[segments],
-            segment_offset=block.segment_offset[segments],
-            masks=tuple(masks),
+            **block.sequences.values_of(row_in_block),
+            **block.segments.values_of(row_in_block),
+            masks=tuple(StoredMask(mask[MASK_POSITIONS], mask[MASK_INPUT_IDS], mask[MASK_LABELS]) for mask in masks),
         )
 
     def _check_place(self, row: object) -> int:

@@ -79,6 +79,11 @@ class Lists(NamedTuple):
     offsets: npt.NDArray[np.int32]
     values: dict[str, npt.NDArray[Any]]
 
+    def values_of(self, row: int) -> dict[str, npt.NDArray[Any]]:
+        """The values of one row, by the names of the columns."""
+        start, stop = self.offsets[row : row + 2]
+        return {name: values[start:stop] for name, values in self.values.items()}
+
 
 @dataclass(frozen=True, slots=True, eq=False)
 class PackedBlock:
