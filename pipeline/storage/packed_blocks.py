@@ -58,10 +58,7 @@ _NOT_IN_STEP = {
     Per.SEGMENT: "not every segment has a document and an offset",
     Per.MASKED: "not every masked position has an id and a label",
 }
-_OUTSIDE = {
-    Per.TOKEN: "a token is outside the vocabulary",
-    Per.MASKED: "an id or a label of a masked position is outside the vocabulary",
-}
+_OUTSIDE = {Per.MASKED: "an id or a label of a masked position is outside the vocabulary"}
 
 
 _Refuse = Callable[[int, str], ShardCorruptError]
@@ -198,7 +195,8 @@ class PackedBlocks:
         refuse = partial(self._refuse, path, block)
         seq_len = self._manifest.seq_len
         ids = buffers.view(_ID_BUFFERS - 1, self._ids.dtype, num_rows * seq_len).reshape(num_rows, seq_len)
-        _check_limit(Per.TOKEN, self._ids, np.arange(num_rows + 1) * seq_len, ids.reshape(-1), refuse)
+        if self._ids.limit is not None and (index := _find_beyond(ids.reshape(-1), self._ids.limit)) >= 0:
+            raise refuse(index // seq_len, "a token is outside the vocabulary")
         sequences, segments = (
             _view_lists(buffers, per, columns, num_rows, refuse) for per, columns in self._lists.items()
         )
@@ -237,21 +235,37 @@ def _view_lists(buffers: BatchBuffers, per: Per, columns: tuple[_Stored, ...], n
     if any(own[0] != 0 for own in (offsets, *others)):
         raise refuse(0, "its lists do not begin where those of the row before end")
     for other in others:
-        if not np.array_equal(offsets, other):
-            raise refuse(int(np.argmax(offsets != other)) - 1, _NOT_IN_STEP[per])
+        if (index := _find_difference(offsets, other)) >= 0:
+            raise refuse(index - 1, _NOT_IN_STEP[per])
     values = {}
     for column in columns:
         values[column.name] = buffers.view(column.first_buffer + 3, column.dtype, int(offsets[-1]))
-        _check_limit(per, column, offsets, values[column.name], refuse)
+        if column.limit is not None and (index := _find_beyond(values[column.name], column.limit)) >= 0:
+            row = int(np.searchsorted(offsets, index, side="right")) - 1
+            raise refuse(row, _OUTSIDE.get(per, f"a value of {column.shown_name} is not below {column.limit}"))
     return Lists(offsets, values)
 
 
-def _check_limit(
-    per: Per, column: _Stored, offsets: npt.NDArray[Any], values: npt.NDArray[Any], refuse: _Refuse
-) -> None:
-    if column.limit is not None and values.size and int(values.max()) >= column.limit:
-        row = int(np.searchsorted(offsets, np.argmax(values >= column.limit), side="right")) - 1
-        raise refuse(row, _OUTSIDE.get(per, f"a value of {column.shown_name} is not below {column.limit}"))
+@njit(cache=True, nogil=True)
+def _find_beyond(values: Any, limit: int) -> int:
+    """Where the first value that is not below a limit is; -1 if there is none."""
+    if values.shape[0] == 0:
+        return -1
+    greatest = values[0]
+    for i in range(values.shape[0]):
+        greatest = max(greatest, values[i])  # in the values' own type: of two bytes, 32 at a time
+    if greatest < limit:
+        return -1
+    return int(np.argmax(values >= limit))
+
+
+@njit(cache=True, nogil=True)
+def _find_difference(one: Any, other: Any) -> int:
+    """Where the first difference of two equally long arrays is; -1 if there is none."""
+    for i in range(len(one)):
+        if one[i] != other[i]:
+            return i
+    return -1
 
 
 @njit(cache=True, nogil=True)

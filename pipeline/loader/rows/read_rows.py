@@ -28,6 +28,9 @@ class RowReader:
         world_size: Ranks that share each global batch.
         static: Whether stored masks are read too.
         stop_epoch: Where one dataset is read in whole global batches, the epoch at which reading ends.
+
+    Attributes:
+        waited_seconds: How long storage was waited for so far.
     """
 
     def __init__(
@@ -49,11 +52,7 @@ class RowReader:
         self._datasets: dict[int, PackedDataset] = {}
         self._cursors: dict[int, PartitionCursor] = {}
         self._gathered: StagedRows | None = None
-
-    @property
-    def waited_seconds(self) -> float:
-        """How long storage was waited for so far."""
-        return sum(dataset.waited_seconds for dataset in self._datasets.values())
+        self.waited_seconds = 0.0
 
     @property
     def fetched_bytes(self) -> int:
@@ -84,7 +83,9 @@ class RowReader:
             if first >= 0:  # all of them are staged and in one epoch: nearly always
                 found.distinct_epochs.append(first)
                 return found
-        return self._stage(shares, first_slot, stop_slot - first_slot)
+        rows = self._stage(shares, first_slot, stop_slot - first_slot)
+        self.waited_seconds = sum(dataset.waited_seconds for dataset in self._datasets.values())
+        return rows
 
     def _stage(self, shares: list[Share], first_slot: int, num_rows: int) -> RowBatch:
         """Stage what is missing; rows of several datasets or epochs are gathered in one slot."""

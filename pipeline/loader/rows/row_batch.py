@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -32,7 +32,7 @@ class RowBatch:
     epochs: npt.NDArray[np.int64]
     datasets: npt.NDArray[np.int64]
     distinct_epochs: list[int]
-    place: BatchPlace = field(default_factory=BatchPlace)
+    place: BatchPlace = BatchPlace()  # noqa: RUF009  # frozen
 
     def __len__(self) -> int:
         return len(self.slots)
