@@ -140,7 +140,7 @@ def prepare(
 
     Give the same command again after an interruption: it goes on, and ends with the same bytes.
     """
-    run_command(lambda: _prepare(run_file, set_, json, "PACK", replace), debug, RESUMES)
+    run_command(lambda: _prepare(run_file, set_, json, "pack", replace), debug, RESUMES)
 
 
 @app.command(cls=_Command)
@@ -151,7 +151,7 @@ def shard(
 
     maskmill shard run.toml
     """
-    run_command(lambda: _prepare(run_file, set_, json, "SHARD"), debug, RESUMES)
+    run_command(lambda: _prepare(run_file, set_, json, "shard"), debug, RESUMES)
 
 
 @app.command(cls=_Command)
@@ -178,7 +178,7 @@ def tokenizer(
 
         maskmill tokenizer run.toml --set tokenizer.vocab_size=50000 --replace
     """
-    run_command(lambda: _prepare(run_file, set_, json, "TOKENIZER", replace, compare or []), debug, RESUMES)
+    run_command(lambda: _prepare(run_file, set_, json, "tokenizer", replace, compare or []), debug, RESUMES)
 
 
 @app.command(cls=_Command)
@@ -195,7 +195,7 @@ def pack(
 
         maskmill pack run.toml --set pack.seq_len=1024 --replace
     """
-    run_command(lambda: _prepare(run_file, set_, json, "PACK", replace), debug, RESUMES)
+    run_command(lambda: _prepare(run_file, set_, json, "pack", replace), debug, RESUMES)
 
 
 @app.command(cls=_Command)
@@ -316,13 +316,14 @@ def _prepare(
     from maskmill.jobs.tables import tables_of_run
     from maskmill.pipeline.engine.local_engine import fork_ahead
     from maskmill.pipeline.run.compare_tokenizers import compare_tokenizers, load_compared
-    from maskmill.pipeline.run.parts import Part
+    from maskmill.pipeline.run.parts import parse_part
     from maskmill.pipeline.run.preload import preload_workers
     from maskmill.pipeline.run.prepare import prepare as prepare_job
     from maskmill.pipeline.settings import read_toml
     from maskmill.pipeline.storage.store import open_store
     from maskmill.schemas.run_file import RunFile
 
+    part = parse_part(last_part, "up_to")
     settings = read_toml(RunFile, run_file, overrides or [])
     if settings.engine.kind == "local":
         preload_workers()
@@ -331,7 +332,7 @@ def _prepare(
     console = open_console()
     listen = JsonLines() if as_json else LiveBars(console)
     try:
-        prepared = prepare_job(settings, listen, Part[last_part], replace=replace)
+        prepared = prepare_job(settings, listen, part, replace=replace)
         compared = compare_tokenizers(settings, prepared, others, listen) if others else {}
     finally:
         listen.close()
@@ -343,7 +344,7 @@ def _prepare(
             console.print(table)
             console.print()
         lines = warn_overridden(settings, run_file, overrides or [])
-        lines += next_steps(settings, prepared, Part[last_part], run_file, overrides or [])
+        lines += next_steps(settings, prepared, part, run_file, overrides or [])
         for line in lines:
             console.print(line, soft_wrap=True)
     return 0

@@ -14,13 +14,15 @@ from maskmill.pipeline.run.prepare import Prepared, prepare
 from maskmill.pipeline.training.demo_recipe import DEMO_GAP_NATS, make_demo_run_file, make_demo_train_file
 from maskmill.pipeline.training.stop_signals import TrainingInterruptedError
 from maskmill.pipeline.training.train import train
+from maskmill.pipeline.wordpiece.counting.collect_stage import COLLECT
+from maskmill.pipeline.wordpiece.vocabulary.train_stage import BRING, TRAIN
 from maskmill.schemas.errors import ConfigError
 from maskmill.schemas.wording import count_of
 
 NUM_FILES = 10
 JSON_BYTES_PER_TEXT_BYTE = 1.1
 MIN_UNITS = 8
-SINGLE_UNIT_STAGES = ("collect", "train", "bring")  # one table of words, one vocabulary
+SINGLE_UNIT_STAGES = (COLLECT.name, TRAIN.name, BRING.name)  # one table of words, one vocabulary
 
 
 def demo(output: str, megabytes: int, as_json: bool) -> int:
@@ -50,11 +52,8 @@ def demo(output: str, megabytes: int, as_json: bool) -> int:
     status = verify(run_folder, as_json)
     if status:
         return status
-    config = make_demo_train_file(
-        os.path.join(run_folder, "packed"),
-        os.path.join(run_folder, "packed-heldout"),
-        os.path.join(output, "training"),
-    )
+    (trained_on,), (held_out,) = prepared.packed_urls(), prepared.packed_urls(held_out=True)
+    config = make_demo_train_file(trained_on, held_out, os.path.join(output, "training"))
     lines = TrainLines(console)
     lines.expect(config.run.steps)
     try:

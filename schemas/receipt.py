@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Generic, TypeVar
+from typing import Annotated, ClassVar, Generic, TypeVar
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 from maskmill.schemas.counts import Count
 
@@ -43,13 +43,15 @@ class ShardReceipt(BaseModel):
 
 
 class Details(BaseModel):
-    """What a stage's receipts say for the stages behind it, beside shards and counts; each stage has its own model."""
+    """What a stage's receipts say for the stages behind it, beside shards and counts; each stage has its own model.
+
+    Attributes:
+        counted: Names that the receipts' `counts` must have.
+    """
 
     model_config = ConfigDict(frozen=True, extra="forbid", strict=True)
 
-
-class NoDetails(Details):
-    """Nothing is to be said."""
+    counted: ClassVar[frozenset[str]] = frozenset()
 
 
 AnyDetails = TypeVar("AnyDetails", bound=Details)
@@ -75,3 +77,9 @@ class Receipt(BaseModel, Generic[AnyDetails]):
     shards: list[ShardReceipt] = []
     counts: dict[str, Count] = {}
     details: AnyDetails
+
+    @model_validator(mode="after")
+    def _has_what_is_counted(self) -> Receipt[AnyDetails]:
+        if missing := sorted(self.details.counted - self.counts.keys()):
+            raise ValueError(f"counts lack {', '.join(missing)}")
+        return self

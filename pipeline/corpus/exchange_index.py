@@ -21,8 +21,9 @@ from maskmill.pipeline.storage.arrow_files import write_blocks
 from maskmill.pipeline.storage.arrow_reader import ArrowFile, read_block
 from maskmill.pipeline.storage.store import Store
 from maskmill.schemas.errors import ShardCorruptError, StaleArtifactError
+from maskmill.schemas.layout import EXCHANGE
 
-INDEX_PATH = "work/exchange/index.arrow"
+INDEX_PATH = f"{EXCHANGE}/index.arrow"
 INDEX_SCHEMA = pa.schema(
     [
         pa.field("bucket", pa.uint32(), nullable=False),

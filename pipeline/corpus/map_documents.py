@@ -31,6 +31,7 @@ from maskmill.pipeline.storage.store import Store
 from maskmill.schemas.counts import Count
 from maskmill.schemas.documents import DOCUMENT_SCHEMA
 from maskmill.schemas.errors import InputDataError
+from maskmill.schemas.layout import EXCHANGE
 from maskmill.schemas.receipt import Details, UInt32, UInt64
 from maskmill.schemas.run_file import InputSection, RunFile
 
@@ -82,8 +83,8 @@ class MapDetails(Details):
     offsets: list[Count]
     lengths: list[UInt32]
     checksums: list[UInt64]
-    first_empty: str = ""
-    first_misnamed: str = ""
+    first_empty: str
+    first_misnamed: str
 
     @model_validator(mode="after")
     def _are_of_the_same_batches(self) -> MapDetails:
@@ -162,7 +163,7 @@ MAP = Stage("read and partition", "reading the input files", MapUnit, MapDetails
 
 def exchange_path(unit: int) -> str:
     """Where a map unit's object stands."""
-    return f"work/exchange/{unit:06d}.arrow"
+    return f"{EXCHANGE}/{unit:06d}.arrow"
 
 
 def _iter_buckets(

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import tempfile
 from collections.abc import Iterable, Iterator
+from typing import ClassVar
 
 import numpy as np
 import numpy.typing as npt
@@ -24,7 +25,7 @@ from maskmill.pipeline.engine.units import UnitOutcome
 from maskmill.pipeline.storage.arrow_files import write_blocks
 from maskmill.schemas.documents import DOCUMENT_SCHEMA
 from maskmill.schemas.layout import documents_folder, shard_path
-from maskmill.schemas.receipt import NoDetails, ShardReceipt
+from maskmill.schemas.receipt import Details, ShardReceipt
 from maskmill.schemas.rows import BLOCK_BYTES
 
 SORT_BYTES_PER_SHARD = 4
@@ -32,10 +33,17 @@ MIN_SORT_BYTES = 16 << 20
 MAX_SORT_BYTES = 1 << 30
 """Of documents sorted in memory at once; Arrow's 32-bit offsets end at 2 GiB."""
 
+
+class SortDetails(Details):
+    """Nothing: what the sort stage counts is enough."""
+
+    counted: ClassVar[frozenset[str]] = frozenset({"written", "duplicates", "text_bytes"})
+
+
 SortedShard = tuple[int, Iterator[tuple[pa.Table, int]]]
 
 
-def sort_documents(context: CorpusContext, unit: SortUnit) -> UnitOutcome[NoDetails]:
+def sort_documents(context: CorpusContext, unit: SortUnit) -> UnitOutcome[SortDetails]:
     """Write the document shards of one interval; the unit of the sort stage.
 
     Raises:
@@ -60,10 +68,10 @@ def sort_documents(context: CorpusContext, unit: SortUnit) -> UnitOutcome[NoDeta
             blocks = cut_blocks(select_documents(tables))
             receipt = write_blocks(context.output, path, DOCUMENT_SCHEMA, blocks, first_row_id=shard << 32)
             shards.append(receipt.model_copy(update={"text_bytes": counts["text_bytes"] - before}))
-    return UnitOutcome(shards, counts, NoDetails())
+    return UnitOutcome(shards, counts, SortDetails())
 
 
-SORT = Stage("shuffle and shard", "sorting the documents by their hashes", SortUnit, NoDetails, sort_documents)
+SORT = Stage("shuffle and shard", "sorting the documents by their hashes", SortUnit, SortDetails, sort_documents)
 
 
 def _iter_shards(context: CorpusContext, unit: SortUnit, folder: str) -> Iterator[SortedShard]:

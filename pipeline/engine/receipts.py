@@ -17,11 +17,11 @@ from maskmill.pipeline.engine.units import UnitDescription, UnitOutcome
 from maskmill.pipeline.storage.regular_files import MAX_TEXT_BYTES
 from maskmill.pipeline.storage.store import Store
 from maskmill.schemas.errors import ShardCorruptError, StaleArtifactError
+from maskmill.schemas.layout import RECEIPTS
 from maskmill.schemas.receipt import AnyDetails, Details, Receipt
 
 Unit = TypeVar("Unit", bound=UnitDescription)
 
-RECEIPTS = "work/receipts"
 RECEIPTS_AT_ONCE = 16
 _SEAL = b',"xxh3_128":"%s"}'
 _SEAL_BYTES = len(_SEAL % (b"0" * 32))
@@ -159,7 +159,9 @@ def _open(data: bytes, details: type[AnyDetails]) -> Receipt[AnyDetails]:
         return Receipt[details].model_validate_json(body)  # type: ignore[valid-type]  # which they are is known only here
     except ValidationError as error:
         first = error.errors(include_url=False, include_context=False, include_input=False)[0]
-        raise ValueError(f"{'.'.join(map(str, first['loc']))}: {first['msg']}") from None
+        place = ".".join(map(str, first["loc"]))
+        said = first["msg"].removeprefix("Value error, ")
+        raise ValueError(f"{place}: {said}" if place else said) from None
 
 
 def _seal(body: bytes) -> bytes:

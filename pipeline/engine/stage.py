@@ -14,12 +14,13 @@ from collections.abc import Callable, Generator, Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any, Generic, Protocol, TypeVar
 
-from maskmill.pipeline.engine.receipts import RECEIPTS, Receipts, Unit, read_counts, receipt_path, write_receipt
+from maskmill.pipeline.engine.receipts import Receipts, Unit, read_counts, receipt_path, write_receipt
 from maskmill.pipeline.engine.units import Finished, UnitDescription, UnitFunction, UnitOutcome
 from maskmill.pipeline.storage.failures import retry_transient
 from maskmill.pipeline.storage.store import Store
 from maskmill.schemas.errors import ConfigError, is_panic
 from maskmill.schemas.events import RunListener, StageDone, StageStarted, UnitDone, UnitProgress
+from maskmill.schemas.layout import RECEIPTS
 from maskmill.schemas.receipt import AnyDetails
 
 UNIT_ATTEMPTS = 3

@@ -5,7 +5,11 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Iterable, Iterator
 
-from maskmill.schemas.counts import Count, EncodingCounts
+from pydantic import BaseModel, field_validator
+
+from maskmill.pipeline.engine.receipts import receipt_path
+from maskmill.schemas.counts import Count, EncodingCounts, PackingCounts
+from maskmill.schemas.errors import ShardCorruptError
 from maskmill.schemas.receipt import Details, Receipt, ShardReceipt
 
 ENCODING_COUNTS = ("special_in_text", "proof_documents", "proof_bytes", "fallback_shards")
@@ -20,7 +24,7 @@ class SampleDetails(Details):
     is_equal: bool
 
 
-class DatasetDetails(Details):
+class PackedDetails(Details):
     """What a unit wrote to one packed dataset.
 
     Attributes:
@@ -30,6 +34,11 @@ class DatasetDetails(Details):
 
     counts: dict[str, Count]
     num_shards: Count
+
+    @field_validator("counts")
+    @classmethod
+    def _are_complete(cls, counts: dict[str, int]) -> dict[str, int]:
+        return _check_names(counts, PackingCounts)
 
 
 class PackDetails(Details):
@@ -43,11 +52,22 @@ class PackDetails(Details):
         sentences_unmatched: Documents in which no sentences were found because they encode to other ids than the whole.
     """
 
-    datasets: dict[str, DatasetDetails]
+    datasets: dict[str, PackedDetails]
     encoding: dict[str, Count]
     sample: SampleDetails | None
     fell_back: str | None
     sentences_unmatched: Count
+
+    @field_validator("encoding")
+    @classmethod
+    def _are_complete(cls, counts: dict[str, int]) -> dict[str, int]:
+        return _check_names(counts, EncodingCounts)
+
+
+def _check_names(counts: dict[str, int], model: type[BaseModel]) -> dict[str, int]:
+    if missing := sorted({*model.model_fields, "text_bytes"} - counts.keys()):
+        raise ValueError(f"it lacks {', '.join(missing)}")
+    return counts
 
 
 def iter_dataset_shards(receipt: Receipt[PackDetails], folder: str) -> Iterator[ShardReceipt]:
@@ -56,8 +76,22 @@ def iter_dataset_shards(receipt: Receipt[PackDetails], folder: str) -> Iterator[
 
 
 def packing_counts(receipt: Receipt[PackDetails], seq_len: int) -> Counter[str]:
-    """What a unit counted for the packed dataset of rows of `seq_len`: `PackingCounts` and `text_bytes`."""
-    return Counter(receipt.details.datasets[str(seq_len)].counts)
+    """What a unit counted for the packed dataset of rows of `seq_len`: `PackingCounts` and `text_bytes`.
+
+    Raises:
+        ShardCorruptError: It has packed no such dataset.
+    """
+    datasets = receipt.details.datasets
+    if str(seq_len) not in datasets:
+        raise ShardCorruptError(
+            "a receipt does not say what its unit packed",
+            path=receipt_path(receipt.stage, receipt.unit),
+            place="details.datasets",
+            expected=f"rows of {seq_len}",
+            found=", ".join(datasets) or "none",
+            action="delete it and give the same command again: its unit runs once more",
+        )
+    return Counter(datasets[str(seq_len)].counts)
 
 
 def encoding_counts(receipt: Receipt[PackDetails]) -> Counter[str]:

@@ -19,7 +19,7 @@ from maskmill.pipeline.engine.units import UnitOutcome
 from maskmill.pipeline.packing.cutting.locate_sentences import locate_sentences
 from maskmill.pipeline.packing.cutting.token_columns import TokenColumns
 from maskmill.pipeline.packing.encoded_documents import EncodedDocuments, encode_documents, read_encoded, write_encoded
-from maskmill.pipeline.packing.pack_receipts import DatasetDetails, PackDetails, SampleDetails
+from maskmill.pipeline.packing.pack_receipts import PackDetails, PackedDetails, SampleDetails
 from maskmill.pipeline.packing.pack_units import PackContext, PackUnit, plan_pack_units
 from maskmill.pipeline.packing.prepare_encoder import describe_tokenizer, prepare_encoder
 from maskmill.pipeline.packing.quarantine_documents import explain_too_long, write_quarantine
@@ -61,21 +61,21 @@ def pack_documents(context: PackContext, unit: PackUnit) -> UnitOutcome[PackDeta
     del sentence_starts
     columns = columns.without_sentences()
     counts = {"text_bytes": encoded.text_bytes, "documents": len(encoded.offsets) - 1, "tokens": len(encoded.ids)}
-    datasets: dict[str, DatasetDetails] = {}
+    datasets: dict[str, PackedDetails] = {}
     text_bytes = _share_text(pack, plans, encoded.text_bytes)
     for seq_len in list(plans):
         plan = plans.pop(seq_len)
         written = work.write(plan, columns, encoded, text_bytes[seq_len])
         shards += written
         counted = _count(plan, written, encoded, holds_rejected=_holds_rejected(pack, seq_len))
-        datasets[str(seq_len)] = DatasetDetails(
+        datasets[str(seq_len)] = PackedDetails(
             counts={**counted, **encoded.counts, "text_bytes": text_bytes[seq_len]}, num_shards=len(written)
         )
     counts["rows"] = sum(dataset.counts["rows"] for dataset in datasets.values())
     return UnitOutcome(shards, counts, _describe(encoded, datasets, unmatched))
 
 
-def _describe(encoded: EncodedDocuments, datasets: dict[str, DatasetDetails], unmatched: int) -> PackDetails:
+def _describe(encoded: EncodedDocuments, datasets: dict[str, PackedDetails], unmatched: int) -> PackDetails:
     encoding = {
         "documents": len(encoded.offsets) - 1,
         "quarantined": len(encoded.rejected),

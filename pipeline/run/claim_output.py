@@ -5,14 +5,13 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any
 
-from maskmill.pipeline.engine.receipts import RECEIPTS
 from maskmill.pipeline.run.parts import KINDS, PARTS, Part, PartEntry, list_parts, part_of_section, promised_folders
 from maskmill.pipeline.run.record import DECISIVE_LIBRARIES, dump_record, read_record
 from maskmill.pipeline.run.stages import STAGES
 from maskmill.pipeline.storage.datasets import MANIFEST
 from maskmill.pipeline.storage.store import Store
 from maskmill.schemas.errors import ConfigError, StaleArtifactError
-from maskmill.schemas.layout import QUARANTINE, RUN_RECORD, Folder
+from maskmill.schemas.layout import QUARANTINE, RECEIPTS, RUN_RECORD, Folder
 from maskmill.schemas.wording import count_of, setting_of
 
 INPUT_KEYS = frozenset(("input.files", "input.sources"))

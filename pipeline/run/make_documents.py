@@ -20,18 +20,18 @@ from maskmill.pipeline.corpus.plan import (
     plan_sort_units,
 )
 from maskmill.pipeline.corpus.quarantine import find_examples, is_of_inputs
-from maskmill.pipeline.corpus.sort_documents import SORT
+from maskmill.pipeline.corpus.sort_documents import SORT, SortDetails
 from maskmill.pipeline.engine.receipts import Receipts
 from maskmill.pipeline.engine.units import Finished
 from maskmill.pipeline.run.open_run import Run
-from maskmill.pipeline.run.parts import EXCHANGE, INPUT_MARKS, Part
+from maskmill.pipeline.run.parts import Part
 from maskmill.pipeline.run.stages import STAGES
 from maskmill.pipeline.storage.datasets import MANIFEST, read_manifest, write_manifest, write_shard_table
 from maskmill.schemas.counts import DocumentCounts
 from maskmill.schemas.errors import StaleArtifactError
-from maskmill.schemas.layout import QUARANTINE, DataSplit, documents_folder
+from maskmill.schemas.layout import EXCHANGE, INPUT_MARKS, QUARANTINE, DataSplit, documents_folder
 from maskmill.schemas.manifest import DocumentsManifest
-from maskmill.schemas.receipt import NoDetails, ShardReceipt
+from maskmill.schemas.receipt import ShardReceipt
 
 
 def make_documents(run: Run) -> list[DocumentsManifest]:
@@ -107,7 +107,9 @@ def _read_own(run: Run, folder: str) -> DocumentsManifest:
     return run.check_own(Part.SHARD, manifest, f"{folder}/{MANIFEST}")
 
 
-def _write_manifests(run: Run, sorted_: Receipts[SortUnit, NoDetails], counts: Counter[str]) -> list[DocumentsManifest]:
+def _write_manifests(
+    run: Run, sorted_: Receipts[SortUnit, SortDetails], counts: Counter[str]
+) -> list[DocumentsManifest]:
     written = dict.fromkeys(DataSplit, 0)
     text_bytes = dict.fromkeys(DataSplit, 0)
     tables: dict[DataSplit, tuple[int, str]] = {}
@@ -116,7 +118,7 @@ def _write_manifests(run: Run, sorted_: Receipts[SortUnit, NoDetails], counts: C
         if not len(chosen):
             continue
 
-        def iter_shards(chosen: Receipts[SortUnit, NoDetails], split: DataSplit) -> Iterator[ShardReceipt]:
+        def iter_shards(chosen: Receipts[SortUnit, SortDetails], split: DataSplit) -> Iterator[ShardReceipt]:
             for receipt in chosen:
                 counts["duplicates"] += receipt.counts["duplicates"]
                 written[split] += receipt.counts["written"]

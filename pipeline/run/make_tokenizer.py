@@ -7,7 +7,7 @@ import dataclasses
 import xxhash
 
 from maskmill.pipeline.run.open_run import Run
-from maskmill.pipeline.run.parts import WORDS, Part
+from maskmill.pipeline.run.parts import Part
 from maskmill.pipeline.run.stages import STAGES
 from maskmill.pipeline.storage.datasets import (
     MANIFEST,
@@ -49,7 +49,7 @@ from maskmill.pipeline.wordpiece.vocabulary.train_stage import (
 )
 from maskmill.pipeline.wordpiece.vocabulary.weigh_sources import explain_idle_alpha
 from maskmill.schemas.errors import StaleArtifactError
-from maskmill.schemas.layout import TOKENIZER, DataSplit, documents_folder
+from maskmill.schemas.layout import TOKENIZER, WORDS, DataSplit, documents_folder
 from maskmill.schemas.manifest import DocumentsManifest, TokenizerManifest
 from maskmill.schemas.receipt import Receipt
 

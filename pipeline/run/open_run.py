@@ -16,7 +16,7 @@ from maskmill.pipeline.corpus.list_inputs import InputFile, list_inputs
 from maskmill.pipeline.corpus.plan import plan_shard_bytes
 from maskmill.pipeline.engine.local_engine import LocalEngine
 from maskmill.pipeline.engine.ray_job import refuse_lost_output
-from maskmill.pipeline.engine.receipts import RECEIPTS, Receipts, Unit
+from maskmill.pipeline.engine.receipts import Receipts, Unit
 from maskmill.pipeline.engine.stage import Context, Engine, Stage, Watch, run_stage
 from maskmill.pipeline.run.claim_output import claim_output
 from maskmill.pipeline.run.parts import Part, is_of_run
@@ -30,7 +30,7 @@ from maskmill.pipeline.wordpiece.files.brought_files import read_brought_files
 from maskmill.schemas.bounded_json import parse_json
 from maskmill.schemas.errors import ConfigError, ShardCorruptError, StaleArtifactError
 from maskmill.schemas.events import Noted, RunEvent, RunFinished, RunListener, StageDone, StageStarted, UnitDone, Warned
-from maskmill.schemas.layout import TIMINGS, DataSplit
+from maskmill.schemas.layout import RECEIPTS, TIMINGS, DataSplit
 from maskmill.schemas.manifest import AnyManifest
 from maskmill.schemas.receipt import AnyDetails
 from maskmill.schemas.redaction import redact

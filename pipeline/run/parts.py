@@ -21,9 +21,12 @@ from maskmill.pipeline.storage.datasets import MANIFEST
 from maskmill.pipeline.storage.store import Store
 from maskmill.schemas.errors import ConfigError
 from maskmill.schemas.layout import (
+    EXCHANGE,
+    INPUT_MARKS,
     QUARANTINE,
     TOKENIZER,
     WORD_COUNTS,
+    WORDS,
     WORK,
     DataSplit,
     Folder,
@@ -42,10 +45,6 @@ from maskmill.schemas.manifest import (
     kind_of_manifest,
 )
 from maskmill.schemas.run_file import PackSection
-
-INPUT_MARKS = f"{WORK}/input-marks"
-EXCHANGE = f"{WORK}/exchange"
-WORDS = f"{WORK}/words"
 
 
 class Part(IntEnum):

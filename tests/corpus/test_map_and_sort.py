@@ -24,10 +24,10 @@ from maskmill.pipeline.corpus.exchange_index import INDEX_PATH
 from maskmill.pipeline.corpus.judge_quarantine import check_quarantined
 from maskmill.pipeline.corpus.map_documents import MapDetails, exchange_path
 from maskmill.pipeline.corpus.plan import MapUnit
+from maskmill.pipeline.corpus.sort_documents import SortDetails
 from maskmill.pipeline.engine.receipts import Receipts
 from maskmill.schemas.documents import DOCUMENT_SCHEMA
 from maskmill.schemas.errors import InputDataError, ShardCorruptError, StaleArtifactError
-from maskmill.schemas.receipt import NoDetails
 from maskmill.schemas.rows import BLOCK_BYTES
 from tests.corpus.run_stages import Document, Ran, json_lines, make_context, run_both_stages
 
@@ -240,7 +240,7 @@ def test_blocks_are_cut_by_the_documents_alone() -> None:
     for block, following in itertools.pairwise(sizes):
         assert sum(block) <= BLOCK_BYTES or len(block) == 1
         assert sum(block) + following[0] > BLOCK_BYTES
-    (receipt,) = Receipts(ran.output, ran.sort_units, NoDetails)
+    (receipt,) = Receipts(ran.output, ran.sort_units, SortDetails)
     assert len(receipt.shards[0].block_offsets) == len(sizes)
 
 

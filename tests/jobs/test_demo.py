@@ -22,7 +22,9 @@ def test_a_signal_in_training_is_answered_with_the_step_to_continue_at(
         raise TrainingInterruptedError(number, 280, None)
 
     monkeypatch.setattr(demo_module, "write_python_docs", lambda *_, **__: SimpleNamespace(paths=("a.jsonl",)))
-    monkeypatch.setattr(demo_module, "prepare", lambda *_: SimpleNamespace(timings={}))
+    monkeypatch.setattr(
+        demo_module, "prepare", lambda *_: SimpleNamespace(timings={}, packed_urls=lambda **_: ["packed"])
+    )
     monkeypatch.setattr(demo_module, "verify", lambda *_: 0)
     monkeypatch.setattr(demo_module, "train", train)
     assert demo(str(tmp_path), 12, as_json=False) == 128 + number

@@ -12,6 +12,7 @@ from maskmill.pipeline.engine.stage import Stage
 from maskmill.pipeline.engine.units import UnitDescription, UnitOutcome
 from maskmill.pipeline.run.stages import STAGE_OF_NAME
 from maskmill.pipeline.storage.store import open_store
+from maskmill.schemas.counts import EncodingCounts, PackingCounts
 from maskmill.schemas.errors import ShardCorruptError
 
 LISTS = {"buckets": [0, 3], "rows": [1, 2], "text_bytes": [9, 9], "offsets": [8, 72], "lengths": [64, 64]}
@@ -39,14 +40,15 @@ DETAILS: dict[str, dict[str, Any]] = {
     "bring": TOKENIZER,
     "prove": {"proof": {"key": KEY, "num_texts": 1, "num_bytes": 2, "difference": None}},
     "pack": {
-        "datasets": {"32": {"counts": {"rows": 1}, "num_shards": 1}},
-        "encoding": {"documents": 1},
+        "datasets": {"32": {"counts": dict.fromkeys([*PackingCounts.model_fields, "text_bytes"], 1), "num_shards": 1}},
+        "encoding": dict.fromkeys([*EncodingCounts.model_fields, "text_bytes"], 1),
         "sample": {"documents": 1, "bytes": 1, "is_equal": True},
         "fell_back": None,
         "sentences_unmatched": 0,
     },
 }
 """Of each stage what version 0.2 wrote, keys in their order."""
+COUNTS = {"words": 1, "written": 2, "duplicates": 3, "text_bytes": 4}
 
 
 class OfAnyStage(UnitDescription):
@@ -66,8 +68,8 @@ def test_details_are_written_and_read_as_they_were(stage: Stage[Any, Any, Any]) 
     store = open_store(f"memory://stages-{stage.name}")
     unit = OfAnyStage(stage=stage.name, unit=0)
     details = stage.details.model_validate_json(json.dumps(DETAILS[stage.name]))
-    write_receipt(store, unit, UnitOutcome([], {"n": 1}, details))
-    body = {"stage": stage.name, "unit": 0, "description": unit.digest(), "shards": [], "counts": {"n": 1}}
+    write_receipt(store, unit, UnitOutcome([], COUNTS, details))
+    body = {"stage": stage.name, "unit": 0, "description": unit.digest(), "shards": [], "counts": COUNTS}
     expected = json.dumps({**body, "details": DETAILS[stage.name]}, separators=(",", ":")).encode()
     assert store.read_bytes(receipt_path(stage.name, 0)) == _seal(expected)
     (receipt,) = Receipts(store, [unit], stage.details)
@@ -77,22 +79,41 @@ def test_details_are_written_and_read_as_they_were(stage: Stage[Any, Any, Any]) 
 @pytest.mark.parametrize(
     ("stage", "change", "place"),
     [
-        ("map", {"buckets": [0]}, "details: Value error, its lists are not of the same record batches"),
+        ("map", {"buckets": [0]}, "details: its lists are not of the same record batches"),
         ("map", {"checksums": [1, 2**64]}, "details.checksums.1: Input should be less than"),
         ("map", {"rows": [1, "2"]}, "details.rows.1: Input should be a valid integer"),
         ("sort", {"more": 1}, "details.more: Extra inputs are not permitted"),
         ("count", {"sources": [["a", 1]]}, "details.sources.0.2: Field required"),
-        ("gather", {"blocks": [[1], [], [1]]}, "details: Value error, its lists of blocks are not of the same"),
+        ("gather", {"blocks": [[1], [], [1]]}, "details: its lists of blocks are not of the same"),
         ("merge", {"checksum": None}, "details.checksum: Input should be a valid string"),
         ("train", {"vocab_size": -1}, "details.vocab_size: Input should be greater than or equal to 0"),
-        ("pack", {"datasets": {"32": {"counts": {}}}}, "details.datasets.32.num_shards: Field required"),
+        ("train", {"checksums": {}}, "details: checksums lack tokenizer.json"),
+        ("pack", {"datasets": {"32": {"counts": {}}}}, "details.datasets.32.counts: it lacks cuts, "),
+        ("pack", {"encoding": {"tokens": 1}}, "details.encoding: it lacks documents, "),
     ],
 )
 def test_details_of_another_form_are_refused_by_their_place(stage: str, change: dict[str, Any], place: str) -> None:
     store = open_store("memory://stages-refused")
     unit = OfAnyStage(stage=stage, unit=0)
-    body = {"stage": stage, "unit": 0, "description": unit.digest(), "details": {**DETAILS[stage], **change}}
+    details = {**DETAILS[stage], **change}
+    body = {"stage": stage, "unit": 0, "description": unit.digest(), "counts": COUNTS, "details": details}
     store.write_bytes(receipt_path(stage, 0), _seal(json.dumps(body).encode()))
     with pytest.raises(ShardCorruptError) as caught:
         list(Receipts(store, [unit], STAGE_OF_NAME[stage].details))
     assert str(caught.value.found).startswith(place)
+
+
+@pytest.mark.parametrize("stage", [stage for stage in STAGE_OF_NAME.values() if stage.details.counted])
+@pytest.mark.parametrize("missing", COUNTS)
+def test_a_count_that_is_missing_is_named(stage: Stage[Any, Any, Any], missing: str) -> None:
+    store = open_store("memory://stages-counted")
+    unit = OfAnyStage(stage=stage.name, unit=0)
+    counts = {name: count for name, count in COUNTS.items() if name != missing}
+    body = {"stage": stage.name, "unit": 0, "description": unit.digest(), "counts": counts}
+    store.write_bytes(receipt_path(stage.name, 0), _seal(json.dumps({**body, "details": DETAILS[stage.name]}).encode()))
+    receipts = Receipts(store, [unit], stage.details)
+    if missing not in stage.details.counted:
+        assert len(list(receipts)) == 1
+        return
+    with pytest.raises(ShardCorruptError, match=f"counts lack {missing}"):
+        list(receipts)

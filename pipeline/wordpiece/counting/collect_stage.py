@@ -9,7 +9,7 @@ from maskmill.pipeline.storage.store import Store
 from maskmill.pipeline.wordpiece.counting.count_stage import CountContext
 from maskmill.pipeline.wordpiece.counting.merge_stage import iter_merged
 from maskmill.pipeline.wordpiece.counting.word_counts import SourceText, WordCounts, write_word_counts
-from maskmill.pipeline.wordpiece.counting.word_files import FileDetails
+from maskmill.pipeline.wordpiece.counting.word_files import ChecksumDetails
 from maskmill.pipeline.wordpiece.files.normalise import Normalisation
 from maskmill.schemas.errors import ConfigError, ShardCorruptError
 from maskmill.schemas.layout import WORD_COUNTS
@@ -30,7 +30,7 @@ class CollectUnit(UnitDescription):
     sources: tuple[tuple[str, int, int, int, int, int], ...]
 
 
-def collect_word_counts(context: CountContext, unit: CollectUnit) -> UnitOutcome[FileDetails]:
+def collect_word_counts(context: CountContext, unit: CollectUnit) -> UnitOutcome[ChecksumDetails]:
     """Write the table, a partition at a time; the one unit of the collect stage."""
     checksum = write_word_counts(
         context.output,
@@ -40,10 +40,12 @@ def collect_word_counts(context: CountContext, unit: CollectUnit) -> UnitOutcome
         normalisation=context.normalisation,
         sources=[SourceText(*source) for source in unit.sources],
     )
-    return UnitOutcome([], {}, FileDetails(checksum=checksum))
+    return UnitOutcome([], {}, ChecksumDetails(checksum=checksum))
 
 
-COLLECT = Stage("write word counts", "writing the counts of all words", CollectUnit, FileDetails, collect_word_counts)
+COLLECT = Stage(
+    "write word counts", "writing the counts of all words", CollectUnit, ChecksumDetails, collect_word_counts
+)
 
 
 def find_word_counts(output: Store, corpus: str, normalisation: Normalisation) -> str | None:

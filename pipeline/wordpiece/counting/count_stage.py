@@ -29,6 +29,7 @@ from maskmill.pipeline.wordpiece.files.normalise import Normalisation
 from maskmill.schemas.counts import Count
 from maskmill.schemas.documents import DOCUMENT_SCHEMA
 from maskmill.schemas.errors import InputDataError
+from maskmill.schemas.layout import WORDS
 from maskmill.schemas.receipt import Details, Receipt
 from maskmill.schemas.run_file import TokenizerSection
 from maskmill.schemas.wording import count_of
@@ -40,7 +41,7 @@ class CountContext:
 
     output: Store
     normalisation: Normalisation
-    folder: str = "work/words"
+    folder: str = WORDS
     """Where the files between stages stand: one folder for each normalisation that is counted."""
     max_words: int = MAX_WORDS
     """(word, source) pairs that a unit holds at most."""

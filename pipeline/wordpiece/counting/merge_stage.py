@@ -11,6 +11,7 @@ again. A thousand million distinct words would be 4 million a partition, about 0
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
+from typing import ClassVar
 
 import numpy as np
 import pyarrow as pa
@@ -24,7 +25,7 @@ from maskmill.pipeline.wordpiece.counting.pack_words import WORD_ROWS_SCHEMA
 from maskmill.pipeline.wordpiece.counting.word_counts import ALL_SOURCES, MAX_SOURCES, WORD_COUNTS_SCHEMA, SourceText
 from maskmill.pipeline.wordpiece.counting.word_files import (
     Block,
-    FileDetails,
+    ChecksumDetails,
     WordFile,
     WordFileDetails,
     open_words,
@@ -39,6 +40,12 @@ FILES_GATHERED = 256
 GATHERED_PARTITIONS = 256
 """Hash partitions where counts are gathered first: so many words are parted more finely."""
 _ROWS_A_BATCH = 1 << 16
+
+
+class MergeDetails(ChecksumDetails):
+    """The file of one partition."""
+
+    counted: ClassVar[frozenset[str]] = frozenset({"words"})
 
 
 class GatherUnit(UnitDescription):
@@ -146,7 +153,7 @@ def gather_word_counts(context: CountContext, unit: GatherUnit) -> UnitOutcome[W
 GATHER = Stage("gather counts", "adding up counts of words", GatherUnit, WordFileDetails, gather_word_counts)
 
 
-def merge_word_counts(context: CountContext, unit: MergeUnit) -> UnitOutcome[FileDetails]:
+def merge_word_counts(context: CountContext, unit: MergeUnit) -> UnitOutcome[MergeDetails]:
     """Add up one partition of all files; the unit of the merge stage."""
     words = CountedWords()
     numbers = _SourceNumbers(unit.one_source)
@@ -163,10 +170,10 @@ def merge_word_counts(context: CountContext, unit: MergeUnit) -> UnitOutcome[Fil
     batches = (name_sources(batch, names) for batch in merged)
     file = write_words(context.output, merged_path(context, unit.unit), batches)
     counts = {"words": num_words, "distinct_words": rows.num_rows}
-    return UnitOutcome([], counts, FileDetails(checksum=file.checksum))
+    return UnitOutcome([], counts, MergeDetails(checksum=file.checksum))
 
 
-MERGE = Stage("merge counts", "adding up counts of words", MergeUnit, FileDetails, merge_word_counts)
+MERGE = Stage("merge counts", "adding up counts of words", MergeUnit, MergeDetails, merge_word_counts)
 
 
 def iter_merged(context: CountContext, checksums: Sequence[str]) -> Iterator[pa.Table]:
@@ -180,7 +187,7 @@ def iter_merged(context: CountContext, checksums: Sequence[str]) -> Iterator[pa.
         yield rows.set_column(1, "source", rows["source"].dictionary_encode()).cast(WORD_COUNTS_SCHEMA)
 
 
-def check_words_kept(sources: Iterable[SourceText], merged: Iterable[Receipt[FileDetails]]) -> None:
+def check_words_kept(sources: Iterable[SourceText], merged: Iterable[Receipt[MergeDetails]]) -> None:
     """Compare the words counted with the words merged: none may be lost on the way.
 
     Raises:

@@ -8,12 +8,12 @@ from dataclasses import dataclass
 import pyarrow as pa
 from pydantic import model_validator
 
-from maskmill.pipeline.engine.receipts import RECEIPTS
 from maskmill.pipeline.storage.arrow_files import write_blocks
 from maskmill.pipeline.storage.arrow_reader import ArrowFile, open_whole, read_block
 from maskmill.pipeline.storage.store import Store
 from maskmill.schemas.counts import Count
 from maskmill.schemas.errors import ShardCorruptError
+from maskmill.schemas.layout import RECEIPTS
 from maskmill.schemas.receipt import Details, UInt32, UInt64
 
 WORD_FILE_SCHEMA = pa.schema(
@@ -29,7 +29,7 @@ Block = tuple[int, int, int]
 """Offset, length and xxh3-64 of a record batch."""
 
 
-class FileDetails(Details):
+class ChecksumDetails(Details):
     """The one file that a unit wrote.
 
     Attributes:
@@ -39,7 +39,7 @@ class FileDetails(Details):
     checksum: str
 
 
-class WordFileDetails(FileDetails):
+class WordFileDetails(ChecksumDetails):
     """A file of words that a unit wrote.
 
     Attributes:

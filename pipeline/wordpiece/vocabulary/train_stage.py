@@ -8,6 +8,7 @@ import os
 from collections.abc import Sequence
 
 import xxhash
+from pydantic import model_validator
 from tokenizers import Tokenizer
 
 from maskmill.pipeline.engine.stage import Stage
@@ -95,6 +96,12 @@ class TokenizerDetails(Details):
     pieces_never_made: Count
     no_vocab_txt: str | None
     max_word_characters: Count
+
+    @model_validator(mode="after")
+    def _names_the_tokenizer(self) -> TokenizerDetails:
+        if "tokenizer.json" not in self.checksums:
+            raise ValueError("checksums lack tokenizer.json")
+        return self
 
 
 def train_vocabulary(context: TrainContext, unit: TrainUnit) -> UnitOutcome[TokenizerDetails]:

@@ -33,13 +33,14 @@ from maskmill.pipeline.wordpiece.counting.merge_stage import (
     GATHER,
     GATHERED_PARTITIONS,
     MERGE,
+    MergeDetails,
     check_words_kept,
     iter_merged,
     plan_gather_units,
     plan_merge_units,
 )
 from maskmill.pipeline.wordpiece.counting.word_counts import SourceText, WordCounts, write_word_counts
-from maskmill.pipeline.wordpiece.counting.word_files import FileDetails, WordFile
+from maskmill.pipeline.wordpiece.counting.word_files import WordFile
 from maskmill.pipeline.wordpiece.files.normalise import Normalisation
 from maskmill.schemas.documents import DOCUMENT_SCHEMA
 from maskmill.schemas.errors import ShardCorruptError
@@ -307,9 +308,9 @@ def test_a_shard_that_changed_is_not_counted(stores: list[Store]) -> None:
 
 
 def test_words_lost_on_the_way_are_noticed() -> None:
-    def receipt(words: int) -> Receipt[FileDetails]:
-        details = FileDetails(checksum="")
-        return Receipt[FileDetails](stage="merge", unit=0, description="", counts={"words": words}, details=details)
+    def receipt(words: int) -> Receipt[MergeDetails]:
+        details = MergeDetails(checksum="")
+        return Receipt[MergeDetails](stage="merge", unit=0, description="", counts={"words": words}, details=details)
 
     sources = [SourceText("a", 0, 7, 0, 0, 0), SourceText("b", 0, 5, 0, 0, 0)]
     check_words_kept(sources, [receipt(3), receipt(9)])
