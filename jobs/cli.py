@@ -15,8 +15,9 @@ from typing import Annotated, Any
 import typer
 from typer.core import TyperCommand, TyperGroup
 
-from maskmill.jobs.console import guard_libraries, make_line, open_console
+from maskmill.jobs.console import open_console
 from maskmill.jobs.run_command import run_command
+from maskmill.pipeline.standard_error import guard_libraries, make_line
 
 _UsageError: type[Any] = typer.BadParameter.mro()[1]
 """What wrong arguments are to click, which typer brings a copy of."""

@@ -1,4 +1,4 @@
-"""All that a command prints: tables and lines for a person, JSON lines for a program, and what libraries say.
+"""All that a command prints: tables and lines for a person, JSON lines for a program; plain lines by `standard_error`.
 
 What is printed quotes names and messages of files that others wrote. Everything goes out through here, where
 credentials are taken out (`redact`) and what a terminal would obey is made visible (`make_printable`). A string is one
@@ -8,26 +8,18 @@ line; only what `rich` itself draws, such as colours and bars, controls the term
 from __future__ import annotations
 
 import json
-import logging
 import sys
-import threading
 import time
-import traceback
-import warnings
 from collections.abc import Iterable, Mapping
-from types import TracebackType
 from typing import Any
 
 from rich.console import Console, ConsoleOptions, RenderableType
 from rich.segment import Segment
 from rich.text import Text
 
+from maskmill.pipeline.standard_error import make_line
 from maskmill.schemas.printable import make_printable
 from maskmill.schemas.redaction import redact
-
-_LOG = logging.getLogger("maskmill.jobs")
-SHOWN_IN_LINE = 8000
-"""Characters of a line: all fields of an error, each shortened, fit into it."""
 
 
 class _SafeConsole(Console):
@@ -52,16 +44,6 @@ def open_console(**settings: Any) -> Console:
     return _SafeConsole(markup=False, emoji=False, highlight=False, **settings)
 
 
-def make_line(text: str) -> str:
-    """Any text as one printable line without credentials."""
-    return make_printable(redact(text[: 4 * SHOWN_IN_LINE]), SHOWN_IN_LINE)
-
-
-def say(text: str) -> None:
-    """Write a plain line to standard error."""
-    sys.stderr.write(f"{make_line(text)}\n")
-
-
 def write_json(event: Mapping[str, Any]) -> None:
     """Write an event as one line of JSON to standard output, with the time.
 
@@ -80,34 +62,3 @@ def _without_secrets(value: Any) -> Any:
     if isinstance(value, (list, tuple)):
         return [_without_secrets(one) for one in value]
     return value
-
-
-def say_traceback(error: BaseException) -> None:
-    """Write a traceback to standard error."""
-    for line in "".join(traceback.format_exception(error)).splitlines():
-        say(line)
-
-
-class _PrintableFormatter(logging.Formatter):
-    def format(self, record: logging.LogRecord) -> str:
-        return "\n".join(map(make_line, super().format(record).splitlines()))
-
-
-def guard_libraries() -> None:
-    """Let what libraries, warnings and threads write by themselves be printable too."""
-    handler = logging.StreamHandler()
-    handler.setLevel(logging.WARNING)
-    handler.setFormatter(_PrintableFormatter())
-    logging.lastResort = handler
-    warnings.showwarning = _show_warning
-    sys.excepthook = _show_uncaught
-    sys.unraisablehook = lambda raised: _LOG.debug("ignored at the end of an object: %r", raised.exc_value)
-    threading.excepthook = lambda arguments: say_traceback(arguments.exc_value) if arguments.exc_value else None
-
-
-def _show_warning(message: Warning | str, category: type[Warning], *_: Any, **__: Any) -> None:
-    say(f"{category.__name__}: {message}")
-
-
-def _show_uncaught(_: type[BaseException], error: BaseException, __: TracebackType | None) -> None:
-    say_traceback(error)

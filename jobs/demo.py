@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import os
 
-from maskmill.jobs.console import open_console, say
+from maskmill.jobs.console import open_console
 from maskmill.jobs.progress import JsonLines, LiveBars
 from maskmill.jobs.tables import say_gap, table_of_pairs, tables_of_run
 from maskmill.jobs.train import STATUS_OF_SIGNAL, TrainLines, train_pairs
 from maskmill.jobs.verify import verify
 from maskmill.pipeline.corpus.write_python_docs import write_python_docs
 from maskmill.pipeline.run.prepare import Prepared, prepare
+from maskmill.pipeline.standard_error import say
 from maskmill.pipeline.training.demo_recipe import DEMO_GAP_NATS, make_demo_run_file, make_demo_train_file
 from maskmill.pipeline.training.stop_signals import TrainingInterruptedError
 from maskmill.pipeline.training.train import train

@@ -9,7 +9,8 @@ from typing import Any, TextIO
 
 import typer
 
-from maskmill.jobs.console import open_console, say, say_traceback
+from maskmill.jobs.console import open_console
+from maskmill.pipeline.standard_error import say, say_traceback
 from maskmill.schemas.errors import ConfigError, MaskmillError
 
 

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 from rich.console import Console
 
-from maskmill.jobs.console import open_console, say
+from maskmill.jobs.console import open_console
 from maskmill.jobs.progress import JsonLines
 from maskmill.jobs.tables import say_gap, table_of_pairs
 from maskmill.pipeline.settings import read_toml
+from maskmill.pipeline.standard_error import say
 from maskmill.pipeline.training.run_training import TrainResult
 from maskmill.pipeline.training.stop_signals import TrainingInterruptedError
 from maskmill.pipeline.training.train import train as train_model

@@ -14,6 +14,7 @@ from typing import Any
 from maskmill.pipeline.engine.answers import Failed, answer_unit, take_answer
 from maskmill.pipeline.engine.stage import OnProgress, ignore_progress
 from maskmill.pipeline.engine.units import Finished, UnitDescription, UnitFunction
+from maskmill.pipeline.standard_error import guard_worker
 from maskmill.pipeline.storage.store import Store
 from maskmill.schemas.errors import ConfigError
 from maskmill.schemas.printable import make_printable
@@ -252,12 +253,14 @@ def _started_on_loopback(ray: Any) -> Iterator[None]:
 
 
 def _answer_shared(shared: tuple[UnitFunction, Any, Store], unit: UnitDescription) -> Finished | Failed:
+    guard_worker()
     function, context, output = shared
     return answer_unit(function, context, output, unit)
 
 
 def _probe_node(output: Store, folder: str, mark: str, input_urls: list[str]) -> tuple[str, str] | None:
     """What is wrong on this node: (URL, why); `None` if nothing is."""
+    guard_worker()
     url = output.display_url
     try:
         if output.read_bytes(f"{folder}/driver") != folder.encode():

@@ -14,6 +14,7 @@ from typing import Any
 from maskmill.pipeline.engine.activity import Progress, progress_reported_to
 from maskmill.pipeline.engine.answers import answer_unit
 from maskmill.pipeline.engine.units import UnitDescription, UnitFunction
+from maskmill.pipeline.standard_error import guard_worker
 from maskmill.pipeline.storage.store import Store
 
 POLL_SECONDS = 0.2
@@ -38,6 +39,7 @@ def serve_units(pipe: Connection, driver: int) -> None:
     # Ctrl-C goes to every process of the terminal; the driver takes it and ends its workers.
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGINT})
+    guard_worker()
     threading.Thread(target=_end_with, args=(driver,), daemon=True).start()
     work: Work | None = None
     while True:

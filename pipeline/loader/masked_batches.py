@@ -33,6 +33,7 @@ from maskmill.pipeline.loader.rows.read_rows import RowReader
 from maskmill.pipeline.loader.rows.row_batch import RowBatch
 from maskmill.pipeline.masking.numba_masks import MaskPlan, plan_masks
 from maskmill.pipeline.masking.tables import MaskTables
+from maskmill.pipeline.standard_error import guard_worker
 from maskmill.pipeline.storage.datasets import fingerprint_rows
 from maskmill.schemas.errors import ConfigError
 from maskmill.schemas.masking import Masking
@@ -285,6 +286,8 @@ class MaskedBatches(IterableDataset[Batch]):
     def _iter_found(self) -> Generator[RowBatch]:
         worker = get_worker_info()
         number, workers = (worker.id, worker.num_workers) if worker else (0, 1)
+        if worker:
+            guard_worker()
         # Now, not with the first batch: a state asked for in between must not be that of an earlier iteration.
         return self._iter_share(self._progress.begin(), number, workers)
 

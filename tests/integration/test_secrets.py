@@ -14,13 +14,13 @@ from urllib.parse import quote
 import pytest
 from s3fs import S3FileSystem
 
-from maskmill.jobs.console import say_traceback
 from maskmill.pipeline.corpus.list_inputs import InputFile, list_inputs
 from maskmill.pipeline.corpus.open_input import OpenInput
 from maskmill.pipeline.engine.answers import Failed, _make_portable, answer_unit
 from maskmill.pipeline.loader import MaskedBatches
 from maskmill.pipeline.run.compare_tokenizers import name_tokenizers
 from maskmill.pipeline.settings import read_toml
+from maskmill.pipeline.standard_error import say_traceback
 from maskmill.pipeline.storage import failures
 from maskmill.pipeline.storage.store import Store, open_store
 from maskmill.pipeline.wordpiece.files.brought_files import read_brought_files
