@@ -166,7 +166,7 @@ def _read_pieces(output: Store, pieces: Sequence[Piece]) -> Iterator[tuple[Piece
         except FileNotFoundError:
             raise _gone(output, exchange_path(number)) from None
 
-    if output.is_local or output.is_in_process:
+    if not output.capabilities.parallel_reads:
         yield from ((piece, read(piece)) for piece in pieces)
         return
     pool = ThreadPoolExecutor(READ_AHEAD_THREADS)

@@ -13,10 +13,11 @@ from urllib.parse import urlsplit
 from maskmill.pipeline.corpus.local_tree import LocalTree
 from maskmill.pipeline.corpus.match_files import Tree
 from maskmill.pipeline.corpus.store_tree import StoreTree
-from maskmill.pipeline.storage.credentials import find_secrets, refuse_credentials
+from maskmill.pipeline.storage.backends.fsspec_driver import open_filesystem
+from maskmill.pipeline.storage.backends.table import find_backend
+from maskmill.pipeline.storage.credentials import find_secrets
 from maskmill.pipeline.storage.failures import open_driver
-from maskmill.pipeline.storage.object_stores import S3_PROTOCOLS, open_filesystem
-from maskmill.pipeline.storage.paths import LOCAL_PROTOCOLS, split_url
+from maskmill.pipeline.storage.paths import split_url
 from maskmill.schemas.errors import ConfigError
 from maskmill.schemas.redaction import redact, remember_secrets
 
@@ -49,10 +50,10 @@ class InputPattern:
         if protocol in WEB_PROTOCOLS:
             _check_web(written)
         remember_secrets(find_secrets(written, {}))
-        if protocol in S3_PROTOCOLS:
-            refuse_credentials(str(protocol), path)
+        backend = find_backend(written)
+        backend.check_url(written)
         parts = path.split("/")
-        if protocol in LOCAL_PROTOCOLS:
+        if backend.capabilities.local_paths:
             # A slash at the end asks for a folder, and `./~` is not the user's home: both stay.
             parts = [*parts[:1], *(part for part in parts[1:-1] if part not in ("", ".")), *parts[1:][-1:]]
         first = next((index for index, part in enumerate(parts) if glob.has_magic(part)), len(parts) - 1)
@@ -88,7 +89,7 @@ class InputPattern:
         Raises:
             ConfigError: There is no driver for the protocol.
         """
-        if self.protocol in LOCAL_PROTOCOLS:
+        if find_backend(self.written).capabilities.local_paths:
             return LocalTree(os.path.join(os.getcwd(), os.path.expanduser(self.fixed)))
         url = f"{self.protocol}://{self.fixed}"
         filesystem, root = open_driver(self.written, lambda: open_filesystem(url))

@@ -13,8 +13,9 @@ import xxhash
 from maskmill.pipeline.corpus.file_formats import COMPRESSIONS, FORMATS, compression_of, format_of
 from maskmill.pipeline.corpus.input_pattern import UNNAMED, InputPattern, name_sources
 from maskmill.pipeline.corpus.match_files import FoundFile, Tree, match_files
+from maskmill.pipeline.storage.backends.fsspec_driver import open_filesystem
+from maskmill.pipeline.storage.backends.table import find_backend
 from maskmill.pipeline.storage.failures import explained_failures
-from maskmill.pipeline.storage.object_stores import S3_PROTOCOLS, open_filesystem
 from maskmill.pipeline.storage.paths import strip_slashes
 from maskmill.schemas.errors import ConfigError
 from maskmill.schemas.redaction import redact
@@ -171,7 +172,7 @@ def _find_one(pattern: InputPattern, tree: Tree) -> FoundFile:
             found="a file of this name without the slash at its end" if file is not None else "nothing",
             action="leave out the slash" if file is not None else "check input.paths",
         )
-    is_all_buckets = pattern.protocol in S3_PROTOCOLS and not pattern.fixed and not path
+    is_all_buckets = find_backend(pattern.written).capabilities.buckets and not pattern.fixed and not path
     folder = f"{pattern.protocol}://bucket" if is_all_buckets else strip_slashes(pattern.shown)
     raise ConfigError(
         "this input is a folder",

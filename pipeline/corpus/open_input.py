@@ -6,9 +6,9 @@ from typing import Any, Self
 
 from maskmill.pipeline.corpus.decompress import FAILURES, decompress
 from maskmill.pipeline.corpus.list_inputs import InputFile
+from maskmill.pipeline.storage.backends.fsspec_driver import open_filesystem
 from maskmill.pipeline.storage.credentials import find_secrets
 from maskmill.pipeline.storage.failures import explained_failures
-from maskmill.pipeline.storage.object_stores import open_filesystem
 from maskmill.pipeline.storage.regular_files import open_regular
 from maskmill.schemas.errors import InputDataError
 from maskmill.schemas.redaction import redact, remember_secrets

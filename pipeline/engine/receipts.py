@@ -107,7 +107,7 @@ def receipt_path(stage: str, unit: int) -> str:
 def _iter_receipts(
     output: Store, units: Sequence[UnitDescription], details: type[AnyDetails]
 ) -> Iterator[Receipt[AnyDetails]]:
-    if output.is_local or output.is_in_process:
+    if not output.capabilities.parallel_reads:
         yield from (_read_receipt(output, unit, details) for unit in units)
         return
     # One after another, 100,000 receipts at 20 ms a request would take half an hour.

@@ -167,7 +167,7 @@ def run_stage(
     receipts = Receipts(output, units, stage.details)
     if not units:
         return receipts
-    if output.is_in_process and not engine.shares_memory:
+    if not output.capabilities.shared and not engine.shares_memory:
         raise ConfigError(
             "memory:// is visible only in the driver's process",
             path=output.display_url,

@@ -231,7 +231,7 @@ def open_run(settings: RunFile, listen: RunListener, *, replace: bool = False) -
     """
     refuse_lost_output(settings.output.url, "output.url")
     output = open_store(settings.output.url)
-    if output.is_local and output.root == os.sep:
+    if output.capabilities.local_paths and output.root == os.sep:
         raise ConfigError("a run does not write into the root of a disk", path="output.url", action="name a folder")
     warnings: list[str] = []
     inputs = tuple(list_inputs(settings.input.paths, settings.input.name, warnings.append))

@@ -242,7 +242,7 @@ def _load_table(dataset: Store, name: str) -> pa.Buffer:
             found=f"{size}",
             action=RESTORE,
         )
-    if dataset.is_local and size > MAX_TABLE_IN_MEMORY:
+    if dataset.capabilities.local_paths and size > MAX_TABLE_IN_MEMORY:
         return dataset.map_file(name)
     return pa.py_buffer(dataset.read_bytes(name))
 

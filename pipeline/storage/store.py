@@ -10,48 +10,23 @@ import contextlib
 import errno
 import io
 import os
-import posixpath
-import stat
-import threading
-import uuid
 from collections.abc import Callable, Iterator, Sequence
-from functools import partial
+from contextlib import AbstractContextManager
 from typing import IO, Any, TypeVar, cast
 
 import pyarrow as pa
 
-from maskmill.pipeline.storage import local_files
-from maskmill.pipeline.storage.credentials import find_secrets, refuse_credentials
-from maskmill.pipeline.storage.failures import explained_failures, open_driver, retry_transient
-from maskmill.pipeline.storage.object_stores import (
-    DELETE_AT_ONCE,
-    S3_PROTOCOLS,
-    connect,
-    delete_from_bucket,
-    put_if_absent,
-)
-from maskmill.pipeline.storage.paths import LOCAL_PROTOCOLS, join_path, resolve_url, split_url
-from maskmill.pipeline.storage.regular_files import (
-    check_length,
-    map_regular,
-    open_native,
-    read_regular,
-    read_regular_range,
-)
-from maskmill.pipeline.storage.remote_files import (
-    PART_BYTES,
-    READ_AHEAD_BYTES,
-    ExplainedWriter,
-    RangeReader,
-    RemoteOutput,
-)
-from maskmill.pipeline.storage.s3_ranges import S3Ranges
+from maskmill.pipeline.storage.backends.backend import Capabilities
+from maskmill.pipeline.storage.backends.table import find_backend
+from maskmill.pipeline.storage.credentials import find_secrets
+from maskmill.pipeline.storage.failures import explained_failures, retry_transient
+from maskmill.pipeline.storage.paths import join_path
+from maskmill.pipeline.storage.regular_files import map_regular, open_native
+from maskmill.pipeline.storage.remote_files import READ_AHEAD_BYTES, ExplainedWriter, RangeReader
 from maskmill.schemas.errors import ConfigError
-from maskmill.schemas.redaction import redact, remember_secrets
+from maskmill.schemas.redaction import remember_secrets
 
 Result = TypeVar("Result")
-
-_MEMORY_LOCK = threading.Lock()
 
 
 class Store:
@@ -66,18 +41,10 @@ class Store:
     """
 
     def __init__(self, url: str, options: dict[str, Any] | None = None) -> None:
-        protocol, path = split_url(url)
-        self.protocol = protocol or "file"
         self.options = dict(options or {})
-        self.is_local = self.protocol in LOCAL_PROTOCOLS
-        if self.protocol in S3_PROTOCOLS:
-            refuse_credentials(self.protocol, path)
         remember_secrets(find_secrets(url, self.options))
-        self.fs, root = open_driver(url, lambda: connect(url, self.protocol, self.options))
-        self._ranges = S3Ranges(self.fs, self.options) if self.protocol in S3_PROTOCOLS else None
-        self.url = resolve_url(url)
-        self.root = self.url if self.is_local else str(root).rstrip("/")
-        self.display_url = redact(self.url)
+        self.backend = find_backend(url)(url, self.options)
+        self.url, self.root, self.display_url = self.backend.url, self.backend.root, self.backend.display_url
 
     def __reduce__(self) -> tuple[object, ...]:
         return (Store, (self.url, self.options))
@@ -86,9 +53,9 @@ class Store:
         return f"Store({self.display_url!r})"
 
     @property
-    def is_in_process(self) -> bool:
-        """Whether other processes cannot see what is written here."""
-        return self.protocol == "memory"
+    def capabilities(self) -> Capabilities:
+        """What it can do."""
+        return self.backend.capabilities
 
     def below(self, path: str) -> Store:
         """The store of a folder inside this one."""
@@ -96,11 +63,11 @@ class Store:
 
     def full(self, path: str) -> str:
         """The path of a file as the file system knows it."""
-        return join_path(self.root, path)
+        return self.backend.full(path)
 
     def locate(self, path: str) -> str:
         """The URL of a file for messages, credentials removed."""
-        return join_path(self.display_url, path)
+        return self.backend.locate(path)
 
     def read_bytes(self, path: str, most: int | None = None) -> bytes:
         """The whole of a file. Raises `FileNotFoundError` if there is none.
@@ -112,53 +79,22 @@ class Store:
         Raises:
             ConfigError: It is longer, or no regular file.
         """
-        if self.is_local:
-            return self._read(path, lambda: read_regular(self.full(path), most))
-        if most is not None:
-            check_length(self.locate(path), self.size(path), most)
-        return self._read(path, lambda: cast(bytes, self.fs.cat_file(self.full(path))))
+        return self._read(path, lambda: self.backend.read(path, most))
 
     def read_range(self, path: str, offset: int, length: int) -> bytes:
         """`length` bytes from `offset`; fewer if the file ends before, none if it ends before `offset`."""
-        if self.is_local:
-            return self._read(path, lambda: read_regular_range(self.full(path), offset, length))
-
-        def read() -> bytes:
-            if length == 0:  # S3 has no empty range: it would send the whole file
-                self.fs.info(self.full(path))
-                return b""
-            found = None if self._ranges is None else self._ranges.read(self.full(path), offset, length)
-            if found is not None:
-                return found
-            try:
-                data = cast(bytes, self.fs.cat_file(self.full(path), start=offset, end=offset + length))
-            except OSError as error:
-                if error.errno == errno.EINVAL and offset >= int(self.fs.info(self.full(path))["size"]):
-                    return b""
-                raise
-            if len(data) > length:
-                raise ConfigError(
-                    "the store sends whole files where parts of them are asked for",
-                    path=self.locate(path),
-                    expected=f"{length} bytes from {offset}",
-                    found=f"{len(data)}",
-                    action="use a store, or a proxy before it, that answers requests for ranges of bytes",
-                )
-            return data
-
-        return self._read(path, read)
+        return self._read(path, lambda: self.backend.read_range(path, offset, length))
 
     def iter_pieces(self, path: str, offset: int, sizes: Sequence[int]) -> Iterator[memoryview]:
         """The bytes from `offset` on in pieces of these sizes, each valid until the next is drawn.
 
-        From S3 all come by one request and one piece is in memory at a time. Where that breaks off, and from any other
-        store, what is left comes by `read_range`, whole. Pieces are shorter, or empty, where the file ends before.
+        Where the store can, all come by one request and one piece is in memory at a time. Where that breaks off, what
+        is left comes by `read_range`, whole. Pieces are shorter, or empty, where the file ends before.
         """
         came = 0
-        if self._ranges is not None:
-            for piece in self._ranges.iter_pieces(self.full(path), offset, sizes):
-                came += 1
-                yield piece
+        for piece in self.backend.iter_pieces(path, offset, sizes):
+            came += 1
+            yield piece
         if came < len(sizes):
             start = sum(sizes[:came])
             rest = memoryview(self.read_range(path, offset + start, sum(sizes) - start))
@@ -172,7 +108,7 @@ class Store:
         A mapped file that is cut short while it is read ends the process by a signal, so only what is too large to be
         held by every process is mapped.
         """
-        if not self.is_local:
+        if not self.capabilities.local_paths:
             return pa.py_buffer(self.read_bytes(path))
         return self._read(path, lambda: map_regular(self.full(path)))
 
@@ -183,9 +119,9 @@ class Store:
             path: Of the file.
             whole: All of it is going to be read: from elsewhere than a local disk it is downloaded at once.
         """
-        if self.is_local:
+        if self.capabilities.local_paths:
             return self._read(path, lambda: open_native(self.full(path)))
-        if whole:
+        if whole or not self.capabilities.ranged_reads:
             return pa.BufferReader(self.read_bytes(path))
         reader = RangeReader(lambda offset, length: self.read_range(path, offset, length), self.size(path))
         return pa.PythonFile(io.BufferedReader(reader, READ_AHEAD_BYTES), mode="r")
@@ -207,8 +143,7 @@ class Store:
         Raises:
             FileNotFoundError: There is no such folder.
         """
-        found = self._read("", lambda: self.fs.ls(self.root, detail=False))
-        return sorted({posixpath.basename(path.rstrip("/")) for path in found})
+        return sorted(set(self._read("", self.backend.list_names)))
 
     def list(self, prefix: str = "") -> list[str]:
         """Relative paths of all files below the folder `prefix`, sorted; empty if there is nothing.
@@ -217,31 +152,11 @@ class Store:
             ConfigError: A folder below cannot be read.
         """
         folder = prefix.rstrip("/")
-
-        def find() -> list[str]:
-            if self.is_local:
-                return [posixpath.join(folder, name) for name in local_files.list_files(self.full(folder))]
-            with contextlib.suppress(FileNotFoundError):
-                start = len(self.root.rstrip("/")) + 1
-                found = self.fs.find(self.full(folder))
-                # S3 has no folders: consoles mark them with empty keys; a key may stand where a folder is asked.
-                inside = [path[start:] for path in found if not path.endswith("/")]
-                return [path for path in inside if path != folder]
-            return []
-
-        return sorted(self._read(folder, find))
+        return sorted(self._read(folder, lambda: self.backend.list_files(folder)))
 
     def write_bytes(self, path: str, data: bytes) -> None:
         """Write a whole file, replacing what stands there."""
-
-        def write() -> None:
-            if self.is_local:
-                with local_files.open_durable(self.full(path)) as file:
-                    file.write(data)
-            else:
-                self.fs.pipe_file(self.full(path), data)
-
-        self._write(path, write)
+        self._write(path, lambda: self.backend.write(path, data))
 
     def create(self, path: str, data: bytes) -> bool:
         """Write a small file only if there is none; of many writers exactly one succeeds, on any store.
@@ -249,26 +164,12 @@ class Store:
         Returns:
             Whether this call wrote it.
         """
-        if self.is_local:
-            return self._write(path, lambda: local_files.create_exclusively(self.full(path), data))
-        if self.is_in_process:
-            with _MEMORY_LOCK:
-                if self.exists(path):
-                    return False
-                self.fs.pipe_file(self.full(path), data)
-                return True
-        put = partial(
-            put_if_absent,
-            *(self.fs, self.full(path), data, uuid.uuid4().hex),
-            keeps_metadata=self.protocol in S3_PROTOCOLS,
-            exists=lambda: self.exists(path),
-        )
-        return self._write(path, put)
+        return self._write(path, lambda: self.backend.create(path, data))
 
     @contextlib.contextmanager
     def open_output(self, path: str) -> Iterator[IO[bytes]]:
         """Stream a file; it appears only if the block ends without an error."""
-        whole = self._local_output(path) if self.is_local else self._remote_output(path)
+        whole = self.backend.open_output(path, lambda data: self.write_bytes(path, data))
         # Only the file's own steps are explained: an error of the caller's block says nothing about this path.
         write = self._step(path, whole.__enter__)
         try:
@@ -280,29 +181,9 @@ class Store:
             raise
         self._step(path, lambda: whole.__exit__(None, None, None))
 
-    @contextlib.contextmanager
-    def _local_output(self, path: str) -> Iterator[Callable[[Any], object]]:
-        with local_files.open_durable(self.full(path)) as file:
-            yield file.write
-
-    @contextlib.contextmanager
-    def _remote_output(self, path: str) -> Iterator[Callable[[Any], object]]:
-        parts = None if self.is_in_process else lambda: self._open_parts(path)
-        output = RemoteOutput(lambda data: self.write_bytes(path, data), parts)
-        try:
-            yield output.write
-            output.commit()
-        except BaseException:
-            output.discard()
-            raise
-
-    def _open_parts(self, path: str) -> Any:
-        # Committed apart from closing: a file that fsspec closes on its own must not become visible.
-        return self.fs.open(self.full(path), "wb", block_size=PART_BYTES, autocommit=False)
-
     def delete(self, path: str) -> None:
         """Delete a file; nothing happens if there is none."""
-        self._read(path, lambda: self._delete_file(self.full(path)))
+        self._read(path, lambda: self.backend.delete(path))
 
     def delete_tree(self, prefix: str) -> None:
         """Delete everything below the folder `prefix`; nothing happens if there is nothing.
@@ -310,21 +191,7 @@ class Store:
         Raises:
             ConfigError: The store would not delete something.
         """
-        if self.is_local:
-            self._read(prefix, lambda: local_files.delete_tree(self.full(prefix)))
-            return
-        paths = [self.full(path) for path in self.list(prefix)]
-        if self.protocol not in S3_PROTOCOLS:
-            for path in paths:
-                self._read(prefix, partial(self._delete_file, path))
-            return
-        for start in range(0, len(paths), DELETE_AT_ONCE):
-            group = paths[start : start + DELETE_AT_ONCE]
-            self._read(prefix, partial(delete_from_bucket, self.fs, self.protocol, group))
-
-    def _delete_file(self, path: str) -> None:
-        with contextlib.suppress(FileNotFoundError):
-            self.fs.rm_file(path)
+        self.backend.delete_tree(prefix.rstrip("/"), lambda step: self._read(prefix, step))
 
     def delete_partials(self, is_ours: Callable[[str], bool] = lambda _: True) -> None:
         """Delete what killed writers left; only when no writer is at work. Object stores keep nothing visible.
@@ -332,24 +199,15 @@ class Store:
         Args:
             is_ours: Which of the folders in this one are searched; others may have writers of their own.
         """
-        if self.is_local:
-            self._read("", lambda: local_files.delete_partials(self.root, is_ours))
+        self._read("", lambda: self.backend.delete_partials(is_ours))
+
+    def hold(self, lose: Callable[[], None], beat_seconds: float) -> AbstractContextManager[None]:
+        """Keep every other driver from writing here until the block ends; see `leases`."""
+        return self.backend.hold(self, lose, beat_seconds)
 
     def _find_size(self, path: str) -> int | None:
         """Length of a file; `None` where there is none."""
-
-        # Not fsspec's `isfile`: it takes any failure, a lost connection too, for "no".
-        def ask() -> int | None:
-            try:
-                if self.is_local:
-                    status = os.stat(self.full(path))
-                    return None if stat.S_ISDIR(status.st_mode) else status.st_size
-                info = self.fs.info(self.full(path))
-            except (FileNotFoundError, NotADirectoryError):
-                return None
-            return int(info["size"]) if info["type"] == "file" else None
-
-        return self._read(path, ask)
+        return self._read(path, lambda: self.backend.find_size(path))
 
     def _read(self, path: str, call: Callable[[], Result]) -> Result:
         def attempt() -> Result:
@@ -372,7 +230,7 @@ class Store:
                 raise ConfigError(
                     "there is nothing to write into",
                     path=self.locate(path),
-                    found="no such bucket" if self.protocol in S3_PROTOCOLS else "the folder was deleted meanwhile",
+                    found=self.backend.missing_target,
                     action="create it, then give the same command again",
                 ) from error
 

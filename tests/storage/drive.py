@@ -19,7 +19,7 @@ def say(text: str) -> None:
 
 def main(url: str, beat_seconds: float, hold_seconds: float) -> None:
     store = open_store(url)
-    if store.protocol == "s3":
+    if store.capabilities.shared and not store.capabilities.local_paths:
         store.list()  # connected before the race begins
     say("ready")
     sys.stdin.readline()

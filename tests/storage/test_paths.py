@@ -8,9 +8,9 @@ from pathlib import Path
 
 import pytest
 
-from maskmill.pipeline.storage.paths import join_path, split_file_url, split_url, strip_slashes
+from maskmill.pipeline.storage.paths import check_inside, join_path, split_file_url, split_url, strip_slashes
 from maskmill.pipeline.storage.store import open_store
-from maskmill.schemas.errors import ConfigError
+from maskmill.schemas.errors import ConfigError, ShardCorruptError
 
 
 @pytest.mark.parametrize(
@@ -78,3 +78,15 @@ def test_a_chain_of_urls_is_refused(url: str) -> None:
     with pytest.raises(ConfigError, match="chained URLs are not read") as refused:
         open_store(url)
     assert (refused.value.path, refused.value.action) == (url, "unpack the archive and name its files")
+
+
+@pytest.mark.parametrize(
+    "path", ["", "/etc/passwd", "../x", "a/../../x", "a//b", "./a", "s3://b/a", "a\\b", "a\0b", "a/", ".."]
+)
+def test_paths_that_leave_a_dataset_are_refused(path: str) -> None:
+    with pytest.raises(ShardCorruptError, match="leaves the dataset"):
+        check_inside(path, "dataset")
+
+
+def test_paths_inside_a_dataset_are_taken() -> None:
+    assert [check_inside(path, "d") for path in ("a", "a/b.arrow", "shard-0.arrow")]

@@ -109,7 +109,7 @@ def test_a_file_longer_than_any_of_its_kind_is_not_read(tmp_path: Path) -> None:
     with (tmp_path / "file").open("wb") as file:
         file.truncate(1 << 40)
     for store in (open_store(str(tmp_path)), open_store("memory://regular")):
-        if not store.is_local:
+        if not store.capabilities.local_paths:
             store.write_bytes("file", bytes(101))
         with pytest.raises(ConfigError, match=r"too large for what it should be.*at most 100 bytes"):
             store.read_bytes("file", 100)

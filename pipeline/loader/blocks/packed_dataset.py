@@ -55,7 +55,7 @@ class PackedDataset:
         self.store = open_store(url, storage_options)
         self.manifest = read_packed_manifest(self.store)
         self._settings = cache or Cache()
-        if self.store.is_local:
+        if self.store.capabilities.local_paths:
             self.shards = read_shard_table(self.store, self.manifest)
         else:
             patience = self._settings.timeout_seconds
@@ -94,7 +94,7 @@ class PackedDataset:
             ShardCorruptError: A block is not what was written; a remote one is fetched twice first.
             TransientStorageError: A block did not come within the cache's `timeout_seconds`.
         """
-        if self.store.is_local:
+        if self.store.capabilities.local_paths:
             return [self._validate(self._read_local(shard, block), shard, block, copies) for block in blocks]
         fetched = self._open_fetcher().read(shard, blocks)
         read = []
@@ -118,7 +118,7 @@ class PackedDataset:
             upcoming: (shard, its blocks) in the order in which they will be read, endless or not. It is drawn from as
                 there is room, in other threads, one at a time. It replaces what is left of the last one.
         """
-        if not self.store.is_local:
+        if not self.store.capabilities.local_paths:
             self._open_fetcher().announce(upcoming)
 
     def require_room(self, num_blocks: int) -> None:
@@ -130,7 +130,7 @@ class PackedDataset:
         Raises:
             ConfigError: It cannot.
         """
-        if self.store.is_local:
+        if self.store.capabilities.local_paths:
             return
         lengths = self.shards.block_lengths
         num_blocks = min(num_blocks, len(lengths))  # no more than there are, and the largest at worst

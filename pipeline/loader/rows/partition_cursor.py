@@ -107,7 +107,7 @@ class PartitionCursor:
         for partition in lacking:
             mine = offsets[partitions == partition]
             needs[partition] = int(mine.min()), int(mine.max()) + 1
-        if not self._dataset.store.is_local and not all(
+        if not self._dataset.store.capabilities.local_paths and not all(
             self._is_announced(partition, epoch, first) for partition, (first, _) in needs.items()
         ):
             self._dataset.fetch_ahead(self._iter_upcoming(epoch, {p: first for p, (first, _) in needs.items()}))

@@ -18,7 +18,7 @@ from typing import Any
 import pytest
 from s3fs import S3FileSystem
 
-from maskmill.pipeline.storage.s3_ranges import S3Ranges
+from maskmill.pipeline.storage.backends.s3_ranges import S3Ranges
 from maskmill.pipeline.storage.store import Store, open_store
 from maskmill.schemas.errors import ConfigError
 from tests.conftest import point_at
@@ -37,13 +37,13 @@ def watch(monkeypatch: pytest.MonkeyPatch) -> Watch:
 
     def begin(store: Store) -> list[str]:
         asked: list[str] = []
-        cat_file = store.fs.cat_file
+        cat_file = store.backend.fs.cat_file
 
         def note(path: str, **options: Any) -> Any:
             asked.append(path)
             return cat_file(path, **options)
 
-        monkeypatch.setattr(store.fs, "cat_file", note)
+        monkeypatch.setattr(store.backend.fs, "cat_file", note)
         return asked
 
     return begin
@@ -206,7 +206,7 @@ def test_whoever_wants_no_more_pieces_leaves_a_store_that_can_be_asked(
 
 def test_a_hung_answer_ends_at_the_clients_own_limit(moto_url: str, proxied: tuple[Store, Faults]) -> None:
     _, faults = proxied
-    ranges = S3Ranges(open_store(moto_url, {"config_kwargs": {"read_timeout": 0.3}}).fs, {})
+    ranges = S3Ranges(open_store(moto_url, {"config_kwargs": {"read_timeout": 0.3}}).backend.fs, {})
     path = moto_url.removeprefix("s3://") + "/file"
     assert ranges.read(path, 0, 10) == BODY[:10]
     faults.silent = True
@@ -381,7 +381,7 @@ def test_a_store_that_fails_again_and_again_is_spared_for_a_while(
     server: Server, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     now = [100.0]
-    monkeypatch.setattr("maskmill.pipeline.storage.s3_ranges.time.monotonic", lambda: now[0])
+    monkeypatch.setattr("maskmill.pipeline.storage.backends.s3_ranges.time.monotonic", lambda: now[0])
     check_read(server, 0)
     server.status = 404
     for _ in range(20):
