@@ -17,7 +17,7 @@ __import__("tempfile").mkstemp(dir={marks!r})  # one file for every time that th
 from maskmill import prepare
 events = []
 prepared = prepare({settings!r}, events.append, up_to="shard")
-print(prepared.documents[0].counts.written, len({{event["event"] for event in events}}) > 2)
+print(prepared.documents[0].counts.written, len({{event.event for event in events}}) > 2)
 """
 IN_A_THREAD = """
 import threading
