@@ -13,7 +13,8 @@ from maskmill.schemas.printable import make_printable
 
 UNITS = """
 import logging, threading, warnings
-from maskmill.pipeline.engine.stage import UnitOutcome
+from maskmill.pipeline.engine.units import UnitOutcome
+from maskmill.schemas.receipt import Details
 
 def fail():
     raise ValueError("\\x9b in a thread")
@@ -24,12 +25,12 @@ def warn(context, unit):
     thread = threading.Thread(target=fail)
     thread.start()
     thread.join()
-    return UnitOutcome([], {}, {})
+    return UnitOutcome([], {}, Details())
 """
 IN_NEW_PROCESSES = """
 import sys
 from maskmill.pipeline.engine.local_engine import LocalEngine
-from maskmill.pipeline.engine.stage import UnitDescription
+from maskmill.pipeline.engine.units import UnitDescription
 from maskmill.pipeline.storage.store import open_store
 import warning_units
 
@@ -41,7 +42,7 @@ engine.close()
 IN_A_TASK_OF_RAY = """
 import sys
 from maskmill.pipeline.engine.ray_engine import _answer_shared
-from maskmill.pipeline.engine.stage import UnitDescription
+from maskmill.pipeline.engine.units import UnitDescription
 from maskmill.pipeline.storage.store import open_store
 import warning_units
 

@@ -18,7 +18,7 @@ from maskmill.pipeline.run.prepare import prepare
 from maskmill.pipeline.settings import read_toml
 from maskmill.schemas.events import RunEvent
 from maskmill.schemas.run_file import RunFile
-from tests.hostile.trees import STOPPED_BEHIND
+from tests.hostile.trees import STOPPED_BEHIND, copy_tree
 
 BLOCK_BYTES = 512
 """Of packed blocks here, so that a shard of a few rows has several."""
@@ -76,15 +76,11 @@ FORMS: dict[str, dict[str, Any]] = {
 }
 
 
-class _StoppedError(Exception):
-    """Ends a run behind a stage."""
-
-
 def make_bases(folder: Path) -> None:
     """Write every base below a folder."""
     maskmill.schemas.rows.BLOCK_BYTES = BLOCK_BYTES
     for name, settings in FORMS.items():
-        _make(folder / name, settings, stop_behind=None)
+        _make(folder / name, settings, stopped=folder if name == "plain" else None)
     (folder / "plain" / "train.toml").write_text(TRAIN.format(steps=CHECKPOINT_STEP))
     with contextlib.redirect_stdout(io.StringIO()):
         assert _inside(folder / "plain", lambda: train("train.toml", [], True)) == 0
@@ -93,11 +89,10 @@ def make_bases(folder: Path) -> None:
     batches = MaskedBatches(str(folder / "plain" / "out" / "packed"), global_batch_rows=8, partitions=2, seed=3)
     next(iter(batches))
     (folder / "plain" / "state.json").write_text(json.dumps(batches.state_dict()))
-    for stage in STOPPED_BEHIND:
-        _make(folder / f"stopped-{stage}", FORMS["plain"], stop_behind=stage)
 
 
-def _make(root: Path, settings: dict[str, Any], stop_behind: str | None) -> None:
+def _make(root: Path, settings: dict[str, Any], stopped: Path | None) -> None:
+    """Write a base, and below the folder `stopped` what a run that is killed behind each stage would leave."""
     corpus = root / "corpus"
     corpus.mkdir(parents=True)
     draw = random.Random(5)
@@ -109,16 +104,10 @@ def _make(root: Path, settings: dict[str, Any], stop_behind: str | None) -> None
     (root / "run.toml").write_text(RUN.format(**settings))
 
     def listen(event: RunEvent) -> None:
-        if event.event == "stage_done" and event.stage == stop_behind:
-            raise _StoppedError
+        if stopped and event.event == "stage_done" and event.stage in STOPPED_BEHIND:
+            copy_tree(root, stopped / f"stopped-{event.stage}")
 
-    def run() -> None:
-        try:
-            prepare(read_toml(RunFile, "run.toml", []), listen)
-        except _StoppedError:
-            assert stop_behind
-
-    _inside(root, run)
+    _inside(root, lambda: prepare(read_toml(RunFile, "run.toml", []), listen))
 
 
 def _inside(root: Path, call: Callable[[], Any]) -> Any:

@@ -27,7 +27,7 @@ ADDRESS_MIB = 2048
 """How much more address space, so that nothing takes the machine down."""
 FILE_MIB = 256
 SECONDS = 30
-_GROUP = 20
+_GROUP = 60
 
 
 @dataclass

@@ -139,7 +139,7 @@ def nest(file: ParquetFile, draw: Draw) -> str:
         for _ in range(draw.choice((40, 200))):
             inner = {1: (STRUCT, inner)}
     elif how == "wide":
-        inner = {1: (LIST, (STRUCT, [{}] * 500_000))}
+        inner = {1: (LIST, (STRUCT, [{}] * 70_000))}
     else:
         inner = {1: (BINARY, bytes(100_000))}
     _, _, pages = _pages(file, draw)
@@ -151,13 +151,13 @@ def nest(file: ParquetFile, draw: Draw) -> str:
     elif where == "footer":
         file.footer[99] = STRUCT, inner
     elif where == "groups":
-        file.groups.extend([{1: (LIST, (STRUCT, [])), 2: (I64, 0), 3: (I64, 0)}] * 30_000)
-        file.pages.extend([[]] * 30_000)
+        file.groups.extend([{1: (LIST, (STRUCT, [])), 2: (I64, 0), 3: (I64, 0)}] * 20_000)
+        file.pages.extend([[]] * 20_000)
     elif where == "columns":
         file.groups[0][1][1][1].extend([{}] * 60_000)
     else:
         elements = file.footer[2][1][1]
-        elements[1:] = [{4: (BINARY, b"x"), 5: (I32, 1), 3: (I32, 0)} for _ in range(20_000)] + elements[1:]
+        elements[1:] = [{4: (BINARY, b"x"), 5: (I32, 1), 3: (I32, 0)} for _ in range(17_000)] + elements[1:]
     return f"{how} in {where}"
 
 
