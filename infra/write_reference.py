@@ -2,7 +2,7 @@
 
     python infra/write_reference.py
 
-Writes `docs/reference/{run-file,train-file,commands}.md`; the tests fail where a page is not what this writes.
+Writes `docs/reference/{run-file,train-file,commands,events}.md`; the tests fail where a page is not what this writes.
 """
 
 from __future__ import annotations
@@ -19,6 +19,7 @@ from pydantic import BaseModel
 sys.path.insert(0, str(Path(__file__).parent.parent))
 
 from maskmill.jobs.cli import app
+from maskmill.schemas.events import Event, RunEvent, TrainEvent, VerifyEvent
 from maskmill.schemas.field_docs import read_field_docs
 from maskmill.schemas.run_file import RunFile
 from maskmill.schemas.train_file import TrainFile
@@ -44,6 +45,15 @@ COMMANDS = """# Commands
 Every command takes `--help`. The exit status is 0 when the work is done, 1 when it failed with one line that says what,
 where and what to do, 2 for wrong usage, and 130 after Ctrl-C; `train` ends with 143 after SIGTERM.
 """
+EVENTS = """# Events
+
+With `--json` a command writes one JSON object a line: `time` (seconds since 1970), `event` (its name) and the fields
+below. From Python, `on_event` receives the same events as models of `maskmill.schemas.events`, and `parse_line` there
+reads a line back. A later version may add events and fields, so ignore what you do not know.
+"""
+LARGEST_SHOWN = 1 << 53
+"""A bound beyond it is that of a 64-bit integer, and of no interest to a person."""
+COMMAND_EVENTS = {"prepare, shard, tokenizer, pack": RunEvent, "verify": VerifyEvent, "train": TrainEvent}
 TYPES = {"string": "string", "integer": "integer", "number": "number", "boolean": "`true` or `false`"}
 
 
@@ -53,6 +63,7 @@ def write_pages() -> dict[str, str]:
         "docs/reference/run-file.md": WRITTEN + RUN_FILE + "".join(_iter_sections(RunFile)),
         "docs/reference/train-file.md": WRITTEN + TRAIN_FILE + "".join(_iter_sections(TrainFile)),
         "docs/reference/commands.md": WRITTEN + COMMANDS + "".join(_iter_commands()),
+        "docs/reference/events.md": WRITTEN + EVENTS + "".join(_iter_events()),
     }
 
 
@@ -96,13 +107,18 @@ def _iter_kinds(values: dict[str, Any], schema: dict[str, Any]) -> Iterator[str]
     elif values["type"] == "array":
         item = values.get("items") or values["prefixItems"][0]
         yield f"list of {' or '.join(_iter_kinds(item, schema))}"
+    elif values["type"] == "object":
+        yield "object"
     else:
         yield TYPES[values["type"]] + _describe_bounds(values)
 
 
 def _describe_bounds(values: dict[str, Any]) -> str:
-    low = values.get("minimum")
-    above, high, below = values.get("exclusiveMinimum"), values.get("maximum"), values.get("exclusiveMaximum")
+    low, above = values.get("minimum"), values.get("exclusiveMinimum")
+    high, below = (
+        None if (bound := values.get(key)) is None or bound > LARGEST_SHOWN else bound
+        for key in ("maximum", "exclusiveMaximum")
+    )
     words = []
     if low is not None:
         words.append(f"{low} or more" if high is None and below is None else f"from {low}")
@@ -110,7 +126,7 @@ def _describe_bounds(values: dict[str, Any]) -> str:
         words.append(f"above {above}")
     if high is not None:
         words.append(f"to {_as_number(high)}")
-    if below is not None and below < 1 << 62:
+    if below is not None:
         words.append(f"below {_as_number(below)}")
     return f", {' '.join(words)}" if words else ""
 
@@ -140,6 +156,21 @@ def _iter_commands() -> Iterator[str]:
             yield "\n| option | what it does |\n| --- | --- |\n"
             for param in options:
                 yield f"| `{param.opts[0]}` | {' '.join(_as_markdown(param.help).split())} |\n"
+
+
+def _iter_events() -> Iterator[str]:
+    for commands, union in COMMAND_EVENTS.items():
+        yield f"\n## Of `{commands}`\n"
+        events: tuple[type[Event], ...] = get_args(union)
+        for event in events:
+            schema = event.model_json_schema()
+            name = event.model_fields["event"].default
+            yield f"\n### `{name}`\n\n{_as_markdown(event.__doc__ or '')}\n"
+            yield "\n| field | type | what it is |\n| --- | --- | --- |\n"
+            for field, info in event.model_fields.items():
+                if field != "event":
+                    kinds = " or ".join(dict.fromkeys(_iter_kinds(schema["properties"][field], schema)))
+                    yield f"| `{field}` | {kinds} | {info.description} |\n"
 
 
 def _as_markdown(text: str) -> str:

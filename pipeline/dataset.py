@@ -173,13 +173,13 @@ class Dataset:
 def open_dataset(url: Any, *, storage_options: dict[str, Any] | None = None) -> Dataset:
     """Open a packed dataset to look at its manifest, its rows and its tokenizer.
 
-    ```python
-    dataset = open_dataset("out/packed")
-    print(dataset.manifest.seq_len, len(dataset))
-    print(dataset.tokenizer.decode(dataset[0].input_ids))
-    for row in dataset:
-        ...
-    ```
+    For example::
+
+        dataset = open_dataset("out/packed")
+        print(dataset.manifest.seq_len, len(dataset))
+        print(dataset.tokenizer.decode(dataset[0].input_ids))
+        for row in dataset:
+            ...
 
     Args:
         url: The dataset's folder: a path or any fsspec URL.

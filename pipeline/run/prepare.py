@@ -64,10 +64,10 @@ def prepare(
     Parts that are there already are not made again, and a run that was interrupted goes on. It needs no
     `if __name__ == "__main__"`, and works in a notebook.
 
-    ```python
-    prepared = prepare({"input": {"paths": ["corpus/*.jsonl"]}, "output": {"url": "out"}})
-    batches = MaskedBatches(prepared.packed_urls()[0], global_batch_rows=256)
-    ```
+    For example::
+
+        prepared = prepare({"input": {"paths": ["corpus/*.jsonl"]}, "output": {"url": "out"}})
+        batches = MaskedBatches(prepared.packed_urls()[0], global_batch_rows=256)
 
     Args:
         run: The path or URL of a run file, a dictionary of its sections, or a `RunFile`.

@@ -28,10 +28,10 @@ def train(
     SIGINT and SIGTERM end it after the step at hand, with a checkpoint; a second one ends the process at once. In
     another thread than the main one Python delivers no signals.
 
-    ```python
-    result = train({"data": {"dataset": "out/packed"}, "run": {"output": "out/training", "steps": 1000}})
-    print(result.model_url)
-    ```
+    For example::
+
+        result = train({"data": {"dataset": "out/packed"}, "run": {"output": "out/training", "steps": 1000}})
+        print(result.model_url)
 
     Args:
         train_file: The path or URL of a train file, a dictionary of its sections, or a `TrainFile`.

@@ -48,11 +48,11 @@ def verify(
 
     What is wrong is a finding, not an error: whatever can be read is verified.
 
-    ```python
-    report = verify("out")
-    for finding in report.findings:
-        print(finding.path, finding.what)
-    ```
+    For example::
+
+        report = verify("out")
+        for finding in report.findings:
+            print(finding.path, finding.what)
 
     Args:
         url: A dataset's folder, or the whole output of a run: a path or any fsspec URL.
