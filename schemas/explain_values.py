@@ -115,7 +115,10 @@ def order_findings(error: ValidationError) -> list[ErrorDetails]:
 
 def show_value(value: object) -> str:
     """A value as a message may show it: without credentials, and not a screen long."""
-    text = redact(repr(value))
+    try:
+        text = redact(repr(value))
+    except Exception:  # noqa: BLE001  # of a foreign object, or of a number of more digits than Python prints
+        text = f"a {type(value).__name__} that cannot be shown"
     return text if len(text) <= SHOWN_CHARACTERS else f"{text[:SHOWN_CHARACTERS]}..."
 
 

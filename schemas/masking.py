@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Self, cast
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
 
 from maskmill.schemas.errors import ConfigError
-from maskmill.schemas.explain_values import explain_values
+from maskmill.schemas.explain_values import explain_values, show_value
 
 IGNORE_INDEX = -100
 """The label of a position that is not predicted; torch's cross-entropy skips it by default."""
@@ -60,6 +60,14 @@ class _CheckedCalls(ModelMetaclass):
             return super().__call__(**fields)
         except ValidationError as error:
             raise explain_values(cast("type[BaseModel]", cls), error, cls.__name__.lower()) from None
+        except Exception as error:  # a method of a foreign object raised it
+            raise ConfigError(
+                "a setting cannot be read",
+                path=cls.__name__.lower(),
+                expected=f"settings of {', '.join(map(str, fields))} as numbers or texts",
+                found=", ".join(map(show_value, fields.values())),
+                action="give plain numbers and texts",
+            ) from error
 
 
 class Masking(BaseModel, metaclass=_CheckedCalls):

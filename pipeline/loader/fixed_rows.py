@@ -12,15 +12,7 @@ from maskmill.pipeline.loader.batches.batch import Batch
 from maskmill.pipeline.loader.batches.fill_batch import fill_batch
 from maskmill.pipeline.loader.batches.lasting_failure import LastingFailure
 from maskmill.pipeline.loader.blocks.packed_dataset import PackedDataset
-from maskmill.pipeline.loader.check_arguments import (
-    MAX_GLOBAL_BATCH_ROWS,
-    MAX_STEPS,
-    MAX_WORLD_SIZE,
-    check_integer,
-    check_kind,
-    check_url,
-    copy_options,
-)
+from maskmill.pipeline.loader.check_arguments import check, check_between
 from maskmill.pipeline.loader.resume.batch_place import BatchPlace
 from maskmill.pipeline.loader.rows.row_batch import RowBatch
 from maskmill.pipeline.loader.rows.stage_rows import StagedRows
@@ -68,13 +60,10 @@ def iter_fixed_batches(
         ConfigError: A number is out of range, or there is no dataset.
         ShardCorruptError: While iterating: a block is not what was written.
     """
-    give = "give for example masking=Masking(rate=0.15)"
-    check_kind("masking", masking, isinstance(masking, Masking), "a Masking", give)
-    batch_rows = check_integer("batch_rows", batch_rows, 1, MAX_GLOBAL_BATCH_ROWS)
-    epoch = check_integer("epoch", epoch, 0, MAX_STEPS)
-    world_size = check_integer("world_size", world_size, 1, MAX_WORLD_SIZE)
-    rank = check_integer("rank", rank, 0, world_size - 1)
-    dataset = PackedDataset(check_url(url), copy_options(storage_options))
+    masking, batch_rows, epoch = check("masking", masking), check("batch_rows", batch_rows), check("epoch", epoch)
+    world_size = check("world_size", world_size)
+    rank = check_between("rank", rank, 0, world_size - 1)
+    dataset = PackedDataset(check("data", url), check("storage_options", storage_options))
     first, stop = (number * dataset.num_rows // world_size for number in (rank, rank + 1))
     largest_share = -(-dataset.num_rows // world_size)
     sizes = _cut_share(stop - first, batch_rows, -(-largest_share // batch_rows))

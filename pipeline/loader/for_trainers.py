@@ -16,12 +16,16 @@ from torch.utils.data import get_worker_info
 from maskmill.pipeline.loader.batches.batch import Batch
 from maskmill.pipeline.loader.batches.lasting_failure import LastingFailure
 from maskmill.pipeline.loader.batches.one_storage import pack_values
+from maskmill.pipeline.loader.check_arguments import check_instance, refuse_argument
 from maskmill.pipeline.loader.encoders.encoder import Encoder, describe_encoder
 from maskmill.pipeline.loader.encoders.families import Layout
 from maskmill.schemas.errors import ConfigError
 from maskmill.schemas.masking import IGNORE_INDEX
 
 __all__ = ["Encoder", "as_inputs", "count_labels", "describe_encoder", "group_steps", "sum_losses"]
+
+
+_GIVE_LOADER = "give group_steps(batches), or a DataLoader(batches, batch_size=None)"
 
 
 def group_steps(batches: Iterable[Batch]) -> Iterator[list[Batch]]:
@@ -38,12 +42,17 @@ def group_steps(batches: Iterable[Batch]) -> Iterator[list[Batch]]:
         ConfigError: The stream begins or ends inside a global batch; it was resumed there, or a wrapper around the
             loader has dropped some of it. The labels of the whole would then not be known.
     """
-    return LastingFailure(_group_steps(batches))
+    try:
+        stream = iter(batches)
+    except Exception as error:  # of a foreign object
+        raise refuse_argument("batches", batches, "a MaskedBatches or a DataLoader of one", _GIVE_LOADER) from error
+    return LastingFailure(_group_steps(stream))
 
 
-def _group_steps(batches: Iterable[Batch]) -> Generator[list[Batch]]:
+def _group_steps(batches: Iterator[Batch]) -> Generator[list[Batch]]:
     step: list[Batch] = []
     for batch in batches:
+        check_instance("batches", batch, Batch, "batches of a MaskedBatches, as they are", _GIVE_LOADER)
         came = sum(len(before.row_ids) for before in step)
         if batch.rows_before != came:
             raise ConfigError(
@@ -134,5 +143,8 @@ def as_inputs(batch: Batch, layout: Layout = "sdpa", encoder: Encoder | None = N
     Raises:
         ConfigError: See `Batch.model_inputs`.
     """
+    check_instance("batch", batch, Batch, "a Batch, as the loader gives it", "give one batch of the loader")
+    if encoder is not None:
+        check_instance("encoder", encoder, Encoder, "an Encoder", "give encoder=describe_encoder(model)")
     inputs = {**batch.model_inputs(layout, encoder), "labels": batch.model_labels(layout)}
     return inputs if get_worker_info() is None else pack_values(inputs)  # a descriptor for each dictionary that is held

@@ -13,14 +13,7 @@ from maskmill.pipeline.loader.batches.batch import Batch
 from maskmill.pipeline.loader.batches.fill_batch import fill_batch
 from maskmill.pipeline.loader.batches.lasting_failure import LastingFailure
 from maskmill.pipeline.loader.cache.cache_settings import Cache
-from maskmill.pipeline.loader.check_arguments import (
-    MAX_GLOBAL_BATCH_ROWS,
-    MAX_STEPS,
-    MAX_WORLD_SIZE,
-    check_integer,
-    check_kind,
-    copy_options,
-)
+from maskmill.pipeline.loader.check_arguments import MAX_STEPS, check, check_between, check_instance
 from maskmill.pipeline.loader.device.device_batches import DeviceBatches
 from maskmill.pipeline.loader.order.epoch_order import LastBatch
 from maskmill.pipeline.loader.order.turns import Turn, Turns
@@ -99,22 +92,15 @@ class MaskedBatches(IterableDataset[Batch]):
         cache: Cache | None = None,
         storage_options: dict[str, Any] | None = None,
     ) -> None:
-        rank = check_integer("rank", rank, 0, MAX_WORLD_SIZE)
-        world_size = check_integer("world_size", world_size, 1, MAX_WORLD_SIZE)
-        seed = check_integer("seed", seed, 0, (1 << 64) - 1)
-        shuffle_blocks = check_integer("shuffle_blocks", shuffle_blocks, 1, MAX_STEPS)
-        rows = {"global_batch_rows": global_batch_rows, "micro_batch_rows": micro_batch_rows, "partitions": partitions}
-        global_batch_rows, micro_batch_rows, partitions = (
-            None if value is None else check_integer(name, value, 1, MAX_GLOBAL_BATCH_ROWS)
-            for name, value in rows.items()
-        )
-        give = "give cache=Cache(folder, max_bytes=...)"
-        check_kind("cache", cache, cache is None or isinstance(cache, Cache), "a Cache", give)
-        check_kind("last_batch", last_batch, last_batch in list(LastBatch), '"drop" or "wrap"', "give one of the two")
-        is_masking = masking in (None, "static") or isinstance(masking, Masking)
-        give = "give for example masking=Masking(rate=0.15)"
-        check_kind("masking", masking, is_masking, 'a Masking or "static"', give)
-        storage_options = copy_options(storage_options)
+        rank, world_size, seed = check("rank", rank), check("world_size", world_size), check("seed", seed)
+        global_batch_rows = check("global_batch_rows", global_batch_rows)
+        micro_batch_rows = check("micro_batch_rows", micro_batch_rows)
+        partitions, shuffle_blocks = check("partitions", partitions), check("shuffle_blocks", shuffle_blocks)
+        last_batch = check("last_batch", last_batch)
+        masking = check("masking or static", masking, called="masking")
+        storage_options = check("storage_options", storage_options)
+        if cache is not None:
+            check_instance("cache", cache, Cache, "a Cache", "give cache=Cache(folder, max_bytes=...)")
         order = Order(seed, partitions, shuffle_blocks, LastBatch(last_batch))
         self._plan = plan_run(list_phases(data), global_batch_rows, order, storage_options, cache)
         self._storage_options = storage_options
@@ -199,7 +185,7 @@ class MaskedBatches(IterableDataset[Batch]):
         Raises:
             ConfigError: It is no number of epochs, or there are none.
         """
-        return self.steps(check_integer("number of epochs", count, 0, MAX_STEPS) * self.steps_per_epoch)
+        return self.steps(check("number of epochs", count) * self.steps_per_epoch)
 
     def steps(self, count: int) -> MaskedBatches:
         """The same loader, ending after `count` global batches from the start of the run; the two share one state.
@@ -207,7 +193,7 @@ class MaskedBatches(IterableDataset[Batch]):
         Raises:
             ConfigError: It is no number of steps.
         """
-        count = check_integer("number of steps", count, 0, MAX_STEPS)
+        count = check("number of steps", count)
         bounded = copy.copy(self)
         end = self._plan.serving.end_step
         bounded._stop_step = count if end is None else min(count, end)  # noqa: SLF001  # a copy of this very object
@@ -224,8 +210,8 @@ class MaskedBatches(IterableDataset[Batch]):
             ConfigError: There is no such place.
         """
         steps = self._plan.steps_per_epoch
-        step = check_integer("step", step, 0, (steps or MAX_STEPS) - 1)
-        epoch = check_integer("epoch", epoch, 0, MAX_STEPS // steps if steps else 0)
+        step = check_between("step", step, 0, (steps or MAX_STEPS) - 1)
+        epoch = check_between("epoch", epoch, 0, MAX_STEPS // steps if steps else 0)
         position = Position(epoch, step)
         count_steps(self._describe(position), steps)
         return self._begin_at(position)
@@ -237,7 +223,7 @@ class MaskedBatches(IterableDataset[Batch]):
             ConfigError: That is before the start of the run.
         """
         here = self._count_turns(self._progress.peek())
-        turn = here + check_integer("number of batches", count, -here, MAX_STEPS - here)
+        turn = here + check_between("number of batches", count, -here, MAX_STEPS - here)
         return self._begin_at(self._place(self._turns.locate(turn)))
 
     def _begin_at(self, position: Position) -> MaskedBatches:

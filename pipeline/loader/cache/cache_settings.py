@@ -3,13 +3,10 @@
 from __future__ import annotations
 
 import os
-import sys
-import threading
-from dataclasses import dataclass
-from numbers import Real
-from typing import Literal, get_args
+from dataclasses import dataclass, fields
+from typing import Literal
 
-from maskmill.schemas.errors import ConfigError
+from maskmill.pipeline.loader.check_arguments import check_settings
 
 FetchMode = Literal["auto", "block", "shard"]
 
@@ -40,35 +37,7 @@ class Cache:
     timeout_seconds: float = DEFAULT_TIMEOUT_SECONDS
 
     def __post_init__(self) -> None:
-        folder = os.fspath(self.folder) if isinstance(self.folder, (str, os.PathLike)) else None
-        if not isinstance(folder, str) or "://" in folder or "\0" in folder:
-            raise ConfigError(
-                "no such folder",
-                path="cache.folder",
-                expected="the path of a folder on a local disk",
-                found=repr(self.folder),
-                action="give one, or leave it out for the user's own cache",
-            )
-        if self.folder:  # wherever the process goes afterwards
-            object.__setattr__(self, "folder", os.path.abspath(os.path.expanduser(self.folder)))
-        for name, most in (("max_bytes", sys.maxsize), ("timeout_seconds", threading.TIMEOUT_MAX)):
-            value = getattr(self, name)
-            if not isinstance(value, Real) or isinstance(value, bool) or not 0 < float(value) <= most:
-                raise ConfigError(
-                    "no such limit",
-                    path=f"cache.{name}",
-                    expected=f"above 0, at most {most:g}",
-                    found=repr(value),
-                    action="give another number",
-                )
-        if self.fetch not in get_args(FetchMode):
-            raise ConfigError(
-                "no such way to fetch",
-                path="cache.fetch",
-                expected=f"one of {', '.join(get_args(FetchMode))}",
-                found=repr(self.fetch),
-                action="give one of these",
-            )
+        check_settings(self, {field.name: f"cache.{field.name}" for field in fields(self)})
 
     def locate(self) -> str:
         """The absolute path of the folder."""

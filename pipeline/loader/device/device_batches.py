@@ -25,6 +25,7 @@ from maskmill.pipeline.loader.resume.loader_state import copy_state
 from maskmill.pipeline.loader.rows.row_batch import RowBatch
 from maskmill.pipeline.masking.tables import MaskTables
 from maskmill.schemas.errors import ConfigError, MaskmillError
+from maskmill.schemas.explain_values import show_value
 from maskmill.schemas.masking import Masking, count_selected
 
 
@@ -188,12 +189,12 @@ def _resolve_device(device: torch.device | str) -> torch.device:
             found = torch.device("cuda", torch.cuda.current_device() if found.index is None else found.index)
         if found.type in ("cpu", "cuda"):
             return found
-    except (RuntimeError, AssertionError, TypeError) as error:
+    except Exception as error:  # noqa: BLE001  # torch raises several kinds, a foreign object any
         problem = f": {str(error).partition(chr(10))[0]}"
     raise ConfigError(
         "no device that batches can be made on",
         path="to_device",
         expected="cpu or a CUDA device of this machine",
-        found=f"{str(device)!r}{problem}",
+        found=f"{show_value(str(device) if isinstance(device, torch.device) else device)}{problem}",
         action="name another device, or iterate the loader itself and move each batch with batch.to(device)",
     )

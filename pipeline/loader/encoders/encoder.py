@@ -9,6 +9,7 @@ import torch
 
 from maskmill.pipeline.loader.encoders.families import FAMILIES, LAYOUTS, Family, Layout, Masks, Positions
 from maskmill.schemas.errors import ConfigError
+from maskmill.schemas.explain_values import show_value
 
 BOOLEAN_MASKS = {"sdpa": True, "eager": False, "flex_attention": False}
 """Kinds of attention that take a mask for every pair of positions: a boolean one, or one to add to the scores.
@@ -108,6 +109,7 @@ def describe_encoder(model: Any) -> Encoder:
     name = type(model).__name__
     config = getattr(model, "config", None)
     model_type = getattr(config, "model_type", None)
+    model_type = model_type if isinstance(model_type, str) else None
     if model_type is None and hasattr(model, "model_type"):
         raise ConfigError(
             f"{name} is a configuration, not a model",
@@ -121,7 +123,7 @@ def describe_encoder(model: Any) -> Encoder:
             f"{name} has no transformers configuration",
             path="model",
             expected="a transformers encoder, or an Encoder that describes yours",
-            found=repr(type(model)),
+            found=show_value(type(model)),
             action="give the transformers model itself, or describe yours",
         )
     shown = f"{name} ({model_type})"

@@ -9,9 +9,9 @@ from typing import Any, NamedTuple, Protocol
 
 import torch
 
+from maskmill.pipeline.loader.check_arguments import check
 from maskmill.pipeline.loader.encoders.encoder import BOOLEAN_MASKS, Encoder
 from maskmill.pipeline.loader.encoders.families import Layout, Positions
-from maskmill.schemas.errors import ConfigError
 from maskmill.schemas.masking import IGNORE_INDEX
 
 _LOG = logging.getLogger("maskmill.loader")
@@ -65,15 +65,7 @@ class _Maker(NamedTuple):
 
 
 def _find(layout: str) -> _Maker:
-    if layout not in _MAKERS:
-        raise ConfigError(
-            f"no such layout: {layout!r}",
-            path="layout",
-            expected="sdpa, varlen or padded",
-            found=repr(layout),
-            action='give "sdpa" for a mask, "varlen" for flash attention or "padded" for one sequence a row',
-        )
-    return _MAKERS[layout]
+    return _MAKERS[check("layout", layout)]
 
 
 def _make_masked(batch: PackedTensors, encoder: Encoder) -> dict[str, Any]:

@@ -2,20 +2,16 @@
 
 from __future__ import annotations
 
-import math
 import os
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass, replace
-from numbers import Real
-from typing import Any
+from dataclasses import dataclass
 
-from maskmill.pipeline.loader.check_arguments import MAX_GLOBAL_BATCH_ROWS, MAX_STEPS, check_integer, check_url
+from maskmill.pipeline.loader.check_arguments import check, check_settings, refuse_argument
 from maskmill.pipeline.loader.order.serving_plan import PATTERN_ROWS
 from maskmill.schemas.errors import ConfigError
+from maskmill.schemas.explain_values import show_value
 
 WEIGHT_UNITS = 1_000_000
-MIN_TEMPERATURE = 0.05  # rows ** 20: with less the largest dataset is alone, and numbers leave their range
-MAX_WEIGHT = 1e12
 
 
 @dataclass(frozen=True)
@@ -31,6 +27,10 @@ class Source:
     url: str
     weight: float = 1.0
     max_epochs: int | None = None
+
+    def __post_init__(self) -> None:
+        names = {"url": "data", "weight": "mixture.weight", "max_epochs": "max_epochs"}
+        check_settings(self, names)
 
 
 @dataclass(frozen=True)
@@ -48,6 +48,20 @@ class Mixture:
 
     sources: tuple[Source, ...]
     temperature: float | None = None
+
+    def __post_init__(self) -> None:
+        example = "write Mixture((Source(url, weight), Source(other, weight)))"
+        if isinstance(self.sources, (str, os.PathLike, Source)) or not isinstance(self.sources, Iterable):
+            what = "a mixture is of several Sources"
+            raise refuse_argument("mixture", self.sources, "a tuple of Sources", example, what)
+        sources = tuple(self.sources)
+        for source in sources:
+            if not isinstance(source, Source):
+                raise refuse_argument(
+                    "mixture", source, "one Source for each dataset", example, "a mixture is of Sources"
+                )
+        object.__setattr__(self, "sources", sources)
+        check_settings(self, {"temperature": "mixture.temperature"})
 
 
 Data = str | os.PathLike[str] | Source | Mixture
@@ -67,6 +81,11 @@ class Phase:
     first_step: int
     data: Data
     global_batch_rows: int | None = None
+
+    def __post_init__(self) -> None:
+        check_settings(self, {name: name for name in ("first_step", "global_batch_rows")})
+        if not isinstance(self.data, (Source, Mixture)):
+            check("data", self.data)
 
 
 @dataclass(frozen=True)
@@ -91,13 +110,11 @@ def list_phases(data: Data | Sequence[Phase]) -> list[MixedPhase]:
             raise ConfigError(
                 "a list of data is a list of Phases",
                 path="phases",
-                found=repr(phase),
+                expected="Phases",
+                found=show_value(phase),
                 action="write Phase(first_step, data) for each; several datasets at once are a Mixture",
             )
-        first_step = check_integer("first_step", phase.first_step, 0, MAX_STEPS)
-        rows = phase.global_batch_rows
-        rows = None if rows is None else check_integer("global_batch_rows", rows, 1, MAX_GLOBAL_BATCH_ROWS)
-        phases.append(MixedPhase(first_step, _as_mixture(phase.data), rows))
+        phases.append(MixedPhase(phase.first_step, _as_mixture(phase.data), phase.global_batch_rows))
     steps = [phase.first_step for phase in phases]
     if not steps or steps[0] != 0 or steps != sorted(set(steps)):
         raise ConfigError(
@@ -111,12 +128,11 @@ def list_phases(data: Data | Sequence[Phase]) -> list[MixedPhase]:
 
 
 def _as_mixture(data: Data) -> Mixture:
-    if isinstance(data, Mixture):
-        given = data
-    else:
-        given = Mixture((data if isinstance(data, Source) else Source(check_url(data)),))
-    _check_members(given)
-    mixture = replace(given, sources=tuple(replace(source, url=check_url(source.url)) for source in given.sources))
+    mixture = (
+        data
+        if isinstance(data, Mixture)
+        else Mixture((data if isinstance(data, Source) else Source(check("data", data)),))
+    )
     urls = [source.url for source in mixture.sources]
     if not urls or len(set(urls)) < len(urls):
         raise ConfigError(
@@ -134,42 +150,6 @@ def _as_mixture(data: Data) -> Mixture:
             action="prepare small ones together",
         )
     return mixture
-
-
-def _check_members(mixture: Mixture) -> None:
-    if isinstance(mixture.sources, (str, os.PathLike, Source)) or not isinstance(mixture.sources, Iterable):
-        raise ConfigError(
-            "a mixture is of several Sources",
-            path="mixture",
-            expected="a tuple of Sources",
-            found=repr(mixture.sources),
-            action="write Mixture((Source(url, weight), Source(other, weight)))",
-        )
-    for source in mixture.sources:
-        if not isinstance(source, Source):
-            raise ConfigError(
-                "a mixture is of Sources",
-                path="mixture",
-                found=repr(source),
-                action="write Source(url, weight) for each dataset",
-            )
-        _check_number("weight", source.weight, 0, MAX_WEIGHT)
-        if source.max_epochs is not None:
-            check_integer("max_epochs", source.max_epochs, 1, MAX_STEPS)
-    if mixture.temperature is not None:
-        _check_number("temperature", mixture.temperature, MIN_TEMPERATURE, math.inf)
-
-
-def _check_number(name: str, value: Any, least: float, most: float) -> None:
-    # NumPy's numbers are Real, too.
-    if not isinstance(value, Real) or isinstance(value, bool) or not least <= float(value) <= most:
-        raise ConfigError(
-            f"no such {name}",
-            path=f"mixture.{name}",
-            expected=f"a number from {least:g} to {most:g}",
-            found=repr(value),
-            action=f"give another {name}",
-        )
 
 
 def weigh(mixture: Mixture, rows: Sequence[int]) -> list[int]:
