@@ -113,6 +113,14 @@ class StoreContract:
             assert file.read(100) == b"PAR1"
             assert file.read(1) == b""
 
+    def test_a_file_that_is_longer_than_it_may_be_is_refused(self, store: Store) -> None:
+        store.write_bytes("digits", b"0123456789")
+        assert store.read_bytes("digits", 10) == b"0123456789"
+        with pytest.raises(ConfigError, match="out/digits: the file is too large"):
+            store.read_bytes("digits", 9)
+        with pytest.raises(FileNotFoundError, match="out/none"):
+            store.read_bytes("none", 9)
+
     def test_a_missing_file_is_file_not_found(self, store: Store) -> None:
         store.write_bytes("folder/file", b"x")
         for path in ("none", "folder", "folder/none", "folder/file/below"):
