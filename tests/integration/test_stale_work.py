@@ -12,6 +12,7 @@ from typing import Any
 import pytest
 
 from maskmill.pipeline.corpus.list_inputs import InputFile, list_inputs
+from maskmill.pipeline.corpus.map_documents import MAP
 from maskmill.pipeline.run.open_run import open_run, refuse_inputs_in_output
 from maskmill.pipeline.run.parts import Part
 from maskmill.pipeline.run.prepare import prepare
@@ -295,5 +296,5 @@ def test_counts_that_do_not_add_up_name_the_receipts(corpus: Path, tmp_path: Pat
     counts["quarantined_by_reason"] = {"x": 1}
     with open_run(run_file(corpus, tmp_path / "out"), str) as run:
         with pytest.raises(ShardCorruptError, match=r"work/receipts/map: what the units counted .* 5 .*; delete this"):
-            run.add_up(DocumentCounts, counts, "map")
-        assert run.add_up(DocumentCounts, counts | {"read": 4}, "map").read == 4
+            run.add_up(DocumentCounts, counts, MAP)
+        assert run.add_up(DocumentCounts, counts | {"read": 4}, MAP).read == 4
