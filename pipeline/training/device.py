@@ -7,42 +7,26 @@ from typing import Any, Literal
 
 import torch
 
+from maskmill.pipeline.loader.device.find_device import find_device
 from maskmill.schemas.errors import ConfigError
-
-KINDS = ("cpu", "cuda")
 
 
 def resolve_device(name: str) -> torch.device:
     """Turn `run.device` into a device that is there.
 
-    Only kinds that training is tested on: another one would train, but a run resumed on it would draw other dropout
-    than an undisturbed one, since checkpoints hold the generators of these two kinds.
-
     Raises:
-        ConfigError: The name is no device, of another kind, or there is no such device here.
+        ConfigError: There is no such device here, or it is of a kind that training is not tested on.
     """
     if name == "auto":
-        return torch.device("cuda" if torch.cuda.is_available() else "cpu")
-    try:
-        device = torch.device(name)
-    except RuntimeError as error:
-        raise _refuse(name, "no such device", "is no device's name") from error
-    if device.type not in KINDS:
-        raise _refuse(name, f"training does not run on {device.type}", "is of a kind that training is not tested on")
-    try:
-        torch.empty(0, device=device)
-    except (RuntimeError, AssertionError, NotImplementedError) as error:
-        first_line = str(error).partition("\n")[0]
-        raise _refuse(name, "no such device here", f"is not on this machine: {first_line}") from error
-    return device
-
-
-def _refuse(name: str, what: str, why: str) -> ConfigError:
-    return ConfigError(
-        what,
+        name = "cuda" if torch.cuda.is_available() else "cpu"
+    found = find_device(name)
+    if isinstance(found, torch.device):
+        return found
+    raise ConfigError(
+        f"training does not run on {found.kind}" if found.kind else "no such device",
         path="run.device",
         expected="auto, cpu, cuda, or cuda and a number, such as cuda:1",
-        found=f"{name!r}, which {why}",
+        found=f"{name!r}, which {found.why}",
         action="change run.device",
     )
 

@@ -8,6 +8,7 @@ from typing import Any
 from maskmill.pipeline.loader import MaskedBatches
 from maskmill.pipeline.loader.blocks.packed_dataset import read_packed_manifest
 from maskmill.pipeline.loader.fixed_rows import iter_fixed_batches
+from maskmill.pipeline.loader.plan.open_sources import check_equal
 from maskmill.pipeline.storage.datasets import fingerprint_rows, read_tokenizer
 from maskmill.pipeline.storage.store import open_store
 from maskmill.pipeline.training.masked_loss import TrainingBatch
@@ -82,12 +83,4 @@ def _check_fits(trained: PackedManifest, held_out: PackedManifest, url: str) -> 
             action="prepare with a higher documents.held_out, or take data.held_out out of the train file",
         )
     for name in ("seq_len", "tokenizer_checksum"):
-        expected, found = getattr(trained, name), getattr(held_out, name)
-        if expected != found:
-            raise ConfigError(
-                f"data.held_out has another {name} than data.dataset",
-                path=open_store(url).display_url,
-                expected=str(expected),
-                found=str(found),
-                action="give both datasets of one run",
-            )
+        check_equal(trained, held_out, name, ("data.dataset", open_store(url).display_url))

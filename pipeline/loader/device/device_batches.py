@@ -20,6 +20,7 @@ from maskmill.pipeline.loader.batches.batch import Batch
 from maskmill.pipeline.loader.batches.lasting_failure import LastingFailure
 from maskmill.pipeline.loader.device.copy_lane import CudaLane, Flight, Lane
 from maskmill.pipeline.loader.device.device_fields import BatchMaker
+from maskmill.pipeline.loader.device.find_device import find_device
 from maskmill.pipeline.loader.device.gather_masked import gather_masked
 from maskmill.pipeline.loader.resume.loader_state import copy_state
 from maskmill.pipeline.loader.rows.row_batch import RowBatch
@@ -181,20 +182,13 @@ class _Buffers:
 
 
 def _resolve_device(device: torch.device | str) -> torch.device:
-    problem = ""
-    try:
-        found = torch.device(device)
-        if found.type == "cuda":
-            torch.empty(0, device=found)  # what fails where there is no such device
-            found = torch.device("cuda", torch.cuda.current_device() if found.index is None else found.index)
-        if found.type in ("cpu", "cuda"):
-            return found
-    except Exception as error:  # noqa: BLE001  # torch raises several kinds, a foreign object any
-        problem = f": {str(error).partition(chr(10))[0]}"
+    found = find_device(device)
+    if isinstance(found, torch.device):
+        return found
     raise ConfigError(
         "no device that batches can be made on",
         path="to_device",
         expected="cpu or a CUDA device of this machine",
-        found=f"{show_value(str(device) if isinstance(device, torch.device) else device)}{problem}",
+        found=f"{show_value(str(device) if isinstance(device, torch.device) else device)}, which {found.why}",
         action="name another device, or iterate the loader itself and move each batch with batch.to(device)",
     )

@@ -234,12 +234,27 @@ def _check_fit(phases: Sequence[MixedPhase], datasets: dict[str, PackedDataset])
 
 
 def _refuse_other(first: PackedDataset, dataset: PackedDataset, name: str) -> None:
-    expected, found = getattr(first.manifest, name), getattr(dataset.manifest, name)
+    check_equal(first.manifest, dataset.manifest, name, (first.store.display_url, dataset.store.display_url))
+
+
+def check_equal(first: PackedManifest, other: PackedManifest, name: str, shown_urls: tuple[str, str]) -> None:
+    """Refuse two datasets that differ in what those of one run must have in common.
+
+    Args:
+        first: One manifest.
+        other: The other.
+        name: The field in which they must be equal.
+        shown_urls: Where the two datasets are, for people.
+
+    Raises:
+        ConfigError: They are not.
+    """
+    expected, found = getattr(first, name), getattr(other, name)
     if expected != found:
         raise ConfigError(
             f"the datasets have another {name}",
-            path=dataset.store.display_url,
-            expected=f"{expected}, as {first.store.display_url}",
+            path=shown_urls[1],
+            expected=f"{expected}, as {shown_urls[0]}",
             found=str(found),
             action="prepare them with one tokenizer and, in one phase, one pack.seq_len",
         )

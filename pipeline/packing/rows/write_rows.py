@@ -86,7 +86,7 @@ class RowWriter:
             row_ids = np.arange(len(block), dtype=np.uint64) + np.uint64(first_row_id + start)
             for copy in range(self.copies):
                 offsets, *columns = static_masks(block.input_ids, row_ids, copy, self.masking, tables)
-                arrays += [pa.ListArray.from_arrays(pa.array(offsets), pa.array(column)) for column in columns]
+                arrays += [_list_array(RowLists(offsets, column)) for column in columns]
             cast = [array.cast(field.type) for array, field in zip(arrays, schema, strict=True)]
             yield pa.record_batch(cast, schema=schema)
 
