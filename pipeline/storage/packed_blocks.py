@@ -197,14 +197,14 @@ class PackedBlocks:
         ids = buffers.view(_ID_BUFFERS - 1, self._ids.dtype, num_rows * seq_len).reshape(num_rows, seq_len)
         if self._ids.limit is not None and (index := _find_beyond(ids.reshape(-1), self._ids.limit)) >= 0:
             raise refuse(index // seq_len, "a token is outside the vocabulary")
-        sequences, segments = (
-            _view_lists(buffers, per, columns, num_rows, refuse) for per, columns in self._lists.items()
-        )
+        sequences, segments = (_view_lists(buffers, columns, num_rows, refuse) for columns in self._lists.values())
         lengths = sequences.values[SEQUENCE_LENGTHS], segments.values[SEGMENT_LENGTHS]
         used = np.empty(num_rows, np.int64)
         fault, row = _check_rows(seq_len, (sequences.offsets, lengths[0]), (segments.offsets, lengths[1]), used)
         if fault:
             raise refuse(row, FAULTS[fault])
+        for (per, columns), lists in zip(self._lists.items(), (sequences, segments), strict=True):
+            _check_lists(buffers, per, columns, lists, refuse)
         masks = {copy: self._read_masks(buffers, copy, used, refuse) for copy in copies}
         return PackedBlock(ids, sequences, segments, masks)
 
@@ -212,7 +212,8 @@ class PackedBlocks:
         def refuse_copy(row: int, found: str) -> ShardCorruptError:
             return refuse(row, f"mask_{copy}: {found}")
 
-        lists = _view_lists(buffers, Per.MASKED, self._masks[copy], len(used), refuse_copy)
+        lists = _view_lists(buffers, self._masks[copy], len(used), refuse_copy)
+        _check_lists(buffers, Per.MASKED, self._masks[copy], lists, refuse_copy)
         fault, row = _check_masks(used, self._most_masked, lists.offsets, lists.values[MASK_POSITIONS])
         if fault:
             raise refuse_copy(row, FAULTS[fault])
@@ -229,21 +230,28 @@ class PackedBlocks:
         )
 
 
-def _view_lists(buffers: BatchBuffers, per: Per, columns: tuple[_Stored, ...], num_rows: int, refuse: _Refuse) -> Lists:
-    """All columns of one kind, whose lists are equally long and whose values are below their limits."""
-    offsets, *others = (buffers.view(column.first_buffer + 1, _PLACE, num_rows + 1) for column in columns)
-    if any(own[0] != 0 for own in (offsets, *others)):
+def _view_lists(buffers: BatchBuffers, columns: tuple[_Stored, ...], num_rows: int, refuse: _Refuse) -> Lists:
+    """All columns of one kind, to be checked by `_check_lists`; the offsets are those of the first."""
+    offsets = [buffers.view(column.first_buffer + 1, _PLACE, num_rows + 1) for column in columns]
+    if any(own[0] != 0 for own in offsets):
         raise refuse(0, "its lists do not begin where those of the row before end")
-    for other in others:
-        if (index := _find_difference(offsets, other)) >= 0:
+    values = {
+        column.name: buffers.view(column.first_buffer + 3, column.dtype, int(own[-1]))
+        for column, own in zip(columns, offsets, strict=True)
+    }
+    return Lists(offsets[0], values)
+
+
+def _check_lists(buffers: BatchBuffers, per: Per, columns: tuple[_Stored, ...], lists: Lists, refuse: _Refuse) -> None:
+    """Refuse columns of one kind whose lists are not equally long, and values that are not below their limits."""
+    for column in columns[1:]:
+        own = buffers.view(column.first_buffer + 1, _PLACE, len(lists.offsets))
+        if (index := _find_difference(lists.offsets, own)) >= 0:
             raise refuse(index - 1, _NOT_IN_STEP[per])
-    values = {}
     for column in columns:
-        values[column.name] = buffers.view(column.first_buffer + 3, column.dtype, int(offsets[-1]))
-        if column.limit is not None and (index := _find_beyond(values[column.name], column.limit)) >= 0:
-            row = int(np.searchsorted(offsets, index, side="right")) - 1
+        if column.limit is not None and (index := _find_beyond(lists.values[column.name], column.limit)) >= 0:
+            row = int(np.searchsorted(lists.offsets, index, side="right")) - 1
             raise refuse(row, _OUTSIDE.get(per, f"a value of {column.shown_name} is not below {column.limit}"))
-    return Lists(offsets, values)
 
 
 @njit(cache=True, nogil=True)
