@@ -5,7 +5,7 @@ s3fs client that gets object after object whole into memory, in one request each
 what a script would do before training. Ours is everything from the constructor on: manifest and table read, every block
 fetched into an empty cache on disk, read back from there and checked. Server and client share two cores, so what else
 is done with the blocks is measured beside it: blocks alone, in the order of 32 partitions; rows shuffled out of them
-and gathered into batches of 32, as where a GPU makes the masks (`iter_rows`); and masked batches, which cannot come
+and staged in batches of 32, as where a GPU makes the masks (`iter_rows`); and masked batches, which cannot come
 quicker than from local files. All run in turn, in fresh processes that have imported everything, asked the server
 something and loaded compiled kernels before the clock starts. Medians of five, not the best: the plain download has
 two paces, some 420 and some 750 MB/s, and now takes the one and now the other; its best is printed too.
