@@ -11,18 +11,18 @@ from maskmill.pipeline.loader.encoders.families import FAMILIES, LAYOUTS, Family
 
 HEAD = """# Encoders
 
-`batch.model_inputs(layout, model)` makes the inputs of a `transformers` encoder, so that a packed row gives each of its
-sequences what the model gives the sequence alone. Families differ in how they number tokens and in what they take for a
-mask; the model says which family it is (`model.config.model_type`), which attention it uses and in which precision. A
-family that is not listed, or a layout that a family cannot take, is refused with the reason. So is a model that is set
-up as a decoder (`is_decoder` or `is_causal`).
+`batch.model_inputs(layout, model)` builds the inputs of a `transformers` encoder, so that for each sequence of a packed
+row the model gives the same output as for the sequence alone. Families differ in how they number tokens and in which
+masks they accept; the model says which family it is (`model.config.model_type`), which attention it uses and in which
+precision. A family that is not listed, or a layout that a family cannot take, is refused with the reason. So is a model
+that is set up as a decoder (`is_decoder` or `is_causal`).
 
 | layout | what the model gets | for |
 | --- | --- | --- |
 | `sdpa` | rows as they are, and a mask for every pair of positions, `(B, 1, S, S)` | attention of the kinds `sdpa`, \
 `eager` and `flex_attention` |
-| `varlen` | all rows of the batch as one, and where sequences end (`cu_seq_lens_q`) | flash attention |
-| `padded` | one sequence a row, padded to the longest, and a mask of `(N, longest)` | any attention; slower |
+| `varlen` | all rows of the batch as one, and the ends of the sequences (`cu_seq_lens_q`) | flash attention |
+| `padded` | one sequence per row, padded to the longest, and a mask of `(N, longest)` | any attention; slower |
 
 ```python
 inputs = batch.model_inputs("sdpa", model)  # the model, also compiled, with adapters or in DistributedDataParallel
@@ -32,12 +32,12 @@ encoder = describe_encoder(model)  # small, without weights: for the workers of 
 loader = DataLoader(batches, batch_size=None, num_workers=2, collate_fn=partial(as_inputs, encoder=encoder))
 ```
 
-Both functions are imported from `maskmill`. Without a model, `model_inputs` makes the inputs of a BERT: positions from
-0, and in the layout `sdpa` a mask that is added to the scores, in torch's default precision.
+`describe_encoder` and `as_inputs` are imported from `maskmill`. Without a model, `model_inputs` builds the inputs of a
+BERT: positions from 0, and in the layout `sdpa` a mask that is added to the scores, in torch's default precision.
 
-The tests build a small model of every family that `transformers` 5.23 has a masked-language or a text encoder of, and
-compare each layout with each sequence run alone. For a model of your own, make that comparison and describe the model:
-`Encoder("mine", FAMILIES["bert"], attention="sdpa")`, with both names from `maskmill.pipeline.loader.encoders`.
+The tests build a small model of every family for which `transformers` 5.23 has a masked-language or a text encoder, and
+compare each layout with each sequence run alone. For a model of your own, make the same comparison and describe the
+model: `Encoder("mine", FAMILIES["bert"], attention="sdpa")`, with both names from `maskmill.pipeline.loader.encoders`.
 
 ## Supported families
 """

@@ -31,6 +31,15 @@ RUN_FILE = """# The run file
 `maskmill prepare` and its parts read one TOML file. `input.paths` and `output.url` are required; every other key has a
 default. An unknown key is an error that names the valid ones, the nearest first. `--set section.key=value` overrides
 any key on the command line.
+
+Some keys depend on each other; a run file that breaks a rule is refused with the rule:
+
+- `pack.split = "fill"` needs sequences that may share a row and be cut: `segment` or `doc_sentences`. `"never"` does
+  not go with sequences made of sentences.
+- `pack.length_bins` needs `pack.sequences = "document"` and one `pack.seq_len`, which is the last bin.
+- `tokenizer.unused`, `size_multiple` and `initial_alphabet` are of a vocabulary that is trained, so not with `from`;
+  `extend` needs `from`.
+- `mask.mask_share` and `mask.random_share` add up to at most 1.
 """
 TRAIN_FILE = """# The train file
 
@@ -38,7 +47,12 @@ TRAIN_FILE = """# The train file
 
 The keys of `[run]` except `seed`, the two URLs of `[data]` and `micro_batch_rows` say where and how long to train: they
 may change when a run continues from a checkpoint. Every other key decides the weights and may not. Without `[mask]`
-rows are masked as the dataset was prepared.
+rows are masked as the dataset was prepared. Held-out rows are always scored under one fixed mask, so that scores of
+different settings can be compared.
+
+- `data.held_out` needs the row length and the tokenizer of `data.dataset`; `run.target_gap_nats` needs `data.held_out`.
+- `optimizer.decay_steps` is above `optimizer.warmup_steps` and at least `run.steps`.
+- `mask.rate` is above 0.
 """
 COMMANDS = """# Commands
 
@@ -80,8 +94,10 @@ def _iter_sections(file: type[BaseModel]) -> Iterator[str]:
 
 
 def _describe(section: type[BaseModel], name: str) -> str:
-    """The docstring of a section without the name that it begins with, and without what Python alone needs."""
-    doc = inspect.cleandoc(section.__doc__ or "").partition("\n\nRaises:")[0]
+    """The docstring of a section without the name that it begins with."""
+    doc = inspect.cleandoc(section.__doc__ or "")
+    if not doc.startswith(f"`[{name}]`: "):  # of a model that Python programs use too
+        return ""
     first, _, rest = doc.removeprefix(f"`[{name}]`: ").partition("\n")
     return f"{first[0].upper()}{first[1:]}\n{rest}".strip()
 

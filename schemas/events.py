@@ -39,21 +39,21 @@ class StageStarted(Event):
 
     event: Literal["stage_started"] = "stage_started"
     stage: str
-    """Its name, such as `map`."""
+    """Name of the stage, such as `map`."""
     units: Count
-    """Units of the stage."""
+    """Number of units in the stage."""
     reused: Count
-    """Of them those that an earlier driver has finished."""
+    """How many of them an earlier driver has finished."""
 
 
 class UnitProgress(Event):
-    """A unit that takes long reports how far it is, about once a second; on Ray none does."""
+    """A long unit reports its progress, about once a second; on Ray units do not report it."""
 
     event: Literal["unit_progress"] = "unit_progress"
     stage: str
-    """The stage."""
+    """Name of the stage."""
     unit: Count
-    """The unit's number in it, from 0."""
+    """The unit's number in the stage, from 0."""
     share: Annotated[float, Field(ge=0.0, le=1.0)]
     """The share of its work that is done."""
 
@@ -63,15 +63,15 @@ class UnitDone(Event):
 
     event: Literal["unit_done"] = "unit_done"
     stage: str
-    """The stage."""
+    """Name of the stage."""
     unit: Count
-    """The unit's number in it, from 0."""
+    """The unit's number in the stage, from 0."""
     seconds: float
-    """The wall time that it took; 0 where it was finished before and only not yet reported."""
+    """Its wall time; 0 if it had finished earlier and only the report was missing."""
     host: str
     """The machine that ran it."""
     counts: dict[str, int]
-    """What it counted, such as `text_bytes`."""
+    """What the unit counted, such as `text_bytes`."""
 
 
 class StageDone(Event):
@@ -79,35 +79,35 @@ class StageDone(Event):
 
     event: Literal["stage_done"] = "stage_done"
     stage: str
-    """The stage."""
+    """Name of the stage."""
     units: Count
-    """Its units."""
+    """Number of units in the stage."""
     ran: Count
-    """Of them those that were run now."""
+    """How many of them ran now."""
     seconds: float
     """The wall time of the stage."""
     retries: Count
-    """Attempts beyond the first, of all units."""
+    """Attempts beyond the first, over all units."""
 
 
 class Warned(Event):
-    """Something that a person should know, and most likely change."""
+    """Something that the user should know, and most likely change."""
 
     event: Literal["warning"] = "warning"
     message: str
-    """What, in words."""
+    """The message."""
 
 
 class Noted(Event):
-    """Something that a person should know."""
+    """Something that the user should know."""
 
     event: Literal["note"] = "note"
     message: str
-    """What, in words."""
+    """The message."""
 
 
 class RunFinished(Event):
-    """A run is done, up to the part that was asked for."""
+    """A run is finished, up to the requested part."""
 
     event: Literal["finished"] = "finished"
     seconds: float
@@ -115,53 +115,53 @@ class RunFinished(Event):
 
 
 class TokenizerMeasured(Event):
-    """What a tokenizer makes of a sample of the documents."""
+    """A tokenizer was measured on a sample of the documents."""
 
     event: Literal["tokenizer_measured"] = "tokenizer_measured"
     tokenizer: str
-    """Its name; `this run` for the run's own."""
+    """Name of the tokenizer; `this run` for the run's own."""
     sources: tuple[SourceReport, ...]
-    """What it makes of the text of each source."""
+    """The measurements for the text of each source."""
 
 
 class ShardVerified(Event):
-    """A shard was read again, whatever was found in it."""
+    """A shard was read again, with or without findings."""
 
     event: Literal["shard_verified"] = "shard_verified"
     path: str
-    """The dataset."""
+    """The dataset of the shard."""
     done: Count
-    """Its shards so far."""
+    """Number of its shards read so far."""
     shards: Count
-    """Its shards."""
+    """Number of its shards."""
 
 
 class PartVerified(Event):
-    """A dataset or tokenizer was verified, or of a run last what must hold between them."""
+    """A dataset or tokenizer was verified; the last event of a run is for what must hold between them."""
 
     event: Literal["verified"] = "verified"
     path: str
-    """The folder."""
+    """The folder that was verified."""
     findings: tuple[str, ...]
     """Everything that is wrong, each with its path."""
 
 
 class TrainStarted(Event):
-    """Training begins, or goes on."""
+    """Training starts or continues."""
 
     event: Literal["start"] = "start"
     step: Count
     """Optimizer steps taken so far."""
     resumed_from: Count | None
-    """The step of the checkpoint that it goes on from; none for a fresh start."""
+    """Step of the checkpoint that training continues from; null for a fresh start."""
     device: str
-    """Where the model is, such as `cuda:0`."""
+    """Device of the model, such as `cuda:0`."""
     precision: str
-    """Of the computation, such as `bf16`."""
+    """Precision of the computation, such as `bf16`."""
     num_parameters: Count
-    """Of the model."""
+    """Number of parameters of the model."""
     masking: Masking
-    """The settings in force."""
+    """The mask settings in force."""
 
 
 class TrainStep(Event):
@@ -169,27 +169,27 @@ class TrainStep(Event):
 
     event: Literal["train_step"] = "train_step"
     step: Count
-    """Steps taken, this one included."""
+    """Steps taken, including this one."""
     epoch: Count
-    """Of the rows of the step."""
+    """Epoch of the step's rows."""
     loss: float
-    """Of the step's global batch, in nats a predicted token."""
+    """Loss of the step's global batch, in nats per predicted token."""
     learning_rate: float
-    """Of the step."""
+    """Learning rate of the step."""
     gradient_norm: float
-    """Before clipping."""
+    """Norm of the gradient before clipping."""
     waited_seconds: float
-    """Time spent waiting for storage since the last such event."""
+    """Time spent waiting for storage since the last event of this kind."""
     seconds: float
     """Wall time of the loop so far."""
 
 
 class CheckpointWritten(Event):
-    """A checkpoint is whole."""
+    """A checkpoint was written completely."""
 
     event: Literal["checkpoint"] = "checkpoint"
     step: Count
-    """The step that it continues from."""
+    """The step from which it continues."""
 
 
 class HeldOutScored(Event):
@@ -199,25 +199,25 @@ class HeldOutScored(Event):
     step: Count
     """Steps taken."""
     loss: float
-    """In nats a predicted token."""
+    """Loss in nats per predicted token."""
     unigram_entropy: float
     """The loss of a model that knows how frequent each token is and nothing else."""
     gap: float
     """How far the loss is below the unigram entropy."""
     num_labels: Count
-    """Tokens predicted."""
+    """Number of predicted tokens."""
     seconds: float
     """Wall time of the loop so far."""
 
 
 class ModelExported(Event):
-    """The model was written as `transformers` loads it."""
+    """The model was written in the form that `transformers` loads."""
 
     event: Literal["export"] = "export"
     step: Count
     """Steps taken."""
     url: str
-    """The folder."""
+    """Folder of the model."""
 
 
 RunEvent: TypeAlias = (

@@ -26,105 +26,109 @@ class InputSection(Section):
     """`[input]`: which text is read and how."""
 
     paths: Annotated[tuple[Url, ...], Field(min_length=1, strict=False)]
-    """Paths, fsspec URLs and globs of `.jsonl` and `.txt` files, plain or `.gz`, `.zst`, `.bz2`, `.xz`. A glob finds
-    what Python's `glob.glob(pattern, recursive=True)` finds, on object stores too: linked folders are followed, and
-    names with a leading dot are left out unless the pattern has the dot. A `[`, `*` or `?` that is part of a name is
-    written `[[]`, `[*]` or `[?]`. A relative path begins in the working folder, whose own name may have any characters.
-    """
+    """Paths, fsspec URLs and globs of `.jsonl` and `.txt` files, plain or compressed (`.gz`, `.zst`, `.bz2`, `.xz`). A
+    glob finds what Python's `glob.glob(pattern, recursive=True)` finds, on object stores too: linked folders are
+    followed, and names with a leading dot are skipped unless the pattern has the dot. If a `[`, `*` or `?` is part of a
+    name, write it as `[[]`, `[*]` or `[?]`. A relative path starts in the working folder, whose own name may contain
+    any characters."""
     name: Annotated[str, Field(min_length=1, max_length=MAX_NAME_CHARACTERS)] | None = None
-    """What all text is counted under where `source_field` does not say. Unset, it is the last folder before the first
-    glob character of the pattern that found the file: `corpus/de/*.jsonl` gives `de`, and so does the one file
-    `corpus/de/a.jsonl`; `*.jsonl`, in no folder, gives `input`. So one pattern for each language makes each a source.
-    Where patterns in different folders end in the same one, as `de/train/*` and `en/train/*`, the folders above it are
-    added: `de/train` and `en/train`."""
+    """The source of all text whose source `source_field` does not give. If unset, it is the last folder before the
+    first glob character of the pattern that found the file: `corpus/de/*.jsonl` gives `de`, and so does the single file
+    `corpus/de/a.jsonl`; `*.jsonl`, in no folder, gives `input`. So with one pattern for each language, each language is
+    a source. If patterns in different folders end in the same one, as `de/train/*` and `en/train/*`, the folders above
+    it are added: `de/train` and `en/train`."""
     text_field: str = "text"
     """The key of a JSON line that holds the text."""
     id_field: str | None = None
-    """The key that holds the document's id; without it the id is `<path>#<line>`. The path is relative to the pattern's
-    last folder before the first glob character. With patterns in different folders it begins with the name of that
-    folder, as `name` has it when unset: `de/part-0.jsonl#1`."""
+    """The key that holds the document's id; without it the id is `<path>#<line>`. The path is relative to the last
+    folder of the pattern before its first glob character. With patterns in different folders it begins with the name of
+    that folder, as in the default of `name`: `de/part-0.jsonl#1`."""
     source_field: str | None = None
-    """The key that says what a document is counted under; a document without it counts under `name`."""
+    """The key that holds the document's source; a document without it has the source `name`."""
     text_document: Literal["file", "line", "blank_line"] = "file"
-    """What one document is in a `.txt` file: the file, a line, or lines up to a blank one. Lines are joined by LF,
-    whatever they ended with, and the last has no end."""
+    """What counts as one document in a `.txt` file: the file, a line, or the lines up to a blank one. Lines are joined
+    by LF, whatever their line endings were, and the last one has no line ending."""
     max_document_mb: Annotated[float, Field(ge=MIN_MB, le=1024)] = 64.0
     """A document with more MiB of text than this is quarantined. A line of JSON needs up to six times as much memory,
-    and a worker holds some copies of it; beside strings it may have 16 MiB."""
+    and a worker holds several copies of it; outside strings it may have 16 MiB."""
     max_quarantined: Share = 0.01
-    """Share of documents above which the job stops."""
+    """The run stops when more than this share of documents is quarantined."""
 
 
 class OutputSection(Section):
     """`[output]`: where everything is written."""
 
     url: Url
-    """fsspec URL or path of a folder; holds `documents/`, `tokenizer/`, `packed/` and their held-out parts."""
+    """fsspec URL or path of a folder; it holds `documents/`, `tokenizer/`, `packed/` and their held-out parts."""
 
 
 class DocumentsSection(Section):
     """`[documents]`: how documents are sharded."""
 
     shard_mb: Annotated[float, Field(ge=MIN_MB, le=512)] | None = None
-    """MiB of text in a document shard, about; decides what a worker holds in memory, some four times as much. Unset it
-    is 64, and for a corpus of fewer than 8 such shards less, down to 16, so that every worker has something to do."""
+    """Approximate MiB of text in a document shard. It decides how much memory a worker needs, about four times as much.
+    If unset, it is 64; for a corpus of fewer than 8 such shards it is less, down to 16, so that every worker has
+    something to do."""
     deduplicate: bool = True
-    """Drop exact duplicates by content."""
+    """Drop documents whose content is exactly the same as another's."""
     held_out: Annotated[float, Field(ge=0.0, le=0.5)] = 0.005
-    """Share of documents set apart by a keyed content hash."""
+    """Share of documents to hold out, chosen by a keyed hash of their content."""
     seed: UInt63 = 0
-    """Decides the order of documents and which are held out."""
+    """Decides the order of documents and which ones are held out."""
 
 
 class TokenizerSection(Section):
     """`[tokenizer]`: a vocabulary to train, or one to bring with `from`.
 
-    With `from` nothing is trained, unless `extend` asks for it, and how text is normalised is said here only for a
-    `vocab.txt`: a `tokenizer.json` brings its own normalisation.
+    With `from` nothing is trained unless `extend` is set, and the keys for normalising text apply only to a
+    `vocab.txt`: a `tokenizer.json` has its own normalisation.
     """
 
     vocab_size: Annotated[int, Field(ge=6, le=MAX_VOCAB_SIZE)] = 30522
-    """Pieces in the vocabulary, the special and unused ones included; fewer where no pair is left to merge."""
+    """Pieces in the vocabulary, including special and unused ones; fewer if no pair is left to merge."""
     min_frequency: AtLeastOne = 2
-    """Two pieces that stand side by side fewer times than this are not merged."""
+    """Two adjacent pieces that occur fewer times than this are not merged."""
     limit_alphabet: AtLeastOne | None = 1000
-    """Characters that are kept, the most frequent ones; a word with any other encodes as [UNK]. `None`, which only
-    Python can say, keeps all."""
+    """Number of characters to keep, the most frequent ones; a word with any other character encodes as [UNK]. `None`,
+    possible only from Python, keeps all."""
     initial_alphabet: str = ""
-    """Characters that are kept before any other, whether or not the text has them."""
+    """Characters to keep before any others, even if they do not occur in the text."""
     long_words: Literal["skip", "train"] = "skip"
-    """What is done with words of more characters than the encoder takes: 100, or what a brought `tokenizer.json` says.
-    They encode as [UNK] whatever the vocabulary, so they are left out of training (`skip`), or trained on like any
-    other (`train`). Both count them."""
+    """What to do with words of more characters than the encoder takes: 100, or the limit in the `tokenizer.json` of
+    `from`. They encode as [UNK] whatever the vocabulary, so they are left out of training (`skip`), or trained on like
+    any other (`train`). In both cases they are counted."""
     max_words: AtLeastOne = 20_000_000
-    """Distinct words that are trained on, the most frequent ones. It bounds the memory of training, and what it cuts is
-    counted."""
+    """Number of distinct words to train on, the most frequent ones. It bounds the memory of training, and the words
+    that it leaves out are counted."""
     alpha: Share = 1.0
-    """A source of n words is weighted as if it had n^alpha: 1 leaves sources as they are, 0.7 is what multilingual BERT
-    took, 0 makes them equal. In whole thousandths."""
+    """A source of n words is weighted as if it had n^alpha: 1 leaves sources as they are, 0.7 is the value of
+    multilingual BERT, 0 makes them equal. At most three decimal places."""
     unused: Annotated[int, Field(ge=0, le=MAX_UNUSED)] = 0
-    """`[unused0]`, `[unused1]` and so on that follow the special tokens, for pieces of a later domain."""
+    """Number of `[unused0]`, `[unused1]` and so on after the special tokens, reserved for pieces of a later domain."""
     size_multiple: Annotated[int, Field(ge=1, le=MAX_UNUSED)] = 1
-    """The vocabulary is padded to a multiple of this with further `[unusedN]` at its end; 64 suits tensor cores."""
+    """Pad the vocabulary to a multiple of this with further `[unusedN]` at its end; 64 suits tensor cores."""
     lowercase: bool = True
-    """Map every character to its lower case."""
+    """Map every character to lower case."""
     strip_accents: bool | None = None
-    """Drop combining marks after decomposing characters; unset, it is what `lowercase` is."""
+    """Decompose characters and drop combining marks; if unset, the same as `lowercase`."""
     handle_chinese_chars: bool = True
-    """Set every CJK ideograph apart as a word of its own."""
+    """Make every CJK ideograph a word of its own."""
     model_max_length: AtLeastOne = 512
-    """What `tokenizer_config.json` says: tokens, special ones included, to which `transformers` truncates. Rows may
-    have any length."""
+    """The value in `tokenizer_config.json`: the number of tokens, including special ones, to which `transformers`
+    truncates. Rows may have any length."""
     special_in_text: Literal["text", "special"] = "text"
-    """What `[MASK]` and the like are where they stand in raw text: `text` like any other, or the `special` token."""
+    """How to encode `[MASK]` and the like where they occur in raw text: as `text` like any other, or as the `special`
+    token."""
     from_: str | None = Field(default=None, alias="from")
-    """Path or URL of a `tokenizer.json`, of a `vocab.txt`, or of a folder with one of them, which is then what
-    `transformers.AutoTokenizer` makes of the folder, or is refused; unset, a vocabulary is trained. In Python the field
-    is `from_`."""
+    """Path or URL of a `tokenizer.json`, of a `vocab.txt`, or of a folder with one of them, which is read as
+    `transformers.AutoTokenizer` reads it, or refused; if unset, a vocabulary is trained. In Python the field is
+    `from_`."""
     extend: Annotated[int, Field(ge=0, le=MAX_VOCAB_SIZE)] = 0
-    """Pieces to add to the vocabulary of `from`, the most useful ones for this text; its ids stay."""
+    """Number of pieces to add to the vocabulary of `from`, the most useful ones for this text; existing ids do not
+    change."""
     extend_into: Literal["unused", "append"] = "unused"
-    """Where they go: into its `[unusedN]` slots, the lowest id first (`unused`), or behind its last id (`append`)."""
+    """Where added pieces go: into the `[unusedN]` slots of the vocabulary, the lowest id first (`unused`), or after its
+    last id (`append`)."""
 
     @field_validator("alpha")
     @classmethod
@@ -193,33 +197,33 @@ class PackSection(Section):
     """`[pack]`: how token ids become rows."""
 
     seq_len: SeqLens = 512
-    """Token ids in a row, [CLS], [SEP] and [PAD] included; or a list, which gives a dataset for each, such as
+    """Token ids in a row, including [CLS], [SEP] and [PAD]; or a list, which gives one dataset for each length, such as
     `packed-128/` and `packed-512/`, in one pass over the text."""
     sequences: Annotated[Sequences, Field(strict=False)] = Sequences.SEGMENT
     """What a sequence is: a `segment` (`[CLS] text [SEP]`, the default), whole sentences of one document
-    (`doc_sentences`) or of one document after the other (`full_sentences`), or a `document` alone in its row."""
+    (`doc_sentences`) or of consecutive documents (`full_sentences`), or a `document` alone in its row."""
     length_bins: Annotated[tuple[SeqLen, ...], Field(strict=False)] = ()
-    """With `sequences = "document"`: lengths of rows, rising, the last one `seq_len`; a document goes to the shortest
-    that holds it, each a dataset of its own, such as `packed-128/`."""
+    """With `sequences = "document"`: row lengths in ascending order, the last one equal to `seq_len`. A document goes
+    into the shortest row that holds it, and each length is a dataset of its own, such as `packed-128/`."""
     split: Annotated[Split, Field(strict=False)] = Split.LONG
-    """Which documents are cut: those `long`er than a row; `never` one, and a longer one is set aside in the quarantine;
-    or any to `fill` rows that lengths alone leave emptier than `max_waste`."""
+    """Which documents may be cut: only those that are longer than a row (`long`); none, so that a longer one is
+    quarantined (`never`); or any document, to `fill` rows that whole documents would leave emptier than `max_waste`."""
     max_waste: Share = 0.05
-    """With `split = "fill"`: the share of a row that may stay empty before a document is cut for it."""
+    """With `split = "fill"`: the share of a row that may stay empty before a document is cut to fill it."""
     cut: Annotated[Cut, Field(strict=False)] = Cut.WORD
-    """Where a document is cut: at the start of a `sentence` or of a `word`, or after any `token`. A stretch without a
-    sentence start that fits is cut at a word, and one without a word start inside a word, and counted."""
+    """Where a document is cut: at the start of a `sentence` or of a `word`, or after any `token`. If no sentence start
+    fits, the cut is at a word; if no word start fits, it is inside a word, and counted."""
     sentence_language: Annotated[str, Field(pattern="^[a-z]{2,3}$")] = "en"
-    """For sentences: the language of the text, by its ISO 639-1 code."""
+    """For finding sentences: the language of the text, as an ISO 639-1 code."""
     min_segment: AtLeastOne = 16
-    """Tokens that the last piece of a cut document has at least, by moving the cut before it; where the places to cut
-    do not allow it, the piece is shorter. At most half of `seq_len`."""
+    """Minimum number of tokens in the last piece of a cut document, reached by moving the cut before it; if the places
+    to cut do not allow this, the piece is shorter. At most half of `seq_len`."""
     keep_encoded: bool = False
-    """Keep the token ids of every document in `encoded/`: packing again needs no tokenizer then."""
+    """Keep the token ids of every document in `encoded/`, so that packing again needs no tokenizer."""
     rows_per_shard: AtLeastOne | None = None
-    """Rows in a packed shard at most; unset, a document shard gives one packed shard."""
+    """Maximum number of rows in a packed shard; if unset, each document shard gives one packed shard."""
     compression: Annotated[Compression, Field(strict=False)] = Compression.NONE
-    """Of packed shards: `none`, which a loader reads without a copy, `lz4` or `zstd`."""
+    """Compression of packed shards: `none`, which a loader reads without a copy, `lz4` or `zstd`."""
 
     @model_validator(mode="after")
     def _fits_together(self) -> PackSection:
@@ -251,14 +255,14 @@ class PackSection(Section):
 
 
 class MaskSection(Masking):
-    """`[mask]`: how rows are masked, by a loader that is given no other settings and in static copies.
+    """`[mask]`: how rows are masked, in static copies and by a loader that is given no other settings.
 
-    With `copies = 0` no mask is stored: these settings may change at any time, and no row is packed again.
+    With `copies = 0` no mask is stored: you can change these settings at any time, and no row is packed again.
     """
 
     copies: Annotated[int, Field(strict=True, ge=0, le=MAX_COPIES)] = 0
-    """Masks that are written beside every row, those of epochs 0, 1 and so on; with 0 none is, and the loader draws
-    masks as it reads."""
+    """Number of masks to store with every row: those of epochs 0, 1 and so on. With 0, none is stored, and the loader
+    computes masks as it reads."""
 
     def masking(self) -> Masking:
         """The settings without `copies`, as the loader takes them."""
@@ -266,15 +270,16 @@ class MaskSection(Masking):
 
 
 class EngineSection(Section):
-    """`[engine]`: who runs the units. Outside the fingerprint: another engine may finish a run."""
+    """`[engine]`: what runs the units. It is not part of the fingerprint: another engine may finish a run."""
 
     kind: Literal["local", "ray"] = "local"
-    """`local`, processes of this machine, or `ray`, a Ray started here or a cluster."""
+    """`local`, processes of this machine, or `ray`, a cluster or a Ray that is started here."""
     workers: Annotated[int, Field(ge=0, le=MAX_WORKERS)] = 0
-    """Units at work at a time; 0 is one for every core, on a cluster as many as it takes. 1 with `local` is the
-    command's own process."""
+    """Number of units that run at a time; 0 means one for every core, on a cluster as many as it takes. With `local`, 1
+    means the command's own process."""
     address: str = ""
-    """Of a running Ray cluster; with "" it is that in `RAY_ADDRESS`, and without one Ray starts here."""
+    """Address of a running Ray cluster; if it is "", that in `RAY_ADDRESS`, and if that is unset too, Ray starts
+    here."""
 
 
 class RunFile(Section):

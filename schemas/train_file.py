@@ -18,8 +18,8 @@ output = "out/training"
 steps = 100000
 ```
 
-The keys of `[run]` but `seed`, with the two URLs and `micro_batch_rows`, say where and how long to train. They may
-change when a run goes on from a checkpoint; every other key decides the weights and may not.
+The keys of `[run]` except `seed`, the two URLs and `micro_batch_rows` say where and how long to train. They may
+change when a run continues from a checkpoint; every other key decides the weights and may not.
 """
 
 from __future__ import annotations
@@ -36,20 +36,20 @@ Width = Annotated[int, Field(ge=1, le=1 << 20)]
 
 
 class DataSection(Section):
-    """`[data]`: the rows that are trained on, and in what batches."""
+    """`[data]`: the rows to train on, and the batches."""
 
     dataset: Url
     """fsspec URL of a packed dataset."""
     held_out: Url | None = None
-    """fsspec URL of the packed held-out documents; without it nothing is evaluated."""
+    """fsspec URL of the packed held-out documents; without it there is no evaluation."""
     global_batch_rows: AtLeastOne = 256
-    """Rows of one optimizer step."""
+    """Rows in one optimizer step."""
     micro_batch_rows: AtLeastOne | None = None
-    """Rows that pass through the model at once, a divisor of `global_batch_rows`; without it all of them. Fewer need
-    less memory. Without dropout they give the same gradient up to rounding; with it each micro-batch draws its own, so
-    the gradient is another one of the same distribution."""
+    """Rows that pass through the model at once, a divisor of `global_batch_rows`; if unset, all of them. Fewer rows
+    need less memory. Without dropout they give the same gradient up to rounding; with dropout each micro-batch draws
+    its own, so the gradient is a different one from the same distribution."""
     seed: UInt63 = 0
-    """Orders the rows."""
+    """Decides the order of the rows."""
 
     @model_validator(mode="after")
     def _micro_batches_divide(self) -> DataSection:
@@ -68,11 +68,12 @@ class ModelSection(Section):
     num_layers: Annotated[int, Field(ge=1, le=1024)] = 12
     """Encoder layers."""
     num_heads: Width = 12
-    """Attention heads of a layer."""
+    """Attention heads in a layer."""
     intermediate_size: Width | None = None
-    """Width inside the feed-forward layers; without it four times `hidden_size`."""
+    """Width inside the feed-forward layers; if unset, four times `hidden_size`."""
     dropout: Probability = 0.1
-    """Probability of dropping an activation or an attention weight. Zero suits a run that sees its text about once."""
+    """Probability of dropping an activation or an attention weight. Zero suits a run that sees its text only about
+    once."""
     initializer_range: Annotated[float, Field(gt=0.0)] = 0.02
     """Standard deviation of the initial weights."""
 
@@ -87,23 +88,23 @@ class OptimizerSection(Section):
     """`[optimizer]`: AdamW, and the learning rate of each step.
 
     The rate rises linearly over `warmup_steps`, then falls linearly to zero at `decay_steps`. `decay_steps` is a
-    key of its own, apart from `run.steps`, so that the rate of a step does not depend on where a run stops.
+    separate key from `run.steps`, so that the rate of a step does not depend on where a run stops.
     """
 
     learning_rate: Annotated[float, Field(gt=0.0)] = 5e-4
-    """The highest rate."""
+    """The highest learning rate."""
     warmup_steps: Annotated[int, Field(ge=0)] = 1000
-    """Steps until it is reached."""
+    """Steps until the highest rate is reached."""
     decay_steps: AtLeastOne | None = None
-    """The step at which the rate has fallen to zero; without it the rate stays after warmup."""
+    """The step at which the rate reaches zero; if unset, the rate stays constant after warmup."""
     weight_decay: Annotated[float, Field(ge=0.0)] = 0.01
-    """Decoupled decay of matrices; biases, LayerNorm weights and other vectors are exempt."""
+    """Decoupled weight decay of matrices; biases, LayerNorm weights and other vectors are exempt."""
     betas: Annotated[tuple[Probability, Probability], Field(strict=False)] = (0.9, 0.98)
-    """Decay of the running mean of gradients and of their squares."""
+    """Decay rates of the running means of gradients and of their squares."""
     epsilon: Annotated[float, Field(gt=0.0)] = 1e-6
-    """Added to the denominator."""
+    """Added to the denominator of the update."""
     clip_norm: Annotated[float, Field(gt=0.0)] = 1.0
-    """The most that the norm of the whole gradient may be; a larger gradient is scaled down."""
+    """Maximum norm of the whole gradient; a larger gradient is scaled down."""
 
     @model_validator(mode="after")
     def _decay_follows_warmup(self) -> OptimizerSection:
@@ -113,31 +114,31 @@ class OptimizerSection(Section):
 
 
 class RunSection(Section):
-    """`[run]`: where the run writes, when it stops, and what it says on the way."""
+    """`[run]`: where the run writes, when it stops, and what it reports."""
 
     output: Url
-    """fsspec URL of a folder; holds `checkpoints/`, and `model/` once the run has ended."""
+    """fsspec URL of a folder; it holds `checkpoints/`, and `model/` once the run has ended."""
     steps: AtLeastOne = 10_000
-    """Optimizer steps after which to stop, counted from the start of training, not of this process. A run that has come
-    further takes none."""
+    """Stop after this many optimizer steps, counted from the start of training, not of this process. A run that is
+    already past this number takes no step."""
     checkpoint_every: AtLeastOne = 1000
     """Steps between checkpoints; one more is written at the end."""
     keep_checkpoints: AtLeastOne = 3
-    """The newest checkpoints that stay."""
+    """Number of newest checkpoints to keep."""
     evaluate_every: AtLeastOne = 1000
-    """Steps between evaluations on the held-out rows; one more comes at the end."""
+    """Steps between evaluations on the held-out rows; there is one more at the end."""
     log_every: AtLeastOne = 10
     """Steps between reports of the loss."""
     target_gap_nats: Annotated[float, Field(gt=0.0)] | None = None
     """Stop early once the held-out loss is this far below the unigram entropy of the same tokens, in nats a token."""
     max_seconds: Annotated[float, Field(gt=0.0)] | None = None
-    """Stop early once this process has trained for so long, evaluations included."""
+    """Stop early once this process has trained for this long, including evaluations."""
     seed: UInt63 = 0
-    """Of the initial weights and of dropout."""
+    """Seed of the initial weights and of dropout."""
     device: Annotated[str, Field(min_length=1)] = "auto"
-    """`auto` is the first CUDA device, else the CPU; or `cpu`, `cuda`, or `cuda:1` and so on."""
+    """`auto` (the first CUDA device, else the CPU), `cpu`, `cuda`, or `cuda:1` and so on."""
     precision: Literal["auto", "bf16", "float32"] = "auto"
-    """`auto` is bf16 autocast on a CUDA device that computes in it, else float32."""
+    """`bf16`, `float32` or `auto`: bf16 autocast on a CUDA device that supports bf16 in hardware, else float32."""
 
 
 class TrainFile(Section):
@@ -145,7 +146,7 @@ class TrainFile(Section):
 
     data: DataSection
     mask: Masking | None = None
-    """`[mask]`: how rows are masked; without it as the dataset was prepared."""
+    """`[mask]`: how rows are masked; if unset, as the dataset was prepared."""
     model: ModelSection = ModelSection()
     optimizer: OptimizerSection = OptimizerSection()
     run: RunSection
