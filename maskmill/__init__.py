@@ -14,6 +14,7 @@ import importlib
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from maskmill import errors as errors
     from maskmill.pipeline.dataset import open_dataset
     from maskmill.pipeline.loader import (
         Cache,
@@ -54,11 +55,12 @@ __all__ = [
     "verify",
 ]
 
-_LOADER = ("Cache", "MaskedBatches", "Masking", "Mixture", "Phase", "Source", "iter_fixed_batches")
+_LOADER = ("Cache", "MaskedBatches", "Mixture", "Phase", "Source", "iter_fixed_batches")
 _FOR_TRAINERS = ("as_inputs", "count_labels", "describe_encoder", "group_steps", "sum_losses")
 _HOMES = {
     **dict.fromkeys(_LOADER, "maskmill.pipeline.loader"),
     **dict.fromkeys(_FOR_TRAINERS, "maskmill.pipeline.loader.for_trainers"),
+    "Masking": "maskmill.schemas.masking",
     "open_dataset": "maskmill.pipeline.dataset",
     "prepare": "maskmill.pipeline.run.prepare",
     "train": "maskmill.pipeline.training.train",
@@ -68,6 +70,8 @@ _HOMES = {
 
 
 def __getattr__(name: str) -> Any:
+    if name == "errors":
+        return importlib.import_module("maskmill.errors")
     if name not in _HOMES:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
     value = getattr(importlib.import_module(_HOMES[name]), name)

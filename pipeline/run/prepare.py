@@ -45,9 +45,13 @@ class Prepared:
     def packed_urls(self, *, held_out: bool = False) -> list[str]:
         """Where the rows are, as `MaskedBatches` and `open_dataset` take it, in the order of the run file.
 
+        Rows that were not made are left out.
+
         Args:
             held_out: Of the held-out documents, not of those to train on.
         """
+        if not any(manifest.held_out is held_out for manifest in self.packed):
+            return []
         folders = packed_folders(self.settings.pack, DataSplit.of(held_out)).values()
         return [join_path(self.settings.output.url, folder) for folder in folders]
 

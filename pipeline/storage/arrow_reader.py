@@ -29,6 +29,8 @@ from maskmill.schemas.errors import RESTORE, ShardCorruptError
 from maskmill.schemas.rows import Compression
 
 MAGIC = b"ARROW1"
+MAX_WHOLE_BYTES = 4 << 30
+"""Of a file that is held in memory: a document shard has 512 MiB of text, and a document of at most 1 GiB beyond it."""
 _PART_BYTES = 1 << 18
 _HEAD_BYTES = 8  # the magic bytes and their padding
 _TAIL_BYTES = 4 + len(MAGIC)  # the footer's length and the magic bytes
@@ -229,18 +231,21 @@ def read_span(file: pa.NativeFile, offset: int, length: int, path: str) -> pa.Bu
     Raises:
         ShardCorruptError: It was cut short meanwhile.
     """
-    with explained_failures(path):
-        file.seek(offset)
-        data = file.read_buffer(length)
+    try:
+        with explained_failures(path):
+            file.seek(offset)
+            data = file.read_buffer(length)
+    except EOFError as error:  # of a remote file
+        raise _cut_short(path, f"{length} bytes from {offset}", str(error)) from None
     if data.size != length:
-        raise ShardCorruptError(
-            "the file was cut short while it was read",
-            path=path,
-            expected=f"{length} bytes from {offset}",
-            found=f"{data.size}",
-            action=RESTORE,
-        )
+        raise _cut_short(path, f"{length} bytes from {offset}", f"{data.size}")
     return data
+
+
+def _cut_short(path: str, expected: str, found: str) -> ShardCorruptError:
+    return ShardCorruptError(
+        "the file was cut short while it was read", path=path, expected=expected, found=found, action=RESTORE
+    )
 
 
 def open_whole(store: Store, path: str, checksum: str, schema: pa.Schema) -> ArrowFile:
@@ -250,7 +255,7 @@ def open_whole(store: Store, path: str, checksum: str, schema: pa.Schema) -> Arr
         ShardCorruptError: It is gone, its bytes are not those that were written, or it has another schema.
     """
     try:
-        data = store.read_bytes(path)
+        data = store.read_bytes(path, MAX_WHOLE_BYTES)
     except FileNotFoundError:
         raise ShardCorruptError(
             "the file is gone",
@@ -292,10 +297,13 @@ def hash_file(file: pa.NativeFile, path: str) -> str:
     """The xxh3-128 of a file that is read in parts, hexadecimal."""
     digest = xxhash.xxh3_128()
     part = memoryview(bytearray(_PART_BYTES))
-    with explained_failures(path):
-        file.seek(0)
-        while length := file.readinto(part):
-            digest.update(part[:length])
+    try:
+        with explained_failures(path):
+            file.seek(0)
+            while length := file.readinto(part):
+                digest.update(part[:length])
+    except EOFError as error:  # of a remote file
+        raise _cut_short(path, "all bytes that it had when it was opened", str(error)) from None
     return digest.hexdigest()
 
 

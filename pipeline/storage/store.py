@@ -10,7 +10,8 @@ import contextlib
 import errno
 import io
 import os
-from collections.abc import Callable, Iterator, Sequence
+import uuid
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager
 from typing import IO, Any, TypeVar, cast
 
@@ -41,6 +42,14 @@ class Store:
     """
 
     def __init__(self, url: str, options: dict[str, Any] | None = None) -> None:
+        if not isinstance(options or {}, Mapping) or not all(isinstance(key, str) for key in options or ()):
+            raise ConfigError(
+                "storage_options does not hold options of a file system",
+                path="storage_options",
+                expected="a dictionary whose keys are text",
+                found=f"a {type(options).__name__}",
+                action='give for example storage_options={"anon": True}',
+            )
         self.options = dict(options or {})
         remember_secrets(find_secrets(url, self.options))
         self.backend = find_backend(url)(url, self.options)
@@ -164,7 +173,8 @@ class Store:
         Returns:
             Whether this call wrote it.
         """
-        return self._write(path, lambda: self.backend.create(path, data))
+        writer = uuid.uuid4().hex  # one for all attempts
+        return self._write(path, lambda: self.backend.create(path, data, writer))
 
     @contextlib.contextmanager
     def open_output(self, path: str) -> Iterator[IO[bytes]]:

@@ -39,6 +39,7 @@ def read_shard(
     name = shards.path(shard)
     path = store.locate(name)
     try:
+        _check_size(store.size(name), shards, shard, path)  # before it is downloaded
         file = store.open_input(name, whole=True)
     except FileNotFoundError:
         raise ShardCorruptError(
@@ -52,17 +53,21 @@ def read_shard(
         yield from _read_blocks(file, shards, shard, schema, path, read)
 
 
-def _read_blocks(
-    file: pa.NativeFile, shards: ShardTable, shard: int, schema: pa.Schema, path: str, read: ReadBlock[Block]
-) -> Iterator[Block]:
-    if file.size() != shards.size_bytes[shard]:
+def _check_size(size_bytes: int, shards: ShardTable, shard: int, path: str) -> None:
+    if size_bytes != shards.size_bytes[shard]:
         raise ShardCorruptError(
             "the file has another length than when it was written",
             path=path,
             expected=f"{shards.size_bytes[shard]} bytes",
-            found=str(file.size()),
+            found=str(size_bytes),
             action=RESTORE,
         )
+
+
+def _read_blocks(
+    file: pa.NativeFile, shards: ShardTable, shard: int, schema: pa.Schema, path: str, read: ReadBlock[Block]
+) -> Iterator[Block]:
+    _check_size(file.size(), shards, shard, path)
     first, stop = int(shards.first_block[shard]), int(shards.first_block[shard + 1])
     spans = np.column_stack([shards.block_offsets[first:stop], shards.block_lengths[first:stop]]).astype(np.int64)
     checksums = shards.block_checksums[first:stop].tolist()

@@ -19,6 +19,7 @@ ROOT = Path(__file__).parents[2]
 PROGRAM = """
 import sys
 import maskmill
+assert maskmill.errors.ConfigError
 assert "site-packages" in maskmill.__file__ and {program_folder!r} not in maskmill.__file__
 assert not {{"torch", "ray", "numba", "pyarrow"}} & set(sys.modules)
 assert set(maskmill.__all__) <= set(dir(maskmill))

@@ -9,14 +9,15 @@ from pathlib import Path
 import pyarrow as pa
 import pytest
 
+from maskmill.pipeline.storage import arrow_reader
 from maskmill.pipeline.storage.arrow_files import write_blocks
 from maskmill.pipeline.storage.arrow_layout import BatchLayout
-from maskmill.pipeline.storage.arrow_reader import ArrowFile, open_whole, read_batch
+from maskmill.pipeline.storage.arrow_reader import ArrowFile, hash_file, open_whole, read_batch, read_span
 from maskmill.pipeline.storage.arrow_schema import MAX_SCHEMA_BYTES
 from maskmill.pipeline.storage.arrow_views import view_lists, view_numbers
 from maskmill.pipeline.storage.store import open_store
 from maskmill.schemas.documents import DOCUMENT_SCHEMA, QUARANTINE_SCHEMA
-from maskmill.schemas.errors import ShardCorruptError
+from maskmill.schemas.errors import MaskmillError, ShardCorruptError
 from maskmill.schemas.manifest import SHARD_TABLE_SCHEMA
 from maskmill.schemas.rows import Compression, encoded_schema, packed_row_schema
 from tests.storage.crafted import Message, serialise
@@ -303,3 +304,30 @@ def test_the_most_bytes_of_a_batch_are_known_before_it_is_read() -> None:
         assert len(serialise(rows, codec)) <= layout.most_bytes(30) < 8000
     with pytest.raises(ValueError, match="no limit"):
         BatchLayout.of(SHARD_TABLE_SCHEMA).most_bytes(1)
+
+
+class CutShort:
+    """A remote file that ends before its size."""
+
+    def seek(self, _: int) -> None:
+        pass
+
+    def read_buffer(self, _: int) -> bytes:
+        raise EOFError("the object ended at byte 3 of 9")
+
+    def readinto(self, _: memoryview) -> int:
+        raise EOFError("the object ended at byte 3 of 9")
+
+
+def test_a_remote_file_that_became_shorter_is_a_damaged_one() -> None:
+    for read in (lambda: read_span(CutShort(), 0, 9, "s3://b/f"), lambda: hash_file(CutShort(), "s3://b/f")):
+        with pytest.raises(ShardCorruptError, match=r"s3://b/f.*cut short.*byte 3 of 9"):
+            read()
+
+
+def test_a_file_that_is_held_in_memory_has_a_limit(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(arrow_reader, "MAX_WHOLE_BYTES", 1 << 20)
+    with open(tmp_path / "sparse.arrow", "wb") as file:
+        file.truncate(1 << 40)
+    with pytest.raises(MaskmillError, match=r"sparse\.arrow"):
+        open_whole(open_store(str(tmp_path)), "sparse.arrow", "0" * 32, pa.schema([]))

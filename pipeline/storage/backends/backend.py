@@ -111,8 +111,15 @@ class Backend(ABC):
             raise FileNotFoundError(self.display_url)
         return [path.partition("/")[0] for path in found]
 
-    def create(self, path: str, data: bytes) -> bool:
-        """Write a small file only if there is none; returns whether this call wrote it."""
+    def create(self, path: str, data: bytes, writer: str) -> bool:
+        """Write a small file only if there is none; returns whether this writer wrote it.
+
+        Args:
+            path: Of the file.
+            data: What it holds.
+            writer: Of this call and of its further attempts, and of no other: after a lost answer it tells whether the
+                file that is there now is ours.
+        """
         raise NotImplementedError("a file that one of many writers creates")
 
     @contextlib.contextmanager

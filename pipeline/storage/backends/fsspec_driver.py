@@ -6,7 +6,7 @@ import contextlib
 import errno
 from collections.abc import Callable
 from functools import partial
-from typing import Any, ClassVar, cast
+from typing import Any, cast
 
 import fsspec
 from fsspec.core import url_to_fs
@@ -39,12 +39,9 @@ def open_filesystem(url: str, **options: Any) -> tuple[Any, str]:
 class FsspecBackend(Backend):
     """A folder of an fsspec file system, `fs`."""
 
-    driver_options: ClassVar[dict[str, Any]] = {}
-    """What the driver is made with unless the user says otherwise."""
-
     def __init__(self, url: str, options: dict[str, Any]) -> None:
         super().__init__(url, options)
-        self.fs, root = open_driver(url, lambda: open_filesystem(url, **self.driver_options, **options))
+        self.fs, root = open_driver(url, lambda: open_filesystem(url, **options))
         self.root = str(root).rstrip("/")
 
     def read(self, path: str, most: int | None) -> bytes:
@@ -104,7 +101,7 @@ class FsspecBackend(Backend):
         """Write a whole file."""
         self.fs.pipe_file(self.full(path), data)
 
-    def create(self, path: str, data: bytes) -> bool:
+    def create(self, path: str, data: bytes, writer: str) -> bool:  # noqa: ARG002
         """Write a file on the condition that there is none, where the driver has such a write."""
         try:
             self.fs.pipe_file(self.full(path), data, mode="create")

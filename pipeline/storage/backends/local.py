@@ -50,7 +50,7 @@ class LocalBackend(Backend):
         with local_files.open_durable(self.full(path)) as file:
             file.write(data)
 
-    def create(self, path: str, data: bytes) -> bool:
+    def create(self, path: str, data: bytes, writer: str) -> bool:  # noqa: ARG002
         """Link a finished file into its place, which one of many writers can."""
         return local_files.create_exclusively(self.full(path), data)
 

@@ -22,7 +22,7 @@ class MemoryBackend(FsspecBackend):
 
     capabilities = Capabilities(shared=False, parallel_reads=False)
 
-    def create(self, path: str, data: bytes) -> bool:
+    def create(self, path: str, data: bytes, writer: str) -> bool:  # noqa: ARG002
         """Write a file if there is none, one thread at a time."""
         with _LOCK:
             if self.find_size(path) is not None:

@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 import errno
-import uuid
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from functools import partial
 from typing import Any
 
@@ -37,6 +36,15 @@ class S3Backend(FsspecBackend):
 
     def __init__(self, url: str, options: dict[str, Any]) -> None:
         self.check_url(url)
+        for name in ("config_kwargs", "client_kwargs"):
+            if not isinstance(options.get(name) or {}, Mapping):
+                raise ConfigError(
+                    f"storage_options does not hold {name} of s3fs",
+                    path=f"storage_options.{name}",
+                    expected="a dictionary",
+                    found=f"a {type(options[name]).__name__}",
+                    action="leave it out, or give what s3fs documents",
+                )
         client = {**_CLIENT, **(options.get("config_kwargs") or {})}
         super().__init__(url, {**_OPTIONS, **options, "config_kwargs": client})
         self._ranges = S3Ranges(self.fs, options)
@@ -60,9 +68,9 @@ class S3Backend(FsspecBackend):
         """Pieces of a range by one request."""
         return self._ranges.iter_pieces(self.full(path), offset, sizes)
 
-    def create(self, path: str, data: bytes) -> bool:
+    def create(self, path: str, data: bytes, writer: str) -> bool:
         """Write an object unless there is one; a lost answer to this very write is no failure."""
-        key, writer = self.full(path), uuid.uuid4().hex
+        key = self.full(path)
 
         def is_ours() -> bool:
             # After a lost answer some layer puts again (aiohttp does, unasked) and meets its own first success.

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import pytest
 
 from maskmill.pipeline.storage.store import Store, open_store
@@ -78,3 +80,30 @@ def test_credentials_in_an_s3_url_are_refused_without_showing_them(user_info: st
         open_store(f"s3://{user_info}bucket/out")
     assert "AKID" not in str(caught.value)
     assert "ecret" not in str(caught.value)
+
+
+def test_a_write_whose_answer_is_lost_is_known_at_the_next_attempt(
+    moto_url: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """By the store's own attempt, not by one of the layers below, which may use another connection."""
+    monkeypatch.setattr("maskmill.pipeline.storage.failures.FIRST_DELAY_SECONDS", 0.001)
+    store = open_store(moto_url)
+    put, lost = store.backend.fs.pipe_file, ["the first answer"]
+
+    def put_and_lose(*arguments: Any, **options: Any) -> None:
+        put(*arguments, **options)
+        if lost:
+            lost.pop()
+            raise ConnectionResetError("reset by peer")
+
+    monkeypatch.setattr(store.backend.fs, "pipe_file", put_and_lose)
+    assert store.create("claim", b"mine")
+    assert lost == []
+    assert not store.create("claim", b"another's")
+    assert store.read_bytes("claim") == b"mine"
+
+
+@pytest.mark.parametrize("options", [3, [1], {1: 2}, {"config_kwargs": 3}, {"client_kwargs": "x"}])
+def test_options_that_are_none_are_refused_by_name(options: Any) -> None:
+    with pytest.raises(ConfigError, match="storage_options"):
+        open_store("s3://bucket/a", options)
