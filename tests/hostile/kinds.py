@@ -83,11 +83,11 @@ def _made(part: str, mutators: Mapping[str, Mutator], count: int, without: tuple
 
 
 KINDS: dict[str, Kind] = {
-    "manifests": _packed(manifests_of("packed"), 153),
+    "manifests": _packed(manifests_of("packed"), 120),
     "blocks": _packed(structure_of("packed"), 216, goes_on=True),
-    "rows": _packed(values_of("packed"), 132, goes_on=True),
+    "rows": _packed(values_of("packed"), 110, goes_on=True),
     "tables": _packed(tables_of("packed"), 96, readers=_TABLES),
-    "table-blocks": _packed(structure_of_table("packed"), 270, readers=_TABLES),
+    "table-blocks": _packed(structure_of_table("packed"), 216, readers=_TABLES),
     "parts": Kind(
         manifests_of("documents", "documents-heldout", "encoded", "encoded-heldout", "tokenizer", "packed-heldout"),
         ("verify", "report", "prepare", "train"),
@@ -107,7 +107,7 @@ KINDS: dict[str, Kind] = {
         {"prepare": ("out/tokenizer/manifest.json", *_MADE_OF_DOCUMENTS[1:])},
     ),
     "word-pages": Kind(PAGES, ("word counts",), 70, ("plain",), below="out/tokenizer"),
-    "receipts": Kind(RECEIPTS, ("prepare", "verify"), 40, _STOPPED),
+    "receipts": Kind(RECEIPTS, ("prepare", "verify"), 32, _STOPPED),
     "tokenizers": Kind(
         STORED,
         ("verify", "train", "prepare"),
@@ -119,9 +119,9 @@ KINDS: dict[str, Kind] = {
     "brought": Kind(BROUGHT, ("prepare shown",), 18, ("plain",), _ANEW),
     "corpora": Kind(CORPUS, ("prepare shown", "verify", "report"), 3, ("plain",), _ANEW),
     "run-files": Kind(RUN_FILES, ("prepare shown",), 40, ("plain",), _ANEW),
-    "train-files": Kind(TRAIN_FILES, ("train",), 100, ("plain",)),
+    "train-files": Kind(TRAIN_FILES, ("train",), 80, ("plain",)),
     "checkpoints": Kind(CHECKPOINTS, ("train",), 110, ("plain",), strict=STRICT),
-    "states": Kind(STATES, ("state",), 140, ("plain",)),
+    "states": Kind(STATES, ("state",), 110, ("plain",)),
     "special-files": Kind(
         SPECIAL_FILES,
         ("loader", "static", "verify", "report", "train", "prepare"),

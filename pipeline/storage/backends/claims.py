@@ -29,6 +29,7 @@ from maskmill.pipeline.storage.backends.holder import (
     refuse_driver,
 )
 from maskmill.schemas.errors import ConfigError, TransientStorageError
+from maskmill.schemas.printable import make_printable
 
 _LOG = logging.getLogger("maskmill.storage")
 
@@ -122,12 +123,9 @@ def _claim_output(files: Files, claim: dict[str, Any], beat_seconds: float) -> s
             holder = parse_holder(content)
             if watched is None:
                 watched, still_since = (claims[-1], content), time.monotonic()
-                _LOG.warning(
-                    "%s: %s held this output; waiting up to %g s to see whether it still runs",
-                    files.display_url,
-                    name_holder(holder),
-                    MISSED_BEATS * beat_seconds,
-                )
+                held = f"{files.display_url}: {name_holder(holder)} held this output"
+                wait = f"waiting up to {MISSED_BEATS * beat_seconds:g} s to see whether it still runs"
+                _LOG.warning("%s", make_printable(f"{held}; {wait}"))
             if watched != (claims[-1], content):
                 raise refuse_driver(files.display_url, holder)
             if time.monotonic() - still_since < MISSED_BEATS * beat_seconds:
