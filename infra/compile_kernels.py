@@ -18,11 +18,9 @@ import torch
 from maskmill import jobs, pipeline, schemas
 from maskmill.pipeline.loader import MaskedBatches, Masking
 from maskmill.pipeline.loader.device.device_fields import BatchMaker
-from maskmill.pipeline.run.parts import Part
 from maskmill.pipeline.run.prepare import prepare
 from maskmill.pipeline.storage.store import open_store
 from maskmill.pipeline.verification.verify_output import verify_output
-from maskmill.schemas.run_file import RunFile
 
 WAYS_TO_PACK: tuple[dict[str, Any], ...] = (
     {"sequences": "full_sentences"},
@@ -48,10 +46,10 @@ def compile_kernels() -> None:
         beyond_uint16 = {**TOKENIZER, "vocab_size": 66_000, "unused": 1 << 16}
         wide = {**run, "tokenizer": beyond_uint16, "output": {"url": os.path.join(folder, "wide")}}
         for settings in (wide, *({**run, "pack": {"seq_len": 64, **pack}} for pack in WAYS_TO_PACK)):
-            prepare(RunFile.model_validate(settings), listen=str, replace=True)
+            prepare(settings, replace=True)
         brought = {"from": os.path.join(folder, "out", "tokenizer"), "extend": 3, "extend_into": "append"}
         extended = {**run, "tokenizer": brought, "output": {"url": os.path.join(folder, "extended")}}
-        prepare(RunFile.model_validate(extended), str, Part.TOKENIZER)
+        prepare(extended, up_to="tokenizer")
         for name in ("out", "wide"):
             for _ in verify_output(open_store(os.path.join(folder, name)), progress=lambda *_: None):
                 pass
