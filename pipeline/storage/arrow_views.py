@@ -34,11 +34,11 @@ class BatchBuffers:
         batch: The record batch.
     """
 
-    __slots__ = ("_arrays", "_spans", "batch")
+    __slots__ = ("_arrays", "_starts", "batch")
 
     def __init__(self, batch: pa.RecordBatch, data: npt.NDArray[np.uint8], spans: npt.NDArray[np.int64] | None) -> None:
         self.batch = batch
-        self._spans = spans
+        self._starts = None if spans is None else spans[:, 0].tolist()
         if spans is None:
             buffers = [buffer for column in batch.columns for buffer in column.buffers()]
             self._arrays = [_view(buffer, np.uint8, buffer.size if buffer else 0) for buffer in buffers]
@@ -54,9 +54,9 @@ class BatchBuffers:
             count: As many of them as its validated column has, at most.
         """
         size = count * dtype.itemsize
-        if self._spans is None:
+        if self._starts is None:
             return self._arrays[number][:size].view(dtype)
-        start = int(self._spans[number, 0])
+        start = self._starts[number]
         return self._arrays[0][start : start + size].view(dtype)
 
 

@@ -197,13 +197,15 @@ class PackedBlocks:
         ids = buffers.view(_ID_BUFFERS - 1, self._ids.dtype, num_rows * seq_len).reshape(num_rows, seq_len)
         if self._ids.limit is not None and (index := _find_beyond(ids.reshape(-1), self._ids.limit)) >= 0:
             raise refuse(index // seq_len, "a token is outside the vocabulary")
-        sequences, segments = (_view_lists(buffers, columns, num_rows, refuse) for columns in self._lists.values())
+        sequences, segments = kinds = [
+            _view_lists(buffers, columns, num_rows, refuse) for columns in self._lists.values()
+        ]
         lengths = sequences.values[SEQUENCE_LENGTHS], segments.values[SEGMENT_LENGTHS]
         used = np.empty(num_rows, np.int64)
         fault, row = _check_rows(seq_len, (sequences.offsets, lengths[0]), (segments.offsets, lengths[1]), used)
         if fault:
             raise refuse(row, FAULTS[fault])
-        for (per, columns), lists in zip(self._lists.items(), (sequences, segments), strict=True):
+        for (per, columns), lists in zip(self._lists.items(), kinds, strict=True):
             _check_lists(buffers, per, columns, lists, refuse)
         masks = {copy: self._read_masks(buffers, copy, used, refuse) for copy in copies}
         return PackedBlock(ids, sequences, segments, masks)
@@ -232,14 +234,13 @@ class PackedBlocks:
 
 def _view_lists(buffers: BatchBuffers, columns: tuple[_Stored, ...], num_rows: int, refuse: _Refuse) -> Lists:
     """All columns of one kind, to be checked by `_check_lists`; the offsets are those of the first."""
-    offsets = [buffers.view(column.first_buffer + 1, _PLACE, num_rows + 1) for column in columns]
-    if any(own[0] != 0 for own in offsets):
-        raise refuse(0, "its lists do not begin where those of the row before end")
-    values = {
-        column.name: buffers.view(column.first_buffer + 3, column.dtype, int(own[-1]))
-        for column, own in zip(columns, offsets, strict=True)
-    }
-    return Lists(offsets[0], values)
+    values = {}
+    for column in reversed(columns):
+        offsets = buffers.view(column.first_buffer + 1, _PLACE, num_rows + 1)
+        if offsets[0]:
+            raise refuse(0, "its lists do not begin where those of the row before end")
+        values[column.name] = buffers.view(column.first_buffer + 3, column.dtype, int(offsets[-1]))
+    return Lists(offsets, values)
 
 
 def _check_lists(buffers: BatchBuffers, per: Per, columns: tuple[_Stored, ...], lists: Lists, refuse: _Refuse) -> None:
