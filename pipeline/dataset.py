@@ -129,7 +129,7 @@ class Dataset:
 
     def _check_place(self, row: object) -> int:
         try:
-            place = None if isinstance(row, bool) else operator.index(row)  # type: ignore[arg-type]  # that is asked
+            place = None if isinstance(row, bool) else operator.index(row)  # type: ignore[arg-type]  # refuse others below
         except TypeError:
             place = None
         if place is None or not -len(self) <= place < len(self):
