@@ -42,7 +42,8 @@ def _one_cache(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
         folder = folder.parent
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("XDG_CACHE_HOME", str(folder / "cache-of-integration"))
-        patch.setenv("PYTHONPATH", os.pathsep.join([str(Path(__file__).parents[2]), os.environ.get("PYTHONPATH", "")]))
+        given = os.environ.get("PYTHONPATH")  # an empty part of it would stand for the working folder
+        patch.setenv("PYTHONPATH", os.pathsep.join([str(Path(__file__).parents[2]), *([given] if given else [])]))
         yield
 
 

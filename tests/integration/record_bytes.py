@@ -409,7 +409,7 @@ def main() -> None:
     """Record again."""
     with tempfile.TemporaryDirectory() as temporary:
         os.environ["XDG_CACHE_HOME"] = f"{temporary}/cache"
-        os.environ["PYTHONPATH"] = os.pathsep.join([str(Path(__file__).parents[2]), os.environ.get("PYTHONPATH", "")])
+        os.environ["PYTHONPATH"] = str(Path(__file__).parents[2])
         outputs = write_outputs(Path(temporary))
         streams = {name: digest_stream(stream, outputs) for name, stream in STREAMS.items()}
         recorded = {

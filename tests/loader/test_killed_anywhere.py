@@ -36,9 +36,9 @@ class Jobs:
     def __init__(self, server):
         self._server = server
 
-    def start(self, log, url, workers=0, rank=0, world_size=1, others=()):
+    def start(self, log, url, workers=0, rank=0, world_size=1, others=(), seconds=SECONDS_A_BATCH):
         Path(f"{log}.ended").unlink(missing_ok=True)
-        arguments = [str(log), url, rank, world_size, workers, STEPS, SECONDS_A_BATCH, [str(other) for other in others]]
+        arguments = [str(log), url, rank, world_size, workers, STEPS, seconds, [str(other) for other in others]]
         self._server.stdin.write(json.dumps(arguments) + "\n")
         self._server.stdin.flush()
         return int(self._server.stdout.readline())
@@ -77,7 +77,7 @@ def expect(url):
 def test_the_whole_job_killed_again_and_again_reads_what_an_undisturbed_one_reads(dataset, tmp_path, jobs):
     log, chance, kills = tmp_path / "log", random.Random(1), 0
     for workers in (0, 2, 1, 3):  # resumed with another number of them each time
-        pid = jobs.start(log, dataset, workers)
+        pid = jobs.start(log, dataset, workers, seconds=0.02)  # slow enough to be killed long before its end
         jobs.await_lines(log, len(read_log(log)) + chance.randrange(5, 80))
         kills += jobs.kill(pid)
     jobs.finish(log, dataset)
