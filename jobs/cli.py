@@ -78,7 +78,8 @@ ReplaceOption = Annotated[
     typer.Option(
         "--replace",
         help=r"Where \[tokenizer], \[pack] or \[mask] have changed since the output was written: delete what they "
-        "decide and make it again. Without it such a change is refused.",
+        "decide and make it again. Without it such a change is refused. To keep both, give the new one a name: "
+        "pack.name or tokenizer.name.",
     ),
 ]
 JsonOption = Annotated[
@@ -175,8 +176,9 @@ def tokenizer(
 
     Another size of vocabulary or another alpha needs no second pass over the text: counted words are kept.
 
-    Rows that were packed with the old vocabulary are deleted; prepare makes new ones:
+    Another one beside it, in tokenizer-large/, or in its place; then rows that were packed with it are deleted:
 
+        maskmill tokenizer run.toml --set tokenizer.vocab_size=50000 --set tokenizer.name=large
         maskmill tokenizer run.toml --set tokenizer.vocab_size=50000 --replace
     """
     run_command(lambda: _prepare(run_file, set_, json, "tokenizer", replace, compare or []), debug, RESUMES)
@@ -192,9 +194,9 @@ def pack(
 ) -> None:
     """Encode and pack, with all that comes before if need be; the same as prepare.
 
-    With pack.keep_encoded = true, packing again needs no encoding:
+    Other rows beside those that are there, in packed-long/:
 
-        maskmill pack run.toml --set pack.seq_len=1024 --replace
+        maskmill pack run.toml --set pack.name=long --set pack.seq_len=1024
     """
     run_command(lambda: _prepare(run_file, set_, json, "pack", replace), debug, RESUMES)
 

@@ -6,9 +6,9 @@ import json
 import shlex
 from collections.abc import Sequence
 
+from maskmill.pipeline.run.describe_run import find_differing
 from maskmill.pipeline.run.parts import Part
 from maskmill.pipeline.run.prepare import Prepared
-from maskmill.pipeline.run.record import find_differing
 from maskmill.pipeline.settings import read_toml
 from maskmill.pipeline.storage.paths import join_path
 from maskmill.pipeline.storage.store import open_store

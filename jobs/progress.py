@@ -18,7 +18,7 @@ from rich.progress import (
 )
 
 from maskmill.jobs.console import write_json
-from maskmill.pipeline.run.stages import STAGE_OF_NAME
+from maskmill.pipeline.run.stages import explain_stage, label_stage
 from maskmill.schemas.events import (
     AnyEvent,
     Noted,
@@ -65,7 +65,7 @@ class _Stage:
 
     @property
     def words(self) -> str:
-        return STAGE_OF_NAME[self.name].label
+        return label_stage(self.name)
 
     @property
     def count(self) -> str:
@@ -80,7 +80,7 @@ class _Stage:
         """The rate where there is one; before, what the stage does."""
         if self.text_bytes:
             return f"{self.text_bytes / 1e6 / self.seconds:.1f} MB/s"
-        return STAGE_OF_NAME[self.name].work
+        return explain_stage(self.name)
 
     @property
     def line(self) -> str:

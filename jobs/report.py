@@ -10,7 +10,8 @@ from maskmill.jobs.console import open_console
 from maskmill.jobs.tables import document_lines, packed_lines, table_of_pairs
 from maskmill.jobs.terms import table_of_terms
 from maskmill.jobs.tokenizer_report import table_of_sources
-from maskmill.pipeline.run.parts import list_parts, model_of_manifest
+from maskmill.pipeline.run.list_parts import list_parts
+from maskmill.pipeline.run.parts import model_of_manifest
 from maskmill.pipeline.storage.datasets import MANIFEST, read_manifest
 from maskmill.pipeline.storage.store import Store, open_store
 from maskmill.pipeline.verification.verify_output import explain_nothing

@@ -10,7 +10,7 @@ from rich.table import Table
 from maskmill.jobs.terms import TERMS, table_of_terms
 from maskmill.jobs.tokenizer_report import table_of_sources, tables_side_by_side
 from maskmill.pipeline.run.prepare import Prepared
-from maskmill.pipeline.run.stages import STAGE_OF_NAME
+from maskmill.pipeline.run.stages import label_stage, place_stage
 from maskmill.schemas.counts import SourceReport
 from maskmill.schemas.manifest import DocumentsManifest, PackedManifest
 from maskmill.schemas.wording import count_of
@@ -33,13 +33,13 @@ def table_of_run(prepared: Prepared, output: str) -> Table:
         lines.append(("vocabulary", f"{count_of(prepared.tokenizer.vocab_size, 'piece')}, {how}"))
     for packed in prepared.packed:
         lines += [] if packed.held_out else packed_lines(packed)
-    for stage in sorted(prepared.ran, key=list(STAGE_OF_NAME).index):
+    for stage in sorted(prepared.ran, key=place_stage):
         timing = prepared.timings[stage]
         pace = f", {timing['mb_per_second']:.1f} MB/s" if timing["text_bytes"] else ""
         reused = timing["units"] - timing["ran"]
         before = f", {reused:,} done before" if reused else ""
         lines.append(
-            (STAGE_OF_NAME[stage].label, f"{count_of(timing['ran'], 'unit')}, {timing['seconds']:.1f} s{pace}{before}")
+            (label_stage(stage), f"{count_of(timing['ran'], 'unit')}, {timing['seconds']:.1f} s{pace}{before}")
         )
     return table_of_pairs("", [*lines, ("output", output)])
 

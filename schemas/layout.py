@@ -1,6 +1,9 @@
 """What everything below a run's output is called: the one place that spells names of folders and shards.
 
-<kind>[-heldout][-<length of rows>]/shard-<number>[-<part>].arrow
+<kind>[-heldout][-<name>][-<length of rows>]/shard-<number>[-<part>].arrow
+
+An output holds one set of documents, and any number of tokenizers and packings: the default ones without a name, and
+others that `tokenizer.name` and `pack.name` name.
 """
 
 from __future__ import annotations
@@ -9,7 +12,7 @@ import re
 from dataclasses import dataclass, replace
 from enum import Enum, StrEnum
 
-from maskmill.schemas.run_file import PackSection
+from maskmill.schemas.run_file import NAME_PATTERN, RESERVED_NAME, PackSection
 
 RUN_RECORD = "run.json"
 TIMINGS = "timings.json"
@@ -19,8 +22,8 @@ EXCHANGE = f"{WORK}/exchange"
 INPUT_MARKS = f"{WORK}/input-marks"
 WORDS = f"{WORK}/words"
 QUARANTINE = "quarantine"
-TOKENIZER = "tokenizer"
-WORD_COUNTS = f"{TOKENIZER}/word_counts.parquet"
+WORD_COUNTS = "word_counts.parquet"
+"""In a tokenizer's folder."""
 
 
 class DataSplit(Enum):
@@ -56,22 +59,25 @@ class Folder:
     Attributes:
         kind: What it holds.
         split: Of which documents.
+        of: The name of the tokenizer or packing that it belongs to; "" for the default one.
         seq_len: The length of its rows, where its name says it.
     """
 
     kind: Kind
     split: DataSplit = DataSplit.TRAIN
+    of: str = ""
     seq_len: int | None = None
 
     @property
     def name(self) -> str:
         """What it is called."""
-        return f"{self.kind}{self.split.value}" + ("" if self.seq_len is None else f"-{self.seq_len}")
+        words = (self.of, "" if self.seq_len is None else str(self.seq_len))
+        return f"{self.kind}{self.split.value}" + "".join(f"-{word}" for word in words if word)
 
     @property
-    def place_in_order(self) -> tuple[int, bool, int]:
-        """Sorts folders: kinds in the order in which they are made, then the splits, then the lengths of rows."""
-        return list(Kind).index(self.kind), self.split.is_held_out, self.seq_len or 0
+    def place_in_order(self) -> tuple[int, str, bool, int]:
+        """Sorts folders: kinds in the order in which they are made, then names, splits and lengths of rows."""
+        return list(Kind).index(self.kind), self.of, self.split.is_held_out, self.seq_len or 0
 
     @property
     def held_out_side(self) -> Folder | None:
@@ -84,12 +90,20 @@ class Folder:
     def parse(cls, name: str) -> Folder | None:
         """What a folder's name says; `None` if it is no folder of a part."""
         found = _FOLDER.fullmatch(name)
-        if found is None:
+        if found is None or (found[3] and found[1] == Kind.DOCUMENTS):
             return None
-        return cls(Kind(found[1]), DataSplit(found[2] or ""), None if found[3] is None else int(found[3]))
+        seq_len = None if found[4] is None else int(found[4])
+        return cls(Kind(found[1]), DataSplit(found[2] or ""), found[3] or "", seq_len)
 
 
-_FOLDER = re.compile(f"({'|'.join(Kind)})({DataSplit.HELD_OUT.value})?(?:-([0-9]+))?")
+_FOLDER = re.compile(
+    f"({'|'.join(Kind)})({DataSplit.HELD_OUT.value})?(?:-(?!{RESERVED_NAME}(?:-|$))({NAME_PATTERN}))?(?:-([0-9]+))?"
+)
+
+
+def named(name: str, of: str) -> str:
+    """What something of the default tokenizer or packing is called for the one of this name."""
+    return f"{name}-{of}" if of else name
 
 
 def documents_folder(split: DataSplit) -> str:
@@ -97,20 +111,25 @@ def documents_folder(split: DataSplit) -> str:
     return Folder(Kind.DOCUMENTS, split).name
 
 
-def encoded_folder(split: DataSplit) -> str:
-    """The folder of encoded shards."""
-    return Folder(Kind.ENCODED, split).name
+def tokenizer_folder(of: str) -> str:
+    """The folder of a tokenizer."""
+    return Folder(Kind.TOKENIZER, of=of).name
+
+
+def encoded_folder(split: DataSplit, of: str) -> str:
+    """The folder of the shards that a tokenizer has encoded."""
+    return Folder(Kind.ENCODED, split, of).name
 
 
 def packed_folders(pack: PackSection, split: DataSplit) -> dict[int, str]:
     """The length of rows of each packed dataset that is asked for, and its folder.
 
     One `seq_len` is `packed/`; of several, and of length bins, each has its length in its name: `packed-128/` and
-    `packed-heldout-128/`.
+    `packed-heldout-128/`. The packing's own name comes before: `packed-short/`, `packed-heldout-short-128/`.
     """
     if isinstance(pack.seq_len, int) and not pack.length_bins:
-        return {pack.seq_len: Folder(Kind.PACKED, split).name}
-    return {length: Folder(Kind.PACKED, split, length).name for length in pack.length_bins or pack.seq_lens}
+        return {pack.seq_len: Folder(Kind.PACKED, split, pack.name).name}
+    return {length: Folder(Kind.PACKED, split, pack.name, length).name for length in pack.length_bins or pack.seq_lens}
 
 
 def shard_path(dataset: str, shard: int) -> str:

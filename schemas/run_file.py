@@ -5,7 +5,7 @@ from __future__ import annotations
 from enum import StrEnum
 from typing import Annotated, Literal
 
-from pydantic import Discriminator, Field, Tag, field_validator, model_validator
+from pydantic import AfterValidator, Discriminator, Field, Tag, field_validator, model_validator
 
 from maskmill.schemas.masking import MAX_COPIES, MAX_VOCAB_SIZE, Masking
 from maskmill.schemas.redaction import redact
@@ -18,8 +18,21 @@ THOUSANDTH_TOLERANCE = 1e-6
 """In thousandths: lets 0.1 + 0.2 through as 0.3, and refuses 0.12345."""
 
 MAX_NAME_CHARACTERS = 1 << 10
+NAME_PATTERN = "[a-z][a-z0-9_]{0,62}"
+RESERVED_NAME = "heldout"
+"""It ends the folders of held-out documents."""
 MAX_UNUSED = 1 << 20
 MAX_WORKERS = 4096
+
+
+def _check_name(value: str) -> str:
+    if value == RESERVED_NAME:
+        raise ValueError(f"{RESERVED_NAME} names the held-out documents")
+    return value
+
+
+Name = Annotated[str, Field(pattern=f"^({NAME_PATTERN})?$"), AfterValidator(_check_name)]
+"""Of a tokenizer or a packing: a lower-case letter, then such letters, digits or underscores; "" is the default one."""
 
 
 class InputSection(Section):
@@ -84,6 +97,9 @@ class TokenizerSection(Section):
     `vocab.txt`: a `tokenizer.json` has its own normalisation.
     """
 
+    name: Name = ""
+    """Name of this tokenizer, for an output that holds several over the same documents. The default one, without a
+    name, is `tokenizer/`, and one that is named `cased` is `tokenizer-cased/`. Adding one changes no other."""
     vocab_size: Annotated[int, Field(ge=6, le=MAX_VOCAB_SIZE)] = 30522
     """Pieces in the vocabulary, including special and unused ones; fewer if no pair is left to merge."""
     min_frequency: AtLeastOne = 2
@@ -196,6 +212,10 @@ SeqLens = Annotated[
 class PackSection(Section):
     """`[pack]`: how token ids become rows."""
 
+    name: Name = ""
+    """Name of these rows, for an output that holds several packings. The default one, without a name, is `packed/`, and
+    one that is named `short` is `packed-short/` and `packed-heldout-short/`. Adding one changes no other. If unset, the
+    rows of a named tokenizer have its name."""
     seq_len: SeqLens = 512
     """Token ids in a row, including [CLS], [SEP] and [PAD]; or a list, which gives one dataset for each length, such as
     `packed-128/` and `packed-512/`, in one pass over the text."""
@@ -293,11 +313,20 @@ class RunFile(Section):
     mask: MaskSection = MaskSection()
     engine: EngineSection = EngineSection()
 
+    @model_validator(mode="after")
+    def _name_rows_after_their_tokenizer(self) -> RunFile:
+        if self.tokenizer.name and not self.pack.name:
+            named = self.pack.model_copy(update={"name": self.tokenizer.name})
+            object.__setattr__(self, "pack", named)  # frozen from here on
+        return self
+
     def fingerprinted(self) -> dict[str, dict[str, object]]:
-        """The part of the run file that decides bytes: no engine, no output, no credentials in paths."""
+        """The part of the run file that decides bytes: no engine, output or names, no credentials in paths."""
         whole: dict[str, dict[str, object]] = self.model_dump(mode="json", by_alias=True)
         whole.pop("engine")
         whole.pop("output")
+        whole["tokenizer"].pop("name")
+        whole["pack"].pop("name")
         if not self.mask.copies:
             whole["mask"] = {"copies": 0}  # no row depends on the rest: it is the default of loaders
         whole["input"].pop("max_quarantined")  # says when to stop, not what is written: it may be raised

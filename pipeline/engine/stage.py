@@ -47,7 +47,7 @@ class Stage(Generic[Context, Unit, AnyDetails]):
 
     @property
     def name(self) -> str:
-        """What receipts, events and `timings.json` call it."""
+        """What receipts, events and `timings.json` call it, with the name of a tokenizer or packing behind."""
         return str(self.unit.model_fields["stage"].default)
 
 
@@ -154,7 +154,7 @@ def run_stage(
         stage: What is run.
         context: Handed to every unit.
         output: The run's output, where receipts are.
-        units: All units of the stage, numbered from 0.
+        units: All units of the stage, numbered from 0; what they call it is what receipts and events call it.
         listen: Receives `stage_started`, `unit_done` and `stage_done`, and of long units `unit_progress`.
         watch: Follows the stage, and may stop it.
 
@@ -175,7 +175,7 @@ def run_stage(
             found="an engine of several processes",
             action='set engine.kind = "local" and engine.workers = 1',
         )
-    name = stage.name
+    name = units[0].stage
     on_finished = watch(receipts.finished()) if watch is not None else None
     done = set(output.list(f"{RECEIPTS}/{name}"))
     pending = [unit for unit in units if receipt_path(name, unit.unit) not in done]

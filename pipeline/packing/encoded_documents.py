@@ -22,7 +22,7 @@ from maskmill.pipeline.storage.arrow_views import view_lists
 from maskmill.pipeline.storage.store import Store
 from maskmill.pipeline.wordpiece.encoding.encode import Encoder, Sample
 from maskmill.schemas.errors import ShardCorruptError
-from maskmill.schemas.layout import DataSplit, encoded_folder, shard_path
+from maskmill.schemas.layout import shard_path
 from maskmill.schemas.receipt import ShardReceipt
 from maskmill.schemas.rows import encoded_schema, id_type
 
@@ -80,12 +80,10 @@ def encode_documents(encoder: Encoder, texts: pa.ChunkedArray) -> EncodedDocumen
     )
 
 
-def write_encoded(
-    output: Store, split: DataSplit, shard: int, vocab_size: int, encoded: EncodedDocuments
-) -> ShardReceipt:
-    """Write the ids of a shard's documents, in blocks of a bounded number of documents and tokens."""
+def write_encoded(output: Store, folder: str, shard: int, vocab_size: int, encoded: EncodedDocuments) -> ShardReceipt:
+    """Write the ids of a shard's documents into a folder, in blocks of a bounded number of documents and tokens."""
     schema = encoded_schema(vocab_size)
-    path = shard_path(encoded_folder(split), shard)
+    path = shard_path(folder, shard)
     return write_blocks(
         output,
         path,

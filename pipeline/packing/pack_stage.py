@@ -31,7 +31,7 @@ from maskmill.pipeline.storage.arrow_reader import open_whole
 from maskmill.pipeline.wordpiece.encoding.encode import Encoder
 from maskmill.schemas.documents import DOCUMENT_SCHEMA
 from maskmill.schemas.errors import ShardCorruptError
-from maskmill.schemas.layout import packed_folders
+from maskmill.schemas.layout import encoded_folder, packed_folders
 from maskmill.schemas.receipt import ShardReceipt
 from maskmill.schemas.run_file import PackSection
 
@@ -50,8 +50,8 @@ def pack_documents(context: PackContext, unit: PackUnit) -> UnitOutcome[PackDeta
     encoded = work.encode()
     shards: list[ShardReceipt] = []
     if pack.keep_encoded and not unit.encoded_path:
-        vocab_size = work.vocabulary.vocab_size
-        shards.append(write_encoded(context.output, unit.split, unit.shard, vocab_size, encoded))
+        folder = encoded_folder(unit.split, context.tokenizer_name)
+        shards.append(write_encoded(context.output, folder, unit.shard, work.vocabulary.vocab_size, encoded))
     sentence_starts, unmatched = None, 0
     if pack.needs_sentences:
         work.check_documents(encoded)

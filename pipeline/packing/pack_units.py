@@ -28,6 +28,7 @@ class PackContext:
         tokenizer_json: The tokenizer.
         special_in_text: What a special token's string in raw text is.
         proof: Whether the fast encoder may be used for it.
+        tokenizer_name: Of the tokenizer in the output; "" for the default one.
     """
 
     output: Store
@@ -38,6 +39,7 @@ class PackContext:
     tokenizer_json: bytes
     special_in_text: SpecialInText
     proof: Proof | None
+    tokenizer_name: str = ""
 
 
 class PackUnit(UnitDescription):
@@ -82,6 +84,7 @@ def plan_pack_units(
     documents: Mapping[DataSplit, ShardTable],
     tokenizer_checksum: str,
     encoded: Mapping[DataSplit, ShardTable] | None = None,
+    tokenizer_name: str = "",
 ) -> list[PackUnit]:
     """One unit a document shard, the held-out ones after the others.
 
@@ -89,6 +92,7 @@ def plan_pack_units(
         documents: The tables of document shards, by their split.
         tokenizer_checksum: xxh3-128 of tokenizer.json.
         encoded: The tables of the encoded shards of the same documents, if they are to be packed again.
+        tokenizer_name: Of the tokenizer that encoded them.
     """
     units: list[PackUnit] = []
     for split in DataSplit:
@@ -106,7 +110,7 @@ def plan_pack_units(
                     checksum=checksum,
                     tokenizer_checksum=tokenizer_checksum,
                     text_bytes=int(table.text_bytes[shard]),
-                    encoded_path=f"{encoded_folder(split)}/{kept.path(shard)}" if kept else "",
+                    encoded_path=f"{encoded_folder(split, tokenizer_name)}/{kept.path(shard)}" if kept else "",
                     encoded_checksum=kept.checksums[shard].as_py() if kept else "",
                 )
             )

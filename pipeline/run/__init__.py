@@ -2,7 +2,9 @@
 
 parts                           the table of parts: folders, manifests, deciding settings, labels
 stages                          the stages of each part
-record -> claim_output          what `run.json` says, and whether this run may go on in an output
+record -> list_parts            what `run.json` says, and what is in an output
+describe_run                    the record of what a run file asks for
+claim_output                    whether this run may go on in an output, add to it, or replace a part
 open_run                        one driver, one engine, the receipts of its stages
 make_documents -> make_tokenizer -> make_rows
 the parts, in the order in which they are made

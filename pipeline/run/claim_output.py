@@ -1,34 +1,40 @@
-"""Whether a run may write into an output: refuse to mix two runs, and make way for one that replaces parts."""
+"""Whether a run may write into an output: refuse to mix two runs, add to one, and make way for what replaces a part."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
+import dataclasses
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from typing import Any
 
-from maskmill.pipeline.run.parts import KINDS, PARTS, Part, PartEntry, list_parts, part_of_section, promised_folders
-from maskmill.pipeline.run.record import DECISIVE_LIBRARIES, dump_record, read_record
+from maskmill.pipeline.run.describe_run import DECISIVE_LIBRARIES
+from maskmill.pipeline.run.list_parts import list_parts
+from maskmill.pipeline.run.parts import KINDS, PARTS, KindEntry, Part, Scope
+from maskmill.pipeline.run.record import DOCUMENTS, RunRecord, read_record, write_record
 from maskmill.pipeline.run.stages import STAGES
 from maskmill.pipeline.storage.datasets import MANIFEST
 from maskmill.pipeline.storage.store import Store
 from maskmill.schemas.errors import ConfigError, StaleArtifactError
-from maskmill.schemas.layout import QUARANTINE, RECEIPTS, RUN_RECORD, Folder
+from maskmill.schemas.layout import QUARANTINE, RECEIPTS, RUN_RECORD, Folder, named
 from maskmill.schemas.wording import count_of, setting_of
 
 INPUT_KEYS = frozenset(("input.files", "input.sources"))
 """What a record says of the files that are read, and not of how they are."""
+Differing = list[tuple[str, str, tuple[Any, Any]]]
+"""Section, key, and its values in the two records."""
 
 
 def claim_output(
-    output: Store, record: Mapping[str, Any], *, replace: bool, warn: Callable[[str], None] = lambda _: None
+    output: Store, record: RunRecord, *, replace: bool, warn: Callable[[str], None] = lambda _: None
 ) -> None:
-    """Write the record where there is none, and make sure that one that stands is of the same run.
+    """Write the record where there is none, and make sure that one that stands is of the same documents.
 
-    A run over other inputs takes the place of one that has finished no part: nobody can have used anything of it, and
+    A tokenizer or a packing of a name that is not there yet is added to the record, and touches nothing that stands. A
+    run over other inputs takes the place of one that has finished no part: nobody can have used anything of it, and
     whoever renames a file after a stop gives the same command again.
 
     Args:
         output: The output, held by this driver.
-        record: As `describe_run` gives it.
+        record: As `describe_run` gives it: what is asked for. What stands beside it may differ.
         replace: Delete the tokenizer or the rows of other settings, to make way for those of this record.
         warn: Takes what a person should know.
 
@@ -37,57 +43,101 @@ def claim_output(
         StaleArtifactError: Only the inputs differ and a part is finished, or what is left to do would be done by other
             libraries.
     """
-    if output.create(RUN_RECORD, dump_record(record)):
+    if output.create(RUN_RECORD, record.dump()):
         return
     standing = read_record(output)
-    if record["fingerprints"] != standing["fingerprints"]:
-        differing = _differing_keys(record["decisive"], standing["decisive"])
-        first = min(part_of_section(section) for section, _, _ in differing)
-        if {f"{section}.{key}" for section, key, _ in differing} <= INPUT_KEYS and not any(list_parts(output).values()):
-            warn("the input files are not those that this run began with, and no part is finished: reading all again")
-            _delete_parts(output, Part.SHARD)
-            output.write_bytes(RUN_RECORD, dump_record(record))
-            return
-        if first == Part.SHARD or not replace:
-            raise _refusal(record, standing, output, first, differing)
-        kept = promised_folders(record["decisive"], up_to=Part(first - 1), by_products=False)
-        _check_unfinished(record, standing, output, kept)
-        _delete_parts(output, first)
-        output.write_bytes(RUN_RECORD, dump_record({**record, "masking": standing.get("masking", record["masking"])}))
+    differing = [scope for scope in record.entries if _differs(record, standing, scope)]
+    if not differing:
+        _check_unfinished(record, standing, output, record.entries)
+        _add(output, record, standing)
         return
-    _check_unfinished(record, standing, output, promised_folders(record["decisive"], by_products=False))
+    shared = [scope for scope in record.entries if scope in standing.entries]
+    keys = _differing_keys(_settings(record, shared), _settings(standing, shared))
+    if differing[0] == DOCUMENTS:
+        if {f"{section}.{key}" for section, key, _ in keys} <= INPUT_KEYS and not any(list_parts(output).values()):
+            warn("the input files are not those that this run began with, and no part is finished: reading all again")
+            _delete(output, standing, list(standing.entries))
+            write_record(output, record)
+            return
+        raise _refusal(record, standing, output, differing[0], keys)
+    gone = list(dict.fromkeys(one for scope in differing for one in _made_of(standing, scope)))
+    if not replace:
+        raise _refusal(record, standing, output, differing[0], keys)
+    _check_unfinished(record, standing, output, [scope for scope in record.entries if scope not in gone])
+    _delete(output, standing, gone)
+    left = {scope: entry for scope, entry in standing.entries.items() if scope not in gone}
+    for scope in gone:  # whose default masking is noted where it changes
+        if scope in record.entries and standing.entries[scope].masking is not None:
+            noted = dataclasses.replace(record.entries[scope], masking=standing.entries[scope].masking)
+            record = dataclasses.replace(record, entries={**record.entries, scope: noted})
+    write_record(output, dataclasses.replace(standing, entries={**record.entries, **left}))
 
 
-def _delete_parts(output: Store, first: Part) -> None:
-    """Delete a part and all later ones: what says that they, or units of them, are whole before what it speaks of.
+def _differs(record: RunRecord, standing: RunRecord, scope: Scope) -> bool:
+    ours, theirs = record.entries[scope], standing.entries.get(scope)
+    return theirs is not None and (ours.fingerprint, ours.tokenizer) != (theirs.fingerprint, theirs.tokenizer)
+
+
+def _add(output: Store, record: RunRecord, standing: RunRecord) -> None:
+    """Add to the record what it lacks."""
+    if not record.entries.keys() <= standing.entries.keys():
+        write_record(output, dataclasses.replace(standing, entries={**record.entries, **standing.entries}))
+
+
+def _made_of(standing: RunRecord, scope: Scope) -> list[Scope]:
+    """A tokenizer and all rows that are made with it, or a packing alone."""
+    part, name = scope
+    return [scope, *standing.packings_of(name)] if part is Part.TOKENIZER else [scope]
+
+
+def _settings(record: RunRecord, scopes: Iterable[Scope]) -> dict[str, dict[str, Any]]:
+    """The settings that a record has of some entries, and the name of the tokenizer that the rows are made with."""
+    found: dict[str, dict[str, Any]] = {}
+    for scope in scopes:
+        found |= record.entries[scope].sections
+        if scope[0] is Part.PACK:
+            found["tokenizer"] = {**found.get("tokenizer", {}), "name": record.entries[scope].tokenizer}
+    return found
+
+
+def _delete(output: Store, standing: RunRecord, gone: Collection[Scope]) -> None:
+    """Delete parts: what says that they, or units of them, are whole before what it speaks of.
 
     So a kill leaves nothing that is taken for whole. Ids that are kept stay where all of them are there.
     """
-    later = [part for part in Part if part >= first]
-    gone = [
-        folder for folder, is_finished in list_parts(output).items() if _is_deleted_with(folder, first, is_finished)
-    ]
-    for folder in gone:
+    partly = {(Part.TOKENIZER, standing.entries[scope].tokenizer) for scope in gone if scope[0] is Part.PACK}
+    folders: dict[str, KindEntry] = {}
+    for folder, is_finished in list_parts(output).items():
+        if found := Folder.parse(folder):
+            kind = KINDS[found.kind]
+            scope = (kind.part, found.of)
+            if scope in gone or (scope in partly and kind.is_by_product and not is_finished):
+                folders[folder] = kind
+    for folder in folders:
         output.delete(f"{folder}/{MANIFEST}")
-    for part in later:
+    for part, name in gone:
         for stage in STAGES[part]:
-            output.delete_tree(f"{RECEIPTS}/{stage.name}")
-    for part in later:
-        _delete_work(output, PARTS[part])
-    kept = {path for part in later for path in PARTS[part].kept}
-    for folder in gone:
-        if any(path.startswith(f"{folder}/") for path in kept):
+            output.delete_tree(f"{RECEIPTS}/{named(stage.name, name)}")
+    for scope in gone:
+        _delete_work(output, standing, scope)
+    for folder, kind in folders.items():
+        kept = {f"{folder}/{name}" for name in PARTS[kind.part].kept} & set(output.list(folder))
+        if kept:
             _delete_files(output, set(output.list(folder)) - kept)
         else:
             output.delete_tree(folder)
 
 
-def _delete_work(output: Store, part: PartEntry) -> None:
-    for folder in part.work:
-        output.delete_tree(folder)
-    _delete_files(output, part.work_files)
-    if part.quarantine:
-        _delete_files(output, [path for path in output.list(QUARANTINE) if path.startswith(part.quarantine)])
+def _delete_work(output: Store, standing: RunRecord, scope: Scope) -> None:
+    part, name = scope
+    for folder in PARTS[part].work:
+        output.delete_tree(named(folder, name))
+    _delete_files(output, PARTS[part].work_files)
+    set_aside = [f"{QUARANTINE}/{folder}-shard-" for folder in standing.folders(scope)] if part is Part.PACK else []
+    if scope == DOCUMENTS:
+        set_aside = [f"{QUARANTINE}/"]
+    if set_aside:
+        _delete_files(output, [path for path in output.list(QUARANTINE) if path.startswith(tuple(set_aside))])
 
 
 def _delete_files(output: Store, paths: Iterable[str]) -> None:
@@ -95,15 +145,7 @@ def _delete_files(output: Store, paths: Iterable[str]) -> None:
         output.delete(path)
 
 
-def _is_deleted_with(folder: str, first: Part, is_finished: bool) -> bool:
-    found = Folder.parse(folder)
-    if found is None:
-        return False
-    entry = KINDS[found.kind]
-    return entry.part >= first or (entry.is_by_product and not is_finished)
-
-
-def _differing_keys(ours: Mapping[str, Any], theirs: Mapping[str, Any]) -> list[tuple[str, str, tuple[Any, Any]]]:
+def _differing_keys(ours: Mapping[str, Any], theirs: Mapping[str, Any]) -> Differing:
     """Section, key and both values of every key that differs, those that only one of the two knows among them."""
     keys = [(section, key) for record in (ours, theirs) for section, values in record.items() for key in values]
     both = {(section, key): (ours.get(section, {}).get(key), theirs.get(section, {}).get(key)) for section, key in keys}
@@ -114,16 +156,13 @@ def _differing_keys(ours: Mapping[str, Any], theirs: Mapping[str, Any]) -> list[
 
 
 def _refusal(
-    ours: Mapping[str, Any],
-    theirs: Mapping[str, Any],
-    output: Store,
-    first: Part,
-    differing: list[tuple[str, str, tuple[Any, Any]]],
+    ours: RunRecord, theirs: RunRecord, output: Store, first: Scope, differing: Differing
 ) -> ConfigError | StaleArtifactError:
     path = output.locate(RUN_RECORD)
     names = [f"{section}.{key}" for section, key, _ in differing]
     files = [
-        f"{count_of(one['input_files'], 'file')} of {count_of(one['input_bytes'], 'byte')}" for one in (theirs, ours)
+        f"{count_of(one.about_inputs['input_files'], 'file')} of {count_of(one.about_inputs['input_bytes'], 'byte')}"
+        for one in (theirs, ours)
     ]
     if names == ["input.files"]:
         return StaleArtifactError(
@@ -139,29 +178,40 @@ def _refusal(
         shown = files if name == "input.files" else [f"content {made}", f"content {asked}"] if is_content else None
         made_with.append(f"{name} = {shown[0] if shown else setting_of(made)}")
         asked_for.append(f"{name} = {shown[1] if shown else setting_of(asked)}")
-    again = " and ".join(entry.label for part, entry in PARTS.items() if part >= first)
     return ConfigError(
         f"the output was made with {', '.join(made_with)}, and you ask for {', '.join(asked_for)}",
         path=path,
-        action="give another output.url, or delete this output"
-        if first == Part.SHARD
-        else f"give another output.url, or --replace to delete {again} and make new ones",
+        action="give another output.url, or delete this output" if first == DOCUMENTS else _explain_ways(theirs, first),
     )
 
 
-def _check_unfinished(
-    ours: Mapping[str, Any], theirs: Mapping[str, Any], output: Store, folders: Sequence[str]
-) -> None:
-    """What is left to do of some datasets must be done by the libraries that began it; once done, they may change."""
-    if all(output.exists(f"{folder}/{MANIFEST}") for folder in folders):
-        return
-    theirs_of = {name: theirs["versions"].get(name) for name in DECISIVE_LIBRARIES}
-    differing = [name for name in DECISIVE_LIBRARIES if ours["versions"][name] != theirs_of[name]]
-    if differing:
-        raise StaleArtifactError(
-            f"this run was begun with another {', '.join(differing)}",
-            path=output.locate(RUN_RECORD),
-            expected=", ".join(f"{name} {theirs_of[name]}, as when it began" for name in differing),
-            found=", ".join(f"{name} {ours['versions'][name]} installed" for name in differing),
-            action="finish it with the libraries that began it, or give another output.url",
-        )
+def _explain_ways(standing: RunRecord, first: Scope) -> str:
+    """What to do where a tokenizer or a packing of this name stands and another one is asked for."""
+    gone = [folder for scope in _made_of(standing, first) for folder in standing.folders(scope)]
+    key = "tokenizer.name" if first[0] is Part.TOKENIZER else "pack.name"
+    trained_on = [f"{folder}/" for folder in gone if (found := Folder.parse(folder)) and not found.split.is_held_out]
+    return (
+        f"give {key} another value to add to this output, give another output.url, or --replace to delete "
+        f"{' and '.join(trained_on)} and make new ones"
+    )
+
+
+def _check_unfinished(ours: RunRecord, theirs: RunRecord, output: Store, scopes: Iterable[Scope]) -> None:
+    """What is left to do of what stands must be done by the libraries that began it; once done, they may change."""
+    for scope in scopes:
+        if scope not in theirs.entries or _are_whole(output, theirs.folders(scope, by_products=False)):
+            continue
+        began, installed = theirs.entries[scope].versions, ours.entries[scope].versions
+        differing = [name for name in DECISIVE_LIBRARIES if installed[name] != began.get(name)]
+        if differing:
+            raise StaleArtifactError(
+                f"this run was begun with another {', '.join(differing)}",
+                path=output.locate(RUN_RECORD),
+                expected=", ".join(f"{name} {began.get(name)}, as when it began" for name in differing),
+                found=", ".join(f"{name} {installed[name]} installed" for name in differing),
+                action="finish it with the libraries that began it, or give another output.url",
+            )
+
+
+def _are_whole(output: Store, folders: Sequence[str]) -> bool:
+    return all(output.exists(f"{folder}/{MANIFEST}") for folder in folders)

@@ -21,7 +21,7 @@ from maskmill.pipeline.wordpiece.vocabulary.measure_tokenizer import measure_tex
 from maskmill.pipeline.wordpiece.vocabulary.sample_texts import sample_texts
 from maskmill.schemas.counts import SourceReport
 from maskmill.schemas.events import RunListener, TokenizerMeasured
-from maskmill.schemas.layout import TOKENIZER, DataSplit, documents_folder
+from maskmill.schemas.layout import DataSplit, documents_folder, tokenizer_folder
 from maskmill.schemas.redaction import redact
 from maskmill.schemas.run_file import RunFile, TokenizerSection
 
@@ -66,7 +66,7 @@ def compare_tokenizers(
     """
     special = SpecialInText(settings.tokenizer.special_in_text)
     output = open_store(settings.output.url)
-    path = f"{TOKENIZER}/tokenizer.json"
+    path = f"{tokenizer_folder(settings.tokenizer.name)}/tokenizer.json"
     own = parse_tokenizer_json(output.read_bytes(path, MAX_TEXT_BYTES), output.locate(path))
     tokenizers = {OWN: own, **others}
     folder = documents_folder(DataSplit.TRAIN)

@@ -94,10 +94,11 @@ def make_rows(run: Run, documents: list[DocumentsManifest], tokenizer: Tokenizer
         for split, manifest in of_split.items()
     }
     kept = {
-        split: read_shard_table(run.output.below(encoded_folder(split)), manifest)
+        split: read_shard_table(run.output.below(encoded_folder(split, run.settings.tokenizer.name)), manifest)
         for split, manifest in encoded.items()
     }
-    units = plan_pack_units(tables, tokenizer.checksums["tokenizer.json"], kept or None)
+    of = run.settings.tokenizer.name
+    units = plan_pack_units(tables, tokenizer.checksums["tokenizer.json"], kept or None, of)
     packed = run.run_stage(Part.PACK, PACK, context, units)
     fell_back = summarise_fallbacks(packed)
     if fell_back:
@@ -139,7 +140,7 @@ def _set_masking(run: Run, targets: list[_Target]) -> list[PackedManifest]:
 def _note_masking(run: Run) -> None:
     """Bring the record of the run up to date, and say where loaders mask otherwise than before."""
     masking = run.settings.mask.masking()
-    before = record_masking(run.output, masking)
+    before = record_masking(run.output, run.settings.pack.name, masking)
     if before in (None, masking):
         return
     changes = [
@@ -152,7 +153,8 @@ def _note_masking(run: Run) -> None:
 def _make_context(run: Run, tokenizer: TokenizerManifest) -> PackContext:
     tokenizer_json = read_tokenizer_json(run, tokenizer)
     special = SpecialInText(run.settings.tokenizer.special_in_text)
-    if read_proof(run.output, tokenizer_json, special) is None:
+    folder = run.output.below(run.tokenizer_folder)
+    if read_proof(folder, tokenizer_json, special) is None:
         prove(run, tokenizer.checksums["tokenizer.json"])
     return PackContext(
         output=run.output,
@@ -162,19 +164,21 @@ def _make_context(run: Run, tokenizer: TokenizerManifest) -> PackContext:
         seed=run.settings.documents.seed,
         tokenizer_json=tokenizer_json,
         special_in_text=special,
-        proof=read_proof(run.output, tokenizer_json, special),
+        proof=read_proof(folder, tokenizer_json, special),
+        tokenizer_name=run.settings.tokenizer.name,
     )
 
 
 def _read_encoded(run: Run, documents: Mapping[DataSplit, DocumentsManifest]) -> dict[DataSplit, EncodedManifest]:
     """The encoded documents, if all are there; they are of the tokenizer's part, so `[pack]` may have changed."""
-    if not run.is_whole(*map(encoded_folder, documents)):
+    folders = {split: encoded_folder(split, run.settings.tokenizer.name) for split in documents}
+    if not run.is_whole(*folders.values()):
         return {}
     return {
         split: run.check_own(
             Part.TOKENIZER,
-            read_manifest(run.output.below(encoded_folder(split)), EncodedManifest),
-            f"{encoded_folder(split)}/{MANIFEST}",
+            read_manifest(run.output.below(folders[split]), EncodedManifest),
+            f"{folders[split]}/{MANIFEST}",
             manifest.fingerprint,
         )
         for split, manifest in documents.items()
@@ -198,7 +202,7 @@ def _write_table(
 def _write_encoded(
     run: Run, packed: Packed, documents: DocumentsManifest, split: DataSplit, tokenizer: TokenizerManifest
 ) -> EncodedManifest:
-    folder = encoded_folder(split)
+    folder = encoded_folder(split, run.settings.tokenizer.name)
     num_shards, checksum, counts = _write_table(run, packed, split, folder, encoding_counts)
     return write_manifest(
         run.output,

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import dataclasses
+import shutil
 
 import xxhash
 
+from maskmill.pipeline.run.list_parts import list_parts
 from maskmill.pipeline.run.open_run import Run
 from maskmill.pipeline.run.parts import Part
 from maskmill.pipeline.run.stages import STAGES
@@ -37,6 +39,7 @@ from maskmill.pipeline.wordpiece.counting.merge_stage import (
 from maskmill.pipeline.wordpiece.counting.word_files import WordFile
 from maskmill.pipeline.wordpiece.encoding.prove_stage import PROVE, plan_prove_units, write_proof
 from maskmill.pipeline.wordpiece.files.check_tokenizer import read_normalisation
+from maskmill.pipeline.wordpiece.files.normalise import Normalisation
 from maskmill.pipeline.wordpiece.files.tokenizer_files import load_tokenizer
 from maskmill.pipeline.wordpiece.vocabulary.judge_sources import iter_warnings
 from maskmill.pipeline.wordpiece.vocabulary.train_stage import (
@@ -49,10 +52,11 @@ from maskmill.pipeline.wordpiece.vocabulary.train_stage import (
 )
 from maskmill.pipeline.wordpiece.vocabulary.weigh_sources import explain_idle_alpha
 from maskmill.schemas.errors import StaleArtifactError
-from maskmill.schemas.layout import TOKENIZER, WORDS, DataSplit, documents_folder
+from maskmill.schemas.layout import WORD_COUNTS, WORDS, DataSplit, Folder, Kind, documents_folder, named
 from maskmill.schemas.manifest import DocumentsManifest, TokenizerManifest
 from maskmill.schemas.receipt import Receipt
 
+COPIED_BYTES = 1 << 24
 CASED_PIECES_WORTH_A_WARNING = 100
 """An uncased vocabulary may have some, such as `[unused]` slots that were filled."""
 
@@ -64,10 +68,11 @@ def make_tokenizer(run: Run, documents: DocumentsManifest) -> TokenizerManifest:
         ConfigError: The vocabulary is smaller than its alphabet, or the brought tokenizer cannot be used.
         InputDataError: There is no word to train on.
     """
-    if run.output.exists(f"{TOKENIZER}/{MANIFEST}"):
+    folder = run.tokenizer_folder
+    if run.is_whole(folder):
         _drop_work(run)
-        manifest = read_manifest(run.output.below(TOKENIZER), TokenizerManifest)
-        return run.check_own(Part.TOKENIZER, manifest, f"{TOKENIZER}/{MANIFEST}", documents.fingerprint)
+        manifest = read_manifest(run.output.below(folder), TokenizerManifest)
+        return run.check_own(Part.TOKENIZER, manifest, f"{folder}/{MANIFEST}", documents.fingerprint)
     settings = run.settings.tokenizer
     max_length = settings.model_max_length
     shards = list_shards(run, documents)
@@ -84,7 +89,7 @@ def make_tokenizer(run: Run, documents: DocumentsManifest) -> TokenizerManifest:
         sources=tuple(details.sources),
         checksums=details.checksums,
     )
-    manifest = write_manifest(run.output, TOKENIZER, manifest)
+    manifest = write_manifest(run.output, folder, manifest)
     _warn(run, manifest, details)
     _drop_work(run)
     return manifest
@@ -105,8 +110,9 @@ def prove(run: Run, checksum: str) -> None:
         checksum: Of its tokenizer.json.
     """
     special = run.settings.tokenizer.special_in_text
-    proven = run.run_stage(Part.TOKENIZER, PROVE, run.output, plan_prove_units(checksum, special))
-    proof = write_proof(run.output, proven)
+    tokenizer = run.output.below(run.tokenizer_folder)
+    proven = run.run_stage(Part.TOKENIZER, PROVE, tokenizer, plan_prove_units(checksum, special))
+    proof = write_proof(tokenizer, proven)
     if proof.difference:
         run.warn(f"encoding by tokenizers alone: {proof.difference}")
 
@@ -118,7 +124,7 @@ def read_tokenizer_json(run: Run, manifest: TokenizerManifest) -> bytes:
         StaleArtifactError: It was changed or deleted.
         ShardCorruptError: It cannot be used.
     """
-    path = f"{TOKENIZER}/tokenizer.json"
+    path = f"{run.tokenizer_folder}/tokenizer.json"
     try:
         data = run.output.read_bytes(path, MAX_TEXT_BYTES)
     except FileNotFoundError:
@@ -131,7 +137,7 @@ def read_tokenizer_json(run: Run, manifest: TokenizerManifest) -> bytes:
             path=run.output.locate(path),
             expected=f"xxh3-128 {expected}",
             found=found if data else "no file",
-            action="restore it; to pack with another tokenizer, name it in tokenizer.from and another output.url",
+            action="restore it; to pack with another tokenizer, name it in tokenizer.from and give it a tokenizer.name",
         )
     check_tokenizer(data, run.output.locate(path))
     return data
@@ -160,13 +166,33 @@ def _train(
     normalisation = normalisation_of(run.settings.tokenizer)
     if run.brought:  # to be extended
         normalisation = read_normalisation(load_tokenizer(run.brought, normalisation))
-    checksum = find_word_counts(run.output, documents.fingerprint, normalisation)
+    checksum = _take_counted(run, documents.fingerprint, normalisation)
     if checksum is None:
-        checksum = _count(run, CountContext(run.output, normalisation), documents, shards)
+        counting = CountContext(run.output, normalisation, _words_folder(run), _counts_path(run.tokenizer_folder))
+        checksum = _count(run, counting, documents, shards)
     unit = TrainUnit(unit=0, model_max_length=max_length, word_counts=checksum)
     context = TrainContext(run.output, run.settings.tokenizer, run.brought)
     (receipt,) = run.run_stage(Part.TOKENIZER, TRAIN, context, [unit])
     return receipt
+
+
+def _take_counted(run: Run, corpus: str, normalisation: Normalisation) -> str | None:
+    """The checksum of word counts that serve: this tokenizer's of an earlier vocabulary, or a copy of another one's."""
+    own = _counts_path(run.tokenizer_folder)
+    others = [name for name in list_parts(run.output) if (found := Folder.parse(name)) and found.kind is Kind.TOKENIZER]
+    folders = [run.tokenizer_folder, *others]
+    for path in map(_counts_path, folders):
+        checksum = find_word_counts(run.output, path, corpus, normalisation)
+        if checksum is not None:
+            if path != own:
+                with run.output.open_input(path) as file, run.output.open_output(own) as out:
+                    shutil.copyfileobj(file, out, COPIED_BYTES)
+            return checksum
+    return None
+
+
+def _counts_path(folder: str) -> str:
+    return f"{folder}/{WORD_COUNTS}"
 
 
 def _bring(run: Run, shards: list[tuple[str, str]], max_length: int) -> Receipt[TokenizerDetails]:
@@ -199,4 +225,8 @@ def _count(run: Run, context: CountContext, documents: DocumentsManifest, shards
 
 
 def _drop_work(run: Run) -> None:
-    run.drop_work(*STAGES[Part.TOKENIZER], folders=[WORDS])
+    run.drop_work(*STAGES[Part.TOKENIZER], folders=[_words_folder(run)])
+
+
+def _words_folder(run: Run) -> str:
+    return named(WORDS, run.settings.tokenizer.name)

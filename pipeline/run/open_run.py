@@ -19,8 +19,9 @@ from maskmill.pipeline.engine.ray_job import refuse_lost_output
 from maskmill.pipeline.engine.receipts import Receipts, Unit
 from maskmill.pipeline.engine.stage import Context, Engine, Stage, Watch, run_stage
 from maskmill.pipeline.run.claim_output import claim_output
-from maskmill.pipeline.run.parts import Part, is_of_run
-from maskmill.pipeline.run.record import describe_run
+from maskmill.pipeline.run.describe_run import describe_run
+from maskmill.pipeline.run.parts import Names, Part, is_of_run
+from maskmill.pipeline.run.stages import name_stage
 from maskmill.pipeline.storage.datasets import MANIFEST
 from maskmill.pipeline.storage.leases import Lease, hold_output
 from maskmill.pipeline.storage.regular_files import MAX_TEXT_BYTES
@@ -30,7 +31,7 @@ from maskmill.pipeline.wordpiece.files.brought_files import read_brought_files
 from maskmill.schemas.bounded_json import parse_json
 from maskmill.schemas.errors import ConfigError, ShardCorruptError, StaleArtifactError
 from maskmill.schemas.events import Noted, RunEvent, RunFinished, RunListener, StageDone, StageStarted, UnitDone, Warned
-from maskmill.schemas.layout import RECEIPTS, TIMINGS, DataSplit
+from maskmill.schemas.layout import RECEIPTS, TIMINGS, DataSplit, tokenizer_folder
 from maskmill.schemas.manifest import AnyManifest
 from maskmill.schemas.receipt import AnyDetails
 from maskmill.schemas.redaction import redact
@@ -47,7 +48,7 @@ class Run:
         settings: The run file.
         output: Where everything is written.
         inputs: The files it reads, in the order of their relative paths.
-        fingerprints: Of all that decides the bytes of each part.
+        fingerprints: Of all that decides the bytes of each part that is asked for.
         brought: Files of the tokenizer that the user brought; empty where one is trained.
         listen: Callback that receives every event.
         lease: What says that this driver still holds the output.
@@ -64,6 +65,20 @@ class Run:
     has_changed_masking: bool = False
     _engine: Engine | None = None
     _stages: dict[str, dict[str, Any]] = field(default_factory=dict)
+
+    @property
+    def names(self) -> Names:
+        """The names of its tokenizer and its packing."""
+        return {Part.TOKENIZER: self.settings.tokenizer.name, Part.PACK: self.settings.pack.name}
+
+    @property
+    def tokenizer_folder(self) -> str:
+        """Where its tokenizer is."""
+        return tokenizer_folder(self.settings.tokenizer.name)
+
+    def name_stage(self, stage: Stage[Any, Any, Any]) -> str:
+        """What receipts, events and timings call a stage in this run."""
+        return name_stage(stage, self.names)
 
     @property
     def shard_bytes(self) -> int:
@@ -129,7 +144,8 @@ class Run:
         Returns:
             The receipts of all units.
         """
-        ours = [unit.model_copy(update={"run": self.fingerprints[part]}) for unit in units]
+        own = {"stage": self.name_stage(stage), "run": self.fingerprints[part]}
+        ours = [unit.model_copy(update=own) for unit in units]
         return run_stage(self.engine(), stage, context, self.output, ours, self.report, watch)
 
     @property
@@ -152,7 +168,7 @@ class Run:
         except ValidationError as error:
             raise ShardCorruptError(
                 "what the units counted does not add up",
-                path=self.output.locate(f"{RECEIPTS}/{stage.name}"),
+                path=self.output.locate(f"{RECEIPTS}/{self.name_stage(stage)}"),
                 found=error.errors()[0]["msg"].removeprefix("Value error, "),
                 action="delete this folder and give the same command again: its units run once more",
             ) from error
@@ -191,7 +207,7 @@ class Run:
     def drop_work(self, *stages: Stage[Any, Any, Any], folders: Sequence[str] = ()) -> None:
         """Delete what a finished part no longer needs; its manifest stands."""
         for stage in stages:
-            self.output.delete_tree(f"{RECEIPTS}/{stage.name}")
+            self.output.delete_tree(f"{RECEIPTS}/{self.name_stage(stage)}")
         for folder in folders:
             self.output.delete_tree(folder)
 
@@ -217,12 +233,15 @@ class Run:
 
 
 @contextlib.contextmanager
-def open_run(settings: RunFile, listen: RunListener, *, replace: bool = False) -> Iterator[Run]:
+def open_run(
+    settings: RunFile, listen: RunListener, up_to: Part = Part.PACK, *, replace: bool = False
+) -> Iterator[Run]:
     """Open a run as its only driver.
 
     Args:
         settings: The run file.
         listen: Callback that receives every event.
+        up_to: The last part that is asked for; what decides later ones is not looked at.
         replace: Delete the tokenizer or the rows that stand, where they were made with other settings.
 
     Raises:
@@ -238,11 +257,11 @@ def open_run(settings: RunFile, listen: RunListener, *, replace: bool = False) -
     wanted = settings.tokenizer
     brought = read_brought_files(wanted.from_, normalisation_of(wanted)) if wanted.from_ else {}
     refuse_inputs_in_output(inputs, output)
-    record = describe_run(settings, inputs, brought)
+    record = describe_run(settings, inputs, brought, up_to)
     with hold_output(output) as lease:
         claim_output(output, record, replace=replace, warn=warnings.append)
         output.delete_partials(is_of_run)
-        fingerprints = {part: record["fingerprints"][part.key] for part in Part}
+        fingerprints = {part: entry.fingerprint for (part, _), entry in record.entries.items()}
         run = Run(settings, output, inputs, fingerprints, brought, listen, lease)
         started = time.perf_counter()
         try:

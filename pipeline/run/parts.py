@@ -6,8 +6,9 @@ A run makes its parts one after the other, and what decides the bytes of a part 
     tokenizer   and [tokenizer], the tokenizer that is brought
     pack        and [pack], and [mask] where static copies are stored
 
-Each part has a fingerprint of its own, so a change of `[pack]` leaves documents and tokenizer valid. Whoever asks which
-part, which folder or which manifest asks this table; `stages` has the stages.
+An output holds the documents once, and any number of tokenizers and packings by name. Each has a fingerprint of its
+own, so a change of `[pack]` leaves documents and tokenizer valid. Whoever asks which part, which folder or which
+manifest asks this table; `stages` has the stages, and `record` what is in an output.
 """
 
 from __future__ import annotations
@@ -15,6 +16,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from enum import IntEnum
+from types import MappingProxyType
 from typing import Any
 
 from maskmill.pipeline.storage.datasets import MANIFEST
@@ -24,7 +26,6 @@ from maskmill.schemas.layout import (
     EXCHANGE,
     INPUT_MARKS,
     QUARANTINE,
-    TOKENIZER,
     WORD_COUNTS,
     WORDS,
     WORK,
@@ -34,6 +35,7 @@ from maskmill.schemas.layout import (
     documents_folder,
     encoded_folder,
     packed_folders,
+    tokenizer_folder,
 )
 from maskmill.schemas.manifest import (
     MAX_MANIFEST_BYTES,
@@ -60,6 +62,10 @@ class Part(IntEnum):
         return self.name.lower()
 
 
+Scope = tuple[Part, str]
+"""A part and the name of the tokenizer or packing that is meant: what has settings and a fingerprint of its own."""
+
+
 @dataclass(frozen=True)
 class PartEntry:
     """What there is to know of a part.
@@ -69,7 +75,6 @@ class PartEntry:
         sections: Of the run file, those that decide it and no earlier part.
         work: Folders of intermediate results, which are deleted with it.
         work_files: Files of them.
-        quarantine: What the paths begin with of inputs that it sets aside.
         kept: Files in its folders that stay when it is made again: whether they serve is decided where they are wanted.
     """
 
@@ -77,17 +82,18 @@ class PartEntry:
     sections: tuple[str, ...]
     work: tuple[str, ...] = ()
     work_files: tuple[str, ...] = ()
-    quarantine: str = ""
     kept: tuple[str, ...] = ()
 
 
 PARTS = {
-    Part.SHARD: PartEntry("the documents", ("input", "documents"), (EXCHANGE,), (INPUT_MARKS,), QUARANTINE),
+    Part.SHARD: PartEntry("the documents", ("input", "documents"), (EXCHANGE,), (INPUT_MARKS,)),
     Part.TOKENIZER: PartEntry("the tokenizer", ("tokenizer",), (WORDS,), kept=(WORD_COUNTS,)),
-    Part.PACK: PartEntry("the rows", ("pack", "mask"), quarantine=f"{QUARANTINE}/{Kind.PACKED}"),
+    Part.PACK: PartEntry("the rows", ("pack", "mask")),
 }
 
-FoldersOf = Callable[[Mapping[str, Any], DataSplit], list[str]]
+Names = Mapping[Part, str]
+"""The names of the tokenizer and of the packing that are meant; the default ones, and the documents, have none."""
+FoldersOf = Callable[[Mapping[str, Any], Names, DataSplit], list[str]]
 
 
 @dataclass(frozen=True)
@@ -97,7 +103,7 @@ class KindEntry:
     Attributes:
         part: Whose settings decide it, and whose fingerprint its manifest has.
         manifest: The model of its manifest.
-        folders: The folders of a split that a finished run has, by the settings in its record.
+        folders: The folders of a split that a finished run has, by the settings in its record and the names.
         is_by_product: Whether a run is finished without it.
     """
 
@@ -107,20 +113,27 @@ class KindEntry:
     is_by_product: bool = False
 
 
-def _folders_of_tokenizer(_: Mapping[str, Any], split: DataSplit) -> list[str]:
-    return [TOKENIZER] if split is DataSplit.TRAIN else []
+def _folders_of_documents(_: Mapping[str, Any], __: Names, split: DataSplit) -> list[str]:
+    return [documents_folder(split)]
 
 
-def _folders_of_encoded(decisive: Mapping[str, Any], split: DataSplit) -> list[str]:
-    return [encoded_folder(split)] if decisive["pack"].get("keep_encoded") else []
+def _folders_of_tokenizer(_: Mapping[str, Any], names: Names, split: DataSplit) -> list[str]:
+    return [tokenizer_folder(names.get(Part.TOKENIZER, ""))] if split is DataSplit.TRAIN else []
 
 
-def _folders_of_rows(decisive: Mapping[str, Any], split: DataSplit) -> list[str]:
-    return list(packed_folders(PackSection.model_validate(decisive["pack"]), split).values())
+def _folders_of_encoded(decisive: Mapping[str, Any], names: Names, split: DataSplit) -> list[str]:
+    is_kept = decisive.get("pack", {}).get("keep_encoded")
+    return [encoded_folder(split, names.get(Part.TOKENIZER, ""))] if is_kept else []
+
+
+def _folders_of_rows(decisive: Mapping[str, Any], names: Names, split: DataSplit) -> list[str]:
+    known = {key: value for key, value in decisive["pack"].items() if key in PackSection.model_fields}
+    pack = PackSection.model_validate({**known, "name": names.get(Part.PACK, "")})
+    return list(packed_folders(pack, split).values())
 
 
 KINDS = {
-    Kind.DOCUMENTS: KindEntry(Part.SHARD, DocumentsManifest, lambda _, split: [documents_folder(split)]),
+    Kind.DOCUMENTS: KindEntry(Part.SHARD, DocumentsManifest, _folders_of_documents),
     Kind.TOKENIZER: KindEntry(Part.TOKENIZER, TokenizerManifest, _folders_of_tokenizer),
     Kind.ENCODED: KindEntry(Part.TOKENIZER, EncodedManifest, _folders_of_encoded, is_by_product=True),
     Kind.PACKED: KindEntry(Part.PACK, PackedManifest, _folders_of_rows),
@@ -130,12 +143,6 @@ KINDS = {
 def part_of_section(section: str) -> Part:
     """The first part that a section of the run file decides; what is in no section of today decides the rows."""
     return next((part for part, entry in PARTS.items() if section in entry.sections), Part.PACK)
-
-
-def part_of_folder(folder: str) -> Part | None:
-    """The part whose settings decide a folder of an output, by the folder's name; `None` if it is of no part."""
-    found = Folder.parse(folder)
-    return None if found is None else KINDS[found.kind].part
 
 
 def is_of_run(folder: str) -> bool:
@@ -148,11 +155,24 @@ def splits_of(decisive: Mapping[str, Any]) -> list[DataSplit]:
     return list(DataSplit) if decisive["documents"]["held_out"] else [DataSplit.TRAIN]
 
 
-def promised_folders(decisive: Mapping[str, Any], *, up_to: Part = Part.PACK, by_products: bool = True) -> list[str]:
+def scope_of_folder(folder: str) -> Scope | None:
+    """Which part a folder of an output belongs to, by the folder's name; `None` if it is of no part."""
+    found = Folder.parse(folder)
+    return None if found is None else (KINDS[found.kind].part, found.of)
+
+
+def promised_folders(
+    decisive: Mapping[str, Any],
+    names: Names = MappingProxyType({}),
+    *,
+    up_to: Part = Part.PACK,
+    by_products: bool = True,
+) -> list[str]:
     """The folders that a finished run has, by the settings in its record, in the order in which they are made.
 
     Args:
-        decisive: The settings.
+        decisive: The settings of the documents, of one tokenizer and of one packing, as far as they are asked for.
+        names: Of this tokenizer and this packing.
         up_to: The last part that is asked for.
         by_products: Whether those are asked for without which a run is finished too.
     """
@@ -161,23 +181,8 @@ def promised_folders(decisive: Mapping[str, Any], *, up_to: Part = Part.PACK, by
         for entry in KINDS.values()
         if entry.part <= up_to and (by_products or not entry.is_by_product)
         for split in splits_of(decisive)
-        for folder in entry.folders(decisive, split)
+        for folder in entry.folders(decisive, names, split)
     ]
-
-
-def list_parts(store: Store) -> dict[str, bool]:
-    """The folders of a run's output that belong to its parts, in their order, and whether each has a manifest."""
-    files: dict[str, set[str]] = {}
-    for path in store.list():
-        folder, slash, name = path.partition("/")
-        if slash and Folder.parse(folder) is not None:
-            files.setdefault(folder, set()).add(name)
-    return {folder: MANIFEST in files[folder] for folder in sorted(files, key=_place_in_order)}
-
-
-def _place_in_order(folder: str) -> tuple[int, bool, int]:
-    found = Folder.parse(folder)
-    return (len(Kind), False, 0) if found is None else found.place_in_order
 
 
 def model_of_manifest(dataset: Store) -> type[KindOfManifest]:

@@ -65,8 +65,9 @@ def prepare(
 ) -> Prepared:
     """Prepare what a run file asks for: shuffled documents, a tokenizer, packed rows.
 
-    Parts that are there already are not made again, and a run that was interrupted goes on. It needs no
-    `if __name__ == "__main__"`, and works in a notebook.
+    Parts that are there already are not made again, and a run that was interrupted goes on. A tokenizer or a packing
+    with a name that the output does not have yet is added to it. It needs no `if __name__ == "__main__"`, and works in
+    a notebook.
 
     For example::
 
@@ -93,7 +94,7 @@ def prepare(
     settings = load_settings(RunFile, run, "run")
     check_callback(on_event, "on_event")
     last_part = parse_part(up_to, "up_to")
-    with open_run(settings, on_event or _ignore, replace=check_flag(replace, "replace")) as opened:
+    with open_run(settings, on_event or _ignore, last_part, replace=check_flag(replace, "replace")) as opened:
         documents = make_documents(opened)
         trained = make_tokenizer(opened, documents[0]) if last_part >= Part.TOKENIZER else None
         packed = make_rows(opened, documents, trained) if trained and last_part >= Part.PACK else []

@@ -1,106 +1,186 @@
-"""`run.json`, the record of a run in its output: its settings, the fingerprint of each part, the libraries."""
+"""`run.json`, the record in an output: of the documents and of each tokenizer and packing the settings, and so on.
+
+The documents, the default tokenizer and the default packing stand in `decisive`, their fingerprints in `fingerprints`;
+those with a name stand in `tokenizers` and `packings`.
+"""
 
 from __future__ import annotations
 
+import dataclasses
 import json
-from collections.abc import Mapping, Sequence
-from importlib import metadata
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from typing import Any
 
 import xxhash
-from pydantic import ValidationError
+from pydantic import BaseModel, ConfigDict, TypeAdapter, ValidationError
 
-from maskmill.pipeline.corpus.list_inputs import InputFile, digest_inputs
-from maskmill.pipeline.run.parts import Part, part_of_section
+from maskmill.pipeline.run.parts import Names, Part, Scope, part_of_section, promised_folders, scope_of_folder
 from maskmill.pipeline.storage.regular_files import MAX_TEXT_BYTES
 from maskmill.pipeline.storage.store import Store
 from maskmill.schemas.bounded_json import parse_json
 from maskmill.schemas.errors import ShardCorruptError
 from maskmill.schemas.layout import RUN_RECORD
 from maskmill.schemas.masking import Masking
-from maskmill.schemas.run_file import RunFile
+from maskmill.schemas.run_file import Name
 from maskmill.schemas.version import SCHEMA_VERSION, check_schema_version
 
-DECISIVE_LIBRARIES = ("maskmill", "pyarrow", "numpy", "tokenizers", "nanotoken", "sentencex", "xxhash")
+DOCUMENTS: Scope = (Part.SHARD, "")
+_NAMED = {Part.TOKENIZER: "tokenizers", Part.PACK: "packings"}
+ABOUT_INPUTS = ("input_paths", "input_files", "input_bytes")
 
 
-def describe_run(settings: RunFile, inputs: Sequence[InputFile], brought: Mapping[str, bytes]) -> dict[str, Any]:
-    """What `run.json` says.
+@dataclass(frozen=True)
+class Entry:
+    """What the record says of the documents, of a tokenizer or of a packing.
 
-    The fingerprints hold neither where the corpus nor where the output lies, so that a run elsewhere over the same
-    files gives the same bytes. The names of the sources are in them, which may be those of the last folders; elsewhere
-    `input.name` gives the same.
+    Attributes:
+        sections: Of the run file, those that decide it and nothing that it is made from.
+        fingerprint: Of these and of the sections of all that it is made from.
+        versions: Of the libraries, when it was begun.
+        tokenizer: Of a packing, the name of its tokenizer.
+        masking: Of a packing, what its manifests name; `None` in a record that an earlier version wrote.
     """
-    run = settings.fingerprinted()
-    decisive = json.loads(json.dumps(run))
-    decisive["input"].pop("paths")
-    decisive["input"].pop("name")  # `sources` has it, or what it is unset
-    decisive["input"]["files"] = digest_inputs(inputs)
-    decisive["input"]["sources"] = sorted({file.source for file in inputs})
-    brought_digest = xxhash.xxh3_128_hexdigest(b"".join(brought.values())) if brought else None
-    decisive["tokenizer"]["from"] = brought_digest
-    return {
-        "schema_version": SCHEMA_VERSION,
-        "fingerprints": fingerprint_parts(decisive),
-        "decisive": decisive,
-        "masking": settings.mask.masking().model_dump(mode="json"),
-        "input_paths": run["input"]["paths"],
-        "input_files": len(inputs),
-        "input_bytes": sum(file.size_bytes for file in inputs),
-        "versions": {name: _version(name) for name in (*DECISIVE_LIBRARIES, "ray")},
-    }
+
+    sections: Mapping[str, Any]
+    fingerprint: str
+    versions: Mapping[str, Any]
+    tokenizer: str = ""
+    masking: Masking | None = None
 
 
-def fingerprint_parts(decisive: Mapping[str, Any]) -> dict[str, str]:
-    """The fingerprint of each part, by its name."""
+@dataclass(frozen=True)
+class RunRecord:
+    """All that a record says.
+
+    Attributes:
+        entries: By part and name.
+        about_inputs: For people: where the inputs were, how many, how large.
+    """
+
+    entries: dict[Scope, Entry]
+    about_inputs: dict[str, Any] = field(default_factory=dict)
+
+    def names(self, scope: Scope) -> Names:
+        """The names of the tokenizer and the packing that an entry is of."""
+        part, name = scope
+        of_tokenizer = self.entries[scope].tokenizer if part is Part.PACK else name
+        return {Part.TOKENIZER: of_tokenizer, Part.PACK: name}
+
+    def decisive(self, scope: Scope) -> dict[str, Any]:
+        """The settings that decide an entry: its own sections and those of what it is made from."""
+        part, _ = scope
+        names = self.names(scope)
+        made_from = [(before, names[before]) for before in Part if Part.SHARD < before < part]
+        return {
+            section: keys
+            for one in (DOCUMENTS, *made_from, scope)
+            for section, keys in self.entries[one].sections.items()
+        }
+
+    def folders(self, scope: Scope, *, by_products: bool = True) -> list[str]:
+        """The folders of an entry."""
+        decisive, names = self.decisive(scope), self.names(scope)
+        promised = promised_folders(decisive, names, up_to=scope[0], by_products=by_products)
+        return [folder for folder in promised if scope_of_folder(folder) == scope]
+
+    def promised(self) -> dict[str, Scope]:
+        """Every folder that there must be when all is made, by-products among them, and what it belongs to."""
+        found: dict[str, Scope] = {}
+        for scope in self.entries:
+            for folder in promised_folders(self.decisive(scope), self.names(scope), up_to=scope[0]):
+                owner = scope_of_folder(folder)
+                if owner is not None:
+                    found[folder] = owner
+        return found
+
+    def packings_of(self, tokenizer: str) -> list[Scope]:
+        """The packings that a tokenizer's rows are in."""
+        return [
+            scope for scope, entry in self.entries.items() if scope[0] is Part.PACK and entry.tokenizer == tokenizer
+        ]
+
+    def dump(self) -> bytes:
+        """The bytes of `run.json`."""
+        default = {part: self.entries[part, ""] for part in Part if (part, "") in self.entries}
+        versions = self.entries[DOCUMENTS].versions
+        record: dict[str, Any] = {
+            "schema_version": SCHEMA_VERSION,
+            "fingerprints": {part.key: entry.fingerprint for part, entry in default.items()},
+            "decisive": {name: keys for entry in default.values() for name, keys in entry.sections.items()},
+        }
+        if Part.PACK in default and (masking := default[Part.PACK].masking) is not None:
+            record["masking"] = masking.model_dump(mode="json")
+        record |= {**self.about_inputs, "versions": versions}
+        for part, key in _NAMED.items():
+            described = {
+                name: _describe(entry, is_default=not name)
+                for (of, name), entry in sorted(self.entries.items())
+                if of is part and (name or entry.versions != versions)
+            }
+            if described:
+                record[key] = described
+        return (json.dumps(record, indent=2) + "\n").encode()
+
+
+class _Written(BaseModel):
+    """An entry of `tokenizers` or `packings`; that of a default one has other versions than the documents, no more."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    decisive: dict[str, dict[str, Any]] = {}
+    fingerprint: str = ""
+    versions: dict[str, Any]
+    tokenizer: Name = ""
+    masking: Masking | None = None
+
+
+_NAMED_ENTRIES = TypeAdapter(dict[Name, _Written])
+
+
+def _describe(entry: Entry, *, is_default: bool) -> dict[str, Any]:
+    if is_default:
+        return {"versions": entry.versions}
+    written = _Written(
+        decisive=dict(entry.sections),
+        fingerprint=entry.fingerprint,
+        versions=dict(entry.versions),
+        tokenizer=entry.tokenizer,
+        masking=entry.masking,
+    )
+    return written.model_dump(mode="json", exclude_defaults=True)
+
+
+def fingerprint_parts(decisive: Mapping[str, Any]) -> dict[Part, str]:
+    """The fingerprint of each part, from the settings of all of them."""
     fingerprints = {}
     for part in Part:
         sections = {name: keys for name, keys in decisive.items() if part_of_section(name) <= part}
-        fingerprints[part.key] = xxhash.xxh3_128_hexdigest(json.dumps(sections, sort_keys=True).encode())
+        fingerprints[part] = xxhash.xxh3_128_hexdigest(json.dumps(sections, sort_keys=True).encode())
     return fingerprints
 
 
-def find_differing(ours: RunFile, theirs: RunFile | None) -> dict[str, tuple[Any, Any]]:
-    """Keys that decide what is written and differ between two run files: the value of the first, then of the second.
-
-    Args:
-        ours: The first.
-        theirs: The second; of none, every key differs.
-    """
-    plain = {} if theirs is None else _settings_of(theirs)
-    return {
-        f"{section}.{key}": (value, plain.get(section, {}).get(key))
-        for section, values in _settings_of(ours).items()
-        for key, value in values.items()
-        if section not in plain or plain[section][key] != value
-    }
-
-
-def _settings_of(settings: RunFile) -> dict[str, dict[str, object]]:
-    """What the fingerprints cover, and all of `[mask]`: without copies it is only the default of loaders."""
-    return {**settings.fingerprinted(), "mask": settings.mask.model_dump(mode="json")}
-
-
-def record_masking(output: Store, masking: Masking) -> Masking | None:
-    """Note the masking that the manifests of the rows name; without stored copies it may change at any time.
+def record_masking(output: Store, packing: str, masking: Masking) -> Masking | None:
+    """Note the masking that the manifests of a packing name; without stored copies it may change at any time.
 
     Returns:
         The one that was noted before; None in a record that an earlier version wrote.
     """
     standing = read_record(output)
-    noted = standing.get("masking")
-    wanted = masking.model_dump(mode="json")
-    if noted != wanted:
-        output.write_bytes(RUN_RECORD, dump_record({**standing, "masking": wanted}))
-    return None if noted is None else Masking.model_validate(noted)
+    scope = (Part.PACK, packing)
+    noted = standing.entries[scope].masking
+    if noted != masking:
+        changed = dataclasses.replace(standing.entries[scope], masking=masking)
+        write_record(output, dataclasses.replace(standing, entries={**standing.entries, scope: changed}))
+    return noted
 
 
-def dump_record(record: Mapping[str, Any]) -> bytes:
-    """The bytes of `run.json`."""
-    return (json.dumps(record, indent=2) + "\n").encode()
+def write_record(output: Store, record: RunRecord) -> None:
+    """Put a record in the place of the one that stands."""
+    output.write_bytes(RUN_RECORD, record.dump())
 
 
-def read_record(output: Store) -> dict[str, Any]:
+def read_record(output: Store) -> RunRecord:
     """Read and check the record in an output.
 
     Raises:
@@ -108,37 +188,65 @@ def read_record(output: Store) -> dict[str, Any]:
         ConfigError: A newer or older maskmill wrote it.
         FileNotFoundError: There is none.
     """
+    path = output.locate(RUN_RECORD)
     try:
         record: dict[str, Any] = parse_json(output.read_bytes(RUN_RECORD, MAX_TEXT_BYTES), MAX_TEXT_BYTES)
-        check_schema_version(record["schema_version"], output.locate(RUN_RECORD))
-        missing = {"fingerprints", "decisive", "versions"} - record.keys()
-        if not missing and record["fingerprints"] != fingerprint_parts(record["decisive"]):
-            missing = {"the fingerprints of its settings"}
-        if not _is_masking(record.get("masking")):
-            missing |= {"settings of masking that can be read"}
+        check_schema_version(record["schema_version"], path)
+        missing = sorted({"fingerprints", "decisive", "versions", *ABOUT_INPUTS} - record.keys())
+        if missing:
+            raise _damaged(path, f"without {', '.join(missing)}")
+        found = parse_record(record)
+        wrong = [scope for scope, entry in found.entries.items() if _fingerprint(found, scope) != entry.fingerprint]
+    except ValidationError as error:
+        first = error.errors(include_url=False, include_context=False, include_input=False)[0]
+        raise _damaged(path, f"{'.'.join(map(str, first['loc']))}: {first['msg']}") from None
     except (ValueError, KeyError, TypeError, AttributeError) as error:
-        missing = {f"{type(error).__name__}: {error}"}
-    if missing:
-        raise ShardCorruptError(
-            "the record of the run is damaged",
-            path=output.locate(RUN_RECORD),
-            expected="the run's settings as JSON",
-            found=f"without {', '.join(sorted(missing))}",
-            action="restore it, or give another output.url",
-        )
-    return record
+        raise _damaged(path, f"{type(error).__name__}: {error}") from None
+    if wrong:
+        raise _damaged(path, f"without the fingerprint of its settings for {' '.join(filter(None, _said(wrong[0])))}")
+    return found
 
 
-def _is_masking(noted: object) -> bool:
-    """Whether it is what `record_masking` notes: the settings, or None in a record of an earlier version."""
-    try:
-        return noted is None or bool(Masking.model_validate(noted))
-    except ValidationError:
-        return False
+def parse_record(record: Mapping[str, Any]) -> RunRecord:
+    """What a record says, its fingerprints and versions taken as they stand.
+
+    Raises:
+        ValueError, KeyError, TypeError, AttributeError: It is no record.
+    """
+    decisive, versions = record["decisive"], dict(record.get("versions", {}))
+    noted = None if record.get("masking") is None else Masking.model_validate(record["masking"])
+    named = {part: _NAMED_ENTRIES.validate_python(record.get(key, {})) for part, key in _NAMED.items()}
+    entries: dict[Scope, Entry] = {}
+    for part in Part:
+        sections = {name: dict(keys) for name, keys in decisive.items() if part_of_section(name) is part}
+        default = named.get(part, {}).pop("", None)
+        if sections:
+            entries[part, ""] = Entry(
+                sections,
+                str(record["fingerprints"].get(part.key, "")),
+                versions if default is None else default.versions,
+                masking=noted if part is Part.PACK else None,
+            )
+        for name, one in named.get(part, {}).items():
+            entries[part, name] = Entry(one.decisive, one.fingerprint, one.versions, one.tokenizer, one.masking)
+    found = RunRecord(entries, {key: record[key] for key in ABOUT_INPUTS if key in record})
+    found.promised()  # so what each is made from is there, and its settings can be read
+    return found
 
 
-def _version(library: str) -> str:
-    try:
-        return metadata.version(library)
-    except metadata.PackageNotFoundError:
-        return "not installed"
+def _fingerprint(record: RunRecord, scope: Scope) -> str:
+    return fingerprint_parts(record.decisive(scope))[scope[0]]
+
+
+def _said(scope: Scope) -> tuple[str, str]:
+    return scope[0].key, scope[1]
+
+
+def _damaged(path: str, found: str) -> ShardCorruptError:
+    return ShardCorruptError(
+        "the record of the run is damaged",
+        path=path,
+        expected="the run's settings as JSON",
+        found=found,
+        action="restore it, or give another output.url",
+    )

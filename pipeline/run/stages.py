@@ -8,12 +8,13 @@ from maskmill.pipeline.corpus.map_documents import MAP
 from maskmill.pipeline.corpus.sort_documents import SORT
 from maskmill.pipeline.engine.stage import Stage
 from maskmill.pipeline.packing.pack_stage import PACK
-from maskmill.pipeline.run.parts import Part
+from maskmill.pipeline.run.parts import Names, Part
 from maskmill.pipeline.wordpiece.counting.collect_stage import COLLECT
 from maskmill.pipeline.wordpiece.counting.count_stage import COUNT
 from maskmill.pipeline.wordpiece.counting.merge_stage import GATHER, MERGE
 from maskmill.pipeline.wordpiece.encoding.prove_stage import PROVE
 from maskmill.pipeline.wordpiece.vocabulary.train_stage import BRING, TRAIN
+from maskmill.schemas.layout import named
 
 STAGES: dict[Part, tuple[Stage[Any, Any, Any], ...]] = {
     Part.SHARD: (MAP, SORT),
@@ -23,3 +24,26 @@ STAGES: dict[Part, tuple[Stage[Any, Any, Any], ...]] = {
 
 STAGE_OF_NAME = {stage.name: stage for stages in STAGES.values() for stage in stages}
 """By name, in the order in which they run."""
+
+
+def name_stage(stage: Stage[Any, Any, Any], names: Names) -> str:
+    """What receipts, events and timings call a stage: `pack`, and `pack-short` for the packing `short`."""
+    part = next(part for part, stages in STAGES.items() if stage in stages)
+    return named(stage.name, names.get(part, ""))
+
+
+def place_stage(name: str) -> tuple[int, str]:
+    """Sorts stages by their order, then by the name of their tokenizer or packing."""
+    stage, _, of = name.partition("-")
+    return list(STAGE_OF_NAME).index(stage), of
+
+
+def label_stage(name: str) -> str:
+    """What a person calls a stage."""
+    stage, _, of = name.partition("-")
+    return f"{STAGE_OF_NAME[stage].label} ({of})" if of else STAGE_OF_NAME[stage].label
+
+
+def explain_stage(name: str) -> str:
+    """What a stage does."""
+    return STAGE_OF_NAME[name.partition("-")[0]].work

@@ -1,16 +1,17 @@
-"""What must hold between the parts of a run: one tokenizer, and every document in the rows or accounted for."""
+"""What must hold between the parts of a run: its own tokenizers, and every document in all rows or accounted for."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from typing import TypeGuard
 
-from maskmill.pipeline.run.parts import KINDS, Part
+from maskmill.pipeline.run.parts import Scope, scope_of_folder
 from maskmill.pipeline.storage.datasets import MANIFEST
 from maskmill.pipeline.storage.store import Store
 from maskmill.pipeline.verification.findings import Finding
 from maskmill.schemas.counts import PackingCounts
-from maskmill.schemas.layout import DataSplit, Folder, Kind
+from maskmill.schemas.layout import DataSplit, Folder, Kind, named, tokenizer_folder
 from maskmill.schemas.manifest import (
     DocumentsManifest,
     EncodedManifest,
@@ -97,9 +98,10 @@ def check_between(store: Store, verified: Mapping[str, Verified]) -> list[Findin
     here = store.display_url
     manifests = [part.manifest for part in verified.values() if part.manifest is not None]
     findings = []
-    fingerprints: dict[Part, set[str]] = {}
-    for manifest in manifests:
-        fingerprints.setdefault(KINDS[Kind(manifest.kind)].part, set()).add(manifest.run_fingerprint)
+    fingerprints: dict[Scope | None, set[str]] = {}
+    for folder, part in verified.items():
+        if part.manifest is not None:
+            fingerprints.setdefault(scope_of_folder(folder), set()).add(part.manifest.run_fingerprint)
     if any(len(several) > 1 for several in fingerprints.values()):
         findings.append(Finding(here, "its parts belong to different runs"))
     documents = {
@@ -107,22 +109,34 @@ def check_between(store: Store, verified: Mapping[str, Verified]) -> list[Findin
     }
     trained_on = documents.get(DataSplit.TRAIN)
     encodings = [manifest for manifest in manifests if isinstance(manifest, EncodedManifest | PackedManifest)]
-    for tokenizer in manifests:
-        if not isinstance(tokenizer, TokenizerManifest):
-            continue
-        if tokenizer.trained and trained_on and tokenizer.documents_fingerprint != trained_on.fingerprint:
-            findings.append(Finding(here, "the tokenizer was trained on other documents than stand here"))
-        if any(encoding.tokenizer_checksum != tokenizer.checksums.get("tokenizer.json") for encoding in encodings):
-            findings.append(Finding(here, "the rows were encoded with another tokenizer than stands here"))
-        findings += [
-            Finding(here, f"{folder} has the id {part.num_ids - 1}, and the tokenizer {tokenizer.vocab_size} pieces")
-            for folder, part in verified.items()
-            if part.num_ids > tokenizer.vocab_size
-        ]
+    tokenizers = {manifest.checksums["tokenizer.json"]: manifest for manifest in manifests if _is_tokenizer(manifest)}
+    findings += [
+        Finding(here, "the tokenizer was trained on other documents than stand here")
+        for tokenizer in tokenizers.values()
+        if tokenizer.trained and trained_on and tokenizer.documents_fingerprint != trained_on.fingerprint
+    ]
+    if tokenizers and any(encoding.tokenizer_checksum not in tokenizers for encoding in encodings):
+        findings.append(Finding(here, "the rows were encoded with another tokenizer than stands here"))
+    findings += [
+        Finding(here, f"{folder} has the id {part.num_ids - 1}, and the tokenizer {used.vocab_size} pieces")
+        for folder, part in verified.items()
+        if (used := _tokenizer_of(verified, folder)) and part.num_ids > used.vocab_size
+    ]
     for split, source in documents.items():
         parts = {folder: part for folder, part in verified.items() if _encodes(part.manifest, split)}
         findings += _check_documents(here, source, parts)
     return findings
+
+
+def _tokenizer_of(verified: Mapping[str, Verified], encoded: str) -> TokenizerManifest | None:
+    """The tokenizer whose name a folder of encoded documents has."""
+    folder = Folder.parse(encoded)
+    part = verified.get(tokenizer_folder(folder.of)) if folder and folder.kind is Kind.ENCODED else None
+    return part.manifest if part and isinstance(part.manifest, TokenizerManifest) else None
+
+
+def _is_tokenizer(manifest: KindOfManifest) -> TypeGuard[TokenizerManifest]:
+    return isinstance(manifest, TokenizerManifest)
 
 
 def _encodes(manifest: KindOfManifest | None, split: DataSplit) -> bool:
@@ -133,8 +147,10 @@ def _check_documents(here: str, source: DocumentsManifest, parts: Mapping[str, V
     """Every document came to every encoded and packed dataset, or to one of the length bins."""
     findings = []
     wholes: dict[str, list[Verified]] = {}
-    encoded: EncodedManifest | None = None
-    are_bins = _are_bins(source, parts)
+    encoded: dict[str, EncodedManifest] = {}
+    packings: dict[Scope | None, dict[str, Verified]] = {}
+    for folder, part in parts.items():
+        packings.setdefault(scope_of_folder(folder), {})[folder] = part
     for folder, part in parts.items():
         manifest = part.manifest
         if not isinstance(manifest, EncodedManifest | PackedManifest):
@@ -142,10 +158,12 @@ def _check_documents(here: str, source: DocumentsManifest, parts: Mapping[str, V
         if manifest.documents_fingerprint != source.fingerprint:
             findings.append(Finding(here, f"{folder} comes from other documents than stand here"))
         elif isinstance(manifest, EncodedManifest):
-            encoded = manifest
+            encoded[manifest.tokenizer_checksum] = manifest
             wholes[folder] = [part]
         else:
-            wholes.setdefault("all length bins" if are_bins else folder, []).append(part)
+            scope = scope_of_folder(folder)
+            bins = f"all length bins of {named(Kind.PACKED, scope[1])}" if scope and scope[1] else "all length bins"
+            wholes.setdefault(bins if _are_bins(source, packings[scope]) else folder, []).append(part)
     for name, whole in wholes.items():
         counts = [part.manifest.counts for part in whole if isinstance(part.manifest, EncodedManifest | PackedManifest)]
         documents = sum(one.documents for one in counts)
@@ -159,8 +177,9 @@ def _check_documents(here: str, source: DocumentsManifest, parts: Mapping[str, V
             findings.append(Finding(here, found))
         packed = [one for one in counts if isinstance(one, PackingCounts)]
         tokens = sum(one.tokens_encoded for one in packed)
-        if encoded and packed and not any(one.too_long for one in packed) and tokens != encoded.counts.tokens:
-            found = f"{count_of(encoded.counts.tokens, 'token')} encoded but {tokens:,} came to {name}"
+        kept = encoded.get(getattr(whole[0].manifest, "tokenizer_checksum", ""))
+        if kept and packed and not any(one.too_long for one in packed) and tokens != kept.counts.tokens:
+            found = f"{count_of(kept.counts.tokens, 'token')} encoded but {tokens:,} came to {name}"
             findings.append(Finding(here, found))
     return findings
 

@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections.abc import Collection, Mapping
 
 from maskmill.pipeline.corpus.quarantine import is_of_inputs
-from maskmill.pipeline.run.parts import KINDS, promised_folders
+from maskmill.pipeline.run.parts import Scope, scope_of_folder
+from maskmill.pipeline.run.record import Entry, parse_record
 from maskmill.pipeline.storage.arrow_reader import ArrowFile
 from maskmill.pipeline.storage.regular_files import MAX_TEXT_BYTES
 from maskmill.pipeline.storage.store import Store
@@ -14,9 +15,8 @@ from maskmill.pipeline.verification.findings import Finding
 from maskmill.schemas.bounded_json import parse_json
 from maskmill.schemas.documents import QUARANTINE_SCHEMA
 from maskmill.schemas.errors import ConfigError, MaskmillError, ShardCorruptError
-from maskmill.schemas.layout import QUARANTINE, RUN_RECORD, Kind
+from maskmill.schemas.layout import QUARANTINE, RUN_RECORD
 from maskmill.schemas.manifest import DocumentsManifest, PackedManifest
-from maskmill.schemas.masking import Masking
 
 
 def check_record(store: Store, verified: Mapping[str, Verified], unfinished: Collection[str] = ()) -> list[Finding]:
@@ -30,9 +30,7 @@ def check_record(store: Store, verified: Mapping[str, Verified], unfinished: Col
     path = store.locate(RUN_RECORD)
     try:
         record = parse_json(store.read_bytes(RUN_RECORD, MAX_TEXT_BYTES), MAX_TEXT_BYTES)
-        fingerprints: dict[str, str] = {name: str(value) for name, value in record["fingerprints"].items()}
-        masking = Masking.model_validate(record["masking"]) if "masking" in record else None  # older runs have none
-        promised = promised_folders(record["decisive"])
+        parsed = parse_record(record)
     except FileNotFoundError:
         return []  # parts that were copied out of a run
     except (ConfigError, ShardCorruptError) as error:
@@ -42,23 +40,35 @@ def check_record(store: Store, verified: Mapping[str, Verified], unfinished: Col
     findings = [
         Finding(path, f"{folder} is of another run than the record speaks of")
         for folder, part in verified.items()
-        if part.manifest is not None
-        and part.manifest.run_fingerprint != fingerprints.get(KINDS[Kind(part.manifest.kind)].part.key)
+        if part.manifest is not None and part.manifest.run_fingerprint != _fingerprint(parsed.entries, folder)
     ]
     findings += [
         Finding(store.locate(folder), "its masking is not that of [mask] in the record; run `maskmill prepare` again")
         for folder, part in verified.items()
-        if isinstance(part.manifest, PackedManifest) and masking not in (None, part.manifest.masking)
+        if _has_other_masking(parsed.entries, folder, part)
     ]
     findings += [
         Finding(
             store.locate(folder),
             "this part of the run is missing: the run stopped before it, or it was deleted; prepare makes it",
         )
-        for folder in promised
+        for folder in parsed.promised()
         if folder not in verified and folder not in unfinished
     ]
     return findings
+
+
+def _fingerprint(entries: Mapping[Scope, Entry], folder: str) -> str | None:
+    scope = scope_of_folder(folder)
+    return entries[scope].fingerprint if scope is not None and scope in entries else None
+
+
+def _has_other_masking(entries: Mapping[Scope, Entry], folder: str, part: Verified) -> bool:
+    """Whether the record notes another masking for rows; a record of an earlier version notes none."""
+    scope = scope_of_folder(folder)
+    if scope is None or scope not in entries or not isinstance(part.manifest, PackedManifest):
+        return False
+    return entries[scope].masking not in (None, part.manifest.masking)
 
 
 def check_quarantine(store: Store, verified: Mapping[str, Verified]) -> list[Finding]:

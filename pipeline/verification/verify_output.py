@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 
-from maskmill.pipeline.run.parts import list_parts, model_of_manifest
+from maskmill.pipeline.run.list_parts import list_parts
+from maskmill.pipeline.run.parts import model_of_manifest
 from maskmill.pipeline.storage.arrow_reader import check_bytes, check_file
 from maskmill.pipeline.storage.datasets import MANIFEST, TOKENIZER, check_tokenizer, read_manifest
 from maskmill.pipeline.storage.paths import check_inside, split_file_url

@@ -100,7 +100,8 @@ def read_word_counts(root: Path) -> Outcome:
     """The word counts, as the training of a tokenizer reads them."""
 
     def read() -> int:
-        return sum(len(rows) for rows in WordCounts.open(Store(str(root / OUTPUT)), WORD_COUNTS).iter_partitions())
+        counts = WordCounts.open(Store(str(root / OUTPUT / "tokenizer")), WORD_COUNTS)
+        return sum(len(rows) for rows in counts.iter_partitions())
 
     return _call(read)[0]
 

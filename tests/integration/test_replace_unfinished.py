@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 
 from maskmill.pipeline.run.claim_output import claim_output
-from maskmill.pipeline.run.record import fingerprint_parts
+from maskmill.pipeline.run.record import fingerprint_parts, parse_record
 from maskmill.pipeline.storage.datasets import read_shard_table
 from maskmill.pipeline.storage.store import Store, open_store
 from maskmill.schemas.layout import RUN_RECORD
@@ -54,7 +54,8 @@ def change(output: Store, update: Callable[[dict[str, Any]], None]) -> dict[str,
     """The record of another run than the one that stands."""
     record: dict[str, Any] = json.loads(output.read_bytes(RUN_RECORD))
     update(record)
-    return record | {"fingerprints": fingerprint_parts(record["decisive"])}
+    fingerprints = fingerprint_parts(record["decisive"])
+    return record | {"fingerprints": {part.key: fingerprint for part, fingerprint in fingerprints.items()}}
 
 
 def other_seq_len(record: dict[str, Any]) -> None:
@@ -100,7 +101,7 @@ def test_a_kill_at_any_deletion_leaves_nothing_that_is_taken_for_whole(
         output = open_store(str(tmp_path / str(allowed)))
         record = change(output, update)
         try:
-            claim_output(output, record, replace=True)
+            claim_output(output, parse_record(record), replace=True)
         except _Killed:
             assert json.loads(output.read_bytes(RUN_RECORD)) != record
         assert_nothing_half(tmp_path / str(allowed))

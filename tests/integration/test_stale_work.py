@@ -13,10 +13,10 @@ import pytest
 
 from maskmill.pipeline.corpus.list_inputs import InputFile, list_inputs
 from maskmill.pipeline.corpus.map_documents import MAP
+from maskmill.pipeline.run.describe_run import DECISIVE_LIBRARIES
 from maskmill.pipeline.run.open_run import open_run, refuse_inputs_in_output
 from maskmill.pipeline.run.parts import Part
 from maskmill.pipeline.run.prepare import prepare
-from maskmill.pipeline.run.record import DECISIVE_LIBRARIES
 from maskmill.pipeline.storage.store import Store, open_store
 from maskmill.schemas.counts import DocumentCounts
 from maskmill.schemas.errors import ConfigError, InputDataError, ShardCorruptError, StaleArtifactError
@@ -188,6 +188,7 @@ def test_other_inputs_delete_nothing_that_is_finished(corpus: Path, tmp_path: Pa
 @pytest.mark.parametrize("library", DECISIVE_LIBRARIES)
 def test_a_run_is_finished_by_the_libraries_that_began_it(corpus: Path, tmp_path: Path, library: str) -> None:
     prepare(run_file(corpus, tmp_path / "out"), str, Part.SHARD)
+    (tmp_path / "out" / "documents" / "manifest.json").unlink()
     record = json.loads((tmp_path / "out" / "run.json").read_text())
     record["versions"][library] = "0.0.1"
     (tmp_path / "out" / "run.json").write_text(json.dumps(record))

@@ -449,7 +449,7 @@ def test_encoded_shards_give_back_what_was_written_in_blocks_of_bounded_size(
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(encoded_documents, "_BLOCK_DOCUMENTS", block_documents)
         patch.setattr(encoded_documents, "_BLOCK_TOKENS", block_tokens)
-        receipt = write_encoded(store, DataSplit.TRAIN, SHARD, vocab_size, encoded)
+        receipt = write_encoded(store, "encoded", SHARD, vocab_size, encoded)
     assert (receipt.rows, receipt.tokens, receipt.text_bytes) == (len(documents), len(encoded.ids), 7)
     reader = pa.ipc.open_file(store.read_bytes(receipt.path))
     assert reader.schema.equals(encoded_schema(vocab_size), check_metadata=True)

@@ -8,58 +8,87 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from maskmill.pipeline.run.list_parts import list_parts
 from maskmill.pipeline.run.parts import (
     KINDS,
     PARTS,
     Part,
     is_of_run,
-    list_parts,
     model_of_manifest,
     parse_part,
-    part_of_folder,
     part_of_section,
     promised_folders,
+    scope_of_folder,
 )
 from maskmill.pipeline.run.stages import STAGES
 from maskmill.pipeline.storage.store import open_store
 from maskmill.schemas.errors import ConfigError
 from maskmill.schemas.layout import DataSplit, Folder, Kind, packed_folders
-from maskmill.schemas.run_file import PackSection, RunFile
+from maskmill.schemas.run_file import NAME_PATTERN, RESERVED_NAME, PackSection, RunFile
 from maskmill.schemas.version import SCHEMA_VERSION
 
 LENGTHS = st.lists(st.integers(32, 4096), min_size=1, max_size=4, unique=True)
 
 
-@given(lengths=LENGTHS, is_list=st.booleans(), held_out=st.sampled_from([0.0, 0.1]), keep=st.booleans())
+NAMES = st.one_of(
+    st.just(""), st.from_regex(f"^{NAME_PATTERN}$", fullmatch=True).filter(lambda name: name != RESERVED_NAME)
+)
+
+
+@given(
+    lengths=LENGTHS,
+    is_list=st.booleans(),
+    held_out=st.sampled_from([0.0, 0.1]),
+    keep=st.booleans(),
+    tokenizer=NAMES,
+    packing=NAMES,
+)
 def test_what_a_run_promises_is_parsed_back_and_in_order(
-    lengths: list[int], is_list: bool, held_out: float, keep: bool
+    lengths: list[int], is_list: bool, held_out: float, keep: bool, tokenizer: str, packing: str
 ) -> None:
     pack = {"seq_len": lengths if is_list else lengths[0], "min_segment": 1, "keep_encoded": keep}
     decisive = {"documents": {"held_out": held_out}, "pack": pack}
     splits = ["", "-heldout"] if held_out else [""]
     rows = [f"-{length}" for length in lengths] if is_list else [""]
-    expected = [f"documents{split}" for split in splits] + ["tokenizer"]
-    needed = expected + [f"packed{split}{row}" for split in splits for row in rows]
-    expected += [f"encoded{split}" for split in splits if keep] + needed[len(expected) :]
-    assert promised_folders(decisive) == expected
-    assert promised_folders(decisive, by_products=False) == needed
-    assert promised_folders(decisive, up_to=Part.SHARD) == expected[: len(splits)]
+    of_tokenizer, of_packing = (f"-{name}" if name else "" for name in (tokenizer, packing))
+    expected = [f"documents{split}" for split in splits] + [f"tokenizer{of_tokenizer}"]
+    needed = expected + [f"packed{split}{of_packing}{row}" for split in splits for row in rows]
+    expected += [f"encoded{split}{of_tokenizer}" for split in splits if keep] + needed[len(expected) :]
+    names = {Part.TOKENIZER: tokenizer, Part.PACK: packing}
+    assert promised_folders(decisive, names) == expected
+    assert promised_folders(decisive, names, by_products=False) == needed
+    assert promised_folders(decisive, names, up_to=Part.SHARD) == expected[: len(splits)]
     for name in expected:
         folder = Folder.parse(name)
         assert folder is not None
         assert folder.name == name
-        assert folder.split.is_held_out == ("heldout" in name)
+        assert folder.split.is_held_out == ("-heldout" in name.replace("-heldout_", ""))
         assert is_of_run(name)
-        assert part_of_folder(name) is KINDS[folder.kind].part
+        assert scope_of_folder(name) == (KINDS[folder.kind].part, names.get(KINDS[folder.kind].part, ""))
     parsed = [Folder.parse(name) for name in expected]
     if sorted(lengths) == lengths:
-        assert parsed == sorted(parsed, key=lambda folder: folder.place_in_order if folder else (9, False, 0))
+        assert parsed == sorted(parsed, key=lambda folder: folder.place_in_order if folder else (9, "", False, 0))
 
 
-@pytest.mark.parametrize("name", ["packed-more", "packed-heldout-", "packed-8-8", "training", "packed/x", ""])
+@pytest.mark.parametrize(
+    "name",
+    [
+        "packed-More",
+        "packed-a-b",
+        "packed-8-a",
+        "packed-8-8",
+        "packed-heldout-",
+        "packed-heldout-heldout",
+        "packed-_a",
+        "documents-more",
+        "training",
+        "packed/x",
+        "",
+    ],
+)
 def test_a_folder_that_no_part_writes_is_of_no_part(name: str) -> None:
     assert Folder.parse(name) is None
-    assert part_of_folder(name) is None
+    assert scope_of_folder(name) is None
     assert not is_of_run(name)
 
 
@@ -98,6 +127,26 @@ def test_folders_are_listed_in_order_and_with_whether_they_are_finished() -> Non
     assert list_parts(store) == {"encoded": True, "packed-8": False, "packed-64": True}
 
 
+def test_a_folder_with_a_name_is_of_the_run_whose_record_knows_the_name() -> None:
+    store = open_store("memory://named")
+    for path in (
+        "packed-old/manifest.json",
+        "packed-short/shard-00000.arrow",
+        "tokenizer-old/x",
+        "packed/manifest.json",
+    ):
+        store.write_bytes(path, b"")
+    assert list_parts(store) == {"packed": True, "packed-old": True}  # parts that were copied out of a run
+    decisive = {"documents": {"held_out": 0.0}, "tokenizer": {}, "pack": {}}
+    record = {
+        "fingerprints": {},
+        "decisive": decisive,
+        "packings": {"short": {"decisive": {"pack": {}}, "versions": {}}},
+    }
+    store.write_bytes("run.json", json.dumps(record).encode())
+    assert list_parts(store) == {"packed": True, "packed-short": False}  # and what somebody copied into it
+
+
 def test_a_part_is_asked_for_by_name_or_refused_by_argument() -> None:
     assert [parse_part(name, "up_to") for name in ("shard", Part.PACK)] == [Part.SHARD, Part.PACK]
     for wrong in ("rows", 1, True, None):
@@ -111,6 +160,6 @@ def test_the_splits_of_rows_differ_in_their_folders_alone(lengths: list[int]) ->
     train, held_out = (packed_folders(pack, split) for split in DataSplit)
     assert list(train) == list(held_out) == lengths
     for length in lengths:
-        side = Folder(Kind.PACKED, DataSplit.TRAIN, length).held_out_side
+        side = Folder(Kind.PACKED, DataSplit.TRAIN, seq_len=length).held_out_side
         assert side is not None
         assert (train[length], held_out[length]) == (f"packed-{length}", side.name)

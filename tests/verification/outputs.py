@@ -156,7 +156,7 @@ def pack_output(output: Output, encoded: dict[DataSplit, EncodedManifest] | None
     """Pack the documents of an output, from encoded shards where they are given."""
     context = make_context(output.store, output.pack, output.copies)
     kept = {
-        split: read_shard_table(output.store.below(encoded_folder(split)), manifest)
+        split: read_shard_table(output.store.below(encoded_folder(split, "")), manifest)
         for split, manifest in (encoded or {}).items()
     }
     checksum = xxhash.xxh3_128_hexdigest(TOKENIZER_JSON)
@@ -171,7 +171,7 @@ def pack_output(output: Output, encoded: dict[DataSplit, EncodedManifest] | None
 
 
 def _write_encoded(output: Output, units: list[PackUnit], split: DataSplit) -> None:
-    folder = encoded_folder(split)
+    folder = encoded_folder(split, "")
     receipts = [receipt for receipt in output.receipts if units[receipt.unit].split is split]
     shards = [shard for receipt in receipts for shard in iter_dataset_shards(receipt, folder)]
     counts = sum((encoding_counts(receipt) for receipt in receipts), Counter())

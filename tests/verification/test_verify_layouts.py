@@ -15,7 +15,7 @@ import numpy as np
 import pyarrow as pa
 import pytest
 
-from maskmill.pipeline.run.parts import list_parts
+from maskmill.pipeline.run.list_parts import list_parts
 from maskmill.pipeline.storage.arrow_files import write_blocks
 from maskmill.pipeline.storage.datasets import read_manifest, write_manifest, write_shard_table
 from maskmill.pipeline.storage.store import open_store
@@ -92,7 +92,7 @@ def test_encoded_ids_that_the_tokenizer_does_not_have_are_found(tmp_path: Path) 
 
 def test_parts_are_listed_in_their_order_whatever_else_stands_there(tmp_path: Path) -> None:
     output = write_output(str(tmp_path), make_pack("encoded bins"), TRAIN, HELD_OUT)
-    for path in ("work/receipts/x.json", "report/index.html", "quarantine/a.arrow", "packed-more/manifest.json"):
+    for path in ("work/receipts/x.json", "report/index.html", "quarantine/a.arrow", "packed-8-8/manifest.json"):
         output.store.write_bytes(path, b"{}")
     output.store.write_bytes("packed-128/shard-00000.arrow", b"")
     assert list_parts(output.store) == {
@@ -116,7 +116,7 @@ PARTS = ("documents", "documents-heldout", "tokenizer", "encoded", "encoded-held
 def test_every_part_of_a_run_that_is_missing_or_unfinished_is_named(tmp_path: Path) -> None:
     """`verify` finds nothing wrong only where all that the record promises is there."""
     whole = write_output(str(tmp_path / "whole"), make_pack("encoded"), TRAIN[:1], HELD_OUT)
-    decisive = {"documents": {"held_out": 0.1}, "pack": whole.pack.model_dump(mode="json")}
+    decisive = {"documents": {"held_out": 0.1}, "tokenizer": {}, "pack": whole.pack.model_dump(mode="json")}
     record = {"fingerprints": dict.fromkeys(("shard", "tokenizer", "pack"), RUN), "decisive": decisive}
     combinations = list(itertools.product(("whole", "unfinished", "missing"), repeat=len(PARTS)))
     few = [states for states in combinations if states.count("whole") >= len(PARTS) - 1]
@@ -140,7 +140,7 @@ def test_every_part_of_a_run_that_is_missing_or_unfinished_is_named(tmp_path: Pa
 
 
 def test_a_run_that_stopped_before_its_first_part_is_said_to_miss_all(tmp_path: Path) -> None:
-    decisive = {"documents": {"held_out": 0.0}, "pack": {"seq_len": [64, 128]}}
+    decisive = {"documents": {"held_out": 0.0}, "tokenizer": {}, "pack": {"seq_len": [64, 128]}}
     (tmp_path / "run.json").write_text(json.dumps({"fingerprints": {}, "decisive": decisive}))
     found = findings_of(str(tmp_path))
     assert [one.partition(": ")[0] for one in found] == [

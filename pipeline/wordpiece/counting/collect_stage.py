@@ -12,7 +12,6 @@ from maskmill.pipeline.wordpiece.counting.word_counts import SourceText, WordCou
 from maskmill.pipeline.wordpiece.counting.word_files import ChecksumDetails
 from maskmill.pipeline.wordpiece.files.normalise import Normalisation
 from maskmill.schemas.errors import ConfigError, ShardCorruptError
-from maskmill.schemas.layout import WORD_COUNTS
 
 
 class CollectUnit(UnitDescription):
@@ -34,7 +33,7 @@ def collect_word_counts(context: CountContext, unit: CollectUnit) -> UnitOutcome
     """Write the table, a partition at a time; the one unit of the collect stage."""
     checksum = write_word_counts(
         context.output,
-        WORD_COUNTS,
+        context.counts_path,
         iter_merged(context, unit.checksums),
         corpus=unit.corpus,
         normalisation=context.normalisation,
@@ -48,13 +47,13 @@ COLLECT = Stage(
 )
 
 
-def find_word_counts(output: Store, corpus: str, normalisation: Normalisation) -> str | None:
-    """The xxh3-128 of the word counts that stand, if they are of these documents and this normalisation."""
+def find_word_counts(output: Store, path: str, corpus: str, normalisation: Normalisation) -> str | None:
+    """The xxh3-128 of the word counts at a path, if they are of these documents and this normalisation."""
     try:
-        counts = WordCounts.open(output, WORD_COUNTS)
+        counts = WordCounts.open(output, path)
     except (FileNotFoundError, ShardCorruptError, ConfigError):  # counting again mends them
         return None
     if (counts.corpus, counts.normalisation) != (corpus, normalisation):
         return None
-    with output.open_input(WORD_COUNTS) as file:
-        return hash_file(file, output.locate(WORD_COUNTS))
+    with output.open_input(path) as file:
+        return hash_file(file, output.locate(path))

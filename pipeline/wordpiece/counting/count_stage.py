@@ -29,7 +29,7 @@ from maskmill.pipeline.wordpiece.files.normalise import Normalisation
 from maskmill.schemas.counts import Count
 from maskmill.schemas.documents import DOCUMENT_SCHEMA
 from maskmill.schemas.errors import InputDataError
-from maskmill.schemas.layout import WORDS
+from maskmill.schemas.layout import WORD_COUNTS, WORDS, tokenizer_folder
 from maskmill.schemas.receipt import Details, Receipt
 from maskmill.schemas.run_file import TokenizerSection
 from maskmill.schemas.wording import count_of
@@ -42,7 +42,9 @@ class CountContext:
     output: Store
     normalisation: Normalisation
     folder: str = WORDS
-    """Where the files between stages stand: one folder for each normalisation that is counted."""
+    """Where the files between stages are."""
+    counts_path: str = f"{tokenizer_folder('')}/{WORD_COUNTS}"
+    """Where the table of all words is written."""
     max_words: int = MAX_WORDS
     """(word, source) pairs that a unit holds at most."""
 
@@ -80,16 +82,13 @@ def normalisation_of(settings: TokenizerSection) -> Normalisation:
     return Normalisation(settings.lowercase, settings.strip_accents, settings.handle_chinese_chars)
 
 
-def plan_count_units(shards: Sequence[tuple[str, str]], stage: str = "count") -> list[CountUnit]:
+def plan_count_units(shards: Sequence[tuple[str, str]]) -> list[CountUnit]:
     """A unit for each document shard.
 
     Args:
         shards: Path and checksum of each.
-        stage: Another name where the same shards are counted for another normalisation.
     """
-    return [
-        CountUnit(stage=stage, unit=unit, path=path, checksum=checksum) for unit, (path, checksum) in enumerate(shards)
-    ]
+    return [CountUnit(unit=unit, path=path, checksum=checksum) for unit, (path, checksum) in enumerate(shards)]
 
 
 def count_document_words(context: CountContext, unit: CountUnit) -> UnitOutcome[CountDetails]:

@@ -78,23 +78,19 @@ class MergeUnit(UnitDescription):
     one_source: bool
 
 
-def plan_gather_units(
-    files: Iterable[WordFile], num_files: int, one_source: bool, stage: str = "gather"
-) -> list[GatherUnit]:
+def plan_gather_units(files: Iterable[WordFile], num_files: int, one_source: bool) -> list[GatherUnit]:
     """A unit for every `FILES_GATHERED` count files, none where these are all.
 
     Args:
         files: The count files; of each only the checksum is kept.
         num_files: How many they are.
         one_source: What `has_one_source` says.
-        stage: Another name where the same shards are counted for another normalisation.
     """
     if num_files <= FILES_GATHERED:
         return []
     checksums = [file.checksum for file in files]
     return [
         GatherUnit(
-            stage=stage,
             unit=unit,
             first_file=first_file,
             checksums=tuple(checksums[first_file : first_file + FILES_GATHERED]),
@@ -104,21 +100,17 @@ def plan_gather_units(
     ]
 
 
-def plan_merge_units(
-    files: Sequence[WordFile], one_source: bool, *, gathered: bool, stage: str = "merge"
-) -> list[MergeUnit]:
+def plan_merge_units(files: Sequence[WordFile], one_source: bool, *, gathered: bool) -> list[MergeUnit]:
     """A unit for each partition.
 
     Args:
         files: The gathered files, or where nothing was gathered the count files.
         one_source: What `has_one_source` says.
         gathered: Which of the two.
-        stage: Another name where the same shards are counted for another normalisation.
     """
     num_partitions = GATHERED_PARTITIONS if gathered else WORD_PARTITIONS
     return [
         MergeUnit(
-            stage=stage,
             unit=partition,
             gathered=gathered,
             files=tuple(file.blocks[partition::num_partitions] for file in files),

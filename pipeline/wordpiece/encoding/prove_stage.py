@@ -26,10 +26,9 @@ from maskmill.pipeline.wordpiece.encoding.prove_encoder import (
     prove_part,
 )
 from maskmill.schemas.errors import MaskmillError
-from maskmill.schemas.layout import TOKENIZER
 from maskmill.schemas.receipt import Details, Receipt
 
-PROOF = f"{TOKENIZER}/proof.json"
+PROOF = "proof.json"
 _PROOF = TypeAdapter(Proof)
 _OWN_FOLDER_MODE = 0o700
 
@@ -62,13 +61,13 @@ def plan_prove_units(checksum: str, special_in_text: str) -> list[ProveUnit]:
     return [ProveUnit(unit=part, checksum=checksum, special_in_text=special_in_text) for part in range(PROOF_PARTS)]
 
 
-def prove_tokenizer(output: Store, unit: ProveUnit) -> UnitOutcome[ProveDetails]:
+def prove_tokenizer(tokenizer: Store, unit: ProveUnit) -> UnitOutcome[ProveDetails]:
     """Prove a part; the unit of the prove stage.
 
     A proof holds for a tokenizer and library versions, not for a run, so each part is also kept in the user's cache
     folder and taken from there.
     """
-    tokenizer_json = output.read_bytes(f"{TOKENIZER}/tokenizer.json", MAX_TEXT_BYTES)
+    tokenizer_json = tokenizer.read_bytes("tokenizer.json", MAX_TEXT_BYTES)
     special = SpecialInText(unit.special_in_text)
     key = make_proof_key(tokenizer_json, special)
     cache = _open_cache()
@@ -93,24 +92,24 @@ PROVE = Stage(
 )
 
 
-def write_proof(output: Store, receipts: Iterable[Receipt[ProveDetails]]) -> Proof:
+def write_proof(tokenizer: Store, receipts: Iterable[Receipt[ProveDetails]]) -> Proof:
     """Keep the proof beside the tokenizer.
 
     Args:
-        output: Of the run.
+        tokenizer: The tokenizer's folder.
         receipts: Of the units of the prove stage, in their order.
 
     Raises:
         ConfigError: The machines of the workers have different libraries.
     """
     proof = join_proofs([receipt.details.proof for receipt in receipts])
-    output.write_bytes(PROOF, _dump_proof(proof))
+    tokenizer.write_bytes(PROOF, _dump_proof(proof))
     return proof
 
 
-def read_proof(output: Store, tokenizer_json: bytes, special: SpecialInText) -> Proof | None:
+def read_proof(tokenizer: Store, tokenizer_json: bytes, special: SpecialInText) -> Proof | None:
     """The proof that stands beside the tokenizer, if it is one for these libraries."""
-    return _read_proof(output, PROOF, make_proof_key(tokenizer_json, special))
+    return _read_proof(tokenizer, PROOF, make_proof_key(tokenizer_json, special))
 
 
 def _read_proof(store: Store, path: str, key: ProofKey) -> Proof | None:

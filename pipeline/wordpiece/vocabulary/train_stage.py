@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import contextlib
 import dataclasses
-import os
 from collections.abc import Sequence
 
 import xxhash
@@ -34,7 +33,7 @@ from maskmill.pipeline.wordpiece.vocabulary.train import train_wordpiece
 from maskmill.pipeline.wordpiece.vocabulary.weigh_sources import weigh_sources
 from maskmill.schemas.counts import Count, SourceReport
 from maskmill.schemas.errors import ConfigError
-from maskmill.schemas.layout import TOKENIZER, WORD_COUNTS
+from maskmill.schemas.layout import WORD_COUNTS, tokenizer_folder
 from maskmill.schemas.receipt import Details
 from maskmill.schemas.run_file import TokenizerSection
 
@@ -50,6 +49,11 @@ class TrainContext:
     settings: TokenizerSection
     brought: dict[str, bytes]
     """The files of the tokenizer that the user names, empty where a vocabulary is trained."""
+
+    @property
+    def folder(self) -> str:
+        """Where the tokenizer is written."""
+        return tokenizer_folder(self.settings.name)
 
 
 class TrainUnit(UnitDescription):
@@ -112,7 +116,7 @@ def train_vocabulary(context: TrainContext, unit: TrainUnit) -> UnitOutcome[Toke
         FileNotFoundError: There are no word counts.
     """
     settings = context.settings
-    counts = WordCounts.open(context.output, WORD_COUNTS)
+    counts = WordCounts.open(context.output, f"{context.folder}/{WORD_COUNTS}")
     weights = weigh_sources(counts.sources, settings.alpha_thousandths)
     extended = load_tokenizer(context.brought, normalisation_of(settings)) if context.brought else None
     max_characters = extended.model.max_input_chars_per_word if extended else MAX_WORD_CHARACTERS
@@ -123,7 +127,7 @@ def train_vocabulary(context: TrainContext, unit: TrainUnit) -> UnitOutcome[Toke
     else:
         tokenizer, found = _train(settings, selected)
     files = tokenizer_files(tokenizer, model_max_length=unit.model_max_length)
-    checksums = write_folder(context.output, files) | {os.path.basename(WORD_COUNTS): unit.word_counts}
+    checksums = write_folder(context.output, context.folder, files) | {WORD_COUNTS: unit.word_counts}
     numbers = {
         "words": selected.num_occurrences,
         "distinct_words": selected.num_distinct,
@@ -190,7 +194,7 @@ def bring_tokenizer(context: TrainContext, unit: BringUnit) -> UnitOutcome[Token
     """
     tokenizer = load_tokenizer(context.brought, normalisation_of(context.settings))
     files = tokenizer_files(tokenizer, model_max_length=unit.model_max_length)
-    checksums = write_folder(context.output, files)
+    checksums = write_folder(context.output, context.folder, files)
     texts = sample_texts(context.output, [(unit.path, unit.checksum)] if unit.path else [], SAMPLE_BYTES)
     special = SpecialInText(context.settings.special_in_text)
     return _describe(tokenizer, checksums, {}, measure_texts(tokenizer, texts, special))
@@ -232,8 +236,8 @@ BRING = Stage(
 )
 
 
-def write_folder(output: Store, files: dict[str, bytes]) -> dict[str, str]:
-    """Write the files of the tokenizer folder; returns the xxh3-128 of each."""
+def write_folder(output: Store, folder: str, files: dict[str, bytes]) -> dict[str, str]:
+    """Write the files of a tokenizer's folder; returns the xxh3-128 of each."""
     for name, data in files.items():
-        output.write_bytes(f"{TOKENIZER}/{name}", data)
+        output.write_bytes(f"{folder}/{name}", data)
     return {name: xxhash.xxh3_128_hexdigest(data) for name, data in files.items()}

@@ -320,28 +320,28 @@ def test_words_lost_on_the_way_are_noticed() -> None:
 
 def test_every_file_is_gathered_once_and_every_partition_merged_once() -> None:
     shards = [("a.arrow", "1"), ("b.arrow", "2")]
-    units = plan_count_units(shards, stage="count-cased")
+    units = plan_count_units(shards)
     assert [(unit.stage, unit.unit, unit.path, unit.checksum) for unit in units] == [
-        ("count-cased", 0, "a.arrow", "1"),
-        ("count-cased", 1, "b.arrow", "2"),
+        ("count", 0, "a.arrow", "1"),
+        ("count", 1, "b.arrow", "2"),
     ]
     for num_files in (0, 1, 255, 256, 257, 512, 513, 160_000):
         files = [WordFile(str(number), ((number, 1, 1),) * WORD_PARTITIONS) for number in range(min(num_files, 600))]
         files += files[:1] * (num_files - len(files))
-        gather = plan_gather_units(iter(files), num_files, one_source=True, stage="g")
+        gather = plan_gather_units(iter(files), num_files, one_source=True)
         assert len(gather) == (-(-num_files // 256) if num_files > 256 else 0)
         covered = [(unit.first_file + at, checksum) for unit in gather for at, checksum in enumerate(unit.checksums)]
         assert covered == ([(number, file.checksum) for number, file in enumerate(files)] if gather else [])
-        assert all(unit.stage == "g" and unit.one_source for unit in gather)
+        assert all(unit.stage == "gather" and unit.one_source for unit in gather)
     for gathered, num_partitions in ((True, GATHERED_PARTITIONS), (False, WORD_PARTITIONS)):
         files = [
             WordFile("", tuple((file, number, 1) for number in range(rounds * num_partitions)))
             for file, rounds in ((0, 2), (1, 1))
         ]
-        merge = plan_merge_units(files, True, gathered=gathered, stage="m")
+        merge = plan_merge_units(files, True, gathered=gathered)
         assert [unit.unit for unit in merge] == list(range(num_partitions))
         assert {(unit.stage, unit.num_partitions, unit.gathered, unit.one_source) for unit in merge} == {
-            ("m", num_partitions, gathered, True)
+            ("merge", num_partitions, gathered, True)
         }
         assert [unit.files for unit in merge] == [
             (((0, number, 1), (0, num_partitions + number, 1)), ((1, number, 1),)) for number in range(num_partitions)

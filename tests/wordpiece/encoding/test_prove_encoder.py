@@ -131,7 +131,7 @@ def test_a_part_is_proven_once_and_the_proof_is_written_of_all(
     monkeypatch.setattr(prove_stage, "prove_part", prove)
     for name in ("first", "second"):
         output = open_store(str(tmp_path / name))
-        output.write_bytes("tokenizer/tokenizer.json", TOKENIZER_JSON)
+        output.write_bytes("tokenizer.json", TOKENIZER_JSON)
         units: list[ProveUnit] = plan_prove_units("checksum", "text")
         for unit in units[::-1]:
             execute_unit(prove_tokenizer, output, output, unit)
@@ -158,7 +158,7 @@ def test_proofs_are_kept_in_folders_of_this_user_alone(
     if kind == "another user's":
         monkeypatch.setattr(prove_stage.os, "geteuid", lambda: os.getuid() + 1)
     output = open_store(str(tmp_path / "out"))
-    output.write_bytes("tokenizer/tokenizer.json", TOKENIZER_JSON)
+    output.write_bytes("tokenizer.json", TOKENIZER_JSON)
     (unit, *_) = plan_prove_units("checksum", "text")
     execute_unit(prove_tokenizer, output, output, unit)
     written = [path for path in (tmp_path / "cache").rglob("*") if path.is_file()]

@@ -1,0 +1,79 @@
+"""What a run file asks for, as the record in its output says it."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping, Sequence
+from importlib import metadata
+from typing import Any
+
+import xxhash
+
+from maskmill.pipeline.corpus.list_inputs import InputFile, digest_inputs
+from maskmill.pipeline.run.parts import Part, part_of_section
+from maskmill.pipeline.run.record import ABOUT_INPUTS, Entry, RunRecord, fingerprint_parts
+from maskmill.schemas.run_file import RunFile
+
+DECISIVE_LIBRARIES = ("maskmill", "pyarrow", "numpy", "tokenizers", "nanotoken", "sentencex", "xxhash")
+
+
+def describe_run(
+    settings: RunFile, inputs: Sequence[InputFile], brought: Mapping[str, bytes], up_to: Part = Part.PACK
+) -> RunRecord:
+    """What `run.json` says of one run file: the documents, a tokenizer and a packing, as far as they are asked for.
+
+    The fingerprints hold neither where the corpus nor where the output lies, so that a run elsewhere over the same
+    files gives the same bytes. The names of the sources are in them, which may be those of the last folders; elsewhere
+    `input.name` gives the same.
+    """
+    run = settings.fingerprinted()
+    decisive = json.loads(json.dumps(run))
+    decisive["input"].pop("paths")
+    decisive["input"].pop("name")  # `sources` has it, or what it is unset
+    decisive["input"]["files"] = digest_inputs(inputs)
+    decisive["input"]["sources"] = sorted({file.source for file in inputs})
+    brought_digest = xxhash.xxh3_128_hexdigest(b"".join(brought.values())) if brought else None
+    decisive["tokenizer"]["from"] = brought_digest
+    names = {Part.SHARD: "", Part.TOKENIZER: settings.tokenizer.name, Part.PACK: settings.pack.name}
+    versions = {name: _version(name) for name in (*DECISIVE_LIBRARIES, "ray")}
+    about = (run["input"]["paths"], len(inputs), sum(file.size_bytes for file in inputs))
+    entries = {
+        (part, names[part]): Entry(
+            sections={name: keys for name, keys in decisive.items() if part_of_section(name) is part},
+            fingerprint=fingerprint,
+            versions=versions,
+            tokenizer=names[Part.TOKENIZER] if part is Part.PACK else "",
+            masking=settings.mask.masking() if part is Part.PACK else None,
+        )
+        for part, fingerprint in fingerprint_parts(decisive).items()
+        if part <= up_to
+    }
+    return RunRecord(entries, dict(zip(ABOUT_INPUTS, about, strict=True)))
+
+
+def find_differing(ours: RunFile, theirs: RunFile | None) -> dict[str, tuple[Any, Any]]:
+    """Keys that decide what is written and differ between two run files: the value of the first, then of the second.
+
+    Args:
+        ours: The first.
+        theirs: The second; of none, every key differs.
+    """
+    plain = {} if theirs is None else _settings_of(theirs)
+    return {
+        f"{section}.{key}": (value, plain.get(section, {}).get(key))
+        for section, values in _settings_of(ours).items()
+        for key, value in values.items()
+        if section not in plain or plain[section][key] != value
+    }
+
+
+def _settings_of(settings: RunFile) -> dict[str, dict[str, object]]:
+    """What the fingerprints cover, and all of `[mask]`: without copies it is only the default of loaders."""
+    return {**settings.fingerprinted(), "mask": settings.mask.model_dump(mode="json")}
+
+
+def _version(library: str) -> str:
+    try:
+        return metadata.version(library)
+    except metadata.PackageNotFoundError:
+        return "not installed"
