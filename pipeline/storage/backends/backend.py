@@ -11,9 +11,9 @@ from functools import partial
 from typing import Any, ClassVar, TypeAlias
 
 from maskmill.pipeline.storage.backends.claims import Files, hold_by_claim
+from maskmill.pipeline.storage.backends.holder import refuse_store
 from maskmill.pipeline.storage.paths import join_path, resolve_url
 from maskmill.pipeline.storage.remote_files import RemoteOutput
-from maskmill.schemas.errors import ConfigError
 from maskmill.schemas.redaction import redact
 
 Write: TypeAlias = Callable[[Any], object]
@@ -28,7 +28,7 @@ class Capabilities:
         shared: Other processes see what is written.
         local_paths: Files have paths on this machine: they can be opened and mapped by these.
         ranged_reads: A part of a file is read without the rest.
-        conditional_create: Of many writers of one file exactly one can win.
+        conditional_create: Of many writers of one file exactly one can win. Claims try it before a run relies on it.
         parallel_reads: Several reads at a time are quicker than one after the other, since each waits for a server.
         buckets: Paths begin with a bucket, which is never made by writing.
     """
@@ -169,10 +169,5 @@ class Backend(ABC):
             ConfigError: Another driver holds it, or the store cannot tell drivers apart.
         """
         if not self.capabilities.conditional_create:
-            raise ConfigError(
-                "this store cannot keep two drivers apart",
-                path=self.display_url,
-                expected="one that creates a file for one of many writers only",
-                action="use a local folder or an S3 bucket",
-            )
+            raise refuse_store(self.display_url)
         return hold_by_claim(files, lose, beat_seconds)

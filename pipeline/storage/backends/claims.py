@@ -5,6 +5,9 @@ seconds. A newcomer takes over by creating the next number, so of many newcomers
 after the beat has not changed for `MISSED_BEATS` intervals: a killed driver is followed after 15 seconds, on the same
 machine too. A driver that ends in any other way deletes its claim. No clock but one's own is read.
 
+Not every driver of fsspec, nor every server that speaks S3, creates exclusively because it is asked to. So each claim
+is created twice: a store that does not refuse the second is itself refused.
+
 A driver that was paused so long that another took over finds a higher claim at its next beat. Until then two drivers
 write the same bytes under the same names, which harms nothing.
 """
@@ -27,6 +30,7 @@ from maskmill.pipeline.storage.backends.holder import (
     name_holder,
     parse_holder,
     refuse_driver,
+    refuse_store,
 )
 from maskmill.schemas.errors import ConfigError, TransientStorageError
 from maskmill.schemas.printable import make_printable
@@ -74,7 +78,8 @@ def hold_by_claim(files: Files, lose: Callable[[], None], beat_seconds: float) -
         beat_seconds: How often to show that this driver is alive. All drivers of an output must agree on it.
 
     Raises:
-        ConfigError: Another live driver holds it, or no number is left for a claim.
+        ConfigError: Another live driver holds it, no number is left for a claim, or the store writes over a file that
+            it was asked to create.
     """
     claim = {"driver": uuid.uuid4().hex, "beat": 0, **describe_process()}
     path = _claim_output(files, claim, beat_seconds)
@@ -140,8 +145,18 @@ def _claim_output(files: Files, claim: dict[str, Any], beat_seconds: float) -> s
                 found=str(number),
                 action=f"delete {CLAIMS} while no driver is at work, and see who may write into this bucket",
             )
-        if files.create(path, json.dumps(claim).encode()) and _list_claims(files)[-1:] == [path]:
+        if _create_claim(files, path, claim) and _list_claims(files)[-1:] == [path]:
             return path
+
+
+def _create_claim(files: Files, path: str, claim: dict[str, Any]) -> bool:
+    """Create a claim, and try it again on top, which the store must refuse; returns whether this driver created it."""
+    if not files.create(path, json.dumps(claim).encode()):
+        return False
+    if files.create(path, json.dumps(claim).encode()):
+        files.delete(path)
+        raise refuse_store(files.display_url, "it wrote a file over one that was there")
+    return True
 
 
 def _is_claimed_by(files: Files, path: str, claim: dict[str, Any]) -> bool:

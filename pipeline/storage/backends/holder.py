@@ -39,3 +39,14 @@ def refuse_driver(display_url: str, holder: dict[str, Any]) -> ConfigError:
         found=name_holder(holder),
         action="wait until it ends, or end it; then give the same command again",
     )
+
+
+def refuse_store(display_url: str, found: str | None = None) -> ConfigError:
+    """The error of a store where of many writers of one file more than one can win."""
+    return ConfigError(
+        "this store cannot keep two drivers apart",
+        path=display_url,
+        expected="one that creates a file for one of many writers only",
+        found=found,
+        action="use a local folder or an S3 bucket",
+    )

@@ -10,6 +10,8 @@ import fsspec
 import pytest
 from fsspec.spec import AbstractBufferedFile, AbstractFileSystem
 
+from maskmill.pipeline.storage.backends.claims import CLAIMS
+from maskmill.pipeline.storage.leases import hold_output
 from maskmill.pipeline.storage.store import open_store
 from maskmill.schemas.errors import ConfigError
 from tests.storage.store_contract import StoreContract
@@ -77,9 +79,28 @@ class _Upload(AbstractBufferedFile):
         self.parts.close()
 
 
+class CarelessFileSystem(BucketFileSystem):
+    """It takes `mode="create"` and writes over what is there all the same."""
+
+    protocol = "careless"
+
+    def pipe_file(self, path: str, value: bytes, mode: str = "overwrite", **options: Any) -> None:  # noqa: ARG002
+        super().pipe_file(path, value, **options)
+
+
+class OlderFileSystem(BucketFileSystem):
+    """Its writes know no mode."""
+
+    protocol = "older"
+
+    def pipe_file(self, path: str, value: bytes) -> None:  # type: ignore[override]  # as drivers had it
+        super().pipe_file(path, value)
+
+
 @pytest.fixture(autouse=True)
 def registered() -> None:
-    fsspec.register_implementation("bucket", BucketFileSystem, clobber=True)
+    for driver in (BucketFileSystem, CarelessFileSystem, OlderFileSystem):
+        fsspec.register_implementation(driver.protocol, driver, clobber=True)
 
 
 class TestFsspecDriver(StoreContract):
@@ -93,3 +114,29 @@ class TestFsspecDriver(StoreContract):
 def test_an_unknown_protocol_is_a_config_error() -> None:
     with pytest.raises(ConfigError, match="no file system"):
         open_store("nosuch://user:word@host/folder")
+
+
+@pytest.mark.parametrize(
+    ("protocol", "found"),
+    [
+        ("careless", "out: this store cannot keep two drivers apart.*; found it wrote a file over one that was there"),
+        ("older", "000001.json: the file system of this URL cannot do this; found TypeError: .* argument 'mode'"),
+    ],
+)
+def test_a_driver_that_does_not_create_exclusively_is_refused_before_anything_is_written(
+    protocol: str, found: str
+) -> None:
+    store = open_store(f"{protocol}://{uuid.uuid4().hex}/out")
+    with (
+        pytest.raises(ConfigError, match=found),
+        hold_output(store, beat_seconds=0.1),
+    ):
+        store.write_bytes("run.json", b"{}")
+    assert store.list() == []
+
+
+def test_a_run_begins_with_one_file_although_the_store_is_tried() -> None:
+    store = open_store(f"bucket://{uuid.uuid4().hex}/out")
+    with hold_output(store, beat_seconds=60.0):
+        assert store.list() == [f"{CLAIMS}/000001.json"]
+    assert store.list() == []
