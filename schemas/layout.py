@@ -1,6 +1,8 @@
-"""What everything below a run's output is called: the one place that spells names of folders and shards.
+"""What everything below a run's output is called: the one place that spells names of folders and files.
 
 <kind>[-heldout][-<name>][-<length of rows>]/shard-<number>[-<part>].arrow
+quarantine/inputs-<map unit>-<part>.arrow
+quarantine/<folder of rows>-shard-<document shard>.arrow
 
 An output holds one set of documents, and any number of tokenizers and packings: the default ones without a name, and
 others that `tokenizer.name` and `pack.name` name.
@@ -24,6 +26,7 @@ WORDS = f"{WORK}/words"
 QUARANTINE = "quarantine"
 WORD_COUNTS = "word_counts.parquet"
 """In a tokenizer's folder."""
+_QUARANTINED_INPUTS = f"{QUARANTINE}/inputs-"
 
 
 class DataSplit(Enum):
@@ -140,3 +143,23 @@ def shard_path(dataset: str, shard: int) -> str:
 def packed_shard_path(dataset: str, shard: int, part: int, is_whole: bool) -> str:
     """The path of the rows of a document shard, or of part number `part` of them where they are several files."""
     return shard_path(dataset, shard) if is_whole else f"{dataset}/shard-{shard:05d}-{part:04d}.arrow"
+
+
+def quarantined_inputs_path(unit: int, part: int) -> str:
+    """The path of part number `part` of the inputs that a map unit rejects."""
+    return f"{_QUARANTINED_INPUTS}{unit:06d}-{part:03d}.arrow"
+
+
+def is_of_quarantined_inputs(path: str) -> bool:
+    """Whether a file of the quarantine holds rejected inputs, not documents that could not be packed."""
+    return path.startswith(_QUARANTINED_INPUTS)
+
+
+def quarantined_documents_path(dataset: str, shard: int) -> str:
+    """The path of the documents of document shard number `shard` that come to no row of a packed dataset."""
+    return f"{QUARANTINE}/{shard_path(dataset, shard).replace('/', '-')}"
+
+
+def is_of_quarantined_documents(path: str, dataset: str) -> bool:
+    """Whether a file of the quarantine holds documents that come to no row of a packed dataset."""
+    return path.startswith(f"{QUARANTINE}/{dataset}-shard-")

@@ -12,14 +12,13 @@ from maskmill.pipeline.storage.arrow_files import write_blocks
 from maskmill.pipeline.storage.arrow_reader import ArrowFile
 from maskmill.pipeline.storage.store import Store
 from maskmill.schemas.documents import QUARANTINE_SCHEMA
-from maskmill.schemas.layout import QUARANTINE
+from maskmill.schemas.layout import QUARANTINE, is_of_quarantined_inputs, quarantined_inputs_path
 
 PART_BYTES = 64 << 20
 REJECT_OVERHEAD_BYTES = 256
 EXAMPLE_BYTES = 64
 MAX_EXAMPLE_PARTS = 64
 """Files of the quarantine that are looked into for examples."""
-_INPUTS = f"{QUARANTINE}/inputs-"
 
 
 @dataclass(frozen=True)
@@ -69,7 +68,7 @@ class Quarantine:
         columns = zip(*((r.path, r.line, str(r.reason), r.size_bytes, r.content) for r in self._rejects), strict=True)
         arrays = [pa.array(column, kind.type) for column, kind in zip(columns, QUARANTINE_SCHEMA, strict=True)]
         batch = pa.record_batch(arrays, schema=QUARANTINE_SCHEMA)
-        write_blocks(self._output, quarantine_path(self._unit, self._parts), QUARANTINE_SCHEMA, [batch])
+        write_blocks(self._output, quarantined_inputs_path(self._unit, self._parts), QUARANTINE_SCHEMA, [batch])
         self._parts += 1
         self._rejects, self._bytes = [], 0
 
@@ -77,7 +76,7 @@ class Quarantine:
 def find_examples(output: Store, reasons: Collection[str]) -> dict[str, Example]:
     """The first input that the units of a run have rejected for each of some reasons, in the order of the units."""
     examples: dict[str, Example] = {}
-    parts = sorted(path for path in output.list(QUARANTINE) if is_of_inputs(path))
+    parts = sorted(path for path in output.list(QUARANTINE) if is_of_quarantined_inputs(path))
     for part in parts[:MAX_EXAMPLE_PARTS]:
         with output.open_input(part, whole=True) as file:
             for batch in ArrowFile(file, QUARANTINE_SCHEMA, output.locate(part)).iter_batches():
@@ -88,13 +87,3 @@ def find_examples(output: Store, reasons: Collection[str]) -> dict[str, Example]
                 if examples.keys() >= set(reasons):
                     return examples
     return examples
-
-
-def quarantine_path(unit: int, part: int) -> str:
-    """Where a map unit's rejected inputs stand; a further part begins when one holds 64 MiB."""
-    return f"{_INPUTS}{unit:06d}-{part:03d}.arrow"
-
-
-def is_of_inputs(path: str) -> bool:
-    """Whether a file of the quarantine holds rejected inputs, not documents that could not be packed."""
-    return path.startswith(_INPUTS)

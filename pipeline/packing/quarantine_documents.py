@@ -12,7 +12,7 @@ from maskmill.pipeline.packing.cutting.cut_rules import max_segment_tokens
 from maskmill.pipeline.storage.arrow_files import write_blocks
 from maskmill.pipeline.storage.store import Store
 from maskmill.schemas.documents import KEPT_QUARANTINE_BYTES, QUARANTINE_SCHEMA
-from maskmill.schemas.layout import shard_path
+from maskmill.schemas.layout import quarantined_documents_path
 
 _BLOCK_BYTES = 1 << 22
 
@@ -44,8 +44,8 @@ def write_quarantine(output: Store, folder: str, shard: int, documents: pa.Table
         reasons: Why, by index.
     """
     if reasons:
-        name = shard_path(folder, shard).replace("/", "-")
-        write_blocks(output, f"quarantine/{name}", QUARANTINE_SCHEMA, _iter_blocks(documents, reasons))
+        path = quarantined_documents_path(folder, shard)
+        write_blocks(output, path, QUARANTINE_SCHEMA, _iter_blocks(documents, reasons))
 
 
 def _iter_blocks(documents: pa.Table, reasons: Mapping[int, str]) -> Iterator[pa.RecordBatch]:

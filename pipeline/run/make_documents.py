@@ -19,7 +19,7 @@ from maskmill.pipeline.corpus.plan import (
     plan_map_units,
     plan_sort_units,
 )
-from maskmill.pipeline.corpus.quarantine import find_examples, is_of_inputs
+from maskmill.pipeline.corpus.quarantine import find_examples
 from maskmill.pipeline.corpus.sort_documents import SORT, SortDetails
 from maskmill.pipeline.engine.receipts import Receipts
 from maskmill.pipeline.engine.units import Finished
@@ -29,7 +29,14 @@ from maskmill.pipeline.run.stages import STAGES
 from maskmill.pipeline.storage.datasets import MANIFEST, read_manifest, write_manifest, write_shard_table
 from maskmill.schemas.counts import DocumentCounts
 from maskmill.schemas.errors import StaleArtifactError
-from maskmill.schemas.layout import EXCHANGE, INPUT_MARKS, QUARANTINE, DataSplit, documents_folder
+from maskmill.schemas.layout import (
+    EXCHANGE,
+    INPUT_MARKS,
+    QUARANTINE,
+    DataSplit,
+    documents_folder,
+    is_of_quarantined_inputs,
+)
 from maskmill.schemas.manifest import DocumentsManifest
 from maskmill.schemas.receipt import ShardReceipt
 
@@ -97,7 +104,7 @@ def _begin_again_if_inputs_changed(run: Run) -> None:
         stale = [documents_folder(split) for split in reversed(DataSplit)]
         _drop_receipts(run, *stale)  # there may be fewer shards, or fewer bad lines, than before
         for path in run.output.list(QUARANTINE):
-            if is_of_inputs(path):
+            if is_of_quarantined_inputs(path):
                 run.output.delete(path)
         run.output.write_bytes(INPUT_MARKS, marks)
 

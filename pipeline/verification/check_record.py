@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Collection, Mapping
 
-from maskmill.pipeline.corpus.quarantine import is_of_inputs
 from maskmill.pipeline.run.parts import Scope, scope_of_folder
 from maskmill.pipeline.run.record import Entry, parse_record
 from maskmill.pipeline.storage.arrow_reader import ArrowFile
@@ -15,7 +14,7 @@ from maskmill.pipeline.verification.findings import Finding
 from maskmill.schemas.bounded_json import parse_json
 from maskmill.schemas.documents import QUARANTINE_SCHEMA
 from maskmill.schemas.errors import ConfigError, MaskmillError, ShardCorruptError
-from maskmill.schemas.layout import QUARANTINE, RUN_RECORD
+from maskmill.schemas.layout import QUARANTINE, RUN_RECORD, is_of_quarantined_documents, is_of_quarantined_inputs
 from maskmill.schemas.manifest import DocumentsManifest, PackedManifest
 
 
@@ -82,11 +81,11 @@ def check_quarantine(store: Store, verified: Mapping[str, Verified]) -> list[Fin
     expected: dict[str, tuple[int, list[str]]] = {}
     documents = verified["documents"].manifest if "documents" in verified else None
     if isinstance(documents, DocumentsManifest):
-        expected["inputs"] = documents.counts.quarantined, [path for path in paths if is_of_inputs(path)]
+        expected["inputs"] = documents.counts.quarantined, [path for path in paths if is_of_quarantined_inputs(path)]
     for folder, part in verified.items():
         if isinstance(part.manifest, PackedManifest):
-            prefix = f"{QUARANTINE}/{folder}-shard-"
-            expected[folder] = part.manifest.counts.quarantined, [path for path in paths if path.startswith(prefix)]
+            files = [path for path in paths if is_of_quarantined_documents(path, folder)]
+            expected[folder] = part.manifest.counts.quarantined, files
     findings = []
     for name, (number, files) in expected.items():
         found = 0
