@@ -134,7 +134,7 @@ class Dataset:
             place = None
         if place is None or not -len(self) <= place < len(self):
             raise ConfigError(
-                "there is no such row",
+                "the row does not exist",
                 path="row",
                 expected=f"a whole number below {len(self)}, the rows of {self.url}",
                 found=repr(row),

@@ -61,7 +61,7 @@ def read_toml(model: type[Model], path: str, overrides: Sequence[str] = ()) -> M
     try:
         text = open_store(folder).read_bytes(name, MAX_TOML_BYTES).decode()
     except FileNotFoundError:
-        raise ConfigError("no such file", path=shown, action="check the path") from None
+        raise ConfigError("the file does not exist", path=shown, action="check the path") from None
     except UnicodeDecodeError as error:
         raise ConfigError("the file is not UTF-8", path=shown, found=str(error), action="save it as UTF-8") from None
     return parse_toml(model, text, shown, overrides)

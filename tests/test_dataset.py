@@ -62,7 +62,7 @@ def test_rows_are_read_from_an_object_store(tmp_path: Path) -> None:
 @pytest.mark.parametrize("row", [NUM_ROWS, -NUM_ROWS - 1, 1.0, "0", True, None])
 def test_a_row_that_is_not_there_is_refused(tmp_path: Path, row: Any) -> None:
     write_dataset(f"{tmp_path}/packed")
-    with pytest.raises(ConfigError, match=f"row: there is no such row; expected a whole number below {NUM_ROWS}"):
+    with pytest.raises(ConfigError, match=f"row: the row does not exist; expected a whole number below {NUM_ROWS}"):
         open_dataset(f"{tmp_path}/packed")[row]
 
 

@@ -158,7 +158,7 @@ class _Members:
                 raise EOFError(f"{self._zeros} zero bytes after the compressed data")
             is_next = is_magic and not self._has_one_member
             if self._rest and not (is_next and (self._format.goes_on_after_padding or not self._zeros)):
-                raise EOFError("bytes after the compressed data that are not compressed")
+                raise EOFError("uncompressed bytes after the compressed data")
         else:
             self._has_begun, self._has_one_member = True, not is_magic
         self._zeros = 0

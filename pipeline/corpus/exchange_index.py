@@ -149,10 +149,10 @@ def _list_pieces(output: Store, unit: SortUnit) -> list[Piece]:
 
 def _not_an_index(output: Store, found: str) -> ShardCorruptError:
     return ShardCorruptError(
-        "the index of the exchange is not as it is written",
+        "the index of the exchange has changed since it was written",
         path=output.locate(INDEX_PATH),
         found=found,
-        action="delete work/ in the output, then give the same command again",
+        action="delete work/ in the output, then run the same command again",
     )
 
 
@@ -193,5 +193,5 @@ def _gone(output: Store, path: str) -> StaleArtifactError:
         path=output.locate(path),
         expected="what the map stage wrote",
         found="no file",
-        action="delete work/ in the output, then give the same command again",
+        action="delete work/ in the output, then run the same command again",
     )

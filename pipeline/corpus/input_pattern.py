@@ -101,9 +101,11 @@ def _check_web(url: str) -> None:
     try:
         is_whole = bool(urlsplit(url).hostname) and urlsplit(url).port != 0
     except ValueError as error:
-        raise ConfigError("this is no URL of the web", path=url, found=str(error), action="check input.paths") from None
+        raise ConfigError(
+            "this is not a valid web URL", path=url, found=str(error), action="check input.paths"
+        ) from None
     if not is_whole:
-        raise ConfigError("this is no URL of the web", path=url, expected="a host", action="check input.paths")
+        raise ConfigError("this is not a valid web URL", path=url, expected="a host", action="check input.paths")
 
 
 def name_sources(patterns: Sequence[InputPattern]) -> list[str]:

@@ -29,7 +29,7 @@ def check_documents_left(totals: ExchangeTotals, num_files: int, documents: Docu
     read, quarantined = counts.get("read", 0), counts.get("quarantined", 0)
     if not read:
         raise InputDataError(
-            "the inputs hold no document",
+            "the inputs contain no document",
             path="input.paths",
             expected="at least one document",
             found=f"{count_of(num_files, 'file')} without one",
@@ -68,7 +68,7 @@ def iter_unmatched(
     if settings.id_field is not None:
         yield from _warn_of_key("id_field", settings.id_field, counts, WITHOUT_ID, kept, "their ids are <path>#<line>")
     if empty := counts.get(EMPTY_FILES, 0):
-        yield f"{empty:,} of {len(inputs):,} input files hold no document, the first is {totals.first_empty}"
+        yield f"{empty:,} of {len(inputs):,} input files contain no document, the first is {totals.first_empty}"
     if misnamed := counts.get(MISNAMED_FILES, 0):
         others = count_of(misnamed - 1, "more file is", "more files are")
         yield totals.first_misnamed + (f"; {others} not what the name says" if misnamed > 1 else "")

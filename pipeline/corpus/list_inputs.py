@@ -96,7 +96,7 @@ def list_inputs(
             if found.setdefault(file.url, file) is file and entry.identity is not None:
                 identities.append((entry.identity, file.path))
         if len(found) == num_before:
-            warn(f"input.paths: {pattern.shown} adds no file: the patterns before it find all of its files")
+            warn(f"input.paths: {pattern.shown} adds no file: earlier patterns match all of its files")
     _warn_of_second_names(sorted(identities, key=lambda entry: entry[1]), warn)
     files = sorted(found.values(), key=lambda file: file.path)  # by code point, as UTF-8 sorts too
     for before, file in itertools.pairwise(files):
@@ -152,10 +152,11 @@ def _find(pattern: InputPattern) -> Iterator[FoundFile]:
     if is_empty:
         hint = "; a [ that is part of a name is written [[]" if "[" in pattern.written else ""
         raise ConfigError(
-            "the pattern finds no file",
+            "the pattern matches no file",
             path=pattern.shown,
             expected="at least one",
-            action=f"check input.paths; a folder is named as folder/*, and * leaves out names with a leading dot{hint}",
+            action="check input.paths; for the files of a folder write folder/*; "
+            f"* does not match names with a leading dot{hint}",
         )
 
 
@@ -166,11 +167,11 @@ def _find_one(pattern: InputPattern, tree: Tree) -> FoundFile:
         return file
     if not tree.is_folder(path):
         raise ConfigError(
-            "no such input",
+            "the input does not exist",
             path=pattern.shown,
             expected="a file",
-            found="a file of this name without the slash at its end" if file is not None else "nothing",
-            action="leave out the slash" if file is not None else "check input.paths",
+            found="a file of this name without the trailing slash" if file is not None else "nothing",
+            action="remove the trailing slash" if file is not None else "check input.paths",
         )
     is_all_buckets = find_backend(pattern.written).capabilities.buckets and not pattern.fixed and not path
     folder = f"{pattern.protocol}://bucket" if is_all_buckets else strip_slashes(pattern.shown)
@@ -194,9 +195,9 @@ def _refuse_literal(pattern: InputPattern, tree: Tree, paths: Sequence[str]) -> 
     if "[" not in name or any(f"{path}/".startswith(f"{name}/") for path in paths) or not tree.exists(name):
         return
     raise ConfigError(
-        "this name has glob characters, and as a pattern it means others",
+        "this name has glob characters, so as a pattern it matches other files",
         path=tree.locate(name),
-        expected="a pattern that finds it",
+        expected="a pattern that matches it",
         found=pattern.shown,
         action="write [[] for a [ that is part of a name, or give the path relative to a folder below it",
     )
@@ -211,7 +212,7 @@ def _find_on_web(pattern: InputPattern) -> FoundFile:
     except FileNotFoundError as error:
         # Of the web any failure is one: a server that does not answer, too.
         raise ConfigError(
-            "no such input",
+            "the input does not exist",
             path=pattern.shown,
             expected="the URL of a file: the web has no folders and patterns" if "*" in bare else "a file",
             found=redact(str(error.__cause__)) if error.__cause__ else "nothing",
@@ -234,10 +235,10 @@ def _check_entry(entry: FoundFile, path: str, source: str) -> InputFile:
         ) from None
     if entry.size_bytes is None:
         raise ConfigError(
-            "the size of an input is not known",
+            "the size of an input is unknown",
             path=redact(entry.url),
-            expected="a store that says how long a file is",
-            action="download the file, and name the copy",
+            expected="a store that reports the sizes of files",
+            action="download the file, and give the path of the copy",
         )
     return InputFile(entry.url, path, entry.size_bytes, entry.mark, source)
 

@@ -83,7 +83,7 @@ class LocalTree:
                 path=_printable(name),
                 expected="a file, which can be read again after an interruption",
                 found="a pipe, a socket or a device",
-                action="write what comes out of it to a file, or leave it out of input.paths",
+                action="write its output to a file, or leave it out of input.paths",
             )
         identity = (status.st_dev, status.st_ino)
         return FoundFile(_without_detours(name), path, status.st_size, str(status.st_mtime), identity)
@@ -110,11 +110,11 @@ def _explain_absence(name: str) -> None:
             if not os.path.islink(name):
                 return
             raise ConfigError(
-                "this input is a link to nothing",
+                "this input is a broken link",
                 path=_printable(name),
                 expected="a file",
-                found="a link that leads nowhere",
-                action="restore what it leads to, or leave it out of input.paths",
+                found="a link whose target does not exist",
+                action="restore its target, or leave it out of input.paths",
             ) from None
 
 
@@ -130,7 +130,7 @@ def _explained(path: str) -> Iterator[None]:
                 "links form a cycle",
                 path=_printable(path),
                 expected="a file or a folder",
-                found="links that lead to each other",
+                found="symbolic links that form a cycle",
                 action="remove them, or leave them out of input.paths",
             ) from None
 

@@ -90,7 +90,7 @@ class MapDetails(Details):
     def _are_of_the_same_batches(self) -> MapDetails:
         lists = (self.buckets, self.rows, self.text_bytes, self.offsets, self.lengths, self.checksums)
         if len(set(map(len, lists))) > 1:
-            raise ValueError("its lists are not of the same record batches")
+            raise ValueError("its lists differ in length")
         return self
 
 

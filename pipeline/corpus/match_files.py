@@ -128,7 +128,7 @@ def _walk(tree: Tree, folder: str) -> Iterator[str]:
                 raise ConfigError(
                     "links form a cycle",
                     path=tree.locate(current),
-                    expected="folders that ** can be followed to the end of",
+                    expected="folders without cycles for **",
                     found=f"a link back to {tree.locate(above[identity])}",
                     action="remove the link, or name the folders without **",
                 )

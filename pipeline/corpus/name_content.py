@@ -38,7 +38,7 @@ def advise_on_content(name: str, start: bytes) -> str | None:
     if kind.startswith("UTF"):
         encoding = kind.partition(" ")[0]
         return f"{name} is {kind}: convert it to UTF-8, for example with iconv -f {encoding} -t UTF-8"
-    return f"{name} is {kind}, which is not read: convert it to JSON lines or plain text" if kind else None
+    return f"{name} is {kind}, which is not supported: convert it to JSON lines or plain text" if kind else None
 
 
 def _has_wide_characters(start: bytes) -> bool:

@@ -41,7 +41,7 @@ class OpenInput:
                 path=self._shown,
                 expected=f"{self._file.size_bytes} bytes, as when it was listed",
                 found="no file",
-                action="restore it, then give the same command again",
+                action="restore it, then run the same command again",
             ) from None
         self._raw = _StoredBytes(raw, self._file.url)
         self._stream = decompress(self._raw, self._file.compression)

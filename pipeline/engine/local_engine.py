@@ -195,7 +195,7 @@ def _advise(status: int) -> str:
             "otherwise somebody else did"
         )
     if status in (-signal.SIGTERM, -signal.SIGHUP, -signal.SIGINT):
-        return "something outside maskmill sent the signal, such as a scheduler: give the same command again"
+        return "something outside maskmill sent the signal, such as a scheduler: run the same command again"
     if status < 0:
         return (
             "compiled code crashed on this unit: PYTHONFAULTHANDLER=1 shows where; "

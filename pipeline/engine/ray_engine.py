@@ -211,7 +211,7 @@ class RayEngine:
         except self._ray.exceptions.RayError as error:
             problem = (output.display_url, _last_line(error))
         if problem is None and not output.exists(mark):
-            problem = (output.display_url, "what it writes is not seen by the driver")
+            problem = (output.display_url, "the driver does not see what this node writes")
         if problem is not None:
             raise ConfigError(
                 f"node {name} cannot do its work",
@@ -272,7 +272,7 @@ def _probe_node(output: Store, folder: str, mark: str, input_urls: list[str]) ->
             url = source.locate(name)
             source.read_range(name, 0, 1)
     except FileNotFoundError:
-        return url, "the driver's file is not there" if url == output.display_url else "no such file"
+        return url, "the driver's file is not there" if url == output.display_url else "the file does not exist"
     except Exception as error:  # noqa: BLE001  # the driver names the node with it
         return url, str(error)
     return None

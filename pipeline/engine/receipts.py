@@ -131,14 +131,14 @@ def _read_receipt(output: Store, unit: UnitDescription, details: type[AnyDetails
         receipt = _open(output.read_bytes(path, MAX_TEXT_BYTES), details)
     except FileNotFoundError:
         raise StaleArtifactError(
-            "a receipt is gone", path=output.locate(path), action="give the same command again"
+            "a receipt is gone", path=output.locate(path), action="run the same command again"
         ) from None
     except ValueError as error:
         raise ShardCorruptError(
-            "a receipt is not what was written",
+            "a receipt has changed since it was written",
             path=output.locate(path),
             found=str(error),
-            action="delete it and give the same command again: its unit runs once more",
+            action="delete it and run the same command again: its unit runs again",
         ) from None
     if receipt.description != unit.digest():
         raise StaleArtifactError(

@@ -138,8 +138,8 @@ ARGUMENTS = {
     "storage_options": Argument(
         Annotated[dict[str, Any], PlainValidator(_as_options)] | None,
         "a dictionary whose keys are names",
-        'give for example storage_options={"anon": True}',
-        "storage_options does not hold options of a file system",
+        'pass for example storage_options={"anon": True}',
+        "storage_options is not a dictionary of options",
     ),
     "layout": Argument(
         Literal["sdpa", "varlen", "padded"],

@@ -89,7 +89,7 @@ def packing_counts(receipt: Receipt[PackDetails], seq_len: int) -> Counter[str]:
             place="details.datasets",
             expected=f"rows of {seq_len}",
             found=", ".join(datasets) or "none",
-            action="delete it and give the same command again: its unit runs once more",
+            action="delete it and run the same command again: its unit runs again",
         )
     return Counter(datasets[str(seq_len)].counts)
 

@@ -130,7 +130,7 @@ class _Work:
         found = len(encoded.offsets) - 1
         if found != self.documents.num_rows:
             raise ShardCorruptError(
-                "an encoded shard has other documents than the document shard",
+                "an encoded shard does not have the documents of its document shard",
                 path=self._context.output.locate(self._unit.encoded_path),
                 expected=f"{self.documents.num_rows} documents",
                 found=f"{found}",

@@ -170,7 +170,7 @@ class Run:
                 "what the units counted does not add up",
                 path=self.output.locate(f"{RECEIPTS}/{self.name_stage(stage)}"),
                 found=error.errors()[0]["msg"].removeprefix("Value error, "),
-                action="delete this folder and give the same command again: its units run once more",
+                action="delete this folder and run the same command again: its units run again",
             ) from error
 
     def check_own(self, part: Part, manifest: AnyManifest, path: str, documents: str = "") -> AnyManifest:
@@ -188,11 +188,11 @@ class Run:
         made_from = getattr(manifest, "documents_fingerprint", "")
         if documents and made_from and made_from != documents:
             raise StaleArtifactError(
-                "this part was made from other documents than stand here",
+                "this part was made from documents other than these",
                 path=self.output.locate(path),
                 expected=f"documents {documents}",
                 found=made_from,
-                action="restore the documents, or delete this part and give the same command again",
+                action="restore the documents, or delete this part and run the same command again",
             )
         if manifest.run_fingerprint != self.fingerprints[part]:
             raise StaleArtifactError(

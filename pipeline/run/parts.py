@@ -212,7 +212,7 @@ def parse_part(name: object, argument: str) -> Part:
         if name is part or name == part.key:
             return part
     raise ConfigError(
-        "there is no such part of a run",
+        "unknown part of a run",
         path=argument,
         expected=", ".join(part.key for part in Part),
         found=repr(name),

@@ -70,7 +70,7 @@ def read_batch(
     fault, node, found = check_batch(view, layout.nodes, rows, CODECS[compression], spans)
     if fault == WRONG_ROWS and num_rows is not None:
         raise ShardCorruptError(
-            "a block has another number of rows than the table of shards says",
+            "a block and the table of shards disagree on the number of rows",
             path=path,
             place=place,
             expected=str(num_rows),
@@ -221,7 +221,7 @@ class ArrowFile:
 
     def _not_a_file(self, found: str) -> ShardCorruptError:
         return ShardCorruptError(
-            "it is not an Arrow file as maskmill writes it", path=self._path, found=found, action=RESTORE
+            "it is not an Arrow file written by maskmill", path=self._path, found=found, action=RESTORE
         )
 
 

@@ -111,7 +111,11 @@ def _count_items(data: npt.NDArray[np.uint8], table: int, number: int, item_byte
 
 def _refuse(expected: pa.Schema, found: str, path: str) -> ShardCorruptError:
     return ShardCorruptError(
-        "the schema is another one", path=path, expected=_describe_schema(expected), found=found, action=RESTORE
+        "the schema is not the expected one",
+        path=path,
+        expected=_describe_schema(expected),
+        found=found,
+        action=RESTORE,
     )
 
 

@@ -52,7 +52,7 @@ def _check_blocks(table: pa.RecordBatch, path: str) -> None:
     length_first, lengths = view_lists(table.column("block_lengths"), np.uint32)
     checksum_first, _ = view_lists(table.column("block_checksums"), np.uint64)
     same = (first == length_first) & (first == checksum_first)
-    _refuse(~same[1:], "blocks that have not each an offset, a length and a checksum", path)
+    _refuse(~same[1:], "blocks without an offset, a length or a checksum", path)
     if first[0]:
         _refuse(np.ones(1, np.bool_), "blocks before those of the first shard", path)
     sizes = view_numbers(table.column("size_bytes"))
@@ -81,7 +81,7 @@ def _check_paths(table: pa.RecordBatch, path: str, dataset: str) -> None:
     _refuse(is_long, f"a path of more than {_MAX_PATH_BYTES} bytes", path)
     wrong = np.zeros(len(paths), np.bool_)  # not by `np.asarray`, which lets Arrow import pandas
     wrong[view_numbers(pc.indices_nonzero(pc.invert(pc.match_substring_regex(checksums, _CHECKSUM))))] = True
-    _refuse(wrong, "a checksum that is none", path)
+    _refuse(wrong, "an invalid checksum", path)
     if len(pc.unique(paths)) < len(paths):
         again = np.ones(len(paths), np.bool_)
         again[np.unique(view_numbers(paths.dictionary_encode().indices), return_index=True)[1]] = False
@@ -110,10 +110,10 @@ def check_packed(
     block_rows, most_bytes = manifest.block_rows, PackedBlocks(manifest).most_bytes
     what = expected = found = None
     if not np.array_equal(np.diff(first_block), -(-rows // block_rows)):
-        what = "the table of shards has other numbers of blocks than its rows make"
+        what = "the number of blocks in the table of shards does not match its rows"
         expected = f"{block_rows} rows in every block but the last of a shard"
     elif int(rows.sum()) != manifest.counts.rows:
-        what = "the table of shards has another number of rows than the manifest"
+        what = "the table of shards and the manifest disagree on the number of rows"
         expected, found = f"{manifest.counts.rows}", f"{int(rows.sum())}"
     elif block_lengths.max(initial=0) > most_bytes:
         what = "the table of shards has a block that is longer than its rows can be"

@@ -157,12 +157,12 @@ def read_manifest(dataset: Store, model: type[AnyManifest]) -> AnyManifest:
             path=dataset.display_url,
             expected=f"a {MANIFEST}",
             found="none",
-            action="check the path; if `maskmill prepare` has not finished, give its command again",
+            action="check the path; if `maskmill prepare` has not finished, run it again",
         ) from None
     manifest = parse_manifest(model, data, path)
     if manifest.fingerprint != fingerprint_manifest(manifest):
         raise ShardCorruptError(
-            "the manifest is not the one that was written",
+            "the manifest has changed since it was written",
             path=path,
             expected=f"fingerprint {fingerprint_manifest(manifest)}",
             found=manifest.fingerprint,
@@ -185,7 +185,7 @@ def read_tokenizer(dataset: Store, manifest: PackedManifest) -> bytes:
         stated, there = getattr(manifest.vocabulary, name), getattr(found, name)
         if stated != there:
             raise ShardCorruptError(
-                "the tokenizer is not one that encoded these rows",
+                "the tokenizer is not the one that encoded these rows",
                 path=path,
                 place=name,
                 expected=f"{stated}, as the manifest says",
@@ -268,7 +268,7 @@ def read_shard_table(dataset: Store, manifest: DocumentsManifest | EncodedManife
     lines = file.read(0) if len(file) else pa.RecordBatch.from_pylist([], SHARD_TABLE_SCHEMA)
     if len(lines) != manifest.num_shards:
         raise ShardCorruptError(
-            "the table has not as many shards as the manifest says",
+            "the table of shards and the manifest disagree on the number of shards",
             path=path,
             expected=f"{manifest.num_shards}",
             found=f"{len(lines)}",

@@ -26,13 +26,13 @@ _OPERATOR = {
     errno.EROFS: "the file system is read-only",
     errno.EACCES: "no permission",
     errno.EPERM: "no permission",
-    errno.EFBIG: "the file system does not take a file this large",
+    errno.EFBIG: "the file is too large for this file system",
     errno.ENAMETOOLONG: "the path is too long",
     errno.ENOTDIR: "a part of the path is not a folder",
     errno.EISDIR: "a folder is where a file should be",
-    errno.ELOOP: "links that lead to each other",
+    errno.ELOOP: "symbolic links that form a cycle",
     errno.EMFILE: "too many open files: raise `ulimit -n`",
-    errno.ENOLCK: "the file system gives no locks",
+    errno.ENOLCK: "the file system does not support locks",
 }
 _TRANSIENT = {
     errno.EIO,
@@ -152,7 +152,7 @@ def explain_failure(error: Exception, url: str) -> MaskmillError | None:
         return ConfigError("no credentials for the store", path=path, found=text, action="set AWS_* or a profile")
     if kind.__name__ in _NEVER_SENT:
         return ConfigError(
-            "the store cannot be asked for this",
+            "the request cannot be sent to the store",
             path=path,
             found=text,
             action="check the URL and the settings of the store",
@@ -163,7 +163,7 @@ def explain_failure(error: Exception, url: str) -> MaskmillError | None:
             _OPERATOR[error.errno],
             path=path,
             found=text,
-            action="fix it, then give the same command again",
+            action="fix it, then run the same command again",
         )
     if passes is None:
         passes = (
@@ -173,7 +173,7 @@ def explain_failure(error: Exception, url: str) -> MaskmillError | None:
         )
     if passes:
         return TransientStorageError(
-            "the store did not answer as it should", path=path, found=f"{kind.__name__}: {text}"
+            "the store did not answer as expected", path=path, found=f"{kind.__name__}: {text}"
         )
     if isinstance(error, PermissionError):
         return ConfigError("no permission", path=path, found=text, action="check the credentials and their rights")
@@ -182,7 +182,7 @@ def explain_failure(error: Exception, url: str) -> MaskmillError | None:
             "the store refused",
             path=path,
             found=f"{kind.__name__}: {text}",
-            action="look at what it says, then give the same command again",
+            action="check its message, then run the same command again",
         )
     return None
 

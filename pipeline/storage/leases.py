@@ -37,8 +37,8 @@ class Lease:
             raise StaleArtifactError(
                 "another driver has taken over this output",
                 path=self._store.display_url,
-                found="this one gave no sign of life for too long",
-                action="let the other one finish",
+                found="this driver did not renew its claim for too long",
+                action="let the other driver finish",
             )
 
 

@@ -48,7 +48,7 @@ FAULTS = (
     "a segment has no token",
     "its segments do not fill its sequences",
     "more positions are masked than the masking of the dataset selects",
-    "the masked positions do not rise",
+    "the masked positions are not in ascending order",
     "a masked position is outside its sequences",
 )
 """By number: what may be wrong with the boundaries or the masks of a row that Arrow finds nothing wrong with."""

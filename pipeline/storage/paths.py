@@ -28,16 +28,16 @@ def split_url(url: str) -> tuple[str | None, str]:
         ConfigError: The URL is a chain, such as that of a file in an archive, or has a NUL.
     """
     if "\0" in url:
-        raise ConfigError("no path has a NUL", path=redact(url), action="fix the path")
+        raise ConfigError("a path cannot contain a NUL byte", path=redact(url), action="fix the path")
     match = _PROTOCOL.match(url)
     protocol = match[1] if match else None
     if _CHAINED.search(url) or protocol in _LAYERS:
         raise ConfigError(
-            "chained URLs are not read",
+            "chained URLs are not supported",
             path=redact(url),
             expected="one file system",
             found="a URL with ::" if "::" in url else f"{protocol}://",
-            action="unpack the archive and name its files",
+            action="unpack the archive and give the paths of its files",
         )
     return protocol, url[match.end() :] if match else url
 

@@ -103,7 +103,7 @@ def check_length(path: str, num_bytes: int, most: int | None) -> None:
     """
     if most is not None and num_bytes > most:
         raise ConfigError(
-            "the file is too large for what it should be",
+            "the file is too large for its kind",
             path=path,
             expected=f"at most {most:,} bytes",
             found=f"{num_bytes:,} bytes",
@@ -117,11 +117,11 @@ def _check_kind(path: str, mode: int, error: type[MaskmillError]) -> None:
     if stat.S_ISDIR(mode):
         raise IsADirectoryError(errno.EISDIR, os.strerror(errno.EISDIR), path)
     raise error(
-        "this is no regular file",
+        "this is not a regular file",
         path=path,
         expected="a file on a disk, which can be read again and has an end",
         found=_KINDS.get(stat.S_IFMT(mode), "something else"),
-        action="write what comes out of it to a file, and name that"
+        action="write its output to a file, and give the path of that file"
         if stat.S_ISFIFO(mode) or stat.S_ISCHR(mode)
         else "put the file back in its place",
     )

@@ -44,11 +44,11 @@ class Store:
     def __init__(self, url: str, options: dict[str, Any] | None = None) -> None:
         if not isinstance(options or {}, Mapping) or not all(isinstance(key, str) for key in options or ()):
             raise ConfigError(
-                "storage_options does not hold options of a file system",
+                "storage_options is not a dictionary of options",
                 path="storage_options",
                 expected="a dictionary whose keys are text",
                 found=f"a {type(options).__name__}",
-                action='give for example storage_options={"anon": True}',
+                action='pass for example storage_options={"anon": True}',
             )
         self.options = dict(options or {})
         remember_secrets(find_secrets(url, self.options))
@@ -238,10 +238,10 @@ class Store:
                 return call()
             except FileNotFoundError as error:
                 raise ConfigError(
-                    "there is nothing to write into",
+                    "cannot write here",
                     path=self.locate(path),
                     found=self.backend.missing_target,
-                    action="create it, then give the same command again",
+                    action="create it, then run the same command again",
                 ) from error
 
 

@@ -131,7 +131,7 @@ class TrainingState:
             for name, tensor in tensors[file].items():
                 key = name.rpartition("/")[2] if file == OPTIMIZER else ""
                 if not bool(torch.isfinite(tensor).all()):
-                    raise _refuse(paths[file], name, "finite values", "infinite ones, or none")
+                    raise _refuse(paths[file], name, "finite values", "infinite values or NaN")
                 if key == _SQUARE and bool((tensor < 0).any()):
                     raise _refuse(paths[file], name, "averages of squares", "values below 0")
                 if key == _STEP and tensor.item() != self.step:
@@ -166,7 +166,7 @@ def _check_tensors(found: Mapping[str, Tensor], expected: Mapping[str, Expected]
             place=others[0][:_MAX_SHOWN],
             expected=f"shape {shapes[1].get(others[0], 'none')}",
             found=f"{shapes[0].get(others[0], 'none')}"[:_MAX_SHOWN],
-            action="give run.output another folder",
+            action="set run.output to another folder",
         )
     wanted, found_there = (str(one.get(differing[0]) or "none")[:_MAX_SHOWN] for one in (expected, there))
     raise _refuse(path, differing[0][:_MAX_SHOWN], wanted, found_there)
@@ -190,10 +190,10 @@ def _check_random(found: Mapping[str, Tensor], device: torch.device, path: str) 
 
 def _refuse(path: str, place: str | None, expected: str, found: str) -> MaskmillError:
     return ShardCorruptError(
-        "the checkpoint is not one that training can go on from",
+        "training cannot continue from this checkpoint",
         path=path,
         place=place,
         expected=expected,
         found=found,
-        action="delete its folder to go on from the checkpoint before it",
+        action="delete its folder to continue from the previous checkpoint",
     )

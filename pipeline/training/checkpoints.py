@@ -130,7 +130,7 @@ def _refuse_marker(store: Store, folder: str, found: str) -> ShardCorruptError:
         path=store.locate(f"{folder}/{MARKER_NAME}"),
         expected="the marker as it was written",
         found=found,
-        action=f"delete {folder} to go on from the checkpoint before it",
+        action=f"delete {folder} to continue from the previous checkpoint",
     )
 
 
@@ -155,7 +155,7 @@ def check_belongs(
         StaleArtifactError: A key that decides the weights differs, or the dataset does; each is named.
     """
     path = store.locate(checkpoint.folder)
-    action = "undo the change, or give run.output another folder"
+    action = "undo the change, or set run.output to another folder"
     for key in sorted({*configuration, *checkpoint.configuration}):
         expected, found = checkpoint.configuration.get(key), configuration.get(key)
         if expected != found:
@@ -228,7 +228,7 @@ def _list_folders(store: Store) -> list[str]:
 
 def _read_checked(store: Store, checkpoint: Checkpoint, name: str, limit_bytes: int) -> bytes:
     path = f"{checkpoint.folder}/{name}"
-    action = f"delete {checkpoint.folder} to go on from the checkpoint before it"
+    action = f"delete {checkpoint.folder} to continue from the previous checkpoint"
     expected = checkpoint.checksums.get(name, "none")[:_MAX_SHOWN]
     try:
         size = store.size(path)

@@ -23,7 +23,7 @@ def resolve_device(name: str) -> torch.device:
     if isinstance(found, torch.device):
         return found
     raise ConfigError(
-        f"training does not run on {found.kind}" if found.kind else "no such device",
+        f"training does not run on {found.kind}" if found.kind else "this device is not available",
         path="run.device",
         expected="auto, cpu, cuda, or cuda and a number, such as cuda:1",
         found=f"{name!r}, which {found.why}",

@@ -80,7 +80,7 @@ def _check_fits(trained: PackedManifest, held_out: PackedManifest, url: str) -> 
             path=open_store(url).display_url,
             expected="at least one row",
             found="an empty dataset",
-            action="prepare with a higher documents.held_out, or take data.held_out out of the train file",
+            action="prepare with a higher documents.held_out, or remove data.held_out from the train file",
         )
     for name in ("seq_len", "tokenizer_checksum"):
         check_equal(trained, held_out, name, ("data.dataset", open_store(url).display_url))

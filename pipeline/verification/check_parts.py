@@ -31,7 +31,7 @@ class Verified:
         path: The folder.
         manifest: What its manifest says; `None` if that cannot be believed.
         findings: Everything that is wrong.
-        num_strays: Of packed rows, segments that continue a document of which what comes before is not there.
+        num_strays: Of packed rows, segments that continue a document whose preceding segments are missing.
         num_ids: Of encoded documents, the number behind the greatest id.
     """
 
@@ -51,7 +51,10 @@ def check_folders(store: Store, verified: Mapping[str, Verified], unfinished: Se
         unfinished: Folders of parts with files and no manifest.
     """
     findings = [
-        Finding(store.locate(f"{folder}/{MANIFEST}"), "no manifest beside the files: it is gone, or the run unfinished")
+        Finding(
+            store.locate(f"{folder}/{MANIFEST}"),
+            "no manifest beside the files: it is gone, or the run is unfinished",
+        )
         for folder in unfinished
     ]
     for folder, part in verified.items():
@@ -111,12 +114,12 @@ def check_between(store: Store, verified: Mapping[str, Verified]) -> list[Findin
     encodings = [manifest for manifest in manifests if isinstance(manifest, EncodedManifest | PackedManifest)]
     tokenizers = {manifest.checksums["tokenizer.json"]: manifest for manifest in manifests if _is_tokenizer(manifest)}
     findings += [
-        Finding(here, "the tokenizer was trained on other documents than stand here")
+        Finding(here, "the tokenizer was trained on documents other than these")
         for tokenizer in tokenizers.values()
         if tokenizer.trained and trained_on and tokenizer.documents_fingerprint != trained_on.fingerprint
     ]
     if tokenizers and any(encoding.tokenizer_checksum not in tokenizers for encoding in encodings):
-        findings.append(Finding(here, "the rows were encoded with another tokenizer than stands here"))
+        findings.append(Finding(here, "the rows were encoded with a tokenizer other than this one"))
     findings += [
         Finding(here, f"{folder} has the id {part.num_ids - 1}, and the tokenizer {used.vocab_size} pieces")
         for folder, part in verified.items()
@@ -156,7 +159,7 @@ def _check_documents(here: str, source: DocumentsManifest, parts: Mapping[str, V
         if not isinstance(manifest, EncodedManifest | PackedManifest):
             continue
         if manifest.documents_fingerprint != source.fingerprint:
-            findings.append(Finding(here, f"{folder} comes from other documents than stand here"))
+            findings.append(Finding(here, f"{folder} was made from documents other than these"))
         elif isinstance(manifest, EncodedManifest):
             encoded[manifest.tokenizer_checksum] = manifest
             wholes[folder] = [part]
@@ -168,18 +171,18 @@ def _check_documents(here: str, source: DocumentsManifest, parts: Mapping[str, V
         counts = [part.manifest.counts for part in whole if isinstance(part.manifest, EncodedManifest | PackedManifest)]
         documents = sum(one.documents for one in counts)
         if documents != source.documents:
-            found = f"{count_of(source.documents, 'document')} written but {documents:,} came to {name}"
+            found = f"{count_of(source.documents, 'document')} written but {documents:,} reached {name}"
             findings.append(Finding(here, found))
         strays = sum(part.num_strays for part in whole)
         if strays and len(whole) == 1:
             segments = count_of(strays, "segment continues a document", "segments continue documents")
-            found = f"{name}: {segments} of which what comes before is not there"
+            found = f"{name}: {segments} whose preceding segments are missing"
             findings.append(Finding(here, found))
         packed = [one for one in counts if isinstance(one, PackingCounts)]
         tokens = sum(one.tokens_encoded for one in packed)
         kept = encoded.get(getattr(whole[0].manifest, "tokenizer_checksum", ""))
         if kept and packed and not any(one.too_long for one in packed) and tokens != kept.counts.tokens:
-            found = f"{count_of(kept.counts.tokens, 'token')} encoded but {tokens:,} came to {name}"
+            found = f"{count_of(kept.counts.tokens, 'token')} encoded but {tokens:,} reached {name}"
             findings.append(Finding(here, found))
     return findings
 

@@ -37,12 +37,12 @@ def check_record(store: Store, verified: Mapping[str, Verified], unfinished: Col
     except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
         return [Finding(path, f"the record of the run is damaged: {type(error).__name__} {error}".partition("\n")[0])]
     findings = [
-        Finding(path, f"{folder} is of another run than the record speaks of")
+        Finding(path, f"{folder} belongs to another run than the record describes")
         for folder, part in verified.items()
         if part.manifest is not None and part.manifest.run_fingerprint != _fingerprint(parsed.entries, folder)
     ]
     findings += [
-        Finding(store.locate(folder), "its masking is not that of [mask] in the record; run `maskmill prepare` again")
+        Finding(store.locate(folder), "its masking differs from [mask] in the record; run `maskmill prepare` again")
         for folder, part in verified.items()
         if _has_other_masking(parsed.entries, folder, part)
     ]
@@ -100,5 +100,5 @@ def check_quarantine(store: Store, verified: Mapping[str, Verified]) -> list[Fin
                 findings.append(Finding.of(error, store.locate(path)))
         if found != number:
             here = store.locate(QUARANTINE)
-            findings.append(Finding(here, f"{number} of {name} were set aside, and {found} are here"))
+            findings.append(Finding(here, f"{number} of {name} were quarantined, but {found} are here"))
     return findings

@@ -16,7 +16,7 @@ FAULTS = (
     "a sequence does not begin with [CLS]",
     "a segment does not end with [SEP]",
     "its segments do not fill its sequences",
-    "something other than [PAD] stands after the last sequence",
+    "something other than [PAD] follows the last sequence",
     "a token is outside the vocabulary",
     "it has no sequence",
     "a segment has no token",

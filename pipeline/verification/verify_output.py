@@ -38,11 +38,11 @@ def explain_nothing(store: Store, verb: str) -> ConfigError:
     elif open_store(folder).exists(name):
         found = "a file"
         if name.endswith(".toml"):
-            action = "name the folder that output.url in this file names"
+            action = "give the folder that output.url in this file names"
     elif store.list():
         found = "a folder with other files"
     else:
-        found = "no such folder, or an empty one"
+        found = "a missing or empty folder"
     return ConfigError(
         f"nothing to {verb} here",
         path=store.display_url,

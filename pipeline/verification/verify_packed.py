@@ -112,7 +112,7 @@ def _check_sums(
     ]
     if strays and manifest.sequences != Sequences.DOCUMENT:
         segments = count_of(strays, "segment continues a document", "segments continue documents")
-        findings.append(Finding(path, f"{segments} of which what comes before is not there"))
+        findings.append(Finding(path, f"{segments} whose preceding segments are missing"))
     return findings
 
 

@@ -57,7 +57,7 @@ def read_shard(
 def _check_size(size_bytes: int, shards: ShardTable, shard: int, path: str) -> None:
     if size_bytes != shards.size_bytes[shard]:
         raise ShardCorruptError(
-            "the file has another length than when it was written",
+            "the length of the file has changed since it was written",
             path=path,
             expected=f"{shards.size_bytes[shard]} bytes",
             found=str(size_bytes),
@@ -81,10 +81,10 @@ def _read_blocks(
     found = ArrowFile(file, schema, path).spans
     if not np.array_equal(found, spans):
         raise ShardCorruptError(
-            "the file has other blocks than the table of shards",
+            "the blocks of the file differ from the table of shards",
             path=path,
             expected=f"{len(spans)} blocks, each where the table says",
-            found=f"{len(found)} blocks" if len(found) != len(spans) else "some of them elsewhere",
+            found=f"{len(found)} blocks" if len(found) != len(spans) else "some of them in other places",
             action=RESTORE,
         )
     rows = 0
@@ -94,7 +94,7 @@ def _read_blocks(
         yield block
     if rows != shards.rows[shard]:
         raise ShardCorruptError(
-            "the rows are not as many as the table of shards says",
+            "the file and the table of shards disagree on the number of rows",
             path=path,
             expected=str(shards.rows[shard]),
             found=str(rows),
@@ -137,7 +137,7 @@ def find_strangers(store: Store, shards: ShardTable) -> list[Finding]:
     """Shards that stand in a dataset's folder and are not in its table: a reader that takes a glob would read them."""
     named = set(shards.paths.to_pylist())
     return [
-        Finding(store.locate(path), "a shard that the table of shards does not name")
+        Finding(store.locate(path), "a shard that is not in the table of shards")
         for path in store.list()
         if path.endswith(".arrow") and path not in named and path != SHARD_TABLE
     ]

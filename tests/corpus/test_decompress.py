@@ -130,7 +130,7 @@ def test_other_bytes_after_the_data_are_named(tmp_path: Path, suffix: str) -> No
     path = tmp_path / f"a.txt{suffix}"
     path.write_bytes(MEMBERS[suffix][0] + b"text that would be lost\n")
     (file,) = list_inputs([str(path)])
-    words = "Unknown frame" if suffix == ".zst" else "found bytes after the compressed data that are not compressed"
+    words = "Unknown frame" if suffix == ".zst" else "found uncompressed bytes after the compressed data"
     with pytest.raises(InputDataError, match=words):
         read_all(file)
 

@@ -61,7 +61,7 @@ def test_every_file_has_the_source_of_the_first_pattern_that_finds_it(tmp_path: 
         f"{tmp_path.name}/de/deep/b.txt": tmp_path.name,
         f"{tmp_path.name}/en/c.txt": tmp_path.name,
     }
-    assert warnings == [f"input.paths: {tmp_path}/de/a.txt adds no file: the patterns before it find all of its files"]
+    assert warnings == [f"input.paths: {tmp_path}/de/a.txt adds no file: earlier patterns match all of its files"]
     assert {file.source for file in list_inputs(patterns, "books")} == {"books"}
 
 

@@ -67,8 +67,8 @@ def find_by_glob(pattern: str) -> set[str]:
     return {os.path.abspath(path) for path in glob.glob(pattern, recursive=True) if os.path.isfile(path)}
 
 
-EMPTY = {"the pattern finds no file", "no such input", "this input is a folder"}
-MEANS_OTHERS = "this name has glob characters, and as a pattern it means others"
+EMPTY = {"the pattern matches no file", "the input does not exist", "this input is a folder"}
+MEANS_OTHERS = "this name has glob characters, so as a pattern it matches other files"
 
 
 def assert_agrees(found: set[str] | str, expected: set[str]) -> None:
@@ -134,7 +134,7 @@ def test_links_are_followed_as_glob_follows_them(
     if found == "links form a cycle":
         assert find_cycle(folder)
         return
-    if found == "this input is a link to nothing":
+    if found == "this input is a broken link":
         return
     assert_agrees(found, find_by_glob(f"./{pattern}"))
 
@@ -194,11 +194,11 @@ def test_a_key_with_two_colons_is_opened_as_it_is(moto_url: str) -> None:
             "deep/notes::x.txt": ["notes::x.txt"],
             "deep/**/*::*": ["in/er::.txt", "notes::x.txt"],
             "deep/a[[]1].txt": ["a[1].txt"],
-            "deep/[.]*": "the pattern finds no file",
+            "deep/[.]*": "the pattern matches no file",
             "deep/.*": [".hidden.txt"],
             "*/*/*.txt": ["deep/in/er::.txt"],
             "d*/notes::x.txt": ["deep/notes::x.txt"],
-            "d*/x.txt": "the pattern finds no file",
+            "d*/x.txt": "the pattern matches no file",
             "deep/a[1].txt": MEANS_OTHERS,
         }.items():
             if isinstance(expected, str):
@@ -220,7 +220,7 @@ def test_a_name_with_brackets_is_never_taken_for_another(folder: Path) -> None:
         assert refused.value.path == f"{folder}/{named}"
         (file,) = list_inputs([glob.escape(named) + ("/*.txt" if named == "d [1]" else "")])
         assert file.url.startswith(f"{folder}/{named}")
-    with pytest.raises(ConfigError, match=r"finds no file.*\[\[\]"):
+    with pytest.raises(ConfigError, match=r"matches no file.*\[\[\]"):
         list_inputs(["c[1].txt"])
     os.chdir(folder / "d [1]")
     (file,) = list_inputs(["a.txt"])
@@ -247,11 +247,11 @@ def test_a_folder_that_may_not_be_read_is_refused_by_name(
 
 @pytest.mark.parametrize("pattern", ["**", "**/*.txt", "a/**/*.txt", "*/*.txt", "*.txt", "a/b.txt", "a.txt"])
 def test_a_bucket_that_is_not_there_has_no_file(moto_url: str, pattern: str) -> None:
-    with pytest.raises(ConfigError, match=r"the pattern finds no file|no such input") as refused:
+    with pytest.raises(ConfigError, match=r"the pattern matches no file|the input does not exist") as refused:
         list_inputs([f"s3://no-such-bucket-{uuid.uuid4().hex}/{pattern}"])
     assert str(refused.value.path).endswith(f"/{pattern}")
     for url in (moto_url, f"{moto_url}/"):
-        with pytest.raises(ConfigError, match=r"this input is a folder|no such input"):
+        with pytest.raises(ConfigError, match=r"this input is a folder|the input does not exist"):
             list_inputs([url])
 
 

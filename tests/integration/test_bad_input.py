@@ -49,8 +49,12 @@ def _cut(data: bytes) -> bytes:
 NOISE = b"".join(_line(str(number**5)) for number in range(3000))
 
 INPUTS: dict[str, Case] = {
-    "missing path": (lambda folder: [f"{folder}/nothing.jsonl"], "ConfigError", ["no such input", "nothing.jsonl"]),
-    "empty glob": (lambda folder: [f"{folder}/*.jsonl"], "ConfigError", ["finds no file", "/*.jsonl"]),
+    "missing path": (
+        lambda folder: [f"{folder}/nothing.jsonl"],
+        "ConfigError",
+        ["the input does not exist", "nothing.jsonl"],
+    ),
+    "empty glob": (lambda folder: [f"{folder}/*.jsonl"], "ConfigError", ["matches no file", "/*.jsonl"]),
     "a folder": (lambda folder: [str(folder)], "ConfigError", ["folder", "/*"]),
     "unknown suffix": (
         lambda folder: _files(folder, {"in.pdf": b"%PDF"}),
@@ -88,7 +92,11 @@ SETTINGS: dict[str, tuple[list[str], str, list[str]]] = {
     "wrong type": (["pack.seq_len=many"], "ConfigError", ["pack.seq_len", "integer", "'many'"]),
     "no override": (["pack.seq_len"], "ConfigError", ["--set", "section.key=value"]),
     "alphabet too large": (["tokenizer.vocab_size=8"], "ConfigError", ["tokenizer.vocab_size", "8"]),
-    "no tokenizer there": (["tokenizer.from=/nowhere/at/all"], "ConfigError", ["no tokenizer here", "/nowhere/at/all"]),
+    "no tokenizer there": (
+        ["tokenizer.from=/nowhere/at/all"],
+        "ConfigError",
+        ["there is no tokenizer here", "/nowhere/at/all"],
+    ),
     "memory in several processes": (
         ["output.url=memory://here", "engine.workers=2"],
         "ConfigError",
@@ -196,7 +204,7 @@ def test_help_names_the_sections_that_it_speaks_of() -> None:
 def test_a_tokenizer_to_compare_with_is_looked_at_before_the_run(small_run: Path, tmp_path: Path) -> None:
     ended = run_maskmill("tokenizer", small_run, "--compare", tmp_path / "none" / "vocab.txt")
     assert ended.status == 1
-    has_all(ended.stderr, "ConfigError", ["none/vocab.txt", "no tokenizer here"])
+    has_all(ended.stderr, "ConfigError", ["none/vocab.txt", "there is no tokenizer here"])
     assert not (tmp_path / "out").exists()
 
 

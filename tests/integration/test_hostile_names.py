@@ -120,7 +120,7 @@ def test_no_special_file_is_waited_for(tmp_path: Path, place: str, make: Callabl
     said = str(caught.value)
     assert "a pipe" in said or "a device" in said
     assert str(tmp_path) in said
-    assert "write what comes out of it to a file" in said
+    assert "write its output to a file" in said
 
 
 def test_a_pipe_given_on_purpose_is_refused_with_the_remedy_and_a_file_is_not(tmp_path: Path) -> None:
@@ -131,7 +131,7 @@ def test_a_pipe_given_on_purpose_is_refused_with_the_remedy_and_a_file_is_not(tm
             ["bash", "-c", given.format(command)], cwd=tmp_path, capture_output=True, text=True, check=False
         )
         assert ended.returncode == 1
-        assert "a pipe; write what comes out of it to a file, and name that" in ended.stderr
+        assert "a pipe; write its output to a file, and give the path of that file" in ended.stderr
     ended = subprocess.run(
         ["bash", "-c", f"{command} /dev/stdin < run.toml"], cwd=tmp_path, capture_output=True, text=True, check=False
     )
@@ -147,9 +147,9 @@ def test_a_dataset_with_special_files_is_verified_to_its_end(run: tuple[Path, En
     os.mkfifo(shard)
     ended = run_maskmill("verify", dataset, timeout=60)
     assert ended.status == 1
-    assert f"{shard}: this is no regular file" in ended.stdout
+    assert f"{shard}: this is not a regular file" in ended.stdout
     (dataset / "shards.arrow").unlink()
     (dataset / "shards.arrow").symlink_to("/dev/zero")
     ended = run_maskmill("verify", dataset, timeout=60)
     assert ended.status == 1
-    assert "shards.arrow: this is no regular file" in ended.stdout + ended.stderr
+    assert "shards.arrow: this is not a regular file" in ended.stdout + ended.stderr

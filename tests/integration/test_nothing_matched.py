@@ -65,7 +65,7 @@ def test_a_key_that_all_lines_have_is_no_warning(tmp_path: Path) -> None:
 def test_files_without_a_document_are_named(tmp_path: Path) -> None:
     paths = write(tmp_path, {"in/a.jsonl": LINES, "in/b.jsonl": [], "in/c.jsonl": []})
     (warning,) = run(tmp_path, paths, documents={"shard_mb": 0.001})
-    assert warning == "2 of 3 input files hold no document, the first is b.jsonl"
+    assert warning == "2 of 3 input files contain no document, the first is b.jsonl"
 
 
 def test_a_corpus_of_which_nothing_is_held_out_is_named(tmp_path: Path) -> None:

@@ -132,7 +132,7 @@ def test_a_record_that_is_damaged_or_of_another_run_is_found(damaged: Path) -> N
     values["fingerprints"]["pack"] = "0" * 32
     record.write_text(json.dumps(values))
     status, said = verify(damaged)
-    assert (status, "packed is of another run than the record speaks of" in said) == (1, True)
+    assert (status, "packed belongs to another run than the record describes" in said) == (1, True)
     record.unlink()  # parts that were copied out of a run
     assert verify(damaged)[0] == 0
 

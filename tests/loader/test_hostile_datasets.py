@@ -125,8 +125,8 @@ def many_segments(schema: pa.Schema) -> pa.RecordBatch:
 
 TABLES: dict[str, tuple[Callable[[Any, Receipts], Receipts], str]] = {
     "fewer lengths": (lambda _, r: [r[0].model_copy(update={"block_lengths": r[0].block_lengths[:1]}), *r[1:]], "each"),
-    "more checksums": (change_first(block_checksums=[1, 2, 3]), "each an offset, a length and a checksum"),
-    "no offsets": (change_first(block_offsets=[]), "each an offset, a length and a checksum"),
+    "more checksums": (change_first(block_checksums=[1, 2, 3]), "without an offset, a length or a checksum"),
+    "no offsets": (change_first(block_offsets=[]), "without an offset, a length or a checksum"),
     "offsets beyond the file": (change_first(block_offsets=[1 << 40, 1 << 41]), "overlap or leave their file"),
     "offsets of 2^63": (change_first(block_offsets=[1 << 63, (1 << 64) - 8]), "overlap or leave their file"),
     "offsets that fall": (lambda _, r: [r[0].model_copy(update={"block_offsets": r[0].block_offsets[::-1]}), *r[1:]],
@@ -139,13 +139,13 @@ TABLES: dict[str, tuple[Callable[[Any, Receipts], Receipts], str]] = {
     "a path twice": (lambda _, r: [r[0], r[1].model_copy(update={"path": r[0].path}), r[2]], "path of an earlier"),
     "a path that is long": (change_first(path="a" * 5000), "more than 1024 bytes"),
     "a path with dots": (change_first(path="./shard-00000.arrow"), "leaves the dataset"),
-    "a checksum that is none": (change_first(checksum="x"), "a checksum that is none"),
+    "an invalid checksum": (change_first(checksum="x"), "an invalid checksum"),
 }  # fmt: skip
 LONGER = "longer than its rows can be"
 BOMBS = {
     "a bomb": (Compression.ZSTD, Compression.ZSTD, "more values than its rows allow"),
     "a bomb in LZ4": (Compression.LZ4, Compression.LZ4, LONGER),
-    "a bomb that is said to be none": (Compression.ZSTD, Compression.NONE, "compressed otherwise than the dataset"),
+    "a bomb that is said to be none": (Compression.ZSTD, Compression.NONE, "its compression differs from the dataset"),
 }
 ROWS = [name for name in DAMAGE if ":" not in name or name.startswith(("sequences", "positions"))]
 """Other columns of lists are as these, and each is damaged in the tests of `packed_blocks`."""

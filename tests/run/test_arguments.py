@@ -30,7 +30,7 @@ WRONG: dict[str, tuple[Callable[[], Any], str]] = {
         lambda: prepare(TrainFile.model_validate(TRAIN)),  # type: ignore[arg-type]
         "run: this is no RunFile",
     ),
-    "no such part": (lambda: prepare(RUN, up_to="rows"), "up_to: there is no such part of a run"),
+    "no such part": (lambda: prepare(RUN, up_to="rows"), "up_to: unknown part of a run"),
     "a callback that is none": (lambda: prepare(RUN, 3), "on_event: this cannot be called"),  # type: ignore[arg-type]
     "a word for a flag": (lambda: prepare(RUN, replace="no"), "replace: this is neither yes nor no"),  # type: ignore[arg-type]
     "inputs that are not there": (lambda: prepare(RUN), "nowhere"),

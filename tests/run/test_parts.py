@@ -150,7 +150,7 @@ def test_a_folder_with_a_name_is_of_the_run_whose_record_knows_the_name() -> Non
 def test_a_part_is_asked_for_by_name_or_refused_by_argument() -> None:
     assert [parse_part(name, "up_to") for name in ("shard", Part.PACK)] == [Part.SHARD, Part.PACK]
     for wrong in ("rows", 1, True, None):
-        with pytest.raises(ConfigError, match="up_to: there is no such part of a run; expected shard, tokenizer, pack"):
+        with pytest.raises(ConfigError, match="up_to: unknown part of a run; expected shard, tokenizer, pack"):
             parse_part(wrong, "up_to")
 
 

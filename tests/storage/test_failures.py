@@ -228,7 +228,7 @@ def test_a_missing_bucket_is_the_operators_on_writing(moto_url: str) -> None:
         lambda: store.create("a", b"x"),
         lambda: write_streamed(store),
     ):
-        with pytest.raises(ConfigError, match="no such bucket"):
+        with pytest.raises(ConfigError, match="the bucket does not exist"):
             call()
     assert store.list() == []
     assert not store.exists("a")

@@ -221,7 +221,7 @@ def test_a_lock_that_is_not_ours_is_refused_and_left_alone(tmp_path: Path, kind:
         lock.symlink_to("/dev/zero" if kind == "device" else victim)
     if kind == "link":
         victim.write_bytes(b"of somebody else")
-    said = r"work/driver\.lock: the lock of this output is not a file of ours"
+    said = r"work/driver\.lock: the lock file of this output is not a regular file"
     with pytest.raises(ConfigError, match=said), hold_output(open_store(str(tmp_path / "out"))):
         pass
     assert victim.exists() == (kind == "link")
@@ -280,7 +280,10 @@ def test_a_claim_that_cannot_be_read_is_followed(moto_url: str) -> None:
 def test_the_last_number_is_refused_by_name(moto_url: str) -> None:
     store = open_store(moto_url)
     store.write_bytes(f"{CLAIMS}/999999.json", b"{}")
-    with pytest.raises(ConfigError, match=r"999999\.json: no number is left"), hold_output(store, beat_seconds=0.01):
+    with (
+        pytest.raises(ConfigError, match=r"999999\.json: no claim number is left"),
+        hold_output(store, beat_seconds=0.01),
+    ):
         pass
 
 

@@ -75,9 +75,9 @@ def test_only_what_begins_with_a_protocol_is_a_url(url: str, expected: tuple[str
 
 @pytest.mark.parametrize("url", ["zip://a::s3://b/a.zip", "simplecache::s3://b/a", "zip://a::/local.zip", "tar://a"])
 def test_a_chain_of_urls_is_refused(url: str) -> None:
-    with pytest.raises(ConfigError, match="chained URLs are not read") as refused:
+    with pytest.raises(ConfigError, match="chained URLs are not supported") as refused:
         open_store(url)
-    assert (refused.value.path, refused.value.action) == (url, "unpack the archive and name its files")
+    assert (refused.value.path, refused.value.action) == (url, "unpack the archive and give the paths of its files")
 
 
 @pytest.mark.parametrize(

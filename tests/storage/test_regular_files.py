@@ -61,7 +61,7 @@ SPECIAL: dict[str, tuple[Callable[[Path], None], str]] = {
     "terminal": (lambda path: path.symlink_to("/dev/tty"), "a device"),
     "folder": (lambda path: path.mkdir(), "a folder is where a file should be"),
     "link to a folder": (lambda path: path.symlink_to("."), "a folder is where a file should be"),
-    "loop": (lambda path: path.symlink_to("file"), "links that lead to each other"),
+    "loop": (lambda path: path.symlink_to("file"), "symbolic links that form a cycle"),
 }
 
 
@@ -111,7 +111,7 @@ def test_a_file_longer_than_any_of_its_kind_is_not_read(tmp_path: Path) -> None:
     for store in (open_store(str(tmp_path)), open_store("memory://regular")):
         if not store.capabilities.local_paths:
             store.write_bytes("file", bytes(101))
-        with pytest.raises(ConfigError, match=r"too large for what it should be.*at most 100 bytes"):
+        with pytest.raises(ConfigError, match=r"too large for its kind.*at most 100 bytes"):
             store.read_bytes("file", 100)
     assert len(open_store("memory://regular").read_bytes("file", 101)) == 101
 

@@ -16,7 +16,7 @@ def test_a_kind_of_device_that_training_is_not_tested_on_is_refused(name):
 
 @pytest.mark.parametrize("name", ["nonsense", "cuda:99", "cuda:x", ""])
 def test_a_device_that_is_not_there_is_named(name):
-    with pytest.raises(ConfigError, match="no such device") as caught:
+    with pytest.raises(ConfigError, match="this device is not available") as caught:
         resolve_device(name)
     error = caught.value
     assert (error.path, error.action) == ("run.device", "change run.device")

@@ -241,7 +241,7 @@ def test_a_part_that_is_gone_from_the_table_is_found(tmp_path: Path) -> None:
 def test_a_bin_that_lost_its_documents_is_found(tmp_path: Path) -> None:
     output = write_output(str(tmp_path), make_pack("bins"), TRAIN)
     output.store.delete_tree("packed-48")
-    assert any("came to all length bins" in found for found in findings_of(output))
+    assert any("reached all length bins" in found for found in findings_of(output))
 
 
 def test_held_out_bins_that_are_gone_are_found(tmp_path: Path) -> None:
@@ -386,7 +386,7 @@ def test_tokens_that_were_encoded_and_came_to_no_row_are_found(tmp_path: Path) -
     manifest = encoded_of(output)[DataSplit.TRAIN]
     counts = manifest.counts.model_copy(update={"tokens": manifest.counts.tokens + 1})
     write_manifest(output.store, "encoded", manifest.model_copy(update={"counts": counts}))
-    assert any("came to all length bins" in found for found in findings_of(output))
+    assert any("reached all length bins" in found for found in findings_of(output))
 
 
 def test_rejected_documents_that_do_not_add_up_are_found(tmp_path: Path) -> None:
@@ -411,7 +411,7 @@ def test_parts_of_different_runs_are_found_and_rows_packed_again_are_not(tmp_pat
 def test_encoded_documents_of_another_tokenizer_or_other_documents_are_found(tmp_path: Path) -> None:
     output = write_output(str(tmp_path), make_pack("encoded"), TRAIN)
     manifest = encoded_of(output)[DataSplit.TRAIN]
-    for name, word in (("tokenizer_checksum", "another tokenizer"), ("documents_fingerprint", "other documents")):
+    for name, word in (("tokenizer_checksum", "a tokenizer other"), ("documents_fingerprint", "documents other")):
         write_manifest(output.store, "encoded", manifest.model_copy(update={name: "0" * 32}))
         assert any(word in found for found in findings_of(output))
 

@@ -41,7 +41,7 @@ class CutRules:
     def __post_init__(self) -> None:
         if self.seq_len <= SPECIAL_TOKENS_PER_SEQUENCE:
             raise ConfigError(
-                "a row has no place for a token",
+                "a row is too short to hold a token",
                 path="pack.seq_len",
                 expected="at least 3: [CLS], a token and [SEP]",
                 found=str(self.seq_len),
@@ -49,7 +49,7 @@ class CutRules:
             )
         if not 1 <= self.min_segment <= max(1, self.seq_len // 2):
             raise ConfigError(
-                "the shortest segment does not go with the length of a row",
+                "the shortest segment does not fit the length of a row",
                 path="pack.min_segment",
                 expected=f"1 to {max(1, self.seq_len // 2)}, half of seq_len {self.seq_len}",
                 found=str(self.min_segment),

@@ -51,7 +51,7 @@ def split_sentences(text: str, language: str = "en") -> list[str]:
     """
     if not _LANGUAGE.fullmatch(language):
         raise ConfigError(
-            "this is no code of a language",
+            "this is not a language code",
             path="pack.sentence_language",
             expected='two or three lower-case letters of ISO 639, such as "en"',
             found=f'"{language}"',

@@ -146,7 +146,7 @@ def _check_document_tokens(document_tokens: npt.NDArray[np.int64]) -> None:
     too_long = np.flatnonzero(document_tokens >= 1 << 32)
     if too_long.size:
         raise InputDataError(
-            "a document has more tokens than an offset into it can count",
+            "a document has too many tokens",
             place=f"document {too_long[0]} of its shard",
             expected="at most 4,294,967,295 tokens",
             found=f"{document_tokens[too_long[0]]:,}",

@@ -52,7 +52,7 @@ class Backend(ABC):
     """
 
     capabilities: ClassVar[Capabilities] = Capabilities()
-    missing_target: ClassVar[str] = "the folder was deleted meanwhile"
+    missing_target: ClassVar[str] = "the folder was deleted"
     """Why a file cannot be written where it should be."""
 
     def __init__(self, url: str, options: dict[str, Any]) -> None:  # noqa: ARG002  # of drivers
@@ -120,7 +120,7 @@ class Backend(ABC):
             writer: Of this call and of its further attempts, and of no other: after a lost answer it tells whether the
                 file that is there now is ours.
         """
-        raise NotImplementedError("a file that one of many writers creates")
+        raise NotImplementedError("exclusive creation of a file")
 
     @contextlib.contextmanager
     def open_output(self, path: str, put: Callable[[bytes], None]) -> Iterator[Write]:

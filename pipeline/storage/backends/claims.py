@@ -139,11 +139,11 @@ def _claim_output(files: Files, claim: dict[str, Any], beat_seconds: float) -> s
         path = f"{CLAIMS}/{number + 1:06d}.json"
         if not _CLAIM.fullmatch(path):
             raise ConfigError(
-                "no number is left for another claim to this output",
+                "no claim number is left for this output",
                 path=files.locate(claims[-1]),
-                expected="a number that drivers have counted up to",
+                expected="a number that earlier drivers reached one by one",
                 found=str(number),
-                action=f"delete {CLAIMS} while no driver is at work, and see who may write into this bucket",
+                action=f"delete {CLAIMS} while no driver is running, and check who can write to this bucket",
             )
         if _create_claim(files, path, claim) and _list_claims(files)[-1:] == [path]:
             return path
@@ -155,7 +155,7 @@ def _create_claim(files: Files, path: str, claim: dict[str, Any]) -> bool:
         return False
     if files.create(path, json.dumps(claim).encode()):
         files.delete(path)
-        raise refuse_store(files.display_url, "it wrote a file over one that was there")
+        raise refuse_store(files.display_url, "it overwrote an existing file")
     return True
 
 

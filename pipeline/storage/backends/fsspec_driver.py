@@ -63,11 +63,11 @@ class FsspecBackend(Backend):
             raise
         if len(data) > length:
             raise ConfigError(
-                "the store sends whole files where parts of them are asked for",
+                "the store sends whole files when asked for parts of them",
                 path=self.locate(path),
                 expected=f"{length} bytes from {offset}",
                 found=f"{len(data)}",
-                action="use a store, or a proxy before it, that answers requests for ranges of bytes",
+                action="use a store, and any proxy in front of it, that supports range requests",
             )
         return data
 

@@ -37,7 +37,7 @@ def refuse_driver(display_url: str, holder: dict[str, Any]) -> ConfigError:
         "another driver is at work here",
         path=display_url,
         found=name_holder(holder),
-        action="wait until it ends, or end it; then give the same command again",
+        action="wait until it ends, or end it; then run the same command again",
     )
 
 
@@ -46,7 +46,7 @@ def refuse_store(display_url: str, found: str | None = None) -> ConfigError:
     return ConfigError(
         "this store cannot keep two drivers apart",
         path=display_url,
-        expected="one that creates a file for one of many writers only",
+        expected="exclusive creation: of several writers of one file, exactly one succeeds",
         found=found,
         action="use a local folder or an S3 bucket",
     )

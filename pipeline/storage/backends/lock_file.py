@@ -86,11 +86,11 @@ def _check_lock(descriptor: int, display_url: str) -> None:
 
 def _refuse_lock(display_url: str) -> ConfigError:
     return ConfigError(
-        "the lock of this output is not a file of ours",
+        "the lock file of this output is not a regular file",
         path=join_path(display_url, LOCK),
         expected="a regular file, or none",
         found="a link, a pipe or a device",
-        action="delete it, and see who may write into this folder",
+        action="delete it, and check who can write to this folder",
     )
 
 

@@ -32,14 +32,14 @@ class S3Backend(FsspecBackend):
     """A folder in a bucket."""
 
     capabilities = Capabilities(buckets=True)
-    missing_target = "no such bucket"
+    missing_target = "the bucket does not exist"
 
     def __init__(self, url: str, options: dict[str, Any]) -> None:
         self.check_url(url)
         for name in ("config_kwargs", "client_kwargs"):
             if not isinstance(options.get(name) or {}, Mapping):
                 raise ConfigError(
-                    f"storage_options does not hold {name} of s3fs",
+                    f"{name} in storage_options is not a dictionary",
                     path=f"storage_options.{name}",
                     expected="a dictionary",
                     found=f"a {type(options[name]).__name__}",
@@ -105,8 +105,8 @@ class S3Backend(FsspecBackend):
         answer = self.fs.call_s3("delete_objects", Bucket=bucket, Delete={"Objects": keys, "Quiet": True})
         for kept in answer.get("Errors", []):
             raise ConfigError(
-                "the store would not delete",
+                "the store refused to delete this",
                 path=f"{self.url.partition('://')[0]}://{bucket}/{kept.get('Key')}",
                 found=f"{kept.get('Code')}: {kept.get('Message')}",
-                action="check the right to delete",
+                action="check the permission to delete",
             )

@@ -168,7 +168,7 @@ def check_words(sources: Sequence[SourceText], num_documents: int) -> None:
     """
     if not any(source.words for source in sources):
         raise InputDataError(
-            "the documents have no word",
+            "the documents contain no word",
             path="input.paths",
             expected="text to train a vocabulary on",
             found=f"{count_of(num_documents, 'document')} of spaces and control characters alone",

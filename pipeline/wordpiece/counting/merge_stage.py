@@ -193,7 +193,7 @@ def check_words_kept(sources: Iterable[SourceText], merged: Iterable[Receipt[Mer
             path="the files between the stages count and merge",
             expected=f"{counted} words",
             found=f"{found}",
-            action="delete the output's folder work and give the same command again",
+            action="delete the folder work in the output and run the same command again",
         )
 
 
@@ -246,8 +246,8 @@ class _SourceNumbers:
 
 def _refuse_rows(found: str) -> ShardCorruptError:
     return ShardCorruptError(
-        "the words that a unit left are not as they are written",
+        "the words that a unit wrote have changed",
         path="the files between the stages count and merge",
         found=found,
-        action="delete the output's folder work and give the same command again",
+        action="delete the folder work in the output and run the same command again",
     )

@@ -92,7 +92,7 @@ def read_footer(file: Any) -> Footer:
     tail = file.read(_TAIL_BYTES)
     length = int.from_bytes(tail[:4], "little")
     if tail[4:] != MAGIC or length > min(size - _TAIL_BYTES - len(MAGIC), MAX_FOOTER_BYTES):
-        raise ValueError("it is no Parquet file")
+        raise ValueError("it is not a Parquet file")
     start = size - _TAIL_BYTES - length
     file.seek(start)
     data = file.read(length)

@@ -101,10 +101,10 @@ class WordCounts:
         with store.open_input(path) as file:
             try:
                 if read_footer(file).columns != tuple(WORD_COUNTS_SCHEMA.names):
-                    raise ArrowInvalid("it has other columns")
+                    raise ArrowInvalid("its columns are not those of word counts")
                 footer = pq.read_metadata(file)
                 if not footer.schema.to_arrow_schema().remove_metadata().equals(WORD_COUNTS_SCHEMA):
-                    raise ArrowInvalid("it has other columns")
+                    raise ArrowInvalid("its columns are not those of word counts")
                 found = {key.decode(): value.decode() for key, value in (footer.metadata or {}).items()}
                 check_schema_version(found["maskmill_schema_version"], store.locate(path))
                 return cls(
@@ -118,7 +118,7 @@ class WordCounts:
                 )
             except (pa.ArrowException, OSError, KeyError, TypeError, ValueError, RecursionError) as error:
                 raise ShardCorruptError(
-                    "this is no table of word counts",
+                    "this is not a table of word counts",
                     path=store.locate(path),
                     expected="a word_counts.parquet",
                     found=repr(error),

@@ -115,7 +115,7 @@ def open_words(output: Store, path: str, checksum: str) -> ArrowFile:
 def explain_unbelievable(output: Store, path: str) -> ShardCorruptError:
     """What is wrong where words that a unit left are gone or others, and how they are counted again."""
     return ShardCorruptError(
-        "the words that a unit left here are gone, or their bytes have changed",
+        "the words that a unit wrote are gone or have changed",
         path=output.locate(path),
-        action=f"delete {output.locate(RECEIPTS)} and give the same command again: words are counted again",
+        action=f"delete {output.locate(RECEIPTS)} and run the same command again: words are counted again",
     )

@@ -64,7 +64,7 @@ def _read_file(url: str) -> dict[str, bytes]:
     end = os.path.splitext(name)[1]
     if end not in kinds:
         raise ConfigError(
-            "no such kind of tokenizer file",
+            "unknown kind of tokenizer file",
             path=redact(url),
             expected="a name that ends in .json or .txt, as tokenizer.json and vocab.txt do",
             found=name,
@@ -77,7 +77,7 @@ def _read_file(url: str) -> dict[str, bytes]:
 
 def _find_nothing(url: str) -> ConfigError:
     return ConfigError(
-        "no tokenizer here",
+        "there is no tokenizer here",
         path=redact(url),
         expected="a tokenizer.json, a vocab.txt, or a folder with one of them",
         action="check tokenizer.from",

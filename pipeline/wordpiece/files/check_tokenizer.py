@@ -40,7 +40,7 @@ def parse_tokenizer_json(content: bytes, path: str = "tokenizer.from") -> Tokeni
         ) from error
     if erased is not None:
         raise ConfigError(
-            "the tokenizer normalises an added token to nothing, which would be found everywhere",
+            "the normalizer reduces an added token to nothing, which would match everywhere",
             path=path,
             place="added_tokens",
             expected="added tokens that the normalizer leaves something of, or that are not normalized",
@@ -82,7 +82,7 @@ def read_normalisation(tokenizer: Tokenizer) -> Normalisation:
     found = (normalizer.get("type"), normalizer.get("clean_text"), pre_tokenizer.get("type"))
     if found != ("BertNormalizer", True, "BertPreTokenizer"):
         raise ConfigError(
-            "the tokenizer makes words of text in another way than words are counted here",
+            "the tokenizer splits text into words differently than the word counts",
             path="tokenizer.from",
             expected="a BertNormalizer that cleans text, and a BertPreTokenizer",
             found=", ".join(map(str, found)),

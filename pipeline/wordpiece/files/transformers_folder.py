@@ -60,7 +60,7 @@ def choose_reading(folder: Folder) -> Reading | None:
     config, model = folder.read(CONFIG), folder.read(MODEL_CONFIG)
     for key in _UNSUPPORTED:
         if config.get(key):
-            raise folder.refuse(CONFIG, key, config[key], "no such key, false or null")
+            raise folder.refuse(CONFIG, key, config[key], "this key to be missing, false or null")
     model_type = model.get("model_type", "")
     if not isinstance(model_type, str):
         raise folder.refuse(MODEL_CONFIG, "model_type", model_type, "a string")

@@ -97,5 +97,5 @@ def _refuse_lines(pieces: Sequence[str], path: str) -> ConfigError:
         place=f"line {numbers[-1]}",
         expected="every piece once, one a line",
         found=f"{piece!r} on lines {', '.join(map(str, numbers[:_SHOWN_LINES]))}",
-        action="remove or rename the lines; mind that this moves the ids behind them",
+        action="remove or rename the lines; note that this shifts the ids after them",
     )

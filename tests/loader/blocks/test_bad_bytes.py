@@ -128,7 +128,7 @@ def test_a_table_that_contradicts_the_manifest_is_refused(tmp_path):
         return [receipts[0].model_copy(update={"rows": 22}), receipts[1].model_copy(update={"rows": 1}), *receipts[2:]]
 
     write_dataset(str(tmp_path / "moved"), change_receipts=move_a_row)
-    with pytest.raises(ShardCorruptError, match="numbers of blocks"):
+    with pytest.raises(ShardCorruptError, match="the number of blocks"):
         open_loader(str(tmp_path / "moved"))
 
     def shift_a_row(receipts):
@@ -140,7 +140,7 @@ def test_a_table_that_contradicts_the_manifest_is_refused(tmp_path):
         ]
 
     write_dataset(str(tmp_path / "shifted"), change_receipts=shift_a_row)
-    with pytest.raises(ShardCorruptError, match="a block has another number of rows"):
+    with pytest.raises(ShardCorruptError, match="a block and the table of shards disagree on the number of rows"):
         list(open_loader(str(tmp_path / "shifted")).epochs(1))
 
 

@@ -112,7 +112,7 @@ def test_an_outage_shorter_than_the_limit_is_sat_out(remote, tmp_path, expected,
 
     def read(store, path, offset, length):
         if path.startswith("shard-") and time.monotonic() < ends:
-            raise TransientStorageError("the store did not answer as it should", path=path)
+            raise TransientStorageError("the store did not answer as expected", path=path)
         return read_range(store, path, offset, length)
 
     monkeypatch.setattr(Store, "read_range", read)
@@ -125,7 +125,7 @@ def test_an_outage_shorter_than_the_limit_is_sat_out(remote, tmp_path, expected,
 
 def test_a_longer_one_names_the_block_and_what_the_store_said(remote, tmp_path, monkeypatch):
     def read(store, path, offset, length):
-        raise TransientStorageError("the store did not answer as it should", path=path, found="SlowDown")
+        raise TransientStorageError("the store did not answer as expected", path=path, found="SlowDown")
 
     dataset = open_dataset(remote, tmp_path / "c", timeout_seconds=0.4)
     monkeypatch.setattr(Store, "read_range", read)
@@ -200,7 +200,7 @@ def test_a_store_that_throttles_is_asked_in_the_readers_pace(remote, tmp_path, m
         with lock:
             under_way[0] -= 1
         if refused:
-            raise TransientStorageError("the store did not answer as it should", path=path, found="SlowDown")
+            raise TransientStorageError("the store did not answer as expected", path=path, found="SlowDown")
         yield from iter_pieces(store, path, offset, sizes)
 
     monkeypatch.setattr(Store, "iter_pieces", ask)

@@ -119,7 +119,7 @@ def test_an_unknown_protocol_is_a_config_error() -> None:
 @pytest.mark.parametrize(
     ("protocol", "found"),
     [
-        ("careless", "out: this store cannot keep two drivers apart.*; found it wrote a file over one that was there"),
+        ("careless", "out: this store cannot keep two drivers apart.*; found it overwrote an existing file"),
         ("older", "000001.json: the file system of this URL cannot do this; found TypeError: .* argument 'mode'"),
     ],
 )

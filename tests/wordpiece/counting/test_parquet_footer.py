@@ -30,7 +30,7 @@ def write_file(path: Path, stored: bytes, **metadata: str) -> bytes:
 def test_a_schema_that_names_one_text_many_times_is_refused(tmp_path: Path) -> None:
     """5,000 entries of one text of 100 KB: a file of 150 KB took a gigabyte."""
     write_file(tmp_path / "words.parquet", share_in_schema(5000, 100_000))
-    with pytest.raises(ShardCorruptError, match=r"words.parquet: this is no table of word counts.*a schema of more"):
+    with pytest.raises(ShardCorruptError, match=r"words.parquet: this is not a table of word counts.*a schema of more"):
         WordCounts.open(open_store(str(tmp_path)), "words.parquet")
 
 

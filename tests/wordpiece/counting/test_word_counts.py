@@ -210,7 +210,7 @@ def test_what_is_no_table_of_word_counts_is_refused(store: Store) -> None:
         store.read_bytes("plain.parquet"),
     ):
         store.write_bytes(PATH, damaged)
-        with pytest.raises(ShardCorruptError, match=r"no table of word counts.*delete it and count again"):
+        with pytest.raises(ShardCorruptError, match=r"not a table of word counts.*delete it and count again"):
             WordCounts.open(store, PATH)
 
 
@@ -245,5 +245,5 @@ def test_counts_of_another_way_to_count_letters_do_not_serve(store: Store) -> No
     with pq.ParquetWriter(store.full(PATH), WORD_COUNTS_SCHEMA.with_metadata(metadata)) as writer:
         for rows in ROWS:
             writer.write_table(make_partition(rows).replace_schema_metadata(metadata))
-    with pytest.raises(ShardCorruptError, match="no table of word counts"):
+    with pytest.raises(ShardCorruptError, match="not a table of word counts"):
         WordCounts.open(store, PATH)

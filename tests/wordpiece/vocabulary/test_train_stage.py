@@ -220,7 +220,7 @@ def test_brought_files_are_found_by_path_or_folder_and_missed_in_words(tmp_path:
         (tmp_path / name).write_bytes(content)
     assert read_brought_files(str(tmp_path)) == make_brought()
     assert read_brought_files(str(tmp_path / "tokenizer.json")) == make_brought()
-    with pytest.raises(ConfigError, match="no tokenizer here"):
+    with pytest.raises(ConfigError, match="there is no tokenizer here"):
         read_brought_files(str(tmp_path / "vocab.txt"))
 
 
@@ -256,5 +256,5 @@ def test_a_folder_whose_vocabulary_is_of_other_text_is_refused(tmp_path: Path) -
 @pytest.mark.parametrize("name", ["vocab", "vocab.TXT", "vocab.txt.gz"])
 def test_a_file_of_unknown_kind_is_no_folder(tmp_path: Path, name: str) -> None:
     (tmp_path / name).write_text("[PAD]\n")
-    with pytest.raises(ConfigError, match="no such kind of tokenizer file"):
+    with pytest.raises(ConfigError, match="unknown kind of tokenizer file"):
         read_brought_files(str(tmp_path / name))
