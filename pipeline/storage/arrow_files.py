@@ -20,11 +20,11 @@ _SMALL_BYTES = 1 << 12
 
 
 class _BlockSink(HashingSink):
-    """The same that hashes, beside the whole, the block that is being written.
+    """A `HashingSink` that also hashes the block being written.
 
     Args:
         file: Where it goes.
-        header_bytes: What stands before the first block.
+        header_bytes: Bytes before the first block.
     """
 
     def __init__(self, file: IO[bytes], header_bytes: int) -> None:
@@ -35,7 +35,7 @@ class _BlockSink(HashingSink):
         self._small = bytearray()
 
     def write(self, data: Any) -> int:
-        """Take bytes; short pieces, of which a block has dozens, are gathered first."""
+        """Write bytes; short pieces, of which a block has dozens, are gathered first."""
         view = memoryview(data).cast("B")
         if view.nbytes < _SMALL_BYTES:
             self._small += view
@@ -84,7 +84,7 @@ def write_blocks(
             bytes as they are stored.
 
     Raises:
-        ValueError: The schema has a dictionary type; its batches would stand between the blocks, unchecked.
+        ValueError: The schema has a dictionary type; its batches would lie between the blocks, unchecked.
     """
     if any(_has_dictionary(field.type) for field in schema):
         raise ValueError("dictionary types cannot be written in blocks")

@@ -1,4 +1,4 @@
-"""What the record batches of a schema look like in a file, and how much memory they can need."""
+"""The layout of a schema's record batches in a file, and a bound of the memory they need."""
 
 from __future__ import annotations
 

@@ -1,12 +1,12 @@
-"""The one place that reads Arrow files: everything in them is validated before any of it is used.
+"""Read Arrow files; no other module does. Everything is validated before any of it is used.
 
-A checksum says that bytes are those that were written, not that their writer was honest. So of every record batch
+A checksum shows that bytes are unchanged, not that their writer was honest. So for every record batch
 
 1. the declared sizes are compared with the schema and with the bytes at hand, before anything is decompressed;
 2. Arrow's own full validation follows: offsets rise within their buffers, text is UTF-8;
-3. the number of rows, where the reader knows it, must be right.
+3. the number of rows must be right, where the reader knows it.
 
-What is wrong is a `ShardCorruptError` that names the file and the record batch, never an error of Arrow.
+Any violation is a `ShardCorruptError` that names the file and the record batch, never an error of Arrow.
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ from maskmill.schemas.rows import Compression
 
 MAGIC = b"ARROW1"
 MAX_WHOLE_BYTES = 4 << 30
-"""Of a file that is held in memory: a document shard has 512 MiB of text, and a document of at most 1 GiB beyond it."""
+"""Limit of a file held in memory: a document shard has 512 MiB of text, and at most one document of 1 GiB beyond it."""
 _PART_BYTES = 1 << 18
 _HEAD_BYTES = 8  # the magic bytes and their padding
 _TAIL_BYTES = 4 + len(MAGIC)  # the footer's length and the magic bytes
@@ -289,7 +289,7 @@ def _compare(found: str, checksum: str, num_bytes: int, path: str) -> None:
 
 
 def check_file(file: pa.NativeFile, checksum: str, path: str) -> None:
-    """The same of a file that is read in parts."""
+    """Compare the xxh3-128 of a file that is read in parts."""
     _compare(hash_file(file, path), checksum, file.size(), path)
 
 

@@ -1,7 +1,7 @@
-"""The schema that a file says it has: measured before Arrow reads it, then compared with the one that it must have.
+"""The schema in a file: measured before Arrow reads it, then compared with the expected one.
 
-In a flatbuffer many places may lead to one part, and Arrow makes an object for each of them: a footer of 180 KB can
-take 4 GB. So every part is counted here as often as it is reached.
+In a flatbuffer many references may lead to one part, and Arrow makes an object for each of them: a footer of 180 KB can
+take 4 GB. So every part is counted here once per reference.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""What must hold of a table of shards before anything is read by it, whatever kind of dataset it is of."""
+"""Validate a table of shards before it is used, for any kind of dataset."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ def check_lines(table: pa.RecordBatch, path: str, dataset: str) -> None:
 
     Raises:
         ShardCorruptError: A number is out of range, its lists of blocks do not go together, blocks overlap or leave
-            their file, or a path is no plain relative one or occurs twice.
+            their file, or a path is not a plain relative one or occurs twice.
     """
     _check_paths(table, path, dataset)
     for name in ("rows", "tokens", "text_bytes", "size_bytes"):

@@ -19,7 +19,7 @@ def refuse_credentials(protocol: str, path: str) -> None:
     Raises:
         ConfigError: There are some.
     """
-    # A secret key may hold `/`, so what stands before the first one can be all or a part of the credentials.
+    # A secret key may hold `/`, so what precedes the first one can be all or a part of the credentials.
     bucket = path.partition("/")[0]
     if "@" in bucket or (":" in bucket and not bucket.startswith("arn:")):
         raise ConfigError(

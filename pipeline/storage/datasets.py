@@ -1,6 +1,6 @@
 """A dataset on storage: a manifest, the table of its shards, and the shards.
 
-The table is written before the manifest and the manifest holds its checksum, so a dataset whose manifest stands is
+The table is written before the manifest and the manifest holds its checksum, so a dataset that has a manifest is
 whole. Both are read as columns: a hundred thousand shards take tens of megabytes, not hundreds.
 """
 
@@ -43,7 +43,7 @@ TOKENIZER = "tokenizer.json"
 _IDS_OF_VOCABULARY = ("vocab_size", "pad_id", "unk_id", "cls_id", "sep_id", "mask_id", "excluded_ranges")
 _RECEIPTS_AT_ONCE = 128
 MAX_TABLE_IN_MEMORY = 48 << 20
-"""Bytes of a table: of 600 GB of shards, about."""
+"""Bytes of a table, reached with about 600 GB of shards."""
 MAX_TABLE_BYTES = 4 << 30
 """Bytes of any table: 10^10 rows have some 1.5 GB."""
 
@@ -87,7 +87,7 @@ class ShardTable:
 def write_shard_table(output: Store, folder: str, receipts: Iterable[ShardReceipt]) -> tuple[int, str]:
     """Write `shards.arrow` from receipts in shard order, as one record batch.
 
-    In memory are its columns, 20 bytes a block, and few receipts at a time, which take ten times as much.
+    Memory holds its columns, 20 bytes a block, and few receipts at a time: these take ten times as much.
 
     Returns:
         The number of shards and the checksum of the table.
@@ -111,7 +111,7 @@ def write_shard_table(output: Store, folder: str, receipts: Iterable[ShardReceip
 
 
 def _join_columns(columns: Iterable[list[pa.Array]]) -> Iterator[pa.Array]:
-    """Each column as one array; its chunks are let go before the next one is joined."""
+    """Each column as one array; its chunks are freed before the next one is joined."""
     for chunks in columns:
         joined = pa.concat_arrays(chunks)
         chunks.clear()
@@ -119,7 +119,7 @@ def _join_columns(columns: Iterable[list[pa.Array]]) -> Iterator[pa.Array]:
 
 
 def write_manifest(output: Store, folder: str, manifest: AnyManifest) -> AnyManifest:
-    """Write a manifest with its fingerprint, last: from now on the dataset stands."""
+    """Write a manifest with its fingerprint, last: this makes the dataset complete."""
     finished = cast(AnyManifest, manifest.model_copy(update={"fingerprint": fingerprint_manifest(manifest)}))
     output.write_bytes(f"{folder}/{MANIFEST}", (finished.model_dump_json(indent=2) + "\n").encode())
     return finished
@@ -145,8 +145,8 @@ def read_manifest(dataset: Store, model: type[AnyManifest]) -> AnyManifest:
     """Read and check a dataset's manifest.
 
     Raises:
-        ConfigError: There is none, it is larger than any, or a newer maskmill wrote it.
-        ShardCorruptError: It is not what was written.
+        ConfigError: There is none, it is larger than any manifest, or a newer maskmill wrote it.
+        ShardCorruptError: It has changed since it was written.
     """
     path = dataset.locate(MANIFEST)
     try:
@@ -196,7 +196,7 @@ def read_tokenizer(dataset: Store, manifest: PackedManifest) -> bytes:
 
 
 def check_tokenizer(data: bytes, path: str) -> MaskVocabulary:
-    """Check every value of a tokenizer.json that maskmill is said to have written, and describe its vocabulary.
+    """Check every value of a tokenizer.json that claims to be maskmill's, and describe its vocabulary.
 
     Raises:
         ShardCorruptError: It cannot be used.
@@ -210,7 +210,7 @@ def check_tokenizer(data: bytes, path: str) -> MaskVocabulary:
 
 
 def _read_checked(dataset: Store, read: Callable[[str], Any], name: str, checksum: str) -> Any:
-    """A file that a manifest names, which must be there and be what was written."""
+    """Read a file that a manifest names, and compare its checksum."""
     path = dataset.locate(name)
     try:
         data = read(name)
@@ -232,7 +232,7 @@ def explain_gone(path: str) -> ShardCorruptError:
 
 
 def _load_table(dataset: Store, name: str) -> pa.Buffer:
-    """A table in memory, safe from whoever writes over its file; a larger one of a local dataset is mapped."""
+    """A table in memory, unaffected if its file is overwritten; a large one of a local dataset is mapped."""
     size = dataset.size(name)
     if size > MAX_TABLE_BYTES:
         raise ShardCorruptError(

@@ -1,4 +1,4 @@
-"""What a storage failure means: who must act on it, and whether trying again can help."""
+"""Classify storage failures: who must act, and whether a retry can help."""
 
 from __future__ import annotations
 
@@ -58,7 +58,7 @@ _NO_ACCESS = (
     "UnauthorizedSSOTokenError",
     "SSOTokenLoadError",
 )
-# What the caller asked for cannot be sent at all; no second attempt changes that.
+# The request cannot be sent at all; a retry would not change that.
 _NEVER_SENT = (
     "ParamValidationError",
     "InvalidRegionError",
@@ -66,7 +66,7 @@ _NEVER_SENT = (
     "InvalidConfigError",
     "UnsupportedSignatureVersionError",
 )
-# S3 codes with a status below 500 that pass all the same: throttling, a body cut or damaged, a conflict.
+# S3 codes with a status below 500 that are transient nevertheless: throttling, a truncated or damaged body, a conflict.
 _PASSING_CODES = (
     "SlowDown",
     "Throttling",
@@ -106,7 +106,7 @@ def explained_failures(url: str, *, of_driver: bool = False) -> Iterator[None]:
 
 
 def open_driver(url: str, connect: Callable[[], Result]) -> Result:
-    """Open a URL's file system; whatever its driver raises is an error of the URL.
+    """Open a URL's file system; whatever its driver raises becomes an error about the URL.
 
     Raises:
         ConfigError: There is no driver, it is not installed, or it cannot use the URL.
@@ -129,7 +129,7 @@ def _explain_driver(error: Exception, url: str) -> ConfigError:
 
 
 def _shows_secret(error: BaseException) -> bool:
-    """Whether an error, or one of those that it came from, has a credential in its message."""
+    """Whether the message of an error, or of one of its causes, contains a credential."""
     seen: set[int] = set()
     waiting: list[BaseException | None] = [error]
     while waiting:
@@ -144,7 +144,7 @@ def _shows_secret(error: BaseException) -> bool:
 
 
 def explain_failure(error: Exception, url: str) -> MaskmillError | None:
-    """Who must act on a failure of storage; `None` if it is no failure of storage at all."""
+    """The maskmill error for a storage failure; `None` if it is not a storage failure."""
     path = redact(url)
     text = str(error)
     kind = type(error)
@@ -188,7 +188,7 @@ def explain_failure(error: Exception, url: str) -> MaskmillError | None:
 
 
 def _server_says_it_passes(error: Exception) -> bool | None:
-    """What an S3 server's answer says about trying again; `None` where no server answered."""
+    """Whether an S3 server's response permits a retry; `None` if no server answered."""
     for candidate in (error, error.__cause__):
         response: Any = getattr(candidate, "response", None)
         if not isinstance(response, dict):
@@ -216,7 +216,7 @@ def _passes(status: int) -> bool:
 def retry_transient(call: Callable[[], Result], *, attempts: int = ATTEMPTS) -> Result:
     """Call again after a `TransientStorageError`, with exponential backoff and jitter over its upper half.
 
-    A store that hangs takes minutes of this: from the second failure on each is said in the log `maskmill.storage`.
+    With a store that hangs this takes minutes, so failures from the second on are logged to `maskmill.storage`.
 
     Raises:
         TransientStorageError: The last of `attempts` calls failed too.
@@ -227,6 +227,6 @@ def retry_transient(call: Callable[[], Result], *, attempts: int = ATTEMPTS) -> 
         except TransientStorageError as error:
             if attempt > 1:
                 _LOG.warning("attempt %d of %d failed: %s", attempt, attempts, error)
-            # Jitter keeps many workers from coming back at the same moment; it decides no byte that is written.
+            # Jitter keeps many workers from retrying at the same moment; it does not affect any byte written.
             time.sleep(FIRST_DELAY_SECONDS * 2 ** (attempt - 1) * (0.5 + random.random() / 2))  # noqa: S311
     return call()

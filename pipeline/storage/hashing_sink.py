@@ -1,4 +1,4 @@
-"""A file for Arrow to write into that hashes what passes."""
+"""A file object for Arrow that hashes what is written to it."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ class HashingSink(io.RawIOBase):
         self.whole = xxhash.xxh3_128()
 
     def write(self, data: Any) -> int:
-        """Take bytes."""
+        """Write bytes."""
         view = memoryview(data).cast("B")
         self._take(view)
         self.position += view.nbytes
@@ -36,9 +36,9 @@ class HashingSink(io.RawIOBase):
         self.whole.update(view)
 
     def tell(self) -> int:
-        """The position, which Arrow asks for."""
+        """The position; Arrow asks for it."""
         return self.position
 
     def writable(self) -> bool:
-        """It is."""
+        """True: Arrow asks before it writes."""
         return True

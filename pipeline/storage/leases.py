@@ -1,7 +1,7 @@
-"""Who drives an output: one driver at a time, and after its end or death the next.
+"""Lock an output: one driver at a time; after its end or death the next may follow.
 
-How an output is locked is its backend's: local files by the kernel, which lets go of a lock when its holder ends,
-object stores by claims that must be renewed (see `backends.claims`).
+Each backend has its own way to lock an output: on local disks the kernel releases a lock when its holder ends; on
+object stores claims must be renewed (see `backends.claims`).
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ BEAT_SECONDS = 5.0
 
 
 class Lease:
-    """What the holder of an output has in hand."""
+    """The holder's side of a locked output."""
 
     def __init__(self, store: Store) -> None:
         self._store = store
@@ -31,7 +31,7 @@ class Lease:
         """Go on only while this driver still holds the output.
 
         Raises:
-            StaleArtifactError: Another driver has taken over after this one stood still for too long.
+            StaleArtifactError: Another driver has taken over because this one was paused for too long.
         """
         if self._lost.is_set():
             raise StaleArtifactError(
@@ -44,11 +44,11 @@ class Lease:
 
 @contextlib.contextmanager
 def hold_output(store: Store, *, beat_seconds: float = BEAT_SECONDS) -> Iterator[Lease]:
-    """Drive an output alone until the block ends.
+    """Hold an output as its only driver until the block ends.
 
     Args:
         store: The output.
-        beat_seconds: On object stores: how often to give a sign of life. All drivers of an output must agree on it.
+        beat_seconds: On object stores: how often to renew the claim. All drivers of an output must agree on it.
 
     Raises:
         ConfigError: Another live driver holds this output; it is named.

@@ -1,7 +1,7 @@
 """Durable writes on a local file system.
 
 A file becomes visible whole or not at all: written under a unique `.partial` name, flushed to the device, renamed
-over the final name, and the folder flushed so that the rename survives a power cut too.
+over the final name, and the folder flushed so that the rename survives a power failure.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from collections.abc import Callable, Iterator
 from typing import BinaryIO
 
 PARTIAL_SUFFIX = ".partial"
-_PARTIAL_NAME = re.compile(r"\.[0-9a-f]{32}\.partial$")  # what `partial_name` makes, and no file of the user's
+_PARTIAL_NAME = re.compile(r"\.[0-9a-f]{32}\.partial$")  # matches what `partial_name` makes, and no file of the user's
 
 
 def partial_name(path: str) -> str:
@@ -45,10 +45,10 @@ def open_durable(path: str) -> Iterator[BinaryIO]:
 def create_exclusively(path: str, data: bytes) -> bool:
     """Write `path` only if it does not exist; of many racing writers exactly one wins.
 
-    A link to the finished partial file, because `O_EXCL` on the final name would show it while it is still empty.
+    It links the finished partial file, because `O_EXCL` on the final name would show it while it is still empty.
 
     Returns:
-        Whether this call created the file. Either way it then stands, complete and durable.
+        Whether this call created the file. Either way it then exists, complete and durable.
     """
     make_folder(os.path.dirname(path))
     partial = partial_name(path)
@@ -61,7 +61,7 @@ def create_exclusively(path: str, data: bytes) -> bool:
             os.link(partial, path)
             created = True
         except FileExistsError:
-            # Over NFS the answer to a link that was made can be lost; the client's second try then finds it made.
+            # Over NFS the response to a successful link can be lost; the client's retry then finds the link.
             created = os.stat(partial).st_nlink > 1
     finally:
         with contextlib.suppress(OSError):
@@ -86,7 +86,7 @@ def make_folder(path: str) -> None:
 
 
 def flush_folder(path: str) -> None:
-    """Flush a folder's entries to the device, on file systems that know how."""
+    """Flush a folder's entries to the device, on file systems that support it."""
     descriptor = os.open(path or ".", os.O_RDONLY | os.O_DIRECTORY)
     try:
         os.fsync(descriptor)
@@ -113,7 +113,7 @@ def list_files(folder: str) -> list[str]:
 
 
 def delete_tree(path: str) -> None:
-    """Delete a folder and all below it, or a file; what others delete meanwhile is no error."""
+    """Delete a folder and everything below it, or a file; files that others delete meanwhile are no error."""
     try:
         if os.path.isdir(path) and not os.path.islink(path):
             shutil.rmtree(path, onerror=lambda _call, _path, failure: _raise_unless_missing(failure[1]))
@@ -124,7 +124,7 @@ def delete_tree(path: str) -> None:
 
 
 def delete_partials(folder: str, is_ours: Callable[[str], bool] = lambda _: True) -> None:
-    """Delete what killed writers left in `folder` and, at any depth, in those of its folders whose names are ours.
+    """Delete partial files of killed writers in `folder` and, at any depth, in those of its folders that are ours.
 
     Only when no writer is at work there.
     """
@@ -138,7 +138,7 @@ def delete_partials(folder: str, is_ours: Callable[[str], bool] = lambda _: True
 
 
 def is_partial(name: str) -> bool:
-    """Whether a file of this name is one that is still being written, or was when its writer died."""
+    """Whether this is the name of a partial file: one being written, or left by a writer that died."""
     return _PARTIAL_NAME.search(name) is not None
 
 

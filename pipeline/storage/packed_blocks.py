@@ -62,7 +62,7 @@ _OUTSIDE = {Per.MASKED: "an id or a label of a masked position is outside the vo
 
 
 _Refuse = Callable[[int, str], ShardCorruptError]
-"""Says what is wrong with a row, given its number in the block."""
+"""Builds the error for a row, given its number in the block and what is wrong."""
 
 
 class Lists(NamedTuple):
@@ -116,7 +116,7 @@ class _Stored(NamedTuple):
         shown_name: In the file.
         first_buffer: Its first buffer in the block.
         dtype: Of its values.
-        limit: What they are below; `None` where there is no such number, or none that the type could exceed.
+        limit: Values must be below it; `None` if there is no limit, or none that the type could exceed.
     """
 
     name: str
@@ -307,7 +307,7 @@ def _add_lengths(lengths: Any, first: int, stop: int, least: int) -> Any:
 
 @njit(cache=True, nogil=True)
 def _check_masks(used: Any, most: int, offsets: Any, positions: Any) -> Any:
-    """The same for one stored copy of the masks."""
+    """The first of `FAULTS` in one stored copy of the masks, and the row."""
     is_rising = True
     for r in range(len(used)):
         row = positions[offsets[r] : offsets[r + 1]]  # a view: its loop vectorises

@@ -1,4 +1,4 @@
-"""Paths as people and manifests write them: the file of a URL, and what may be named inside a dataset."""
+"""Parse URLs and paths, and check the paths that manifests name."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ def split_url(url: str) -> tuple[str | None, str]:
     """The protocol of a URL and the rest; of a local path `None` and the path.
 
     fsspec's own rule takes a `::` in a name for a chain of URLs, and all before a `://` anywhere for a protocol. Here
-    only what begins with a protocol is a URL, so every local name and every key is read as written.
+    only text that begins with a protocol is a URL, so every local name and every key is used as written.
 
     Raises:
         ConfigError: The URL is a chain, such as that of a file in an archive, or has a NUL.

@@ -1,8 +1,8 @@
-"""Reading local files: only regular ones, without ever waiting for one.
+"""Read local files: only regular ones, so that a read never blocks on a pipe.
 
 Whoever publishes a dataset or a tokenizer may put a named pipe where a file should be, which waits for its writer, or a
-link to a device without an end. So each local read goes through here: links are followed, what they lead to is looked
-at before it is opened, and again when it is open.
+link to a device without an end. So each local read goes through here: links are followed, and their target is checked
+before it is opened, and again afterwards.
 """
 
 from __future__ import annotations
@@ -37,7 +37,7 @@ def open_descriptor(path: str, error: type[MaskmillError] = ConfigError) -> int:
         OSError: It is missing, a folder, or may not be read.
         MaskmillError: It is a pipe, a socket or a device.
     """
-    _check_kind(path, os.stat(path).st_mode, error)  # to open a device can be enough to set it going
+    _check_kind(path, os.stat(path).st_mode, error)  # opening a device can be enough to trigger it
     descriptor = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC | os.O_NOCTTY)
     try:
         _check_kind(path, os.fstat(descriptor).st_mode, error)

@@ -1,7 +1,7 @@
-"""Files on object stores: reads in ranges that are tried again, writes that appear when complete.
+"""Files on object stores: ranged reads with retries, writes that appear when complete.
 
-fsspec's own file objects do not do: a body cut in the middle of a read fails for good, a failed block's
-half-written upload is finished by the garbage collector, and `memory://` shows a file from its first byte on.
+fsspec's own file objects are not enough: a connection that breaks during a read fails for good, the garbage collector
+completes a half-written upload after an error, and `memory://` shows a file from its first byte on.
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ import io
 from collections.abc import Callable
 from typing import Any
 
-# Below it a file is one PUT, tried again as a whole; above it, parts of this size as they come.
+# A smaller file is one PUT, retried as a whole; a larger one is uploaded in parts of this size as they come.
 PART_BYTES = 32 * 2**20
 READ_AHEAD_BYTES = 1 << 20
 
@@ -33,19 +33,19 @@ class RangeReader(io.RawIOBase):
         self._position = 0
 
     def readable(self) -> bool:
-        """It is for reading."""
+        """True."""
         return True
 
     def seekable(self) -> bool:
-        """Any position, at no cost."""
+        """True: seeking costs nothing."""
         return True
 
     def tell(self) -> int:
-        """Where the next read begins."""
+        """The position of the next read."""
         return self._position
 
     def seek(self, offset: int, whence: int = WHENCE_SET, /) -> int:
-        """Go to a position."""
+        """Set the position of the next read."""
         base = {WHENCE_SET: 0, WHENCE_CURRENT: self._position, WHENCE_END: self._size_bytes}[whence]
         if base + offset < 0:
             raise OSError(errno.EINVAL, "a position before the start of the file")
@@ -53,7 +53,7 @@ class RangeReader(io.RawIOBase):
         return self._position
 
     def readinto(self, buffer: Any, /) -> int:
-        """Fill as much of `buffer` as the object has."""
+        """Fill `buffer`, up to the end of the object."""
         view = memoryview(buffer).cast("B")
         wanted = max(0, min(view.nbytes, self._size_bytes - self._position))
         if wanted == 0:
@@ -67,7 +67,7 @@ class RangeReader(io.RawIOBase):
 
 
 class RemoteOutput:
-    """A file in the making: in memory up to `PART_BYTES`, then uploaded in parts; seen by nobody until `commit`.
+    """A file being written: in memory up to `PART_BYTES`, then uploaded in parts; invisible until `commit`.
 
     Args:
         put: Writes a whole small file at once.
@@ -100,7 +100,7 @@ class RemoteOutput:
             self._large.commit()
 
     def discard(self) -> None:
-        """Forget all of it; parts already uploaded are given up."""
+        """Discard everything; parts already uploaded are abandoned."""
         if self._large is not None:
             with contextlib.suppress(Exception):
                 self._large.discard()
@@ -109,7 +109,7 @@ class RemoteOutput:
 
 
 class ExplainedWriter(io.BufferedIOBase):
-    """What a caller writes into: counts bytes and lets nothing else of the file be touched.
+    """The file object that a caller writes to: it counts bytes and hides everything else.
 
     Args:
         write: Takes bytes; raises maskmill's errors.
@@ -120,7 +120,7 @@ class ExplainedWriter(io.BufferedIOBase):
         self._position = 0
 
     def writable(self) -> bool:
-        """It is for writing."""
+        """True."""
         return True
 
     def tell(self) -> int:

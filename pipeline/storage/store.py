@@ -1,7 +1,7 @@
-"""A store: one folder at any fsspec URL, with the writes that maskmill relies on.
+"""A store: one folder at any fsspec URL, with the guarantees that maskmill relies on.
 
 A file is visible only when complete: local files are renamed into place, object stores show an upload only when it
-is finished. Reads and whole writes are tried again after a passing failure. Paths are relative, with `/`.
+is finished. Reads and whole writes are retried after transient failures. Paths are relative, with `/`.
 """
 
 from __future__ import annotations
@@ -83,10 +83,10 @@ class Store:
 
         Args:
             path: Of the file.
-            most: Bytes that a file of its kind may have; `None` where what is read it has checked how long it is.
+            most: Bytes that a file of its kind may have; `None` if the caller has checked its length.
 
         Raises:
-            ConfigError: It is longer, or no regular file.
+            ConfigError: It is longer, or not a regular file.
         """
         return self._read(path, lambda: self.backend.read(path, most))
 
@@ -97,8 +97,8 @@ class Store:
     def iter_pieces(self, path: str, offset: int, sizes: Sequence[int]) -> Iterator[memoryview]:
         """The bytes from `offset` on in pieces of these sizes, each valid until the next is drawn.
 
-        Where the store can, all come by one request and one piece is in memory at a time. Where that breaks off, what
-        is left comes by `read_range`, whole. Pieces are shorter, or empty, where the file ends before.
+        If the store supports it, all come from one request, one piece in memory at a time. If that breaks off, the
+        rest is read at once by `read_range`. Pieces are shorter, or empty, where the file ends earlier.
         """
         came = 0
         for piece in self.backend.iter_pieces(path, offset, sizes):
@@ -114,8 +114,8 @@ class Store:
     def map_file(self, path: str) -> pa.Buffer:
         """A file as one buffer: memory-mapped where it is local, downloaded elsewhere.
 
-        A mapped file that is cut short while it is read ends the process by a signal, so only what is too large to be
-        held by every process is mapped.
+        If a mapped file is truncated while it is read, the process is killed by a signal, so only files too large for
+        every process to hold are mapped.
         """
         if not self.capabilities.local_paths:
             return pa.py_buffer(self.read_bytes(path))
@@ -126,7 +126,7 @@ class Store:
 
         Args:
             path: Of the file.
-            whole: All of it is going to be read: from elsewhere than a local disk it is downloaded at once.
+            whole: All of it will be read: unless it is on a local disk, it is downloaded at once.
         """
         if self.capabilities.local_paths:
             return self._read(path, lambda: open_native(self.full(path)))
@@ -143,7 +143,7 @@ class Store:
         return size
 
     def exists(self, path: str) -> bool:
-        """Whether there is such a file, or whatever else that is no folder: to read it says what is wrong with it."""
+        """Whether there is a file, or anything else except a folder: reading it will say what is wrong."""
         return self._find_size(path) is not None
 
     def list_names(self) -> list[str]:
@@ -164,7 +164,7 @@ class Store:
         return sorted(self._read(folder, lambda: self.backend.list_files(folder)))
 
     def write_bytes(self, path: str, data: bytes) -> None:
-        """Write a whole file, replacing what stands there."""
+        """Write a whole file, replacing an existing one."""
         self._write(path, lambda: self.backend.write(path, data))
 
     def create(self, path: str, data: bytes) -> bool:
@@ -180,12 +180,12 @@ class Store:
     def open_output(self, path: str) -> Iterator[IO[bytes]]:
         """Stream a file; it appears only if the block ends without an error."""
         whole = self.backend.open_output(path, lambda data: self.write_bytes(path, data))
-        # Only the file's own steps are explained: an error of the caller's block says nothing about this path.
+        # Only errors of the file's own steps are translated: one of the caller's block is not about this path.
         write = self._step(path, whole.__enter__)
         try:
             yield cast(IO[bytes], ExplainedWriter(lambda data: self._step(path, lambda: write(data))))
         except BaseException as error:
-            # On a full disk closing the file fails once more; what counts is the first failure.
+            # On a full disk closing the file fails too; the first failure is the one to report.
             with contextlib.suppress(Exception):
                 whole.__exit__(type(error), error, error.__traceback__)
             raise
@@ -204,7 +204,7 @@ class Store:
         self.backend.delete_tree(prefix.rstrip("/"), lambda step: self._read(prefix, step))
 
     def delete_partials(self, is_ours: Callable[[str], bool] = lambda _: True) -> None:
-        """Delete what killed writers left; only when no writer is at work. Object stores keep nothing visible.
+        """Delete partial files of killed writers; only while no writer is active. Object stores have none.
 
         Args:
             is_ours: Which of the folders in this one are searched; others may have writers of their own.

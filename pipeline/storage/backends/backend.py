@@ -1,4 +1,4 @@
-"""What a backend of a store can do, and does."""
+"""The interface of a store's backends."""
 
 from __future__ import annotations
 
@@ -26,11 +26,12 @@ class Capabilities:
 
     Attributes:
         shared: Other processes see what is written.
-        local_paths: Files have paths on this machine: they can be opened and mapped by these.
+        local_paths: Files have paths on this machine, by which they can be opened and mapped.
         ranged_reads: A part of a file is read without the rest.
-        conditional_create: Of many writers of one file exactly one can win. Claims try it before a run relies on it.
-        parallel_reads: Several reads at a time are quicker than one after the other, since each waits for a server.
-        buckets: Paths begin with a bucket, which is never made by writing.
+        conditional_create: Files can be created exclusively: of several writers exactly one succeeds. Claims verify
+            it before a run relies on it.
+        parallel_reads: Parallel reads are faster than sequential ones, since each waits for a server.
+        buckets: Paths begin with a bucket, which a write never creates.
     """
 
     shared: bool = True
@@ -42,9 +43,9 @@ class Capabilities:
 
 
 class Backend(ABC):
-    """The files below one folder. Paths are relative, with `/`; any failure is the driver's own.
+    """The files below one folder. Paths are relative, with `/`; errors are those of the driver.
 
-    Only five operations must be there. The others are made of these, or say that the store cannot do it.
+    Only five operations are required. The others are built from these, or raise `NotImplementedError`.
 
     Args:
         url: The folder.
@@ -53,7 +54,7 @@ class Backend(ABC):
 
     capabilities: ClassVar[Capabilities] = Capabilities()
     missing_target: ClassVar[str] = "the folder was deleted"
-    """Why a file cannot be written where it should be."""
+    """Why a file cannot be written to its place."""
 
     def __init__(self, url: str, options: dict[str, Any]) -> None:  # noqa: ARG002  # of drivers
         self.url = resolve_url(url)
@@ -62,10 +63,10 @@ class Backend(ABC):
 
     @classmethod  # noqa: B027  # most drivers take any URL
     def check_url(cls, url: str) -> None:
-        """Refuse a URL that must not be given to a driver.
+        """Reject a URL that must not be given to a driver.
 
         Raises:
-            ConfigError: It is one.
+            ConfigError: The URL must not be used.
         """
 
     def full(self, path: str) -> str:
@@ -82,7 +83,7 @@ class Backend(ABC):
 
     @abstractmethod
     def find_size(self, path: str) -> int | None:
-        """Length of a file in bytes; `None` where there is none. A folder is none."""
+        """Length of a file in bytes; `None` if there is no file, or a folder."""
 
     @abstractmethod
     def list_files(self, folder: str) -> list[str]:
@@ -117,8 +118,8 @@ class Backend(ABC):
         Args:
             path: Of the file.
             data: What it holds.
-            writer: Of this call and of its further attempts, and of no other: after a lost answer it tells whether the
-                file that is there now is ours.
+            writer: Identifies this call and its retries: after a lost response it tells whether the existing file is
+                ours.
         """
         raise NotImplementedError("exclusive creation of a file")
 
@@ -139,7 +140,7 @@ class Backend(ABC):
             raise
 
     def _part_opener(self, path: str) -> Callable[[], Any] | None:  # noqa: ARG002
-        """What opens a large file that is written in parts; `None` where a file is held in memory until it is whole."""
+        """A function that opens a large file to write in parts; `None` if files are held in memory until complete."""
         return None
 
     def delete_tree(self, path: str, attempt: Attempt) -> None:
@@ -155,7 +156,7 @@ class Backend(ABC):
             attempt(partial(self.delete, one))
 
     def delete_partials(self, is_ours: Callable[[str], bool]) -> None:  # noqa: B027
-        """Delete what killed writers left visible in the folders that are ours; object stores have nothing."""
+        """Delete partial files that killed writers left in our folders; object stores have none."""
 
     def hold(self, files: Files, lose: Callable[[], None], beat_seconds: float) -> AbstractContextManager[None]:
         """Keep every other driver from this output until the block ends.

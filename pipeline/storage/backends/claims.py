@@ -2,14 +2,14 @@
 
 Each is created exclusively, and the highest one holds the output. Its driver writes a new beat into it every few
 seconds. A newcomer takes over by creating the next number, so of many newcomers one wins whatever their clocks say,
-after the beat has not changed for `MISSED_BEATS` intervals: a killed driver is followed after 15 seconds, on the same
-machine too. A driver that ends in any other way deletes its claim. No clock but one's own is read.
+after the beat has not changed for `MISSED_BEATS` intervals: it takes 15 seconds to take over from a killed driver, also
+on the same machine. A driver that ends in any other way deletes its claim. No clocks of two machines are compared.
 
-Not every driver of fsspec, nor every server that speaks S3, creates exclusively because it is asked to. So each claim
-is created twice: a store that does not refuse the second is itself refused.
+Some fsspec drivers and S3 servers ignore the request to create a file exclusively. So each claim is created twice: a
+store that accepts the second creation is refused.
 
 A driver that was paused so long that another took over finds a higher claim at its next beat. Until then two drivers
-write the same bytes under the same names, which harms nothing.
+write the same bytes under the same names, which is harmless.
 """
 
 from __future__ import annotations
@@ -43,7 +43,7 @@ _CLAIM = re.compile(rf"{CLAIMS}/[0-9]{{6}}\.json")
 
 
 class Files(Protocol):
-    """The files of a store, every operation tried again after a passing failure."""
+    """The files of a store; every operation is retried after a transient failure."""
 
     @property
     def display_url(self) -> str:
@@ -87,7 +87,7 @@ def hold_by_claim(files: Files, lose: Callable[[], None], beat_seconds: float) -
 
     def keep_beating() -> None:
         while not ended.wait(beat_seconds):
-            # A store that does not answer is tried again at the next beat; it fails the units themselves soon enough.
+            # If the store does not answer, the next beat tries again; the units will fail soon enough.
             with contextlib.suppress(TransientStorageError, ConfigError):
                 if _list_claims(files)[-1:] > [path] or not _is_claimed_by(files, path, claim):
                     lose()
@@ -102,14 +102,14 @@ def hold_by_claim(files: Files, lose: Callable[[], None], beat_seconds: float) -
     finally:
         ended.set()
         beating.join()
-        # Older claims first, so that at no moment one of them is the highest.
+        # Older claims first, so that none of them ever becomes the highest.
         for other in _list_claims(files):
             if other < path or (other == path and _is_claimed_by(files, path, claim)):
                 files.delete(other)
 
 
 def _list_claims(files: Files) -> list[str]:
-    """The claims in the order of their numbers; what else lies beside them is none."""
+    """The claims in the order of their numbers; other files are ignored."""
     return [path for path in files.list(CLAIMS) if _CLAIM.fullmatch(path)]
 
 
@@ -124,7 +124,7 @@ def _claim_output(files: Files, claim: dict[str, Any], beat_seconds: float) -> s
             try:
                 content = files.read_bytes(claims[-1], MAX_HOLDER_BYTES)
             except FileNotFoundError:
-                continue  # it has just ended
+                continue  # its driver has just ended
             holder = parse_holder(content)
             if watched is None:
                 watched, still_since = (claims[-1], content), time.monotonic()
@@ -150,7 +150,7 @@ def _claim_output(files: Files, claim: dict[str, Any], beat_seconds: float) -> s
 
 
 def _create_claim(files: Files, path: str, claim: dict[str, Any]) -> bool:
-    """Create a claim, and try it again on top, which the store must refuse; returns whether this driver created it."""
+    """Create a claim, then make sure that the store refuses to create it again; returns whether this driver has it."""
     if not files.create(path, json.dumps(claim).encode()):
         return False
     if files.create(path, json.dumps(claim).encode()):
@@ -160,7 +160,7 @@ def _create_claim(files: Files, path: str, claim: dict[str, Any]) -> bool:
 
 
 def _is_claimed_by(files: Files, path: str, claim: dict[str, Any]) -> bool:
-    """Whether a claim is a driver's; one that was deleted with all of `work/` is nobody else's."""
+    """Whether a claim is still this driver's; so it is if it was deleted together with `work/`."""
     try:
         return bool(parse_holder(files.read_bytes(path, MAX_HOLDER_BYTES)).get("driver") == claim["driver"])
     except FileNotFoundError:

@@ -1,4 +1,4 @@
-"""Whatever fsspec has a driver for."""
+"""Any file system that fsspec has a driver for."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from maskmill.pipeline.storage.remote_files import PART_BYTES
 from maskmill.schemas.errors import ConfigError
 
 _NO_CHAIN = "\0\0"
-"""Takes the place of `::` in a key while fsspec parses the URL, since fsspec would read a chain of URLs."""
+"""Replaces `::` in a key while fsspec parses the URL, which would otherwise read it as a chain of URLs."""
 
 
 def open_filesystem(url: str, **options: Any) -> tuple[Any, str]:
@@ -76,7 +76,7 @@ class FsspecBackend(Backend):
 
     def find_size(self, path: str) -> int | None:
         """Length of a file."""
-        # Not fsspec's `isfile`: it takes any failure, a lost connection too, for "no".
+        # Not fsspec's `isfile`: it returns False after any failure, such as a lost connection.
         try:
             info = self.fs.info(self.full(path))
         except (FileNotFoundError, NotADirectoryError):
@@ -88,7 +88,7 @@ class FsspecBackend(Backend):
         with contextlib.suppress(FileNotFoundError):
             start = len(self.root.rstrip("/")) + 1
             found = self.fs.find(self.full(folder))
-            # S3 has no folders: consoles mark them with empty keys; a key may stand where a folder is asked.
+            # S3 has no folders: consoles mark them with empty keys; a key may have the name of the folder.
             inside = [path[start:] for path in found if not path.endswith("/")]
             return [path for path in inside if path != folder]
         return []
@@ -102,7 +102,7 @@ class FsspecBackend(Backend):
         self.fs.pipe_file(self.full(path), data)
 
     def create(self, path: str, data: bytes, writer: str) -> bool:  # noqa: ARG002
-        """Write a file on the condition that there is none, where the driver has such a write."""
+        """Create a file exclusively, if the driver supports it."""
         try:
             self.fs.pipe_file(self.full(path), data, mode="create")
         except FileExistsError:
@@ -110,7 +110,7 @@ class FsspecBackend(Backend):
         return True
 
     def _part_opener(self, path: str) -> Callable[[], Any] | None:
-        # Committed apart from closing: a file that fsspec closes on its own must not become visible.
+        # Closing does not commit: a file that fsspec closes on its own must not become visible.
         return partial(self.fs.open, self.full(path), "wb", block_size=PART_BYTES, autocommit=False)
 
     def delete(self, path: str) -> None:

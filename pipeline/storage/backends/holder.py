@@ -1,4 +1,4 @@
-"""Who holds an output, as it is written into a lock and named to the next."""
+"""The holder of an output, as written into a lock and named in errors."""
 
 from __future__ import annotations
 
@@ -13,12 +13,12 @@ MAX_HOLDER_BYTES = 4096
 
 
 def describe_process() -> dict[str, Any]:
-    """This process, for a person who looks for it."""
+    """Host and process id, so that a person can find this process."""
     return {"host": socket.gethostname(), "pid": os.getpid()}
 
 
 def parse_holder(content: bytes) -> dict[str, Any]:
-    """What a lock says of its holder; nothing if it cannot be read."""
+    """The holder that a lock names; empty if it cannot be read."""
     try:
         parsed = json.loads(content)
     except (ValueError, RecursionError):
@@ -32,7 +32,7 @@ def name_holder(holder: dict[str, Any]) -> str:
 
 
 def refuse_driver(display_url: str, holder: dict[str, Any]) -> ConfigError:
-    """The error of a driver that came second."""
+    """The error of a second driver."""
     return ConfigError(
         "another driver is at work here",
         path=display_url,
@@ -42,7 +42,7 @@ def refuse_driver(display_url: str, holder: dict[str, Any]) -> ConfigError:
 
 
 def refuse_store(display_url: str, found: str | None = None) -> ConfigError:
-    """The error of a store where of many writers of one file more than one can win."""
+    """The error for a store that cannot create files exclusively."""
     return ConfigError(
         "this store cannot keep two drivers apart",
         path=display_url,

@@ -30,7 +30,7 @@ class LocalBackend(Backend):
         return read_regular_range(self.full(path), offset, length)
 
     def find_size(self, path: str) -> int | None:
-        """Length of a file, or of whatever else that is no folder: to read it says what is wrong with it."""
+        """Length of a file, or of anything else except a folder: reading it will say what is wrong."""
         try:
             status = os.stat(self.full(path))
         except (FileNotFoundError, NotADirectoryError):
@@ -51,7 +51,7 @@ class LocalBackend(Backend):
             file.write(data)
 
     def create(self, path: str, data: bytes, writer: str) -> bool:  # noqa: ARG002
-        """Link a finished file into its place, which one of many writers can."""
+        """Link a finished file into place: of several writers one succeeds."""
         return local_files.create_exclusively(self.full(path), data)
 
     @contextlib.contextmanager
@@ -66,13 +66,13 @@ class LocalBackend(Backend):
             os.remove(self.full(path))
 
     def delete_tree(self, path: str, attempt: Attempt) -> None:
-        """Delete a folder with all in it."""
+        """Delete a folder and its contents."""
         attempt(lambda: local_files.delete_tree(self.full(path)))
 
     def delete_partials(self, is_ours: Callable[[str], bool]) -> None:
-        """Delete what killed writers left."""
+        """Delete partial files of killed writers."""
         local_files.delete_partials(self.root, is_ours)
 
     def hold(self, files: Files, lose: Callable[[], None], beat_seconds: float) -> AbstractContextManager[None]:  # noqa: ARG002
-        """Hold a lock of the kernel, which ends with its holder."""
+        """Hold a kernel lock, which ends with its holder."""
         return hold_by_lock(self.root, self.display_url)

@@ -1,4 +1,4 @@
-"""Hold a local output by `flock` on `work/driver.lock`, which the kernel lets go of when its holder ends in any way."""
+"""Hold a local output by `flock` on `work/driver.lock`; the kernel releases it however its holder ends."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from maskmill.schemas.errors import ConfigError
 
 LOCK = "work/driver.lock"
 _AS_LOCK = os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
-"""Not through a link: what it leads to would be overwritten."""
+"""Do not follow a link: its target would be overwritten."""
 
 
 @contextlib.contextmanager
@@ -30,7 +30,7 @@ def hold_by_lock(folder: str, display_url: str) -> Iterator[None]:
         display_url: The same for messages.
 
     Raises:
-        ConfigError: Another driver holds it, or the lock is no file of ours.
+        ConfigError: Another driver holds it, or the lock is not a regular file.
     """
     path = join_path(folder, LOCK)
     with explained_failures(join_path(display_url, LOCK)):
@@ -48,7 +48,7 @@ def hold_by_lock(folder: str, display_url: str) -> Iterator[None]:
 
 
 def _lock_file(path: str, display_url: str) -> int:
-    """An open descriptor that holds the lock of the file that stands at `path`."""
+    """An open descriptor that holds the lock of the file at `path`."""
     while True:
         local_files.make_folder(os.path.dirname(path))
         try:

@@ -34,7 +34,7 @@ class MemoryBackend(FsspecBackend):
         return None  # fsspec's file would be visible from its first byte on
 
     def hold(self, files: Files, lose: Callable[[], None], beat_seconds: float) -> AbstractContextManager[None]:  # noqa: ARG002
-        """Hold a lock of this process, which is all that sees the files."""
+        """Hold a lock of this process: no other process sees the files."""
         return self._hold()
 
     @contextlib.contextmanager

@@ -1,4 +1,4 @@
-"""Buckets of S3: how s3fs is made, a write that one of many wins, ranges over plain HTTP, deletion of many keys."""
+"""S3 buckets: options for s3fs, exclusive creation, ranges over plain HTTP, deletion of many keys."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ _OPTIONS: dict[str, Any] = {
     "default_cache_type": "none",
 }
 _CLIENT: dict[str, Any] = {
-    # s3fs and `retry_transient` try again already; a third layer multiplies the wait for a store that is down.
+    # s3fs and `retry_transient` retry already; a third layer would multiply the wait for a store that is down.
     "retries": {"mode": "standard", "total_max_attempts": 1},
     "signature_version": "s3v4",  # of signed URLs too, which newer buckets of AWS and other stores want
 }
@@ -60,7 +60,7 @@ class S3Backend(FsspecBackend):
         refuse_credentials(str(protocol), path)
 
     def read_range(self, path: str, offset: int, length: int) -> bytes:
-        """A part of an object, over plain HTTP where that goes."""
+        """A part of an object, over plain HTTP where possible."""
         found = self._ranges.read(self.full(path), offset, length) if length else None
         return super().read_range(path, offset, length) if found is None else found
 
@@ -69,11 +69,11 @@ class S3Backend(FsspecBackend):
         return self._ranges.iter_pieces(self.full(path), offset, sizes)
 
     def create(self, path: str, data: bytes, writer: str) -> bool:
-        """Write an object unless there is one; a lost answer to this very write is no failure."""
+        """Create an object exclusively; if the response to this very write was lost, it still counts as created."""
         key = self.full(path)
 
         def is_ours() -> bool:
-            # After a lost answer some layer puts again (aiohttp does, unasked) and meets its own first success.
+            # After a lost response some layer retries the PUT (aiohttp does by itself) and finds its own object.
             try:
                 return bool(self.fs.metadata(key, refresh=True).get("writer") == writer)
             except FileNotFoundError:  # another's, deleted since
@@ -99,7 +99,7 @@ class S3Backend(FsspecBackend):
             attempt(partial(self._delete_group, group))
 
     def _delete_group(self, paths: Sequence[str]) -> None:
-        # s3fs's own bulk delete drops the list of keys that the server would not delete.
+        # s3fs's own bulk delete ignores the list of keys that the server refused to delete.
         bucket = self.root.partition("/")[0]
         keys = [{"Key": self.full(path).removeprefix(f"{bucket}/")} for path in paths]
         answer = self.fs.call_s3("delete_objects", Bucket=bucket, Delete={"Objects": keys, "Quiet": True})

@@ -1,13 +1,13 @@
-"""Ranges of S3 objects over plain HTTP: the store's own client signs a URL, the standard library gets the bytes.
+"""Ranges of S3 objects over plain HTTP: s3fs signs a URL, the standard library downloads the bytes.
 
-A block of rows is checked by us and needs nothing else of a client. aiohttp, beneath s3fs, takes 2.3 s of a core for a
-gigabyte and serves all threads of a process by one event loop, 350 MB/s from a server on the same machine; this takes
-0.25 s and lets Python's lock go meanwhile: 1,000 MB/s with one thread, 2,000 with two. (Arrow's own S3 client takes
-0.6 s and gives 700 to 1,200 MB/s, but it asks for an object's size first, wants credentials told in words of its own,
-and does not bear a fork.)
+maskmill checks each block itself, so a simple client is enough. aiohttp, which s3fs uses, takes 2.3 s of a core per
+gigabyte and serves all threads of a process from one event loop: 350 MB/s from a server on the same machine. This takes
+0.25 s and releases the GIL meanwhile: 1,000 MB/s with one thread, 2,000 with two. (Arrow's own S3 client takes 0.6 s
+and reaches 700 to 1,200 MB/s, but it asks for an object's size first, needs credentials in its own format, and does
+not survive a fork.)
 
-Whatever is unusual is left to s3fs, which tries again and knows how to explain it: options that add headers, proxies,
-and every answer but the bytes that were asked for. A store from which nothing comes this way is spared it for a while.
+Everything unusual is left to s3fs, which retries and reports errors: options that add headers, proxies, and every
+response other than the requested bytes. If a store never answers this way, it is not tried again for a while.
 """
 
 from __future__ import annotations
@@ -56,7 +56,7 @@ _EXPLAINED = (HTTPStatus.NOT_FOUND, HTTPStatus.REQUESTED_RANGE_NOT_SATISFIABLE) 
 class S3Ranges:
     """Gets ranges from the buckets of one s3fs file system. Safe to call from several threads.
 
-    A forked process opens connections of its own; it signs no new URLs, as fsspec refuses to work there.
+    A forked process opens its own connections; it signs no new URLs, since fsspec refuses to work there.
 
     Args:
         fs: An `S3FileSystem`.
@@ -97,7 +97,7 @@ class S3Ranges:
             sizes: Bytes of each piece, above 0.
 
         Yields:
-            Each piece, valid until the next: all stand in the same memory, which stays in the processor's caches.
+            Each piece, valid until the next: all use the same memory, which stays in the processor's caches.
         """
         if time.monotonic() < self._rests_until:
             return
@@ -108,7 +108,7 @@ class S3Ranges:
         try:
             answer = self._ask(self._sign(path), _range_of(offset, length))
             status = answer.status
-            # Taken, so that other reads of this thread in between have a connection of their own.
+            # Taken, so that other reads of this thread in the meantime use their own connection.
             taken, self._kept.key = (self._kept.key, self._kept.connection), None
             if status == HTTPStatus.PARTIAL_CONTENT and _is_all(answer, offset, length):
                 for size in sizes:
@@ -132,7 +132,7 @@ class S3Ranges:
                 self._note(path, status, came=is_read)
 
     def _note(self, path: str, status: int | None, *, came: bool) -> None:
-        """Remember how a request ended: a store that fails again and again is spared more of them for a while."""
+        """Record how a request ended: after repeated failures the store gets no more requests for a while."""
         if came:
             self._failures = 0
         elif status not in _EXPLAINED:
@@ -175,7 +175,7 @@ class S3Ranges:
         except (ConnectionError, http.client.BadStatusLine):
             if is_new:
                 raise
-        # One that was kept open, and that the server has closed meanwhile.
+        # The connection was kept open, and the server has closed it meanwhile.
         self._drop()
         connection, _ = self._connect(url)
         connection.request("GET", target, headers=headers)
@@ -204,7 +204,7 @@ class S3Ranges:
         return connection, True
 
     def _drop(self) -> None:
-        """Close this thread's connection. One that a parent process opened is only forgotten: the parent uses it."""
+        """Close this thread's connection. One that the parent process opened is only dropped: the parent uses it."""
         key, self._kept.key = getattr(self._kept, "key", None), None
         if key is not None and key[0] == os.getpid():
             self._kept.connection.close()

@@ -1,4 +1,4 @@
-"""Which backend a URL stands on."""
+"""The backend of each URL protocol."""
 
 from __future__ import annotations
 
@@ -21,9 +21,9 @@ BACKENDS: dict[str | None, type[Backend]] = {
 
 
 def find_backend(url: str) -> type[Backend]:
-    """The backend of a URL: fsspec's driver where there is none of ours.
+    """The backend of a URL: fsspec's driver if maskmill has none of its own.
 
     Raises:
-        ConfigError: It is no URL of one file system.
+        ConfigError: It is not the URL of a single file system.
     """
     return BACKENDS.get(split_url(url)[0], FsspecBackend)
