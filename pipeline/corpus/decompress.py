@@ -1,7 +1,7 @@
-"""Compressed files as streams that are whole or fail, as `gzip -t`, `bzip2 -t`, `xz -t` and `zstd -t` judge them.
+"""Compressed files as streams that fail unless the file is whole, as `gzip -t`, `bzip2 -t`, `xz -t` and `zstd -t` do.
 
-A file is one compressed member or more, and is decompressed to all of them one after the other; a member may be
-empty, a file of 0 bytes is no member. What may follow the last one:
+A file has one or more compressed members, which are decompressed one after the other; a member may be empty, but a
+file of 0 bytes has no member. What may follow the last one:
 
 | | zeros | anything else |
 | --- | --- | --- |

@@ -1,4 +1,4 @@
-"""Where the pieces of every bucket lie: written once between map and sort, read by each sort unit for its buckets.
+"""The places of every bucket's pieces: written once between map and sort, read by each sort unit for its buckets.
 
 The index is read by sort units instead of being sent to them: at 10 TB it has 4 * 10^7 lines.
 """
@@ -157,7 +157,7 @@ def _not_an_index(output: Store, found: str) -> ShardCorruptError:
 
 
 def _read_pieces(output: Store, pieces: Sequence[Piece]) -> Iterator[tuple[Piece, bytes]]:
-    """The bytes of the pieces in order; from an object store some are on their way while one is being sorted."""
+    """The bytes of the pieces in order; from an object store some are prefetched while one is being sorted."""
 
     def read(piece: Piece) -> bytes:
         number, offset, length, _ = piece

@@ -1,8 +1,8 @@
 """Keyed content hashes: the order of documents, the choice of the held-out ones and exact duplicates.
 
 The order is that of a 128-bit xxh3 of the text keyed with the seed, so it is a function of the set of documents and
-the seed alone. Which documents are held out is decided by a second hash under another key: were it the same, the
-held-out documents would be the first of the order.
+the seed alone. Which documents are held out is decided by a second hash with another key: with the same key,
+the held-out documents would be the first of the order.
 """
 
 from __future__ import annotations
@@ -69,8 +69,8 @@ def sort_by_hash(high: UInt64s, low: UInt64s) -> npt.NDArray[np.intp]:
 def find_duplicates(high: UInt64s, low: UInt64s, texts: Sequence[bytes]) -> npt.NDArray[np.bool_]:
     """Which documents of a list sorted by hash equal an earlier one, byte for byte.
 
-    Two different texts with one hash are both kept: xxh3 is no cryptographic hash, and a stranger's file may hold
-    constructed collisions.
+    Two different texts with one hash are both kept: xxh3 is not a cryptographic hash, and a file from others may
+    contain constructed collisions.
     """
     duplicate = np.zeros(len(texts), dtype=np.bool_)
     same_hash = np.flatnonzero((high[1:] == high[:-1]) & (low[1:] == low[:-1])) + 1

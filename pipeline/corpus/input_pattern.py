@@ -1,4 +1,4 @@
-"""What the user writes in `input.paths`, taken apart: a file system, a fixed folder and the pattern below it."""
+"""Parse an entry of `input.paths`: a file system, a fixed folder and the pattern below it."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ from maskmill.schemas.redaction import redact, remember_secrets
 
 WEB_PROTOCOLS = ("http", "https")
 UNNAMED = "input"
-"""The source of text that no folder of a pattern names."""
+"""The source of text whose pattern has no fixed folder."""
 
 
 @dataclass(frozen=True)
@@ -41,7 +41,7 @@ class InputPattern:
 
     @classmethod
     def parse(cls, written: str) -> InputPattern:
-        """Take a pattern apart.
+        """Parse a pattern.
 
         Raises:
             ConfigError: It has a NUL, is a chain of URLs, or has credentials.
@@ -54,7 +54,7 @@ class InputPattern:
         backend.check_url(written)
         parts = path.split("/")
         if backend.capabilities.local_paths:
-            # A slash at the end asks for a folder, and `./~` is not the user's home: both stay.
+            # A trailing slash asks for a folder, and `./~` is not the user's home: both are kept.
             parts = [*parts[:1], *(part for part in parts[1:-1] if part not in ("", ".")), *parts[1:][-1:]]
         first = next((index for index, part in enumerate(parts) if glob.has_magic(part)), len(parts) - 1)
         fixed = "/".join(parts[:first]) or ("/" if first and path.startswith("/") else "")
@@ -62,7 +62,7 @@ class InputPattern:
 
     @property
     def is_glob(self) -> bool:
-        """Whether it may name several files; of the web, whose `?` begins a query, a URL never does."""
+        """Whether it may match several files; a web URL never does, since its `?` begins a query."""
         return not self.is_web and any(map(glob.has_magic, self.parts))
 
     @property
@@ -109,7 +109,7 @@ def _check_web(url: str) -> None:
 
 
 def name_sources(patterns: Sequence[InputPattern]) -> list[str]:
-    """What the text of each pattern is counted under: the last of its fixed folders.
+    """The source of each pattern's text: the last of its fixed folders.
 
     Patterns with different fixed folders have different names: where the last folders are the same, as in
     `en/train/*` and `de/train/*`, those above them tell them apart. What is above a pattern's first folder is never

@@ -1,4 +1,4 @@
-"""When too much of the input is bad to go on: judged in every unit as it reads, and over all units in their order."""
+"""Stop when too much of the input is bad: judged in every unit as it reads, and over all units in their order."""
 
 from __future__ import annotations
 
@@ -10,10 +10,10 @@ from maskmill.pipeline.corpus.quarantine import Example
 from maskmill.schemas.errors import InputDataError
 
 CHECK_EVERY_DOCUMENTS = 1000
-MIN_QUARANTINED_TO_STOP_EARLY = 20  # one bad line in a first file of ten says little about a corpus
-MAX_DENSITY_RATIO = 16  # documents a byte of text in what is unread, over those in what was read
+MIN_QUARANTINED_TO_STOP_EARLY = 20  # one bad line in a first file of ten lines says little about a corpus
+MAX_DENSITY_RATIO = 16  # documents per byte of text in the unread part, over those in the part read
 REASON = "quarantined: "
-"""What the name of a count begins with that is of one reason."""
+"""Prefix of the counts of single reasons."""
 Examples = Callable[[Collection[str]], Mapping[str, Example]]
 """Gives the first rejected input of each of some reasons, for the message."""
 
@@ -41,7 +41,7 @@ class UnitGuard:
         self._bytes_before += num_bytes
 
     def check(self, counts: Counter[str], bytes_of_file: float, examples: Mapping[str, Example]) -> None:
-        """Judge what the unit has read so far.
+        """Check what the unit has read so far.
 
         Args:
             counts: As `check_quarantined` takes them.
@@ -61,8 +61,8 @@ class UnitGuard:
 class CorpusGuard:
     """Stops the map stage when too much of what it reads is bad.
 
-    Judged are the first k units in their order, for every k, whichever units finish first: so a corpus is refused by
-    any engine and at any repetition, or by none.
+    The first k units in their order are judged, for every k, whichever units finish first: so every engine and every
+    repetition comes to the same decision.
 
     Args:
         limit: Share of documents that may be quarantined.
@@ -71,7 +71,7 @@ class CorpusGuard:
         examples: Gives what the message names.
 
     Raises:
-        InputDataError: These alone are too bad.
+        InputDataError: The units finished before already have too many bad documents.
     """
 
     def __init__(
@@ -91,7 +91,7 @@ class CorpusGuard:
         self._judge()
 
     def finish_unit(self, unit: int, counts: Mapping[str, int]) -> None:
-        """Take in a finished unit.
+        """Add a finished unit.
 
         Raises:
             InputDataError: With every reason.
@@ -112,9 +112,9 @@ def check_quarantined(
 ) -> None:
     """Stop when the quarantined documents exceed their share of all that the corpus can be expected to hold.
 
-    Before the end, the corpus's documents are estimated from those read, a byte of text. Files differ, so unless more
-    than half of what was read is bad, as with a wrong `text_field`, the rest is taken to hold 16 times as many
-    documents a byte: a corpus within its limit is not refused for a first file of few long documents.
+    Before the end, the number of documents is estimated from those read so far, per byte of text. Files differ, so
+    unless more than half of what was read is bad, as with a wrong `text_field`, the rest is assumed to have 16 times as
+    many documents per byte: a corpus within its limit is not refused for a first file of few long documents.
 
     Args:
         counts: `read`, `quarantined` and `quarantined: <reason>` so far.

@@ -1,4 +1,4 @@
-"""Which settings of a run matched nothing in its text: an error where nothing useful can follow, else a warning."""
+"""Find settings of a run that matched nothing in its text: an error if the run cannot continue, else a warning."""
 
 from __future__ import annotations
 
@@ -57,7 +57,7 @@ def check_documents_left(totals: ExchangeTotals, num_files: int, documents: Docu
 def iter_unmatched(
     totals: ExchangeTotals, inputs: Sequence[InputFile], settings: InputSection, documents: DocumentsSection
 ) -> Iterator[str]:
-    """Warnings, in words, of each setting that matched nothing, or not all that it should."""
+    """Warnings about each setting that matched nothing, or less than it should."""
     counts = totals.counts
     kept = counts["read"] - counts.get("quarantined", 0)
     if settings.source_field is not None:

@@ -1,4 +1,4 @@
-"""Which input files a run reads: patterns resolved, sizes taken, ids made independent of where the corpus lies."""
+"""List the input files of a run: patterns resolved, sizes recorded, ids independent of where the corpus is."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ class InputFile:
         size_bytes: As stored.
         mark: Its time of change or entity tag, as the store gives it; empty where there is none. Never part of what
             decides bytes.
-        source: What its documents are counted under where they do not say.
+        source: The source of its documents, unless they name one.
     """
 
     url: str
@@ -58,14 +58,14 @@ class InputFile:
 
     @property
     def assumed_text_bytes(self) -> int:
-        """A guess at the bytes of text in it, from its size and suffix alone."""
+        """Estimate the bytes of text in it from its size and suffix alone."""
         return self.size_bytes * (ASSUMED_COMPRESSION_RATIO if self.compression else 1)
 
 
 def list_inputs(
     patterns: Sequence[str], name: str | None = None, warn: Callable[[str], None] = lambda _: None
 ) -> list[InputFile]:
-    """All files that the patterns name, in the order of their relative paths.
+    """All files that the patterns match, in the order of their relative paths.
 
     Patterns in one folder give paths relative to it. Of patterns in several folders, each puts the name of its folder
     in front, so that `corpus/de/*` and `corpus/en/*` give `de/part-0.txt` and `en/part-0.txt`. Whether it does depends
@@ -77,7 +77,7 @@ def list_inputs(
     Args:
         patterns: Paths and URLs, with or without `*`, `?`, `[...]` and `**`; see `match_files`.
         name: The source of all files; without it, each pattern's is its last fixed folder, see `name_sources`.
-        warn: Takes what a person should know.
+        warn: Receives warnings.
 
     Raises:
         ConfigError: A path is missing, a pattern finds nothing, a file's format or size is unknown, a name is not
@@ -126,7 +126,7 @@ def list_inputs(
 
 
 def digest_inputs(files: Sequence[InputFile]) -> str:
-    """xxh3-128 over relative paths, sizes and sources: tells a resumed run that its inputs are no longer the same."""
+    """xxh3-128 over relative paths, sizes and sources: shows a resumed run that its inputs have changed."""
     digest = xxhash.xxh3_128()
     for file in files:
         digest.update(f"{file.path}\0{file.size_bytes}\0{file.source}\n".encode())
@@ -185,7 +185,7 @@ def _find_one(pattern: InputPattern, tree: Tree) -> FoundFile:
 
 
 def _refuse_literal(pattern: InputPattern, tree: Tree, paths: Sequence[str]) -> None:
-    """Refuse `d [1]/*` where there is a folder of this very name: as a pattern it means `d 1`, other files.
+    """Refuse `d [1]/*` if there is a folder of exactly this name: as a pattern it matches `d 1`, other files.
 
     Raises:
         ConfigError: What is written exists, and the pattern does not lead to it.
@@ -204,7 +204,7 @@ def _refuse_literal(pattern: InputPattern, tree: Tree, paths: Sequence[str]) -> 
 
 
 def _find_on_web(pattern: InputPattern) -> FoundFile:
-    """One URL. Its query is no part of its name, since it may be a key to the file."""
+    """One URL. Its query is not part of its name, since it may be a key to the file."""
     bare = _without_query(pattern.written)
     filesystem, path = open_filesystem(pattern.written)
     try:

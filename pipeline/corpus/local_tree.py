@@ -1,4 +1,4 @@
-"""Local files as `match_files` sees them: by the system's own calls, so that no name is parsed."""
+"""The local file system for `match_files`: by system calls, so that no name is parsed."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ class LocalTree:
         self._root = root
 
     def expect_walk(self, folder: str) -> None:
-        """Nothing to prepare: listing a folder is cheap."""
+        """Do nothing: listing a folder is cheap."""
 
     def list_folders(self, folder: str, is_wanted: Callable[[str], bool]) -> Iterator[str]:
         """Names of the folders directly in `folder`, links to folders included."""
@@ -56,7 +56,7 @@ class LocalTree:
         return _printable(self._full(path))
 
     def exists(self, path: str) -> bool:
-        """Whether there is anything under exactly this name."""
+        """Whether anything has exactly this name."""
         return os.path.lexists(self._full(path))
 
     def is_folder(self, path: str) -> bool:
@@ -102,7 +102,7 @@ class LocalTree:
 
 
 def _explain_absence(name: str) -> None:
-    """Raise what is wrong with a path that cannot be looked at, unless there is simply nothing under it."""
+    """Raise an error that explains why a path cannot be examined, unless it simply does not exist."""
     with _explained(name):
         try:
             os.stat(name)
@@ -140,9 +140,9 @@ def _printable(path: str) -> str:
 
 
 def _without_detours(path: str) -> str:
-    """An absolute path without `.`, `..` and doubled slashes, so that a file has one URL however it is asked for.
+    """An absolute path without `.`, `..` and doubled slashes, so that a file has one URL however it is written.
 
-    `..` after a link leads to the folder above what the link leads to, so where there is one links are resolved.
+    `..` after a link is the folder above the link's target, so links are resolved if there is a `..`.
     """
     if "/." not in path and "//" not in path:
         return path

@@ -1,8 +1,8 @@
 """First level of the exchange: read raw files, reject what is bad, and partition documents by hash.
 
 A map unit writes one object. It is made of runs of bounded size; within a run the documents of each bucket form one
-record batch, in the order they were read. So a bucket's documents, taken object by object and run by run, stand in
-the order of (path, line), and of exact duplicates the first is the one that stays.
+record batch, in the order they were read. So a bucket's documents, taken object by object and run by run, are in
+the order of (path, line), and the first of exact duplicates is kept.
 """
 
 from __future__ import annotations
@@ -51,7 +51,7 @@ DOCUMENT_OVERHEAD_BYTES = 200  # what the Python objects of a document take besi
 
 @dataclass(frozen=True)
 class CorpusContext:
-    """What every unit of the corpus's stages is given."""
+    """The context of every unit of the corpus's stages."""
 
     output: Store
     run: RunFile
@@ -96,7 +96,7 @@ class MapDetails(Details):
 
 @dataclass
 class _OddFiles:
-    """Files of a unit that a person should look at."""
+    """Files of a unit that deserve a warning."""
 
     empty: list[str] = field(default_factory=list)
     """Paths of those without a document."""
@@ -104,14 +104,14 @@ class _OddFiles:
     """What to do with each of those that are not what their names say."""
 
     def note_first_lines(self, rejects: Iterable[Reject]) -> None:
-        """Look at how a file begins whose first line was rejected."""
+        """Check how a file begins whose first line was rejected."""
         starts = ((reject.path, reject.content[:LOOKED_AT]) for reject in rejects if reject.line == 1)
         self.advice += filter(None, (advise_on_content(path, start) for path, start in starts))
 
 
 @dataclass
 class _Run:
-    """Documents gathered until they are worth a run."""
+    """Documents gathered until they fill a run."""
 
     doc_id: list[str] = field(default_factory=list)
     source: list[str] = field(default_factory=list)
@@ -162,7 +162,7 @@ MAP = Stage("read and partition", "reading the input files", MapUnit, MapDetails
 
 
 def exchange_path(unit: int) -> str:
-    """Where a map unit's object stands."""
+    """The path of a map unit's object."""
     return f"{EXCHANGE}/{unit:06d}.arrow"
 
 
@@ -187,7 +187,7 @@ def _iter_buckets(
 def _iter_runs(
     context: CorpusContext, unit: MapUnit, counts: Counter[str], quarantine: Quarantine, odd: _OddFiles
 ) -> Iterator[_Run]:
-    """The unit's documents in runs, cut by the documents' sizes alone and not by how reads happen to fall."""
+    """The unit's documents in runs, cut by the documents' sizes alone, independent of read boundaries."""
     num_buckets = unit.num_buckets + unit.num_held_out_buckets
     limit_bytes = min(RUN_BYTES_PER_BUCKET * num_buckets, MAX_RUN_BYTES)
     guard = UnitGuard(context.run.input.max_quarantined, sum(file.assumed_text_bytes for file in context.inputs))
@@ -233,7 +233,7 @@ def _count_block(counts: Counter[str], block: DocumentBlock, settings: InputSect
 
 
 def _measure_documents(path: str, block: DocumentBlock) -> list[int]:
-    """What each document takes in memory, in bytes, about; a character of an id up to four."""
+    """Approximate bytes that each document takes in memory; a character of an id takes up to four."""
     fixed = DOCUMENT_OVERHEAD_BYTES + 4 * len(path)
     return [
         fixed + len(text) + 4 * (len(doc_id) + len(source))
@@ -242,7 +242,7 @@ def _measure_documents(path: str, block: DocumentBlock) -> list[int]:
 
 
 def _fill_run(run: _Run, sizes: list[int], start: int, limit_bytes: int) -> tuple[int, int]:
-    """How far the documents from `start` fit into a run, and their bytes; an empty run takes any document."""
+    """How many documents from `start` on fit into a run, and their bytes; an empty run takes any document."""
     filled = run.size_bytes
     room = MAX_RUN_DOCUMENTS - len(run.line)
     stop = start
@@ -258,8 +258,8 @@ def _partition(
     hashes = hash_documents(run.text, settings.documents.seed, settings.documents.held_out)
     kept = np.arange(len(run.line))
     if settings.documents.deduplicate:
-        # Duplicates within a run go here already, so that a text that stands a million times in a corpus comes
-        # at most once a run to the unit that sorts it.
+        # Duplicates within a run are dropped here, so that a text that occurs a million times in a corpus reaches
+        # the sort unit at most once per run.
         order = sort_by_hash(hashes.high, hashes.low)
         sorted_texts = [run.text[i] for i in order]
         duplicate = find_duplicates(hashes.high[order], hashes.low[order], sorted_texts)

@@ -1,4 +1,4 @@
-"""Which files a pattern names: the rule of `glob.glob(pattern, recursive=True)`, for any file system.
+"""Find the files that a pattern matches: the rules of `glob.glob(pattern, recursive=True)`, for any file system.
 
 - `*`, `?` and `[...]` match within one component of a path, as `fnmatch` does. `**` as a whole component matches any
   number of folders, none included; as the last one, all files below.
@@ -6,7 +6,7 @@
 - Links to folders are followed. `glob` follows a link that leads back to a folder above it until the system gives up;
   here it is refused, since it would give every file below many times over.
 
-Where `glob` leaves out in silence what it may not read, here the file system's error is raised.
+Where `glob` silently leaves out what it may not read, the file system's error is raised here.
 """
 
 from __future__ import annotations
@@ -39,10 +39,10 @@ class FoundFile:
 
 
 class Tree(Protocol):
-    """What is asked of a file system. Paths are relative to a fixed folder, the root, which is the empty path."""
+    """The interface of a file system. Paths are relative to a fixed folder, the root, which is the empty path."""
 
     def expect_walk(self, folder: str) -> None:
-        """Announce that all below a folder will be listed."""
+        """Announce that everything below a folder will be listed."""
         ...
 
     def list_folders(self, folder: str, is_wanted: Callable[[str], bool]) -> Iterable[str]:
@@ -79,7 +79,7 @@ class Tree(Protocol):
 
 
 def match_files(tree: Tree, parts: Sequence[str]) -> list[str]:
-    """The paths that the components of a pattern name, each once; a literal last component is not checked to exist.
+    """The paths that a pattern's components match, each once; a literal last component is not checked to exist.
 
     Raises:
         ConfigError: Links form a cycle below a `**`.

@@ -1,4 +1,4 @@
-"""What bytes are that were taken for text: named by how they begin."""
+"""Recognise by its first bytes a file that was mistaken for text."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ LOOKED_AT = 64
 
 
 def advise_on_content(name: str, start: bytes) -> str | None:
-    """What to do with a file whose content is not what its name says; `None` where nothing is known to be wrong.
+    """What to do with a file whose content does not match its name; `None` if nothing is known to be wrong.
 
     Args:
         name: The file's name.
@@ -42,5 +42,5 @@ def advise_on_content(name: str, start: bytes) -> str | None:
 
 
 def _has_wide_characters(start: bytes) -> bool:
-    """Whether every second byte is NUL, as in UTF-16 without a mark at its beginning."""
+    """Whether every second byte is NUL, as in UTF-16 without a byte order mark."""
     return len(start) > 1 and (not any(start[0::2]) or not any(start[1::2]))

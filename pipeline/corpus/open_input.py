@@ -1,4 +1,4 @@
-"""A raw file as a stream of decompressed bytes that is whole or fails."""
+"""A raw file as a stream of decompressed bytes, which fails unless the file is whole."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ READ_BYTES = 1 << 18  # as a list of lines, 4 MiB of newlines would be 400 MB
 
 
 class OpenInput:
-    """A raw file being read: a stream of decompressed bytes that knows how far it has come.
+    """A raw file being read: a stream of decompressed bytes that tracks its progress.
 
     Args:
         file: What is read.
@@ -67,7 +67,7 @@ class OpenInput:
             if self._file.compression and not self._raw.position:
                 raise EOFError("an empty file, such as a failed upload leaves")
         except FAILURES as error:
-            # The store's own failures have been explained by `_StoredBytes`: these are the decompressor's.
+            # `_StoredBytes` has translated the store's own failures: these are the decompressor's.
             raise InputDataError(
                 "the file cannot be read to its end",
                 path=self._shown,
@@ -96,7 +96,7 @@ def _open(url: str) -> Any:
 
 
 class _StoredBytes:
-    """The file as stored: counts what was read, and gives the store's failures maskmill's names."""
+    """The file as stored: counts the bytes read, and translates the store's failures."""
 
     def __init__(self, raw: Any, url: str) -> None:
         self._raw = raw

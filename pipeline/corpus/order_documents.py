@@ -1,7 +1,7 @@
-"""Sorting documents by hash within bounded memory, however many there are and however often one of them stands.
+"""Sort documents by hash in bounded memory, however many there are and however often one of them occurs.
 
-What fits is sorted in memory. What does not is spread over scratch files by intervals of the hash, each of which is
-sorted in turn; documents of one hash need no sorting and are passed on as they came.
+What fits is sorted in memory. The rest is spread over scratch files by intervals of the hash, each of which is sorted
+in turn; documents with one hash need no sorting and are passed on in their order.
 """
 
 from __future__ import annotations
@@ -104,7 +104,7 @@ def order_documents(
         pieces: Documents with their hashes, in any number of batches, none of them empty.
         deduplicate: Whether to drop documents equal to an earlier one, byte for byte.
         limit_bytes: What may be sorted in memory at once; below 2 GiB, Arrow's limit of 32-bit offsets.
-        folder: Where scratch files may stand.
+        folder: Folder for scratch files.
 
     Raises:
         ConfigError: The disk is full.

@@ -21,7 +21,7 @@ FEW_SHARDS = 8
 SMALL_SHARD_BYTES = 16 * MIB
 LARGE_SHARD_BYTES = 64 * MIB
 MAX_FILES_PER_UNIT = 1024
-"""Opening a file of an object store takes some 30 ms: a million tiny ones must not come to one unit."""
+"""Opening a file of an object store takes some 30 ms: a million tiny ones must not be in one unit."""
 
 
 class MapUnit(UnitDescription):
@@ -80,9 +80,9 @@ class Buckets:
 def plan_shard_bytes(files: Sequence[InputFile], shard_mb: float | None) -> int:
     """Text wanted in a document shard, in bytes: what is configured, else 64 MiB, or less where that is few shards.
 
-    183 MB in shards of 64 MiB are three units, which two workers pack hardly quicker than one. So a corpus is cut into
-    eight shards at least, while they hold 16 MiB or more. (In shards of 8 MiB the eight documents of novels that are
-    encoded twice are 3 % of the text: 49 MB/s instead of 60.)
+    183 MB in shards of 64 MiB are three units, which two workers pack hardly faster than one. So a corpus is cut
+    into at least eight shards, as long as they hold 16 MiB or more. (In shards of 8 MiB the eight documents of novels
+    that are encoded twice are 3 % of the text: 49 MB/s instead of 60.)
     """
     if shard_mb is not None:
         return int(shard_mb * MIB)

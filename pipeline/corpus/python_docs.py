@@ -106,7 +106,7 @@ def iter_python_docs(
 
 
 def extract_docs(source_code: bytes, *, module: str, doc_id: str, source: str) -> list[PythonDoc]:
-    """Give the documents of one module: its own, then one for each class, in the order they stand.
+    """Give the documents of one module: its own, then one for each class, in source order.
 
     A document that would be longer than `MAX_DOC_CHARS` goes on in parts, `#2`, `#3` and so on, each from the
     start of a function's documentation: the largest class had 390,000 characters, and a few such documents would
@@ -164,7 +164,7 @@ def _iter_descriptions() -> Iterator[PythonDoc]:
             metadata = distribution.metadata
             name, text = metadata["Name"], metadata.get_payload()  # type: ignore[attr-defined]
         except (OSError, ValueError, KeyError, TypeError):
-            continue  # a broken installation is not ours to mend
+            continue  # a broken installation is not ours to fix
         if isinstance(name, str) and isinstance(text, str) and text.strip():
             found.setdefault(name.lower(), text.strip())  # the first on the path is the one in force
     for name in sorted(found):

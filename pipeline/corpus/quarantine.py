@@ -1,4 +1,4 @@
-"""Rejected inputs of a unit, kept for a person to look at, in files of bounded size."""
+"""Keep the rejected inputs of a unit for inspection, in files of bounded size."""
 
 from __future__ import annotations
 
@@ -18,12 +18,12 @@ PART_BYTES = 64 << 20
 REJECT_OVERHEAD_BYTES = 256
 EXAMPLE_BYTES = 64
 MAX_EXAMPLE_PARTS = 64
-"""Files of the quarantine that are looked into for examples."""
+"""Files of the quarantine that are searched for examples."""
 
 
 @dataclass(frozen=True)
 class Example:
-    """Where a person may look at an input that was rejected: its file, its line and how it begins."""
+    """A rejected input: its file, its line and how it begins."""
 
     path: str
     line: int
@@ -51,7 +51,7 @@ class Quarantine:
         """The first of each reason."""
 
     def add(self, rejects: Sequence[Reject]) -> None:
-        """Take some more; a part that is full is written."""
+        """Add some; a part that is full is written."""
         for reject in rejects:
             if reject.reason not in self.examples:
                 example = Example(reject.path, reject.line, reject.content[:EXAMPLE_BYTES])
@@ -62,7 +62,7 @@ class Quarantine:
                 self.write()
 
     def write(self) -> None:
-        """Write what has been taken since the last part, if anything."""
+        """Write what was added since the last part, if anything."""
         if not self._rejects:
             return
         columns = zip(*((r.path, r.line, str(r.reason), r.size_bytes, r.content) for r in self._rejects), strict=True)

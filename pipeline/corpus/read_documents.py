@@ -1,8 +1,8 @@
-"""Raw files to documents: what is a document is kept, what is not is rejected with its place and the reason.
+"""Read documents from raw files; whatever is not a document is rejected with its place and the reason.
 
-JSON lines are read with the standard library, a line at a time. `pyarrow.json` was tried as a fast path and left:
-on one core it needs 0.34 s for 64 MB of English novels and 0.13 s for 27 MB of C++ documentation, the line-by-line
-way 0.41 s and 0.09 s, and it takes two objects on a line, an object over two lines and invalid UTF-8. `orjson` reads
+JSON lines are read with the standard library, a line at a time. `pyarrow.json` was tried as a fast path and rejected:
+on one core it needs 0.34 s for 64 MB of English novels and 0.13 s for 27 MB of C++ documentation, line by line it takes
+0.41 s and 0.09 s, and it accepts two objects on a line, an object over two lines and invalid UTF-8. `orjson` reads
 them in 0.28 s and 0.05 s, a fiftieth of a whole run, and differs on lone surrogates, NaN and long integers.
 """
 
@@ -102,7 +102,7 @@ def iter_documents(file: InputFile, opened: Blocks, settings: InputSection) -> I
 def _iter_json_lines(
     file: InputFile, opened: Blocks, settings: InputSection, max_text_bytes: int
 ) -> Iterator[DocumentBlock]:
-    # JSON may spell one byte of text with six, and other fields stand beside it.
+    # JSON may encode one byte of text with six, and a line has other fields too.
     max_line_bytes = 6 * max_text_bytes + (1 << 20)
     for lines in iter_lines(opened, max_line_bytes):
         block = DocumentBlock()
@@ -231,7 +231,7 @@ def _encode(text: str) -> bytes:
 
 @dataclass
 class _GatheredText:
-    """Lines on their way to a document of plain text; of too long a one only the beginning is kept."""
+    """The lines of one plain-text document; only the beginning of an overlong one is kept."""
 
     max_text_bytes: int
     first_line: int = 1

@@ -1,4 +1,4 @@
-"""Lines of a raw file in bounded memory, whatever stands in it."""
+"""Read lines of a raw file in bounded memory, whatever it contains."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ def iter_lines(opened: Blocks, max_line_bytes: int) -> Iterator[list[tuple[int, 
 
     Lines end at LF or at the end of the file; a CR before that belongs to the line's end. A UTF-8 byte order mark at
     the start of the file is dropped. Of a line longer than `max_line_bytes` the first `max_line_bytes` are kept, its
-    full length beside them. How the file comes in blocks makes no difference to the lines.
+    full length beside them. Block boundaries make no difference.
     """
     number = 0
     pieces: list[bytes] = []
@@ -67,7 +67,7 @@ def iter_lines(opened: Blocks, max_line_bytes: int) -> Iterator[list[tuple[int, 
 def is_blank(line: bytes) -> bool:
     """Whether `str.strip()` would leave nothing of a line; one that is not UTF-8 is not blank.
 
-    `bytes.strip()` would not do: it knows no space outside ASCII.
+    `bytes.strip()` is not enough: it knows only ASCII spaces.
     """
     return _BLANK.fullmatch(line) is not None
 

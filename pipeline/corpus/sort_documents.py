@@ -35,7 +35,7 @@ MAX_SORT_BYTES = 1 << 30
 
 
 class SortDetails(Details):
-    """Nothing: what the sort stage counts is enough."""
+    """Empty: the counts of the sort stage are enough."""
 
     counted: ClassVar[frozenset[str]] = frozenset({"written", "duplicates", "text_bytes"})
 
@@ -114,7 +114,7 @@ def cut_blocks(tables: Iterable[pa.Table]) -> Iterator[pa.RecordBatch]:
 
 
 def _copy_rows(table: pa.Table, start: int, stop: int) -> pa.RecordBatch:
-    """Rows in arrays of their own: a slice would be written by its parent's offsets."""
+    """Copy rows to arrays of their own: a slice would be written with its parent's offsets."""
     rows = table.take(pa.array(np.arange(start, stop))).combine_chunks()
     return rows.to_batches()[0]
 

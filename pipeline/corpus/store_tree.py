@@ -1,4 +1,4 @@
-"""The keys of an object store, or any fsspec file system, as `match_files` sees them."""
+"""The keys of an object store, or any fsspec file system, for `match_files`."""
 
 from __future__ import annotations
 
@@ -46,7 +46,7 @@ class StoreTree:
         listed = {folder: _Folder()}
         try:
             found = self._fs.find(self._full(folder), detail=True)
-        except FileNotFoundError:  # no such bucket
+        except FileNotFoundError:  # the bucket does not exist
             found = {}
         for name, info in found.items():
             inside = self._relative(str(name), folder)
@@ -68,7 +68,7 @@ class StoreTree:
         """Names of the folders directly in `folder`.
 
         Raises:
-            ConfigError: One has no name, so no pattern can say whether it is meant.
+            ConfigError: One has no name, so no pattern can match it unambiguously.
         """
         listed = self._list(folder)
         if listed.nameless:
@@ -93,11 +93,11 @@ class StoreTree:
         return redact(str(self._fs.unstrip_protocol(self._full(path))))
 
     def exists(self, path: str) -> bool:
-        """Whether there is such a key, or keys below it."""
+        """Whether the key exists, or keys below it."""
         return self._info(path) is not None
 
     def is_folder(self, path: str) -> bool:
-        """Whether there are keys below this path and none under its very name."""
+        """Whether there are keys below this path and none of exactly this name."""
         info = self._info(path)
         return info is not None and info["type"] != "file"
 

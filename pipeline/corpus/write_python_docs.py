@@ -25,7 +25,7 @@ class WrittenCorpus:
         paths: The JSONL files, in order.
         num_documents: Documents in all files.
         num_bytes: Bytes of all files.
-        reused: Whether the files stood already and nothing was written.
+        reused: Whether the files existed already and nothing was written.
     """
 
     paths: tuple[str, ...]
@@ -41,7 +41,7 @@ def write_python_docs(
     target_bytes: int = 14_000_000,
     roots: Iterable[tuple[str, str]] | None = None,
 ) -> WrittenCorpus:
-    """Write the corpus as JSONL files of about equal size, or do nothing where it stands complete.
+    """Write the corpus as JSONL files of about equal size, or do nothing if it is already complete.
 
     Each document goes to the file that is smallest so far (ties to the lowest number), so every file holds
     some of every package. Files appear whole, under their final name; the marker comes last.
@@ -90,7 +90,7 @@ def _paused_collector() -> Iterator[None]:
 
 
 def _read_marker(folder: str, wanted: dict[str, int]) -> WrittenCorpus | None:
-    """Give what stands in the folder if the marker asks for the same and every file has its size."""
+    """Return the existing files if the marker has the same settings and every file has its size."""
     try:
         marker = json.loads(read_regular(os.path.join(folder, MARKER_NAME), MAX_TEXT_BYTES))
         sizes = dict(marker["sizes_bytes"])

@@ -1,4 +1,4 @@
-"""How far the unit at work has come: reported by the unit's function, passed on by whoever runs the unit."""
+"""The progress of the running unit: reported by the unit's function, passed on by whoever runs the unit."""
 
 from __future__ import annotations
 

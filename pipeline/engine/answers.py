@@ -1,4 +1,4 @@
-"""What a worker process answers to a unit: that it is finished, or the error it ended with, fit to travel."""
+"""A worker's answer to a unit: that it has finished, or its error in a form that can be pickled."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ class WorkerTraceback(Exception):  # noqa: N818  # a cause to be printed, not an
 
 
 def answer_unit(function: UnitFunction, context: Any, output: Store, unit: UnitDescription) -> Finished | Failed:
-    """Run a unit in a worker process; its error is answered, not raised."""
+    """Run a unit in a worker process; its error is returned, not raised."""
     try:
         return execute_unit(function, context, output, unit)
     except Exception as error:  # noqa: BLE001  # the driver raises it
@@ -44,7 +44,7 @@ def take_answer(answer: Finished | Failed) -> Finished:
 
 
 def _make_portable(error: Exception) -> Exception:
-    # Some libraries' errors cannot be pickled, or only not unpickled; the driver would take that for a dead worker.
+    # Some libraries' errors cannot be pickled or unpickled; the driver would take that for a dead worker.
     try:
         if type(pickle.loads(pickle.dumps(error))) is type(error):  # noqa: S301  # our own bytes
             return error

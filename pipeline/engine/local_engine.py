@@ -1,8 +1,8 @@
-"""The local engine: units in processes on this machine, or in the driver's own process.
+"""The local engine: runs units in processes on this machine, or in the driver's own process.
 
-Written out rather than taken from `concurrent.futures`: there, one killed worker breaks the whole pool and every
-unit in it. Here a unit whose worker dies is given to a new worker, a bounded number of times, and workers end when
-their driver does, so no orphan writes into a folder that a restarted driver is at work in.
+It does not use `concurrent.futures`, where one killed worker breaks the whole pool and every unit in it. Here a unit
+whose worker dies goes to a new worker, a bounded number of times, and workers end when their driver does, so no orphan
+writes into a folder that a restarted driver is using.
 """
 
 from __future__ import annotations
@@ -95,7 +95,7 @@ class LocalEngine:
 
 @dataclass
 class _Employed:
-    """A worker of a stage, and the unit it is at work on."""
+    """A worker of a stage, and the unit it is running."""
 
     worker: Worker
     unit: UnitDescription | None
@@ -164,7 +164,7 @@ class _Pool:
         self._employ(unit)
 
     def stop(self) -> list[Worker]:
-        """End the workers that are at work, what they do is wanted no more, and give back the idle ones."""
+        """End the busy workers, whose results are no longer needed, and return the idle ones."""
         for one in self._employed:
             if one.unit is not None:
                 one.worker.end()
@@ -178,7 +178,7 @@ def _send(worker: Worker, message: Work | UnitDescription) -> None:
 
 
 def _describe_end(status: int) -> str:
-    """How a worker's process ended, in words."""
+    """Describe how a worker's process ended."""
     if status >= 0:
         return f"it ended by itself with exit status {status}"
     try:

@@ -41,7 +41,7 @@ _ENVIRONMENT = {
 
 
 class RayEngine:
-    """Runs units on Ray. Where this process has joined a cluster already, that one is used and left running.
+    """Runs units on Ray. If this process has already joined a cluster, that one is used and left running.
 
     Args:
         workers: Cores to use where Ray is started here, 0 for every core; on a cluster that is joined or was joined
@@ -222,7 +222,7 @@ class RayEngine:
             )
 
     def close(self) -> None:
-        """Leave the cluster; one that was started here ends."""
+        """Leave the cluster; one that was started here is shut down."""
         if self._is_ours:
             self._ray.shutdown()
 
@@ -259,7 +259,7 @@ def _answer_shared(shared: tuple[UnitFunction, Any, Store], unit: UnitDescriptio
 
 
 def _probe_node(output: Store, folder: str, mark: str, input_urls: list[str]) -> tuple[str, str] | None:
-    """What is wrong on this node: (URL, why); `None` if nothing is."""
+    """The problem on this node: (URL, why); `None` if there is none."""
     guard_worker()
     url = output.display_url
     try:
@@ -279,6 +279,6 @@ def _probe_node(output: Store, folder: str, mark: str, input_urls: list[str]) ->
 
 
 def _last_line(error: Exception) -> str:
-    """What a remote error says: Ray puts the worker's traceback before it."""
+    """The message of a remote error without the worker's traceback, which Ray puts before it."""
     lines = [line for line in str(error).splitlines() if line.strip()]
     return lines[-1].strip() if lines else type(error).__name__

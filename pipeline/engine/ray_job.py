@@ -1,7 +1,7 @@
-"""Where a job may write when Ray runs it: not into the copy of the working directory that Ray keeps on a node.
+"""Refuse an output that a Ray job would lose: one in the copy of the working directory that Ray keeps on a node.
 
 `ray job submit --working-dir .` unpacks the folder into Ray's cache on the node that runs the command, and starts it
-there. A relative path then names a folder in that cache, which nobody looks into and which Ray deletes.
+there. A relative path is then a folder in that cache, which Ray deletes.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ CACHE = f"{os.sep}runtime_resources{os.sep}working_dir_files{os.sep}"
 
 
 def refuse_lost_output(url: str, key: str) -> None:
-    """Make sure that what is written will be found again.
+    """Make sure that the output is not in a place that Ray deletes.
 
     Args:
         url: The folder to write into.

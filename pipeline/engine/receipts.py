@@ -1,4 +1,4 @@
-"""Receipts on storage: written when a unit's output stands, read by drivers that go on and by the stages behind.
+"""Receipts on storage: written once a unit's output is complete, read by resuming drivers and by later stages.
 
 Numbers in them become numbers of the dataset, so a receipt ends with its own checksum.
 """
@@ -36,12 +36,12 @@ class _AnyDetails(Details):
 class Receipts(Generic[Unit, AnyDetails]):
     """The receipts of a stage in the order of its units, read from storage as they are asked for.
 
-    At any number of units a bounded number is in memory.
+    Only a bounded number is in memory, however many units there are.
 
     Args:
         output: Of the run.
-        units: Those whose receipts are meant.
-        details: What they say beside counts and shards.
+        units: The units whose receipts are read.
+        details: The type of their details, beside counts and shards.
 
     Raises:
         StaleArtifactError: While they are read: one is missing or belongs to another description.
@@ -68,7 +68,7 @@ class Receipts(Generic[Unit, AnyDetails]):
         return Receipts(self._output, [unit for unit in self.units if is_wanted(unit)], self._details)
 
     def finished(self) -> Receipts[Unit, AnyDetails]:
-        """Those that are there, before the stage has run; for a driver that goes on."""
+        """The receipts that exist before the stage has run; for a driver that resumes."""
         done = set(self._output.list(f"{RECEIPTS}/{self.units[0].stage}")) if self.units else set()
         return self.select(lambda unit: receipt_path(unit.stage, unit.unit) in done)
 
@@ -88,7 +88,7 @@ def write_receipt(output: Store, unit: UnitDescription, outcome: UnitOutcome[Any
 
 
 def read_counts(output: Store, unit: UnitDescription) -> dict[str, int] | None:
-    """What a finished unit counted; `None` if it has no receipt.
+    """The receipt of a finished unit; `None` if it has none.
 
     Raises:
         StaleArtifactError: It belongs to another description.
@@ -100,7 +100,7 @@ def read_counts(output: Store, unit: UnitDescription) -> dict[str, int] | None:
 
 
 def receipt_path(stage: str, unit: int) -> str:
-    """Where the receipt of a unit stands, relative to the output."""
+    """The path of a unit's receipt, relative to the output."""
     return f"{RECEIPTS}/{stage}/{unit:06d}.json"
 
 

@@ -22,7 +22,7 @@ POLL_SECONDS = 0.2
 
 @dataclass(frozen=True)
 class Work:
-    """What all units of a stage share; a worker is sent it once, before the first of them."""
+    """What all units of a stage share; a worker receives it once, before the first of them."""
 
     function: UnitFunction
     context: Any
@@ -56,8 +56,8 @@ def serve_units(pipe: Connection, driver: int) -> None:
 
 
 def _end_with(driver: int) -> None:
-    # The pipe does not tell: its other end is also held by every worker that was forked later, and one of those that
-    # is stopped would keep the others alive.
+    # The pipe does not show this: every worker that was forked later also holds its other end, and a stopped one
+    # would keep the others alive.
     with contextlib.suppress(AttributeError, OSError):  # elsewhere than on Linux
         ended = os.pidfd_open(driver)
         if os.getppid() == driver:

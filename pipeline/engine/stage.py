@@ -1,7 +1,7 @@
-"""A stage: a list of units, each a pure function of its description that writes its output and leaves a receipt.
+"""A stage: a list of units, each a pure function of its description that writes its output and then a receipt.
 
-A receipt is written after the output it speaks of, durably, by whoever ran the unit. So a driver that is killed
-loses nothing: the next one runs only the units that have no receipt. Engines differ in where a unit runs, never in
+Whoever runs a unit writes its receipt durably, after the output it describes. So a driver that is killed loses
+nothing: the next one runs only the units that have no receipt. Engines differ in where a unit runs, never in
 what it writes.
 """
 
@@ -29,14 +29,14 @@ Context = TypeVar("Context")
 
 @dataclass(frozen=True)
 class Stage(Generic[Context, Unit, AnyDetails]):
-    """Everything there is to know of a stage before it runs; one is declared beside its function.
+    """The declaration of a stage, beside its function.
 
     Attributes:
         label: What a person calls it.
-        work: What it does, said for as long as no unit of it has ended and there is no rate to show.
+        work: What it does; shown until a unit has ended and there is a rate to show.
         unit: What one unit works from; its default of `stage` is the stage's name.
-        details: What a receipt says beside counts and shards.
-        function: What a unit does; at the level of a module, so that every worker can import it.
+        details: The type of a receipt's details, beside counts and shards.
+        function: Runs a unit; at module level, so that every worker can import it.
     """
 
     label: str
@@ -47,7 +47,7 @@ class Stage(Generic[Context, Unit, AnyDetails]):
 
     @property
     def name(self) -> str:
-        """What receipts, events and `timings.json` call it, with the name of a tokenizer or packing behind."""
+        """Its name in receipts, events and `timings.json`, where the name of a tokenizer or packing may follow it."""
         return str(self.unit.model_fields["stage"].default)
 
 
@@ -56,7 +56,7 @@ OnProgress = Callable[[UnitDescription, float], None]
 
 
 def ignore_progress(unit: UnitDescription, share: float) -> None:
-    """Do nothing: the progress of units is not wanted."""
+    """Ignore the progress of units."""
 
 
 class Engine(Protocol):
@@ -89,7 +89,7 @@ class Engine(Protocol):
 
 
 def execute_unit(function: UnitFunction, context: Any, output: Store, description: UnitDescription) -> Finished:
-    """Run one unit where we are: retry what may pass, write the receipt last.
+    """Run one unit in this process: retry transient failures, write the receipt last.
 
     Raises:
         TransientStorageError: The store failed every attempt.
@@ -109,7 +109,7 @@ def execute_unit(function: UnitFunction, context: Any, output: Store, descriptio
     try:
         outcome = retry_transient(attempt, attempts=UNIT_ATTEMPTS)
     except BaseException as error:
-        if is_panic(error):  # which is no Exception, so it would end the worker and say nothing
+        if is_panic(error):  # not an Exception, so it would end the worker silently
             raise _explain_panic(error, description, output) from error
         raise
     write_receipt(output, description, outcome)
@@ -150,7 +150,7 @@ def run_stage(
     """Run the units of one stage that have no receipt yet.
 
     Args:
-        engine: Who runs them.
+        engine: Runs them.
         stage: What is run.
         context: Handed to every unit.
         output: The run's output, where receipts are.

@@ -1,4 +1,4 @@
-"""A unit of work: what it works from, what its function gives back, and what an engine tells of it."""
+"""A unit of work: its description, the result of its function, and what an engine reports about it."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from maskmill.schemas.receipt import AnyDetails, ShardReceipt
 
 
 class UnitDescription(BaseModel):
-    """What a unit works from; its digest ties a receipt to it. Holds nothing that differs between machines.
+    """The description of a unit; its digest ties a receipt to it. Contains nothing that differs between machines.
 
     Attributes:
         stage: Name of the stage.
@@ -34,7 +34,7 @@ class UnitDescription(BaseModel):
 
 @dataclass(frozen=True)
 class UnitOutcome(Generic[AnyDetails]):
-    """What a unit's function gives back, to be made into a receipt."""
+    """The result of a unit's function, from which its receipt is made."""
 
     shards: list[ShardReceipt]
     counts: dict[str, int]
@@ -47,7 +47,7 @@ UnitFunction = Callable[[Any, Any], UnitOutcome[Any]]
 
 @dataclass(frozen=True)
 class Finished:
-    """What an engine tells the driver about a unit: enough for progress and early stops, small at any scale."""
+    """An engine's report on a unit: enough for progress and early stops, small at any scale."""
 
     stage: str
     unit: int

@@ -1,7 +1,7 @@
-"""Where local workers come from: forked from the driver at its beginning, or started as processes of their own.
+"""Start local workers: forked from the driver at its beginning, or as new interpreters.
 
-A worker that starts from nothing imports for 0.6 s, and loads what packing needs for 0.6 s more at its first unit; one
-that is forked is there in 20 ms. So a command forks its workers while it has done nothing but import. Later the driver
+A new interpreter imports for 0.6 s, and loads what packing needs for 0.6 s more at its first unit; a forked worker is
+ready in 20 ms. So a command forks its workers while it has done nothing but import. Later the driver
 must not be forked, for fsspec's thread may hold a lock: a worker that is needed then, in place of a dead one or for a
 program that calls `prepare`, is a new interpreter.
 
@@ -48,7 +48,7 @@ class Worker:
     pipe: Connection
 
     def end(self) -> None:
-        """Kill the process; what it does is no longer wanted."""
+        """Kill the process; its result is no longer needed."""
         self.process.kill()
         self._wait(None)
         self.pipe.close()

@@ -1,4 +1,4 @@
-"""What must hold between the parts of a run: its own tokenizers, and every document in all rows or accounted for."""
+"""Check the parts of a run against each other: tokenizers of the rows, every document in all rows or accounted for."""
 
 from __future__ import annotations
 
@@ -25,25 +25,25 @@ from maskmill.schemas.wording import count_of
 
 @dataclass(frozen=True)
 class Verified:
-    """What was verified and what was wrong with it.
+    """A verified folder and its findings.
 
     Attributes:
         path: The folder.
-        manifest: What its manifest says; `None` if that cannot be believed.
+        manifest: Its manifest; `None` if it cannot be used.
         findings: Everything that is wrong.
-        num_strays: Of packed rows, segments that continue a document whose preceding segments are missing.
+        num_gaps: Of packed rows, segments that continue a document whose preceding segments are missing.
         num_ids: Of encoded documents, the number behind the greatest id.
     """
 
     path: str
     manifest: KindOfManifest | None
     findings: list[Finding]
-    num_strays: int = 0
+    num_gaps: int = 0
     num_ids: int = 0
 
 
 def check_folders(store: Store, verified: Mapping[str, Verified], unfinished: Sequence[str]) -> list[Finding]:
-    """What must hold of the folders of a run: each has a manifest, that of its own part, and a held-out side.
+    """Check the folders of a run: each has a manifest, that of its own part, and a held-out counterpart.
 
     Args:
         store: The run's output.
@@ -92,7 +92,7 @@ def _held_out_side(name: str) -> str | None:
 
 
 def check_between(store: Store, verified: Mapping[str, Verified]) -> list[Finding]:
-    """What must hold between the parts of one run.
+    """Check the parts of one run against each other.
 
     Args:
         store: The run's output.
@@ -147,7 +147,7 @@ def _encodes(manifest: KindOfManifest | None, split: DataSplit) -> bool:
 
 
 def _check_documents(here: str, source: DocumentsManifest, parts: Mapping[str, Verified]) -> list[Finding]:
-    """Every document came to every encoded and packed dataset, or to one of the length bins."""
+    """Check that every document reached every encoded and packed dataset, or one of the length bins."""
     findings = []
     wholes: dict[str, list[Verified]] = {}
     encoded: dict[str, EncodedManifest] = {}
@@ -173,9 +173,9 @@ def _check_documents(here: str, source: DocumentsManifest, parts: Mapping[str, V
         if documents != source.documents:
             found = f"{count_of(source.documents, 'document')} written but {documents:,} reached {name}"
             findings.append(Finding(here, found))
-        strays = sum(part.num_strays for part in whole)
-        if strays and len(whole) == 1:
-            segments = count_of(strays, "segment continues a document", "segments continue documents")
+        gaps = sum(part.num_gaps for part in whole)
+        if gaps and len(whole) == 1:
+            segments = count_of(gaps, "segment continues a document", "segments continue documents")
             found = f"{name}: {segments} whose preceding segments are missing"
             findings.append(Finding(here, found))
         packed = [one for one in counts if isinstance(one, PackingCounts)]

@@ -1,4 +1,4 @@
-"""Whether the segments of documents, wherever they stand, make up these documents."""
+"""Check that the segments of documents, wherever they are, make up these documents."""
 
 from __future__ import annotations
 
@@ -35,16 +35,16 @@ class Places:
 
 
 def check_provenance(places: Places, shard: int, path: str) -> tuple[int, list[Finding]]:
-    """Hold all segments of a document shard against each other.
+    """Compare all segments of a document shard with each other.
 
     Args:
         places: Of every segment of the dataset that should come from this document shard.
         shard: Its number.
-        path: What findings speak of.
+        path: The path for findings.
 
     Returns:
-        How many segments begin where none before them in this dataset ends, as pieces of a document do whose other
-        pieces stand in another length bin; and what is wrong: segments that overlap, or are of another shard.
+        The number of segments that do not begin where another ends, as happens when the other pieces of a document
+        are in another length bin; and the findings: segments that overlap, or belong to another shard.
     """
     order = np.lexsort((places.offset, places.document))
     document, offset, length = places.document[order], places.offset[order], places.length[order]

@@ -1,4 +1,4 @@
-"""What must hold between a run's record, its parts, and what it set aside: promised folders, settings, quarantine."""
+"""Check a run's record against its parts and its quarantine: promised folders, settings, rejected inputs."""
 
 from __future__ import annotations
 
@@ -19,12 +19,12 @@ from maskmill.schemas.manifest import DocumentsManifest, PackedManifest
 
 
 def check_record(store: Store, verified: Mapping[str, Verified], unfinished: Collection[str] = ()) -> list[Finding]:
-    """Every part that exists is of the run that the record speaks of, and all that it promises is there.
+    """Check that every part belongs to the run that the record describes, and that all promised parts exist.
 
     Args:
         store: The run's output.
         verified: The finished parts by folder.
-        unfinished: Folders of parts with files and no manifest; what is wrong with them is said elsewhere.
+        unfinished: Folders of parts with files and no manifest, which are reported elsewhere.
     """
     path = store.locate(RUN_RECORD)
     try:
@@ -71,7 +71,7 @@ def _has_other_masking(entries: Mapping[Scope, Entry], folder: str, part: Verifi
 
 
 def check_quarantine(store: Store, verified: Mapping[str, Verified]) -> list[Finding]:
-    """What was set aside is there, all of it and no more.
+    """Check that the quarantine has exactly what the manifests count.
 
     Args:
         store: The run's output.

@@ -1,4 +1,4 @@
-"""What must hold of every packed row: its sequences, segments and special tokens."""
+"""Check every packed row: its sequences, segments and special tokens."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ FAULTS = (
     "it has several sequences",
     "a sequence has several segments",
 )
-"""By number: what may be wrong with a row."""
+"""By number: the faults of a row."""
 
 _FULL_WITH_SEQUENCE, _WITH_SEGMENTS = 9, 10
 
@@ -36,7 +36,7 @@ def find_row_faults(
     vocab_size: int,
     made_of: str,
 ) -> tuple[npt.NDArray[np.int8], npt.NDArray[np.int64]]:
-    """Look at every row of a block.
+    """Check every row of a block.
 
     Args:
         rows: Token ids, `(R, S)`.

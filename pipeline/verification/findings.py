@@ -1,4 +1,4 @@
-"""What a verification found wrong: where, and what."""
+"""The findings of a verification: where, and what."""
 
 from __future__ import annotations
 
@@ -26,5 +26,5 @@ class Finding:
 
     @classmethod
     def of(cls, error: MaskmillError, path: str) -> Finding:
-        """The finding that an error amounts to."""
+        """The finding for an error."""
         return cls(error.path or path, str(error).removeprefix(f"{error.path}: ").removeprefix(f"{error.path}, "))

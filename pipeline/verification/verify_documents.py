@@ -25,7 +25,7 @@ def verify_documents(
 
     Raises:
         ConfigError: There is no dataset, or a newer maskmill wrote it.
-        ShardCorruptError: The manifest or the table of shards cannot be believed.
+        ShardCorruptError: The manifest or the table of shards is damaged.
     """
     manifest = read_manifest(store, DocumentsManifest)
     shards = read_shard_table(store, manifest)

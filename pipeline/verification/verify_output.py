@@ -1,4 +1,4 @@
-"""Verification of whatever stands at a URL: a dataset, a tokenizer folder, or a whole run."""
+"""Verify whatever is at a URL: a dataset, a tokenizer folder, or a whole run."""
 
 from __future__ import annotations
 

@@ -43,12 +43,12 @@ def verify_packed(
     Nothing is lost silently: the rows, segments, documents and tokens found are as many as the manifest counts.
 
     Returns:
-        The manifest, what is wrong, and how many segments continue a document of which this dataset does not hold
-        what comes before. Only a length bin may have such, so with other sequences they are findings already.
+        The manifest, the findings, and how many segments continue a document whose preceding segments are missing in
+        this dataset. Only a length bin may have these; with other sequences they are findings already.
 
     Raises:
         ConfigError: There is no dataset, or a newer maskmill wrote it.
-        ShardCorruptError: The manifest or the table of shards cannot be believed.
+        ShardCorruptError: The manifest or the table of shards is damaged.
     """
     manifest = read_manifest(store, PackedManifest)
     shards = read_shard_table(store, manifest)
@@ -69,7 +69,7 @@ def verify_packed(
 
     counts = Counter[str]()
     findings = find_strangers(store, shards) + find_misnumbered(store, shards)
-    strays = 0
+    num_gaps = 0
     held: list[Places] = []
     is_whole = True
     for shard, checked, found in check_each_shard(store, shards, check, progress, threads):
@@ -82,16 +82,16 @@ def verify_packed(
             if is_whole:
                 document_shard = int(shards.first_row_id[shard]) >> 32
                 gaps, found = check_provenance(Places.join(held), document_shard, store.locate(shards.path(shard)))
-                strays += gaps
+                num_gaps += gaps
                 findings += found
             held, is_whole = [], True
     if not findings:
-        findings += _check_sums(store.locate(MANIFEST), manifest, shards, counts, strays)
+        findings += _check_sums(store.locate(MANIFEST), manifest, shards, counts, num_gaps)
     try:
         read_tokenizer(store, manifest)
     except MaskmillError as error:
         findings.append(Finding.of(error, store.locate(TOKENIZER)))
-    return manifest, findings, strays
+    return manifest, findings, num_gaps
 
 
 def _is_last_part(shards: ShardTable, shard: int) -> bool:
@@ -101,7 +101,7 @@ def _is_last_part(shards: ShardTable, shard: int) -> bool:
 
 
 def _check_sums(
-    path: str, manifest: PackedManifest, shards: ShardTable, counts: Counter[str], strays: int
+    path: str, manifest: PackedManifest, shards: ShardTable, counts: Counter[str], num_gaps: int
 ) -> list[Finding]:
     expected = manifest.counts.model_dump() | {"text_bytes": manifest.text_bytes}
     found = dict(counts) | {"text_bytes": int(shards.text_bytes.sum())}
@@ -110,14 +110,14 @@ def _check_sums(
         for name in (*_COUNTED, "text_bytes")
         if found.get(name, 0) != expected[name]
     ]
-    if strays and manifest.sequences != Sequences.DOCUMENT:
-        segments = count_of(strays, "segment continues a document", "segments continue documents")
+    if num_gaps and manifest.sequences != Sequences.DOCUMENT:
+        segments = count_of(num_gaps, "segment continues a document", "segments continue documents")
         findings.append(Finding(path, f"{segments} whose preceding segments are missing"))
     return findings
 
 
 class _ShardCheck:
-    """Looks at the rows of one shard."""
+    """Checks the rows of one shard."""
 
     def __init__(self, path: str, manifest: PackedManifest, tables: MaskTables) -> None:
         self._path = path

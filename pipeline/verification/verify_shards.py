@@ -1,4 +1,4 @@
-"""What holds for the shards of every dataset: the files are those the manifest speaks of, block by block."""
+"""Check the shards of any dataset: the files are those that the manifest names, block by block."""
 
 from __future__ import annotations
 
@@ -134,7 +134,7 @@ def check_each_shard(
 
 
 def find_strangers(store: Store, shards: ShardTable) -> list[Finding]:
-    """Shards that stand in a dataset's folder and are not in its table: a reader that takes a glob would read them."""
+    """Shards in a dataset's folder that are not in its table: a reader that uses a glob would read them."""
     named = set(shards.paths.to_pylist())
     return [
         Finding(store.locate(path), "a shard that is not in the table of shards")

@@ -127,11 +127,11 @@ def _plan_bins(columns: TokenColumns, pack: PackSection, bins: list[int]) -> dic
     home = np.where(tokens > 0, len(bins) - 1, -1)  # so that a document that lost its first segment is missed there
     home[too_long] = -1
     home[segments.document[begins]] = bin_of_segment[begins]
-    strays = np.flatnonzero(bin_of_segment != home[segments.document])
+    moved = np.flatnonzero(bin_of_segment != home[segments.document])
     plans = {}
     for index, seq_len in enumerate(bins):
-        left = strays[home[segments.document[strays]] == index]
-        came = strays[bin_of_segment[strays] == index]
+        left = moved[home[segments.document[moved]] == index]
+        came = moved[bin_of_segment[moved] == index]
         tally = _Tally(
             packed=int(np.count_nonzero(home == index)),
             without_tokens=int(np.count_nonzero(tokens == 0)) if index == 0 else 0,
