@@ -3,8 +3,8 @@
     python infra/pin_hashes.py
 
 Asks pip, which asks the package index that it is configured for, which file it would install of each pinned version on
-every supported Python and platform; nothing is installed. A checksum that stands in the file stays while the version
-does: one of a build that this index does not offer, such as torch's for CPUs alone, is added on a machine whose pip
+every supported Python and platform; nothing is installed. A checksum already in the file is kept as long as the
+version: one of a build that this index does not offer, such as torch's for CPUs alone, is added on a machine whose pip
 finds it. The two files are apart because pip takes no hashes from a constraints file: with one, it demands them of
 every requirement too.
 """

@@ -1,8 +1,8 @@
 """The counter hash: a 32-bit word for every (seed, epoch, row, stream, position), and nothing else.
 
-A mask is drawn from no generator: every random word is a hash of where it is used, so the order in which rows
-are visited, the batch they stand in and the process that masks them cannot matter. In full, so that anyone
-can write it again (all values unsigned, arithmetic modulo the word):
+Masks use no random generator: every random word is a hash of where it is used, so the order in which rows are
+visited, the batch they are in and the process that masks them cannot matter. In full, so that anyone can
+reimplement it (all values unsigned, arithmetic modulo the word):
 
     absorb(h, w)  = mix64((h XOR w) + GAMMA)                                   64 bits
     stream_key    = absorb(absorb(STREAM, seed), epoch)                        once an epoch

@@ -143,7 +143,7 @@ def draw_row(ids: Any, row_id: np.uint64, plan: MaskPlan, scratch: Any) -> np.in
         scratch: uint32 (3, S), overwritten.
 
     Returns:
-        The number of selected positions. They stand ascending in `scratch[0, :count]`, and what the model reads
+        The number of selected positions. They are ascending in `scratch[0, :count]`, and what the model reads
         there in `scratch[1, :count]`: [MASK], a random token or the token itself.
     """
     positions, shown, randoms = scratch[0], scratch[1], scratch[2]
@@ -207,7 +207,7 @@ def mask_rows(
 ) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
     """Mask rows for one epoch.
 
-    Each row's mask is a pure function of (masking, epoch, row id, the row's ids): the batch it stands in, the
+    Each row's mask is a pure function of (masking, epoch, row id, the row's ids): the batch it is in, the
     worker and the device do not matter.
 
     Args:
@@ -222,7 +222,7 @@ def mask_rows(
         selected positions and IGNORE_INDEX elsewhere.
 
     Raises:
-        ValueError: A shape, dtype or epoch is none of the above.
+        ValueError: A shape, dtype or epoch is not as described above.
     """
     ids, keys = check_rows(rows, row_ids)
     out_ids = np.empty(ids.shape, dtype=np.int64)

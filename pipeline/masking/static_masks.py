@@ -54,7 +54,7 @@ def static_masks(
         true ids, both of the rows' dtype.
 
     Raises:
-        ValueError: A shape or dtype is none of the above, the rows' dtype cannot hold every id of the
+        ValueError: A shape or dtype is not as described above, the rows' dtype cannot hold every id of the
             vocabulary, or there are too many selected positions for int32 offsets.
     """
     if rows.dtype not in (np.uint16, np.uint32):

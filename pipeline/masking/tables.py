@@ -1,4 +1,4 @@
-"""What masking looks up: the ids of special tokens and those that may replace a token."""
+"""Lookup tables of masking: the ids of special tokens and those that may replace a token."""
 
 from __future__ import annotations
 

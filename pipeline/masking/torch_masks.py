@@ -61,7 +61,7 @@ class SparseMasks(NamedTuple):
     """The masks of B rows in C entries a row.
 
     Attributes:
-        places: int64 `(B, C)`, positions in the B * S flattened ones, ascending; B * S in spare entries, which stand
+        places: int64 `(B, C)`, positions in the B * S flattened ones, ascending; B * S in spare entries, which come
             last.
         is_spare: bool `(B, C)`.
         shown: int64 `(B, C)`, what the model reads there; anything in spare entries.
@@ -194,7 +194,7 @@ def mask_rows_torch(
         selected positions and IGNORE_INDEX elsewhere.
 
     Raises:
-        ValueError: A shape, dtype or epoch is none of the above.
+        ValueError: A shape, dtype or epoch is not as described above.
     """
     if rows.ndim != 2 or rows.shape[1] > MAX_SEQ_LEN or rows.dtype != torch.int64:
         raise ValueError(

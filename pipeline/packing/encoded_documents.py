@@ -32,17 +32,17 @@ _BLOCK_TOKENS = 1 << 19  # 1 MiB of uint16, unless one document has more
 
 @dataclass(frozen=True)
 class EncodedDocuments:
-    """Token ids of the N documents of a shard, T in all, and what came up while they were encoded.
+    """Token ids of the N documents of a shard, T in all, and how they were encoded.
 
     Attributes:
         ids: uint16 or uint32 (T,), without [CLS] and [SEP].
         offsets: int64 (N + 1,): document d is `ids[offsets[d] : offsets[d + 1]]`.
         rejected: Documents that cannot be encoded and so have no ids: index to reason.
         text_bytes: UTF-8 bytes of the shard's text.
-        special_in_text: What looked like a special token in it.
-        sample: What was compared with `tokenizers`; None where nothing was encoded by the fast path.
+        special_in_text: Strings of special tokens that occur in it.
+        sample: The comparison with `tokenizers`; None if the fast path encoded nothing.
         is_fallback: Whether `tokenizers` encoded all of it.
-        fell_back: Why the fast path was given up at this shard.
+        fell_back: Why the fast path was abandoned at this shard.
     """
 
     ids: npt.NDArray[Any]
@@ -56,7 +56,7 @@ class EncodedDocuments:
 
     @property
     def counts(self) -> dict[str, int]:
-        """What the manifests of encoded and of packed datasets say of the encoding."""
+        """The fields about the encoding in manifests of encoded and packed datasets."""
         return {
             "special_in_text": self.special_in_text,
             "proof_documents": self.sample.documents if self.sample else 0,
@@ -118,7 +118,7 @@ def read_encoded(output: Store, path: str, checksum: str, vocab_size: int, text_
     """Read the ids of a shard's documents back; why a document was rejected is not kept with them.
 
     Raises:
-        ShardCorruptError: The shard is not what was written, or holds an id that the vocabulary has not.
+        ShardCorruptError: The shard has changed, or holds an id outside the vocabulary.
     """
     dtype = id_type(vocab_size).to_pandas_dtype()
     parts: list[npt.NDArray[Any]] = []

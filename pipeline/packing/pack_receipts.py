@@ -1,4 +1,4 @@
-"""What the receipts of pack units say, for the manifests of the datasets that they wrote to."""
+"""The receipts of pack units, from which the manifests of packed datasets are made."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ class SampleDetails(Details):
 
 
 class PackedDetails(Details):
-    """What a unit wrote to one packed dataset.
+    """The part of a receipt about one packed dataset.
 
     Attributes:
         counts: `PackingCounts` and `text_bytes`.
@@ -42,13 +42,13 @@ class PackedDetails(Details):
 
 
 class PackDetails(Details):
-    """What came of one document shard.
+    """The result of packing one document shard.
 
     Attributes:
         datasets: By length of rows.
         encoding: `EncodingCounts` and `text_bytes`.
         sample: What was compared with `tokenizers`; `None` where nothing was.
-        fell_back: Why the fast encoder was given up here; `None` if it was not.
+        fell_back: Why the fast encoder was abandoned here; `None` if it was not.
         sentences_unmatched: Documents in which no sentences were found because they encode to other ids than the whole.
     """
 

@@ -43,7 +43,7 @@ def pack_documents(context: PackContext, unit: PackUnit) -> UnitOutcome[PackDeta
 
     Raises:
         ShardCorruptError: The document shard or encoded shard is not what was written.
-        ConfigError: The proof was made with other libraries than stand on this machine.
+        ConfigError: The proof was made with other libraries than this machine has.
     """
     pack = context.pack
     work = _Work(context, unit)
@@ -96,7 +96,7 @@ PACK = Stage("encode and pack", "encoding the documents and filling rows", PackU
 
 
 class _Work:
-    """One unit at work: what it needs, each read or loaded when it is first asked for."""
+    """A running unit: its inputs, each read or loaded at first use."""
 
     def __init__(self, context: PackContext, unit: PackUnit) -> None:
         self._context = context
@@ -126,7 +126,7 @@ class _Work:
         return read_encoded(self._context.output, unit.encoded_path, unit.encoded_checksum, vocab_size, unit.text_bytes)
 
     def check_documents(self, encoded: EncodedDocuments) -> None:
-        """Refuse an encoded shard that has not the documents of its document shard."""
+        """Refuse an encoded shard that does not have the documents of its document shard."""
         found = len(encoded.offsets) - 1
         if found != self.documents.num_rows:
             raise ShardCorruptError(
@@ -163,7 +163,7 @@ class _Work:
         return written
 
     def _explain_rejected(self, encoded: EncodedDocuments) -> dict[int, str]:
-        # Encoded shards do not say why; `tokenizers` does, again.
+        # Encoded shards do not keep the reason; `tokenizers` gives it again.
         return {
             index: reason or self.encoder.explain_rejection(self.texts[index].as_py()) or "it could not be encoded"
             for index, reason in encoded.rejected.items()

@@ -1,4 +1,4 @@
-"""What a pack unit is told: the same for every unit of a run, and its own document shard."""
+"""The input of pack units: what all units of a run share, and the document shard of each."""
 
 from __future__ import annotations
 
@@ -74,7 +74,7 @@ class PackUnit(UnitDescription):
     def digest(self) -> str:
         """xxh3-128 of the description but for where ids come from: they are the same, and so are the rows.
 
-        So a run that is killed after its encoded shards stand goes on with the receipts of units that wrote them.
+        So a run that is killed after its encoded shards are complete can use the receipts of the units that wrote them.
         """
         encoded_anew = self.model_copy(update={"encoded_path": "", "encoded_checksum": ""})
         return UnitDescription.digest(encoded_anew)

@@ -1,6 +1,6 @@
-"""What a unit needs of the tokenizer: its vocabulary, and an encoder.
+"""Prepare the tokenizer for a unit: its vocabulary, and an encoder.
 
-A worker packs many shards with one tokenizer; what is kept between them changes no result, only the time.
+A worker packs many shards with one tokenizer; caching between them saves time and changes no result.
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ def prepare_encoder(tokenizer_json: bytes, special_in_text: SpecialInText, proof
     """An encoder of a unit's own: whether it falls back must not depend on what its worker did before.
 
     Raises:
-        ConfigError: The proof was made with other libraries than stand on this machine.
+        ConfigError: The proof was made with other libraries than this machine has.
     """
     if proof is not None:
         here = make_proof_key(tokenizer_json, special_in_text)

@@ -1,4 +1,4 @@
-"""Documents that come to no row, kept for a person to look at: where each stood, why, and its bytes."""
+"""Keep the documents that fit into no row for inspection: the place of each, the reason, and its bytes."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ _BLOCK_BYTES = 1 << 22
 
 
 def explain_too_long(documents: npt.NDArray[np.int64], offsets: npt.NDArray[np.int64], seq_len: int) -> dict[int, str]:
-    """Why documents that may not be cut come to no row of `seq_len` places.
+    """Reasons why documents that may not be cut do not fit into a row of `seq_len` places.
 
     Args:
         documents: Their indices.

@@ -1,8 +1,7 @@
-"""The tensors of a checkpoint: how they are named, and the check that makes them fit to be loaded.
+"""The tensors of a checkpoint: their names, and the check that makes them safe to load.
 
-A checkpoint may have been written by anybody, and its checksums with it. So every tensor must be one that this model
-and its optimizer have, with its shape and its type, all of them must be there, and their values must be ones that
-training can go on from.
+Anybody may have written a checkpoint and its checksums. So every tensor must be one that this model and its optimizer
+have, with its shape and type, none may be missing, and their values must be ones that training can continue from.
 """
 
 from __future__ import annotations
@@ -39,7 +38,7 @@ class Expected:
         return cls(tuple(tensor.shape), tensor.dtype)
 
     def count_bytes(self) -> int:
-        """What its values take."""
+        """Bytes that its values take."""
         return torch.Size(self.shape).numel() * self.dtype.itemsize
 
     def __str__(self) -> str:
@@ -48,7 +47,7 @@ class Expected:
 
 @dataclass(frozen=True)
 class TrainingState:
-    """A model, its optimizer and how many steps it has taken: what the files of a checkpoint hold the state of."""
+    """A model, its optimizer and the number of its steps: the state that a checkpoint's files hold."""
 
     model: nn.Module
     optimizer: Optimizer
@@ -99,7 +98,7 @@ class TrainingState:
             paths: Where each was read, for messages.
 
         Raises:
-            ShardCorruptError: A file cannot be read, lacks a tensor, or holds what training cannot go on from.
+            ShardCorruptError: A file cannot be read, lacks a tensor, or has values that training cannot continue from.
             StaleArtifactError: The weights are those of another model.
         """
         tensors = {name: _parse(files[name], paths[name]) for name in FILES}

@@ -6,8 +6,8 @@ checkpoints/step-00000100/model.safetensors       parameters by name
                           rng.safetensors         states of torch's generators, as bytes
                           checkpoint.json         written last: the commit marker
 ```
-A folder without its marker is not there: it is what a killed writer left, and is written over. The marker
-holds the checksum of every other file, and none is used before it has matched.
+A folder without its marker was left by a killed writer; it is ignored and overwritten. The marker holds the checksum
+of every other file, and no file is used before its checksum has matched.
 """
 
 from __future__ import annotations
@@ -67,7 +67,7 @@ class Checkpoint(BaseModel):
 
     @property
     def folder(self) -> str:
-        """Where it stands, relative to the output."""
+        """Its path, relative to the output."""
         return f"{CHECKPOINTS}/step-{self.step:08d}"
 
 
@@ -81,7 +81,7 @@ def write_checkpoint(
         checkpoint: The marker; its checksums are filled in here.
         model: Whose parameters are kept.
         optimizer: Of these parameters.
-        keep: Checkpoints that stay, this one among them.
+        keep: Number of checkpoints to keep, including this one.
 
     Returns:
         The marker as written.
@@ -93,7 +93,7 @@ def write_checkpoint(
     written = checkpoint.model_copy(update={"checksums": checksums})
     store.write_bytes(f"{written.folder}/{MARKER_NAME}", written.model_dump_json(indent=1).encode())
     for folder in _list_folders(store)[:-keep]:
-        store.delete(f"{folder}/{MARKER_NAME}")  # first: what is half deleted must not look whole
+        store.delete(f"{folder}/{MARKER_NAME}")  # first: a half-deleted checkpoint must not look complete
         store.delete_tree(folder)
     return written
 
@@ -142,7 +142,7 @@ def check_belongs(
     *,
     masked_by: str = "the train file",
 ) -> None:
-    """Refuse to go on from a checkpoint of another run.
+    """Refuse to continue from a checkpoint of another run.
 
     Args:
         store: The output.
@@ -190,7 +190,7 @@ def _ask_for_masking(checkpoint: Checkpoint) -> str:
 
 
 def load_loader_state(store: Store, checkpoint: Checkpoint, data: TrainData) -> None:
-    """Let the batches go on where a checkpoint's run stopped.
+    """Let the batches continue where a checkpoint's run stopped.
 
     Raises:
         ShardCorruptError: It holds no state of a loader, or that of another step than its own.
@@ -212,7 +212,7 @@ def load_checkpoint(store: Store, checkpoint: Checkpoint, model: nn.Module, opti
     Every file is read and checked before the first of them is used.
 
     Raises:
-        ShardCorruptError: A file is missing, is not the one that was written, or holds what training cannot go on from.
+        ShardCorruptError: A file is missing, has changed, or has values that training cannot continue from.
         StaleArtifactError: The tensors are those of another model.
     """
     state = TrainingState(model, optimizer, checkpoint.step)

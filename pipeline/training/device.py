@@ -12,10 +12,10 @@ from maskmill.schemas.errors import ConfigError
 
 
 def resolve_device(name: str) -> torch.device:
-    """Turn `run.device` into a device that is there.
+    """Turn `run.device` into an available device.
 
     Raises:
-        ConfigError: There is no such device here, or it is of a kind that training is not tested on.
+        ConfigError: The device is not available, or of a kind that training is not tested on.
     """
     if name == "auto":
         name = "cuda" if torch.cuda.is_available() else "cpu"

@@ -13,10 +13,10 @@ MODEL_FOLDER = "model"
 
 
 def export_model(store: Store, model: Any, *, tokenizer_json: bytes, seq_len: int) -> str:
-    """Write `model/` below the output, `config.json` last: a folder without it is no model to transformers.
+    """Write `model/` below the output, `config.json` last: without it transformers does not load the folder.
 
-    `AutoModelForMaskedLM.from_pretrained` and `AutoTokenizer.from_pretrained` load it. Tied weights stand once, as
-    transformers writes them.
+    `AutoModelForMaskedLM.from_pretrained` and `AutoTokenizer.from_pretrained` load it. Tied weights are stored once, as
+    transformers does.
 
     Args:
         store: The output.

@@ -1,4 +1,4 @@
-"""Opening what a train file names: a packed dataset's rows in batches, its held-out rows, its tokenizer."""
+"""Open what a train file names: a packed dataset's rows in batches, its held-out rows, its tokenizer."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Training one BERT on one packed dataset, on one device, from wherever the last checkpoint left it.
+"""Train one BERT on one packed dataset, on one device, continuing from the last checkpoint.
 
 A step takes the micro-batches of one global batch, adds up their gradients, clips, and updates. What the next
 step depends on is in the checkpoint, and evaluation draws no random number, so a run that was stopped and resumed
@@ -75,10 +75,10 @@ class TrainResult:
 def run_training(
     config: TrainFile, data: TrainData, store: Store, report: TrainListener, stop: StopSignals | None = None
 ) -> TrainResult:
-    """Do what `train.train` says, on data and an output that are already open.
+    """Train as `train.train` documents, on data and an output that are already open.
 
     Raises:
-        StopRequestedError: A signal has stopped the run; its last finished step is saved, or it says why not.
+        StopRequestedError: A signal has stopped the run; its last finished step is saved, or the error says why not.
     """
     device = resolve_device(config.run.device)
     with torch.random.fork_rng(devices=[device] if device.type == "cuda" else []):
@@ -86,7 +86,7 @@ def run_training(
 
 
 class _Run:
-    """One process's part of a run: the model, its optimizer and the step they stand at."""
+    """One process's part of a run: the model, its optimizer and the current step."""
 
     def __init__(
         self,

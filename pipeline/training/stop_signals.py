@@ -1,4 +1,4 @@
-"""Ctrl-C and SIGTERM during training: the step at hand is finished and saved, then the run ends.
+"""Ctrl-C and SIGTERM during training: the current step is finished and saved, then the run ends.
 
 The first signal stops the run at once wherever its state is that of a whole step: while it waits for rows or scores
 the model. It lets a step or a checkpoint be finished. A second signal ends the process.
@@ -18,7 +18,7 @@ SIGNALS = (signal.SIGINT, signal.SIGTERM)
 
 
 class StopRequestedError(KeyboardInterrupt):
-    """A signal has asked the run to stop, and the run is where it can.
+    """Raised after a signal, once the run can stop.
 
     Args:
         number: The signal's.
@@ -54,7 +54,7 @@ class TrainingInterruptedError(KeyboardInterrupt):
 
 
 class StopSignals:
-    """What a run knows of signals: until one comes, nothing; then it stops where its state is that of a whole step."""
+    """Receives signals for a run, which then stops as soon as its state is that of a whole step."""
 
     def __init__(self) -> None:
         self._number: int | None = None

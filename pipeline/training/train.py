@@ -1,4 +1,4 @@
-"""Training as a train file says: its datasets and its output opened, the loop run."""
+"""Train as a train file says: open its datasets and its output, run the loop."""
 
 from __future__ import annotations
 
@@ -23,10 +23,10 @@ from maskmill.schemas.train_file import TrainFile
 def train(
     train_file: TrainFile | Mapping[str, Any] | str | os.PathLike[str], on_event: TrainListener | None = None
 ) -> TrainResult:
-    """Train as a train file says, or go on from the newest checkpoint in its output, and export the model.
+    """Train as a train file says, continuing from the newest checkpoint in its output, and export the model.
 
-    SIGINT and SIGTERM end it after the step at hand, with a checkpoint; a second one ends the process at once. In
-    another thread than the main one Python delivers no signals.
+    SIGINT and SIGTERM end it after the current step, with a checkpoint; a second one ends the process at once. Python
+    delivers signals only to the main thread.
 
     For example::
 
@@ -42,9 +42,9 @@ def train(
             trains into the same output, or the loss is no longer a number.
         StaleArtifactError: The checkpoint in the output belongs to another train file or dataset, or another process
             has taken over the output.
-        ShardCorruptError: A checkpoint or a dataset is not as it was written.
+        ShardCorruptError: A checkpoint or a dataset has changed since it was written.
         TransientStorageError: The store failed every attempt.
-        TrainingInterruptedError: A signal has stopped it; says where the same train file continues.
+        TrainingInterruptedError: A signal has stopped it; the error says where the same train file continues.
     """
     config = load_settings(TrainFile, train_file, "train_file")
     check_callback(on_event, "on_event")
@@ -62,7 +62,7 @@ def train(
                         on_event(event)
 
                 return run_training(config, open_train_data(config), output, report_while_held, stop)
-        except StopRequestedError as stopped:  # wherever it came: while data is opened too
+        except StopRequestedError as stopped:  # whenever it came: also while data is being opened
             checkpoint = find_checkpoint(output)
             continues_at = None if checkpoint is None else checkpoint.step
             raise TrainingInterruptedError(stopped.number, continues_at, stopped.not_saved) from None

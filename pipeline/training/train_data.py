@@ -1,4 +1,4 @@
-"""What a training run reads, as it sees it: the loop knows these shapes, not the loader."""
+"""Interfaces of what a training run reads: the loop depends on these, not on the loader."""
 
 from __future__ import annotations
 

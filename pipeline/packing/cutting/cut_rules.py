@@ -19,14 +19,14 @@ def max_segment_tokens(seq_len: int) -> int:
 
 @dataclass(frozen=True, slots=True)
 class CutRules:
-    """Where documents are cut, and which.
+    """Which documents are cut, and where.
 
     Attributes:
         seq_len: Token positions in a row, `[CLS]` and `[SEP]` included.
         min_segment: Fewest tokens in the remainder of a cut document, or in a piece that fills a row.
-        cut: `token` for cuts anywhere (those inside words are counted), else at words; `sentence` needs sentences.
-        split: Which documents: `never` leaves those out that would have to be cut.
-        max_free: Positions of a row that may stay free without a cut, where documents are cut to fill rows.
+        cut: `token` cuts anywhere (cuts inside words are counted), `word` at words, `sentence` at sentences.
+        split: Which documents are cut: `never` leaves out those that would have to be.
+        max_free: Positions of a row that may stay free, where documents are cut to fill rows.
 
     Raises:
         ConfigError: `seq_len` holds no token, or `min_segment` is over half a row.

@@ -20,8 +20,8 @@ from maskmill.schemas.errors import ConfigError
 # The splitter needs time that is quadratic in a stretch without spaces: 160,000 Chinese characters take 1.5 s at once
 # and 50 ms in windows.
 WINDOW_CHARACTERS = 4096
-LOOKAHEAD_CHARACTERS = 256  # what follows a sentence's end has a say in whether it is one
-# All white space above ASCII. The splitter panics where one stands between a letter and a full stop.
+LOOKAHEAD_CHARACTERS = 256  # text after a sentence's end, which decides whether it is one
+# All white space above ASCII. The splitter panics on one between a letter and a full stop.
 _WIDE_SPACES = (
     "\x85\xa0\u1680\u2000\u2001\u2002\u2003\u2004\u2005\u2006\u2007\u2008\u2009\u200a\u2028\u2029\u202f\u205f\u3000"
 )
@@ -47,7 +47,7 @@ def split_sentences(text: str, language: str = "en") -> list[str]:
         Slices that join to `text`; none is empty, and only a text of white space alone has one of white space alone.
 
     Raises:
-        ConfigError: `language` is no such code.
+        ConfigError: `language` is not such a code.
     """
     if not _LANGUAGE.fullmatch(language):
         raise ConfigError(
@@ -91,7 +91,7 @@ def _look_into(window: str, language: str) -> list[int]:
     try:
         return [boundary["start_index"] for boundary in sentencex.get_sentence_boundaries(language, window)]
     except BaseException as error:
-        if type(error).__name__ != "PanicException":  # a panic in Rust is no Exception
+        if type(error).__name__ != "PanicException":  # a panic in Rust is not an Exception
             raise
         return [0]  # one sentence: no text that makes it panic is known once wide spaces are gone
 

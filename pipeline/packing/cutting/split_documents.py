@@ -54,7 +54,7 @@ class Segments:
 
 
 class SegmentArrays(NamedTuple):
-    """The columns of `Segments` while a compiled loop writes them."""
+    """The columns of `Segments`, while a compiled loop writes them."""
 
     document: npt.NDArray[np.int64]
     start: npt.NDArray[np.uint32]
@@ -73,7 +73,7 @@ def make_segment_arrays(num_segments: int) -> SegmentArrays:
 def split_documents(columns: TokenColumns, rules: CutRules) -> Segments:
     """Cuts every document that is longer than a row, and no other document.
 
-    Each cut stands at the last place that still fits: a sentence start where sentences are given, and where none of
+    Each cut is at the last place that still fits: a sentence start where sentences are given, and where none of
     them fits a word start. Where that leaves a remainder below `rules.min_segment`, the last cut moves to the last
     place of its kind that gives the remainder enough, unless the piece before it would then become as short as the
     remainder was. Only where the rest of one word alone is longer than a row does a cut fall inside it. With

@@ -1,5 +1,5 @@
-"""Fit segments into rows by their lengths alone.
+"""Fit segments into rows by length alone.
 
-best_fit and minimum_slack pack, held against lower_bound; fill_rows closes rows by cutting, in rounds of fill_round.
-length_lists and space_tree find what fits.
+best_fit and minimum_slack pack, and are compared with lower_bound; fill_rows closes rows by cutting, in rounds of
+fill_round. length_lists and space_tree find what fits.
 """

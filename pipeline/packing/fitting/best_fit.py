@@ -1,9 +1,9 @@
-"""Put segments into rows: best-fit decreasing, and a second packing where it may take rows too many.
+"""Put segments into rows: best-fit decreasing, and a second packing where that may use too many rows.
 
 Longest first, each into the open row with the least space that is still enough (Johnson 1973, "Near-optimal
 bin packing algorithms": at most 11/9 of the fewest rows plus a constant). On text, where short documents abound,
-it needs few rows more than the fewest, which is why "Fewer Truncations Improve Language Modeling" (arXiv 2404.10830)
-packs by it; as there, a tree over the remaining space finds the row. What it leaves too many `minimum_slack` saves.
+it needs few rows more than the minimum, which is why "Fewer Truncations Improve Language Modeling" (arXiv 2404.10830)
+packs by it; as there, a tree over the remaining space finds the row. `minimum_slack` saves most of the excess rows.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ from maskmill.pipeline.packing.fitting.space_tree import add_value, find_smalles
 
 
 def pack_best_fit(lengths: npt.NDArray[Any], capacity: int) -> tuple[npt.NDArray[np.int64], int]:
-    """Assigns every segment to a row, with next to no row more than needed.
+    """Assigns every segment to a row, using close to the fewest possible rows.
 
     Best-fit decreasing; where it takes more rows than Martello and Toth's L2, a second packing is searched for (see
     `pack_minimum_slack`) and the one with fewer rows is taken, best fit's where they are even. Deterministic, in time

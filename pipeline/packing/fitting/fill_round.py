@@ -1,6 +1,6 @@
 """One round of closing rows with segments and pieces of segments of emptier rows; see `fill_rows`.
 
-Segments that may be taken stand in lists by length. One that has no piece for a row is set aside until a row has space
+Segments that may be taken are in lists by length. One that has no piece for a row is set aside until a row has space
 for its next longer piece. A later row has as much space or more, so no piece is missed but where whole segments have
 moved, which the next round makes good; and no token is looked at twice in a round, but for those around its cuts.
 """
@@ -67,7 +67,7 @@ class Order(NamedTuple):
 def fill_once(
     places: CutPlaces, pieces: Pieces, num_segments: int, used: npt.NDArray[np.int64], order: Order, limits: Limits
 ) -> tuple[int, bool]:
-    """Tries to close every row once, from rows that stand after it. Returns segments, and whether any moved."""
+    """Tries to close every row once, from later rows. Returns segments, and whether any moved."""
     lists = make_lists(pieces.row.size, limits.seq_len)
     first_aside = np.full(limits.seq_len + 1, -1, np.int64)
     candidates = Candidates(lists, first_aside, np.zeros(pieces.row.size, np.bool_))
@@ -170,7 +170,7 @@ def _take_back(candidates: Candidates, num_tokens: npt.NDArray[np.int32], space:
 def _find_piece(
     places: CutPlaces, first_token: int, num_tokens: int, fewest: int, most: int, min_segment: int
 ) -> tuple[int, bool]:
-    """Tokens of the longest piece of fewest..most of them, and whether it stands at the end of the segment.
+    """Tokens of the longest piece of fewest..most of them, and whether it is at the end of the segment.
 
     Where there is none, the tokens of the shortest one above `most`, or all.
     """

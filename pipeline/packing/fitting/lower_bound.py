@@ -1,4 +1,4 @@
-"""How few rows could do: the lower bound that a packing is held against."""
+"""A lower bound of the number of rows, with which a packing is compared."""
 
 from __future__ import annotations
 

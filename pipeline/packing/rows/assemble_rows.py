@@ -48,7 +48,7 @@ def assemble_rows(
 ) -> PackedRows:
     """Writes every row: for each sequence `[CLS]`, then its segments, each closed by `[SEP]`; at the end `[PAD]`.
 
-    Within a row sequences stand longest first, of equal lengths as planned. Rows stand in the order of a keyed hash
+    Within a row sequences are longest first, equal ones in the planned order. Rows are in the order of a keyed hash
     of their first segment (see `order_rows`). Each token is written once, into the one large array; 15 million tokens
     take 17 ms on one core once the array's memory is mapped.
 
@@ -113,7 +113,7 @@ def assemble_rows(
 def _list_segments(
     sequences: npt.NDArray[np.int64], first_segment: npt.NDArray[np.int64]
 ) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.bool_], npt.NDArray[np.int32]]:
-    """The segments of sequences end to end (D,), which of them begin one (D,), and how many stand before each (Q + 1,).
+    """The segments of sequences end to end (D,), which of them begin one (D,), and how many precede each (Q + 1,).
 
     Arrow counts the values of a list column in 32 bits, so more segments than that fit in no shard.
     """

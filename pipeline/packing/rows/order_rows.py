@@ -1,4 +1,4 @@
-"""The order rows stand in: by a keyed hash, so that a plain reader meets no length-sorted batches."""
+"""The order of rows: by a keyed hash, so that a plain reader gets no batches sorted by length."""
 
 from __future__ import annotations
 

@@ -39,7 +39,7 @@ class RowLists(Generic[Value]):
 class PackedRows:
     """R packed rows of S token ids and their boundaries.
 
-    A sequence is `[CLS]` and its segments, each closed by `[SEP]`. `[PAD]` stands only after the last sequence of a
+    A sequence is `[CLS]` and its segments, each closed by `[SEP]`. `[PAD]` occurs only after the last sequence of a
     row.
 
     Attributes:

@@ -117,7 +117,7 @@ def _plan_bins(columns: TokenColumns, pack: PackSection, bins: list[int]) -> dic
     """One document, or piece of one, a row; each in the shortest rows that hold it.
 
     Tokens of a bin's documents are counted from where documents start and end, and those of their pieces in other
-    bins, which only documents longer than the longest bin have, moved to where they stand.
+    bins, which only documents longer than the longest bin have, moved to those bins.
     """
     tokens = columns.document_tokens
     too_long = _find_too_long(tokens, pack, bins[-1])

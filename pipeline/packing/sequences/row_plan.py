@@ -1,4 +1,4 @@
-"""What goes where: the outcome of planning, before a row is written."""
+"""The plan of rows: which segments go where, before a row is written."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ class RowPlan:
         too_long: Of them those that are longer than a row and may not be cut, indices of documents, int64.
         tokens_encoded: Tokens of the packed documents, counted from where documents start and end: whatever planning
             loses or doubles makes it differ from `tokens_in_rows`. With length bins the pieces of a document that
-            stand in another dataset than its first are counted there.
+            are in another dataset than its first are counted there.
         cuts: Segments that do not begin their document: `segments = packed + cuts`.
         cuts_to_fill: Cuts made only to fill a row.
         cuts_inside_sentences: Cuts at no sentence start; 0 where sentences are not known.

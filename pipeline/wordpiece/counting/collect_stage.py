@@ -1,4 +1,4 @@
-"""The stage that writes the merged counts as the one table that is kept, and what tells whether a table serves."""
+"""The stage that writes the merged counts as one table to keep, and the check whether an existing table can be used."""
 
 from __future__ import annotations
 
@@ -51,7 +51,7 @@ def find_word_counts(output: Store, path: str, corpus: str, normalisation: Norma
     """The xxh3-128 of the word counts at a path, if they are of these documents and this normalisation."""
     try:
         counts = WordCounts.open(output, path)
-    except (FileNotFoundError, ShardCorruptError, ConfigError):  # counting again mends them
+    except (FileNotFoundError, ShardCorruptError, ConfigError):  # counting again replaces them
         return None
     if (counts.corpus, counts.normalisation) != (corpus, normalisation):
         return None

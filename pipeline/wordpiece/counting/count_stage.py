@@ -37,7 +37,7 @@ from maskmill.schemas.wording import count_of
 
 @dataclass(frozen=True)
 class CountContext:
-    """What every unit of the counting stages is given."""
+    """The context of every unit of the counting stages."""
 
     output: Store
     normalisation: Normalisation
@@ -49,7 +49,7 @@ class CountContext:
     """(word, source) pairs that a unit holds at most."""
 
     def count_path(self, unit: int) -> str:
-        """Where the words of one document shard stand."""
+        """The file of one document shard's words."""
         return f"{self.folder}/count-{unit:06d}.arrow"
 
 
@@ -161,7 +161,7 @@ def sum_sources(receipts: Iterable[Receipt[CountDetails]]) -> tuple[SourceText, 
 
 
 def check_words(sources: Sequence[SourceText], num_documents: int) -> None:
-    """Make sure that there is something to train on.
+    """Make sure that there are words to train on.
 
     Raises:
         InputDataError: No document has a word.

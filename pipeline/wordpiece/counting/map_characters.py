@@ -109,7 +109,7 @@ def _has_breaks_outside(replacement: str) -> bool:
 
 
 def _tell_place(replacement: bytes | None) -> int:
-    """What a character does to the word that it stands in."""
+    """What a character does to the word that contains it."""
     if replacement is None:
         return 0
     return (0 if replacement else FOLLOWS) | (ENDS_WORD if BREAK in replacement else 0)

@@ -180,7 +180,7 @@ def iter_merged(context: CountContext, checksums: Sequence[str]) -> Iterator[pa.
 
 
 def check_words_kept(sources: Iterable[SourceText], merged: Iterable[Receipt[MergeDetails]]) -> None:
-    """Compare the words counted with the words merged: none may be lost on the way.
+    """Compare the words counted with the words merged: none may be lost.
 
     Raises:
         ShardCorruptError: They differ.
@@ -198,12 +198,12 @@ def check_words_kept(sources: Iterable[SourceText], merged: Iterable[Receipt[Mer
 
 
 def gathered_path(context: CountContext, unit: int) -> str:
-    """Where the words of one gather unit stand."""
+    """The file of one gather unit's words."""
     return f"{context.folder}/gathered-{unit:06d}.arrow"
 
 
 def merged_path(context: CountContext, partition: int) -> str:
-    """Where the words of one partition stand."""
+    """The file of one partition's words."""
     return f"{context.folder}/merged-{partition:03d}.arrow"
 
 

@@ -1,4 +1,4 @@
-"""`word_counts.parquet`: how often each source has each word, kept so that another vocabulary needs no second pass.
+"""`word_counts.parquet`: the counts of each word in each source, kept so that another vocabulary needs no second pass.
 
 A row is a (word, source) pair that occurs. Rows are in hash partitions, a row group each, so that a table of any size
 is written with one partition in memory; within a partition they are sorted by the UTF-8 bytes of the word, then of the
@@ -58,7 +58,7 @@ _ACTION = "restore it from a good copy, or delete it and count again"
 
 @dataclass(frozen=True)
 class SourceText:
-    """What the raw text of one source holds."""
+    """Totals of the raw text of one source."""
 
     source: str
     """Its name; "" for all text where there are too many sources to keep apart."""
@@ -83,7 +83,7 @@ class WordCounts:
     corpus: str
     """A digest of the corpus, as its writer gave it."""
     normalisation: Normalisation
-    """What made words of text."""
+    """The normalisation that made words of text."""
     sources: tuple[SourceText, ...]
     """Sorted by the UTF-8 bytes of the name."""
     num_partitions: int
@@ -95,7 +95,7 @@ class WordCounts:
 
         Raises:
             FileNotFoundError: There is no such file.
-            ShardCorruptError: It is no such file.
+            ShardCorruptError: It is not a table of word counts.
             ConfigError: Another major version of maskmill wrote it.
         """
         with store.open_input(path) as file:

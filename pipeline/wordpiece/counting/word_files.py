@@ -1,4 +1,4 @@
-"""The files of words that stand between stages, and what the next stage must know of one to believe it."""
+"""The files of words between stages, and what the next stage needs to validate them."""
 
 from __future__ import annotations
 
@@ -84,7 +84,7 @@ def read_words(output: Store, path: str, block: Block, place: int) -> pa.RecordB
     """One record batch of a file of words.
 
     Args:
-        output: Where the file stands.
+        output: The store that has the file.
         path: The file.
         block: Which one.
         place: Its number in the file, for messages.
@@ -113,7 +113,7 @@ def open_words(output: Store, path: str, checksum: str) -> ArrowFile:
 
 
 def explain_unbelievable(output: Store, path: str) -> ShardCorruptError:
-    """What is wrong where words that a unit left are gone or others, and how they are counted again."""
+    """The error for words of a unit that are gone or have changed; it says how to count them again."""
     return ShardCorruptError(
         "the words that a unit wrote are gone or have changed",
         path=output.locate(path),

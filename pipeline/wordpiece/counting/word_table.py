@@ -35,7 +35,7 @@ _HALF = np.uint64(32)
 class WordTable(NamedTuple):
     """Distinct words of each source and how often each occurs.
 
-    What belongs to one word stands side by side: one cache line a look-up instead of four, 1.6 times faster.
+    The fields of one word are adjacent: one cache line a look-up instead of four, 1.6 times faster.
     """
 
     slots: npt.NDArray[np.int32]  # word number or -1; a power of two long, at most half full
@@ -52,7 +52,7 @@ class TokenBuffer(NamedTuple):
 
 
 def make_table(max_words: int, max_pieces: int) -> WordTable:
-    """Make an empty table with room for this many words and pieces; memory is touched only as it fills."""
+    """Make an empty table for this many words and pieces; memory is touched only as it fills."""
     num_slots = 1 << max(4, (2 * max_words - 1).bit_length())
     return WordTable(
         np.full(num_slots, -1, np.int32),
@@ -99,7 +99,7 @@ def count_pieces(shape):  # type: ignore[no-untyped-def]
 
 @njit(cache=True, nogil=True)
 def _first_slot(hash_value, shape, mask):  # type: ignore[no-untyped-def]
-    source = np.uint64(shape & (RAW - 1))  # or a word common to all sources would stand in a row of 1000 slots
+    source = np.uint64(shape & (RAW - 1))  # or a word common to all sources would occupy a run of 1000 slots
     mixed = (np.uint64(hash_value) ^ (source * _SOURCE_STEP)) * _MULTIPLIER
     return np.int64(mixed >> _HALF) & mask
 

@@ -1,8 +1,8 @@
 """Encode text: `nanotoken` where it is proven equal to `tokenizers`, `tokenizers` everywhere else.
 
-`tokenizers` is the law (4 MB/s on one core); `nanotoken` (130 MB/s cold, 240 warm) is work skipped whose result is
-known. It is known twice over: by a proof made once for each tokenizer (`prove_encoder`), and by a sample of
-every shard's documents, encoded both ways.
+`tokenizers` is the reference (4 MB/s on one core). `nanotoken` (130 MB/s cold, 240 warm) is used because its ids are
+known to be equal: by a proof made once for each tokenizer (`prove_encoder`), and by a sample of every shard's documents
+that is encoded both ways.
 
 Text comes as Arrow arrays, of which a slice at a time is alive as Python objects (`slice_texts`).
 """
@@ -43,7 +43,7 @@ _SAMPLE_CHARACTERS = 1 << 17  # of one document: eight novels of 8 MB would take
 
 @dataclass(frozen=True)
 class Sample:
-    """How much of a batch was encoded both ways, and what came of it."""
+    """How much of a batch was encoded both ways, and the outcome."""
 
     documents: int
     bytes: int
@@ -61,11 +61,11 @@ class EncodedBatch:
     rejected: dict[int, str]
     """Documents that `tokenizers` cannot encode: index to reason."""
     special_in_text: dict[str, int]
-    """How often the string of a special token stands in the raw text; those that do."""
+    """How often the string of each special token occurs in the raw text; only those that do."""
     sample: Sample | None = None
     """None where nothing was encoded by the fast path."""
     fell_back: str | None = None
-    """Why this batch was the one at which the fast path was given up."""
+    """Why the fast path was abandoned at this batch."""
 
 
 def choose_sample(
@@ -110,7 +110,7 @@ class Encoder:
     fast_encode: FastEncode | None = None
     """The fast path, proven for this tokenizer; None: `tokenizers` alone."""
     law: Tokenizer = field(init=False, repr=False)
-    """The tokenizer that says what is right."""
+    """The reference tokenizer."""
 
     def __post_init__(self) -> None:
         self.special_in_text = SpecialInText(self.special_in_text)

@@ -1,4 +1,4 @@
-"""The two encoders of a tokenizer: `tokenizers`, which is the law, and `nanotoken`, which is fast.
+"""The two encoders of a tokenizer: `tokenizers`, which is the reference, and `nanotoken`, which is fast.
 
 Both are loaded for one thread, without truncation, padding or added [CLS] and [SEP].
 """
@@ -184,6 +184,6 @@ def _behind(place: int, found: AnyStr) -> int:
 
 
 def reraise_foreign(error: BaseException) -> None:
-    """Let through what is not the text's fault: interrupts, exits, exhausted memory."""
+    """Raise again what is not the text's fault: interrupts, exits, exhausted memory."""
     if isinstance(error, MemoryError) or not (isinstance(error, Exception) or is_panic(error)):
         raise error

@@ -29,7 +29,7 @@ WITHOUT_NANOTOKEN = (
     'pip install "maskmill[fast]" before a run begins'
 )
 _TEXTS_A_BATCH = 64
-_HOSTILE_TEXT_VERSION = 1  # another set of texts proves something else
+_HOSTILE_TEXT_VERSION = 1  # change it when the texts change
 
 
 @dataclass(frozen=True)
@@ -100,7 +100,7 @@ def prove_part(tokenizer_json: bytes, special_in_text: SpecialInText, part: int)
 
 
 def join_proofs(parts: Sequence[Proof]) -> Proof:
-    """The proof that all parts are together.
+    """Join the proofs of all parts.
 
     Raises:
         ConfigError: They were made with different libraries.

@@ -108,7 +108,7 @@ def write_proof(tokenizer: Store, receipts: Iterable[Receipt[ProveDetails]]) -> 
 
 
 def read_proof(tokenizer: Store, tokenizer_json: bytes, special: SpecialInText) -> Proof | None:
-    """The proof that stands beside the tokenizer, if it is one for these libraries."""
+    """The proof beside the tokenizer, if it is for these libraries."""
     return _read_proof(tokenizer, PROOF, make_proof_key(tokenizer_json, special))
 
 
@@ -125,7 +125,7 @@ def _dump_proof(proof: Proof) -> bytes:
 
 
 def _open_cache() -> Store | None:
-    """The user's cache of proofs; `None` where it is not this user's alone: what others write there proves nothing."""
+    """The user's cache of proofs; `None` if others can write to it, since it would then prove nothing."""
     folder = os.environ.get("XDG_CACHE_HOME") or os.path.expanduser("~/.cache")
     try:
         os.makedirs(folder, exist_ok=True)

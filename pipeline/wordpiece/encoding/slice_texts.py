@@ -31,7 +31,7 @@ def iter_contents(texts: pa.ChunkedArray) -> Iterator[list[bytes]]:
 
 
 def count_special(contents: list[bytes], counts: dict[str, int]) -> None:
-    """Add how often the strings of special tokens stand in texts."""
+    """Count the strings of special tokens in texts."""
     initials = {token.encode()[:1] for token in counts}
     suspects = [content for content in contents if any(initial in content for initial in initials)]
     for token in counts:

@@ -1,4 +1,4 @@
-"""What a tokenizer must be to be used, whoever made it, and how it makes words of text."""
+"""Check that a tokenizer can be used, whoever made it, and read how it makes words of text."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What turns text into words: BERT's normaliser and pre-tokeniser, as `tokenizers` implements them."""
+"""Turn text into words: BERT's normaliser and pre-tokeniser, as `tokenizers` implements them."""
 
 from __future__ import annotations
 
@@ -36,5 +36,5 @@ class Normalisation:
         )
 
     def build_pre_tokenizer(self) -> pre_tokenizers.BertPreTokenizer:
-        """Build the pre-tokeniser: whitespace parts words, punctuation stands alone."""
+        """Build the pre-tokeniser: it splits at whitespace and isolates punctuation."""
         return pre_tokenizers.BertPreTokenizer()

@@ -116,7 +116,7 @@ def extend_vocabulary(
     """Find the most useful new pieces for a domain.
 
     First the characters that make words [UNK], each as the piece that is missing, `c` or `##c`: those that occur
-    in such words most often. Then pairs of pieces that stand side by side in the words as they are encoded now,
+    in such words most often. Then pairs of pieces that are adjacent in the words as they are encoded now,
     merged as in training until there are enough.
 
     Args:

@@ -1,4 +1,4 @@
-"""What a person should know of a tokenizer before training on it, from what it makes of each source."""
+"""Warnings about a tokenizer before anyone trains on it, from how it encodes each source."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ def iter_warnings(
     max_word_characters: int = MAX_WORD_CHARACTERS,
     left_out: bool = False,
 ) -> Iterator[str]:
-    """What a person should know before training on this.
+    """Yield warnings about a tokenizer.
 
     Args:
         sources: What the tokenizer makes of each source.

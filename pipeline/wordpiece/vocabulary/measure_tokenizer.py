@@ -1,4 +1,4 @@
-"""Measure what a tokenizer makes of the text of each source: by the words of a whole corpus, or by a sample of texts.
+"""Measure how a tokenizer encodes the text of each source: by the words of a whole corpus, or by a sample of texts.
 
 All ways count the same things and give the same numbers for the same text. A word is what the tokenizer's
 pre-tokeniser makes one, an added token that it finds in raw text included; a word has the characters that the
@@ -228,7 +228,7 @@ def _iter_batches(texts: Sequence[str]) -> Iterator[list[str]]:
 
 
 def _iter_words(encoding: Encoding) -> Iterator[tuple[int, int]]:
-    """Where each word stands in the raw text."""
+    """The place of each word in the raw text."""
     for _, tokens in groupby(zip(encoding.word_ids, encoding.offsets, strict=True), key=lambda token: token[0]):
         stretches = [stretch for _, stretch in tokens]
         yield stretches[0][0], stretches[-1][1]

@@ -1,9 +1,9 @@
 """The merge loop of WordPiece training, over flat arrays.
 
-Everything a run needs stands in a few arrays, so that a million distinct words take minutes of nobody's time:
+A run needs only a few flat arrays, so that a million distinct words take seconds:
 
     symbols     the piece ids of all words end to end; a word shrinks in place as its pieces merge
-    pairs       an open-addressing table from two neighbouring pieces to how often they stand together
+    pairs       an open-addressing table from two neighbouring pieces to how often they are adjacent
     entries     candidates of the queue: a pair, the count it had when pushed, and the words it was seen in;
                 one pair can have several entries, each with the words of the merge that made it
     pool        the words of all entries end to end. A merge of one occurrence adds at most two, and every

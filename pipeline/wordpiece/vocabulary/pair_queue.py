@@ -65,7 +65,7 @@ def replace_top(entries, heap_size, entry):  # type: ignore[no-untyped-def]
 
 @njit(cache=True, nogil=True)
 def reserve_entries(entries, num_entries, num_more):  # type: ignore[no-untyped-def]
-    """The same candidates with room for `num_more` new ones."""
+    """The same candidates with space for `num_more` new ones."""
     if num_entries + num_more <= len(entries.keys):
         return entries
     capacity = 2 * (num_entries + num_more)

@@ -1,4 +1,4 @@
-"""How often two pieces stand side by side, and in which words: a hash table in flat arrays, for numba loops."""
+"""How often two pieces are adjacent, and in which words: a hash table in flat arrays, for numba loops."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ class Pairs(NamedTuple):
     slots: npt.NDArray[np.int32]  # pair number or -1; a power of two long, at most half full
     keys: npt.NDArray[np.int64]  # left id * 2**32 + right id
     counts: npt.NDArray[np.int64]
-    last_words: npt.NDArray[np.int32]  # the last word on the list, so that a word stands on it once
+    last_words: npt.NDArray[np.int32]  # the last word on the list, so that a word is on it once
     list_lengths: npt.NDArray[np.int32]
     cursors: npt.NDArray[np.int64]  # where the next word of the list goes in the pool
 
@@ -31,7 +31,7 @@ class Gathered(NamedTuple):
 
 @njit(cache=True, nogil=True)
 def make_pairs(capacity: int) -> Pairs:
-    """Make an empty table with room for this many pairs."""
+    """Make an empty table for this many pairs."""
     num_slots = 16
     while num_slots < 2 * capacity:
         num_slots *= 2
@@ -57,7 +57,7 @@ def _find_slot(slots, keys, key):  # type: ignore[no-untyped-def]
 
 @njit(cache=True, nogil=True)
 def reserve_pairs(pairs, num_pairs, num_more):  # type: ignore[no-untyped-def]
-    """The same table with room for `num_more` new pairs."""
+    """The same table with space for `num_more` new pairs."""
     if num_pairs + num_more <= len(pairs.keys):
         return pairs
     wider = make_pairs(2 * (num_pairs + num_more))
@@ -73,7 +73,7 @@ def reserve_pairs(pairs, num_pairs, num_more):  # type: ignore[no-untyped-def]
 
 @njit(cache=True, nogil=True)
 def reserve_gathered(gathered, num_gathered, num_more):  # type: ignore[no-untyped-def]
-    """The same lists with room for `num_more` new words."""
+    """The same lists with space for `num_more` new words."""
     if num_gathered + num_more <= len(gathered.words):
         return gathered
     wider = Gathered(

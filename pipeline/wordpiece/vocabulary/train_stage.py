@@ -43,7 +43,7 @@ SAMPLE_BYTES = 4 << 20
 
 @dataclasses.dataclass(frozen=True)
 class TrainContext:
-    """What the units of the train and bring stages are given."""
+    """The context of the train and bring stages."""
 
     output: Store
     settings: TokenizerSection
@@ -81,7 +81,7 @@ class BringUnit(UnitDescription):
 
 
 class TokenizerDetails(Details):
-    """The tokenizer folder that was written, and what is worth a warning.
+    """The tokenizer folder that was written, and the facts behind warnings.
 
     Attributes:
         checksums: xxh3-128 of each file of the folder.

@@ -1,4 +1,4 @@
-"""How much a word counts by its source: sources of very different sizes evened out, in integers alone."""
+"""Weigh words by source, to even out sources of very different sizes; in integers only."""
 
 from __future__ import annotations
 
