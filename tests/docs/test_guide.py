@@ -110,3 +110,20 @@ def test_files_that_a_page_names_are_there(page: str) -> None:
         r"`((?:tests|pipeline|schemas|jobs|infra|docs)/[\w/.-]*\w(?:/|\.\w+))`", (ROOT / page).read_text()
     )
     assert [path for path in named if not (ROOT / path).exists()] == []
+
+
+def test_the_messages_of_the_troubleshooting_page_are_those_of_the_code() -> None:
+    page = (ROOT / "docs" / "troubleshooting.md").read_text()
+    headings = [line for line in page.splitlines() if line.startswith("### `")]
+    messages = [message for line in headings for message in re.findall(r"`([^`]+)`", line)]
+    sources = [path for folder in ("jobs", "pipeline", "schemas") for path in (ROOT / folder).rglob("*.py")]
+    code = re.sub(r'"\s+f?"', "", "\n".join(path.read_text() for path in sources))
+    pieces = [piece.strip(" .,") for message in messages for piece in message.split("…")]
+    assert len(messages) > 15
+    assert [piece for piece in pieces if piece not in code] == []
+
+
+def test_functions_of_the_concepts_page_are_where_it_says() -> None:
+    rows = re.findall(r"`(pipeline/[\w/]+\.py)`, `(?:\w+\.)?(\w+)`", (ROOT / "docs" / "concepts.md").read_text())
+    assert len(rows) == 6
+    assert [row for row in rows if f"def {row[1]}(" not in (ROOT / row[0]).read_text()] == []
