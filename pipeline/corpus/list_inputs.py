@@ -180,7 +180,7 @@ def _find_one(pattern: InputPattern, tree: Tree) -> FoundFile:
         path=pattern.shown,
         expected="a file",
         found="a folder",
-        action=f"name its files: {folder}{'' if folder.endswith('://') else '/'}*",
+        action=f"to read its files, write {folder}{'' if folder.endswith('://') else '/'}*",
     )
 
 

@@ -114,7 +114,7 @@ def make_run_file(inputs: Sequence[str], output: str, workers: int) -> RunFile:
 
 
 def train_tokenizer(paths: Sequence[str], output: str) -> bytes:
-    """Train a vocabulary on corpora, unless one stands in the output; returns its tokenizer.json."""
+    """Train a vocabulary on corpora, unless the output has one; returns its tokenizer.json."""
     prepare(make_run_file(paths, output, workers=1), str, Part.TOKENIZER)
     with open(os.path.join(output, "tokenizer", "tokenizer.json"), "rb") as file:
         return file.read()

@@ -113,7 +113,7 @@ def save_rows(packed: str, path: str, batch_rows: int) -> None:
 
 
 def open_environment(peer: Peer) -> str:
-    """The Python of a peer's environment, built unless one of the same requirements stands.
+    """The Python of a peer's environment, built unless one with the same requirements exists.
 
     Raises:
         PeerUnavailableError: pip did not install it.

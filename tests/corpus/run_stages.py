@@ -29,7 +29,7 @@ Document = tuple[str, str, str, int, str]
 
 @dataclass
 class Ran:
-    """What the stages left: documents of both datasets as they stand on storage, counts, units and files."""
+    """The output of the stages: documents of both datasets as stored, counts, units and files."""
 
     documents: dict[bool, list[Document]]
     counts: Counter[str]

@@ -127,7 +127,7 @@ def test_a_url_without_a_bucket_is_told_to_name_one(corpus: Corpus) -> None:
     root = "s3://" if corpus.startswith("s3") else "memory://"
     with pytest.raises(ConfigError, match="this input is a folder") as refused:
         list_inputs([root])
-    assert refused.value.action == f"name its files: {root}{'bucket/' if root == 's3://' else ''}*"
+    assert refused.value.action == f"to read its files, write {root}{'bucket/' if root == 's3://' else ''}*"
 
 
 def test_names_do_not_depend_on_where_the_corpus_lies(corpus: Corpus, tmp_path: Path) -> None:

@@ -184,7 +184,7 @@ def test_a_text_that_stands_everywhere_is_written_once_or_every_time(monkeypatch
 
 
 def test_texts_of_one_hash_are_all_kept(monkeypatch: pytest.MonkeyPatch) -> None:
-    """A stranger's file may hold constructed collisions; here every text collides with every other."""
+    """A file from others may contain constructed collisions; here every text collides with every other."""
 
     class Constant:
         @staticmethod

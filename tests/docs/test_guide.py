@@ -1,4 +1,4 @@
-"""The commands, files and programs of the guide, as they stand and in the order in which a new user meets them."""
+"""The commands, files and programs of the guide, unchanged and in the order in which a new user meets them."""
 
 from __future__ import annotations
 

@@ -159,7 +159,7 @@ def test_any_other_error_ends_the_stage_with_its_class_and_fields(engine: Engine
         run(engine, units.fail, log, output, squares(100))
     error = caught.value
     fields = (error.what, error.path, error.place, error.expected, error.found, error.action)
-    assert fields == ("bad text", "a.jsonl", "line 7", "JSON", "{", "mend")
+    assert fields == ("bad text", "a.jsonl", "line 7", "JSON", "{", "fix")
     if not engine.shares_memory:
         assert isinstance(error.__cause__, WorkerTraceback)
         assert "in fail" in str(error.__cause__)

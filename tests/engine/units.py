@@ -86,7 +86,7 @@ def stumble_always(log: str, unit: Square) -> UnitOutcome[Noted]:
 def fail(log: str, unit: Square) -> UnitOutcome[Noted]:
     outcome = square(log, unit)
     if unit.number == 2:
-        raise InputDataError("bad text", path="a.jsonl", place="line 7", expected="JSON", found="{", action="mend")
+        raise InputDataError("bad text", path="a.jsonl", place="line 7", expected="JSON", found="{", action="fix")
     time.sleep(0.05)
     return outcome
 
@@ -171,7 +171,7 @@ def report_its_progress(log: str, unit: Square) -> UnitOutcome[Noted]:
 
 
 def panic(log: str, unit: Square) -> UnitOutcome[Noted]:
-    """What a library written in Rust does where it cannot go on."""
+    """The exception of a panic in a library written in Rust."""
     note(log, f"unit-{unit.unit}")
     pre_tokenizers.FixedLength(0).pre_tokenize_str("a")
     return square(log, unit)

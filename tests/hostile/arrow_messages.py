@@ -34,7 +34,7 @@ class Span(NamedTuple):
 
 
 class Table:
-    """A flatbuffer table: where its fields stand."""
+    """A flatbuffer table: the places of its fields."""
 
     def __init__(self, data: bytes | bytearray, position: int) -> None:
         self._data = data
@@ -45,7 +45,7 @@ class Table:
         return cls(data, int.from_bytes(data[:4], "little"))
 
     def find(self, field: int) -> int | None:
-        """Where a field stands; `None` where it has its default."""
+        """The place of a field; `None` where it has its default."""
         vtable = self._position - self._number("<i", self._position)
         slot = 4 + 2 * field
         offset = self._number("<H", vtable + slot) if slot < self._number("<H", vtable) else 0
@@ -56,7 +56,7 @@ class Table:
         return None if at is None else Table(self._data, at + self._number("<I", at))
 
     def structs(self, field: int, size: int) -> list[int]:
-        """Where the structs of a vector stand."""
+        """The places of the structs of a vector."""
         at = self.find(field)
         if at is None:
             return []
@@ -69,7 +69,7 @@ class Table:
 
 @dataclass
 class Message:
-    """A record batch as it stands in a file.
+    """A record batch as it is in a file.
 
     Attributes:
         metadata: Its flatbuffer, padded.
@@ -100,7 +100,7 @@ class Message:
 
     @property
     def nodes(self) -> list[int]:
-        """Where the (length, null count) of every column and child stand in the metadata."""
+        """Where the (length, null count) of every column and child are in the metadata."""
         return self.batch().structs(1, 16)
 
     @property

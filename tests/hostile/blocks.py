@@ -1,4 +1,4 @@
-"""Mutations of the structure of record batches: offsets, buffers, lengths, compression, whatever Arrow believes.
+"""Mutations of the structure of record batches: offsets, buffers, lengths, compression, everything that Arrow trusts.
 
 They work on any Arrow file in blocks, and on `shards.arrow`, whose one record batch is such a block.
 """

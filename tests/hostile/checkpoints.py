@@ -93,7 +93,7 @@ def other_shape(tree: Tree, draw: Draw) -> str:
 
 
 def other_keys(tree: Tree, draw: Draw) -> str:
-    """Tensors that are gone, of another name, or too many."""
+    """Tensors that are missing, renamed, or too many."""
     folder, name = _folder(tree), draw.choice(FILES)
     tensors = load((folder / name).read_bytes())
     key = draw.choice(sorted(tensors))

@@ -99,7 +99,7 @@ def other_version(kinds: tuple[str, ...], tree: Tree, draw: Draw) -> str:
 
 
 def other_bytes(kinds: tuple[str, ...], tree: Tree, draw: Draw) -> str:
-    """A manifest that is no JSON, or that follows a recursive parser down."""
+    """A manifest that is not JSON, or nested deeply enough to exhaust a recursive parser."""
     folder = _draw_folder(kinds, tree, draw)
     path = tree.output / folder / "manifest.json"
     text = path.read_text()

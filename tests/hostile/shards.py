@@ -128,7 +128,7 @@ def unequal_lists(part: str, tree: Tree, draw: Draw) -> str:
 
 
 def other_shards(part: str, tree: Tree, draw: Draw) -> str:
-    """Lines that are gone, doubled or in another order, with or without the manifest saying so."""
+    """Lines that are missing, doubled or reordered, with or without a matching manifest."""
     folder = draw.choice(_SHARD_FOLDERS[part])
     how = draw.choice(("gone", "doubled", "reversed", "none"))
 

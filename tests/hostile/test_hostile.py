@@ -1,4 +1,4 @@
-"""Law 9: whatever somebody wrote gives right rows or an error of ours, within limits of memory and time."""
+"""Law 9: any input gives right rows or an error of ours, within limits of memory and time."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Mutations of `tokenizer.json`: what a Rust library makes of it, and what everybody else believes of it."""
+"""Mutations of `tokenizer.json`, for the Rust library and for every other reader of the file."""
 
 from __future__ import annotations
 
@@ -140,7 +140,7 @@ def _write_changed(write: Write, change: Callable[[Json, Draw], str], tree: Tree
 
 
 def _write_bytes(write: Write, tree: Tree, draw: Draw) -> str:
-    """What is no tokenizer at all."""
+    """A file that is not a tokenizer at all."""
     good = (tree.output / "tokenizer" / "tokenizer.json").read_bytes()
     deep = good.replace(b"{", b'{"deep": ' + deep_json(50_000).encode() + b",", 1)
     flipped = bytearray(good)

@@ -135,7 +135,7 @@ def dump(value: Any) -> str:
 
 
 def fingerprint_json(manifest: Json) -> str:
-    """What a reader will compute; of what is no manifest, anything."""
+    """The fingerprint that a reader will compute; anything if the content is not a manifest."""
     try:
         model = _MODELS[manifest["kind"]]
         return fingerprint_manifest(model.model_validate_json(dump(manifest)))

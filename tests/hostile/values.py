@@ -42,7 +42,7 @@ def draw_value(draw: random.Random, old: Any = None) -> Any:
 
 
 def list_places(value: Any, place: Place = ()) -> list[Place]:
-    """Where every value inside a JSON value stands."""
+    """The place of every value inside a JSON value."""
     items = value.items() if isinstance(value, dict) else enumerate(value) if isinstance(value, list) else ()
     return [inner for key, item in items for inner in [(*place, key), *list_places(item, (*place, key))]]
 

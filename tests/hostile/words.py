@@ -1,4 +1,4 @@
-"""Mutations of what stands between stages: receipts, words and their counts, texts of a corpus."""
+"""Mutations of the files between stages: receipts, words and their counts, texts of a corpus."""
 
 from __future__ import annotations
 

@@ -140,7 +140,7 @@ def assert_same_tree(found: dict[str, bytes], expected: dict[str, bytes]) -> Non
 
 
 def list_receipts(output: Path) -> set[tuple[str, int]]:
-    """Stage and number of every unit whose receipt stands."""
+    """Stage and number of every unit that has a receipt."""
     return {(path.parent.name, int(path.stem)) for path in (output / "work" / "receipts").glob("*/*.json")}
 
 

@@ -55,7 +55,7 @@ class Entry:
     Attributes:
         path: Of its file, relative to the corpus.
         line: Where it begins, from 1.
-        raw: Its bytes as they stand there, the line's end apart.
+        raw: Its bytes in the file, without the line's end.
         text: What the document says; `None` where it must be rejected.
         reason: Why it must be rejected.
         doc_id: The id that it must have.
@@ -73,7 +73,7 @@ class Entry:
 
 @dataclass
 class Corpus:
-    """Files and what stands in them, in the order of (path, line)."""
+    """Files and their documents, in the order of (path, line)."""
 
     files: dict[str, bytes] = field(default_factory=dict)
     entries: list[Entry] = field(default_factory=list)

@@ -319,7 +319,7 @@ def test_what_is_no_output_is_said_for_what_it_is(small_run: Path, tmp_path: Pat
     for command in ("verify", "report"):
         said = run_maskmill(command, small_run).stderr
         has_all(said, "ConfigError", ["run.toml", "found a file", "output.url in this file"])
-        assert "found no such folder, or an empty one" in run_maskmill(command, tmp_path / "empty").stderr
-        assert "found no such folder, or an empty one" in run_maskmill(command, tmp_path / "none").stderr
+        assert "found a missing or empty folder" in run_maskmill(command, tmp_path / "empty").stderr
+        assert "found a missing or empty folder" in run_maskmill(command, tmp_path / "none").stderr
         assert "found a folder with other files" in run_maskmill(command, tmp_path).stderr
     has_all(run_maskmill("report", tmp_path / "stopped").stderr, "ConfigError", ["no part is finished", "prepare"])

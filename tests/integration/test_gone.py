@@ -1,4 +1,4 @@
-"""What is gone from a finished output, or changed between its stages, is found, named, and made again."""
+"""Files missing from a finished output, or changed between stages, are found, named, and made again."""
 
 from __future__ import annotations
 
@@ -65,7 +65,7 @@ def test_folders_that_are_gone_are_found_and_made_again(
 def test_documents_that_are_gone_are_not_read_again_over_those_that_stand(
     undisturbed: Undisturbed, finished: Path, tmp_path: Path
 ) -> None:
-    """Raw text may have changed since, and tokenizer and rows are of what stands."""
+    """Raw text may have changed since: tokenizer and rows are made from the existing documents."""
     output = Path(shutil.copytree(finished, tmp_path / "out"))
     run_file = write_run_file(tmp_path / "run.toml", undisturbed.corpus_folder, output)
     shutil.rmtree(output / "documents-heldout")

@@ -1,4 +1,4 @@
-"""Whatever URL stands for a file or a folder: it works, or one of our errors names it. Nothing else, and no hang."""
+"""Any URL of a file or a folder works, or one of our errors names it; nothing hangs."""
 
 from __future__ import annotations
 

@@ -51,7 +51,7 @@ def unfinished(undisturbed: Undisturbed, tmp_path_factory: pytest.TempPathFactor
 
 
 def change(output: Store, update: Callable[[dict[str, Any]], None]) -> dict[str, Any]:
-    """The record of another run than the one that stands."""
+    """The record of another run than the existing one."""
     record: dict[str, Any] = json.loads(output.read_bytes(RUN_RECORD))
     update(record)
     fingerprints = fingerprint_parts(record["decisive"])

@@ -87,7 +87,7 @@ def test_changed_inputs_of_a_run_with_a_finished_part_are_refused(
 
 
 def test_inputs_written_to_at_the_same_size_are_read_again(undisturbed: Undisturbed, tmp_path: Path) -> None:
-    """A run that was killed, and one of its inputs changed: the bytes are those of a run over what stands now."""
+    """A run that was killed, and one of its inputs changed: the bytes are those of a run over the current inputs."""
     corpus = tmp_path / "corpus"
     undisturbed.corpus.write(corpus)
     run_file = write_run_file(tmp_path / "run.toml", corpus, tmp_path / "out")

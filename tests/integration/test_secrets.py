@@ -65,7 +65,7 @@ def port() -> Iterator[int]:
 
 @pytest.fixture(autouse=True)
 def log(monkeypatch: pytest.MonkeyPatch) -> Iterator[io.StringIO]:
-    """All that is logged, by whatever library, at any level above the wire's."""
+    """Everything logged by any library, above the level of wire traffic."""
     monkeypatch.setattr(failures, "FIRST_DELAY_SECONDS", 0.0)
     monkeypatch.setattr(failures.retry_transient, "__kwdefaults__", {"attempts": 3})
     monkeypatch.setattr(S3FileSystem, "retries", 1)

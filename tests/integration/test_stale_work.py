@@ -283,8 +283,8 @@ def test_inputs_written_to_are_read_again_and_nothing_of_what_they_were_stays(co
     settings = {"input": {"max_quarantined": 0.1}}
     with pytest.raises(StoppedError):
         prepare(run_file(corpus, tmp_path / "out", **settings), stop_before_the_manifest, Part.SHARD)
-    mended = [line.replace(str(number), "10") for number, line in enumerate(lines[10:], start=10)]
-    (corpus / "a.jsonl").write_text("\n".join([*lines[:10], *mended]))
+    fixed = [line.replace(str(number), "10") for number, line in enumerate(lines[10:], start=10)]
+    (corpus / "a.jsonl").write_text("\n".join([*lines[:10], *fixed]))
     for name in ("out", "anew"):
         prepare(run_file(corpus, tmp_path / name, **settings), str, Part.SHARD)
     trees = [{path.name: path.read_bytes() for path in (tmp_path / name).rglob("*.arrow")} for name in ("out", "anew")]

@@ -183,8 +183,8 @@ def test_what_was_set_aside_is_counted(damaged: Path) -> None:
         status, said = verify(damaged)
         assert (status, str(damaged / "quarantine") in said) == (1, True), said
         path.write_bytes(data)
-    for stray in (damaged / "quarantine").glob("*-again.arrow"):
-        stray.unlink()
+    for extra in (damaged / "quarantine").glob("*-again.arrow"):
+        extra.unlink()
     shutil.copy(path, damaged / "quarantine" / "packed-shard-00001.arrow")
     assert verify(damaged)[0] == 1
 

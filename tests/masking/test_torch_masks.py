@@ -68,7 +68,7 @@ def test_every_row_has_the_mask_of_its_own_epoch(tables, device, data, masking):
 @given(data=st.data(), masking=maskings(), epoch=epochs)
 @settings(deadline=None, max_examples=60)
 def test_masks_in_entries_are_the_masks_in_rows(tables, data, masking, epoch):
-    """Row b's entries stand from b * C on, ascending, spare ones last."""
+    """Row b's entries begin at b * C, ascending, spare ones last."""
     rows = data.draw(rows_of_ids())
     row_ids = np.array([data.draw(row_ids_63) for _ in rows], np.uint64)
     words = torch.from_numpy(derive_row_words(masking.seed, np.full(len(rows), epoch), row_ids))

@@ -1,4 +1,4 @@
-"""Documents for the laws of packing: every token has an id of its own, so nothing can stand in for another."""
+"""Documents for the laws of packing: every token has its own id, so none can be mistaken for another."""
 
 from __future__ import annotations
 

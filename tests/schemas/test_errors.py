@@ -16,7 +16,7 @@ CLASSES = [
     errors.StaleArtifactError,
     errors.TransientStorageError,
 ]
-FIELDS = {"path": "a/b", "place": "line 7", "expected": "two", "found": "three", "action": "mend it"}
+FIELDS = {"path": "a/b", "place": "line 7", "expected": "two", "found": "three", "action": "fix it"}
 
 
 @pytest.mark.parametrize("cls", CLASSES)
@@ -36,7 +36,7 @@ def test_pickling_keeps_class_and_fields(cls: type[errors.MaskmillError], left_o
 
 @pytest.mark.parametrize("cls", CLASSES)
 def test_the_message_holds_every_part_in_order(cls: type[errors.MaskmillError]) -> None:
-    assert str(cls("it broke", **FIELDS)) == "a/b, line 7: it broke; expected two; found three; mend it"
+    assert str(cls("it broke", **FIELDS)) == "a/b, line 7: it broke; expected two; found three; fix it"
     assert str(cls("it broke")) == "it broke"
     assert str(cls("it broke", place="line 7", found="")) == "line 7: it broke; found "
 

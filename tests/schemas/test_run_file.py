@@ -1,4 +1,4 @@
-"""The run file: what stands in it is what runs; what cannot be meant is refused by name."""
+"""The run file: its values are what runs; a value that makes no sense is refused by name."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Processes that tests start: on free loopback ports, and gone when the tests are, even after a SIGKILL."""
+"""Processes that tests start: on free loopback ports; they end with the tests, even after a SIGKILL."""
 
 from __future__ import annotations
 

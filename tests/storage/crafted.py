@@ -79,7 +79,7 @@ def values_of(column: int) -> int:
 
 
 def serialise(batch: pa.RecordBatch, codec: str | None = None) -> bytes:
-    """A record batch as it stands in a file."""
+    """A record batch as it is in a file."""
     sink = pa.BufferOutputStream()
     options = pa.ipc.IpcWriteOptions(compression=codec)
     with pa.ipc.new_stream(sink, batch.schema, options=options) as writer:

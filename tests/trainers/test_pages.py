@@ -1,4 +1,4 @@
-"""The scripts of `docs/trainers`, run as they stand: each trainer gives the model the loader's rows and no others.
+"""The scripts of `docs/trainers`, run unchanged: each trainer gives the model the loader's rows and no others.
 
 A page's script runs on two ranks (one, where it is about one), is killed after five steps, and goes on from its own
 checkpoint on one rank with another number of worker processes and padded rows. What is compared was written down at

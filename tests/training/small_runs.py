@@ -98,7 +98,7 @@ class Batches:
 
 
 def make_data(*, held_out: bool = True, fingerprint: str = "f" * 32) -> TrainData:
-    """What a run reads, with a loader that stands at the start."""
+    """The data of a run, with a loader at its start."""
     return TrainData(
         fingerprint=fingerprint,
         seq_len=SEQ_LEN,

@@ -31,7 +31,7 @@ def _is_changed(letter: str) -> bool:
 
 
 def split_words(text: str, normalisation: Normalisation) -> list[str]:
-    """The raw text of each word: what stands between characters that end one."""
+    """The raw text of each word: the text between characters that end a word."""
     split = normalisation.build_pre_tokenizer()
     normalizer = normalisation.build_normalizer()
     words = [""]

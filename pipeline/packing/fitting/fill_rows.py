@@ -30,7 +30,7 @@ def fill_rows(
     A row is closed when it has at most `max_free` free positions, and then neither gives nor gets. Afterwards, of any
     two rows that stay open, no segment of the emptier one fits into the other as it is, and none can be cut into two
     pieces of at least `min_segment` tokens each of which one closes the other row. So at most one row stays open where
-    cuts may stand anywhere and `max_free >= 2 * min_segment`; where they stand at words, if it also has room for the
+    cuts are allowed anywhere and `max_free >= 2 * min_segment`; where they are at words, if it also has space for the
     longest word, `max_free >= 2 * min_segment + word`. Every cut closes a row. Deterministic. A round over all rows
     takes time linear in their tokens, and rounds are repeated until one moves nothing; only a shard that needs more
     than `MAX_ROUNDS` of them may keep more open rows.

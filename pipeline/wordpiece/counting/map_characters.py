@@ -19,13 +19,13 @@ from tokenizers import normalizers
 from maskmill.pipeline.wordpiece.files.normalise import Normalisation
 
 BREAK = 0
-"""Ends a word: clean_text deletes NUL, so that it can stand for nothing else in a replacement."""
+"""Ends a word: clean_text deletes NUL, so a replacement cannot contain it otherwise."""
 ASKED, LETTER, CHANGED, STRIPPED_MARK, FOLLOWS, ENDS_WORD = 1, 2, 4, 8, 16, 32
 """Bits of `CharacterMap.traits`."""
 ENTRY_BITS = 8
 """An entry is start in the pool * 2^8 + length of the replacement."""
 BY_TOKENIZERS = 255
-"""The length of an entry that is no replacement: a word with this character goes through `tokenizers`."""
+"""The length of an entry without a replacement: a word with this character goes through `tokenizers`."""
 NO_BYTE = 0
 """In `CharacterMap.bytes_of_ascii`: look at the entry."""
 
@@ -46,7 +46,7 @@ class CharacterMap:
             general category L*; CHANGED, a letter that dropping combining marks (Mn) after NFD makes another string;
             STRIPPED_MARK, a mark (M*) that this drops, or a part of it; FOLLOWS, a mark or a character that
             normalising deletes, so that a mark behind it still is the letter's before it; ENDS_WORD.
-        entries: (0x110000,) int32, valid where asked: where the replacement stands in `pool` and its length. It
+        entries: (0x110000,) int32, valid where asked: the place of the replacement in `pool` and its length. It
             has no BREAK, or both begins and ends with one.
         pool: Replacements in UTF-8, BREAK where a word ends.
         bytes_of_ascii: (256,) uint8, for each first byte of a character the byte that replaces it, NO_BYTE where it
@@ -98,7 +98,7 @@ class CharacterMap:
 
 
 def _is_ordered(character: str, replacement: str) -> bool:
-    """Whether canonical ordering may move what stands for a character."""
+    """Whether canonical ordering may move a character's replacement."""
     return unicodedata.category(character) == "Cn" or any(unicodedata.combining(part) for part in replacement)
 
 

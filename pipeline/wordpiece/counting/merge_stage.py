@@ -68,7 +68,7 @@ class MergeUnit(UnitDescription):
     Attributes:
         gathered: Whether they were gathered.
         files: Of each file, the record batches of the partition.
-        num_partitions: How far apart they stand in it.
+        num_partitions: Their distance in it.
     """
 
     stage: str = "merge"

@@ -5,7 +5,7 @@ pre-tokeniser makes one, an added token that it finds in raw text included; a wo
 normaliser leaves of it. Word counts know of no added tokens: by words, a special token's string is counted as text,
 as it is when a vocabulary is trained.
 
-`tokenizers` measures 1 MB of text in a second, most of it spent on handing out where each token stands. Where a
+`tokenizers` measures 1 MB of text in a second, most of it spent on reporting the place of each token. Where a
 tokenizer is BERT's in all but its pieces and no added token can be found in the text, the words are counted first and
 each is encoded once: 25 MB in a second.
 """

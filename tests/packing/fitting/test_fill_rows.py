@@ -126,7 +126,7 @@ def check_tokens(docs: Documents, settings: Settings, filled: Filled) -> None:
 
 
 def check_cuts(docs: Documents, settings: Settings, filled: Filled) -> None:
-    """Every cut closes a row, stands where one may, and leaves no piece too short."""
+    """Every cut closes a row, is at an allowed place, and leaves no piece too short."""
     before = {piece[:2] for row in filled.before for piece in row}
     new = [piece for row in filled.after for piece in row if piece[:2] not in before]
     assert len(new) == filled.cuts

@@ -135,7 +135,7 @@ def test_every_token_of_every_document_stands_once_in_each_dataset(docs: Documen
 def count_plainly(
     docs: Documents, pack: PackSection, seq_len: int, segments: list[Segment], rows: int
 ) -> dict[str, int]:
-    """The counts of one dataset, from what stands in its rows."""
+    """The counts of one dataset, from the content of its rows."""
     cuts = [segment for segment in segments if segment.start > 0]
     tokens = sum(len(segment.tokens) for segment in segments)
     special = len(segments) + len({segment.sequence for segment in segments})

@@ -119,7 +119,7 @@ def count_corpus(
 
 
 def iter_standing(context: CountContext) -> Iterator[pa.Table]:
-    """The merged partitions that stand."""
+    """The existing merged partitions."""
     paths = [path for path in context.output.list(context.folder) if "/merged-" in path]
     return iter_merged(context, [xxhash.xxh3_128_hexdigest(context.output.read_bytes(path)) for path in paths])
 

@@ -1,4 +1,4 @@
-"""The words to train on are the most frequent ones after weighting, however they stand in the file."""
+"""The words to train on are the most frequent ones after weighting, whatever their order in the file."""
 
 from __future__ import annotations
 

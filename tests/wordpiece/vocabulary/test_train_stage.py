@@ -1,4 +1,4 @@
-"""The stage after counting writes a tokenizer from the word counts that stand, and what it makes of each source."""
+"""The stage after counting writes a tokenizer from the existing word counts, and measures it on each source."""
 
 from __future__ import annotations
 
