@@ -75,7 +75,7 @@ def test_a_corpus_of_which_nothing_is_held_out_is_named(tmp_path: Path) -> None:
 
 
 NOTHING_LEFT: list[tuple[list[dict[str, Any]], dict[str, Any], type[MaskmillError], list[str]]] = [
-    ([], {}, InputDataError, ["hold no document"]),
+    ([], {}, InputDataError, ["contain no document"]),
     (
         [{"txt": "a"}, {"text": ""}],
         {"input": {"max_quarantined": 1.0}},
