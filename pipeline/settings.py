@@ -40,7 +40,7 @@ def load_settings(model: type[Model], given: object, argument: str) -> Model:
     if isinstance(given, (str, os.PathLike)):
         return read_toml(model, check_url(given, argument))
     raise ConfigError(
-        f"this is no {model.__name__}",
+        f"this is not a {model.__name__}",
         path=argument,
         expected=f"the path or URL of a TOML file, a dictionary of its sections, or a {model.__name__}",
         found=show_value(given),
@@ -77,7 +77,7 @@ def check_url(given: object, argument: str) -> str:
     if isinstance(path, str) and path:
         return path
     raise ConfigError(
-        "this names no place",
+        "this is not a path or URL",
         path=argument,
         expected="a path or an fsspec URL, as text or as a pathlib.Path",
         found=show_value(given),

@@ -80,7 +80,7 @@ class ModelSection(Section):
     @model_validator(mode="after")
     def _heads_divide_width(self) -> ModelSection:
         if self.hidden_size % self.num_heads:
-            raise ValueError(f"hidden_size {self.hidden_size} is no multiple of num_heads {self.num_heads}")
+            raise ValueError(f"hidden_size {self.hidden_size} is not a multiple of num_heads {self.num_heads}")
         return self
 
 

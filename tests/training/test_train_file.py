@@ -26,7 +26,7 @@ def test_what_is_not_given_has_a_default():
     [
         ("model.hidden_sise=8", "did you mean model.hidden_size"),
         ("mask.copies=1", "mask.copies"),
-        ("model.num_heads=7", "hidden_size 768 is no multiple of num_heads 7"),
+        ("model.num_heads=7", "hidden_size 768 is not a multiple of num_heads 7"),
         ("data.micro_batch_rows=100", "does not divide"),
         ("optimizer.decay_steps=1000", "is not after warmup_steps 1000"),
         ("optimizer.decay_steps=2000", "goes beyond optimizer.decay_steps 2000"),
