@@ -66,6 +66,10 @@ class InputSection(Section):
     and a worker holds several copies of it; outside strings it may have 16 MiB."""
     max_quarantined: Share = 0.01
     """The run stops when more than this share of documents is quarantined."""
+    reuse: Url | None = None
+    """Path or URL of a finished output, made with `documents.appendable`, over some of the same files: what it has read
+    of them is taken from there, and only the other files are read. What is written is the same byte for byte as without
+    this key, which may be given, changed or dropped at any time. It needs `documents.appendable`."""
 
 
 class OutputSection(Section):
@@ -88,6 +92,10 @@ class DocumentsSection(Section):
     """Share of documents to hold out, chosen by a keyed hash of their content."""
     seed: UInt63 = 0
     """Decides the order of documents and which ones are held out."""
+    appendable: bool = False
+    """Keep in `work/` what a later run over these files and more can take instead of reading them again; that run names
+    this output in `input.reuse`. It is as large as the text, and a worker needs up to 500 MiB of memory more. Documents
+    with many duplicates may be cut into another number of shards, so it cannot be changed for an output that exists."""
 
 
 class TokenizerSection(Section):
@@ -320,6 +328,12 @@ class RunFile(Section):
             object.__setattr__(self, "pack", named)  # frozen from here on
         return self
 
+    @model_validator(mode="after")
+    def _reuses_what_it_can_give(self) -> RunFile:
+        if self.input.reuse is not None and not self.documents.appendable:
+            raise ValueError("input.reuse needs documents.appendable = true, as in the output that it names")
+        return self
+
     def fingerprinted(self) -> dict[str, dict[str, object]]:
         """The part of the run file that decides bytes: no engine, output or names, no credentials in paths."""
         whole: dict[str, dict[str, object]] = self.model_dump(mode="json", by_alias=True)
@@ -330,6 +344,9 @@ class RunFile(Section):
         if not self.mask.copies:
             whole["mask"] = {"copies": 0}  # no row depends on the rest: it is the default of loaders
         whole["input"].pop("max_quarantined")  # says when to stop, not what is written: it may be raised
+        whole["input"].pop("reuse")  # says where the documents of some files are taken from, which are the same
+        if not self.documents.appendable:
+            whole["documents"].pop("appendable")  # the key came later: runs without it keep their fingerprints
         whole["input"]["paths"] = [redact(path) for path in self.input.paths]
         if self.tokenizer.from_ is not None:
             whole["tokenizer"]["from"] = redact(self.tokenizer.from_)

@@ -16,6 +16,14 @@ def count_of(number: int, one: str, several: str = "") -> str:
     return f"{number:,} {one if number == 1 else several or f'{one}s'}"
 
 
+def size_of(num_bytes: int) -> str:
+    """A number of bytes in the unit that suits it: `12 bytes`, `38.1 GB`."""
+    for unit, size in (("TB", 10**12), ("GB", 10**9), ("MB", 10**6), ("kB", 10**3)):
+        if num_bytes >= size:
+            return f"{num_bytes / size:.1f} {unit}"
+    return count_of(num_bytes, "byte")
+
+
 def setting_of(value: object) -> str:
     """A value of a run file as it is written there; `unset` where there is none."""
     return "unset" if value is None else json.dumps(value, ensure_ascii=False)

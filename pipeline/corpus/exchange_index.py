@@ -13,8 +13,8 @@ from dataclasses import dataclass
 import numpy as np
 import pyarrow as pa
 
+from maskmill.pipeline.corpus.exchange import EXCHANGE_SCHEMA, MAX_OFFSET, MapDetails, exchange_path
 from maskmill.pipeline.corpus.hash_documents import assign_to_intervals
-from maskmill.pipeline.corpus.map_documents import EXCHANGE_SCHEMA, MapDetails, exchange_path
 from maskmill.pipeline.corpus.plan import MapUnit, SortUnit
 from maskmill.pipeline.engine.receipts import Receipts
 from maskmill.pipeline.storage.arrow_files import write_blocks
@@ -37,7 +37,6 @@ GROUP_LINES = 1 << 20
 """Lines that the driver holds at a time, some 30 MiB."""
 MAX_PIECE_BYTES = 4 << 30
 """Of a map unit's documents of one bucket: 128 MiB of text and a document more."""
-MAX_OFFSET = 1 << 50
 READ_AHEAD_BYTES = 32 << 20
 READ_AHEAD_THREADS = 8
 

@@ -1,8 +1,7 @@
 """First level of the exchange: read raw files, reject what is bad, and partition documents by hash.
 
-A map unit writes one object. It is made of runs of bounded size; within a run the documents of each bucket form one
-record batch, in the order they were read. So a bucket's documents, taken object by object and run by run, are in
-the order of (path, line), and the first of exact duplicates is kept.
+A map unit writes one object, see `exchange`. A unit of files that another output has read takes their documents from
+there instead, see `take_unit`; what it writes is the same.
 """
 
 from __future__ import annotations
@@ -13,85 +12,40 @@ from dataclasses import dataclass, field
 
 import numpy as np
 import pyarrow as pa
-from pydantic import model_validator
 
-from maskmill.pipeline.corpus.hash_documents import assign_to_intervals, find_duplicates, hash_documents, sort_by_hash
+from maskmill.pipeline.corpus.exchange import (
+    EMPTY_FILES,
+    EXCHANGE_SCHEMA,
+    MISNAMED_FILES,
+    WITHOUT_ID,
+    WITHOUT_SOURCE,
+    CorpusContext,
+    MapDetails,
+    UnitNotes,
+    exchange_path,
+)
+from maskmill.pipeline.corpus.hash_documents import find_duplicates, hash_documents, sort_by_hash
 from maskmill.pipeline.corpus.judge_quarantine import REASON, UnitGuard
-from maskmill.pipeline.corpus.list_inputs import InputFile
 from maskmill.pipeline.corpus.name_content import LOOKED_AT, advise_on_content
 from maskmill.pipeline.corpus.open_input import OpenInput
-from maskmill.pipeline.corpus.plan import MapUnit, plan_shard_bytes
+from maskmill.pipeline.corpus.partition_runs import DocumentRun, WrittenBatches, partition_runs
+from maskmill.pipeline.corpus.plan import MapUnit
 from maskmill.pipeline.corpus.quarantine import Quarantine
 from maskmill.pipeline.corpus.read_documents import DocumentBlock, Reject, iter_documents
+from maskmill.pipeline.corpus.take_unit import take_runs
 from maskmill.pipeline.engine.activity import report_progress
 from maskmill.pipeline.engine.stage import Stage
 from maskmill.pipeline.engine.units import UnitOutcome
 from maskmill.pipeline.storage.arrow_files import write_blocks
-from maskmill.pipeline.storage.store import Store
-from maskmill.schemas.counts import Count
-from maskmill.schemas.documents import DOCUMENT_SCHEMA
 from maskmill.schemas.errors import InputDataError
-from maskmill.schemas.layout import EXCHANGE
-from maskmill.schemas.receipt import Details, UInt32, UInt64
-from maskmill.schemas.run_file import InputSection, RunFile
+from maskmill.schemas.run_file import DocumentsSection, InputSection
 
-EXCHANGE_SCHEMA = pa.schema([*DOCUMENT_SCHEMA, pa.field("hash_high", pa.uint64()), pa.field("hash_low", pa.uint64())])
 RUN_BYTES_PER_BUCKET = 512 << 10
 """Runs of two shards were tried: 30 MB of memory more to touch in every worker, 2.2 s for 183 MB instead of 1.8."""
 MAX_RUN_BYTES = 128 << 20
 """With one document more, of 1 GiB at most, still within Arrow's 32-bit offsets. 512 buckets get 256 KiB each."""
 MAX_RUN_DOCUMENTS = 1 << 20
-WITHOUT_ID, WITHOUT_SOURCE = "without id", "without source"
-"""Counts of documents that do not have the key of `id_field` or `source_field`, where one is set."""
-EMPTY_FILES, MISNAMED_FILES = "empty files", "misnamed files"
-"""Counts of files that hold no document and nothing that was rejected, and of those that are not what their names say,
-such as gzip under `.jsonl`."""
 DOCUMENT_OVERHEAD_BYTES = 200  # what the Python objects of a document take besides its text
-
-
-@dataclass(frozen=True)
-class CorpusContext:
-    """The context of every unit of the corpus's stages."""
-
-    output: Store
-    run: RunFile
-    inputs: tuple[InputFile, ...]
-
-    @property
-    def shard_bytes(self) -> int:
-        """Text wanted in a shard, in bytes."""
-        return plan_shard_bytes(self.inputs, self.run.documents.shard_mb)
-
-
-class MapDetails(Details):
-    """Where the pieces of each bucket are in the object of a map unit, one value a record batch in every list.
-
-    Attributes:
-        buckets: The bucket.
-        rows: Documents.
-        text_bytes: UTF-8 bytes of their texts.
-        offsets: Where it begins in the object, in bytes.
-        lengths: In bytes.
-        checksums: xxh3-64.
-        first_empty: Path of the first file without a document; empty where there is none.
-        first_misnamed: What to do with the first file that is not what its name says; empty where there is none.
-    """
-
-    buckets: list[UInt32]
-    rows: list[Count]
-    text_bytes: list[Count]
-    offsets: list[Count]
-    lengths: list[UInt32]
-    checksums: list[UInt64]
-    first_empty: str
-    first_misnamed: str
-
-    @model_validator(mode="after")
-    def _are_of_the_same_batches(self) -> MapDetails:
-        lists = (self.buckets, self.rows, self.text_bytes, self.offsets, self.lengths, self.checksums)
-        if len(set(map(len, lists))) > 1:
-            raise ValueError("its lists differ in length")
-        return self
 
 
 @dataclass
@@ -134,62 +88,53 @@ def map_documents(context: CorpusContext, unit: MapUnit) -> UnitOutcome[MapDetai
 
     Raises:
         InputDataError: A file cannot be read, or more is being quarantined than `max_quarantined` allows.
+        ShardCorruptError: What another output has of these files is not what was written.
+        StaleArtifactError: It is gone, or has become that of other files.
     """
-    counts: Counter[str] = Counter()
-    ranges: list[tuple[int, int, int]] = []
-    odd = _OddFiles()
-    receipt = write_blocks(
-        context.output,
-        exchange_path(unit.unit),
-        EXCHANGE_SCHEMA,
-        _iter_buckets(context, unit, counts, ranges, odd),
-    )
-    counts[EMPTY_FILES], counts[MISNAMED_FILES] = len(odd.empty), len(odd.advice)
+    notes, written = UnitNotes(), WrittenBatches()
+    runs = _read_files(context, unit, notes) if unit.taken_from is None else take_runs(context, unit, notes)
+    batches = partition_runs(runs, unit, written)
+    receipt = write_blocks(context.output, exchange_path(unit.unit), EXCHANGE_SCHEMA, batches)
     details = MapDetails(
-        buckets=[bucket for bucket, _, _ in ranges],
-        rows=[rows for _, rows, _ in ranges],
-        text_bytes=[text_bytes for _, _, text_bytes in ranges],
+        buckets=written.buckets,
+        rows=written.rows,
+        text_bytes=written.text_bytes,
         offsets=receipt.block_offsets,
         lengths=receipt.block_lengths,
         checksums=receipt.block_checksums,
-        first_empty=odd.empty[0] if odd.empty else "",
-        first_misnamed=odd.advice[0] if odd.advice else "",
+        runs=written.runs,
+        quarantined=notes.quarantined,
+        first_empty=notes.first_empty,
+        first_misnamed=notes.first_misnamed,
+        key=unit.key,
     )
-    return UnitOutcome([], dict(counts), details)
+    return UnitOutcome([], dict(notes.counts), details)
 
 
 MAP = Stage("read and partition", "reading the input files", MapUnit, MapDetails, map_documents)
 
 
-def exchange_path(unit: int) -> str:
-    """The path of a map unit's object."""
-    return f"{EXCHANGE}/{unit:06d}.arrow"
-
-
-def _iter_buckets(
-    context: CorpusContext,
-    unit: MapUnit,
-    counts: Counter[str],
-    ranges: list[tuple[int, int, int]],
-    odd: _OddFiles,
-) -> Iterator[pa.RecordBatch]:
-    """Record batches of one bucket each; fills `counts`, `odd` and, for each batch, `ranges`."""
-    quarantine = Quarantine(context.output, unit.unit)
+def _read_files(context: CorpusContext, unit: MapUnit, notes: UnitNotes) -> Iterator[DocumentRun]:
+    """The documents of the unit's files; fills `notes`."""
+    quarantine, odd = Quarantine(context.output, unit.unit), _OddFiles()
     try:
-        for run in _iter_runs(context, unit, counts, quarantine, odd):
-            yield from _partition(run, context.run, unit, counts, ranges)
+        for run in _iter_runs(context, unit, notes.counts, quarantine, odd):
+            yield _hash_run(run, context.run.documents, notes.counts)
     except InputDataError:
         quarantine.write()  # the job stops, most likely because of these: a person will want to look at them
         raise
     quarantine.write()
+    notes.counts[EMPTY_FILES], notes.counts[MISNAMED_FILES] = len(odd.empty), len(odd.advice)
+    notes.quarantined = quarantine.checksums
+    notes.first_empty = odd.empty[0] if odd.empty else ""
+    notes.first_misnamed = odd.advice[0] if odd.advice else ""
 
 
 def _iter_runs(
     context: CorpusContext, unit: MapUnit, counts: Counter[str], quarantine: Quarantine, odd: _OddFiles
 ) -> Iterator[_Run]:
     """The unit's documents in runs, cut by the documents' sizes alone, independent of read boundaries."""
-    num_buckets = unit.num_buckets + unit.num_held_out_buckets
-    limit_bytes = min(RUN_BYTES_PER_BUCKET * num_buckets, MAX_RUN_BYTES)
+    limit_bytes = _plan_run_bytes(unit, context.run.documents)
     guard = UnitGuard(context.run.input.max_quarantined, sum(file.assumed_text_bytes for file in context.inputs))
     run = _Run()
     unit_bytes, bytes_before = sum(context.inputs[index].assumed_text_bytes for index in unit.files), 0
@@ -222,6 +167,13 @@ def _iter_runs(
         yield run
 
 
+def _plan_run_bytes(unit: MapUnit, settings: DocumentsSection) -> int:
+    """Bytes of a run; where others may take it, whatever number of buckets they have, it is cut for none."""
+    if settings.appendable:
+        return MAX_RUN_BYTES
+    return min(RUN_BYTES_PER_BUCKET * (unit.num_buckets + unit.num_held_out_buckets), MAX_RUN_BYTES)
+
+
 def _count_block(counts: Counter[str], block: DocumentBlock, settings: InputSection) -> None:
     counts["read"] += len(block.line) + len(block.rejects)
     counts[WITHOUT_ID] += block.without_id if settings.id_field is not None else 0
@@ -252,12 +204,10 @@ def _fill_run(run: _Run, sizes: list[int], start: int, limit_bytes: int) -> tupl
     return stop, filled - run.size_bytes
 
 
-def _partition(
-    run: _Run, settings: RunFile, unit: MapUnit, counts: Counter[str], ranges: list[tuple[int, int, int]]
-) -> Iterator[pa.RecordBatch]:
-    hashes = hash_documents(run.text, settings.documents.seed, settings.documents.held_out)
+def _hash_run(run: _Run, settings: DocumentsSection, counts: Counter[str]) -> DocumentRun:
+    hashes = hash_documents(run.text, settings.seed, settings.held_out)
     kept = np.arange(len(run.line))
-    if settings.documents.deduplicate:
+    if settings.deduplicate:
         # Duplicates within a run are dropped here, so that a text that occurs a million times in a corpus reaches
         # the sort unit at most once per run.
         order = sort_by_hash(hashes.high, hashes.low)
@@ -265,11 +215,6 @@ def _partition(
         duplicate = find_duplicates(hashes.high[order], hashes.low[order], sorted_texts)
         counts["duplicates"] += int(duplicate.sum())
         kept = np.sort(order[~duplicate], kind="stable")
-    bucket = np.where(
-        hashes.held_out,
-        unit.num_buckets + assign_to_intervals(hashes.high, max(1, unit.num_held_out_buckets)),
-        assign_to_intervals(hashes.high, unit.num_buckets),
-    )[kept]
     documents = pa.record_batch(
         [
             pa.array(run.doc_id, pa.string()),
@@ -282,11 +227,4 @@ def _partition(
         ],
         schema=EXCHANGE_SCHEMA,
     )
-    text_bytes = np.fromiter(map(len, run.text), np.int64, len(run.text))
-    order = np.argsort(bucket, kind="stable")
-    numbers, starts = np.unique(bucket[order], return_index=True)
-    stops = [*starts[1:].tolist(), len(order)]
-    for number, start, stop in zip(numbers.tolist(), starts.tolist(), stops, strict=True):
-        rows = kept[order[start:stop]]
-        ranges.append((number, len(rows), int(text_bytes[rows].sum())))
-        yield documents.take(pa.array(rows))
+    return DocumentRun(documents, kept, hashes.held_out)

@@ -16,8 +16,8 @@ import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
 
+from maskmill.pipeline.corpus.exchange import EXCHANGE_SCHEMA
 from maskmill.pipeline.corpus.hash_documents import find_duplicates, sort_by_hash
-from maskmill.pipeline.corpus.map_documents import EXCHANGE_SCHEMA
 from maskmill.pipeline.storage.arrow_reader import ArrowFile
 from maskmill.pipeline.storage.failures import explained_failures
 

@@ -9,9 +9,12 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+from pydantic import Field
+
 from maskmill.pipeline.corpus.list_inputs import InputFile
 from maskmill.pipeline.engine.units import UnitDescription
 from maskmill.schemas.layout import DataSplit
+from maskmill.schemas.run_file import DocumentsSection
 
 MAX_BUCKETS = 512
 BUCKETS_PER_SHARD = 4
@@ -33,6 +36,10 @@ class MapUnit(UnitDescription):
         sizes_bytes: As stored, when listed.
         num_buckets: Buckets of documents to train on.
         num_held_out_buckets: Buckets of held-out documents; they follow the others.
+        key: Of all that decides what it reads, see `unit_keys`; empty where no other output may take it.
+        taken_from: The unit of `CorpusContext.reused` that has read the same, which is taken instead of the files.
+
+    The last two are not part of the description: they change nothing that the unit writes but its own key.
     """
 
     stage: str = "map"
@@ -41,6 +48,8 @@ class MapUnit(UnitDescription):
     sizes_bytes: tuple[int, ...]
     num_buckets: int
     num_held_out_buckets: int
+    key: str = Field("", exclude=True)
+    taken_from: int | None = Field(None, exclude=True)
 
 
 class SortUnit(UnitDescription):
@@ -90,6 +99,17 @@ def plan_shard_bytes(files: Sequence[InputFile], shard_mb: float | None) -> int:
     return min(LARGE_SHARD_BYTES, max(SMALL_SHARD_BYTES, assumed_bytes // FEW_SHARDS))
 
 
+def plan_group_bytes(documents: DocumentsSection, shard_bytes: int) -> int:
+    """Bytes of a shard by which small files are grouped into map units.
+
+    Of an output that others may take units from, it must not depend on how much text there is: with a few files more
+    all groups would be others.
+    """
+    if not documents.appendable:
+        return shard_bytes
+    return LARGE_SHARD_BYTES if documents.shard_mb is None else int(documents.shard_mb * MIB)
+
+
 def plan_buckets(files: Sequence[InputFile], shard_bytes: int, held_out_share: float) -> Buckets:
     """At most 512 buckets in all, about four for a shard, so that shards come out even.
 
@@ -101,18 +121,18 @@ def plan_buckets(files: Sequence[InputFile], shard_bytes: int, held_out_share: f
     return Buckets(min(wanted, MAX_BUCKETS - held_out), held_out)
 
 
-def plan_map_units(files: Sequence[InputFile], shard_bytes: int, buckets: Buckets) -> list[MapUnit]:
-    """One unit a file; small files together until they hold a quarter of a shard or are 1024.
+def plan_map_units(files: Sequence[InputFile], group_bytes: int, buckets: Buckets) -> list[MapUnit]:
+    """One unit a file; small files together until they hold a quarter of `group_bytes` or are 1024.
 
     A file is never cut, so a corpus of one large file is read by one worker.
     """
     units: list[MapUnit] = []
     group: list[int] = []
-    group_bytes = 0
+    held_bytes = 0
     for index, file in enumerate(files):
         group.append(index)
-        group_bytes += file.assumed_text_bytes
-        full = group_bytes * MAP_UNITS_PER_SHARD >= shard_bytes or len(group) == MAX_FILES_PER_UNIT
+        held_bytes += file.assumed_text_bytes
+        full = held_bytes * MAP_UNITS_PER_SHARD >= group_bytes or len(group) == MAX_FILES_PER_UNIT
         if full or index == len(files) - 1:
             units.append(
                 MapUnit(
@@ -124,7 +144,7 @@ def plan_map_units(files: Sequence[InputFile], shard_bytes: int, buckets: Bucket
                     num_held_out_buckets=buckets.held_out,
                 )
             )
-            group, group_bytes = [], 0
+            group, held_bytes = [], 0
     return units
 
 

@@ -44,11 +44,12 @@ class Quarantine:
     def __init__(self, output: Store, unit: int) -> None:
         self._output = output
         self._unit = unit
-        self._parts = 0
         self._rejects: list[Reject] = []
         self._bytes = 0
         self.examples: dict[str, Example] = {}
         """The first of each reason."""
+        self.checksums: list[str] = []
+        """xxh3-128 of each part that was written."""
 
     def add(self, rejects: Sequence[Reject]) -> None:
         """Add some; a part that is full is written."""
@@ -68,8 +69,8 @@ class Quarantine:
         columns = zip(*((r.path, r.line, str(r.reason), r.size_bytes, r.content) for r in self._rejects), strict=True)
         arrays = [pa.array(column, kind.type) for column, kind in zip(columns, QUARANTINE_SCHEMA, strict=True)]
         batch = pa.record_batch(arrays, schema=QUARANTINE_SCHEMA)
-        write_blocks(self._output, quarantined_inputs_path(self._unit, self._parts), QUARANTINE_SCHEMA, [batch])
-        self._parts += 1
+        path = quarantined_inputs_path(self._unit, len(self.checksums))
+        self.checksums.append(write_blocks(self._output, path, QUARANTINE_SCHEMA, [batch]).checksum)
         self._rejects, self._bytes = [], 0
 
 

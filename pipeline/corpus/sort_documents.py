@@ -15,9 +15,9 @@ import numpy.typing as npt
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from maskmill.pipeline.corpus.exchange import CorpusContext
 from maskmill.pipeline.corpus.exchange_index import iter_pieces
 from maskmill.pipeline.corpus.hash_documents import assign_to_intervals
-from maskmill.pipeline.corpus.map_documents import CorpusContext
 from maskmill.pipeline.corpus.order_documents import order_documents, order_scratch, spread_over_scratch
 from maskmill.pipeline.corpus.plan import SortUnit
 from maskmill.pipeline.engine.stage import Stage

@@ -5,8 +5,9 @@ Numbers in them become numbers of the dataset, so a receipt ends with its own ch
 
 from __future__ import annotations
 
+import re
 from collections import deque
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from typing import Any, Generic, TypeVar
 
@@ -21,9 +22,11 @@ from maskmill.schemas.layout import RECEIPTS
 from maskmill.schemas.receipt import AnyDetails, Details, Receipt
 
 Unit = TypeVar("Unit", bound=UnitDescription)
+Item = TypeVar("Item")
 
 RECEIPTS_AT_ONCE = 16
 _SEAL = b',"xxh3_128":"%s"}'
+_RECEIPT_NAME = re.compile(r"[0-9]{6,12}\.json")
 _SEAL_BYTES = len(_SEAL % (b"0" * 32))
 
 
@@ -104,31 +107,28 @@ def receipt_path(stage: str, unit: int) -> str:
     return f"{RECEIPTS}/{stage}/{unit:06d}.json"
 
 
-def _iter_receipts(
-    output: Store, units: Sequence[UnitDescription], details: type[AnyDetails]
-) -> Iterator[Receipt[AnyDetails]]:
-    if not output.capabilities.parallel_reads:
-        yield from (_read_receipt(output, unit, details) for unit in units)
-        return
-    # One after another, 100,000 receipts at 20 ms a request would take half an hour.
-    with ThreadPoolExecutor(RECEIPTS_AT_ONCE) as pool:
-        ahead: deque[Future[Receipt[AnyDetails]]] = deque()
-        try:
-            for unit in units:
-                ahead.append(pool.submit(_read_receipt, output, unit, details))
-                if len(ahead) >= 2 * RECEIPTS_AT_ONCE:
-                    yield ahead.popleft().result()
-            while ahead:
-                yield ahead.popleft().result()
-        finally:
-            for one in ahead:
-                one.cancel()
+def iter_left_receipts(output: Store, stage: str, details: type[AnyDetails]) -> Iterator[Receipt[AnyDetails]]:
+    """The receipts of a stage that another run has left, in the order of their units.
+
+    Args:
+        output: Of that run.
+        stage: Its name.
+        details: What is wanted of them.
+
+    Raises:
+        StaleArtifactError: One is deleted meanwhile.
+        ShardCorruptError: One is not what was written.
+    """
+    names = (path.rpartition("/")[2] for path in output.list(f"{RECEIPTS}/{stage}"))
+    units = sorted(int(name.removesuffix(".json")) for name in names if _RECEIPT_NAME.fullmatch(name))
+    return _read_ahead(output, lambda unit: read_left_receipt(output, stage, unit, details), units)
 
 
-def _read_receipt(output: Store, unit: UnitDescription, details: type[AnyDetails]) -> Receipt[AnyDetails]:
-    path = receipt_path(unit.stage, unit.unit)
+def read_left_receipt(output: Store, stage: str, unit: int, details: type[AnyDetails]) -> Receipt[AnyDetails]:
+    """One of them, whatever the description of its unit; see `iter_left_receipts`."""
+    path = receipt_path(stage, unit)
     try:
-        receipt = _open(output.read_bytes(path, MAX_TEXT_BYTES), details)
+        return _open(output.read_bytes(path, MAX_TEXT_BYTES), stage, unit, details)
     except FileNotFoundError:
         raise StaleArtifactError(
             "a receipt is gone", path=output.locate(path), action="run the same command again"
@@ -140,10 +140,41 @@ def _read_receipt(output: Store, unit: UnitDescription, details: type[AnyDetails
             found=str(error),
             action="delete it and run the same command again: its unit runs again",
         ) from None
+
+
+def _iter_receipts(
+    output: Store, units: Sequence[UnitDescription], details: type[AnyDetails]
+) -> Iterator[Receipt[AnyDetails]]:
+    return _read_ahead(output, lambda unit: _read_receipt(output, unit, details), units)
+
+
+def _read_ahead(
+    output: Store, read: Callable[[Item], Receipt[AnyDetails]], items: Iterable[Item]
+) -> Iterator[Receipt[AnyDetails]]:
+    if not output.capabilities.parallel_reads:
+        yield from map(read, items)
+        return
+    # One after another, 100,000 receipts at 20 ms a request would take half an hour.
+    with ThreadPoolExecutor(RECEIPTS_AT_ONCE) as pool:
+        ahead: deque[Future[Receipt[AnyDetails]]] = deque()
+        try:
+            for item in items:
+                ahead.append(pool.submit(read, item))
+                if len(ahead) >= 2 * RECEIPTS_AT_ONCE:
+                    yield ahead.popleft().result()
+            while ahead:
+                yield ahead.popleft().result()
+        finally:
+            for one in ahead:
+                one.cancel()
+
+
+def _read_receipt(output: Store, unit: UnitDescription, details: type[AnyDetails]) -> Receipt[AnyDetails]:
+    receipt = read_left_receipt(output, unit.stage, unit.unit, details)
     if receipt.description != unit.digest():
         raise StaleArtifactError(
             "this receipt belongs to another description of the unit",
-            path=output.locate(path),
+            path=output.locate(receipt_path(unit.stage, unit.unit)),
             expected=unit.digest(),
             found=receipt.description,
             action="delete the output, or finish it with the maskmill version and inputs that began it",
@@ -151,17 +182,20 @@ def _read_receipt(output: Store, unit: UnitDescription, details: type[AnyDetails
     return receipt
 
 
-def _open(data: bytes, details: type[AnyDetails]) -> Receipt[AnyDetails]:
+def _open(data: bytes, stage: str, unit: int, details: type[AnyDetails]) -> Receipt[AnyDetails]:
     body = data[:-_SEAL_BYTES] + b"}"
     if _seal(body) != data:
         raise ValueError("its bytes have changed")
     try:
-        return Receipt[details].model_validate_json(body)  # type: ignore[valid-type]  # which they are is known only here
+        receipt = Receipt[details].model_validate_json(body)  # type: ignore[valid-type]  # which they are is known only here
     except ValidationError as error:
         first = error.errors(include_url=False, include_context=False, include_input=False)[0]
         place = ".".join(map(str, first["loc"]))
         said = first["msg"].removeprefix("Value error, ")
         raise ValueError(f"{place}: {said}" if place else said) from None
+    if (receipt.stage, receipt.unit) != (stage, unit):
+        raise ValueError(f"it is that of unit {receipt.unit} of the stage {receipt.stage}")
+    return receipt
 
 
 def _seal(body: bytes) -> bytes:

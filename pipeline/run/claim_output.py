@@ -6,6 +6,7 @@ import dataclasses
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from typing import Any
 
+from maskmill.pipeline.corpus.unit_keys import is_appendable
 from maskmill.pipeline.run.describe_run import DECISIVE_LIBRARIES
 from maskmill.pipeline.run.list_parts import list_parts
 from maskmill.pipeline.run.parts import KINDS, PARTS, KindEntry, Part, Scope
@@ -21,6 +22,7 @@ INPUT_KEYS = frozenset(("input.files", "input.sources"))
 """What a record says of the files that are read, and not of how they are."""
 Differing = list[tuple[str, str, tuple[Any, Any]]]
 """Section, key, and its values in the two records."""
+_ANOTHER = "give another output.url"
 
 
 def claim_output(
@@ -170,7 +172,7 @@ def _refusal(
             path=path,
             expected=f"{files[0]}, as when it began",
             found=files[1],
-            action="restore the inputs, give another output.url, or delete this output",
+            action=f"restore the inputs, {_advise_appending(theirs, output)}, or delete this output",
         )
     made_with, asked_for = [], []
     for name, (_, _, (asked, made)) in zip(names, differing, strict=True):
@@ -178,11 +180,19 @@ def _refusal(
         shown = files if name == "input.files" else [f"content {made}", f"content {asked}"] if is_content else None
         made_with.append(f"{name} = {shown[0] if shown else setting_of(made)}")
         asked_for.append(f"{name} = {shown[1] if shown else setting_of(asked)}")
+    elsewhere = _advise_appending(theirs, output) if INPUT_KEYS.issuperset(names) else _ANOTHER
     return ConfigError(
         f"the output was made with {', '.join(made_with)}, and you ask for {', '.join(asked_for)}",
         path=path,
-        action="give another output.url, or delete this output" if first == DOCUMENTS else _explain_ways(theirs, first),
+        action=f"{elsewhere}, or delete this output" if first == DOCUMENTS else _explain_ways(theirs, first),
     )
+
+
+def _advise_appending(theirs: RunRecord, output: Store) -> str:
+    """How to make documents of other files than those of an output."""
+    if not is_appendable(theirs.entries[DOCUMENTS].sections):
+        return _ANOTHER
+    return f'{_ANOTHER} with input.reuse = "{output.display_url}", which reads only the files that are new'
 
 
 def _explain_ways(standing: RunRecord, first: Scope) -> str:
@@ -191,7 +201,7 @@ def _explain_ways(standing: RunRecord, first: Scope) -> str:
     key = "tokenizer.name" if first[0] is Part.TOKENIZER else "pack.name"
     trained_on = [f"{folder}/" for folder in gone if (found := Folder.parse(folder)) and not found.split.is_held_out]
     return (
-        f"give {key} another value to add to this output, give another output.url, or --replace to delete "
+        f"give {key} another value to add to this output, {_ANOTHER}, or --replace to delete "
         f"{' and '.join(trained_on)} and make new ones"
     )
 

@@ -8,14 +8,16 @@ from functools import partial
 
 import xxhash
 
-from maskmill.pipeline.corpus.exchange_index import write_index
+from maskmill.pipeline.corpus.exchange import CorpusContext, MapDetails
+from maskmill.pipeline.corpus.exchange_index import INDEX_PATH, write_index
 from maskmill.pipeline.corpus.judge_quarantine import CorpusGuard, check_quarantined, count_reasons
 from maskmill.pipeline.corpus.judge_settings import check_documents_left, iter_unmatched
-from maskmill.pipeline.corpus.map_documents import MAP, CorpusContext, MapDetails
+from maskmill.pipeline.corpus.map_documents import MAP
 from maskmill.pipeline.corpus.plan import (
     MapUnit,
     SortUnit,
     plan_buckets,
+    plan_group_bytes,
     plan_map_units,
     plan_sort_units,
 )
@@ -25,6 +27,7 @@ from maskmill.pipeline.engine.receipts import Receipts
 from maskmill.pipeline.engine.units import Finished
 from maskmill.pipeline.run.open_run import Run
 from maskmill.pipeline.run.parts import Part
+from maskmill.pipeline.run.reuse_output import plan_reuse
 from maskmill.pipeline.run.stages import STAGES
 from maskmill.pipeline.storage.datasets import MANIFEST, read_manifest, write_manifest, write_shard_table
 from maskmill.schemas.counts import DocumentCounts
@@ -67,9 +70,11 @@ def make_documents(run: Run) -> list[DocumentsManifest]:
         _drop_work(run)
         return [_read_own(run, folder) for folder in folders]
     _begin_again_if_inputs_changed(run)
-    context = CorpusContext(run.output, run.settings, run.inputs)
-    buckets = plan_buckets(run.inputs, run.shard_bytes, run.settings.documents.held_out)
-    map_units = plan_map_units(run.inputs, run.shard_bytes, buckets)
+    documents = run.settings.documents
+    buckets = plan_buckets(run.inputs, run.shard_bytes, documents.held_out)
+    map_units = plan_map_units(run.inputs, plan_group_bytes(documents, run.shard_bytes), buckets)
+    reused, map_units = plan_reuse(run, map_units) if documents.appendable else (None, map_units)
+    context = CorpusContext(run.output, run.settings, run.inputs, reused)
 
     def guard_corpus(finished: Receipts[MapUnit, MapDetails]) -> Callable[[Finished], None]:
         guard = CorpusGuard(
@@ -84,8 +89,8 @@ def make_documents(run: Run) -> list[DocumentsManifest]:
     totals = write_index(run.output, mapped)
     counts = Counter(totals.counts)
     check_quarantined(counts, 1, 1, run.settings.input.max_quarantined, partial(find_examples, run.output))
-    check_documents_left(totals, len(run.inputs), run.settings.documents)
-    for message in iter_unmatched(totals, run.inputs, run.settings.input, run.settings.documents):
+    check_documents_left(totals, len(run.inputs), documents)
+    for message in iter_unmatched(totals, run.inputs, run.settings.input, documents):
         run.warn(message)
 
     sort_units = plan_sort_units(totals.text_bytes, run.shard_bytes, buckets)
@@ -162,6 +167,14 @@ def _is_of(split: DataSplit, unit: SortUnit) -> bool:
 
 
 def _drop_work(run: Run) -> None:
+    """Delete what finished documents no longer need; what the map stage wrote stays where others may take it.
+
+    The marks stay with it: should the documents be lost, files may have been written to before they are made again.
+    """
+    if run.settings.documents.appendable:
+        run.drop_work(SORT)
+        run.output.delete(INDEX_PATH)
+        return
     _drop_receipts(run)
     run.output.delete(INPUT_MARKS)
 

@@ -280,9 +280,9 @@ def refuse_inputs_in_output(inputs: Sequence[InputFile], output: Store) -> None:
     Raises:
         ConfigError: One does.
     """
-    folder = f"{_place(output.url)}/"
+    folder = f"{place_of(output.url)}/"
     for file in inputs:
-        if _place(file.url).startswith(folder):
+        if place_of(file.url).startswith(folder):
             raise ConfigError(
                 "an input lies in the output",
                 path=redact(file.url),
@@ -292,7 +292,7 @@ def refuse_inputs_in_output(inputs: Sequence[InputFile], output: Store) -> None:
             )
 
 
-def _place(url: str) -> str:
+def place_of(url: str) -> str:
     """Where a URL leads, links resolved, without what its store may be called by other names: `s3a` is `s3`."""
     if url.startswith("/"):
         return os.path.realpath(url)

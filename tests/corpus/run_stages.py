@@ -13,9 +13,10 @@ import fsspec
 import pyarrow as pa
 import xxhash
 
+from maskmill.pipeline.corpus.exchange import CorpusContext
 from maskmill.pipeline.corpus.exchange_index import write_index
 from maskmill.pipeline.corpus.list_inputs import list_inputs
-from maskmill.pipeline.corpus.map_documents import MAP, CorpusContext
+from maskmill.pipeline.corpus.map_documents import MAP
 from maskmill.pipeline.corpus.plan import MapUnit, SortUnit, plan_buckets, plan_map_units, plan_sort_units
 from maskmill.pipeline.corpus.sort_documents import SORT
 from maskmill.pipeline.engine.local_engine import LocalEngine

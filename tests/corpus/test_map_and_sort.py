@@ -20,9 +20,9 @@ from maskmill.pipeline.corpus import (
     quarantine,
     sort_documents,
 )
+from maskmill.pipeline.corpus.exchange import MapDetails, exchange_path
 from maskmill.pipeline.corpus.exchange_index import INDEX_PATH
 from maskmill.pipeline.corpus.judge_quarantine import check_quarantined
-from maskmill.pipeline.corpus.map_documents import MapDetails, exchange_path
 from maskmill.pipeline.corpus.plan import MapUnit
 from maskmill.pipeline.corpus.sort_documents import SortDetails
 from maskmill.pipeline.engine.receipts import Receipts

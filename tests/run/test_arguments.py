@@ -21,7 +21,10 @@ WRONG: dict[str, tuple[Callable[[], Any], str]] = {
     "an empty path": (lambda: prepare(""), "run: this is not a path or URL"),
     "a path of bytes": (lambda: prepare(b"run.toml"), "run: this is not a RunFile"),  # type: ignore[arg-type]
     "no such run file": (lambda: prepare("nowhere/run.toml"), "nowhere/run.toml: the file does not exist"),
-    "no such run file, as a path": (lambda: prepare(Path("nowhere/run.toml")), "nowhere/run.toml: the file does not exist"),
+    "no such run file, as a path": (
+        lambda: prepare(Path("nowhere/run.toml")),
+        "nowhere/run.toml: the file does not exist",
+    ),
     "an unknown section": (lambda: prepare({**RUN, "outptu": {}}), "run: unknown key outptu"),
     "a wrong value": (lambda: prepare({**RUN, "pack": {"seq_len": 1.5}}), "run: the value of pack.seq_len is wrong"),
     "a section that is none": (lambda: prepare({**RUN, "pack": 3}), "run: pack is not a section"),

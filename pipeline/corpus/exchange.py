@@ -1,0 +1,116 @@
+"""What map units leave for the sort stage: an Arrow file each, and in the unit's receipt where its pieces are.
+
+An object is made of runs of bounded size; within a run the documents of each bucket form one record batch, in the
+order they were read.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from dataclasses import dataclass, field
+
+import pyarrow as pa
+from pydantic import model_validator
+
+from maskmill.pipeline.corpus.list_inputs import InputFile
+from maskmill.pipeline.corpus.plan import plan_shard_bytes
+from maskmill.pipeline.storage.store import Store
+from maskmill.schemas.counts import Count
+from maskmill.schemas.documents import DOCUMENT_SCHEMA
+from maskmill.schemas.layout import EXCHANGE
+from maskmill.schemas.receipt import Details, UInt32, UInt64
+from maskmill.schemas.run_file import RunFile
+
+EXCHANGE_SCHEMA = pa.schema([*DOCUMENT_SCHEMA, pa.field("hash_high", pa.uint64()), pa.field("hash_low", pa.uint64())])
+MAX_OFFSET = 1 << 50
+"""Of a record batch in an object; a number beyond it is no offset."""
+WITHOUT_ID, WITHOUT_SOURCE = "without id", "without source"
+"""Counts of documents that do not have the key of `id_field` or `source_field`, where one is set."""
+EMPTY_FILES, MISNAMED_FILES = "empty files", "misnamed files"
+"""Counts of files that hold no document and nothing that was rejected, and of those that are not what their names say,
+such as gzip under `.jsonl`."""
+
+
+@dataclass(frozen=True)
+class CorpusContext:
+    """What every unit of the corpus's stages is given.
+
+    Attributes:
+        output: Where everything is written.
+        run: The run file.
+        inputs: The files that are read.
+        reused: Another output, whose map work units take where they say so.
+    """
+
+    output: Store
+    run: RunFile
+    inputs: tuple[InputFile, ...]
+    reused: Store | None = None
+
+    @property
+    def shard_bytes(self) -> int:
+        """Text wanted in a shard, in bytes."""
+        return plan_shard_bytes(self.inputs, self.run.documents.shard_mb)
+
+
+class MapDetails(Details):
+    """What is in the object of a map unit, and in its quarantine.
+
+    The lists from `buckets` to `checksums` have one value for each record batch of the object.
+
+    Attributes:
+        buckets: The bucket.
+        rows: Documents.
+        text_bytes: UTF-8 bytes of their texts.
+        offsets: Where it begins in the object, in bytes.
+        lengths: In bytes.
+        checksums: xxh3-64.
+        runs: Record batches of each run.
+        quarantined: xxh3-128 of each part of the quarantine, hexadecimal.
+        first_empty: Path of the first file without a document; empty where there is none.
+        first_misnamed: What to do with the first file that is not what its name says; empty where there is none.
+        key: Of all that decides what the unit read, see `unit_keys`; empty where no other output may take it.
+    """
+
+    buckets: list[UInt32]
+    rows: list[Count]
+    text_bytes: list[Count]
+    offsets: list[Count]
+    lengths: list[UInt32]
+    checksums: list[UInt64]
+    runs: list[UInt32]
+    quarantined: list[str]
+    first_empty: str
+    first_misnamed: str
+    key: str
+
+    @model_validator(mode="after")
+    def _are_of_the_same_batches(self) -> MapDetails:
+        lists = (self.buckets, self.rows, self.text_bytes, self.offsets, self.lengths, self.checksums)
+        if len(set(map(len, lists))) > 1:
+            raise ValueError("its lists are not of the same record batches")
+        if sum(self.runs) != len(self.buckets) or 0 in self.runs:
+            raise ValueError("its runs are not made of its record batches")
+        return self
+
+
+@dataclass
+class UnitNotes:
+    """What the receipt of a map unit says of its files, known when they have been read to their ends.
+
+    Attributes:
+        counts: Of documents, of those rejected, and of odd files.
+        quarantined: xxh3-128 of each part of the quarantine.
+        first_empty: As in `MapDetails`.
+        first_misnamed: As in `MapDetails`.
+    """
+
+    counts: Counter[str] = field(default_factory=Counter)
+    quarantined: list[str] = field(default_factory=list)
+    first_empty: str = ""
+    first_misnamed: str = ""
+
+
+def exchange_path(unit: int) -> str:
+    """Where a map unit's object is."""
+    return f"{EXCHANGE}/{unit:06d}.arrow"

@@ -1,0 +1,203 @@
+"""A map unit's documents out of another output that has read the same files, instead of out of the files.
+
+What is read there is checked like any other file: checksums, schema, counts. Hashes are computed again, so that what
+is written depends on the documents alone.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from itertools import accumulate, pairwise
+
+import numpy as np
+import numpy.typing as npt
+import pyarrow as pa
+
+from maskmill.pipeline.corpus.exchange import (
+    EMPTY_FILES,
+    EXCHANGE_SCHEMA,
+    MAX_OFFSET,
+    MISNAMED_FILES,
+    WITHOUT_ID,
+    WITHOUT_SOURCE,
+    CorpusContext,
+    MapDetails,
+    UnitNotes,
+    exchange_path,
+)
+from maskmill.pipeline.corpus.hash_documents import hash_documents
+from maskmill.pipeline.corpus.judge_quarantine import REASON
+from maskmill.pipeline.corpus.partition_runs import DocumentRun
+from maskmill.pipeline.corpus.plan import MapUnit
+from maskmill.pipeline.corpus.read_documents import Reason
+from maskmill.pipeline.engine.activity import report_progress
+from maskmill.pipeline.engine.receipts import read_left_receipt
+from maskmill.pipeline.storage.arrow_files import write_blocks
+from maskmill.pipeline.storage.arrow_reader import open_whole, read_block
+from maskmill.pipeline.storage.store import Store
+from maskmill.schemas.documents import QUARANTINE_SCHEMA
+from maskmill.schemas.errors import ShardCorruptError, StaleArtifactError
+from maskmill.schemas.layout import quarantined_inputs_path
+from maskmill.schemas.receipt import Receipt
+from maskmill.schemas.run_file import DocumentsSection
+
+MAX_RUN_FILE_BYTES = 2 << 30
+"""Of a run's record batches: 128 MiB of documents and one of 1 GiB more, within Arrow's 32-bit offsets."""
+COUNTS = {"read", "text_bytes", "duplicates", "quarantined", WITHOUT_ID, WITHOUT_SOURCE, EMPTY_FILES, MISNAMED_FILES}
+"""What a map unit counts, beside the reasons for which it has rejected documents."""
+ADVICE = "restore it in that output, or drop input.reuse to read the files themselves"
+
+
+@contextmanager
+def advised_reuse() -> Iterator[None]:
+    """Say of what is wrong with the reused output what to do about it here.
+
+    Raises:
+        ShardCorruptError: As inside.
+        StaleArtifactError: As inside.
+    """
+    try:
+        yield
+    except (ShardCorruptError, StaleArtifactError) as error:
+        error.action = ADVICE
+        raise
+
+
+@dataclass(frozen=True)
+class _LeftUnit:
+    """A unit in another output: its number there, and where its object is."""
+
+    output: Store
+    number: int
+
+    @property
+    def path(self) -> str:
+        return exchange_path(self.number)
+
+    @property
+    def shown(self) -> str:
+        return self.output.locate(self.path)
+
+
+def take_runs(context: CorpusContext, unit: MapUnit, notes: UnitNotes) -> Iterator[DocumentRun]:
+    """The documents of a unit's files, as reading the files gives them; fills `notes`. One run at a time is in memory.
+
+    Raises:
+        ShardCorruptError: What the reused output has of the unit is not what was written.
+        StaleArtifactError: It is gone, or has become that of other files.
+    """
+    if context.reused is None or unit.taken_from is None:
+        raise ValueError("a unit that is not to be taken from another output")
+    left = _LeftUnit(context.reused, unit.taken_from)
+    with advised_reuse():
+        receipt = read_left_receipt(left.output, unit.stage, left.number, MapDetails)
+        details = receipt.details
+        if details.key != unit.key:
+            raise StaleArtifactError(
+                "the reused output has become that of other files while it was read",
+                path=left.shown,
+                expected=f"key {unit.key}",
+                found=f"key {details.key}",
+            )
+        rows = 0
+        stops = list(accumulate(details.runs))
+        for start, stop in pairwise([0, *stops]):
+            run = _read_run(left, details, slice(start, stop), unit.paths, context.run.documents)
+            rows += len(run.order)
+            yield run
+            report_progress(stop / stops[-1])
+        reasons = _take_quarantine(left, details, context.output, unit.unit)
+        _check_counts(receipt, rows, reasons, left.shown)
+    notes.counts.update(receipt.counts)
+    notes.quarantined = details.quarantined
+    notes.first_empty, notes.first_misnamed = details.first_empty, details.first_misnamed
+
+
+def _read_run(
+    left: _LeftUnit, details: MapDetails, chosen: slice, paths: Sequence[str], settings: DocumentsSection
+) -> DocumentRun:
+    """One run: its record batches, which follow each other in the object, put together."""
+    offsets, lengths = details.offsets[chosen], details.lengths[chosen]
+    if offsets[0] > MAX_OFFSET or sum(lengths) > MAX_RUN_FILE_BYTES:
+        raise _damaged(left.shown, f"a run of {sum(lengths)} bytes at {offsets[0]}, which is larger than any")
+    if offsets[1:] != list(accumulate(lengths, initial=offsets[0]))[1:-1]:
+        raise _damaged(left.shown, "record batches of a run that do not follow each other")
+    try:
+        data = pa.py_buffer(left.output.read_range(left.path, offsets[0], sum(lengths)))
+    except FileNotFoundError:
+        raise StaleArtifactError(
+            "an object of the exchange is gone", path=left.shown, expected="what the map stage wrote", found="no file"
+        ) from None
+    if data.size != sum(lengths):
+        raise _damaged(left.shown, f"{data.size} bytes from {offsets[0]}, not {sum(lengths)}")
+    blocks, orders, held_out = [], [], []
+    ranks = {path: rank for rank, path in enumerate(paths)}
+    for number, (offset, length) in enumerate(zip(offsets, lengths, strict=True), chosen.start):
+        piece = data.slice(offset - offsets[0], length)
+        block = read_block(piece, EXCHANGE_SCHEMA, details.checksums[number], left.shown, number)
+        if block.num_rows != details.rows[number]:
+            raise _damaged(left.shown, f"{block.num_rows} documents in block {number}, not {details.rows[number]}")
+        held_out.append(_check_hashes(block, settings, left.shown, number))
+        orders.append(_rank_paths(block, ranks, left.shown, number))
+        blocks.append(block)
+    documents = pa.concat_batches(blocks)
+    line = documents.column("line").to_numpy()
+    return DocumentRun(documents, np.lexsort((line, np.concatenate(orders))), np.concatenate(held_out))
+
+
+def _check_hashes(block: pa.RecordBatch, settings: DocumentsSection, path: str, number: int) -> npt.NDArray[np.bool_]:
+    """Which documents are held out; their hashes must be those of their texts."""
+    texts = block.column("text").cast(pa.binary()).to_pylist()
+    hashes = hash_documents(texts, settings.seed, settings.held_out)
+    for name, computed in (("hash_high", hashes.high), ("hash_low", hashes.low)):
+        if (block.column(name).to_numpy() != computed).any():
+            raise _damaged(path, f"documents in block {number} whose hashes are not those of their texts")
+    return hashes.held_out
+
+
+def _rank_paths(block: pa.RecordBatch, ranks: dict[str, int], path: str, number: int) -> npt.NDArray[np.int64]:
+    """`(N,)` place of each document's file among those of the unit."""
+    encoded = block.column("path").dictionary_encode()
+    found = [ranks.get(name, -1) for name in encoded.dictionary.to_pylist()]
+    if -1 in found:
+        raise _damaged(path, f"documents in block {number} of a file that is none of the unit's")
+    rank: npt.NDArray[np.int64] = np.asarray(found, np.int64)[encoded.indices.to_numpy()]
+    return rank
+
+
+def _take_quarantine(left: _LeftUnit, details: MapDetails, output: Store, unit: int) -> Counter[str]:
+    """Write the unit's rejected inputs; returns how many there are of each reason."""
+    reasons = Counter[str]()
+    for part, checksum in enumerate(details.quarantined):
+        file = open_whole(left.output, quarantined_inputs_path(left.number, part), checksum, QUARANTINE_SCHEMA)
+        batches = list(file.iter_batches())
+        for batch in batches:
+            reasons.update(batch.column("reason").to_pylist())
+        write_blocks(output, quarantined_inputs_path(unit, part), QUARANTINE_SCHEMA, batches)
+    return reasons
+
+
+def _check_counts(receipt: Receipt[MapDetails], rows: int, reasons: Counter[str], path: str) -> None:
+    """What the receipt counts must be what its object and its quarantine hold."""
+    counts = Counter(receipt.counts)
+    expected = {f"{REASON}{reason}": count for reason, count in reasons.items()}
+    counted = {name: count for name, count in receipt.counts.items() if name.startswith(REASON)}
+    is_known = receipt.counts.keys() - counted.keys() <= COUNTS and reasons.keys() <= set(map(str, Reason))
+    adds_up = (
+        counts["quarantined"] == reasons.total() and counts["read"] == rows + reasons.total() + counts["duplicates"]
+    )
+    if not (is_known and adds_up and counted == expected):
+        found = f"{rows} documents and {reasons.total()} rejected ones, where it counts {dict(receipt.counts)}"
+        raise _damaged(path, found)
+
+
+def _damaged(path: str, found: str) -> ShardCorruptError:
+    return ShardCorruptError(
+        "what another output has read is not as the map stage writes it",
+        path=path,
+        expected="what its receipt says",
+        found=found,
+    )

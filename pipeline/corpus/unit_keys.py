@@ -1,0 +1,61 @@
+"""What decides the documents that a map unit reads, as one key: units of equal keys have read the same.
+
+The number of buckets is not in it. It decides only how the documents of a run are grouped, which whoever takes them
+does anew.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any
+
+import xxhash
+
+from maskmill.pipeline.corpus.list_inputs import InputFile
+from maskmill.pipeline.corpus.plan import MapUnit
+
+READING_KEYS = {
+    "input": ("text_field", "id_field", "source_field", "text_document", "max_document_mb"),
+    "documents": ("seed", "held_out", "deduplicate"),
+}
+"""Sections and keys of the run file that decide what is read of a file."""
+READING_LIBRARIES = ("maskmill", "pyarrow", "numpy", "xxhash")
+"""Libraries that do."""
+
+ReadingSettings = dict[str, Any]
+"""All that decides what is read of a file beside the file itself, each by the name that a person knows."""
+
+
+def list_reading_settings(sections: Mapping[str, Any], versions: Mapping[str, Any]) -> ReadingSettings:
+    """Those of a run, by what its record says of the documents; a setting that it does not have is None."""
+    keys = ((section, key) for section, keys in READING_KEYS.items() for key in keys)
+    settings = {f"{section}.{key}": _find(_find(sections, section), key) for section, key in keys}
+    return settings | {name: _find(versions, name) for name in READING_LIBRARIES}
+
+
+def is_appendable(sections: Mapping[str, Any]) -> bool:
+    """Whether a run keeps what its map stage wrote, by what its record says of the documents."""
+    return _find(_find(sections, "documents"), "appendable") is True
+
+
+def key_units(units: Iterable[MapUnit], inputs: Sequence[InputFile], settings: ReadingSettings) -> list[MapUnit]:
+    """The units with their keys: of the settings, and of the name, source, size and mark of each file.
+
+    A unit with a file that has no mark gets none: nothing would tell that the file was written to.
+    """
+    everywhere = xxhash.xxh3_128(json.dumps(settings, sort_keys=True).encode())
+
+    def key_of(unit: MapUnit) -> str:
+        digest = everywhere.copy()
+        for file in (inputs[index] for index in unit.files):
+            if not file.mark:
+                return ""
+            digest.update(json.dumps([file.path, file.source, file.size_bytes, file.mark]).encode())
+        return digest.hexdigest()
+
+    return [unit.model_copy(update={"key": key_of(unit)}) for unit in units]
+
+
+def _find(values: Any, name: str) -> Any:
+    return values.get(name) if isinstance(values, Mapping) else None

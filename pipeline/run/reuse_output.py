@@ -1,0 +1,131 @@
+"""Which map units of a run another output has read already: what `input.reuse` is for.
+
+The other output is only read, and only while there are files left to read: of a finished run it may be gone. Whether
+another driver is at work in it does not matter: what is taken from it stays as it is once its documents are finished.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from pydantic import ConfigDict
+
+from maskmill.pipeline.corpus.map_documents import MAP
+from maskmill.pipeline.corpus.plan import MapUnit
+from maskmill.pipeline.corpus.take_unit import ADVICE, advised_reuse
+from maskmill.pipeline.corpus.unit_keys import ReadingSettings, is_appendable, key_units, list_reading_settings
+from maskmill.pipeline.engine.receipts import iter_left_receipts, receipt_path
+from maskmill.pipeline.run.open_run import Run, place_of
+from maskmill.pipeline.run.record import DOCUMENTS, RunRecord, read_record
+from maskmill.pipeline.storage.datasets import MANIFEST
+from maskmill.pipeline.storage.store import Store, open_store
+from maskmill.schemas.errors import ConfigError, ShardCorruptError
+from maskmill.schemas.layout import RECEIPTS, RUN_RECORD, DataSplit, documents_folder
+from maskmill.schemas.receipt import Details
+from maskmill.schemas.wording import count_of, setting_of, size_of
+
+KEY = "input.reuse"
+
+
+class _KeyAlone(Details):
+    """Of the details of a map unit its key, and nothing that would have to be held for it."""
+
+    model_config = ConfigDict(extra="ignore")
+
+    key: str
+
+
+def plan_reuse(run: Run, units: Sequence[MapUnit]) -> tuple[Store | None, list[MapUnit]]:
+    """The map units of an appendable run with their keys, and which are taken from the output that it reuses.
+
+    Returns:
+        That output; None where nothing is taken. Then the units.
+
+    Raises:
+        ConfigError: It is no finished output that can be appended to, or it is this run's own.
+        ShardCorruptError: A file of it is not what was written.
+        StaleArtifactError: A file of it was deleted meanwhile.
+    """
+    ours = _reading_settings(read_record(run.output))
+    keyed = key_units(units, run.inputs, ours)
+    done = set(run.output.list(f"{RECEIPTS}/{MAP.name}"))
+    pending = [unit for unit in keyed if receipt_path(MAP.name, unit.unit) not in done]
+    url = run.settings.input.reuse
+    if url is None or not pending:
+        return None, keyed
+    if place_of(open_store(url).url) == place_of(run.output.url):
+        raise _refusal("an output cannot reuse its own work", run.output.display_url, "drop it, or name another output")
+    reused = open_store(url)
+    theirs = _read_reusable(reused)
+    with advised_reuse():
+        wanted = {unit.key: unit.unit for unit in pending if unit.key}
+        taken: dict[int, int] = {}
+        is_empty = True
+        for receipt in iter_left_receipts(reused, MAP.name, _KeyAlone):
+            is_empty = False
+            if (unit := wanted.get(receipt.details.key)) is not None:
+                taken.setdefault(unit, receipt.unit)
+    if is_empty:
+        raise _refusal(
+            "this output has no map work any more",
+            reused.locate(RECEIPTS),
+            "restore its folder work/, or drop input.reuse",
+        )
+    if not taken:
+        reason = _find_reason(ours, _reading_settings(theirs), has_marks=bool(wanted))
+        run.warn(f"input.reuse: nothing is taken from {reused.display_url}: {reason}")
+        return None, keyed
+    size_bytes = sum(sum(keyed[unit].sizes_bytes) for unit in taken)
+    run.note(
+        f"{len(taken):,} of {count_of(len(keyed), 'unit')}, {size_of(size_bytes)} of input, are taken from "
+        f"{reused.display_url}"
+    )
+    return reused, [unit.model_copy(update={"taken_from": taken.get(unit.unit)}) for unit in keyed]
+
+
+def _reading_settings(record: RunRecord) -> ReadingSettings:
+    documents = record.entries[DOCUMENTS]
+    return list_reading_settings(documents.sections, documents.versions)
+
+
+def _read_reusable(reused: Store) -> RunRecord:
+    """The record of an output whose map work may be taken."""
+    try:
+        record = read_record(reused)
+    except FileNotFoundError:
+        action = "check the URL, or drop input.reuse"
+        raise _refusal("there is no output to reuse", reused.display_url, action, f"no {RUN_RECORD}") from None
+    except ShardCorruptError as error:
+        error.action = ADVICE
+        raise
+    except ConfigError as error:
+        error.action = f"drop input.reuse, or {error.action}"
+        raise
+    if not is_appendable(record.entries[DOCUMENTS].sections):
+        raise _refusal(
+            "this output was made without documents.appendable, so it has kept nothing to reuse",
+            reused.display_url,
+            "drop input.reuse; the new output can be reused later",
+        )
+    if not reused.exists(f"{documents_folder(DataSplit.TRAIN)}/{MANIFEST}"):
+        raise _refusal(
+            "the documents of this output are not finished",
+            reused.display_url,
+            "finish its run first, or drop input.reuse",
+        )
+    return record
+
+
+def _find_reason(ours: ReadingSettings, theirs: ReadingSettings, *, has_marks: bool) -> str:
+    """Why no unit of one run is one of the other."""
+    differing = [name for name, value in ours.items() if theirs[name] != value]
+    if differing:
+        made_with, has = (", ".join(f"{name} {setting_of(of[name])}" for name in differing) for of in (theirs, ours))
+        return f"it was made with {made_with}, and this run has {has}"
+    if not has_marks:
+        return "the store of the input files does not say when they were written to"
+    return "none of its units is of the same files with the same sizes and times of change"
+
+
+def _refusal(what: str, found: str, action: str, detail: str = "") -> ConfigError:
+    return ConfigError(what, path=KEY, found=f"{found}: {detail}" if detail else found, action=action)
