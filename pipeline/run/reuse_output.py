@@ -120,7 +120,7 @@ def _find_reason(ours: ReadingSettings, theirs: ReadingSettings, *, has_marks: b
     """Why no unit of one run is one of the other."""
     differing = [name for name, value in ours.items() if theirs[name] != value]
     if differing:
-        made_with, has = (", ".join(f"{name} {setting_of(of[name])}" for name in differing) for of in (theirs, ours))
+        made_with, has = (", ".join(f"{name} = {setting_of(of[name])}" for name in differing) for of in (theirs, ours))
         return f"it was made with {made_with}, and this run has {has}"
     if not has_marks:
         return "the store of the input files does not say when they were written to"

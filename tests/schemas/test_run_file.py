@@ -282,7 +282,7 @@ WRONG = [
         "[documents]\nseq_len = 64",
         (
             "run.toml: unknown key documents.seq_len; "
-            "expected one of seed, deduplicate, held_out, shard_mb; did you mean pack.seq_len?"
+            "expected one of seed, appendable, deduplicate, held_out, shard_mb; did you mean pack.seq_len?"
         ),
     ),
 ]
@@ -343,6 +343,7 @@ SPECIAL = {
     ("pack", "sentence_language"): "de",
     ("pack", "rows_per_shard"): 100,
     ("pack", "compression"): "lz4",
+    ("input", "reuse"): None,  # goes with another value of appendable, and has a test of its own
     ("mask", "strategy"): None,  # there is only one
     ("engine", "kind"): "ray",
 }
@@ -366,6 +367,15 @@ def test_the_fingerprint_covers_every_key_that_decides_bytes() -> None:
             same = RunFile.model_validate(whole).fingerprinted() == before.fingerprinted()
             free = section in ("engine", "output", "mask") or (section, key) == ("input", "max_quarantined")
             assert same == (free and key != "copies"), (section, key)
+
+
+def test_another_output_to_reuse_is_not_in_the_fingerprint() -> None:
+    plain = parse(SHORTEST, "documents.appendable=true")
+    assert parse(SHORTEST, "documents.appendable=true", "input.reuse=s3://bucket/out").fingerprinted() == (
+        plain.fingerprinted()
+    )
+    assert "appendable" in plain.fingerprinted()["documents"]
+    assert "appendable" not in parse(SHORTEST).fingerprinted()["documents"]  # as before there was this key
 
 
 def test_the_masking_is_in_the_fingerprint_where_copies_are_stored() -> None:
@@ -394,6 +404,7 @@ def test_length_bins_are_in_the_fingerprint() -> None:
         (["pack.split=fill", "pack.sequences=document"], "does not go with"),
         (["pack.split=never", "pack.sequences=doc_sentences"], "does not go with"),
         (["tokenizer.extend=1"], "extend needs from"),
+        (["input.reuse=out"], "input.reuse needs documents.appendable = true"),
         (["tokenizer.from=v.txt", "tokenizer.unused=1"], "unused is of a vocabulary that is trained"),
         (["tokenizer.from=v.txt", "tokenizer.extend=9", "tokenizer.size_multiple=64"], "with from it changes nothing"),
         (["tokenizer.alpha=0.12345"], "whole thousandths: write 0.123"),
