@@ -6,6 +6,7 @@ import json
 import os
 import shutil
 import tempfile
+import uuid
 from collections import Counter
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -15,15 +16,17 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from maskmill.pipeline.corpus import map_documents
+from maskmill.pipeline.corpus import map_documents, plan
 from maskmill.pipeline.corpus.list_inputs import InputFile
 from maskmill.pipeline.corpus.open_input import OpenInput
+from maskmill.pipeline.run import record
 from maskmill.pipeline.run.parts import Part
 from maskmill.pipeline.run.prepare import prepare
 from maskmill.pipeline.run.record import dump_record, fingerprint_parts
+from maskmill.pipeline.storage.store import open_store
 from maskmill.schemas.errors import ConfigError, MaskmillError, ShardCorruptError, StaleArtifactError
 from maskmill.schemas.events import RunEvent
-from maskmill.schemas.run_file import RunFile
+from maskmill.schemas.run_file import DocumentsSection, RunFile
 from tests.hostile.words import read_receipt, write_receipt
 
 Files = dict[str, bytes]
@@ -103,14 +106,16 @@ FILES = st.dictionaries(
 )
 
 
-@settings(max_examples=20, deadline=None)
+@settings(max_examples=15, deadline=None)
 @given(
     files=FILES,
     data=st.data(),
     deduplicate=st.booleans(),
     held_out=st.sampled_from([0.0, 0.4]),
     run_bytes=st.sampled_from([1, 1500, 4000, 1 << 27]),
-    shard_mb=st.tuples(*[st.sampled_from([0.002, 0.004, 1.0])] * 2),
+    bucket_bytes=st.sampled_from([50, 1 << 19]),
+    shard_mb=st.sampled_from([0.002, 0.004, 0.004]),
+    buckets=st.tuples(*[st.sampled_from([1, 4, 30])] * 2),
 )
 def test_any_split_into_old_and_new_files_gives_the_bytes_of_a_fresh_run(
     files: Files,
@@ -118,22 +123,27 @@ def test_any_split_into_old_and_new_files_gives_the_bytes_of_a_fresh_run(
     deduplicate: bool,
     held_out: float,
     run_bytes: int,
-    shard_mb: tuple[float, float],
+    bucket_bytes: int,
+    shard_mb: float,
+    buckets: tuple[int, int],
 ) -> None:
     names = sorted(files | {"z.jsonl": b""})
     some = st.lists(st.sampled_from(sorted(files)), min_size=1, unique=True)
     old = data.draw(some | st.integers(1, len(files)).map(lambda count: sorted(files)[:count]))
-    decisive = {"deduplicate": deduplicate, "held_out": held_out}
+    documents = {"deduplicate": deduplicate, "held_out": held_out, "shard_mb": shard_mb}
     with tempfile.TemporaryDirectory() as folder, pytest.MonkeyPatch.context() as patch:
         patch.setattr(map_documents, "MAX_RUN_BYTES", run_bytes)
+        patch.setattr(map_documents, "RUN_BYTES_PER_BUCKET", bucket_bytes)
+        patch.setattr(plan, "BUCKETS_PER_SHARD", buckets[0])
         opened = Opened(patch)
         corpus, before, after, fresh = (Path(folder) / name for name in ("corpus", "before", "after", "fresh"))
         # One good document to train on in each of the runs.
         write(corpus, files | {"z.jsonl": make_lines([f"kept {number}" for number in range(20)])})
-        opened.shard(make_run(corpus, [*old, "z.jsonl"], before, shard_mb=shard_mb[0], **decisive))
+        opened.shard(make_run(corpus, [*old, "z.jsonl"], before, **documents))
         standing = read_all(before)
-        assert opened.shard(make_run(corpus, names, fresh, shard_mb=shard_mb[1], **decisive)) == names
-        read = opened.shard(make_run(corpus, names, after, reuse=before, shard_mb=shard_mb[1], **decisive))
+        patch.setattr(plan, "BUCKETS_PER_SHARD", buckets[1])
+        assert opened.shard(make_run(corpus, names, fresh, **documents)) == names
+        read = opened.shard(make_run(corpus, names, after, reuse=before, **documents))
         assert set(read) >= set(names) - {*old, "z.jsonl"}
         assert_same(after, fresh)
         assert read_all(before) == standing
@@ -198,7 +208,7 @@ def test_small_files_are_taken_in_the_groups_in_which_they_were_read(
     corpus: Path, tmp_path: Path, opened: Opened
 ) -> None:
     """Two files make a unit, however much text there is in all; one file more at the front shifts them."""
-    group_mb = 2 * (corpus / "a.jsonl").stat().st_size * map_documents_per_shard() / (1 << 20) - 0.001
+    group_mb = 2 * (corpus / "a.jsonl").stat().st_size * plan.MAP_UNITS_PER_SHARD / (1 << 20) - 0.001
     opened.shard(make_run(corpus, names_of("bcd"), tmp_path / "old", shard_mb=group_mb))
     read = [
         opened.shard(make_run(corpus, names_of(letters), tmp_path / letters, tmp_path / "old", shard_mb=group_mb))
@@ -208,24 +218,15 @@ def test_small_files_are_taken_in_the_groups_in_which_they_were_read(
     assert opened.said[-1].endswith("none of its units is of the same files with the same sizes and times of change")
 
 
-def map_documents_per_shard() -> int:
-    from maskmill.pipeline.corpus.plan import MAP_UNITS_PER_SHARD
-
-    return MAP_UNITS_PER_SHARD
-
-
 @pytest.mark.parametrize("shard_mb", [0.001, 1.0])
 def test_without_shard_mb_groups_do_not_depend_on_how_much_text_there_is(shard_mb: float) -> None:
-    from maskmill.pipeline.corpus.plan import plan_group_bytes
-    from maskmill.schemas.run_file import DocumentsSection
-
     for appendable in (True, False):
         unset, given_mb = (
             DocumentsSection(appendable=appendable),
             DocumentsSection(appendable=appendable, shard_mb=shard_mb),
         )
-        assert plan_group_bytes(unset, 12345) == (64 << 20 if appendable else 12345)
-        assert plan_group_bytes(given_mb, int(shard_mb * (1 << 20))) == int(shard_mb * (1 << 20))
+        assert plan.plan_group_bytes(unset, 12345) == (64 << 20 if appendable else 12345)
+        assert plan.plan_group_bytes(given_mb, int(shard_mb * (1 << 20))) == int(shard_mb * (1 << 20))
 
 
 class Killed(BaseException):
@@ -369,11 +370,28 @@ def test_nothing_is_taken_of_what_was_read_with_other_settings(
     assert opened.said[-1] == f"input.reuse: nothing is taken from {tmp_path / 'old'}: {said}"
 
 
+def test_a_file_of_another_source_is_read_again(corpus: Path, tmp_path: Path, opened: Opened) -> None:
+    opened.shard(make_run(corpus, names_of("ab"), tmp_path / "old"))
+    whole = make_run(corpus, names_of("ab"), tmp_path / "new", tmp_path / "old").model_dump(by_alias=True)
+    whole["input"]["name"] = "another"
+    assert opened.shard(RunFile.model_validate(whole)) == names_of("ab")
+
+
+def test_files_of_a_store_that_does_not_say_when_they_were_written_to_are_read_again(
+    tmp_path: Path, opened: Opened
+) -> None:
+    folder = f"memory://{uuid.uuid4().hex}"
+    open_store(folder).write_bytes("a.txt", b"some text")
+    for name, reuse in (("old", None), ("new", str(tmp_path / "old"))):
+        whole = make_run(tmp_path, ["x"], tmp_path / name, held_out=0.0).model_dump(by_alias=True)
+        whole["input"] |= {"paths": [f"{folder}/a.txt"], "reuse": reuse}
+        assert opened.shard(RunFile.model_validate(whole)) == ["a.txt"]
+    assert opened.said[-1].endswith(": the store of the input files does not say when they were written to")
+
+
 def test_nothing_is_taken_of_what_other_libraries_read(
     corpus: Path, tmp_path: Path, opened: Opened, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    from maskmill.pipeline.run import record
-
     opened.shard(make_run(corpus, names_of("ab"), tmp_path / "old"))
     version = record._version
     monkeypatch.setattr(record, "_version", lambda name: "99.0" if name == "pyarrow" else version(name))
