@@ -40,6 +40,7 @@ Some keys depend on each other; a run file that breaks a rule is refused with th
 - `tokenizer.unused`, `size_multiple` and `initial_alphabet` are of a vocabulary that is trained, so not with `from`;
   `extend` needs `from`.
 - `mask.mask_share` and `mask.random_share` add up to at most 1.
+- `input.reuse` needs `documents.appendable = true`.
 """
 TRAIN_FILE = """# The train file
 
