@@ -83,7 +83,7 @@ def test_a_run_killed_again_and_again_ends_as_if_nothing_had_been(undisturbed: U
             assert driver.finish() == -signal.SIGKILL, (moment, place, (tmp_path / "log").read_text())
         assert not units_done(driver.events) & standing, "a finished unit ran again"
         assert driver.process.returncode == -signal.SIGKILL
-        killed_in.append(driver.events[-1]["stage"] if driver.events else "begin")
+        killed_in.append(next((event["stage"] for event in reversed(driver.events) if "stage" in event), "begin"))
         standing = list_receipts(output)
         visible = {name: data for name, data in read_tree(output).items() if not name.endswith(".partial")}
         assert_same_tree(visible, {name: undisturbed.tree[name] for name in visible if name in undisturbed.tree})

@@ -127,11 +127,12 @@ def counts_of(outcome: UnitOutcome[PackDetails], seq_len: int) -> PackingCounts:
     return PackingCounts(**{name: counts[name] for name in PackingCounts.model_fields})
 
 
+WHY_NANOTOKEN = "nanotoken is optional, and this is about a shard that it encodes"
 MANY = ["a " * length + "b." * (length % 5) for length in (40, 0, 3, 29, 30, 31, 7, 100, 1, 64, 12, 5, 5, 9, 61, 2)]
 
 
 def test_a_shard_becomes_rows_of_the_schema_and_every_count_is_by_hand(output: Store) -> None:
-    pytest.importorskip("nanotoken")
+    pytest.importorskip("nanotoken", reason=WHY_NANOTOKEN)
     texts = ["a " * 40, "", "ab", "a [MASK]"]  # 40, 0, 2 and 4 tokens: "[" and "]" are [UNK], "mask" is too
     outcome = pack_texts(make_context(output, copies=2, min_segment=1), texts)
     assert outcome.counts == {"text_bytes": 90, "documents": 4, "tokens": 46, "rows": 2}
@@ -542,7 +543,7 @@ def test_documents_that_cannot_be_encoded_are_set_aside_alone_and_stay_so(
 
 
 def test_only_a_proof_without_a_difference_opens_the_fast_path(context: PackContext) -> None:
-    pytest.importorskip("nanotoken")
+    pytest.importorskip("nanotoken", reason=WHY_NANOTOKEN)
     assert context.proof is not None
     vocabulary, is_continuation = describe_tokenizer(TOKENIZER_JSON)
     assert (vocabulary.vocab_size, is_continuation.tolist()) == (9, [False] * 7 + [True, False])
@@ -566,7 +567,7 @@ def test_a_proof_for_other_libraries_is_refused(context: PackContext) -> None:
 def test_a_shard_that_is_encoded_wrongly_falls_back_and_all_of_them_are_said_once(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    pytest.importorskip("nanotoken")
+    pytest.importorskip("nanotoken", reason=WHY_NANOTOKEN)
     right, wrong = (open_store(str(tmp_path / name)) for name in ("right", "wrong"))
     expected = pack_texts(make_context(right), MANY)
 

@@ -13,15 +13,14 @@ from maskmill.pipeline.packing.cutting.sentences import split_sentences
 from maskmill.pipeline.packing.encoded_documents import encode_documents
 from maskmill.pipeline.wordpiece.encoding import slice_texts
 from maskmill.pipeline.wordpiece.encoding.encode import Encoder
-from maskmill.pipeline.wordpiece.encoding.load_encoders import SpecialInText, load_fast_encode
+from maskmill.pipeline.wordpiece.encoding.load_encoders import SpecialInText
 from maskmill.pipeline.wordpiece.files.normalise import Normalisation
 from tests.wordpiece.encoding.test_encode import make_tokenizer_json
+from tests.wordpiece.fast_path import load_fast_path
 from tests.wordpiece.texts import SENTENCES
 
-pytest.importorskip("nanotoken", reason="nanotoken is optional, and these tests hold it against tokenizers")
-
 TOKENIZER_JSON = make_tokenizer_json(Normalisation())
-FAST = load_fast_encode(TOKENIZER_JSON, SpecialInText.TEXT)
+FAST = load_fast_path(TOKENIZER_JSON, SpecialInText.TEXT)
 
 documents = st.lists(
     st.lists(st.sampled_from([*SENTENCES, "Dogs sleep.", "\n\n", " ", "Fox\u200b.", "3.14"])).map(" ".join), max_size=8

@@ -26,15 +26,13 @@ from maskmill.pipeline.wordpiece.encoding.load_encoders import (
     encode_by_tokenizers,
     find_break,
     list_breaks,
-    load_fast_encode,
     load_law,
 )
 from maskmill.pipeline.wordpiece.files.normalise import Normalisation
 from maskmill.pipeline.wordpiece.files.tokenizer_files import build_tokenizer, tokenizer_files
 from maskmill.schemas.tokenizer.tokenizer_file import SPECIAL_TOKENS
+from tests.wordpiece.fast_path import load_fast_path
 from tests.wordpiece.texts import SENTENCES, hostile_texts, read_corpus
-
-pytest.importorskip("nanotoken", reason="nanotoken is optional, and these tests hold it against tokenizers")
 
 ADDED = [
     AddedToken("New York", special=False, normalized=True),
@@ -63,7 +61,7 @@ TOKENIZER_JSON = make_tokenizer_json(Normalisation())
 CASED_JSON = make_tokenizer_json(Normalisation(lowercase=False))
 ADDED_JSON = make_tokenizer_json(Normalisation(), ADDED)
 SOURCES = (TOKENIZER_JSON, CASED_JSON, ADDED_JSON)
-FAST = {(source, mode): load_fast_encode(source, mode) for source in SOURCES for mode in SpecialInText}
+FAST = {(source, mode): load_fast_path(source, mode) for source in SOURCES for mode in SpecialInText}
 
 texts_with_added = st.lists(
     st.one_of(hostile_texts, st.sampled_from([token.content for token in ADDED] + [" ", "\n", "new york", "x"])),
@@ -147,7 +145,7 @@ def test_arrow_lets_no_lone_surrogate_in() -> None:
 def test_wide_vocabularies_have_wide_ids() -> None:
     tokenizer = build_tokenizer([*SPECIAL_TOKENS, *(f"t{number}" for number in range(66_000))], Normalisation())
     source = tokenizer_files(tokenizer)["tokenizer.json"]
-    for fast_encode in (None, load_fast_encode(source, SpecialInText.TEXT)):
+    for fast_encode in (None, load_fast_path(source, SpecialInText.TEXT)):
         ids = Encoder(source, fast_encode=fast_encode).encode_proven(to_arrow(["t65999"])).ids
         assert (ids.dtype, ids.tolist()) == (np.uint32, [5 + 65_999])
 
