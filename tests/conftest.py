@@ -1,4 +1,4 @@
-"""Fixtures for every test: S3 servers, started once a session, and a fresh bucket for each test."""
+"""For every test: S3 servers, started once a session, a fresh bucket for each test, and nothing that measures pace."""
 
 from __future__ import annotations
 
@@ -8,6 +8,7 @@ from collections.abc import Iterator
 from typing import Any
 
 import pytest
+from hypothesis import HealthCheck, settings
 
 from tests.servers.s3_servers import has_ceph, run_ceph, run_moto
 
@@ -21,6 +22,13 @@ S3_ENVIRONMENT = {
     "AWS_EC2_METADATA_DISABLED": "true",
 }
 _CONNECTED_TO: list[str] = []
+
+# Threads of torch that wait for each other while other processes want their cores: spinning, they took twice the time.
+os.environ.setdefault("OMP_WAIT_POLICY", "passive")
+
+# The first example compiles a kernel or builds Hypothesis's tables; others wait for busy cores.
+settings.register_profile("at_any_pace", deadline=None, suppress_health_check=[HealthCheck.too_slow])
+settings.load_profile("at_any_pace")
 _LONGEST = (
     "trainers/test_pages.py",
     "trainers/test_page_ends.py",
