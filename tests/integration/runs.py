@@ -6,7 +6,6 @@ import contextlib
 import json
 import os
 import signal
-import subprocess
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -14,7 +13,8 @@ from typing import Any
 
 from tests.integration.synthetic_corpus import MAX_DOCUMENT_MB, SOURCE, patterns
 from tests.servers.command_line import run_command_line
-from tests.servers.processes import descendants, is_running, start_python, wait_until
+from tests.servers.forked_module import ForkedModule
+from tests.servers.processes import descendants, is_running, wait_until
 
 PARTS = ("documents", "documents-heldout", "tokenizer", "packed", "packed-heldout", "quarantine")
 PARALLEL_STAGES = ("map", "sort", "count", "merge", "pack")
@@ -149,16 +149,12 @@ class Driver:
 
     def __init__(self, *arguments: object, log: Path, module: str = "maskmill") -> None:
         self.log = log
-        with log.open("ab") as errors:
-            self.process = start_python(
-                "-m", module, *map(str, arguments), "--json", stdout=subprocess.PIPE, stderr=errors
-            )
+        self.process = ForkedModule(module, [*map(str, arguments), "--json"], log)
         self.events: Events = []
         self._below: dict[int, bool] = {}
 
     def __iter__(self) -> Iterator[dict[str, Any]]:
         """Events as they come, until the driver ends."""
-        assert self.process.stdout is not None
         for line in self.process.stdout:
             found = read_events([line.decode()])
             self.events += found

@@ -52,10 +52,7 @@ def _start_server() -> subprocess.Popen[bytes]:
 
 
 def _serve() -> None:
-    import maskmill.jobs.cli  # noqa: F401  # what forks shall have
-    from maskmill.pipeline.run.preload import preload_workers
-
-    preload_workers()
+    import tests.servers.command_modules  # noqa: F401  # what forks shall have
 
     for line in sys.stdin:
         child = os.fork()

@@ -11,8 +11,8 @@ import socket
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager, suppress
+from collections.abc import Callable
+from contextlib import suppress
 from multiprocessing import forkserver
 from multiprocessing.context import ForkServerContext
 
@@ -35,26 +35,21 @@ def find_free_ports(count: int) -> list[int]:
 
 def start_python(*arguments: str, **options: object) -> subprocess.Popen[bytes]:
     """Start this interpreter; the child is killed when the thread that started it ends."""
-    return subprocess.Popen([sys.executable, *arguments], preexec_fn=_die_with_parent, **options)
+    return subprocess.Popen([sys.executable, *arguments], preexec_fn=die_with_parent, **options)
 
 
-@contextmanager
-def run_fork_server(*preloaded: str) -> Iterator[ForkServerContext]:
-    """A context whose processes inherit nothing but modules: as a spawned one, without the seconds of its imports."""
-    _stop_fork_server()  # another's, which has loaded other modules
-    context = multiprocessing.get_context("forkserver")
-    context.set_forkserver_preload(list(preloaded))
-    try:
-        yield context
-    finally:
-        _stop_fork_server()
+def use_fork_server(*preloaded: str) -> ForkServerContext:
+    """A context whose processes inherit nothing but modules: as a spawned one, without the seconds of its imports.
 
-
-def _stop_fork_server() -> None:
+    The server stays for whoever wants the same modules next, and ends when others are wanted, or with this process.
+    """
     server = forkserver._forkserver
-    if server._forkserver_pid is not None:
+    if server._forkserver_pid is not None and server._preload_modules != list(preloaded):
         os.kill(server._forkserver_pid, signal.SIGKILL)  # by itself it ends when the last of its processes has
         server._stop()
+    context = multiprocessing.get_context("forkserver")
+    context.set_forkserver_preload(list(preloaded))
+    return context
 
 
 def stop_process(process: subprocess.Popen[bytes]) -> None:
@@ -127,7 +122,8 @@ def descendants(pid: int) -> list[int]:
     return found
 
 
-def _die_with_parent() -> None:
+def die_with_parent() -> None:
+    """Let this process be killed when the thread that started it ends."""
     _LIBC.prctl(_PR_SET_PDEATHSIG, signal.SIGKILL, 0, 0, 0)
 
 

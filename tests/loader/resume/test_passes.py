@@ -20,7 +20,7 @@ from maskmill.schemas.errors import ConfigError, ShardCorruptError
 from tests.loader.blocks.test_bad_bytes import find_block, flip_bit
 from tests.loader.datasets import NUM_ROWS, write_dataset
 from tests.loader.streams import MASKING, open_loader
-from tests.servers.processes import run_fork_server
+from tests.servers.processes import use_fork_server
 
 pytestmark = pytest.mark.filterwarnings("ignore:This DataLoader will create")
 
@@ -41,8 +41,7 @@ SPAWNED_WORKERS, SERVED_WORKERS = (
 
 @pytest.fixture(scope="module", autouse=True)
 def _fork_server():
-    with run_fork_server(__name__):
-        yield
+    use_fork_server(__name__)
 
 
 class Plain(IterableDataset):
