@@ -3,8 +3,9 @@
 A checksum shows that bytes are unchanged, not that their writer was honest. So for every record batch
 
 1. the declared sizes are compared with the schema and with the bytes at hand, before anything is decompressed;
-2. Arrow's own full validation follows: offsets rise within their buffers, text is UTF-8;
-3. the number of rows must be right, where the reader knows it.
+2. the number of rows, where the reader knows it, must be right;
+3. offsets must rise within their values;
+4. Arrow's own full validation follows where it can find more: in text, and in what is compressed.
 
 Any violation is a `ShardCorruptError` that names the file and the record batch, never an error of Arrow.
 """
@@ -49,8 +50,8 @@ def read_batch(
     place: str,
     num_rows: int | None = None,
     compression: Compression = Compression.NONE,
-) -> BatchBuffers:
-    """One record batch and its buffers, validated. Zero-copy unless it is compressed.
+) -> pa.RecordBatch:
+    """One record batch, validated. Zero-copy unless it is compressed.
 
     Args:
         data: The message and its body.
@@ -63,6 +64,37 @@ def read_batch(
     Raises:
         ShardCorruptError: It is not a record batch of this schema, rows and compression.
     """
+    _find_buffers(data, layout, path, place, num_rows, compression)
+    return _read_by_arrow(data, layout, path, place)
+
+
+def view_batch(
+    data: pa.Buffer | bytes,
+    layout: BatchLayout,
+    path: str,
+    place: str,
+    num_rows: int,
+    compression: Compression = Compression.NONE,
+) -> BatchBuffers:
+    """The buffers of one record batch of numbers and lists of numbers, validated; see `read_batch`.
+
+    Without Arrow where it is not compressed: what Arrow would check then is known already.
+    """
+    found, spans = _find_buffers(data, layout, path, place, num_rows, compression)
+    if compression is Compression.NONE:
+        return BatchBuffers.of_bytes(found, spans)
+    return BatchBuffers.of_batch(_read_by_arrow(data, layout, path, place))
+
+
+def _find_buffers(
+    data: pa.Buffer | bytes,
+    layout: BatchLayout,
+    path: str,
+    place: str,
+    num_rows: int | None,
+    compression: Compression,
+) -> tuple[npt.NDArray[np.uint8], npt.NDArray[np.int64]]:
+    """The bytes of a record batch whose metadata was validated, and where in them each buffer is."""
     view = np.frombuffer(data, np.uint8)
     view.flags.writeable = False  # to numba another type
     rows = -1 if num_rows is None else num_rows
@@ -80,12 +112,16 @@ def read_batch(
     if fault:
         column = f"column {_name_column(layout, node)}: " if node >= 0 else ""
         raise _invalid(f"{column}{FAULTS[fault]}", path, place, f"found {found}" if column else None)
+    return view, spans
+
+
+def _read_by_arrow(data: pa.Buffer | bytes, layout: BatchLayout, path: str, place: str) -> pa.RecordBatch:
     try:
         batch = pa.ipc.read_record_batch(pa.ipc.read_message(data), layout.schema)
         batch.validate(full=True)
     except (pa.ArrowException, OSError) as error:  # the latter of data that does not decompress
         raise _invalid(str(error).partition("\n")[0], path, place) from None
-    return BatchBuffers(batch, view, spans if compression is Compression.NONE else None)
+    return batch
 
 
 def read_block(data: pa.Buffer | bytes, schema: pa.Schema, checksum: int, path: str, block: int) -> pa.RecordBatch:
@@ -102,7 +138,7 @@ def read_block(data: pa.Buffer | bytes, schema: pa.Schema, checksum: int, path: 
         ShardCorruptError: The bytes are not those that were written, or are not a block of this schema.
     """
     check_block(data, checksum, path, block)
-    return read_batch(data, _layout_of(schema), path, f"block {block}").batch
+    return read_batch(data, _layout_of(schema), path, f"block {block}")
 
 
 def check_block(data: pa.Buffer | bytes, checksum: int, path: str, block: int) -> None:
@@ -165,7 +201,7 @@ class ArrowFile:
             ShardCorruptError: It is not one of this schema.
         """
         offset, length = self.spans[number].tolist()
-        return read_batch(self._read_at(offset, length), self._layout, self._path, f"record batch {number}").batch
+        return read_batch(self._read_at(offset, length), self._layout, self._path, f"record batch {number}")
 
     def iter_batches(self) -> Iterator[pa.RecordBatch]:
         """All of its record batches in order."""

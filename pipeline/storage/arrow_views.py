@@ -5,6 +5,7 @@ Only arrays that `arrow_reader` gave, or that Arrow made in this process, may be
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -22,28 +23,34 @@ def view_numbers(array: pa.Array) -> npt.NDArray[Any]:
 
 
 class BatchBuffers:
-    """A validated record batch and its buffers, in the order in which Arrow writes them.
+    """The buffers of a validated record batch, in the order in which Arrow writes them.
 
     Args:
-        batch: The record batch.
-        data: uint8, its message and body.
-        spans: int64 (number of buffers, 2), where in `data` each begins and its bytes; None if they are compressed
-            there.
-
-    Attributes:
-        batch: The record batch.
+        arrays: uint8, the memory of each buffer; of all of them together where `starts` are given.
+        starts: Where in that memory each begins.
     """
 
-    __slots__ = ("_arrays", "_starts", "batch")
+    __slots__ = ("_arrays", "_starts")
 
-    def __init__(self, batch: pa.RecordBatch, data: npt.NDArray[np.uint8], spans: npt.NDArray[np.int64] | None) -> None:
-        self.batch = batch
-        self._starts = None if spans is None else spans[:, 0].tolist()
-        if spans is None:
-            buffers = [buffer for column in batch.columns for buffer in column.buffers()]
-            self._arrays = [_view(buffer, np.uint8, buffer.size if buffer else 0) for buffer in buffers]
-        else:  # pyarrow makes a dozen objects to give one buffer of a column, 3 us
-            self._arrays = [data]
+    def __init__(self, arrays: Sequence[npt.NDArray[np.uint8]], starts: Sequence[int] | None = None) -> None:
+        self._arrays = arrays
+        self._starts = starts
+
+    @staticmethod
+    def of_bytes(data: npt.NDArray[np.uint8], spans: npt.NDArray[np.int64]) -> BatchBuffers:
+        """Buffers that lie in a message and its body.
+
+        Args:
+            data: Both.
+            spans: int64 (number of buffers, 2), where in `data` each begins, and its bytes.
+        """
+        return BatchBuffers((data,), spans[:, 0].tolist())
+
+    @staticmethod
+    def of_batch(batch: pa.RecordBatch) -> BatchBuffers:
+        """The buffers of a record batch as Arrow has them: decompressed."""
+        buffers = [buffer for column in batch.columns for buffer in column.buffers()]
+        return BatchBuffers([_view(buffer, np.uint8, buffer.size if buffer else 0) for buffer in buffers])
 
     def view(self, number: int, dtype: np.dtype[Any], count: int) -> npt.NDArray[Any]:
         """The first numbers of a buffer, read-only and without a copy.

@@ -60,7 +60,9 @@ def verify_packed(
 
         def read(data: pa.Buffer, checksum: int, path: str, block: int) -> PackedBlock:
             num_rows = min(block_rows, rows - block * block_rows)
-            return reader.read(data, checksum, num_rows, path, block, range(manifest.copies))
+            found = reader.read(data, checksum, num_rows, path, block, range(manifest.copies))
+            reader.read_by_arrow(data, num_rows, path, block)
+            return found
 
         blocks = read_shard(store, shards, shard, reader.schema, read)
         return _ShardCheck(store.locate(shards.path(shard)), manifest, tables).check(

@@ -55,7 +55,7 @@ def test_every_block_can_be_read_alone_and_the_file_as_a_whole(store: Store, com
     ):
         stored = data[offset : offset + length]
         assert checksum == xxhash.xxh3_64_intdigest(stored)
-        assert read_batch(stored, LAYOUT, "x", "block", 16, compression).batch.equals(BLOCKS[number])
+        assert read_batch(stored, LAYOUT, "x", "block", 16, compression).equals(BLOCKS[number])
     assert pa.ipc.open_file(data).read_all().to_batches() == BLOCKS
     if compression is Compression.NONE:
         assert list(ArrowFile.of(data, SCHEMA, "x").iter_batches()) == BLOCKS

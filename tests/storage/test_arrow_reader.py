@@ -68,7 +68,7 @@ DAMAGE: dict[str, tuple[Callable[[Message], None], str]] = {
 
 
 def read(data: bytes, schema: pa.Schema = DOCUMENT_SCHEMA) -> pa.RecordBatch:
-    return read_batch(data, BatchLayout.of(schema), "file", "block 7").batch
+    return read_batch(data, BatchLayout.of(schema), "file", "block 7")
 
 
 @pytest.mark.parametrize("name", DAMAGE)

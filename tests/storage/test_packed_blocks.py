@@ -6,8 +6,11 @@ from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
+import pyarrow as pa
 import pytest
 import xxhash
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from maskmill.pipeline.storage.datasets import ShardTable, read_manifest, read_shard_table
 from maskmill.pipeline.storage.packed_blocks import PackedBlock, PackedBlocks
@@ -75,3 +78,48 @@ def test_a_block_has_the_compression_that_the_manifest_says(tmp_path: Path) -> N
         blocks = PackedBlocks(manifest.model_copy(update={"compression": other}))
         with pytest.raises(ShardCorruptError, match="its compression differs from the dataset"):
             blocks.read(data, int(table.block_checksums[0]), 4, "shard", 0)
+
+
+@settings(max_examples=200, deadline=None)
+@given(
+    buffer=st.integers(3, 3 + 4 * 4),
+    offsets=st.lists(st.tuples(st.integers(0, 1), st.integers(0, 40)), max_size=2),
+    change=st.sampled_from(["", "length", "offset", "size"]),
+    value=st.integers(-2, 40) | st.sampled_from([-8, 1 << 20, 1 << 31, 1 << 40]),
+)
+def test_what_is_read_without_arrow_is_what_arrow_accepts(
+    folder: str, buffer: int, offsets: list[tuple[int, int]], change: str, value: int
+) -> None:
+    """Changed offsets, lengths and places: what is accepted, Arrow validates in full, and both see the same."""
+    manifest, _, data = open_dataset(folder)
+    message = Message(data)
+    for index, offset in offsets:
+        message.poke(buffer, "i", index, offset)
+    if change == "length":
+        message.set_node((buffer - 3) // 2 + 2, length=value)
+    elif change:
+        message.set_buffer(buffer, **{change: value})
+    changed = bytes(message.data)
+    try:
+        found = PackedBlocks(manifest).read(changed, xxhash.xxh3_64_intdigest(changed), 4, "shard", 0, copies=(0, 1))
+    except ShardCorruptError:
+        return
+    batch = pa.ipc.read_record_batch(pa.ipc.read_message(changed), PackedBlocks(manifest).schema)
+    batch.validate(full=True)
+    lists = np.split(found.segments.values["segment_lengths"], found.segments.offsets[1:-1])
+    assert batch.column("segment_lengths").to_pylist() == [one.tolist() for one in lists]
+    assert batch.column("input_ids").to_pylist() == found.input_ids.tolist()
+
+
+def test_other_programs_must_be_able_to_read_a_block(folder: str) -> None:
+    """An odd number of bytes in a table that says where fields are: nothing is read differently for it."""
+    manifest, _, data = open_dataset(folder)
+    reader = PackedBlocks(manifest)
+    reader.read_by_arrow(data, 4, "shard", 0)
+    message = Message(data)
+    fields = message.message - int.from_bytes(data[message.message : message.message + 4], "little", signed=True)
+    message.data[fields] += 1
+    changed = bytes(message.data)
+    reader.read(changed, xxhash.xxh3_64_intdigest(changed), 4, "shard", 0)
+    with pytest.raises(ShardCorruptError, match="the record batch is invalid"):
+        reader.read_by_arrow(changed, 4, "shard", 0)
