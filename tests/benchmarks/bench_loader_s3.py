@@ -134,7 +134,7 @@ def _read_blocks(url: str, cache: str, warm: str) -> float:
         for first in range(PARTITIONS)
     ]
     order = [item for turn in itertools.zip_longest(*partitions) for item in turn if item is not None]
-    dataset.require_room(PARTITIONS)
+    dataset.require_capacity(PARTITIONS)
     dataset.fetch_ahead((shard, [block]) for shard, block in order)
     for shard, block in order:
         dataset.read_blocks(shard, [block])

@@ -106,7 +106,7 @@ class PackedDataset:
                     raise
                 # The copy in the cache went bad: once more from the store, and not by way of that disk.
                 self._open_cache(self.shards).discard(shard, block)
-                (found,) = self._open_fetcher().read(shard, [block], fresh=True)
+                (found,) = self._open_fetcher().read(shard, [block], bypass_disk=True)
                 rows = self._validate(found.data, shard, block, copies)
             read.append(rows)
         return read
@@ -121,7 +121,7 @@ class PackedDataset:
         if not self.store.capabilities.local_paths:
             self._open_fetcher().announce(upcoming)
 
-    def require_room(self, num_blocks: int) -> None:
+    def require_capacity(self, num_blocks: int) -> None:
         """Refuse a cache that cannot hold the blocks that are open at once.
 
         Args:

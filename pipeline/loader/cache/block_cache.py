@@ -1,9 +1,9 @@
 """Blocks of remote datasets on a local disk, shared by every process of a node and bounded over all of them.
 
-Neighbouring blocks that came together lie in one file, renamed into place when it is whole. (A file a block would be
-simpler, but ext4 takes 0.35 ms to create one, half as long as the block takes to come.)
+Neighbouring blocks that came by one request are one file, renamed into place when it is whole. (A file for each block
+would be simpler, but ext4 takes 0.35 ms to create one, half as long as the block takes to download.)
 
-Nothing here fails a read: where the disk is full, read-only or not there, blocks go uncached and a warning says so.
+Nothing here fails a read: where the disk is full, read-only or missing, blocks are not cached and a warning says so.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ from maskmill.pipeline.loader.cache.own_files import AS_FILE, is_own_file
 from maskmill.pipeline.storage.datasets import SHARD_TABLE, ShardTable
 
 _LIST_SECONDS = 1.0
-_USED_SECONDS = 1.0  # how exactly one knows when a file was last read, which is its time of change
+_USED_SECONDS = 1.0  # how exact a file's modification time is, which says when it was last read
 
 
 class BlockCache:
@@ -62,9 +62,9 @@ class BlockCache:
         return f"{self.dataset_folder}/{shard:07d}/{name_blocks(first, count)}"
 
     def find(self, shard: int, block: int, *, look: bool = False) -> tuple[int, int] | None:
-        """(first, how many) of the blocks that are kept together with one; `None` if it is not here, or not whole.
+        """(first, how many) of the blocks in the file that holds one; `None` if there is no whole file.
 
-        What other processes brought within the last moment may be missed, unless it is asked to `look`.
+        What other processes downloaded within the last second may be missed, unless it is told to `look`.
         """
         found = self._find_among(self._runs.get(shard, []), shard, block)
         return found or self._find_among(self._list_runs(shard, look=look), shard, block)
@@ -91,23 +91,23 @@ class BlockCache:
         )
 
     def begin(self, shard: int, first: int, most: int) -> BlockWriter:
-        """Begin to write at most so many neighbouring blocks, for which room was reserved; the caller closes it."""
+        """Begin to write at most so many neighbouring blocks, for which bytes were reserved; the caller closes it."""
         return BlockWriter(self.ledger, functools.partial(self.locate, shard, first), first, most)
 
     def finish(self, writer: BlockWriter, shard: int) -> bool:
-        """Make what was written visible; False where the disk did not take it."""
-        stands = writer.finish()
-        if stands and shard in self._runs:
+        """Make what was written visible; False where the disk failed."""
+        is_whole = writer.finish()
+        if is_whole and shard in self._runs:
             self._runs[shard] = [*self._runs[shard], (writer.first, writer.stop - writer.first)]
-        return stands
+        return is_whole
 
-    def put(self, shard: int, block: int | None) -> None:
-        """Say that this process will soon read a block, or a whole shard (`None`)."""
-        self.ledger.put(self._number(shard, block))
+    def pin(self, shard: int, block: int | None) -> None:
+        """Keep a block, or all of a shard (`None`), from being evicted: this process will soon read it."""
+        self.ledger.pin(self._number(shard, block))
 
-    def remove(self, shard: int, block: int | None) -> None:
-        """Take back one `put`."""
-        self.ledger.remove(self._number(shard, block))
+    def unpin(self, shard: int, block: int | None) -> None:
+        """Take back one `pin`."""
+        self.ledger.unpin(self._number(shard, block))
 
     def _read_among(self, runs: list[tuple[int, int]], shard: int, block: int) -> bytes | None:
         for first, count in runs:

@@ -1,7 +1,7 @@
-"""Neighbouring blocks on their way to the disk of a cache: one after the other into one file, renamed when it is whole.
+"""Writes neighbouring blocks to one file of a cache as they are downloaded, renamed when it is whole.
 
 The file is not flushed to the device: a reader compares length and checksum anyway, so what a power cut leaves is
-fetched again. A disk that does not take it is no error; the ledger is told, says so once, and spares it for a while.
+fetched again. A disk that fails is no error: the ledger warns once and writes nothing to it for a while.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ CREATIONS = 3
 
 
 class BlockWriter:
-    """One file in the making; seen by nobody until `finish`.
+    """One file being written; invisible until `finish`.
 
     Args:
         ledger: Of the cache.
@@ -44,7 +44,7 @@ class BlockWriter:
         self._is_good = True
 
     def add(self, data: bytes | memoryview) -> bool:
-        """Write the next block; False, and the file lost, where the disk does not take it."""
+        """Write the next block; False, and the file is given up, where the disk fails."""
         try:
             self._write(data)
         except OSError as error:
@@ -56,7 +56,7 @@ class BlockWriter:
         return self._is_good
 
     def finish(self) -> bool:
-        """Make what was added visible; False where the disk did not take all of it, or there is nothing."""
+        """Make what was added visible; False where the disk failed, or there is nothing."""
         if self._descriptor is None or not self._is_good:
             return False
         try:

@@ -1,9 +1,9 @@
-"""How much lies in a cache folder, over all processes of a node, and room made in it.
+"""How many bytes a cache folder holds, over all processes of a node, and evicting to stay below its bound.
 
-The file `ledger` counts the bytes in the folder, from above: a process adds what it will write before it writes. At
-the bound, one process, holding the ledger's lock, lists the folder, deletes the least recently used files that are on
-nobody's board, and puts the true number in the ledger; a process killed between counting and writing therefore costs
-nothing but an early look. Whoever opens a board after a process died cleans up after it.
+The file `ledger` holds an upper bound of the bytes in the folder: a process adds what it will write before it writes.
+At the limit one process, holding the ledger's lock, lists the folder, deletes the least recently used files that no
+process has pinned, and writes the true number to the ledger. So a process that is killed between counting and writing
+costs an early listing and nothing else. Whoever opens its pins after a process died cleans up after it.
 """
 
 from __future__ import annotations
@@ -16,25 +16,25 @@ import warnings
 
 from maskmill.pipeline.loader.cache.cache_locks import claim_numbers, lock_file
 from maskmill.pipeline.loader.cache.evict_blocks import choose_victims, delete_cached, list_cached, sweep_partials
-from maskmill.pipeline.loader.cache.needs_board import NeedsBoard, read_needs
 from maskmill.pipeline.loader.cache.own_files import OWN_FOLDER_MODE
+from maskmill.pipeline.loader.cache.pinned_blocks import Pins, read_pins
 from maskmill.schemas.printable import make_printable
 
 LEDGER = "ledger"
 CLAIMS = "claims"
-BOARDS = "boards"
+PINS = "pins"
 _WORD_BYTES = 8
 _LOCK_WAIT_SECONDS = 5.0
-_LOW_WATER = 0.9  # an eviction makes this much room, so that the next one is far
-_REST_SECONDS = 1.0  # after an eviction that found no room
-_DISK_REST_SECONDS = 60.0  # after a disk that would not take a block
+_LOW_WATER = 0.9  # an eviction goes down to this share, so that the next one is far
+_REST_SECONDS = 1.0  # after an eviction that could not free enough
+_DISK_REST_SECONDS = 60.0  # after a disk that failed
 _COUNT_SECONDS = 5.0
 
 _WARNED_OF: set[str] = set()
 
 
 class CacheLedger:
-    """One process's dealings with the bound of a cache folder. Safe to call from several threads.
+    """The size of a cache folder as one process keeps to it. Safe to call from several threads.
 
     Args:
         folder: Absolute path; created when first written to.
@@ -44,20 +44,20 @@ class CacheLedger:
     def __init__(self, folder: str, max_bytes: int) -> None:
         self.folder = folder
         self.max_bytes = max_bytes
-        self._board: NeedsBoard | None = None
-        self._board_lock = threading.Lock()
+        self._pins: Pins | None = None
+        self._pins_lock = threading.Lock()
         self._closed = False
-        self._no_room_until = self._no_disk_until = self._counted_at = 0.0
+        self._full_until = self._no_disk_until = self._counted_at = 0.0
         self._num_readers = 1
 
     def reserve(self, num_bytes: int) -> bool:
-        """Make room for bytes that will be written, evicting where needed; `settle` them afterwards.
+        """Reserve bytes that will be written, evicting files where needed; `settle` them afterwards.
 
         Returns:
-            Whether there is room now: not where everything is soon needed by some process, nor on a disk that failed.
+            Whether they fit now. They do not where everything is pinned, nor on a disk that failed.
         """
         now = time.monotonic()
-        if self._closed or now < max(self._no_room_until, self._no_disk_until):
+        if self._closed or now < max(self._full_until, self._no_disk_until):
             return False
         try:
             with self._hold_ledger() as ledger:
@@ -74,7 +74,7 @@ class CacheLedger:
             self.rest(error)
             return False
         if not fits:
-            self._no_room_until = now + _REST_SECONDS
+            self._full_until = now + _REST_SECONDS
         return fits
 
     def settle(self, num_bytes: int, written_bytes: int) -> None:
@@ -86,25 +86,25 @@ class CacheLedger:
                 if ledger is not None and used is not None:
                     _write_count(ledger, max(0, used - num_bytes + written_bytes))
 
-    def put(self, number: int) -> None:
-        """Say that this process will soon read a block or a shard."""
-        with self._board_lock:
-            if self._board is not None:
-                self._board.put(number)
+    def pin(self, number: int) -> None:
+        """Keep a block or a shard from being evicted by any process."""
+        with self._pins_lock:
+            if self._pins is not None:
+                self._pins.pin(number)
 
-    def remove(self, number: int) -> None:
-        """Take back one `put`."""
-        with self._board_lock:
-            if self._board is not None:
-                self._board.remove(number)
+    def unpin(self, number: int) -> None:
+        """Take back one `pin`."""
+        with self._pins_lock:
+            if self._pins is not None:
+                self._pins.unpin(number)
 
-    def open_board(self) -> None:
-        """Begin to say what is needed, and clean up after dead processes. Without a board nothing is written here."""
+    def open_pins(self) -> None:
+        """Begin to pin, and clean up after dead processes. Before that nothing is written to the cache."""
         try:
             with self._hold_ledger() as ledger:
                 if ledger is not None:
                     self._sweep(ledger)
-                    self._board = NeedsBoard(self._path(BOARDS))
+                    self._pins = Pins(self._path(PINS))
         except OSError as error:
             self.rest(error)
 
@@ -119,26 +119,26 @@ class CacheLedger:
         return self._num_readers
 
     def close(self) -> None:
-        """Take the board down once nothing is being written any more; what is in the folder stays.
+        """Delete this process's pins once nothing is being written any more; what is in the folder stays.
 
-        Should the process end before, whoever comes next finds the board of a dead one and cleans up.
+        Should the process end before, the next one finds the pins of a dead process and cleans up.
         """
         self._closed = True
         self._count_reserved(0)
 
     @property
     def takes_blocks(self) -> bool:
-        """Whether the disk took the last block it was given, or it is time to try again."""
-        return self._board is not None and not self._closed and time.monotonic() >= self._no_disk_until
+        """Whether the last write succeeded, or it is time to try again."""
+        return self._pins is not None and not self._closed and time.monotonic() >= self._no_disk_until
 
     def rest(self, error: OSError) -> None:
-        """Write nothing for a while, as the disk would not take it; said once for each folder."""
+        """Write nothing for a while after the disk failed, and warn once for each folder."""
         self._no_disk_until = time.monotonic() + _DISK_REST_SECONDS
         if self.folder not in _WARNED_OF:
             _WARNED_OF.add(self.folder)
             warnings.warn(
                 make_printable(
-                    f"{self.folder}: the cache takes no blocks ({error.strerror}): they are read without it; "
+                    f"{self.folder}: the cache cannot write blocks ({error.strerror}); they are read without it; "
                     "free space there or give another cache folder"
                 ),
                 RuntimeWarning,
@@ -147,21 +147,21 @@ class CacheLedger:
 
     def _sweep(self, ledger: int) -> int:
         """Clean up after dead processes, if there are any; returns the number of live ones."""
-        needs = read_needs(self._path(BOARDS))
-        if needs.num_dead:
+        pins = read_pins(self._path(PINS))
+        if pins.num_dead:
             _write_count(ledger, self._evict(0))
-        return needs.num_boards
+        return pins.num_processes
 
     def _evict(self, num_bytes: int) -> int:
-        """Make room under the ledger's lock; returns the bytes then in use, reserved ones included."""
-        # Boards first: what is written between the two looks is then counted twice, never not at all.
-        needs = read_needs(self._path(BOARDS))
+        """Evict files under the ledger's lock; returns the bytes then in use, reserved ones included."""
+        # Pins first: what is written between the two looks is then counted twice, never not at all.
+        pins = read_pins(self._path(PINS))
         files = sweep_partials(list_cached(self.folder), self._is_claimed)
         # Unfinished files lie inside what their writers have reserved.
-        used = needs.reserved_bytes + sum(file.size_bytes for file in files if not file.partial)
+        used = pins.reserved_bytes + sum(file.size_bytes for file in files if not file.partial)
         if used + num_bytes > self.max_bytes:
             excess = used - min(int(self.max_bytes * _LOW_WATER), self.max_bytes - num_bytes)
-            for file in choose_victims((file for file in files if not file.partial), needs.numbers, excess):
+            for file in choose_victims((file for file in files if not file.partial), pins.numbers, excess):
                 delete_cached(file.path)
                 used -= file.size_bytes
         return used
@@ -173,12 +173,12 @@ class CacheLedger:
         return claim is None
 
     def _count_reserved(self, num_bytes: int) -> None:
-        with self._board_lock:
-            if self._board is not None:
-                self._board.add_reserved(num_bytes)
-                if self._closed and not self._board.reserved_bytes:
-                    self._board.close()
-                    self._board = None
+        with self._pins_lock:
+            if self._pins is not None:
+                self._pins.add_reserved(num_bytes)
+                if self._closed and not self._pins.reserved_bytes:
+                    self._pins.close()
+                    self._pins = None
 
     def _hold_ledger(self, wait_seconds: float = _LOCK_WAIT_SECONDS) -> contextlib.AbstractContextManager[int | None]:
         os.makedirs(self.folder, OWN_FOLDER_MODE, exist_ok=True)

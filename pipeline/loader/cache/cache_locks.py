@@ -1,10 +1,10 @@
-"""Locks among the processes that share a cache: the kernel lets go of each when its holder ends, however it ends.
+"""Locks among the processes that share a cache: the kernel releases each when its holder ends, however it ends.
 
-Two kinds, neither of which leaves anything to clean up:
+There are two kinds, and neither leaves anything to clean up:
 
 - A byte range of one empty file for each block that is being downloaded ("open file description" locks, Linux 3.15).
   A lock file for each block would have to be created, and could not be deleted without a race.
-- `flock` on a whole file, for the ledger and the boards.
+- `flock` on a whole file, for the ledger and the pins.
 
 A claim spares a second download and decides nothing else: a file system that knows no such locks, or a holder that
 was stopped, costs traffic, never a wrong block.
@@ -30,9 +30,9 @@ _POLL_SECONDS = 0.002
 
 
 def number_shard(dataset: str, shard: int) -> int:
-    """The number that stands for a whole shard on every board of a node; its blocks' numbers follow it.
+    """The number that means a whole shard in claims and pins; the numbers of its blocks follow it.
 
-    38 bits are of a hash: where two shards share them one waits for the other, or keeps it, and that is all.
+    38 bits are of a hash: where two shards share them, one waits for the other or keeps it, and that is all.
 
     Args:
         dataset: Fingerprint of the dataset.
@@ -71,7 +71,7 @@ def claim_numbers(path: str, numbers: Sequence[int]) -> Claim | None:
     """Claim numbers, at once and all of them, or none.
 
     Args:
-        path: The file whose byte ranges stand for numbers; created if it is missing.
+        path: The file whose bytes are the numbers; created if it is missing.
         numbers: Ascending.
 
     Returns:
@@ -89,7 +89,7 @@ def claim_numbers(path: str, numbers: Sequence[int]) -> Claim | None:
                 first = index + 1
     except OSError as error:
         Claim(descriptor).release()
-        # Any other failure: a file system without such locks. Then everybody downloads for himself.
+        # Any other failure: a file system without such locks. Then every process downloads for itself.
         return None if isinstance(error, (BlockingIOError, PermissionError)) else Claim(None)
     return Claim(descriptor)
 

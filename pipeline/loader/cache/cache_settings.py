@@ -1,4 +1,4 @@
-"""What a person may say about the cache of remote datasets."""
+"""The settings of the cache of remote datasets."""
 
 from __future__ import annotations
 
@@ -23,9 +23,10 @@ class Cache:
     Attributes:
         folder: On a local disk; empty is `$XDG_CACHE_HOME/maskmill/datasets`, or that below `~/.cache`.
         max_bytes: The most that the folder may hold, everything in it together.
-        fetch: `block` asks for the blocks that will be read, neighbours in one request; `shard` asks for all of a
-            shard once a block of it will be read; `auto` does so where all open shards have room.
-        timeout_seconds: How long a batch waits for a block before it fails. Shorter outages are sat out.
+        fetch: `block` requests only blocks that are known to be read soon, neighbours together; `shard` requests whole
+            extents of a shard, up to 8 MiB each, since all of a shard will be read; `auto` does the latter where the
+            open shards of all processes fit into half the cache.
+        timeout_seconds: How long a batch waits for a block before it fails. Shorter outages only delay it.
 
     Raises:
         ConfigError: A number is not positive or too large, or there is no such way to fetch.

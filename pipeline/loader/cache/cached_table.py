@@ -23,7 +23,7 @@ _LOOK_SECONDS = 0.02
 
 
 def read_cached_table(store: Store, manifest: PackedManifest, cache: BlockCache, patience_seconds: float) -> ShardTable:
-    """Read `shards.arrow`, checked against the manifest, through the cache where that has room.
+    """Read `shards.arrow`, checked against the manifest, through the cache where it fits there.
 
     Args:
         store: The dataset's.
@@ -41,7 +41,7 @@ def read_cached_table(store: Store, manifest: PackedManifest, cache: BlockCache,
     claim = _claim(cache, patience_seconds)
     if claim is not None:
         with claim, contextlib.closing(cache.ledger):
-            cache.ledger.open_board()  # what it reserves counts while it lives
+            cache.ledger.open_pins()  # what it reserves counts while it lives
             table = _read_copy(manifest, cache)  # another process may have been quicker
             if table is None and _copy_table(store, manifest, cache):
                 table = _read_copy(manifest, cache)

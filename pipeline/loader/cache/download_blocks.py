@@ -1,8 +1,8 @@
 """One request: neighbouring blocks from the store to the disk, each checked on its way.
 
-A block is written as soon as it has come, out of memory that the next one takes: of a run of 40 MiB from S3 one block
-is in memory, and what came before a connection broke is kept. Held in memory are blocks that find no room on the disk,
-and those that are not whole.
+A block is written as soon as it has arrived, from memory that the next one reuses: of an extent of 8 MiB from S3 one
+block is in memory, and what arrived before a connection broke is kept. Blocks stay in memory where the disk has no
+space for them, and where their checksum is wrong.
 """
 
 from __future__ import annotations
@@ -15,22 +15,22 @@ from dataclasses import dataclass, field
 import xxhash
 
 from maskmill.pipeline.loader.cache.block_cache import BlockCache
+from maskmill.pipeline.loader.cache.block_states import Request, Stage
 from maskmill.pipeline.loader.cache.block_writer import BlockWriter
 from maskmill.pipeline.loader.cache.cache_locks import Claim
-from maskmill.pipeline.loader.cache.plan_fetches import split_runs
-from maskmill.pipeline.loader.cache.upcoming_blocks import Run, Stage
+from maskmill.pipeline.loader.cache.extents import group_neighbours
+from maskmill.pipeline.loader.cache.fetch_planner import Outcome
 from maskmill.pipeline.storage.datasets import ShardTable, explain_gone
 from maskmill.pipeline.storage.store import Store
 from maskmill.schemas.errors import TransientStorageError
 
-Outcome = tuple[Stage, bytes | memoryview | Exception | None]
-Coming = Iterator[tuple[int, memoryview, bool]]
+Arriving = Iterator[tuple[int, memoryview, bool]]
 """A block, its bytes, valid until the next one is drawn, and whether they are whole."""
 
 
 @dataclass
-class _Brought:
-    """What has become of a run so far.
+class _Progress:
+    """What has become of a request so far.
 
     Attributes:
         outcomes: Of blocks.
@@ -42,7 +42,7 @@ class _Brought:
 
 
 class Downloads:
-    """Brings runs of one dataset's blocks. Safe to call from several threads.
+    """Downloads blocks of one dataset. Safe to call from several threads.
 
     Args:
         store: The dataset's.
@@ -60,106 +60,107 @@ class Downloads:
         self._cache = cache
         self._lock = threading.Lock()
 
-    def bring(self, run: Run, is_announced: Callable[[int, int], bool]) -> dict[int, Outcome]:
-        """Bring a run; whatever fails is said of the blocks that did not come.
+    def download(self, request: Request, is_announced: Callable[[int, int], bool]) -> dict[int, Outcome]:
+        """Download the blocks of a request; an error becomes the outcome of the blocks that did not arrive.
 
         Args:
-            run: What is wanted.
+            request: What is wanted.
             is_announced: Whether somebody is going to read a block of a shard.
         """
-        brought = _Brought()
+        progress = _Progress()
         claim: Claim | None = None
-        missed: Outcome = (Stage.LATER, None)
+        missed: Outcome = (Stage.POSTPONED, None)
         try:
-            if self._cache.ledger.takes_blocks and not run.cause.alone:
-                claim = self._cache.claim(run.cause.shard, run.blocks)
+            if self._cache.ledger.takes_blocks and not request.cause.ignores_claims:
+                claim = self._cache.claim(request.cause.shard, request.blocks)
                 if claim is None:
-                    return dict.fromkeys(run.blocks, missed)
-            self._bring(run, brought, is_announced, keep=claim is not None)
+                    return dict.fromkeys(request.blocks, missed)
+            self._fill(request, progress, is_announced, keep=claim is not None)
         except TransientStorageError as error:
-            missed = (Stage.LATER, error)
+            missed = (Stage.POSTPONED, error)
         except Exception as error:  # noqa: BLE001  # raised where the block is read
             missed = (Stage.FAILED, error)
         finally:
             if claim is not None:
                 claim.release()
-        return dict.fromkeys(run.blocks, missed) | brought.outcomes
+        return dict.fromkeys(request.blocks, missed) | progress.outcomes
 
-    def _bring(self, run: Run, brought: _Brought, is_announced: Callable[[int, int], bool], *, keep: bool) -> None:
-        shard = run.cause.shard
+    def _fill(
+        self, request: Request, progress: _Progress, is_announced: Callable[[int, int], bool], *, keep: bool
+    ) -> None:
+        shard = request.cause.shard
         missing = []
-        for block in run.blocks:
-            # Another process may have brought it since this one looked; with the claim in hand none will any more.
-            fresh = run.cause.fresh and block == run.cause.block
-            if not fresh and self._cache.find(shard, block, look=block == run.blocks[0]) is not None:
-                brought.outcomes[block] = (Stage.CACHED, None)
+        for block in request.blocks:
+            # Another process may have downloaded it since this one looked; while this one holds the claim none will.
+            fresh = request.cause.bypasses_disk and block == request.cause.block
+            if not fresh and self._cache.find(shard, block, look=block == request.blocks[0]) is not None:
+                progress.outcomes[block] = (Stage.CACHED, None)
             else:
                 missing.append(block)
         lengths = self._shards.block_lengths[int(self._shards.first_block[shard]) :]
         num_bytes = sum(int(lengths[block]) for block in missing)
         if keep and num_bytes and self._cache.ledger.reserve(num_bytes):
             try:
-                for blocks in split_runs(missing, run.passed_over):
+                for blocks in group_neighbours(missing):
                     if self._cache.ledger.takes_blocks:
-                        self._keep(run, blocks, brought)
+                        self._keep(request, blocks, progress)
             finally:
-                self._cache.ledger.settle(num_bytes, brought.written)
+                self._cache.ledger.settle(num_bytes, progress.written)
             return
         # In memory only what was announced: nobody would ever take the rest.
-        for blocks in split_runs([block for block in missing if is_announced(shard, block)], run.passed_over):
-            for block, data, _ in self._download(shard, blocks):
-                brought.outcomes[block] = (Stage.HELD, bytes(data))
+        for blocks in group_neighbours(block for block in missing if is_announced(shard, block)):
+            for block, data, _ in self._iter_blocks(shard, blocks):
+                progress.outcomes[block] = (Stage.IN_MEMORY, bytes(data))
 
-    def _keep(self, run: Run, blocks: list[int], brought: _Brought) -> None:
+    def _keep(self, request: Request, blocks: list[int], progress: _Progress) -> None:
         """Write blocks to the disk as they come, whole neighbours to one file.
 
         Ends where the disk does not take a block: what stood in its file went by, and is asked for again.
         """
-        shard, fresh = run.cause.shard, run.cause.block if run.cause.fresh else None
+        shard, fresh = request.cause.shard, request.cause.block if request.cause.bypasses_disk else None
         writer: BlockWriter | None = None
         try:
-            for block, data, is_whole in self._download(shard, blocks):
+            for block, data, is_whole in self._iter_blocks(shard, blocks):
                 if writer is not None and block != writer.stop:
-                    self._finish(writer, shard, brought)
+                    self._finish(writer, shard, progress)
                     writer = None
                 if is_whole and writer is None:
                     writer = self._cache.begin(shard, block, blocks[-1] + 1 - block)
                 is_kept = is_whole and writer is not None and writer.add(data)
                 if not is_kept or block == fresh:
-                    brought.outcomes[block] = (Stage.HELD, bytes(data))
+                    progress.outcomes[block] = (Stage.IN_MEMORY, bytes(data))
                 if is_whole and not is_kept:
                     return
         finally:
             if writer is not None:
-                self._finish(writer, shard, brought)
+                self._finish(writer, shard, progress)
 
-    def _finish(self, writer: BlockWriter, shard: int, brought: _Brought) -> None:
+    def _finish(self, writer: BlockWriter, shard: int, progress: _Progress) -> None:
         with contextlib.closing(writer):
             if self._cache.finish(writer, shard):
-                brought.written += writer.num_bytes
+                progress.written += writer.num_bytes
                 for block in range(writer.first, writer.stop):
-                    brought.outcomes.setdefault(block, (Stage.CACHED, None))
+                    progress.outcomes.setdefault(block, (Stage.CACHED, None))
 
-    def _download(self, shard: int, blocks: list[int]) -> Coming:
-        """Blocks by one request, those that lie between them passed over; one that is not whole was asked for twice."""
+    def _iter_blocks(self, shard: int, blocks: list[int]) -> Arriving:
+        """Neighbouring blocks by one request; one that is not whole is asked for twice."""
         start = int(self._shards.first_block[shard])
         span = slice(start + blocks[0], start + blocks[-1] + 1)
         offsets = self._shards.block_offsets[span].tolist()
         lengths = self._shards.block_lengths[span].tolist()
         checksums = self._shards.block_checksums[span].tolist()
         sizes = [stop - first for first, stop in zip(offsets, [*offsets[1:], offsets[-1] + lengths[-1]], strict=True)]
-        path, wanted = self._shards.path(shard), set(blocks)
+        path = self._shards.path(shard)
         try:
             for place, piece in enumerate(self._store.iter_pieces(path, offsets[0], sizes)):
                 self._count(piece)
-                if blocks[0] + place in wanted:
-                    data = piece[: lengths[place]]
+                data = piece[: lengths[place]]
+                is_whole = xxhash.xxh3_64_intdigest(data) == checksums[place]
+                if not is_whole:
+                    data = memoryview(self._store.read_range(path, offsets[place], lengths[place]))
+                    self._count(data)
                     is_whole = xxhash.xxh3_64_intdigest(data) == checksums[place]
-                    if not is_whole:
-                        data = memoryview(self._store.read_range(path, offsets[place], lengths[place]))
-                        self._count(data)
-                        is_whole = xxhash.xxh3_64_intdigest(data) == checksums[place]
-                    yield blocks[0] + place, data, is_whole
+                yield blocks[place], data, is_whole
         except FileNotFoundError:
             raise explain_gone(self._store.locate(path)) from None
 

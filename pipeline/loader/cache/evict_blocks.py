@@ -1,9 +1,9 @@
-"""What lies in a cache folder, what of it may go, and what dead processes left there.
+"""Which files a cache folder has, which of them may be evicted, and what dead processes left there.
 
     <folder>/<fingerprint of a dataset>/shards.arrow              its table of shards
     <folder>/<fingerprint of a dataset>/0000012/00003+2.block     of shard 12 the blocks 3 and 4, end to end
 
-Only files of exactly these names are ever deleted; anything else in the folder is somebody else's.
+Only files of exactly these names are ever deleted; the cache did not write anything else in the folder.
 """
 
 from __future__ import annotations
@@ -31,8 +31,8 @@ class CachedFile:
 
     Attributes:
         path: Absolute.
-        shard_number: What a board says to keep all of its shard.
-        block_number: What a board says to keep its first block; also what its writer holds claimed.
+        shard_number: The pin that keeps all of its shard.
+        block_number: The pin that keeps its first block; also what its writer holds claimed.
         num_blocks: How many blocks it holds; their numbers follow.
         size_bytes: Its length.
         used_at_ns: When it was last asked for, by the clock of the file system.
@@ -78,14 +78,14 @@ def list_cached(folder: str) -> Iterator[CachedFile]:
                 yield from _describe(entry, dataset.name, TABLE_SHARD, 0, 1, partial=entry.name != SHARD_TABLE)
 
 
-def choose_victims(files: Iterable[CachedFile], kept: Collection[int], excess_bytes: int) -> list[CachedFile]:
-    """The least recently used files that nobody keeps, until they make up `excess_bytes` or there are no more."""
+def choose_victims(files: Iterable[CachedFile], pinned: Collection[int], excess_bytes: int) -> list[CachedFile]:
+    """The least recently used files that are not pinned, until they make up `excess_bytes` or there are no more."""
     victims = []
     for file in sorted(files, key=lambda file: (file.used_at_ns, file.path)):
         if excess_bytes <= 0:
             break
         numbers = range(file.block_number, file.block_number + file.num_blocks)
-        if file.shard_number not in kept and not any(number in kept for number in numbers):
+        if file.shard_number not in pinned and not any(number in pinned for number in numbers):
             victims.append(file)
             excess_bytes -= file.size_bytes
     return victims

@@ -1,7 +1,8 @@
-"""Blocks of a remote dataset: several requests under way, ahead of the reader, in the order in which it will read.
+"""Fetches blocks of a remote dataset ahead of the reader, in the order in which it will read them.
 
-Requests run in daemon threads: one that hangs in a store keeps neither the reader, who waits no longer than he was
-told to, nor the end of the process.
+Several daemon threads each ask the planner for the next request, download it, and tell the planner what came of it; the
+reader waits until the planner has its blocks. A request that hangs in a store holds up neither the reader, which waits
+no longer than `timeout_seconds`, nor the end of the process.
 """
 
 from __future__ import annotations
@@ -15,19 +16,19 @@ from dataclasses import dataclass
 import pyarrow as pa
 
 from maskmill.pipeline.loader.cache.block_cache import BlockCache
-from maskmill.pipeline.loader.cache.block_queue import BlockQueue
+from maskmill.pipeline.loader.cache.block_states import Request, Stage, WantedBlock
 from maskmill.pipeline.loader.cache.cache_settings import Cache
 from maskmill.pipeline.loader.cache.download_blocks import Downloads
-from maskmill.pipeline.loader.cache.plan_fetches import MAX_REQUESTS
-from maskmill.pipeline.loader.cache.upcoming_blocks import Run, Stage, Upcoming
+from maskmill.pipeline.loader.cache.extents import MAX_REQUESTS
+from maskmill.pipeline.loader.cache.fetch_planner import FetchPlanner
 from maskmill.pipeline.storage.datasets import ShardTable
 from maskmill.pipeline.storage.store import Store
 from maskmill.schemas.errors import TransientStorageError
 
-_LOOK_SECONDS = 0.02  # how often one looks for a block that another process downloads
-_BREATH_SECONDS = 0.001
+_LOOK_SECONDS = 0.02  # how often to look for a block that another process downloads
+_YIELD_SECONDS = 0.001
 _READS_A_WAKE = 32
-_PATIENCE = 3  # after a third of its time it downloads that block itself
+_PATIENCE = 3  # after a third of the timeout a reader downloads that block itself
 
 
 @dataclass(frozen=True)
@@ -44,7 +45,7 @@ class Fetched:
 
 
 class BlockFetcher:
-    """Brings blocks of one dataset to one process.
+    """Fetches blocks of one dataset for one process.
 
     Args:
         store: The dataset's.
@@ -63,16 +64,16 @@ class BlockFetcher:
         self._shards = shards
         self._cache = cache
         self._settings = settings
-        self._queue = BlockQueue(shards, cache, settings)
+        self._planner = FetchPlanner(shards, cache, settings)
         self._downloads = Downloads(store, shards, cache)
         self._lock = threading.Lock()
         self._has_work = threading.Condition(self._lock)
         self._is_done = threading.Condition(self._lock)
         self._threads: list[threading.Thread] = []
         self._closed = self._is_drawing = False
-        self._unannounced = 0
+        self._num_unnoticed = 0
         self._failure: BaseException | None = None
-        cache.ledger.open_board()
+        cache.ledger.open_pins()
 
     @property
     def fetched_bytes(self) -> int:
@@ -80,25 +81,26 @@ class BlockFetcher:
         return self._downloads.num_bytes
 
     def hold_open(self, num_blocks: int) -> None:
-        """Keep the last so many blocks that were read from being evicted, and ask for the first so many alone."""
+        """Keep the last `num_blocks` that were read from being evicted, and ask for the first ones one by one."""
         with self._lock:
-            self._queue.hold_open(num_blocks)
+            ahead = self._planner.read_ahead
+            ahead.open_blocks = max(ahead.open_blocks, num_blocks)
 
-    def announce(self, coming: Iterator[tuple[int, Sequence[int]]]) -> None:
-        """Fetch ahead what is coming; drawn from in other threads, one at a time."""
+    def announce(self, upcoming: Iterator[tuple[int, Sequence[int]]]) -> None:
+        """Fetch ahead what will be read; other threads draw from it, one at a time."""
         with self._lock:
             self._failure = None
-            self._queue.announce(coming)
+            self._planner.announce(upcoming)
             self._start()
             self._has_work.notify()
 
-    def read(self, shard: int, blocks: Sequence[int], *, fresh: bool = False) -> list[Fetched]:
-        """Blocks of a shard, as soon as they are here.
+    def read(self, shard: int, blocks: Sequence[int], *, bypass_disk: bool = False) -> list[Fetched]:
+        """Wait for blocks of a shard.
 
         Args:
             shard: The shard.
             blocks: Its blocks.
-            fresh: Ask the store, whatever lies on disk.
+            bypass_disk: Ask the store, whatever is on disk.
 
         Raises:
             TransientStorageError: One did not come in time.
@@ -107,7 +109,7 @@ class BlockFetcher:
         begun = time.monotonic()
         deadline = begun + self._settings.timeout_seconds
         with self._lock:
-            entries = [self._queue.want(shard, block, fresh=fresh) for block in blocks]
+            entries = [self._planner.want(shard, block, bypass_disk=bypass_disk) for block in blocks]
             try:
                 while True:
                     found = self._collect(entries)
@@ -116,18 +118,18 @@ class BlockFetcher:
                     self._start()
                     self._wait(entries, begun, deadline)
             finally:
-                self._queue.is_waited_for = False
+                self._planner.is_behind = False
                 for entry in entries:
-                    self._queue.take(entry)
-                # Waking a thread for each block takes longer than reading it; with little left ahead it is worth it.
-                self._unannounced += len(entries)
-                if self._unannounced > min(_READS_A_WAKE, self._queue.num_ahead // 4):
-                    self._unannounced = 0
+                    self._planner.take(entry)
+                # To wake a thread for each block would take longer than reading it; with little ahead it pays.
+                self._num_unnoticed += len(entries)
+                if self._num_unnoticed > min(_READS_A_WAKE, self._planner.read_ahead.num_ahead // 4):
+                    self._num_unnoticed = 0
                     self._has_work.notify()
                 self.waited_seconds += time.monotonic() - begun
 
     def close(self) -> None:
-        """End it; requests under way end on their own. In a forked process it is another's."""
+        """End it; running requests end on their own. A forked process leaves it to its parent."""
         if self.pid != os.getpid():
             return
         with self._lock:
@@ -135,18 +137,18 @@ class BlockFetcher:
             self._has_work.notify_all()
         self._cache.ledger.close()
 
-    def _collect(self, entries: list[Upcoming]) -> list[Fetched] | None:
+    def _collect(self, entries: list[WantedBlock]) -> list[Fetched] | None:
         """All blocks if they are here; those that were evicted meanwhile are asked for again."""
         found = []
         for entry in entries:
             if entry.stage is Stage.FAILED and entry.error is not None:
                 raise entry.error
-            if entry.stage is Stage.HELD and entry.data is not None:
+            if entry.stage is Stage.IN_MEMORY and entry.data is not None:
                 found.append(Fetched(pa.py_buffer(entry.data), from_disk=False))
             elif entry.stage is Stage.CACHED:
                 data = self._cache.read(entry.shard, entry.block)
                 if data is None:  # evicted meanwhile, or damaged
-                    self._queue.ask_again(entry)
+                    self._planner.fetch_again(entry)
                 else:
                     found.append(Fetched(pa.py_buffer(data), from_disk=True))
         if len(found) == len(entries):
@@ -155,29 +157,29 @@ class BlockFetcher:
             raise self._failure
         return None
 
-    def _wait(self, entries: list[Upcoming], begun: float, deadline: float) -> None:
+    def _wait(self, entries: list[WantedBlock], begun: float, deadline: float) -> None:
         now = time.monotonic()
-        pending = [entry for entry in entries if entry.stage in (Stage.QUEUED, Stage.LOADING, Stage.LATER)]
+        pending = [entry for entry in entries if entry.stage in (Stage.QUEUED, Stage.LOADING, Stage.POSTPONED)]
         if now >= deadline and pending:
             raise self._explain_timeout(pending[0])
         for entry in pending:
-            entry.alone = entry.alone or now > begun + self._settings.timeout_seconds / _PATIENCE
-            if entry.stage is Stage.LATER and now >= entry.check_at:
-                self._queue.look_again(entry)
-        self._queue.is_waited_for = any(entry.place >= self._queue.open_blocks for entry in pending)
+            entry.ignores_claims = entry.ignores_claims or now > begun + self._settings.timeout_seconds / _PATIENCE
+            if entry.stage is Stage.POSTPONED and now >= entry.retry_at:
+                self._planner.retry(entry)
+        self._planner.is_behind = any(entry.blocks_before >= self._planner.read_ahead.open_blocks for entry in pending)
         self._has_work.notify()
         if all(entry.stage is not Stage.CACHED for entry in pending):
-            looks = any(entry.stage is Stage.LATER for entry in pending)
+            looks = any(entry.stage is Stage.POSTPONED for entry in pending)
             self._is_done.wait(min(deadline - now, _LOOK_SECONDS) if looks else deadline - now)
 
-    def _explain_timeout(self, entry: Upcoming) -> TransientStorageError:
+    def _explain_timeout(self, entry: WantedBlock) -> TransientStorageError:
         return TransientStorageError(
-            "a block did not come in time",
+            "a block was not downloaded in time",
             path=self._store.locate(self._shards.path(entry.shard)),
             place=f"block {entry.block}",
             expected=f"within {self._settings.timeout_seconds:g} s",
             found=str(entry.error) if entry.error is not None else "no answer",
-            action="look at the store and the way to it, or raise the cache's timeout_seconds",
+            action="check the store and the network, or raise the cache's timeout_seconds",
         )
 
     def _start(self) -> None:
@@ -189,30 +191,30 @@ class BlockFetcher:
     def _work(self) -> None:
         while True:
             with self._lock:
-                while (run := self._next_run()) is None:
+                while (request := self._next_request()) is None:
                     if self._closed:
                         return
                     self._rest()
                 self._has_work.notify()  # there may be more of it for another thread
-            outcomes = self._downloads.bring(run, self._queue.is_announced)
+            outcomes = self._downloads.download(request, self._planner.is_announced)
             with self._lock:
-                self._queue.finish(run, outcomes)
+                self._planner.finish(request, outcomes)
                 self._is_done.notify_all()
 
     def _rest(self) -> None:
-        """Let the lock go until there is work: one thread at a time looks through what is coming."""
-        if self._queue.has_more and not self._is_drawing:
+        """Release the lock until there is work: one thread at a time draws what is announced."""
+        if self._planner.has_more and not self._is_drawing:
             self._is_drawing = True
-            self._has_work.wait(_BREATH_SECONDS)
+            self._has_work.wait(_YIELD_SECONDS)
             self._is_drawing = False
         else:
-            self._has_work.wait(_LOOK_SECONDS if self._queue.waits else None)
+            self._has_work.wait(_LOOK_SECONDS if self._planner.has_postponed else None)
 
-    def _next_run(self) -> Run | None:
+    def _next_request(self) -> Request | None:
         if self._closed or self._failure is not None:
             return None
         try:
-            return self._queue.next_run()
+            return self._planner.next_request()
         except BaseException as error:  # noqa: BLE001  # whatever the announced iterator raises is the reader's
             self._failure = error
             self._is_done.notify_all()

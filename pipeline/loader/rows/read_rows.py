@@ -118,7 +118,7 @@ class RowReader:
             dataset = self._datasets[number] = source.open(self._storage_options, self._cache, self._files)
             partitions = source.settings.partitions
             served = min(partitions, -(-partitions // self._world_size) + 1)
-            dataset.require_room(served * source.settings.shuffle_blocks)
+            dataset.require_capacity(served * source.settings.shuffle_blocks)
             self._cursors[number] = PartitionCursor(
                 dataset,
                 source.settings,

@@ -12,7 +12,7 @@ from torch.utils.data import DataLoader
 
 from maskmill.pipeline.loader import Cache
 from maskmill.pipeline.loader.blocks.packed_dataset import PackedDataset
-from maskmill.pipeline.loader.cache.block_queue import BlockQueue
+from maskmill.pipeline.loader.cache.fetch_planner import FetchPlanner
 from maskmill.pipeline.loader.fixed_rows import iter_fixed_batches
 from maskmill.pipeline.storage.datasets import read_shard_table
 from maskmill.pipeline.storage.store import Store
@@ -137,18 +137,18 @@ def test_a_block_is_downloaded_once_for_all_epochs(remote, tmp_path, asked, fetc
 
 def test_blocks_are_asked_for_in_the_order_announced(remote, tmp_path, monkeypatch):
     begun = []
-    next_run = BlockQueue.next_run
+    next_request = FetchPlanner.next_request
 
-    def watch(queue):
-        run = next_run(queue)
-        if run is not None:
-            begun.extend((run.cause.shard, [block]) for block in run.blocks)
-        return run
+    def watch(planner):
+        request = next_request(planner)
+        if request is not None:
+            begun.extend((request.cause.shard, [block]) for block in request.blocks)
+        return request
 
-    monkeypatch.setattr(BlockQueue, "next_run", watch)
+    monkeypatch.setattr(FetchPlanner, "next_request", watch)
     dataset = open_dataset(remote, tmp_path / "c", fetch="block")
     items = list_blocks(dataset)[::-3]
-    dataset.require_room(len(items))  # each of them alone
+    dataset.require_capacity(len(items))  # each of them alone
     dataset.fetch_ahead(iter(items))
     while len(begun) < len(items):
         time.sleep(0.01)
@@ -159,7 +159,7 @@ def test_blocks_are_asked_for_in_the_order_announced(remote, tmp_path, monkeypat
 
 def test_neighbours_that_will_be_read_come_in_one_request(remote, tmp_path, asked):
     dataset = open_dataset(remote, tmp_path / "c", fetch="block")
-    dataset.require_room(8)
+    dataset.require_capacity(8)
     dataset.fetch_ahead(iter([(2, [9]), (2, [3, 4, 5]), (4, [0])]))
     dataset.read_blocks(2, [3, 4, 5])
     dataset.read_blocks(4, [0])
@@ -170,7 +170,7 @@ def test_neighbours_that_will_be_read_come_in_one_request(remote, tmp_path, aske
 
 
 @pytest.mark.parametrize(("fetch", "blocks"), [("shard", 11), ("block", 1)])
-def test_what_was_not_announced_comes_only_as_a_part_of_its_shard(remote, tmp_path, asked, fetch, blocks):
+def test_what_was_not_announced_comes_only_as_a_part_of_its_extent(remote, tmp_path, asked, fetch, blocks):
     dataset = open_dataset(remote, tmp_path / "c", fetch=fetch)
     dataset.fetch_ahead(iter([(0, [0]), (0, [1]), (2, [5])]))
     dataset.read_blocks(0, [0])
@@ -255,7 +255,7 @@ def test_waiting_and_downloads_are_counted(remote, tmp_path, monkeypatch):
 
 def test_a_local_dataset_is_neither_cached_nor_counted(dataset, cache_home, tmp_path):
     opened = open_dataset(dataset, tmp_path / "c", max_bytes=1)
-    opened.require_room(1000)
+    opened.require_capacity(1000)
     opened.fetch_ahead(iter(list_blocks(opened)))
     read_all(opened, list_blocks(opened))
     assert (opened.waited_seconds, opened.fetched_bytes) == (0, 0)
@@ -283,7 +283,7 @@ def test_a_dataset_that_nobody_holds_any_more_ends_its_threads(remote, tmp_path)
     for thread in fetching:
         thread.join(10)
         assert not thread.is_alive()
-    assert not os.listdir(tmp_path / "c" / "boards")
+    assert not os.listdir(tmp_path / "c" / "pins")
 
 
 def test_every_row_of_an_epoch_is_that_of_the_order(remote):

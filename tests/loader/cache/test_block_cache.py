@@ -21,7 +21,7 @@ from maskmill.pipeline.loader.cache.block_cache import BlockCache
 from maskmill.pipeline.loader.cache.cache_ledger import CacheLedger
 from maskmill.pipeline.loader.cache.cache_locks import claim_numbers, lock_file, number_block, number_shard, try_lock
 from maskmill.pipeline.loader.cache.evict_blocks import CachedFile, choose_victims
-from maskmill.pipeline.loader.cache.needs_board import NeedsBoard, read_needs
+from maskmill.pipeline.loader.cache.pinned_blocks import Pins, read_pins
 from maskmill.pipeline.storage.store import open_store
 from maskmill.schemas.errors import ConfigError
 from tests.loader.cache.caches import count_bytes, find_blocks, list_blocks, open_dataset, read_all
@@ -35,7 +35,7 @@ SHARDS = SimpleNamespace(first_block=np.arange(0, 1000, 100), block_lengths=np.f
 @pytest.fixture
 def cache(tmp_path):
     opened = BlockCache(str(tmp_path / "c"), 1000, FINGERPRINT, SHARDS)
-    opened.ledger.open_board()
+    opened.ledger.open_pins()
     yield opened
     opened.ledger.close()
 
@@ -93,11 +93,11 @@ def test_a_block_that_is_read_was_used_now(cache, age_seconds):
 
 def test_what_any_live_process_needs_is_not_evicted(cache):
     other = BlockCache(cache.folder, 1000, FINGERPRINT, SHARDS)
-    other.ledger.open_board()
+    other.ledger.open_pins()
     fill(cache, 0, 5, age_seconds=100)
     fill(cache, 1, 5, age_seconds=50)
-    other.put(0, 3)
-    other.put(1, None)  # all of the shard
+    other.pin(0, 3)
+    other.pin(1, None)  # all of the shard
     assert cache.ledger.reserve(400)
     assert [cache.find(0, block) is not None for block in range(5)] == [False, False, False, True, False]
     assert all(cache.find(1, block) is not None for block in range(5))
@@ -110,10 +110,10 @@ def test_what_any_live_process_needs_is_not_evicted(cache):
 
 def test_a_reservation_counts_before_it_is_written_and_dies_with_its_process(cache):
     other = BlockCache(cache.folder, 1000, FINGERPRINT, SHARDS)
-    other.ledger.open_board()
+    other.ledger.open_pins()
     assert other.ledger.reserve(700)
     assert not cache.ledger.reserve(400)
-    fcntl.flock(other.ledger._board._descriptor, fcntl.LOCK_UN)  # as the kernel does when its process is killed
+    fcntl.flock(other.ledger._pins._descriptor, fcntl.LOCK_UN)  # as the kernel does when its process is killed
     time.sleep(1.1)
     assert cache.ledger.reserve(400)
 
@@ -142,7 +142,7 @@ def test_foreign_files_stay(cache, tmp_path):
         f"{folder}/00001+1.block.bak",
         f"{folder}/x.partial",
         f"{folder}/1+1.block",
-        f"{cache.folder}/boards/mine.board",
+        f"{cache.folder}/pins/mine.pins",
     ]
     for path in foreign:
         with open(path, "wb") as file:
@@ -193,21 +193,21 @@ def test_numbers_of_blocks_and_shards_differ():
     assert all(0 < number < 1 << 63 for number in numbers)
 
 
-def test_a_board_counts_what_is_put_up_twice(tmp_path):
-    board = NeedsBoard(str(tmp_path))
+def test_what_is_pinned_twice_is_unpinned_twice(tmp_path):
+    pins = Pins(str(tmp_path))
     for number in (5, 6, 5):
-        board.put(number)
-    board.remove(5)
-    board.remove(6)
-    board.remove(99)
-    assert read_needs(str(tmp_path)).numbers == {5}
-    board.remove(5)
-    board.add_reserved(70)
-    board.add_reserved(-30)
-    needs = read_needs(str(tmp_path))
-    assert (needs.numbers, needs.reserved_bytes, needs.num_boards) == (frozenset(), 40, 1)
-    board.close()
-    assert read_needs(str(tmp_path)).num_boards == 0
+        pins.pin(number)
+    pins.unpin(5)
+    pins.unpin(6)
+    pins.unpin(99)
+    assert read_pins(str(tmp_path)).numbers == {5}
+    pins.unpin(5)
+    pins.add_reserved(70)
+    pins.add_reserved(-30)
+    found = read_pins(str(tmp_path))
+    assert (found.numbers, found.reserved_bytes, found.num_processes) == (frozenset(), 40, 1)
+    pins.close()
+    assert read_pins(str(tmp_path)).num_processes == 0
     assert not os.listdir(tmp_path)
 
 
@@ -277,7 +277,7 @@ def test_what_was_being_written_when_a_process_ended_in_order_is_swept_by_the_ne
     caches = [BlockCache(str(tmp_path / "c"), 1000, FINGERPRINT, SHARDS) for _ in range(2)]
 
     def end() -> None:
-        caches[0].ledger.open_board()
+        caches[0].ledger.open_pins()
         assert caches[0].ledger.reserve(500)
         caches[0].begin(0, 0, 5).add(bytes(100))
         caches[0].ledger.close()
@@ -288,26 +288,26 @@ def test_what_was_being_written_when_a_process_ended_in_order_is_swept_by_the_ne
     child.join()
     assert child.exitcode == 0
     assert count_bytes(tmp_path / "c") == 100
-    caches[1].ledger.open_board()
+    caches[1].ledger.open_pins()
     assert count_bytes(tmp_path / "c") == 0
     caches[1].ledger.close()
-    assert os.listdir(tmp_path / "c" / "boards") == []
+    assert os.listdir(tmp_path / "c" / "pins") == []
 
 
-def test_a_board_goes_once_what_was_being_written_at_the_end_is_written(cache):
+def test_pins_are_deleted_once_what_was_being_written_at_the_end_is_written(cache):
     assert cache.ledger.reserve(100)
     cache.ledger.close()
-    assert len(os.listdir(os.path.join(cache.folder, "boards"))) == 1  # it says that the room is taken
+    assert len(os.listdir(os.path.join(cache.folder, "pins"))) == 1  # it counts the bytes that are being written
     assert not cache.ledger.reserve(100)
     cache.ledger.settle(100, 0)
-    assert os.listdir(os.path.join(cache.folder, "boards")) == []
+    assert os.listdir(os.path.join(cache.folder, "pins")) == []
 
 
 @pytest.mark.parametrize("where", ["file", "below a file"])
 def test_a_folder_that_cannot_be_made_is_read_past(remote, tmp_path, where):
     (tmp_path / "file").write_bytes(b"mine")
     folder = tmp_path / "file" / ("x" if where == "below a file" else "")
-    with pytest.warns(RuntimeWarning, match="takes no blocks"):
+    with pytest.warns(RuntimeWarning, match="cannot write blocks"):
         dataset = open_dataset(remote, folder)
     dataset.fetch_ahead(iter(list_blocks(dataset)))
     assert len(read_all(dataset, list_blocks(dataset))) == len(list_blocks(dataset))
@@ -316,7 +316,7 @@ def test_a_folder_that_cannot_be_made_is_read_past(remote, tmp_path, where):
 
 
 def test_memory_stays_bounded_where_nothing_can_be_cached(remote, tmp_path, monkeypatch):
-    monkeypatch.setattr("maskmill.pipeline.loader.cache.block_queue.UNDER_WAY_BYTES", 5000)
+    monkeypatch.setattr("maskmill.pipeline.loader.cache.fetch_planner.MAX_BYTES_IN_MEMORY", 5000)
     monkeypatch.setattr(CacheLedger, "reserve", lambda *_: False)  # as where other processes need all there is
     dataset = open_dataset(remote, tmp_path / "c", fetch="block")
     items = list_blocks(dataset)
@@ -356,9 +356,9 @@ def test_a_cache_smaller_than_what_must_be_open_is_refused_with_both_numbers(rem
     dataset = open_dataset(remote, tmp_path / "c", max_bytes=10_000)
     needed = np.cumsum(sorted(dataset.shards.block_lengths.tolist(), reverse=True)).tolist()  # by the largest blocks
     most = sum(one <= 10_000 for one in needed)
-    dataset.require_room(most)
+    dataset.require_capacity(most)
     with pytest.raises(ConfigError) as caught:
-        dataset.require_room(most + 1)
+        dataset.require_capacity(most + 1)
     text = str(caught.value)
     assert f"at least {needed[most]} bytes" in text
     assert "10000" in text

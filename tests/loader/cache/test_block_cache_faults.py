@@ -15,7 +15,7 @@ import time
 import pytest
 
 from maskmill.pipeline.loader.cache.block_cache import BlockCache
-from maskmill.pipeline.loader.cache.plan_fetches import MAX_REQUESTS
+from maskmill.pipeline.loader.cache.extents import MAX_REQUESTS
 from maskmill.pipeline.storage.store import Store, open_store
 from maskmill.schemas.errors import ShardCorruptError, TransientStorageError
 from tests.conftest import point_at
@@ -74,7 +74,7 @@ def test_a_hang_ends_in_an_error_that_names_the_block(served, tmp_path):
     shutil.rmtree(tmp_path / "c")
     begun = time.monotonic()
     with pytest.raises(
-        TransientStorageError, match=r"shard-00002.arrow, block 3: a block did not come in time.*within 5 s"
+        TransientStorageError, match=r"shard-00002.arrow, block 3: a block was not downloaded in time.*within 5 s"
     ):
         dataset.read_blocks(2, [3])
     assert time.monotonic() - begun < 15
@@ -102,7 +102,7 @@ def test_a_hang_does_not_keep_the_process_from_ending(served, tmp_path):
     faults.silent = True
     _, errors = process.communicate(b"\n", timeout=30)
     assert process.returncode == 1
-    assert b"a block did not come in time" in errors
+    assert b"a block was not downloaded in time" in errors
 
 
 def test_an_outage_shorter_than_the_limit_is_sat_out(remote, tmp_path, expected, monkeypatch):
@@ -173,7 +173,7 @@ def test_requests_are_under_way_together(remote, tmp_path, monkeypatch):
     monkeypatch.setattr(Store, "read_range", read)
     dataset = open_dataset(remote, tmp_path / "c", fetch="block")
     items = list_blocks(dataset)[::2][:16]  # no two are neighbours
-    dataset.require_room(len(items))
+    dataset.require_capacity(len(items))
     dataset.fetch_ahead(iter(items))
     read_all(dataset, items)
     dataset.close()
@@ -187,7 +187,7 @@ def test_a_store_that_throttles_is_asked_in_the_readers_pace(remote, tmp_path, m
         int(dataset.shards.block_lengths[dataset.shards.first_block[shard] + block]) for shard, (block,) in items
     ]
     before = dict(zip(((shard, block) for shard, (block,) in items), itertools.accumulate([0, *lengths]), strict=False))
-    monkeypatch.setattr("maskmill.pipeline.loader.cache.lead.HORIZON_BYTES", sum(lengths))
+    monkeypatch.setattr("maskmill.pipeline.loader.cache.read_ahead.MAX_BYTES_AHEAD", sum(lengths))
     iter_pieces, draw, lock = Store.iter_pieces, random.Random(0), threading.Lock()
     asked, under_way = [], [0]
 
@@ -236,7 +236,7 @@ def test_a_disk_that_is_full_is_read_past(remote, tmp_path, expected):
         pytest.skip("no mount here")
     try:
         with open(disk / "mine", "wb") as file:
-            file.write(bytes(280 << 10))  # a board takes 256 KiB
+            file.write(bytes(280 << 10))  # pins take 256 KiB
         dataset = open_dataset(remote, disk)
         items = list_blocks(dataset)
         with pytest.warns(RuntimeWarning, match=os.strerror(errno.ENOSPC)):

@@ -92,7 +92,7 @@ def read_alone(url, folder):
 
 def find_unfinished(folder):
     names = {name for _, _, names in os.walk(folder) for name in names}
-    return {name for name in names if name.endswith((".partial", ".board"))}
+    return {name for name in names if name.endswith((".partial", ".pins"))}
 
 
 def asked_bytes(faults):
@@ -135,7 +135,7 @@ def test_readers_killed_at_any_instant_hold_up_nobody(served, tmp_path, seed):
     stands = {(path, os.stat(path).st_ino) for path in find_blocks(tmp_path / "c")}
     left = find_unfinished(tmp_path / "c")
     assert stands
-    assert {name.rpartition(".")[2] for name in left} == {"partial", "board"}
+    assert {name.rpartition(".")[2] for name in left} == {"partial", "pins"}
     answers = finish([start_reader(url, tmp_path / "c", seed=number) for number in (7, 8)])
     assert {answer["rows"] for answer in answers} == {expected["rows"]}
     assert {(path, os.stat(path).st_ino) for path in find_blocks(tmp_path / "c")} >= stands

@@ -9,8 +9,8 @@ import numpy as np
 import pytest
 
 from maskmill.pipeline.loader.cache.block_cache import BlockCache
+from maskmill.pipeline.loader.cache.block_states import Request, Stage, WantedBlock
 from maskmill.pipeline.loader.cache.download_blocks import Downloads
-from maskmill.pipeline.loader.cache.upcoming_blocks import Run, Stage, Upcoming
 from maskmill.pipeline.storage.store import Store
 from maskmill.schemas.errors import TransientStorageError
 from tests.loader.cache.caches import find_blocks, open_dataset
@@ -22,7 +22,7 @@ SHARD = 2
 def cache(remote, tmp_path):
     dataset = open_dataset(remote, tmp_path / "c")
     opened = BlockCache(str(tmp_path / "c"), 1 << 30, dataset.manifest.fingerprint, dataset.shards)
-    opened.ledger.open_board()
+    opened.ledger.open_pins()
     opened.downloads = Downloads(dataset.store, dataset.shards, opened)
     first, stop = dataset.shards.first_block[SHARD : SHARD + 2].tolist()
     opened.blocks = list(range(stop - first))
@@ -31,9 +31,9 @@ def cache(remote, tmp_path):
     opened.ledger.close()
 
 
-def bring(cache, blocks, announced=None):
-    run = Run(Upcoming(SHARD, blocks[0]), blocks, 0)
-    outcomes = cache.downloads.bring(run, lambda _, block: announced is None or block in announced)
+def download(cache, blocks, announced=None):
+    request = Request(WantedBlock(SHARD, blocks[0]), blocks, 0)
+    outcomes = cache.downloads.download(request, lambda _, block: announced is None or block in announced)
     return {block: stage for block, (stage, _) in outcomes.items()}
 
 
@@ -59,18 +59,18 @@ def break_after(monkeypatch, num_pieces, error):
 @pytest.mark.parametrize("came", [0, 1, 3])
 def test_what_came_before_a_connection_broke_is_kept_and_not_asked_for_again(cache, monkeypatch, came):
     asked = break_after(monkeypatch, came, TransientStorageError("gone", path="shard"))
-    stages = bring(cache, cache.blocks)
-    assert list(stages.values()) == [Stage.CACHED] * came + [Stage.LATER] * (len(cache.blocks) - came)
+    stages = download(cache, cache.blocks)
+    assert list(stages.values()) == [Stage.CACHED] * came + [Stage.POSTPONED] * (len(cache.blocks) - came)
     assert size_on_disk(cache) == sum(cache.lengths[:came])
-    assert set(bring(cache, cache.blocks).values()) == {Stage.CACHED}
+    assert set(download(cache, cache.blocks).values()) == {Stage.CACHED}
     assert size_on_disk(cache) == sum(cache.lengths)
     assert [len(sizes) for _, sizes in asked] == [len(cache.blocks), len(cache.blocks) - came]
 
 
-def test_blocks_that_are_passed_over_are_not_kept_and_files_hold_neighbours(cache):
+def test_files_hold_neighbours(cache):
     assert len(cache.blocks) >= 5
     wanted = [block for block in cache.blocks if block != 2]
-    assert set(bring(cache, wanted).values()) == {Stage.CACHED}
+    assert set(download(cache, wanted).values()) == {Stage.CACHED}
     assert cache.find(SHARD, 2, look=True) is None
     assert cache.find(SHARD, 1) == (0, 2)
     assert cache.find(SHARD, 3) == (3, len(cache.blocks) - 3)
@@ -89,13 +89,13 @@ def test_a_disk_that_fills_up_in_the_middle_keeps_no_half_file(cache, monkeypatc
 
     monkeypatch.setattr("maskmill.pipeline.loader.cache.block_writer.os.write", fill_up)
     with pytest.warns(RuntimeWarning, match=os.strerror(errno.ENOSPC)):
-        stages = bring(cache, cache.blocks)
+        stages = download(cache, cache.blocks)
     # The one in hand is held in memory; others went by, or were not drawn.
-    assert [block for block, stage in stages.items() if stage is Stage.HELD] == [taken]
-    assert set(stages.values()) == {Stage.LATER, Stage.HELD}
+    assert [block for block, stage in stages.items() if stage is Stage.IN_MEMORY] == [taken]
+    assert set(stages.values()) == {Stage.POSTPONED, Stage.IN_MEMORY}
     assert not any(".block" in name for _, _, names in os.walk(cache.folder) for name in names)
     assert len(calls) == taken + 1
-    assert set(bring(cache, cache.blocks).values()) == {Stage.HELD}  # the disk is left alone for a while
+    assert set(download(cache, cache.blocks).values()) == {Stage.IN_MEMORY}  # the disk is left alone for a while
     assert len(calls) == taken + 1
 
 
@@ -109,19 +109,19 @@ def test_a_disk_that_fails_is_not_tried_again_behind_a_gap(cache, monkeypatch):
     find = cache.find
     cache.find = lambda shard, block, **how: (2, 1) if block == 2 else find(shard, block, **how)  # another brought it
     with pytest.warns(RuntimeWarning, match=os.strerror(errno.EIO)):
-        stages = bring(cache, cache.blocks)
-    assert [block for block, stage in stages.items() if stage is Stage.HELD] == [0]
+        stages = download(cache, cache.blocks)
+    assert [block for block, stage in stages.items() if stage is Stage.IN_MEMORY] == [0]
     assert len(asked) == 1
 
 
 def test_where_there_is_no_room_what_somebody_reads_is_held_in_memory_and_nothing_else(cache):
     cache.ledger.max_bytes = 100
-    stages = bring(cache, cache.blocks, announced={0, 3})
-    assert {block for block, stage in stages.items() if stage is Stage.HELD} == {0, 3}
-    assert {stage for block, stage in stages.items() if block not in (0, 3)} == {Stage.LATER}
+    stages = download(cache, cache.blocks, announced={0, 3})
+    assert {block for block, stage in stages.items() if stage is Stage.IN_MEMORY} == {0, 3}
+    assert {stage for block, stage in stages.items() if block not in (0, 3)} == {Stage.POSTPONED}
 
 
-@pytest.mark.parametrize(("times", "stage"), [(1, Stage.CACHED), (2, Stage.HELD)])
+@pytest.mark.parametrize(("times", "stage"), [(1, Stage.CACHED), (2, Stage.IN_MEMORY)])
 def test_a_damaged_block_in_the_middle_is_asked_for_once_more_and_its_neighbours_are_kept(
     cache, monkeypatch, times, stage
 ):
@@ -140,11 +140,11 @@ def test_a_damaged_block_in_the_middle_is_asked_for_once_more_and_its_neighbours
         return bytes(data)
 
     monkeypatch.setattr(Store, "read_range", damage)
-    stages = bring(cache, cache.blocks)
+    stages = download(cache, cache.blocks)
     assert stages == dict.fromkeys(cache.blocks, Stage.CACHED) | {damaged: stage}
     assert again == [(again[0][0], sum(cache.lengths)), (again[0][0] + start, cache.lengths[damaged])]
-    assert size_on_disk(cache) == sum(cache.lengths) - (cache.lengths[damaged] if stage is Stage.HELD else 0)
-    if stage is Stage.HELD:
+    assert size_on_disk(cache) == sum(cache.lengths) - (cache.lengths[damaged] if stage is Stage.IN_MEMORY else 0)
+    if stage is Stage.IN_MEMORY:
         assert (cache.find(SHARD, 0), cache.find(SHARD, 4)) == ((0, 2), (3, len(cache.blocks) - 3))
 
 
@@ -153,5 +153,5 @@ def test_room_is_given_back_for_what_did_not_come(cache, monkeypatch):
     settle = cache.ledger.settle
     monkeypatch.setattr(cache.ledger, "settle", lambda *numbers: settled.append(numbers) or settle(*numbers))
     break_after(monkeypatch, 2, TransientStorageError("gone", path="shard"))
-    bring(cache, cache.blocks)
+    download(cache, cache.blocks)
     assert settled == [(int(np.sum(cache.lengths)), sum(cache.lengths[:2]))]

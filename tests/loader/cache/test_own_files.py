@@ -122,18 +122,18 @@ def test_the_users_own_link_to_a_folder_is_followed(remote: str, tmp_path: Path)
     assert (tmp_path / "disk" / "ledger").exists()
 
 
-@pytest.mark.parametrize("name", ["ledger", "claims", "boards"])
+@pytest.mark.parametrize("name", ["ledger", "claims", "pins"])
 @pytest.mark.parametrize("exists", [True, False])
 def test_planted_links_are_never_written_through(remote: str, tmp_path: Path, name: str, exists: bool) -> None:
     folder, victim = tmp_path / "c", tmp_path / "victim"
     folder.mkdir(mode=0o700)
     if exists:
-        victim.mkdir() if name == "boards" else victim.write_bytes(b"of somebody else")
+        victim.mkdir() if name == "pins" else victim.write_bytes(b"of somebody else")
     (folder / name).symlink_to(victim)
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", RuntimeWarning)
         read_all(remote, folder)
-    if exists and name == "boards":
+    if exists and name == "pins":
         assert not list(victim.iterdir())
     elif exists:
         assert victim.read_bytes() == b"of somebody else"

@@ -1,7 +1,8 @@
-"""Boards: what each process of a node will read soon, where whoever evicts can see it.
+"""Pins: what each process of a node will read soon, so that no other process evicts it.
 
-A board is a small file that its process maps and holds locked. When the process ends, however it ends, the lock goes,
-and with it the board counts no more; whoever looks next deletes it. Writing on it costs a store to memory, no call.
+Each process has a small file of its pins, which it maps and keeps locked. When the process ends, however it ends, the
+lock is released, and its pins no longer count: whoever looks next deletes the file. To pin a block costs a write to
+memory and no system call.
 
     bytes 0-7      bytes that the process has reserved and perhaps not written yet
     bytes 8-15     not used
@@ -28,33 +29,33 @@ from maskmill.pipeline.loader.cache.own_files import OWN_FOLDER_MODE, open_own_f
 
 SLOTS = 1 << 15
 _HEADER_WORDS = 2
-_BOARD_BYTES = 8 * (_HEADER_WORDS + SLOTS)
-_BOARD_NAME = re.compile(r"[0-9a-f]{32}\.board")
+_FILE_BYTES = 8 * (_HEADER_WORDS + SLOTS)
+_FILE_NAME = re.compile(r"[0-9a-f]{32}\.pins")
 
 
 @dataclass(frozen=True)
-class Needs:
-    """What all live processes together need.
+class AllPins:
+    """What all live processes together have pinned.
 
     Attributes:
         numbers: Blocks and shards that must stay.
         reserved_bytes: Not all of them written yet.
-        num_boards: How many processes there are.
-        num_dead: How many boards of dead ones were deleted just now.
+        num_processes: How many live processes there are.
+        num_dead: How many files of dead ones were deleted just now.
     """
 
     numbers: frozenset[int]
     reserved_bytes: int
-    num_boards: int
+    num_processes: int
     num_dead: int
 
 
-class NeedsBoard:
-    """This process's board. A number that is put up twice must be taken down twice.
+class Pins:
+    """The pins of this process. What is pinned twice must be unpinned twice.
 
     Args:
-        folder: Where boards hang. The caller holds the ledger's lock: no board is swept between its creation and its
-            lock.
+        folder: Of the files of all processes. The caller holds the ledger's lock: no file is swept between its
+            creation and its lock.
 
     Raises:
         OSError: It cannot be created.
@@ -62,15 +63,15 @@ class NeedsBoard:
 
     def __init__(self, folder: str) -> None:
         os.makedirs(folder, OWN_FOLDER_MODE, exist_ok=True)
-        name = f"{uuid.uuid4().hex}.board"
+        name = f"{uuid.uuid4().hex}.pins"
         self.path = os.path.join(folder, name)
         with _opened(folder) as inside:
             self._descriptor = open_own_file(name, os.O_RDWR | os.O_CREAT | os.O_EXCL, inside)
         try:
             try_lock(self._descriptor)
             # Allocated now: a page that a full disk cannot give later would kill the process that touches it.
-            os.posix_fallocate(self._descriptor, 0, _BOARD_BYTES)
-            self._map = mmap.mmap(self._descriptor, _BOARD_BYTES)
+            os.posix_fallocate(self._descriptor, 0, _FILE_BYTES)
+            self._map = mmap.mmap(self._descriptor, _FILE_BYTES)
         except OSError:
             os.close(self._descriptor)
             with contextlib.suppress(OSError):
@@ -78,10 +79,10 @@ class NeedsBoard:
             raise
         self._words = memoryview(self._map).cast("Q")
         self._slots: dict[int, list[int]] = {}
-        self._free = list(range(_BOARD_BYTES // 8 - 1, _HEADER_WORDS - 1, -1))
+        self._free = list(range(_FILE_BYTES // 8 - 1, _HEADER_WORDS - 1, -1))
 
-    def put(self, number: int) -> None:
-        """Ask that a block or shard stays. On a full board nothing happens: it may then be fetched twice."""
+    def pin(self, number: int) -> None:
+        """Keep a block or shard from being evicted. A full file takes no more: it may then be fetched twice."""
         place = self._slots.get(number)
         if place is not None:
             place[1] += 1
@@ -90,8 +91,8 @@ class NeedsBoard:
             self._slots[number] = [slot, 1]
             self._words[slot] = number
 
-    def remove(self, number: int) -> None:
-        """Take back one `put`."""
+    def unpin(self, number: int) -> None:
+        """Take back one `pin`."""
         place = self._slots.get(number)
         if place is None:
             return
@@ -111,7 +112,7 @@ class NeedsBoard:
         return int(self._words[0])
 
     def close(self) -> None:
-        """Take it down."""
+        """Delete the file."""
         if self._descriptor < 0:
             return
         with contextlib.suppress(OSError):
@@ -130,13 +131,13 @@ class NeedsBoard:
         self.close()
 
 
-def read_needs(folder: str) -> Needs:
-    """Read the boards of live processes and delete those of dead ones. The caller holds the ledger's lock."""
+def read_pins(folder: str) -> AllPins:
+    """Read the pins of live processes and delete the files of dead ones. The caller holds the ledger's lock."""
     numbers: set[int] = set()
     reserved = live = dead = 0
     with contextlib.suppress(FileNotFoundError), _opened(folder) as inside:
-        for name in filter(_BOARD_NAME.fullmatch, os.listdir(inside)):
-            words = _read_board(name, inside)
+        for name in filter(_FILE_NAME.fullmatch, os.listdir(inside)):
+            words = _read_file(name, inside)
             if words is None:
                 dead += 1
                 continue
@@ -144,7 +145,7 @@ def read_needs(folder: str) -> Needs:
             reserved += int(words[0])
             found = words[_HEADER_WORDS:]
             numbers.update(found[found != 0].tolist())
-    return Needs(frozenset(numbers), reserved, live, dead)
+    return AllPins(frozenset(numbers), reserved, live, dead)
 
 
 @contextlib.contextmanager
@@ -156,8 +157,8 @@ def _opened(folder: str) -> Iterator[int]:
         os.close(descriptor)
 
 
-def _read_board(name: str, folder: int) -> npt.NDArray[np.uint64] | None:
-    """What is on a live process's board; a dead one's is deleted."""
+def _read_file(name: str, folder: int) -> npt.NDArray[np.uint64] | None:
+    """The words of a live process's file; a dead one's is deleted."""
     try:
         descriptor = open_own_file(name, os.O_RDONLY, folder)
     except OSError:
@@ -166,9 +167,9 @@ def _read_board(name: str, folder: int) -> npt.NDArray[np.uint64] | None:
         if try_lock(descriptor):
             os.unlink(name, dir_fd=folder)
             return None
-        data = os.pread(descriptor, _BOARD_BYTES, 0)
+        data = os.pread(descriptor, _FILE_BYTES, 0)
     except OSError:
         return None
     finally:
         os.close(descriptor)
-    return np.frombuffer(data, np.uint64) if len(data) == _BOARD_BYTES else None
+    return np.frombuffer(data, np.uint64) if len(data) == _FILE_BYTES else None

@@ -1,0 +1,99 @@
+"""What is asked for next, where the reader's wish and a request under way meet."""
+
+from __future__ import annotations
+
+from types import SimpleNamespace
+
+import numpy as np
+import pytest
+
+from maskmill.pipeline.loader import Cache
+from maskmill.pipeline.loader.cache.block_cache import BlockCache
+from maskmill.pipeline.loader.cache.block_states import Stage
+from maskmill.pipeline.loader.cache.fetch_planner import FetchPlanner
+
+SHARDS = SimpleNamespace(
+    first_block=np.array([0, 4]), block_lengths=np.full(4, 100, np.uint32), size_bytes=np.array([400], np.uint64)
+)
+
+
+@pytest.fixture
+def planner(tmp_path):
+    cache = BlockCache(str(tmp_path / "c"), 1000, "ab" * 16, SHARDS)
+    cache.ledger.open_pins()
+    yield FetchPlanner(SHARDS, cache, Cache(fetch="block"))
+    cache.ledger.close()
+
+
+def test_a_bad_copy_that_is_being_fetched_already_is_not_asked_for_twice(planner):
+    first = planner.want(0, 2)
+    request = planner.next_request()
+    assert request.blocks == [2]
+    assert planner.want(0, 2, bypass_disk=True) is first
+    assert planner.next_request() is None
+    planner.finish(request, {2: (Stage.IN_MEMORY, bytes(100))})
+    assert first.stage is Stage.IN_MEMORY
+
+
+def test_a_bad_copy_is_not_taken_from_the_disk_even_if_it_was_just_written_anew(planner):
+    first = planner.want(0, 2)
+    request = planner.next_request()
+    planner.want(0, 2, bypass_disk=True)
+    planner.finish(request, {2: (Stage.CACHED, None)})
+    again = planner.next_request()
+    assert again.cause is first
+    assert again.cause.bypasses_disk
+    planner.finish(again, {2: (Stage.IN_MEMORY, bytes(100))})
+    planner.take(first)
+    assert planner.bytes_in_memory == 0
+    assert planner.next_request() is None
+
+
+def test_a_block_that_is_held_in_memory_is_not_asked_for_again_and_counted_once(planner):
+    first = planner.want(0, 2)
+    request = planner.next_request()
+    planner.finish(request, {2: (Stage.IN_MEMORY, bytes(100))})
+    assert planner.want(0, 2, bypass_disk=True) is first
+    assert planner.next_request() is None
+    planner.take(first)
+    assert planner.bytes_in_memory == 0
+
+
+def test_what_is_far_from_the_reader_waits_for_requests_that_are_nearer(planner):
+    planner.announce(iter([(0, [block]) for block in range(4)]))  # of which the horizon, 250 bytes, admits three
+    near, next_one = planner.next_request(), planner.next_request()
+    assert (near.blocks, next_one.blocks) == ([0], [1])
+    assert planner.next_request() is None
+    planner.finish(near, {0: (Stage.IN_MEMORY, bytes(100))})
+    assert planner.next_request() is None
+    planner.finish(next_one, {1: (Stage.IN_MEMORY, bytes(100))})
+    far = planner.next_request()
+    assert far.blocks == [2]
+    urgent = planner.want(0, 3)
+    assert planner.next_request().cause is urgent
+
+
+def test_a_reader_who_comes_nearer_is_asked_for_more_at_once(planner):
+    planner.announce(iter([(0, [block]) for block in range(4)]))
+    assert [planner.next_request().blocks for _ in range(2)] == [[0], [1]]
+    assert planner.next_request() is None
+    for block in range(2):
+        planner.take(planner.want(0, block))
+    assert planner.next_request().blocks == [2]
+
+
+def test_a_reader_who_waits_is_not_made_to_wait_for_one_request_at_a_time(planner):
+    planner.announce(iter([(0, [block]) for block in range(4)]))
+    assert [planner.next_request().blocks for _ in range(2)] == [[0], [1]]
+    planner.is_behind = True
+    assert planner.next_request().blocks == [2]
+
+
+def test_what_was_postponed_comes_before_what_was_announced_since(planner):
+    planner.announce(iter([(0, [block]) for block in range(4)]))
+    postponed = [planner.next_request() for _ in range(2)]
+    for request in postponed:
+        planner.finish(request, dict.fromkeys(request.blocks, (Stage.POSTPONED, None)))
+        request.cause.retry_at = 0.0
+    assert [planner.next_request().blocks for _ in range(2)] == [[0], [1]]
+    assert planner.next_request() is None  # block 2 is far
