@@ -346,7 +346,7 @@ def _prepare(
         for table in tables_of_run(prepared, compared, open_store(settings.output.url).display_url):
             console.print(table)
             console.print()
-        lines = warn_overridden(settings, run_file, overrides or [])
+        lines = warn_overridden(settings, part, run_file, overrides or [])
         lines += next_steps(settings, prepared, part, run_file, overrides or [])
         for line in lines:
             console.print(line, soft_wrap=True)

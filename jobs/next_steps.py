@@ -21,7 +21,7 @@ from maskmill.schemas.wording import setting_of
 EXAMPLE_BATCH_ROWS = 256
 
 
-def warn_overridden(settings: RunFile, run_file: str, overrides: Sequence[str]) -> list[str]:
+def warn_overridden(settings: RunFile, last_part: Part, run_file: str, overrides: Sequence[str]) -> list[str]:
     """Say that the output is not what the run file describes, where `--set` made it so."""
     if not overrides:
         return []
@@ -30,7 +30,7 @@ def warn_overridden(settings: RunFile, run_file: str, overrides: Sequence[str]) 
         plain = read_toml(RunFile, run_file)
     except ConfigError:  # the file alone is no whole run
         plain = None
-    differing = {key: values for key, values in find_differing(settings, plain).items() if key in given}
+    differing = {key: values for key, values in find_differing(settings, plain, last_part).items() if key in given}
     if not differing:
         return []
     said = [

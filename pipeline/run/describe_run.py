@@ -34,7 +34,7 @@ def describe_run(
     decisive["input"]["sources"] = sorted({file.source for file in inputs})
     brought_digest = xxhash.xxh3_128_hexdigest(b"".join(brought.values())) if brought else None
     decisive["tokenizer"]["from"] = brought_digest
-    names = {Part.SHARD: "", Part.TOKENIZER: settings.tokenizer.name, Part.PACK: settings.pack.name}
+    names = _names_of(settings)
     versions = {name: _version(name) for name in (*DECISIVE_LIBRARIES, "ray")}
     about = (run["input"]["paths"], len(inputs), sum(file.size_bytes for file in inputs))
     entries = {
@@ -51,20 +51,29 @@ def describe_run(
     return RunRecord(entries, dict(zip(ABOUT_INPUTS, about, strict=True)))
 
 
-def find_differing(ours: RunFile, theirs: RunFile | None) -> dict[str, tuple[Any, Any]]:
+def find_differing(ours: RunFile, theirs: RunFile | None, up_to: Part = Part.PACK) -> dict[str, tuple[Any, Any]]:
     """Keys that decide what is written and differ between two run files: the value of the first, then of the second.
+
+    Tokenizers of two names, and rows of two names, are not compared: neither takes the other's place.
 
     Args:
         ours: The first.
         theirs: The second; of none, every key differs.
+        up_to: The last part that is compared.
     """
     plain = {} if theirs is None else _settings_of(theirs)
+    names = _names_of(ours)
+    compared = [part for part in Part if part <= up_to and (theirs is None or names[part] == _names_of(theirs)[part])]
     return {
         f"{section}.{key}": (value, plain.get(section, {}).get(key))
         for section, values in _settings_of(ours).items()
         for key, value in values.items()
-        if section not in plain or plain[section][key] != value
+        if part_of_section(section) in compared and (section not in plain or plain[section][key] != value)
     }
+
+
+def _names_of(settings: RunFile) -> dict[Part, str]:
+    return {Part.SHARD: "", Part.TOKENIZER: settings.tokenizer.name, Part.PACK: settings.pack.name}
 
 
 def _settings_of(settings: RunFile) -> dict[str, dict[str, object]]:

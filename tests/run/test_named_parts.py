@@ -15,6 +15,7 @@ from maskmill import prepare, verify
 from maskmill.pipeline.run import describe_run
 from maskmill.pipeline.run.claim_output import claim_output
 from maskmill.pipeline.run.list_parts import list_parts
+from maskmill.pipeline.run.parts import Part
 from maskmill.pipeline.run.prepare import Prepared
 from maskmill.pipeline.run.record import RunRecord, fingerprint_parts, parse_record, read_record
 from maskmill.pipeline.storage.store import Store, open_store
@@ -358,6 +359,22 @@ def test_a_record_that_nobody_wrote_is_refused(corpus: Path, tmp_path: Path, cha
         prepare(settings(corpus, tmp_path / "out"), replace=True)
     (finding,) = {str(one).partition(": ")[2].partition(":")[0] for one in verify(str(tmp_path / "out")).findings}
     assert finding in {"the record of the run is damaged", "this part of the run is missing"}
+
+
+def test_settings_of_other_names_are_no_difference() -> None:
+    plain = {"input": {"paths": ["x"]}, "output": {"url": "y"}}
+    file = RunFile.model_validate(plain)
+    for change, up_to, expected in (
+        ({"pack": {"seq_len": 40}}, Part.PACK, ["pack.seq_len"]),
+        ({"pack": {"seq_len": 40}}, Part.TOKENIZER, []),
+        ({"pack": {"seq_len": 40, "name": "short"}}, Part.PACK, []),
+        ({"tokenizer": {"vocab_size": 40}}, Part.PACK, ["tokenizer.vocab_size"]),
+        ({"tokenizer": {"vocab_size": 40}}, Part.SHARD, []),
+        ({"tokenizer": {"vocab_size": 40, "name": "small"}, "pack": {"seq_len": 40}}, Part.PACK, []),
+        ({"documents": {"seed": 3}, "pack": {"name": "a"}}, Part.PACK, ["documents.seed"]),
+    ):
+        ours = RunFile.model_validate(plain | change)
+        assert list(describe_run.find_differing(ours, file, up_to)) == expected
 
 
 @pytest.mark.parametrize("name", ["Short", "a-b", "8", "heldout", "a/b", "..", "a" * 64, 7])
