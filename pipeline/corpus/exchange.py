@@ -8,9 +8,10 @@ from __future__ import annotations
 
 from collections import Counter
 from dataclasses import dataclass, field
+from typing import Annotated
 
 import pyarrow as pa
-from pydantic import model_validator
+from pydantic import Field, model_validator
 
 from maskmill.pipeline.corpus.list_inputs import InputFile
 from maskmill.pipeline.corpus.plan import plan_shard_bytes
@@ -53,10 +54,22 @@ class CorpusContext:
         return plan_shard_bytes(self.inputs, self.run.documents.shard_mb)
 
 
-class MapDetails(Details):
-    """What is in the object of a map unit, and in its quarantine.
+class KeptUnit(Details):
+    """What another run needs to take a unit instead of reading its files.
 
-    The lists from `buckets` to `checksums` have one value for each record batch of the object.
+    Attributes:
+        key: Of all that decides what the unit read, see `unit_keys`.
+        runs: Record batches of each run.
+        quarantined: xxh3-128 of each part of the quarantine, hexadecimal.
+    """
+
+    key: str
+    runs: list[UInt32]
+    quarantined: list[str]
+
+
+class MapDetails(Details):
+    """Where the pieces of each bucket are in the object of a map unit, one value a record batch in every list.
 
     Attributes:
         buckets: The bucket.
@@ -65,11 +78,9 @@ class MapDetails(Details):
         offsets: Where it begins in the object, in bytes.
         lengths: In bytes.
         checksums: xxh3-64.
-        runs: Record batches of each run.
-        quarantined: xxh3-128 of each part of the quarantine, hexadecimal.
         first_empty: Path of the first file without a document; empty where there is none.
         first_misnamed: What to do with the first file that is not what its name says; empty where there is none.
-        key: Of all that decides what the unit read, see `unit_keys`; empty where no other output may take it.
+        kept: For other runs; None, and not written, where they cannot take the unit.
     """
 
     buckets: list[UInt32]
@@ -78,18 +89,16 @@ class MapDetails(Details):
     offsets: list[Count]
     lengths: list[UInt32]
     checksums: list[UInt64]
-    runs: list[UInt32]
-    quarantined: list[str]
     first_empty: str
     first_misnamed: str
-    key: str
+    kept: Annotated[KeptUnit | None, Field(exclude_if=lambda kept: kept is None)] = None
 
     @model_validator(mode="after")
     def _are_of_the_same_batches(self) -> MapDetails:
         lists = (self.buckets, self.rows, self.text_bytes, self.offsets, self.lengths, self.checksums)
         if len(set(map(len, lists))) > 1:
             raise ValueError("its lists are not of the same record batches")
-        if sum(self.runs) != len(self.buckets) or 0 in self.runs:
+        if self.kept and (sum(self.kept.runs) != len(self.buckets) or 0 in self.kept.runs):
             raise ValueError("its runs are not made of its record batches")
         return self
 

@@ -20,6 +20,7 @@ from maskmill.pipeline.corpus.exchange import (
     WITHOUT_ID,
     WITHOUT_SOURCE,
     CorpusContext,
+    KeptUnit,
     MapDetails,
     UnitNotes,
     exchange_path,
@@ -102,11 +103,9 @@ def map_documents(context: CorpusContext, unit: MapUnit) -> UnitOutcome[MapDetai
         offsets=receipt.block_offsets,
         lengths=receipt.block_lengths,
         checksums=receipt.block_checksums,
-        runs=written.runs,
-        quarantined=notes.quarantined,
         first_empty=notes.first_empty,
         first_misnamed=notes.first_misnamed,
-        key=unit.key,
+        kept=KeptUnit(key=unit.key, runs=written.runs, quarantined=notes.quarantined) if unit.key else None,
     )
     return UnitOutcome([], dict(notes.counts), details)
 

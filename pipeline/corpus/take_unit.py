@@ -24,6 +24,7 @@ from maskmill.pipeline.corpus.exchange import (
     WITHOUT_ID,
     WITHOUT_SOURCE,
     CorpusContext,
+    KeptUnit,
     MapDetails,
     UnitNotes,
     exchange_path,
@@ -94,25 +95,25 @@ def take_runs(context: CorpusContext, unit: MapUnit, notes: UnitNotes) -> Iterat
     left = _LeftUnit(context.reused, unit.taken_from)
     with advised_reuse():
         receipt = read_left_receipt(left.output, unit.stage, left.number, MapDetails)
-        details = receipt.details
-        if details.key != unit.key:
+        details, kept = receipt.details, receipt.details.kept
+        if kept is None or kept.key != unit.key:
             raise StaleArtifactError(
                 "the reused output has become that of other files while it was read",
                 path=left.shown,
                 expected=f"key {unit.key}",
-                found=f"key {details.key}",
+                found=f"key {kept.key}" if kept else "no key",
             )
         rows = 0
-        stops = list(accumulate(details.runs))
+        stops = list(accumulate(kept.runs))
         for start, stop in pairwise([0, *stops]):
             run = _read_run(left, details, slice(start, stop), unit.paths, context.run.documents)
             rows += len(run.order)
             yield run
             report_progress(stop / stops[-1])
-        reasons = _take_quarantine(left, details, context.output, unit.unit)
+        reasons = _take_quarantine(left, kept, context.output, unit.unit)
         _check_counts(receipt, rows, reasons, left.shown)
     notes.counts.update(receipt.counts)
-    notes.quarantined = details.quarantined
+    notes.quarantined = kept.quarantined
     notes.first_empty, notes.first_misnamed = details.first_empty, details.first_misnamed
 
 
@@ -168,10 +169,10 @@ def _rank_paths(block: pa.RecordBatch, ranks: dict[str, int], path: str, number:
     return rank
 
 
-def _take_quarantine(left: _LeftUnit, details: MapDetails, output: Store, unit: int) -> Counter[str]:
+def _take_quarantine(left: _LeftUnit, kept: KeptUnit, output: Store, unit: int) -> Counter[str]:
     """Write the unit's rejected inputs; returns how many there are of each reason."""
     reasons = Counter[str]()
-    for part, checksum in enumerate(details.quarantined):
+    for part, checksum in enumerate(kept.quarantined):
         file = open_whole(left.output, quarantined_inputs_path(left.number, part), checksum, QUARANTINE_SCHEMA)
         batches = list(file.iter_batches())
         for batch in batches:

@@ -27,12 +27,18 @@ from maskmill.schemas.wording import count_of, setting_of, size_of
 KEY = "input.reuse"
 
 
+class _Key(Details):
+    model_config = ConfigDict(extra="ignore")
+
+    key: str
+
+
 class _KeyAlone(Details):
     """Of the details of a map unit its key, and nothing that would have to be held for it."""
 
     model_config = ConfigDict(extra="ignore")
 
-    key: str
+    kept: _Key | None = None
 
 
 def plan_reuse(run: Run, units: Sequence[MapUnit]) -> tuple[Store | None, list[MapUnit]]:
@@ -63,8 +69,9 @@ def plan_reuse(run: Run, units: Sequence[MapUnit]) -> tuple[Store | None, list[M
         is_empty = True
         for receipt in iter_left_receipts(reused, MAP.name, _KeyAlone):
             is_empty = False
-            if (unit := wanted.get(receipt.details.key)) is not None:
-                taken.setdefault(unit, receipt.unit)
+            kept = receipt.details.kept
+            if kept is not None and kept.key in wanted:
+                taken.setdefault(wanted[kept.key], receipt.unit)
     if is_empty:
         raise _refusal(
             "this output has no map work any more",

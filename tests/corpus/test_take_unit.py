@@ -47,7 +47,7 @@ def made(tmp_path_factory: pytest.TempPathFactory) -> Path:
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(map_documents, "MAX_RUN_BYTES", 5000)
         make_documents(folder, "old")
-    assert len(read_receipt(folder / "old" / RECEIPT)["details"]["runs"]) > 3
+    assert len(read_receipt(folder / "old" / RECEIPT)["details"]["kept"]["runs"]) > 3
     return folder
 
 
@@ -121,7 +121,7 @@ def swap_reason(old: Path) -> None:
     ]
     write_blocks(open_store(str(old)), PART, QUARANTINE_SCHEMA, [pa.record_batch(columns, schema=QUARANTINE_SCHEMA)])
     receipt = read_receipt(old / RECEIPT)
-    receipt["details"]["quarantined"] = [xxhash.xxh3_128_hexdigest((old / PART).read_bytes())]
+    receipt["details"]["kept"]["quarantined"] = [xxhash.xxh3_128_hexdigest((old / PART).read_bytes())]
     counts = {name: count for name, count in receipt["counts"].items() if not name.startswith("quarantined: ")}
     receipt["counts"] = counts | {"quarantined: <b>": counts["quarantined"]}
     write_receipt(old / RECEIPT, receipt)
@@ -130,7 +130,7 @@ def swap_reason(old: Path) -> None:
 def swap_parts(old: Path) -> None:
     shutil.copy(old / exchange_path(0), old / PART)
     receipt = read_receipt(old / RECEIPT)
-    receipt["details"]["quarantined"] = [xxhash.xxh3_128_hexdigest((old / PART).read_bytes())]
+    receipt["details"]["kept"]["quarantined"] = [xxhash.xxh3_128_hexdigest((old / PART).read_bytes())]
     write_receipt(old / RECEIPT, receipt)
 
 
@@ -140,11 +140,18 @@ OBJECT = "work/exchange/000000.arrow"
 @pytest.mark.parametrize(
     ("harm", "words"),
     [
-        (harm_details(lambda r: r["details"].update(runs=[])), f"{RECEIPT}: .*its runs are not made of"),
-        (harm_details(lambda r: r["details"]["runs"].append(0)), f"{RECEIPT}: .*its runs are not made of"),
-        (harm_details(lambda r: r["details"]["runs"].__setitem__(0, 2**32 - 1)), f"{RECEIPT}: .*its runs are not"),
+        (harm_details(lambda r: r["details"]["kept"].update(runs=[])), f"{RECEIPT}: .*its runs are not made of"),
+        (harm_details(lambda r: r["details"]["kept"]["runs"].append(0)), f"{RECEIPT}: .*its runs are not made of"),
+        (
+            harm_details(lambda r: r["details"]["kept"]["runs"].__setitem__(0, 2**32 - 1)),
+            f"{RECEIPT}: .*its runs are not",
+        ),
+        (
+            harm_details(lambda r: r["details"]["kept"].pop("runs")),
+            rf"{RECEIPT}: .*details\.kept\.runs: Field required",
+        ),
         (harm_details(lambda r: r["details"]["rows"].pop()), f"{RECEIPT}: .*not of the same record batches"),
-        (harm_details(lambda r: r["details"].update(key=7)), f"{RECEIPT}: .*key"),
+        (harm_details(lambda r: r["details"]["kept"].update(key=7)), f"{RECEIPT}: .*key"),
         (
             harm_details(lambda r: r["details"]["offsets"].__setitem__(0, 2**62)),
             f"{OBJECT}: .*which is larger than any",
@@ -155,8 +162,11 @@ OBJECT = "work/exchange/000000.arrow"
         (harm_details(lambda r: r["details"]["offsets"].__setitem__(-1, 2**40)), f"{OBJECT}: .*(follow|bytes from)"),
         (harm_details(lambda r: r["details"]["checksums"].__setitem__(0, 1)), f"{OBJECT}, block 0: the bytes"),
         (harm_details(lambda r: r["details"]["rows"].__setitem__(0, 0)), f"{OBJECT}: .*documents in block 0, not 0"),
-        (harm_details(lambda r: r["details"].update(quarantined=[])), f"{OBJECT}: .*0 rejected ones"),
-        (harm_details(lambda r: r["details"].update(quarantined=["x", "y"])), f"{PART}: the bytes of a file have"),
+        (harm_details(lambda r: r["details"]["kept"].update(quarantined=[])), f"{OBJECT}: .*0 rejected ones"),
+        (
+            harm_details(lambda r: r["details"]["kept"].update(quarantined=["x", "y"])),
+            f"{PART}: the bytes of a file have",
+        ),
         (harm_details(lambda r: r["counts"].update(read=5)), f"{OBJECT}: .*where it counts"),
         (harm_details(lambda r: r["counts"].update(other=5)), f"{OBJECT}: .*where it counts"),
         (harm_details(lambda r: r["counts"].update({"quarantined: empty text": 3})), f"{OBJECT}: .*where it counts"),
@@ -184,7 +194,7 @@ def test_a_unit_that_has_become_another_since_the_driver_saw_it_is_refused(
     take = map_documents.take_runs
 
     def become_another(*arguments: Any) -> Any:
-        harm_details(lambda receipt: receipt["details"].update(key="0" * 32))(old)
+        harm_details(lambda receipt: receipt["details"]["kept"].update(key="0" * 32))(old)
         return take(*arguments)
 
     monkeypatch.setattr(map_documents, "take_runs", become_another)
