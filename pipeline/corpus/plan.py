@@ -6,9 +6,10 @@ every driver on every machine makes the same plan.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
+import xxhash
 from pydantic import Field
 
 from maskmill.pipeline.corpus.list_inputs import InputFile
@@ -23,6 +24,10 @@ MIB = 1 << 20
 FEW_SHARDS = 8
 SMALL_SHARD_BYTES = 16 * MIB
 LARGE_SHARD_BYTES = 64 * MIB
+ALONE_BYTES = 4 * MIB
+"""Of text in a file that shares its unit with no other, where files may be appended."""
+FILES_PER_GROUP = 32
+"""Small files in a unit there, on average at most."""
 MAX_FILES_PER_UNIT = 1024
 """Opening a file of an object store takes some 30 ms: a million tiny ones must not be in one unit."""
 
@@ -121,31 +126,50 @@ def plan_buckets(files: Sequence[InputFile], shard_bytes: int, held_out_share: f
     return Buckets(min(wanted, MAX_BUCKETS - held_out), held_out)
 
 
-def plan_map_units(files: Sequence[InputFile], group_bytes: int, buckets: Buckets) -> list[MapUnit]:
+def plan_map_units(
+    files: Sequence[InputFile], group_bytes: int, buckets: Buckets, *, appendable: bool = False
+) -> list[MapUnit]:
     """One unit a file; small files together until they hold a quarter of `group_bytes` or are 1024.
 
     A file is never cut, so a corpus of one large file is read by one worker.
+
+    Args:
+        files: All of them.
+        group_bytes: As `plan_group_bytes` gives it.
+        buckets: As `plan_buckets` gives them.
+        appendable: Whether files that are added must leave most units as they are. Then a file of 4 MiB or more is a
+            unit of its own, and groups of smaller ones end also where the files' names say so.
     """
-    units: list[MapUnit] = []
-    group: list[int] = []
-    held_bytes = 0
+    return [
+        MapUnit(
+            unit=unit,
+            files=tuple(group),
+            paths=tuple(files[index].path for index in group),
+            sizes_bytes=tuple(files[index].size_bytes for index in group),
+            num_buckets=buckets.train,
+            num_held_out_buckets=buckets.held_out,
+        )
+        for unit, group in enumerate(_iter_groups(files, group_bytes, appendable))
+    ]
+
+
+def _iter_groups(files: Sequence[InputFile], group_bytes: int, appendable: bool) -> Iterator[range]:
+    start, held_bytes = 0, 0
     for index, file in enumerate(files):
-        group.append(index)
+        is_alone = appendable and file.assumed_text_bytes >= ALONE_BYTES
+        if is_alone and start < index:
+            yield range(start, index)
+            start, held_bytes = index, 0
         held_bytes += file.assumed_text_bytes
-        full = held_bytes * MAP_UNITS_PER_SHARD >= group_bytes or len(group) == MAX_FILES_PER_UNIT
-        if full or index == len(files) - 1:
-            units.append(
-                MapUnit(
-                    unit=len(units),
-                    files=tuple(group),
-                    paths=tuple(files[i].path for i in group),
-                    sizes_bytes=tuple(files[i].size_bytes for i in group),
-                    num_buckets=buckets.train,
-                    num_held_out_buckets=buckets.held_out,
-                )
-            )
-            group, held_bytes = [], 0
-    return units
+        is_full = held_bytes * MAP_UNITS_PER_SHARD >= group_bytes or index + 1 - start == MAX_FILES_PER_UNIT
+        if is_alone or is_full or (appendable and _ends_group(file)) or index + 1 == len(files):
+            yield range(start, index + 1)
+            start, held_bytes = index + 1, 0
+
+
+def _ends_group(file: InputFile) -> bool:
+    """Whether a group ends behind this file, whatever is in it: so groups meet again behind a file that was added."""
+    return xxhash.xxh3_64_intdigest(file.path.encode()) % FILES_PER_GROUP == 0
 
 
 def plan_sort_units(text_bytes: Sequence[int], shard_bytes: int, buckets: Buckets) -> list[SortUnit]:

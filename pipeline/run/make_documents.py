@@ -72,7 +72,8 @@ def make_documents(run: Run) -> list[DocumentsManifest]:
     _begin_again_if_inputs_changed(run)
     documents = run.settings.documents
     buckets = plan_buckets(run.inputs, run.shard_bytes, documents.held_out)
-    map_units = plan_map_units(run.inputs, plan_group_bytes(documents, run.shard_bytes), buckets)
+    group_bytes = plan_group_bytes(documents, run.shard_bytes)
+    map_units = plan_map_units(run.inputs, group_bytes, buckets, appendable=documents.appendable)
     reused, map_units = plan_reuse(run, map_units) if documents.appendable else (None, map_units)
     context = CorpusContext(run.output, run.settings, run.inputs, reused)
 

@@ -10,10 +10,12 @@ from hypothesis import strategies as st
 from maskmill.pipeline.corpus.hash_documents import assign_to_intervals
 from maskmill.pipeline.corpus.list_inputs import InputFile
 from maskmill.pipeline.corpus.plan import (
+    ALONE_BYTES,
     MAX_BUCKETS,
     MAX_FILES_PER_UNIT,
     MIB,
     Buckets,
+    _ends_group,
     plan_buckets,
     plan_map_units,
     plan_shard_bytes,
@@ -105,6 +107,36 @@ def test_every_file_is_read_by_one_unit_in_order(files: list[InputFile], shard_b
         assert (unit.num_buckets, unit.num_held_out_buckets) == (buckets.train, buckets.held_out)
         assert sum(unit.sizes_bytes[:-1]) * 4 < shard_bytes  # without its last file it was not full
     assert all(sum(unit.sizes_bytes) * 4 >= shard_bytes for unit in units[:-1])
+
+
+@given(
+    st.lists(st.integers(0, 6 * MIB), min_size=1, max_size=300),
+    st.data(),
+    st.integers(MIB, 64 * MIB),
+    st.integers(1, 9),
+)
+def test_added_files_change_no_units_but_those_beside_them(
+    sizes: list[int], data: st.DataObject, shard_bytes: int, buckets: int
+) -> None:
+    files = [InputFile("", f"{number:04d}.txt", size) for number, size in enumerate(sizes)]
+    added = data.draw(st.sets(st.integers(0, 2 * len(files)), min_size=1, max_size=3))
+    new = [InputFile("", f"{place // 2:04d}{'.' if place % 2 else '-'}a.txt", MIB) for place in added]
+
+    def groups(of: list[InputFile]) -> set[tuple[str, ...]]:
+        in_order = sorted(of, key=lambda file: file.path)
+        return {unit.paths for unit in plan_map_units(in_order, shard_bytes, Buckets(buckets, 0), appendable=True)}
+
+    ends = {file.path for file in files if _ends_group(file) or file.assumed_text_bytes >= ALONE_BYTES}
+    for group in groups(files) - groups(files + new):  # it has a new file in it or before it, or is the last one
+        if group[-1] == files[-1].path:
+            continue
+        others = sorted(file.path for file in new if file.path < group[-1])
+        assert others
+        between = [file.path for file in files if others[-1] < file.path < group[0]]
+        assert not ends.intersection(between)
+    for file in files:
+        if file.assumed_text_bytes >= ALONE_BYTES:
+            assert (file.path,) in groups(files)
 
 
 def test_many_tiny_files_come_to_many_units() -> None:

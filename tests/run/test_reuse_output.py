@@ -19,10 +19,10 @@ from hypothesis import strategies as st
 from maskmill.pipeline.corpus import map_documents, plan
 from maskmill.pipeline.corpus.list_inputs import InputFile
 from maskmill.pipeline.corpus.open_input import OpenInput
-from maskmill.pipeline.run import record
+from maskmill.pipeline.run import describe_run
 from maskmill.pipeline.run.parts import Part
 from maskmill.pipeline.run.prepare import prepare
-from maskmill.pipeline.run.record import dump_record, fingerprint_parts
+from maskmill.pipeline.run.record import fingerprint_parts
 from maskmill.pipeline.storage.store import open_store
 from maskmill.schemas.errors import ConfigError, MaskmillError, ShardCorruptError, StaleArtifactError
 from maskmill.schemas.events import RunEvent
@@ -305,9 +305,9 @@ def damage_record(output: Path) -> None:
 
 def lose_sections(output: Path) -> None:
     record = json.loads((output / "run.json").read_text())
-    record["decisive"] = {"documents": [1]}
-    record["fingerprints"] = fingerprint_parts(record["decisive"])
-    (output / "run.json").write_bytes(dump_record(record))
+    record["decisive"] = {"documents": {"held_out": 0.0}}
+    record["fingerprints"] = {"shard": fingerprint_parts(record["decisive"])[Part.SHARD]}
+    (output / "run.json").write_text(json.dumps(record))
 
 
 @pytest.mark.parametrize(
@@ -394,8 +394,8 @@ def test_nothing_is_taken_of_what_other_libraries_read(
     corpus: Path, tmp_path: Path, opened: Opened, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     opened.shard(make_run(corpus, names_of("ab"), tmp_path / "old"))
-    version = record._version
-    monkeypatch.setattr(record, "_version", lambda name: "99.0" if name == "pyarrow" else version(name))
+    version = describe_run._version
+    monkeypatch.setattr(describe_run, "_version", lambda name: "99.0" if name == "pyarrow" else version(name))
     new = make_run(corpus, names_of("ab"), tmp_path / "new", tmp_path / "old")
     assert opened.shard(new) == names_of("ab")
     assert opened.said[-1].endswith(
@@ -455,8 +455,8 @@ def damage_quarantine(old: Path) -> None:
         (damage_object, ShardCorruptError, "work/exchange/000000.arrow, block .*: the bytes of a block have changed"),
         (cut_object, ShardCorruptError, "work/exchange/000000.arrow: what another output has read is not"),
         (lose_object, StaleArtifactError, "work/exchange/000000.arrow: an object of the exchange is gone"),
-        (damage_receipt, ShardCorruptError, "map/000000.json: a receipt is not what was written; found its bytes"),
-        (swap_receipts, ShardCorruptError, "map/000000.json: a receipt is not what was written; found it is that of"),
+        (damage_receipt, ShardCorruptError, "map/000000.json: a receipt has changed since it was written; found its bytes"),
+        (swap_receipts, ShardCorruptError, "map/000000.json: a receipt has changed since it was written; found it is that of"),
         (lose_quarantine, ShardCorruptError, "quarantine/inputs-000000-000.arrow: the file is gone"),
         (damage_quarantine, ShardCorruptError, "inputs-000000-000.arrow: the bytes of a file have changed"),
     ],
