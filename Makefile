@@ -9,7 +9,9 @@ READY := $(VENV)/.ready
 demo: $(READY)
 	$(BIN)/maskmill demo
 
-test: $(READY) lint types imports docs unit
+test: $(READY)
+	$(MAKE) --no-print-directory --output-sync=target --jobs 2 lint imports types docs
+	$(MAKE) --no-print-directory unit
 
 lint: $(READY)
 	$(BIN)/ruff check .
@@ -28,9 +30,11 @@ unit: $(READY)
 	$(BIN)/pytest -n 2 --dist loadfile --no-loadscope-reorder
 
 # Every test once more with numba's bounds checked and freed memory overwritten: slower, for changes of kernels and readers.
+# What is compiled with checks is kept apart, and compiled first, as at set-up.
+CHECKED := MALLOC_PERTURB_=165 NUMBA_BOUNDSCHECK=1 NUMBA_CACHE_DIR=$(CURDIR)/build/checked
 checked: $(READY)
-	MALLOC_PERTURB_=165 NUMBA_BOUNDSCHECK=1 NUMBA_CACHE_DIR=build/checked $(BIN)/pytest -n 2 --dist loadfile \
-		--no-loadscope-reorder --timeout 1200 --ignore tests/loader/test_kernels.py
+	$(CHECKED) $(BIN)/python infra/compile_kernels.py
+	$(CHECKED) $(BIN)/pytest -n 2 --dist loadfile --no-loadscope-reorder --timeout 1200 --ignore tests/loader/test_kernels.py
 
 bench: $(READY)
 	$(BIN)/python -m tests.benchmarks

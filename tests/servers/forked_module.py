@@ -20,14 +20,17 @@ class ForkedModule:
         module: Its name.
         arguments: Of its command line.
         errors: A file that its standard error is added to.
+        preloaded: The module that imports what it needs.
 
     Attributes:
         pid: Its process.
         stdout: What it writes to standard output.
     """
 
-    def __init__(self, module: str, arguments: Sequence[str], errors: Path) -> None:
-        context = use_fork_server("tests.servers.command_modules")
+    def __init__(
+        self, module: str, arguments: Sequence[str], errors: Path, preloaded: str = "tests.servers.command_modules"
+    ) -> None:
+        context = use_fork_server(preloaded)
         reading, writing = context.Pipe(duplex=False)
         command = (module, list(arguments), os.getcwd(), dict(os.environ), writing, str(errors))
         self._process = context.Process(target=_run, args=command)

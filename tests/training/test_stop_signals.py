@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import signal
 import subprocess
 import sys
@@ -15,13 +16,14 @@ import pytest
 
 import tests
 from maskmill.pipeline.training.stop_signals import StopRequestedError, StopSignals, TrainingInterruptedError
+from tests.servers.forked_module import ForkedModule
 
 ROOT = Path(tests.__file__).parent.parent
 STEPS = 40
 STATUSES = {signal.SIGINT: 130, signal.SIGTERM: 143}
 
 
-def start(folder: Path, prepared: str, *arguments: str) -> subprocess.Popen:
+def start(folder: Path, prepared: str, *arguments: str) -> ForkedModule:
     (folder / "train.toml").write_text(
         textwrap.dedent(
             f"""
@@ -41,44 +43,52 @@ def start(folder: Path, prepared: str, *arguments: str) -> subprocess.Popen:
             """
         )
     )
-    command = [sys.executable, "-u", "-m", "maskmill", "train", str(folder / "train.toml"), *arguments]
-    return subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, cwd=ROOT)
+    command = ["train", str(folder / "train.toml"), "--json", *arguments]
+    return ForkedModule("maskmill", command, folder / "errors", "maskmill.pipeline.training.run_training")
+
+
+def finish(run: ForkedModule) -> tuple[int, list[bytes]]:
+    """A run's status, and the lines that it has still said."""
+    lines = list(run.stdout)
+    return run.wait(), lines
 
 
 def read_losses(lines):
-    events = [json.loads(line) for line in lines if line.startswith("{")]
+    events = [json.loads(line) for line in lines if line.startswith(b"{")]
     return {event["step"]: event["loss"] for event in events if event["event"] == "train_step"}, events
 
 
 @pytest.fixture(scope="module")
 def undisturbed(prepared, tmp_path_factory):
-    run = start(tmp_path_factory.mktemp("undisturbed"), prepared, "--json")
-    losses, _ = read_losses(run.communicate()[0].splitlines())
-    assert run.returncode == 0
+    status, lines = finish(start(tmp_path_factory.mktemp("undisturbed"), prepared))
+    losses, _ = read_losses(lines)
+    assert status == 0
     assert list(losses) == list(range(1, STEPS + 1))
     return losses
 
 
 @pytest.mark.parametrize("number", STATUSES, ids=lambda number: number.name)
 def test_a_signal_saves_the_last_finished_step(number, prepared, undisturbed, tmp_path):
-    run = start(tmp_path, prepared, "--json", "--set", "run.steps=100000")
+    run = start(tmp_path, prepared, "--set", "run.steps=100000")
     lines = []
     for line in run.stdout:
         lines.append(line)
         if json.loads(line).get("step") == 7:
-            run.send_signal(number)
+            os.kill(run.pid, number)
             break
-    rest, said = run.communicate(timeout=60)
-    first, _ = read_losses([*lines, *rest.splitlines()])
+    status, rest = finish(run)
+    first, _ = read_losses([*lines, *rest])
     reached = max(first)
-    assert run.returncode == STATUSES[number]
-    assert said.splitlines()[-1] == f"interrupted; the same command continues from the checkpoint of step {reached}"
+    assert status == STATUSES[number]
+    assert (tmp_path / "errors").read_text().splitlines()[
+        -1
+    ] == f"interrupted; the same command continues from the checkpoint of step {reached}"
     saved = sorted((tmp_path / "training" / "checkpoints").glob("*/checkpoint.json"))
     assert [json.loads(path.read_text())["step"] for path in saved] == [reached]
     steps = max(reached + 3, STEPS)
-    again = start(tmp_path, prepared, "--json", "--set", f"run.steps={steps}")
-    second, events = read_losses(again.communicate(timeout=120)[0].splitlines())
-    assert again.returncode == 0
+    status, lines = finish(start(tmp_path, prepared, "--set", f"run.steps={steps}"))
+    second, events = read_losses(lines)
+    assert status == 0
     assert events[0]["resumed_from"] == reached
     assert list(second) == list(range(reached + 1, steps + 1))
     losses = first | second
@@ -86,11 +96,12 @@ def test_a_signal_saves_the_last_finished_step(number, prepared, undisturbed, tm
 
 
 def test_without_a_finished_step_it_says_that_it_starts_over(prepared, tmp_path):
-    run = start(tmp_path, prepared, "--json", "--set", "model.num_layers=24", "--set", "model.hidden_size=512")
+    run = start(tmp_path, prepared, "--set", "model.num_layers=24", "--set", "model.hidden_size=512")
     assert json.loads(run.stdout.readline())["event"] == "start"  # of a step that takes longer than it lives
-    run.send_signal(signal.SIGINT)
-    _, said = run.communicate(timeout=60)
-    if run.returncode == 130 and "no checkpoint" in said:
+    os.kill(run.pid, signal.SIGINT)
+    status, _ = finish(run)
+    said = (tmp_path / "errors").read_text()
+    if status == 130 and "no checkpoint" in said:
         assert "the same command starts over" in said
         assert not list((tmp_path / "training").glob("checkpoints/*/checkpoint.json"))
     else:  # the first step had begun, and was finished
