@@ -80,9 +80,8 @@ def test_a_signal_saves_the_last_finished_step(number, prepared, undisturbed, tm
     first, _ = read_losses([*lines, *rest])
     reached = max(first)
     assert status == STATUSES[number]
-    assert (tmp_path / "errors").read_text().splitlines()[
-        -1
-    ] == f"interrupted; the same command continues from the checkpoint of step {reached}"
+    (*_, said) = (tmp_path / "errors").read_text().splitlines()
+    assert said == f"interrupted; the same command continues from the checkpoint of step {reached}"
     saved = sorted((tmp_path / "training" / "checkpoints").glob("*/checkpoint.json"))
     assert [json.loads(path.read_text())["step"] for path in saved] == [reached]
     steps = max(reached + 3, STEPS)
