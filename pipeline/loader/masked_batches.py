@@ -16,7 +16,7 @@ from maskmill.pipeline.loader.cache.cache_settings import Cache
 from maskmill.pipeline.loader.check_arguments import MAX_STEPS, check, check_between, check_instance
 from maskmill.pipeline.loader.device.device_batches import DeviceBatches
 from maskmill.pipeline.loader.order.epoch_order import LastBatch
-from maskmill.pipeline.loader.order.turns import Turn, Turns
+from maskmill.pipeline.loader.order.rank_schedule import RankSchedule, ScheduledBatch
 from maskmill.pipeline.loader.plan.mixture import Data, Phase, list_phases
 from maskmill.pipeline.loader.plan.open_sources import Order, choose_masking, plan_run
 from maskmill.pipeline.loader.resume.batch_place import BatchPlace
@@ -107,7 +107,7 @@ class MaskedBatches(IterableDataset[Batch]):
         self._cache = cache
         self._rank = rank
         self._world_size = world_size
-        self._turns = Turns(self._plan.serving, rank, world_size, micro_batch_rows)
+        self._schedule = RankSchedule(self._plan.serving, rank, world_size, micro_batch_rows)
         self.manifest = self._plan.sources[0].manifest
         self.masking = None if masking == "static" else choose_masking(self._plan.sources, masking)
         self.tables = MaskTables.build(self.manifest.vocabulary)
@@ -163,7 +163,7 @@ class MaskedBatches(IterableDataset[Batch]):
                 path="len",
                 action="bound it with batches.epochs(n) or batches.steps(n), or give the trainer a number of steps",
             )
-        return max(0, self._turns.count(self._stop_step, 0) - self._count_turns(self._progress.start))
+        return max(0, self._schedule.count(self._stop_step, 0) - self._count_batches(self._progress.start))
 
     def __bool__(self) -> bool:
         return True  # without asking for a length, which an endless loader has not
@@ -222,9 +222,9 @@ class MaskedBatches(IterableDataset[Batch]):
         Raises:
             ConfigError: That is before the start of the run.
         """
-        here = self._count_turns(self._progress.peek())
-        turn = here + check_between("number of batches", count, -here, MAX_STEPS - here)
-        return self._begin_at(self._place(self._turns.locate(turn)))
+        here = self._count_batches(self._progress.peek())
+        number = here + check_between("number of batches", count, -here, MAX_STEPS - here)
+        return self._begin_at(self._place(self._schedule.locate(number)))
 
     def _begin_at(self, position: Position) -> MaskedBatches:
         moved = copy.copy(self)
@@ -250,15 +250,15 @@ class MaskedBatches(IterableDataset[Batch]):
             StaleArtifactError: The dataset, the masking or anything that decides the order differs.
         """
         found = self._described.read(state)
-        here = self._turns.locate(self._turns.count(count_steps(found, self._plan.steps_per_epoch), 0))
+        here = self._schedule.locate(self._schedule.count(count_steps(found, self._plan.steps_per_epoch), 0))
         self._progress.load(check_place(found, here.share_rows, here.batch_rows))
 
     def iter_rows(self) -> Iterator[RowBatch]:
         """The same batches before they are masked; each is valid until the next is asked for."""
-        return LastingFailure(self._iter_found())
+        return LastingFailure(self._iter_row_batches())
 
     def __iter__(self) -> Iterator[Batch]:
-        return LastingFailure(self._iter_masked(self._iter_found()))
+        return LastingFailure(self._iter_masked(self._iter_row_batches()))
 
     def _iter_masked(self, batches: Iterator[RowBatch]) -> Generator[Batch]:
         plans: dict[int, MaskPlan] = {}
@@ -269,7 +269,7 @@ class MaskedBatches(IterableDataset[Batch]):
                 plans = {epoch: plans.get(epoch) or plan_masks(masking, self.tables, epoch) for epoch in epochs}
             yield fill_batch(rows, None if masking is None else plans, pad_id)
 
-    def _iter_found(self) -> Generator[RowBatch]:
+    def _iter_row_batches(self) -> Generator[RowBatch]:
         worker = get_worker_info()
         number, workers = (worker.id, worker.num_workers) if worker else (0, 1)
         if worker:
@@ -285,25 +285,27 @@ class MaskedBatches(IterableDataset[Batch]):
             self._plan, self._storage_options, self._cache, self._world_size, self.masking is None, stop_epoch
         )
         try:
-            yield from self._iter_turns(reader, self._count_turns(begin), number, workers)
+            yield from self._iter_batches(reader, self._count_batches(begin), number, workers)
         finally:
             reader.close()
 
-    def _iter_turns(self, reader: RowReader, begin: int, number: int, stride: int) -> Generator[RowBatch]:
-        """Every `stride`-th batch from `begin + number` on, counted in batches of this rank since the start."""
-        turn = begin + number
-        here = self._turns.locate(turn)
+    def _iter_batches(self, reader: RowReader, begin: int, worker: int, workers: int) -> Generator[RowBatch]:
+        """Every `workers`-th batch from `begin + worker` on, numbered as `RankSchedule` numbers them."""
+        number = begin + worker
+        here = self._schedule.locate(number)
         position = self._place(here)
         waited_before = reader.waited_seconds
         while self._stop_step is None or here.step < self._stop_step:
             first = self._rank * here.share_rows + here.rows_served
             rows = reader.read(here.step, first, first + here.batch_rows)
             waited = reader.waited_seconds
-            after = self._turns.locate(turn + 1)
+            after = self._schedule.locate(number + 1)
             following = self._place(after)
             # Where this worker's copy would begin to go on here; without workers that is behind this batch.
-            alone = number == stride - 1
-            self._progress.position = following if alone else self._place(self._turns.locate(turn + stride - number))
+            is_last = worker == workers - 1
+            self._progress.position = (
+                following if is_last else self._place(self._schedule.locate(number + workers - worker))
+            )
             rows.place = BatchPlace(
                 epoch=position.epoch,
                 step=position.step,
@@ -313,21 +315,21 @@ class MaskedBatches(IterableDataset[Batch]):
             )
             yield rows
             waited_before = waited
-            turn += stride
-            here = after if stride == 1 else self._turns.locate(turn)
-            position = following if stride == 1 else self._place(here)
+            number += workers
+            here = after if workers == 1 else self._schedule.locate(number)
+            position = following if workers == 1 else self._place(here)
 
-    def _place(self, turn: Turn) -> Position:
+    def _place(self, batch: ScheduledBatch) -> Position:
         if self._plan.steps_per_epoch is None:
-            return Position(0, turn.step, turn.rows_served)
-        return Position(*divmod(turn.step, self._plan.steps_per_epoch), turn.rows_served)
+            return Position(0, batch.step, batch.rows_served)
+        return Position(*divmod(batch.step, self._plan.steps_per_epoch), batch.rows_served)
 
-    def _count_turns(self, position: Position) -> int:
+    def _count_batches(self, position: Position) -> int:
         step = position.epoch * (self._plan.steps_per_epoch or 0) + position.step
-        return self._turns.count(step, position.rows_served)
+        return self._schedule.count(step, position.rows_served)
 
     def _describe(self, position: Position) -> LoaderState:
-        share = self._turns.locate(self._count_turns(position)).share_rows
+        share = self._schedule.locate(self._count_batches(position)).share_rows
         return self._described.model_copy(update={**position._asdict(), "share_rows": share})
 
     def _refuse_without_masks(self) -> None:

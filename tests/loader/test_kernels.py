@@ -29,13 +29,13 @@ from torch.utils.data import DataLoader
 from maskmill.pipeline.loader import MaskedBatches, Masking, Mixture, Phase, Source, iter_fixed_batches
 from maskmill.pipeline.loader.device.device_batches import iter_ahead
 from maskmill.pipeline.loader.device.device_fields import BatchMaker
-from tests.loader.device.device_rows import LateLane
+from tests.loader.device.device_rows import LateStream
 
 def use(loader):
     list(loader.epochs(2) if loader._plan.steps_per_epoch else islice(loader, 20))
     list(islice(loader.to_device("cpu"), 3))
     maker = BatchMaker(loader.masking, loader.rate_ppm, loader.tables, torch.device("cpu"))
-    list(islice(iter_ahead(loader.iter_rows(), maker, LateLane()), 3))
+    list(islice(iter_ahead(loader.iter_rows(), maker, LateStream()), 3))
 
 def main():
     plain, wide, compressed, other = sys.argv[1:5]

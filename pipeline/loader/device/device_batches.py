@@ -1,7 +1,7 @@
-"""`MaskedBatches` on a device: the same batches, masked there, the next one on its way while a model works.
+"""`MaskedBatches` on a device: the same batches, masked there, the next one copied while a model works.
 
     host       | write rows n+1 | wait until buffer is free | write rows n+2 | ...
-    copy lane         | copy n+1 | mask, number positions n+1 |     | copy n+2 | ...
+    copy stream         | copy n+1 | mask, number positions n+1 |     | copy n+2 | ...
     model      | step n ........................................ | step n+1 ..........
 
 Two host buffers are allocated for an iteration and take turns. A row travels as it is stored: 1 KB for 512 ids, where
@@ -18,7 +18,7 @@ from torch.utils.data import IterableDataset, get_worker_info
 
 from maskmill.pipeline.loader.batches.batch import Batch
 from maskmill.pipeline.loader.batches.lasting_failure import LastingFailure
-from maskmill.pipeline.loader.device.copy_lane import CudaLane, Flight, Lane
+from maskmill.pipeline.loader.device.copy_stream import CopyStream, CudaCopyStream, PendingBatch
 from maskmill.pipeline.loader.device.device_fields import BatchMaker
 from maskmill.pipeline.loader.device.find_device import find_device
 from maskmill.pipeline.loader.device.gather_masked import gather_masked
@@ -65,7 +65,7 @@ class DeviceBatches(IterableDataset[Batch]):
     """The batches of a loader on a device, row for row and bit for bit, with `masked_positions` and `masked_labels`.
 
     On a GPU a batch may be used on the stream that was current when it was asked for; nothing has to be waited for.
-    One batch is made ahead, so the loader itself stands one further than what was given out: take the state from
+    One batch is made ahead, so the loader itself is one batch ahead of what was given out: take the state from
     here or from the batch. On the CPU the loader's own batches are given out: compiled loops are quicker there than
     tensor operations.
 
@@ -114,7 +114,7 @@ class DeviceBatches(IterableDataset[Batch]):
         self._given = None  # now, as the loader does: a state asked for in between is not an earlier iteration's
         if self.device.type == "cpu":
             return LastingFailure(self._iter_given(self._iter_on_host(iter(self._batches))))
-        ahead = iter_ahead(self._batches.iter_rows(), self._maker, CudaLane(self.device))
+        ahead = iter_ahead(self._batches.iter_rows(), self._maker, CudaCopyStream(self.device))
         return LastingFailure(self._iter_given(ahead))
 
     def _iter_given(self, batches: Iterator[Batch]) -> Generator[Batch]:
@@ -127,30 +127,30 @@ class DeviceBatches(IterableDataset[Batch]):
             yield gather_masked(batch, count_selected(batch.labels.shape[1], self._batches.rate_ppm))
 
 
-def iter_ahead(rows: Iterator[RowBatch], maker: BatchMaker, lane: Lane) -> Iterator[Batch]:
-    """Make batches of rows on a lane, one ahead of the one that is given out.
+def iter_ahead(rows: Iterator[RowBatch], maker: BatchMaker, stream: CopyStream) -> Iterator[Batch]:
+    """Make batches of rows on a stream, one ahead of the one that is given out.
 
     Args:
         rows: Each is written to a buffer before the next is asked for.
         maker: Makes them.
-        lane: To the maker's device.
+        stream: To the maker's device.
 
     Raises:
         MaskmillError: The rows end with it; batches before it are given out first.
     """
-    buffers = _Buffers(lane)
+    buffers = _Buffers(stream)
     ahead, failure = _start_next(rows, maker, buffers)
     while ahead is not None:
-        flight = ahead
+        pending = ahead
         ahead, failure = _start_next(rows, maker, buffers)
-        yield flight.take()
+        yield pending.take()
     if failure is not None:
         raise failure
 
 
 def _start_next(
     rows: Iterator[RowBatch], maker: BatchMaker, buffers: _Buffers
-) -> tuple[Flight | None, MaskmillError | None]:
+) -> tuple[PendingBatch | None, MaskmillError | None]:
     try:
         batch = next(rows, None)
     except MaskmillError as error:
@@ -161,24 +161,24 @@ def _start_next(
 class _Buffers:
     """Two host buffers in turn, each written again once the device has read it."""
 
-    def __init__(self, lane: Lane) -> None:
-        self._lane = lane
+    def __init__(self, stream: CopyStream) -> None:
+        self._stream = stream
         self._buffers = [torch.empty(0, dtype=torch.uint8, device="cpu") for _ in range(2)]
-        self._flights: list[Flight | None] = [None, None]
+        self._pending: list[PendingBatch | None] = [None, None]
         self._turn = 0
 
-    def start(self, batch: RowBatch, maker: BatchMaker) -> Flight:
+    def start(self, batch: RowBatch, maker: BatchMaker) -> PendingBatch:
         turn, self._turn = self._turn, 1 - self._turn
-        last = self._flights[turn]
+        last = self._pending[turn]
         if last is not None:
             last.wait_copied()
         capacity = maker.lay_out(batch).capacity_bytes
         if len(self._buffers[turn]) < capacity:
-            self._buffers[turn] = self._lane.allocate(capacity)
+            self._buffers[turn] = self._stream.allocate(capacity)
         num_bytes, make = maker.write(batch, self._buffers[turn])
-        flight = self._lane.start(self._buffers[turn][:num_bytes], make)
-        self._flights[turn] = flight
-        return flight
+        pending = self._stream.start(self._buffers[turn][:num_bytes], make)
+        self._pending[turn] = pending
+        return pending
 
 
 def _resolve_device(device: torch.device | str) -> torch.device:

@@ -2,6 +2,6 @@
 
 epoch_order      the permutation of one dataset's rows in one epoch, and the windows of blocks that hold them
 serving_plan     which rows of which dataset each global batch takes, in mixtures and phases
-turns            the batches of one rank, counted
+rank_schedule    the batches of one rank, numbered, and the place of each
 simulate_order   an epoch in full, and how well it is shuffled
 """

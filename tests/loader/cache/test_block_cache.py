@@ -324,11 +324,11 @@ def test_memory_stays_bounded_where_nothing_can_be_cached(remote, tmp_path, monk
     most = 0
     for shard, blocks in items:
         time.sleep(0.005)
-        most = max(most, dataset._fetcher._queue.bytes_under_way)
+        most = max(most, dataset._fetcher._planner.bytes_in_memory)
         dataset.read_blocks(shard, blocks)
     longest = int(dataset.shards.block_lengths.max())
     assert longest < most <= 5000 + longest
-    assert dataset._fetcher._queue.bytes_under_way <= 0
+    assert dataset._fetcher._planner.bytes_in_memory <= 0
     assert not find_blocks(tmp_path / "c")
     dataset.close()
 

@@ -183,7 +183,7 @@ def copy_batch(batch: Batch) -> Batch:
 
 
 @dataclass
-class LateFlight:
+class LatePending:
     """Reads the host buffer when it is waited for or, of a busy device, after the batch was given out."""
 
     buffer: torch.Tensor
@@ -214,8 +214,8 @@ class LateFlight:
         return self.given
 
 
-class LateLane:
-    """A lane to the CPU that does everything as late as it may; counts what it was asked for.
+class LateStream:
+    """A stream to the CPU that does everything as late as it may; counts what it was asked for.
 
     Args:
         is_busy: Batches are filled after they were given out, as on a device with other work before them; all of them
@@ -224,17 +224,17 @@ class LateLane:
 
     def __init__(self, *, is_busy: bool = False) -> None:
         self.allocated: list[int] = []
-        self.flights: list[LateFlight] = []
+        self.pending: list[LatePending] = []
         self._is_busy = is_busy
 
     def allocate(self, num_bytes: int) -> torch.Tensor:
         self.allocated.append(num_bytes)
         return torch.full((num_bytes,), 0xA5, dtype=torch.uint8)
 
-    def start(self, buffer: torch.Tensor, make: Callable[[torch.Tensor], Batch]) -> LateFlight:
-        self.flights.append(LateFlight(buffer, make, self._is_busy))
-        return self.flights[-1]
+    def start(self, buffer: torch.Tensor, make: Callable[[torch.Tensor], Batch]) -> LatePending:
+        self.pending.append(LatePending(buffer, make, self._is_busy))
+        return self.pending[-1]
 
     def finish(self) -> None:
-        for flight in self.flights:
-            flight.wait_copied()
+        for pending in self.pending:
+            pending.wait_copied()

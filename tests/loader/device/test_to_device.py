@@ -21,7 +21,7 @@ from maskmill.schemas.masking import Masking, count_selected
 from tests.loader.datasets import NUM_ROWS, SEQ_LEN, STATIC_MASKING, read_stored_rows, write_dataset
 from tests.loader.device.device_rows import (
     TABLES,
-    LateLane,
+    LateStream,
     arrays_of,
     assert_equal_batches,
     expect_batch,
@@ -35,7 +35,7 @@ from tests.masking.cases import maskings
 CPU = torch.device("cpu")
 
 
-def make_batches(stream, masking, *, static=False, lane=None, device=CPU):
+def make_batches(stream, masking, *, static=False, copy_stream=None, device=CPU):
     """Batches of a stream of rows, by tensor operations; the rows stand in one place that is written again."""
     tables = TABLES[stream[0].staged.rows.dtype.type]
     maker = BatchMaker(None if static else masking, masking.rate_ppm, tables, device)
@@ -47,7 +47,7 @@ def make_batches(stream, masking, *, static=False, lane=None, device=CPU):
             for array in (rows.slots, rows.places, rows.epochs, rows.datasets, *arrays_of(rows.staged)):
                 array[:] = 1
 
-    return iter_ahead(reuse(), maker, lane or LateLane())
+    return iter_ahead(reuse(), maker, copy_stream or LateStream())
 
 
 @given(data=st.data(), masking=maskings(), static=st.booleans())
@@ -74,13 +74,13 @@ def test_no_batch_changes_while_later_ones_are_made(data, static):
     drawn = row_batches(masking=MASKING, static=static, shape=(3, 64), dtype=np.uint16)
     stream = data.draw(st.lists(drawn, min_size=1, max_size=6))
     law = [expect_batch(rows, MASKING, TABLES[np.uint16]) for rows in stream]
-    lane = LateLane(is_busy=True)
-    served = list(make_batches(stream, MASKING, static=static, lane=lane))
-    lane.finish()
+    copy_stream = LateStream(is_busy=True)
+    served = list(make_batches(stream, MASKING, static=static, copy_stream=copy_stream))
+    copy_stream.finish()
     assert len(served) == len(law)
     for batch, expected in zip(served, law, strict=True):
         assert_equal_batches(batch, expected)
-    assert len(lane.allocated) == min(2, len(stream))
+    assert len(copy_stream.allocated) == min(2, len(stream))
 
 
 def of_lengths(*seq_lens, num_rows=2):
@@ -91,20 +91,20 @@ def of_lengths(*seq_lens, num_rows=2):
 
 
 def test_the_next_batch_is_on_its_way_before_this_one_is_given_out():
-    lane = LateLane()
-    stream = make_batches(of_lengths(*[32] * 5), MASKING, lane=lane)
-    assert [len(lane.flights) for _ in stream] == [2, 3, 4, 5, 5]
+    copy_stream = LateStream()
+    stream = make_batches(of_lengths(*[32] * 5), MASKING, copy_stream=copy_stream)
+    assert [len(copy_stream.pending) for _ in stream] == [2, 3, 4, 5, 5]
 
 
 def test_two_buffers_serve_all_batches_and_grow_with_them():
-    lane = LateLane()
-    assert len(list(make_batches(of_lengths(*[64] * 9), MASKING, lane=lane))) == 9
-    assert len(lane.allocated) == 2
+    copy_stream = LateStream()
+    assert len(list(make_batches(of_lengths(*[64] * 9), MASKING, copy_stream=copy_stream))) == 9
+    assert len(copy_stream.allocated) == 2
     stream = [*of_lengths(32, 32, 128, 128), *of_lengths(32, 256, num_rows=3)]
-    lane = LateLane()
-    for batch, rows in zip(make_batches(stream, MASKING, lane=lane), stream, strict=True):
+    copy_stream = LateStream()
+    for batch, rows in zip(make_batches(stream, MASKING, copy_stream=copy_stream), stream, strict=True):
         assert_equal_batches(batch, expect_batch(rows, MASKING, TABLES[np.uint16]))
-    assert len(lane.allocated) == 5
+    assert len(copy_stream.allocated) == 5
 
 
 def test_batches_before_a_broken_block_are_given_out_first():
@@ -113,14 +113,14 @@ def test_batches_before_a_broken_block_are_given_out_first():
         raise ShardCorruptError("a block is not what was written", path="here")
 
     maker = BatchMaker(MASKING, MASKING.rate_ppm, TABLES[np.uint16], CPU)
-    stream = iter_ahead(broken(of_lengths(32, 32)), maker, LateLane())
+    stream = iter_ahead(broken(of_lengths(32, 32)), maker, LateStream())
     assert [batch.row_epochs.tolist() for batch in itertools.islice(stream, 2)] == [[0, 0], [1, 1]]
     with pytest.raises(ShardCorruptError, match="not what was written"):
         next(stream)
 
 
 def test_no_rows_make_no_batches():
-    assert list(iter_ahead(iter(()), BatchMaker(MASKING, 1, TABLES[np.uint16], CPU), LateLane())) == []
+    assert list(iter_ahead(iter(()), BatchMaker(MASKING, 1, TABLES[np.uint16], CPU), LateStream())) == []
 
 
 def test_a_batch_that_is_kept_keeps_nothing_else():
@@ -190,7 +190,7 @@ def test_tensor_operations_make_the_loaders_batches(dataset, masking, micro):
     """What a GPU runs, on the CPU: epoch after epoch, both kinds of masks, whole and micro-batches."""
     loader = open_loader(dataset, global_batch_rows=24, micro_batch_rows=micro, masking=masking).epochs(3)
     maker = BatchMaker(loader.masking, loader.rate_ppm, loader.tables, CPU)
-    served = list(iter_ahead(loader.iter_rows(), maker, LateLane()))
+    served = list(iter_ahead(loader.iter_rows(), maker, LateStream()))
     law = list(loader.to_device("cpu"))
     assert len(served) == len(law)
     for batch, expected in zip(served, law, strict=True):
@@ -203,7 +203,7 @@ def test_at_a_rate_of_0_nothing_is_predicted_and_every_row_is_as_stored(tmp_path
     stored = read_stored_rows(str(tmp_path))
     loader = open_loader(str(tmp_path), masking=masking).epochs(2)
     maker = BatchMaker(loader.masking, loader.rate_ppm, loader.tables, CPU)
-    made = iter_ahead(loader.iter_rows(), maker, LateLane())
+    made = iter_ahead(loader.iter_rows(), maker, LateStream())
     for batches in (loader, loader.to_device("cpu"), made):
         rows = 0
         for batch in batches:
@@ -232,7 +232,7 @@ def test_the_state_is_never_that_of_the_batch_made_ahead(dataset, monkeypatch):
     loader = open_loader(dataset)
     law = [batch.state for batch in itertools.islice(loader, 6)]
     batches = loader.to_device("cpu")
-    monkeypatch.setattr(device_batches, "CudaLane", lambda _: LateLane())
+    monkeypatch.setattr(device_batches, "CudaCopyStream", lambda _: LateStream())
     batches.device = torch.device("cuda:0")
     for _ in range(2):  # every iteration begins where the first did
         for batch, state in zip(batches, law, strict=False):
@@ -251,7 +251,7 @@ def test_an_iteration_that_gives_out_nothing_stands_where_it_began(dataset, monk
     next(iter(batches))
     begin = [batch.state for batch in itertools.islice(loader, 3)][2]
     loader.load_state_dict(begin)
-    monkeypatch.setattr(loader, "_iter_found", broken)
+    monkeypatch.setattr(loader, "_iter_row_batches", broken)
     with pytest.raises(ShardCorruptError):
         next(iter(batches))
     assert batches.state_dict() == begin

@@ -9,7 +9,7 @@ import pytest
 import torch
 
 from maskmill.pipeline.loader import Masking
-from maskmill.pipeline.loader.device.copy_lane import CudaLane
+from maskmill.pipeline.loader.device.copy_stream import CudaCopyStream
 from maskmill.pipeline.loader.device.device_batches import iter_ahead
 from maskmill.pipeline.loader.device.device_fields import BatchMaker
 from tests.loader.datasets import write_dataset
@@ -58,7 +58,7 @@ def test_no_batch_changes_while_later_ones_are_made_and_models_keep_the_gpu_busy
 
 
 def test_batches_that_are_dropped_at_once_are_whole_when_they_are_used(dataset):
-    """Their memory is the copy lane's: it must not be given to a later batch while a model still reads it."""
+    """Their memory is the copy stream's: it must not be given to a later batch while a model still reads it."""
     loader = open_loader(dataset).epochs(4)
     busy = torch.randn(4096, 4096, device="cuda")
     sums = []
@@ -75,7 +75,7 @@ def test_nothing_waits_for_the_gpu():
     """Any operation that would synchronise is an error meanwhile; waiting for an event is not."""
     stream = [make_rows(i, 4, 64, np.uint16, "any", [i] * 4, MASKING, static=False) for i in range(6)]
     maker = BatchMaker(MASKING, MASKING.rate_ppm, TABLES[np.uint16], torch.device("cuda:0"))
-    served = iter_ahead(iter(stream), maker, CudaLane(torch.device("cuda:0")))
+    served = iter_ahead(iter(stream), maker, CudaCopyStream(torch.device("cuda:0")))
     batches = [next(served)]  # makes the plan, which is copied to the device and waited for
     torch.cuda.set_sync_debug_mode("error")
     try:
@@ -95,7 +95,7 @@ def test_a_batch_is_used_on_the_stream_that_asks_for_it(dataset):
     assert [int(value) for value in sums] == [int(batch.input_ids.sum()) for batch in loader.to_device("cpu")]
 
 
-def test_buffers_are_page_locked_and_the_lane_is_a_stream_of_its_own():
-    lane = CudaLane(torch.device("cuda:0"))
-    assert lane.allocate(1 << 20).is_pinned()
-    assert lane._stream != torch.cuda.current_stream()
+def test_buffers_are_page_locked_and_the_copies_have_a_stream_of_its_own():
+    stream = CudaCopyStream(torch.device("cuda:0"))
+    assert stream.allocate(1 << 20).is_pinned()
+    assert stream._stream != torch.cuda.current_stream()

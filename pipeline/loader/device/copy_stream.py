@@ -1,4 +1,4 @@
-"""A way for batches to a device: bytes are copied and batches made beside whatever else the device does."""
+"""Copying batches to a device, and making them there, while the device works on something else."""
 
 from __future__ import annotations
 
@@ -13,8 +13,8 @@ _FIRST = -1
 """The priority of a stream whose blocks are scheduled before those of others; 0 is usual."""
 
 
-class Flight(Protocol):
-    """A batch on its way."""
+class PendingBatch(Protocol):
+    """A batch that is being copied or made."""
 
     def wait_copied(self) -> None:
         """Return once the host buffer was read and may be written again."""
@@ -23,22 +23,22 @@ class Flight(Protocol):
         """The batch, for work that is issued from here on."""
 
 
-class Lane(Protocol):
-    """Where batches fly."""
+class CopyStream(Protocol):
+    """What copies batches to a device."""
 
     def allocate(self, num_bytes: int) -> torch.Tensor:
         """A host buffer to copy from, uint8."""
 
-    def start(self, buffer: torch.Tensor, make: Callable[[torch.Tensor], Batch]) -> Flight:
+    def start(self, buffer: torch.Tensor, make: Callable[[torch.Tensor], Batch]) -> PendingBatch:
         """Copy a host buffer to the device and make a batch of the copy, without waiting for either.
 
         Args:
-            buffer: uint8 from `allocate`, or the front of one; not to be written before `Flight.wait_copied`.
+            buffer: uint8 from `allocate`, or the front of one; not to be written before `PendingBatch.wait_copied`.
             make: Makes the batch of the copy, uint8 on the device.
         """
 
 
-class CudaLane:
+class CudaCopyStream:
     """A CUDA stream of its own, fed from page-locked memory.
 
     Args:
@@ -55,8 +55,8 @@ class CudaLane:
         """A page-locked host buffer, uint8: only such memory is copied while the host goes on."""
         return torch.empty(num_bytes, dtype=torch.uint8, device="cpu", pin_memory=True)
 
-    def start(self, buffer: torch.Tensor, make: Callable[[torch.Tensor], Batch]) -> Flight:
-        """Copy and make in order on the stream; see `Lane.start`."""
+    def start(self, buffer: torch.Tensor, make: Callable[[torch.Tensor], Batch]) -> PendingBatch:
+        """Copy and make in order on the stream; see `CopyStream.start`."""
         # A host that runs ahead of its device sleeps here rather than spin.
         copied = torch.cuda.Event(blocking=True)  # type: ignore[no-untyped-call]
         made = torch.cuda.Event()  # type: ignore[no-untyped-call]
@@ -65,10 +65,10 @@ class CudaLane:
             copied.record(self._stream)
             batch = make(sent)
             made.record(self._stream)
-        return _CudaFlight(batch, copied, made, self._device)
+        return _CudaPending(batch, copied, made, self._device)
 
 
-class _CudaFlight:
+class _CudaPending:
     def __init__(self, batch: Batch, copied: torch.cuda.Event, made: torch.cuda.Event, device: torch.device) -> None:
         self._batch = batch
         self._copied = copied

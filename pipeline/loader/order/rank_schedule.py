@@ -1,4 +1,4 @@
-"""The batches of one rank, counted: turn 0, 1, 2 ... and the place of each in the run."""
+"""The batches of one rank, numbered 0, 1, 2 ... from the start of the run, and the place of each in it."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from maskmill.schemas.errors import ConfigError
 
 
 @dataclass(frozen=True)
-class Turn:
+class ScheduledBatch:
     """The place of a batch.
 
     Attributes:
@@ -27,7 +27,7 @@ class Turn:
     batch_rows: int
 
 
-class Turns:
+class RankSchedule:
     """Cuts a rank's share of every global batch into batches.
 
     Args:
@@ -44,7 +44,7 @@ class Turns:
         self._stretches = plan.stretches
         self._batches_per_step: list[int] = []
         self._shares: list[int] = []
-        self._first_turns = [0]
+        self._first_batches = [0]
         for place, stretch in enumerate(plan.stretches):
             share = _share(stretch.global_batch_rows, rank, world_size)
             micro = share if micro_batch_rows is None else micro_batch_rows
@@ -60,23 +60,23 @@ class Turns:
             self._batches_per_step.append(share // micro)
             if place + 1 < len(plan.stretches):
                 steps = plan.stretches[place + 1].first_step - stretch.first_step
-                self._first_turns.append(self._first_turns[-1] + steps * (share // micro))
+                self._first_batches.append(self._first_batches[-1] + steps * (share // micro))
         self._first_steps = [stretch.first_step for stretch in plan.stretches]
 
-    def locate(self, turn: int) -> Turn:
-        """The place of a turn."""
-        place = bisect_right(self._first_turns, turn) - 1
-        steps, part = divmod(turn - self._first_turns[place], self._batches_per_step[place])
+    def locate(self, number: int) -> ScheduledBatch:
+        """The place of a batch."""
+        place = bisect_right(self._first_batches, number) - 1
+        steps, part = divmod(number - self._first_batches[place], self._batches_per_step[place])
         share = self._shares[place]
         rows = share // self._batches_per_step[place]
-        return Turn(self._first_steps[place] + steps, part * rows, share, rows)
+        return ScheduledBatch(self._first_steps[place] + steps, part * rows, share, rows)
 
     def count(self, step: int, rows_served: int) -> int:
-        """How many turns come before a place."""
+        """How many batches come before a place."""
         place = bisect_right(self._first_steps, step) - 1
         per_step, share = self._batches_per_step[place], self._shares[place]
         before = (step - self._first_steps[place]) * per_step
-        return self._first_turns[place] + before + rows_served * per_step // share
+        return self._first_batches[place] + before + rows_served * per_step // share
 
 
 def _share(global_batch_rows: int, rank: int, world_size: int) -> int:
