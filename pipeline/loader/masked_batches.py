@@ -116,9 +116,9 @@ class MaskedBatches(IterableDataset[Batch]):
         self._described = LoaderState(
             dataset=tuple(fingerprint_rows(source.manifest) for source in self._plan.sources),
             seed=seed,
-            first_steps=tuple(wanted.first_step for wanted in self._plan.wanted),
-            global_batch_rows=tuple(wanted.global_batch_rows for wanted in self._plan.wanted),
-            weights=tuple(wanted.weights for wanted in self._plan.wanted),
+            first_steps=tuple(phase.first_step for phase in self._plan.phases),
+            global_batch_rows=tuple(phase.global_batch_rows for phase in self._plan.phases),
+            weights=tuple(phase.weights for phase in self._plan.phases),
             partitions=tuple(source.settings.partitions for source in self._plan.sources),
             max_epochs=tuple(source.max_epochs for source in self._plan.sources),
             shuffle_blocks=shuffle_blocks,

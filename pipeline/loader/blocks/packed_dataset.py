@@ -115,8 +115,8 @@ class PackedDataset:
         """Begin to fetch what will be read; nothing to do for a local dataset.
 
         Args:
-            upcoming: (shard, its blocks) in the order in which they will be read, endless or not. It is drawn from as
-                there is room, in other threads, one at a time. It replaces what is left of the last one.
+            upcoming: (shard, its blocks) in the order in which they will be read, endless or not. It is drawn from
+                by other threads as far as the cache allows, one at a time. It replaces what is left of the last one.
         """
         if not self.store.capabilities.local_paths:
             self._open_fetcher().announce(upcoming)

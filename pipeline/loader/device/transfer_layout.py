@@ -45,7 +45,7 @@ class TransferLayout:
     """Where everything lies that is sent of batches of one shape.
 
     Attributes:
-        spans: Of each array by its name; `cu_seqlens` is the last, with room for the most that there can be.
+        spans: Of each array by its name; `cu_seqlens` is the last, as long as it can ever be.
         seq_len: S.
     """
 
@@ -105,7 +105,7 @@ def lay_out_transfer(batch: RowBatch, num_stored: int) -> TransferLayout:
 
     Args:
         batch: One with the shapes of all.
-        num_stored: C, room for stored masks of a row, at least as many as it has; 0 with dynamic ones.
+        num_stored: C, the most stored masks of a row; 0 with dynamic ones.
     """
     num_rows, seq_len, ids = len(batch), batch.staged.seq_len, batch.staged.rows.dtype
     most = most_values(seq_len, num_stored)

@@ -85,8 +85,8 @@ class Share:
 
 
 @dataclass(frozen=True)
-class Wanted:
-    """A stretch as the user wants it: its first step, rows a global batch, and integer weights by number of dataset."""
+class WeightedPhase:
+    """A phase: its first step, rows of a global batch, and integer weights by number of dataset."""
 
     first_step: int
     global_batch_rows: int
@@ -97,31 +97,31 @@ class ServingPlan:
     """All steps of a training run.
 
     Args:
-        wanted: Stretches by first step, the first at 0.
+        phases: By first step, the first at 0.
         supplies: Every dataset.
         seed: Where the patterns begin.
     """
 
-    def __init__(self, wanted: Sequence[Wanted], supplies: Sequence[RowSupply], seed: int) -> None:
+    def __init__(self, phases: Sequence[WeightedPhase], supplies: Sequence[RowSupply], seed: int) -> None:
         self._supplies = list(supplies)
         self._seed = seed
         self.stretches: list[Stretch] = []
         self.end_step: int | None = None
         """The step at which every dataset of a stretch has been read as often as it may; None: there is no end."""
         rows_before = np.zeros(len(supplies), np.int64)
-        for place, stretch in enumerate(wanted):
-            end = wanted[place + 1].first_step if place + 1 < len(wanted) else None
-            rows_before = self._append(stretch, end, rows_before)
+        for place, phase in enumerate(phases):
+            end = phases[place + 1].first_step if place + 1 < len(phases) else None
+            rows_before = self._append(phase, end, rows_before)
             if self.end_step is not None:
                 break
         self._first_steps = [stretch.first_step for stretch in self.stretches]
 
-    def _append(self, wanted: Wanted, end: int | None, rows_before: Int64s) -> Int64s:
+    def _append(self, phase: WeightedPhase, end: int | None, rows_before: Int64s) -> Int64s:
         """Append a stretch, cut where a dataset is used up and the others take its share; returns the rows given."""
-        left = dict(wanted.weights)
-        first = wanted.first_step
+        left = dict(phase.weights)
+        first = phase.first_step
         while end is None or first < end:
-            stretch = _make_stretch(first, wanted.global_batch_rows, left, rows_before, self._seed)
+            stretch = _make_stretch(first, phase.global_batch_rows, left, rows_before, self._seed)
             lasts = {dataset: self._steps_left(stretch, dataset) for dataset in left}
             if 0 in lasts.values():  # the rows it has left, fewer than one step takes, are left out
                 left = {d: weight for d, weight in left.items() if lasts[d] != 0}
@@ -149,13 +149,13 @@ class ServingPlan:
         most = self._supplies[dataset].max_rows
         if most is None:
             return None
-        room = most - int(stretch.rows_before[dataset])
+        rows_left = most - int(stretch.rows_before[dataset])
         low, high = 0, 1
-        while stretch.count(dataset, high * stretch.global_batch_rows) <= room:
+        while stretch.count(dataset, high * stretch.global_batch_rows) <= rows_left:
             low, high = high, 2 * high
         while high - low > 1:
             middle = (low + high) // 2
-            fits = stretch.count(dataset, middle * stretch.global_batch_rows) <= room
+            fits = stretch.count(dataset, middle * stretch.global_batch_rows) <= rows_left
             low, high = (middle, high) if fits else (low, middle)
         return low
 
@@ -214,14 +214,14 @@ def _by_partition(first: int, rows: int, partitions: int) -> Int64s:
 def _make_stretch(
     first_step: int, global_batch_rows: int, weights: dict[int, int], rows_before: Int64s, seed: int
 ) -> Stretch:
-    pattern = spread(share_out(weights), seed) if len(weights) > 1 else np.array(list(weights), np.int64)
+    pattern = spread(apportion(weights), seed) if len(weights) > 1 else np.array(list(weights), np.int64)
     counts_before = np.zeros((len(rows_before), len(pattern) + 1), np.int64)
     for dataset in weights:
         counts_before[dataset, 1:] = np.cumsum(pattern == dataset)
     return Stretch(first_step, global_batch_rows, pattern, counts_before, rows_before)
 
 
-def share_out(weights: dict[int, int]) -> dict[int, int]:
+def apportion(weights: dict[int, int]) -> dict[int, int]:
     """Integer weights as thousandths: each rounded down but at least 1, the rest to the largest remainders.
 
     Args:

@@ -21,7 +21,7 @@ from maskmill.pipeline.loader.order.epoch_order import (
     measure_epoch,
     measure_flowing_epoch,
 )
-from maskmill.pipeline.loader.order.serving_plan import PATTERN_ROWS, RowSupply, ServingPlan, Wanted, share_out
+from maskmill.pipeline.loader.order.serving_plan import PATTERN_ROWS, RowSupply, ServingPlan, WeightedPhase, apportion
 from maskmill.pipeline.loader.plan.mixture import MixedPhase, weigh
 from maskmill.pipeline.storage.datasets import fingerprint_rows
 from maskmill.schemas.errors import ConfigError, StaleArtifactError
@@ -96,13 +96,13 @@ class RunPlan:
 
     Attributes:
         sources: Its datasets, by their numbers.
-        wanted: Its phases.
+        phases: Its phases, with weights.
         serving: Which rows of which dataset each step takes.
         steps_per_epoch: Where one dataset is read in whole global batches; None where epochs end inside them.
     """
 
     sources: tuple[SourcePlan, ...]
-    wanted: tuple[Wanted, ...]
+    phases: tuple[WeightedPhase, ...]
     serving: ServingPlan
     steps_per_epoch: int | None
 
@@ -133,20 +133,20 @@ def plan_run(
                     action="give it the same in every phase: it counts over the whole run",
                 )
     urls = list(datasets)
-    wanted = tuple(_want(phase, global_batch_rows, datasets) for phase in phases)
+    weighted = tuple(_weigh_phase(phase, global_batch_rows, datasets) for phase in phases)
     _check_fit(phases, datasets)
-    alone = len(urls) == len(wanted) == 1
+    alone = len(urls) == len(weighted) == 1
     sources = tuple(
-        _plan_source(url, number, datasets[url], wanted, order, alone=alone, cap=caps[url])
+        _plan_source(url, number, datasets[url], weighted, order, alone=alone, cap=caps[url])
         for number, url in enumerate(urls)
     )
     supplies = [RowSupply(source.settings.partitions, source.epoch.rows, source.max_epochs) for source in sources]
     for dataset in datasets.values():
         dataset.close()
-    steps = sources[0].epoch.rows // wanted[0].global_batch_rows if alone else None
-    serving = ServingPlan(wanted, supplies, order.seed)
-    _refuse_unreached(serving, wanted, sources)
-    return RunPlan(sources, wanted, serving, steps)
+    steps = sources[0].epoch.rows // weighted[0].global_batch_rows if alone else None
+    serving = ServingPlan(weighted, supplies, order.seed)
+    _refuse_unreached(serving, weighted, sources)
+    return RunPlan(sources, weighted, serving, steps)
 
 
 def choose_masking(sources: Sequence[SourcePlan], wanted: Masking | None) -> Masking:
@@ -185,10 +185,10 @@ def _name_difference(one: Masking, other: Masking) -> str:
     return ", ".join(f"{name} = {value}" for name, value in one if value != getattr(other, name))
 
 
-def _refuse_unreached(serving: ServingPlan, wanted: Sequence[Wanted], sources: Sequence[SourcePlan]) -> None:
+def _refuse_unreached(serving: ServingPlan, phases: Sequence[WeightedPhase], sources: Sequence[SourcePlan]) -> None:
     """A run that would end where its author wants another phase ends before it begins."""
     end = serving.end_step
-    unreached = [] if end is None else [phase.first_step for phase in wanted if phase.first_step >= end]
+    unreached = [] if end is None else [phase.first_step for phase in phases if phase.first_step >= end]
     if unreached:
         rows = ", ".join(f"{source.epoch.rows} rows with max_epochs {source.max_epochs}" for source in sources)
         raise ConfigError(
@@ -200,7 +200,7 @@ def _refuse_unreached(serving: ServingPlan, wanted: Sequence[Wanted], sources: S
         )
 
 
-def _want(phase: MixedPhase, default_rows: int | None, datasets: dict[str, PackedDataset]) -> Wanted:
+def _weigh_phase(phase: MixedPhase, default_rows: int | None, datasets: dict[str, PackedDataset]) -> WeightedPhase:
     rows = default_rows if phase.global_batch_rows is None else phase.global_batch_rows
     mixture = phase.mixture
     if rows is None or rows < 1:
@@ -213,7 +213,7 @@ def _want(phase: MixedPhase, default_rows: int | None, datasets: dict[str, Packe
         )
     weights = weigh(mixture, [datasets[source.url].num_rows for source in mixture.sources])
     numbers = [list(datasets).index(source.url) for source in mixture.sources]
-    return Wanted(phase.first_step, rows, {n: w for n, w in zip(numbers, weights, strict=True) if w})
+    return WeightedPhase(phase.first_step, rows, {n: w for n, w in zip(numbers, weights, strict=True) if w})
 
 
 def _check_fit(phases: Sequence[MixedPhase], datasets: dict[str, PackedDataset]) -> None:
@@ -264,20 +264,20 @@ def _plan_source(
     url: str,
     number: int,
     dataset: PackedDataset,
-    wanted: Sequence[Wanted],
+    phases: Sequence[WeightedPhase],
     order: Order,
     *,
     alone: bool,
     cap: int | None,
 ) -> SourcePlan:
-    shares = [_share_of_batch(stretch, number) for stretch in wanted if number in stretch.weights]
-    rows = wanted[0].global_batch_rows
+    shares = [_share_of_batch(phase, number) for phase in phases if number in phase.weights]
+    rows = phases[0].global_batch_rows
     partitions = order.partitions
     if partitions is None:
         # With fewer rows in a batch than partitions, a rank would serve now this partition and now that.
         partitions = default_partitions(rows) if alone else min(MAX_DEFAULT_PARTITIONS, min(shares, default=1))
         partitions = max(1, min(partitions, dataset.num_rows)) if not alone else partitions
-    # No window is wider than a shard, so wider ones are the same, and need no more room.
+    # No window is wider than a shard, so wider ones are the same, and need no more memory.
     width = max(1, min(order.shuffle_blocks, int(np.diff(dataset.shards.first_block).max(initial=1))))
     settings = OrderSettings(order.seed, partitions, width, order.last_batch)
     shown = dataset.store.display_url
@@ -307,12 +307,12 @@ def _plan_source(
         "%s: an epoch serves %d rows, leaves out %d and repeats %d",
         *(make_printable(shown), epoch.rows, epoch.dropped, epoch.repeated),
     )
-    most = max(stretch.global_batch_rows for stretch in wanted)
+    most = max(phase.global_batch_rows for phase in phases)
     return SourcePlan(url, shown, dataset.manifest, settings, epoch, cap, most)
 
 
-def _share_of_batch(stretch: Wanted, number: int) -> int:
-    """The fewest rows of a dataset in a global batch of a stretch."""
-    if len(stretch.weights) == 1:
-        return stretch.global_batch_rows
-    return stretch.global_batch_rows * share_out(stretch.weights)[number] // PATTERN_ROWS
+def _share_of_batch(phase: WeightedPhase, number: int) -> int:
+    """The fewest rows of a dataset in a global batch of a phase."""
+    if len(phase.weights) == 1:
+        return phase.global_batch_rows
+    return phase.global_batch_rows * apportion(phase.weights)[number] // PATTERN_ROWS

@@ -102,7 +102,7 @@ class RowReader:
             places = cursor.stage(epoch, partitions, offsets)
             of_epoch, of_dataset = np.full(num_rows, epoch), np.full(num_rows, dataset)
             return RowBatch(cursor.staged, partitions, places, of_epoch, of_dataset, [epoch])
-        gathered = self._room_for(num_rows, [dataset for dataset, *_ in parts])
+        gathered = self._allocate_gathered(num_rows, [dataset for dataset, *_ in parts])
         found_epochs, datasets = np.empty((2, num_rows), np.int64)
         for dataset, cursor, epoch, partitions, offsets, slots in parts:
             targets = slots - first_slot
@@ -133,15 +133,15 @@ class RowReader:
         stops = [stop for stop in (self._stop_epoch, source.max_epochs) if stop is not None]
         return min(stops, default=None)
 
-    def _room_for(self, num_rows: int, datasets: list[int]) -> StagedRows:
+    def _allocate_gathered(self, num_rows: int, datasets: list[int]) -> StagedRows:
         manifests = [self._plan.sources[dataset].manifest for dataset in datasets]
         seq_len = manifests[0].seq_len
         masked = max(count_selected(seq_len, m.masking.rate_ppm) for m in manifests) if self._static else 0
-        room = self._gathered
-        if room is None or (*room.rows.shape[1:], room.num_masked) != (num_rows, seq_len, masked):
+        gathered = self._gathered
+        if gathered is None or (*gathered.rows.shape[1:], gathered.num_masked) != (num_rows, seq_len, masked):
             ids = id_type(manifests[0].vocabulary.vocab_size).to_pandas_dtype()
-            room = self._gathered = StagedRows(1, num_rows, seq_len, ids, masked)
-        return room
+            gathered = self._gathered = StagedRows(1, num_rows, seq_len, ids, masked)
+        return gathered
 
     def close(self) -> None:
         """End what was begun ahead, and close what is open."""

@@ -47,7 +47,7 @@ class StagedRows:
     Attributes:
         rows: `(L, C, S)` uint16 or uint32 token ids.
         row_ids: `(L, C)` uint64.
-        lists: Of each kind of column that is staged; the masks have no room where M is 0.
+        lists: Of each kind of column that is staged; those of the masks hold nothing where M is 0.
     """
 
     def __init__(self, num_slots: int, capacity: int, seq_len: int, id_dtype: Any, num_masked: int) -> None:
@@ -66,7 +66,7 @@ class StagedRows:
 
     @staticmethod
     def allocate(manifest: PackedManifest, num_slots: int, capacity: int, static: bool) -> StagedRows:
-        """Room for rows of a dataset, with its stored masks or without."""
+        """Memory for rows of a dataset, with its stored masks or without."""
         ids = id_type(manifest.vocabulary.vocab_size).to_pandas_dtype()
         num_masked = count_selected(manifest.seq_len, manifest.masking.rate_ppm) if static else 0
         return StagedRows(num_slots, capacity, manifest.seq_len, ids, num_masked)
@@ -78,7 +78,7 @@ class StagedRows:
 
     @property
     def num_masked(self) -> int:
-        """M, room for stored masks of a row."""
+        """M, the most stored masks of a row."""
         return int(self.lists[Per.MASKED].values[MASK_POSITIONS].shape[2])
 
     def move_to_front(self, slot: int, start: int, count: int) -> None:

@@ -11,7 +11,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from maskmill.pipeline.loader.order.serving_plan import RowSupply, ServingPlan, Wanted, share_out, spread
+from maskmill.pipeline.loader.order.serving_plan import RowSupply, ServingPlan, WeightedPhase, apportion, spread
 from tests.loader.order.order_oracle import order_epoch
 from tests.loader.plan.mixture_oracle import Stored, iter_steps
 from tests.loader.plan.mixture_oracle import spread as oracle_spread
@@ -21,7 +21,7 @@ weights_of_datasets = st.lists(st.integers(1, 10**6), min_size=1, max_size=5).ma
 
 @given(weights_of_datasets)
 def test_thousandths_add_up_and_are_those_of_the_weights_to_within_one(weights):
-    shares = share_out(weights)
+    shares = apportion(weights)
     total = sum(weights.values())
     assert sum(shares.values()) == 1000
     assert all(count >= 1 for count in shares.values())
@@ -41,7 +41,7 @@ def test_thousandths_add_up_and_are_those_of_the_weights_to_within_one(weights):
     ],
 )
 def test_what_rounding_leaves_goes_to_the_largest_remainders(weights, expected):
-    assert share_out(dict(enumerate(weights))) == dict(enumerate(expected))
+    assert apportion(dict(enumerate(weights))) == dict(enumerate(expected))
 
 
 @given(st.permutations([500, 300, 150, 49, 1]), st.integers(0, 2**64 - 1))
@@ -78,15 +78,15 @@ plans = st.tuples(
 def test_every_slot_of_every_step_holds_the_documented_row(drawn, data):
     sizes, partitions, phases, seed = drawn
     supplies = [RowSupply(p, p * size) for size, p in zip(sizes, partitions, strict=False)]
-    wanted, stretches, first = [], [], 0
+    phases, stretches, first = [], [], 0
     for steps, rows in phases:
         weights = {d: data.draw(st.integers(1, 9)) for d in range(len(supplies))}
         kept = {d: w for d, w in weights.items() if d == first % len(supplies) or w > 3}
-        wanted.append(Wanted(first, rows, kept))
-        shares = share_out(kept) if len(kept) > 1 else dict.fromkeys(kept, 1000)
+        phases.append(WeightedPhase(first, rows, kept))
+        shares = apportion(kept) if len(kept) > 1 else dict.fromkeys(kept, 1000)
         stretches.append((first, rows, [shares.get(d, 0) for d in range(len(supplies))]))
         first += steps
-    plan = ServingPlan(wanted, supplies, seed)
+    plan = ServingPlan(phases, supplies, seed)
     stored = [Stored((p * size,), p) for size, p in zip(sizes, partitions, strict=False)]
     expected = list(islice(iter_steps(stretches, stored, 4, seed), first + 5))
     order = cache(lambda rows, epoch: order_epoch([rows], 4, seed=seed, epoch=epoch))
@@ -110,7 +110,7 @@ def test_every_slot_of_every_step_holds_the_documented_row(drawn, data):
 @settings(max_examples=60, deadline=None)
 def test_a_cap_is_never_exceeded_and_the_others_take_the_share(rows, cap, batch_rows, weight):
     supplies = [RowSupply(1, rows, cap), RowSupply(2, 50)]
-    plan = ServingPlan([Wanted(0, batch_rows, {0: weight, 1: 5})], supplies, 3)
+    plan = ServingPlan([WeightedPhase(0, batch_rows, {0: weight, 1: 5})], supplies, 3)
     given_rows = Counter()
     for step in range(rows * cap * 6 + 20):
         shares = plan.take(step, 0, batch_rows)
@@ -118,11 +118,11 @@ def test_a_cap_is_never_exceeded_and_the_others_take_the_share(rows, cap, batch_
         given_rows.update({share.dataset: len(share.slots) for share in shares})
     assert plan.end_step is None
     left = cap * rows - given_rows[0]
-    assert 0 <= left < max(1, -(-batch_rows * share_out({0: weight, 1: 5})[0] // 1000) + 1)
+    assert 0 <= left < max(1, -(-batch_rows * apportion({0: weight, 1: 5})[0] // 1000) + 1)
 
 
 def test_a_run_ends_where_nothing_is_left():
-    plan = ServingPlan([Wanted(0, 8, {0: 1, 1: 1})], [RowSupply(1, 20, 2), RowSupply(1, 30, 1)], 0)
+    plan = ServingPlan([WeightedPhase(0, 8, {0: 1, 1: 1})], [RowSupply(1, 20, 2), RowSupply(1, 30, 1)], 0)
     given_rows = Counter()
     for step in range(plan.end_step):
         given_rows.update({share.dataset: len(share.slots) for share in plan.take(step, 0, 8)})
@@ -133,8 +133,8 @@ def test_a_run_ends_where_nothing_is_left():
 
 @pytest.mark.parametrize("first_steps", [(0, 5), (0, 5, 9)])
 def test_a_phase_takes_up_each_dataset_where_the_one_before_left_it(first_steps):
-    wanted = [Wanted(first, 4 + place, {0: 1, 1: 1 + place}) for place, first in enumerate(first_steps)]
-    plan = ServingPlan(wanted, [RowSupply(1, 7), RowSupply(3, 9)], 0)
+    phases = [WeightedPhase(first, 4 + place, {0: 1, 1: 1 + place}) for place, first in enumerate(first_steps)]
+    plan = ServingPlan(phases, [RowSupply(1, 7), RowSupply(3, 9)], 0)
     given_rows = {0: [], 1: []}
     for step in range(14):
         for share in plan.take(step, 0, plan.stretch_at(step).global_batch_rows):
