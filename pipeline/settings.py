@@ -39,15 +39,14 @@ def load_settings(model: type[Model], given: object, argument: str) -> Model:
             raise explain_values(model, error, argument) from None
     if isinstance(given, (str, os.PathLike)):
         return read_toml(model, check_url(given, argument))
-    raise ConfigError(
-        f"this is not a {model.__name__}",
-        path=argument,
-        expected=f"the path or URL of a TOML file, a dictionary of its sections, or a {model.__name__}",
-        found=show_value(given),
-        action='give for example {"data": {"dataset": "out/packed"}, ...}'
-        if argument != "run"
-        else 'give for example {"input": {"paths": ["corpus/*.jsonl"]}, "output": {"url": "out"}}',
+    example = (
+        '{"input": {"paths": ["corpus/*.jsonl"]}, "output": {"url": "out"}}'
+        if argument == "run"
+        else '{"data": {"dataset": "out/packed"}, ...}'
     )
+    kind = model.__name__
+    expected = f"the path or URL of a TOML file, a dictionary of its sections, or a {kind}"
+    raise refuse_argument(argument, given, expected, f"give for example {example}", f"this is not a {kind}")
 
 
 def read_toml(model: type[Model], path: str, overrides: Sequence[str] = ()) -> Model:
@@ -76,13 +75,8 @@ def check_url(given: object, argument: str) -> str:
     path = os.fspath(given) if isinstance(given, (str, os.PathLike)) else None
     if isinstance(path, str) and path:
         return path
-    raise ConfigError(
-        "this is not a path or URL",
-        path=argument,
-        expected="a path or an fsspec URL, as text or as a pathlib.Path",
-        found=show_value(given),
-        action=f'give for example {argument}="out"',
-    )
+    expected = "a path or an fsspec URL, as text or as a pathlib.Path"
+    raise refuse_argument(argument, given, expected, f'give for example {argument}="out"', "this is not a path or URL")
 
 
 def check_callback(given: object, argument: str) -> None:
@@ -92,13 +86,8 @@ def check_callback(given: object, argument: str) -> None:
         ConfigError: It is neither.
     """
     if given is not None and not callable(given):
-        raise ConfigError(
-            "this cannot be called",
-            path=argument,
-            expected="a function that takes one event, or None",
-            found=show_value(given),
-            action=f"give for example {argument}=print",
-        )
+        expected = "a function that takes one event, or None"
+        raise refuse_argument(argument, given, expected, f"give for example {argument}=print", "this cannot be called")
 
 
 def check_flag(given: Any, argument: str) -> bool:
@@ -109,10 +98,25 @@ def check_flag(given: Any, argument: str) -> bool:
     """
     if isinstance(given, bool):
         return given
-    raise ConfigError(
-        "this is neither yes nor no",
-        path=argument,
-        expected="True or False",
-        found=show_value(given),
-        action=f"give for example {argument}=True",
-    )
+    action, what = f"give for example {argument}=True", "this is neither yes nor no"
+    raise refuse_argument(argument, given, "True or False", action, what)
+
+
+def refuse_argument(
+    name: str,
+    value: object,
+    expected: str,
+    action: str = "give another value",
+    what: str = "",
+) -> ConfigError:
+    """The error that says what is wrong with an argument.
+
+    Args:
+        name: What the caller calls it.
+        value: What was given.
+        expected: What it may be.
+        action: What to do.
+        what: What is wrong; by default there is none of its name.
+    """
+    what = what or f"no such {name.rpartition('.')[2]}"
+    return ConfigError(what, path=name, expected=expected, found=show_value(value), action=action)

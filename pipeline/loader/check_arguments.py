@@ -18,9 +18,8 @@ from typing import Annotated, Any, Literal
 
 from pydantic import AfterValidator, BeforeValidator, Field, PlainValidator, TypeAdapter
 
+from maskmill.pipeline.settings import refuse_argument
 from maskmill.pipeline.storage.paths import resolve_url
-from maskmill.schemas.errors import ConfigError
-from maskmill.schemas.explain_values import show_value
 from maskmill.schemas.masking import Masking
 
 MAX_GLOBAL_BATCH_ROWS = 1 << 24
@@ -219,15 +218,3 @@ def check_instance(name: str, value: Any, kind: type | tuple[type, ...], expecte
     """
     if not isinstance(value, kind):
         raise refuse_argument(name, value, expected, action)
-
-
-def refuse_argument(
-    name: str,
-    value: Any,
-    expected: str,
-    action: str = "give another value",
-    what: str = "",
-) -> ConfigError:
-    """What is wrong with an argument."""
-    what = what or f"no such {name.rpartition('.')[2]}"
-    return ConfigError(what, path=name, expected=expected, found=show_value(value), action=action)

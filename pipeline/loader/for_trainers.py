@@ -6,7 +6,7 @@ something else can take those.
 
 from __future__ import annotations
 
-from collections.abc import Generator, Iterable, Iterator
+from collections.abc import Iterable, Iterator
 from typing import Any, Protocol
 
 import torch
@@ -14,12 +14,13 @@ from torch.nn.functional import cross_entropy
 from torch.utils.data import get_worker_info
 
 from maskmill.pipeline.loader.batches.batch import Batch
+from maskmill.pipeline.loader.batches.gather_steps import gather_steps
 from maskmill.pipeline.loader.batches.lasting_failure import LastingFailure
 from maskmill.pipeline.loader.batches.one_storage import pack_values
-from maskmill.pipeline.loader.check_arguments import check_instance, refuse_argument
+from maskmill.pipeline.loader.check_arguments import check_instance
 from maskmill.pipeline.loader.encoders.encoder import Encoder, describe_encoder
 from maskmill.pipeline.loader.encoders.families import Layout
-from maskmill.schemas.errors import ConfigError
+from maskmill.pipeline.settings import refuse_argument
 from maskmill.schemas.masking import IGNORE_INDEX
 
 __all__ = ["Encoder", "as_inputs", "count_labels", "describe_encoder", "group_steps", "sum_losses"]
@@ -46,34 +47,13 @@ def group_steps(batches: Iterable[Batch]) -> Iterator[list[Batch]]:
         stream = iter(batches)
     except Exception as error:  # of a foreign object
         raise refuse_argument("batches", batches, "a MaskedBatches or a DataLoader of one", _GIVE_LOADER) from error
-    return LastingFailure(_group_steps(stream))
+    return LastingFailure(gather_steps(map(_check_batch, stream)))
 
 
-def _group_steps(batches: Iterator[Batch]) -> Generator[list[Batch]]:
-    step: list[Batch] = []
-    for batch in batches:
-        check_instance("batches", batch, Batch, "batches of a MaskedBatches, as they are", _GIVE_LOADER)
-        came = sum(len(before.row_ids) for before in step)
-        if batch.rows_before != came:
-            raise ConfigError(
-                "the batches begin inside a global batch",
-                path="loader",
-                expected=f"a micro-batch that begins at row {came} of its global batch",
-                found=f"one that begins at row {batch.rows_before}",
-                action="resume from a state behind a whole step, and give the loader to the trainer as it is",
-            )
-        step.append(batch)
-        if batch.state["rows_served"] == 0:
-            yield step
-            step = []
-    if step:
-        raise ConfigError(
-            "the batches end inside a global batch",
-            path="loader",
-            expected="all micro-batches of every global batch, in the loader's order",
-            found=f"{len(step)} micro-batches of the last",
-            action="give the loader to the trainer as it is: do not let it shard, dispatch or limit batches",
-        )
+def _check_batch(batch: Any) -> Batch:
+    check_instance("batches", batch, Batch, "batches of a MaskedBatches, as they are", _GIVE_LOADER)
+    checked: Batch = batch
+    return checked
 
 
 class _Labelled(Protocol):

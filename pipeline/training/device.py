@@ -7,8 +7,7 @@ from typing import Any, Literal
 
 import torch
 
-from maskmill.pipeline.loader.device.find_device import find_device
-from maskmill.schemas.errors import ConfigError
+from maskmill.pipeline.loader.device.find_device import EXPECTED, find_device
 
 
 def resolve_device(name: str) -> torch.device:
@@ -19,16 +18,7 @@ def resolve_device(name: str) -> torch.device:
     """
     if name == "auto":
         name = "cuda" if torch.cuda.is_available() else "cpu"
-    found = find_device(name)
-    if isinstance(found, torch.device):
-        return found
-    raise ConfigError(
-        f"training does not run on {found.kind}" if found.kind else "this device is not available",
-        path="run.device",
-        expected="auto, cpu, cuda, or cuda and a number, such as cuda:1",
-        found=f"{name!r}, which {found.why}",
-        action="change run.device",
-    )
+    return find_device(name, "run.device", expected=f"auto, {EXPECTED}")
 
 
 def resolve_precision(

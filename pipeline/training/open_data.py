@@ -8,7 +8,7 @@ from typing import Any
 from maskmill.pipeline.loader import MaskedBatches
 from maskmill.pipeline.loader.blocks.packed_dataset import read_packed_manifest
 from maskmill.pipeline.loader.fixed_rows import iter_fixed_batches
-from maskmill.pipeline.loader.plan.open_sources import check_equal
+from maskmill.pipeline.loader.plan.open_sources import check_one_length, check_one_tokenizer
 from maskmill.pipeline.storage.datasets import fingerprint_rows, read_tokenizer
 from maskmill.pipeline.storage.store import open_store
 from maskmill.pipeline.training.masked_loss import TrainingBatch
@@ -82,5 +82,6 @@ def _check_fits(trained: PackedManifest, held_out: PackedManifest, url: str) -> 
             found="an empty dataset",
             action="prepare with a higher documents.held_out, or remove data.held_out from the train file",
         )
-    for name in ("seq_len", "tokenizer_checksum"):
-        check_equal(trained, held_out, name, ("data.dataset", open_store(url).display_url))
+    shown_urls = "data.dataset", open_store(url).display_url
+    check_one_length(trained, held_out, shown_urls)
+    check_one_tokenizer(trained, held_out, shown_urls)

@@ -16,6 +16,7 @@ from typing import Any, Literal
 import torch
 from torch.nn.utils import clip_grad_norm_
 
+from maskmill.pipeline.loader.batches.gather_steps import gather_steps
 from maskmill.pipeline.storage.store import Store
 from maskmill.pipeline.training.build_model import build_model
 from maskmill.pipeline.training.checkpoints import (
@@ -295,26 +296,20 @@ class _Run:
 
 
 def iter_global_batches(batches: ResumableBatches, global_batch_rows: int) -> Iterator[list[LoadedBatch]]:
-    """Gather the micro-batches of one step after the other, without asking for one more than the step needs.
+    """The micro-batches of one step after the other.
 
     Raises:
         ShardCorruptError: The micro-batches of a step do not add up to a global batch.
     """
-    gathered: list[LoadedBatch] = []
-    num_rows = 0
-    for batch in batches:
-        gathered.append(batch)
-        num_rows += len(batch.row_ids)
-        places = {(int(each.epoch), int(each.step)) for each in gathered}
-        if num_rows > global_batch_rows or len(places) > 1:
+    for micro_batches in gather_steps(batches):
+        num_rows = sum(len(batch.row_ids) for batch in micro_batches)
+        if num_rows != global_batch_rows:
             raise ShardCorruptError(
                 "micro-batches do not add up to a global batch",
                 path="data.dataset",
-                place=f"epoch {batch.epoch}, step {batch.step}",
-                expected=f"{global_batch_rows} rows of one step",
-                found=f"{num_rows} rows of {len(places)}",
+                place=f"epoch {micro_batches[0].epoch}, step {micro_batches[0].step}",
+                expected=f"{global_batch_rows} rows",
+                found=f"{num_rows}",
                 action="run `maskmill verify` on data.dataset; if it finds nothing, this is a defect of maskmill",
             )
-        if num_rows == global_batch_rows:
-            yield gathered
-            gathered, num_rows = [], 0
+        yield micro_batches

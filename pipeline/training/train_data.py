@@ -6,16 +6,13 @@ from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from typing import Any, Protocol
 
+from maskmill.pipeline.loader.batches.gather_steps import MicroBatch
 from maskmill.pipeline.training.masked_loss import TrainingBatch
 from maskmill.schemas.masking import Masking
 
 
-class LoadedBatch(TrainingBatch, Protocol):
+class LoadedBatch(TrainingBatch, MicroBatch, Protocol):
     """A micro-batch that knows its place in the order."""
-
-    @property
-    def row_ids(self) -> Any:
-        """The rows' ids, (B,)."""
 
     @property
     def epoch(self) -> int:
@@ -28,10 +25,6 @@ class LoadedBatch(TrainingBatch, Protocol):
     @property
     def waited_seconds(self) -> float:
         """How long storage was waited for."""
-
-    @property
-    def state(self) -> dict[str, Any]:
-        """The loader's state after this micro-batch."""
 
 
 class ResumableBatches(Protocol):

@@ -30,6 +30,7 @@ class Batch:
     epoch: int
     step: int
     state: dict[str, Any]
+    rows_before: int = 0
     waited_seconds: float = 0.25
 
     def model_inputs(self, layout: str, _model: Any = None) -> dict[str, Any]:
@@ -93,8 +94,9 @@ class Batches:
             for start in range(0, self.global_rows, self.micro_rows):
                 micro_rows = rows[start : start + self.micro_rows]
                 seed = 1000 * self.next_step + start
-                state = {"next_step": self.next_step}
-                yield make_batch(micro_rows, seed=seed, epoch=epoch, step=step, state=state)
+                served = (start + len(micro_rows)) % self.global_rows
+                state = {"next_step": self.next_step, "rows_served": served}
+                yield make_batch(micro_rows, seed=seed, epoch=epoch, step=step, state=state, rows_before=start)
 
 
 def make_data(*, held_out: bool = True, fingerprint: str = "f" * 32) -> TrainData:
@@ -106,7 +108,7 @@ def make_data(*, held_out: bool = True, fingerprint: str = "f" * 32) -> TrainDat
         pad_id=PAD,
         tokenizer_json=make_tokenizer_json(),
         batches=Batches(global_rows=6, micro_rows=4),
-        state_after=lambda steps: {"next_step": steps},
+        state_after=lambda steps: {"next_step": steps, "rows_served": 0},
         masking=Masking(),
         open_held_out=(lambda: [make_batch([0, 3, 4], seed=9), make_batch([7], seed=10)]) if held_out else None,
     )

@@ -26,7 +26,6 @@ from maskmill.pipeline.loader.resume.loader_state import copy_state
 from maskmill.pipeline.loader.rows.row_batch import RowBatch
 from maskmill.pipeline.masking.tables import MaskTables
 from maskmill.schemas.errors import ConfigError, MaskmillError
-from maskmill.schemas.explain_values import show_value
 from maskmill.schemas.masking import Masking, count_selected
 
 
@@ -81,7 +80,9 @@ class DeviceBatches(IterableDataset[Batch]):
     """
 
     def __init__(self, batches: RowSource, device: torch.device | str) -> None:
-        self.device = _resolve_device(device)
+        self.device = find_device(
+            device, "to_device", action="name another device, or move each batch of the loader with batch.to(device)"
+        )
         self._batches = batches
         self._maker = BatchMaker(batches.masking, batches.rate_ppm, batches.tables, self.device)
         self._given: dict[str, Any] | None = None  # the state after the last batch given out
@@ -179,16 +180,3 @@ class _Buffers:
         pending = self._stream.start(self._buffers[turn][:num_bytes], make)
         self._pending[turn] = pending
         return pending
-
-
-def _resolve_device(device: torch.device | str) -> torch.device:
-    found = find_device(device)
-    if isinstance(found, torch.device):
-        return found
-    raise ConfigError(
-        "no device that batches can be made on",
-        path="to_device",
-        expected="cpu or a CUDA device of this machine",
-        found=f"{show_value(str(device) if isinstance(device, torch.device) else device)}, which {found.why}",
-        action="name another device, or iterate the loader itself and move each batch with batch.to(device)",
-    )

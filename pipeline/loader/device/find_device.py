@@ -2,43 +2,45 @@
 
 from __future__ import annotations
 
-from typing import Any, NamedTuple
+from typing import Any
 
 import torch
 
+from maskmill.pipeline.settings import refuse_argument
+
 KINDS = ("cpu", "cuda")
+"""Checkpoints hold the random generators of these two: on others a resumed run would draw other dropout."""
+EXPECTED = "cpu, cuda, or cuda and a number, such as cuda:1"
 
 
-class NoDevice(NamedTuple):
-    """Why there is no such device.
-
-    Attributes:
-        kind: That of another kind than `KINDS`; empty where there is no device at all.
-        why: A relative clause without its pronoun.
-    """
-
-    kind: str
-    why: str
-
-
-def find_device(device: Any) -> torch.device | NoDevice:
+def find_device(device: Any, argument: str, *, expected: str = EXPECTED, action: str = "") -> torch.device:
     """Find a device by what torch calls it; one of several GPUs has its index.
 
-    A run that trains on another kind than `KINDS`, and is resumed, would draw other dropout than an undisturbed one:
-    checkpoints hold the random generators of these two.
+    Args:
+        device: Its name, or a `torch.device`.
+        argument: What it was given as.
+        expected: What it may be.
+        action: What to do about another one.
+
+    Raises:
+        ConfigError: There is no such device here, or it is of another kind than `KINDS`.
     """
+    action = action or f"change {argument}"
+    shown = str(device) if isinstance(device, torch.device) else device
     try:
         found = torch.device(device)
     except Exception as error:  # noqa: BLE001  # torch raises several kinds, a foreign object any
-        return NoDevice("", f"is no device's name: {_first_line(error)}")
+        what = f"no device has such a name ({_first_line(error)})"
+        raise refuse_argument(argument, shown, expected, action, what) from None
     if found.type not in KINDS:
-        return NoDevice(found.type, f"is none of {' and '.join(KINDS)}")
+        raise refuse_argument(argument, shown, expected, action, f"maskmill does not run on {found.type}")
     try:
         torch.empty(0, device=found)
         if found.type == "cuda" and found.index is None:
             return torch.device("cuda", torch.cuda.current_device())
     except (RuntimeError, AssertionError, NotImplementedError) as error:
-        return NoDevice("", f"is not on this machine: {_first_line(error)}")
+        what = f"no such device on this machine ({_first_line(error)})"
+        raise refuse_argument(argument, shown, expected, action, what) from None
     return found
 
 

@@ -6,8 +6,9 @@ import os
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
-from maskmill.pipeline.loader.check_arguments import check, check_settings, refuse_argument
+from maskmill.pipeline.loader.check_arguments import check, check_settings
 from maskmill.pipeline.loader.order.serving_plan import PATTERN_ROWS
+from maskmill.pipeline.settings import refuse_argument
 from maskmill.schemas.errors import ConfigError
 from maskmill.schemas.explain_values import show_value
 

@@ -222,34 +222,38 @@ def _check_fit(phases: Sequence[MixedPhase], datasets: dict[str, PackedDataset])
     for phase in phases:
         inside = [datasets[source.url] for source in phase.mixture.sources]
         for dataset in inside:
-            _refuse_other(first, dataset, "tokenizer_checksum")
-            _refuse_other(inside[0], dataset, "seq_len")
-            if dataset.manifest.vocabulary != first.manifest.vocabulary:  # their rows share memory, and their masks
-                raise ConfigError(
-                    "the datasets have another vocabulary, though their tokenizer is said to be one",
-                    path=dataset.store.display_url,
-                    expected=f"the special tokens and the size of {first.store.display_url}",
-                    action="prepare them with one tokenizer",
-                )
+            shown_url = dataset.store.display_url
+            check_one_tokenizer(first.manifest, dataset.manifest, (first.store.display_url, shown_url))
+            check_one_length(inside[0].manifest, dataset.manifest, (inside[0].store.display_url, shown_url))
 
 
-def _refuse_other(first: PackedDataset, dataset: PackedDataset, name: str) -> None:
-    check_equal(first.manifest, dataset.manifest, name, (first.store.display_url, dataset.store.display_url))
-
-
-def check_equal(first: PackedManifest, other: PackedManifest, name: str, shown_urls: tuple[str, str]) -> None:
-    """Refuse two datasets that differ in what those of one run must have in common.
+def check_one_tokenizer(first: PackedManifest, other: PackedManifest, shown_urls: tuple[str, str]) -> None:
+    """Refuse two datasets that were encoded differently.
 
     Args:
         first: One manifest.
         other: The other.
-        name: The field in which they must be equal.
         shown_urls: Where the two datasets are, for people.
 
     Raises:
-        ConfigError: They are not.
+        ConfigError: They were.
     """
-    expected, found = getattr(first, name), getattr(other, name)
+    _check_equal(first.tokenizer_checksum, other.tokenizer_checksum, "tokenizer_checksum", shown_urls)
+    if first.vocabulary != other.vocabulary:  # their rows share memory, and their masks
+        raise ConfigError(
+            "the datasets have another vocabulary, though their tokenizer is said to be one",
+            path=shown_urls[1],
+            expected=f"the special tokens and the size of {shown_urls[0]}",
+            action="prepare them with one tokenizer",
+        )
+
+
+def check_one_length(first: PackedManifest, other: PackedManifest, shown_urls: tuple[str, str]) -> None:
+    """Refuse two datasets whose rows are not equally long; see `check_one_tokenizer`."""
+    _check_equal(first.seq_len, other.seq_len, "seq_len", shown_urls)
+
+
+def _check_equal(expected: object, found: object, name: str, shown_urls: tuple[str, str]) -> None:
     if expected != found:
         raise ConfigError(
             f"the datasets have another {name}",

@@ -10,6 +10,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 from maskmill.pipeline.loader.check_arguments import MAX_STEPS
 from maskmill.pipeline.loader.order.epoch_order import LastBatch
 from maskmill.schemas.errors import ConfigError, StaleArtifactError
+from maskmill.schemas.explain_values import explain_values
 from maskmill.schemas.masking import Masking
 
 
@@ -103,7 +104,7 @@ class LoaderState(BaseModel):
         try:
             other = LoaderState.model_validate(found)
         except ValidationError as error:
-            raise _not_a_state(_describe_first(error)) from None
+            raise _explain_state(error) from None
         ours, theirs = self.model_dump(exclude=of_the_place), other.model_dump(exclude=of_the_place)
         differing = [name for name in ours if ours[name] != theirs[name]]
         if differing:
@@ -184,6 +185,8 @@ def _not_a_state(found: str) -> ConfigError:
     )
 
 
-def _describe_first(error: ValidationError) -> str:
-    finding = error.errors(include_url=False, include_context=False, include_input=False)[0]
-    return f"{'.'.join(map(str, finding['loc']))}: {finding['msg']}"[:_MAX_SHOWN]
+def _explain_state(error: ValidationError) -> ConfigError:
+    explained = explain_values(LoaderState, error, "loader state")
+    expected = "" if explained.expected is None else f", where {explained.expected} was expected"
+    found = "" if explained.found is None else f": {explained.found}"
+    return _not_a_state(f"{explained.what}{found}{expected}"[:_MAX_SHOWN])
