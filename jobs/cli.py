@@ -5,55 +5,22 @@ from __future__ import annotations
 import atexit
 import contextlib
 import importlib
-import io
 import os
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable
 from importlib import metadata
-from typing import Annotated, Any
+from typing import Annotated
 
 import typer
-from typer.core import TyperCommand, TyperGroup
 
 from maskmill.jobs.console import open_console
 from maskmill.jobs.run_command import run_command
-from maskmill.pipeline.standard_error import guard_libraries, make_line
-
-_UsageError: type[Any] = typer.BadParameter.mro()[1]
-"""What wrong arguments are to click, which typer brings a copy of."""
-
-
-class _Usage:
-    """Shows flags in help without a type, `--replace`, and arguments in messages printable, whatever a glob gave."""
-
-    def make_context(self, *args: Any, **options: Any) -> Any:
-        """The arguments, parsed; what is wrong with them is raised as click does."""
-        try:
-            return super().make_context(*args, **options)  # type: ignore[misc]  # of the command that this is mixed into
-        except _UsageError as error:
-            error.message = make_line(error.message)
-            raise
-
-    def get_params(self, ctx: Any) -> list[Any]:
-        """The parameters, with an empty type for those that take no value."""
-        params: list[Any] = super().get_params(ctx)  # type: ignore[misc]  # of the command that this is mixed into
-        for param in params:
-            if getattr(param, "is_flag", False):
-                param.metavar = ""
-        return params
-
-
-class _Command(_Usage, TyperCommand):
-    """A command."""
-
-
-class _Group(_Usage, TyperGroup):
-    """The command line itself."""
-
+from maskmill.jobs.usage import Command, Group, open_streams
+from maskmill.pipeline.standard_error import guard_libraries
 
 app = typer.Typer(
     name="maskmill",
-    cls=_Group,
+    cls=Group,
     no_args_is_help=True,
     add_completion=False,
     pretty_exceptions_enable=False,
@@ -90,6 +57,12 @@ RESUMES = "interrupted; the same command continues from here"
 TRAINING_RESUMES = "interrupted; the same command continues from the newest checkpoint, if there is one"
 
 
+def _job(name: str) -> Callable[..., int]:
+    """The function of a command, imported when it is wanted: `--help` imports nothing of the pipeline."""
+    job: Callable[..., int] = getattr(importlib.import_module(f"maskmill.jobs.{name}"), name)
+    return job
+
+
 def _show_version(wanted: bool) -> None:
     if wanted:
         open_console().print(f"maskmill {metadata.version('maskmill')}")
@@ -118,7 +91,7 @@ def options(
     """
 
 
-@app.command(cls=_Command)
+@app.command(cls=Command)
 def prepare(
     run_file: RunFileArgument,
     set_: SetOption = None,
@@ -142,10 +115,10 @@ def prepare(
 
     Give the same command again after an interruption: it goes on, and ends with the same bytes.
     """
-    run_command(lambda: _prepare(run_file, set_, json, "pack", replace), debug, RESUMES)
+    run_command(lambda: _job("prepare")(run_file, set_ or [], json, "pack", replace), debug, RESUMES)
 
 
-@app.command(cls=_Command)
+@app.command(cls=Command)
 def shard(
     run_file: RunFileArgument, set_: SetOption = None, json: JsonOption = False, debug: DebugOption = False
 ) -> None:
@@ -153,10 +126,10 @@ def shard(
 
     maskmill shard run.toml
     """
-    run_command(lambda: _prepare(run_file, set_, json, "shard"), debug, RESUMES)
+    run_command(lambda: _job("prepare")(run_file, set_ or [], json, "shard"), debug, RESUMES)
 
 
-@app.command(cls=_Command)
+@app.command(cls=Command)
 def tokenizer(
     run_file: RunFileArgument,
     set_: SetOption = None,
@@ -181,10 +154,12 @@ def tokenizer(
         maskmill tokenizer run.toml --set tokenizer.vocab_size=50000 --set tokenizer.name=large
         maskmill tokenizer run.toml --set tokenizer.vocab_size=50000 --replace
     """
-    run_command(lambda: _prepare(run_file, set_, json, "tokenizer", replace, compare or []), debug, RESUMES)
+    run_command(
+        lambda: _job("prepare")(run_file, set_ or [], json, "tokenizer", replace, compare or []), debug, RESUMES
+    )
 
 
-@app.command(cls=_Command)
+@app.command(cls=Command)
 def pack(
     run_file: RunFileArgument,
     set_: SetOption = None,
@@ -198,10 +173,10 @@ def pack(
 
         maskmill pack run.toml --set pack.name=long --set pack.seq_len=1024
     """
-    run_command(lambda: _prepare(run_file, set_, json, "pack", replace), debug, RESUMES)
+    run_command(lambda: _job("prepare")(run_file, set_ or [], json, "pack", replace), debug, RESUMES)
 
 
-@app.command(cls=_Command)
+@app.command(cls=Command)
 def verify(dataset: DatasetArgument, json: JsonOption = False, debug: DebugOption = False) -> None:
     """Re-read a dataset and check every checksum, count, boundary, special token and mask.
 
@@ -210,10 +185,10 @@ def verify(dataset: DatasetArgument, json: JsonOption = False, debug: DebugOptio
         maskmill verify out
         maskmill verify s3://bucket/run/packed
     """
-    run_command(lambda: importlib.import_module("maskmill.jobs.verify").verify(dataset, json), debug)
+    run_command(lambda: _job("verify")(dataset, json), debug)
 
 
-@app.command(cls=_Command)
+@app.command(cls=Command)
 def report(dataset: DatasetArgument, debug: DebugOption = False) -> None:
     """Show what a dataset, or every part of a run, holds and what was counted when it was written.
 
@@ -221,10 +196,10 @@ def report(dataset: DatasetArgument, debug: DebugOption = False) -> None:
 
         maskmill report out
     """
-    run_command(lambda: importlib.import_module("maskmill.jobs.report").report(dataset), debug)
+    run_command(lambda: _job("report")(dataset), debug)
 
 
-@app.command(cls=_Command)
+@app.command(cls=Command)
 def train(
     train_file: Annotated[
         str, typer.Argument(metavar="TRAIN.toml", help="The train file, at a path or any fsspec URL.")
@@ -248,13 +223,13 @@ def train(
         maskmill train train.toml --set run.steps=20000
     """
     run_command(
-        lambda: importlib.import_module("maskmill.jobs.train").train(train_file, set_ or [], json),
+        lambda: _job("train")(train_file, set_ or [], json),
         debug,
         TRAINING_RESUMES,
     )
 
 
-@app.command(cls=_Command)
+@app.command(cls=Command)
 def demo(
     output: Annotated[str, typer.Option(metavar="FOLDER", help="Where everything is written.")] = "demo-out",
     megabytes: Annotated[
@@ -269,7 +244,7 @@ def demo(
 
         maskmill demo --output demo-out
     """
-    run_command(lambda: importlib.import_module("maskmill.jobs.demo").demo(output, megabytes, json), debug, RESUMES)
+    run_command(lambda: _job("demo")(output, megabytes, json), debug, RESUMES)
 
 
 def main() -> None:
@@ -279,7 +254,7 @@ def main() -> None:
     tables and caches apart takes Python half a second, and changes nothing.
     """
     status = 1
-    _open_streams()
+    open_streams()
     guard_libraries()
 
     def end_at_once() -> None:
@@ -294,60 +269,3 @@ def main() -> None:
     except SystemExit as leaving:
         status = leaving.code if isinstance(leaving.code, int) else int(leaving.code is not None)
         raise
-
-
-def _open_streams() -> None:
-    """Let what is printed never end a job: not for a letter that the terminal lacks, nor where nobody listens."""
-    for name in ("stdout", "stderr"):
-        stream = getattr(sys, name)
-        if stream is None:  # closed by whoever started this
-            setattr(sys, name, open(os.devnull, "w", encoding="utf-8"))  # noqa: SIM115  # until the process ends
-        elif isinstance(stream, io.TextIOWrapper):
-            stream.reconfigure(errors="backslashreplace")
-
-
-def _prepare(
-    run_file: str,
-    overrides: list[str] | None,
-    as_json: bool,
-    last_part: str,
-    replace: bool = False,
-    compare: Sequence[str] = (),
-) -> int:
-    from maskmill.jobs.next_steps import next_steps, warn_overridden
-    from maskmill.jobs.progress import JsonLines, LiveBars
-    from maskmill.jobs.tables import tables_of_run
-    from maskmill.pipeline.engine.local_engine import fork_ahead
-    from maskmill.pipeline.run.compare_tokenizers import compare_tokenizers, load_compared
-    from maskmill.pipeline.run.parts import parse_part
-    from maskmill.pipeline.run.preload import preload_workers
-    from maskmill.pipeline.run.prepare import prepare as prepare_job
-    from maskmill.pipeline.settings import read_toml
-    from maskmill.pipeline.storage.store import open_store
-    from maskmill.schemas.run_file import RunFile
-
-    part = parse_part(last_part, "up_to")
-    settings = read_toml(RunFile, run_file, overrides or [])
-    if settings.engine.kind == "local":
-        preload_workers()
-        fork_ahead(settings.engine.workers)
-    others = load_compared(settings, compare) if compare else {}
-    console = open_console()
-    listen = JsonLines() if as_json else LiveBars(console)
-    try:
-        prepared = prepare_job(settings, listen, part, replace=replace)
-        compared = compare_tokenizers(settings, prepared, others, listen) if others else {}
-    finally:
-        listen.close()
-    if not as_json:
-        if prepared.is_unchanged:
-            console.print("nothing to do: everything is already there")
-            console.print()
-        for table in tables_of_run(prepared, compared, open_store(settings.output.url).display_url):
-            console.print(table)
-            console.print()
-        lines = warn_overridden(settings, part, run_file, overrides or [])
-        lines += next_steps(settings, prepared, part, run_file, overrides or [])
-        for line in lines:
-            console.print(line, soft_wrap=True)
-    return 0
