@@ -116,7 +116,7 @@ def refuse_argument(
         value: What was given.
         expected: What it may be.
         action: What to do.
-        what: What is wrong; by default there is none of its name.
+        what: What is wrong; by default that no such value exists.
     """
     what = what or f"no such {name.rpartition('.')[2]}"
     return ConfigError(what, path=name, expected=expected, found=show_value(value), action=action)

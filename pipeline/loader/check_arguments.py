@@ -38,7 +38,7 @@ class Argument:
         kind: Its pydantic type.
         expected: The same in words.
         action: What to do about another one.
-        what: What is wrong with another one; by default there is none of its name.
+        what: What is wrong with another one; by default that no such value exists.
     """
 
     kind: Any

@@ -33,7 +33,7 @@ from maskmill.schemas.masking import Masking
 
 
 class UnboundedError(ConfigError, TypeError):
-    """A loader without an end was asked for its length; trainers expect a `TypeError` of what has none."""
+    """The length of an endless loader was asked for; trainers expect a `TypeError` then."""
 
 
 class MaskedBatches(IterableDataset[Batch]):
@@ -42,38 +42,38 @@ class MaskedBatches(IterableDataset[Batch]):
     The sequence of global batches is a function of (seed, epoch, datasets, global_batch_rows, partitions,
     shuffle_blocks, last_batch) alone; any world size that divides `global_batch_rows` sees the same.
 
-    A pass begins at the start, or at the state that was loaded since the last pass began: a loaded state counts once.
+    A pass begins at the start, or at the state that was loaded since the last pass began: a loaded state is used once.
     A `DataLoader(..., batch_size=None)` gives the same batches with any number of workers, forked or spawned,
-    persistent ones too. (Each worker reads all blocks of its rank, for its own share of the batches: one thread is
-    usually enough.) An error that ends a pass is raised again by whoever goes on: it is never taken for the end.
+    persistent or not. (Each worker reads all blocks of its rank, for its own share of the batches: one process is
+    usually enough.) After an error every further `next` raises the same error, so it cannot be mistaken for the end.
 
     Args:
         data: A packed dataset's folder or URL on any fsspec store, a `Mixture` of them, or the phases
             of a curriculum, each a `Phase`.
         global_batch_rows: Rows of one optimizer step over all ranks (G), where no phase says otherwise.
         rank: This rank, from 0.
-        world_size: Ranks (W); divides G.
-        seed: Of the order of rows.
+        world_size: Number of ranks (W); divides G.
+        seed: Seed of the order of rows.
         masking: Settings of dynamic masks, by default those that the datasets were prepared with, or `"static"` for the
             stored copies: epoch e reads copy e mod n.
         micro_batch_rows: Rows of a batch; divides G/W. By default the rank's whole share.
-        partitions: Places of the epoch that a global batch draws from (P), of each dataset; divides G where there is
-            one dataset. By default the largest divisor of G up to 64, in a mixture as many as rows of a batch.
-        shuffle_blocks: Consecutive blocks (of about 256 KiB) whose rows are shuffled among themselves.
+        partitions: Number of places of the epoch that a global batch draws from (P), for each dataset; divides G where
+            there is one dataset. By default the largest divisor of G up to 64, in a mixture as many as rows of a batch.
+        shuffle_blocks: Number of consecutive blocks (of about 256 KiB) whose rows are shuffled among themselves.
         last_batch: `"drop"` leaves out the rows of an epoch that fill no global batch, others each epoch; `"wrap"`
             serves all, and fewer than G of them a second time. With several datasets or phases, epochs end inside
             global batches, and fewer than P rows of each dataset are left out.
-        cache: Where and how much of remote datasets is kept on this machine's disk.
-        storage_options: For the fsspec file systems.
+        cache: Where, and how much of, remote datasets is kept on the local disk.
+        storage_options: Options of the fsspec file systems.
 
     Attributes:
-        manifest: Of the first dataset.
+        manifest: The manifest of the first dataset.
         masking: The settings of the masks; None where stored ones are read.
-        tables: What masks are drawn from.
+        tables: Lookup tables that masks are drawn from.
 
     Raises:
-        ConfigError: The numbers do not divide, datasets do not fit together, or one is too small or is none.
-        ShardCorruptError: While iterating: a block is not what was written. Not one of its rows is given out.
+        ConfigError: The numbers do not divide, the datasets do not fit together, one is too small, or one is missing.
+        ShardCorruptError: While iterating: a block is not what was written. None of its rows is served.
     """
 
     def __init__(
@@ -139,7 +139,7 @@ class MaskedBatches(IterableDataset[Batch]):
         """
         if self._plan.steps_per_epoch is None:
             raise ConfigError(
-                "a run of several datasets or phases has no epochs of its own",
+                "a run of several datasets or phases has no epochs",
                 path="data",
                 action="count steps: batches.steps(n)",
             )
@@ -152,27 +152,27 @@ class MaskedBatches(IterableDataset[Batch]):
         return max(stored) if self.masking is None else self.masking.rate_ppm
 
     def __len__(self) -> int:
-        """How many batches this rank gets in a whole pass: one from the start, whatever state was loaded.
+        """How many batches this rank gets in a whole pass from the start, independent of a loaded state.
 
         Raises:
             UnboundedError: Passes have no end. It is a `TypeError` too, as Python wants it.
         """
         if self._stop_step is None:
             raise UnboundedError(
-                "the stream of batches has no end, and so no length",
+                "the stream of batches is endless, so it has no length",
                 path="len",
                 action="bound it with batches.epochs(n) or batches.steps(n), or give the trainer a number of steps",
             )
         return max(0, self._schedule.count(self._stop_step, 0) - self._count_batches(self._progress.start))
 
     def __bool__(self) -> bool:
-        return True  # without asking for a length, which an endless loader has not
+        return True  # Python would ask for the length, which an endless loader does not have
 
     def to_device(self, device: torch.device | str) -> DeviceBatches:
         """The same batches on a device: rows are sent as they are stored, and masked there.
 
-        They carry `masked_positions` and `masked_labels`, of one shape in every batch, too. Do not iterate this
-        loader meanwhile; take states from the batches.
+        The batches also have `masked_positions` and `masked_labels`, with the same shape in every batch. Do not
+        iterate this loader at the same time; take states from the batches.
 
         Raises:
             ConfigError: There is no such device here.
@@ -183,7 +183,7 @@ class MaskedBatches(IterableDataset[Batch]):
         """The same loader, ending after epochs 0 to `count - 1`; the two share one state.
 
         Raises:
-            ConfigError: It is no number of epochs, or there are none.
+            ConfigError: `count` is not a number of epochs, or the run has no epochs.
         """
         return self.steps(check("number of epochs", count) * self.steps_per_epoch)
 
@@ -191,7 +191,7 @@ class MaskedBatches(IterableDataset[Batch]):
         """The same loader, ending after `count` global batches from the start of the run; the two share one state.
 
         Raises:
-            ConfigError: It is no number of steps.
+            ConfigError: `count` is not a number of steps.
         """
         count = check("number of steps", count)
         bounded = copy.copy(self)
@@ -200,7 +200,7 @@ class MaskedBatches(IterableDataset[Batch]):
         return bounded
 
     def at(self, step: int, epoch: int = 0) -> MaskedBatches:
-        """A loader that begins at a global batch, whatever came before: for people who look for something.
+        """A loader that begins at a given global batch, to look at what is served there.
 
         Args:
             step: In the epoch; with several datasets or phases, since the start.
@@ -217,10 +217,10 @@ class MaskedBatches(IterableDataset[Batch]):
         return self._begin_at(position)
 
     def skip(self, count: int) -> MaskedBatches:
-        """A loader that begins that many batches of this rank later than this one would; earlier, if negative.
+        """A loader that begins `count` batches of this rank later than this one would, or earlier if negative.
 
         Raises:
-            ConfigError: That is before the start of the run.
+            ConfigError: That would be before the start of the run.
         """
         here = self._count_batches(self._progress.peek())
         number = here + check_between("number of batches", count, -here, MAX_STEPS - here)
@@ -232,29 +232,29 @@ class MaskedBatches(IterableDataset[Batch]):
         return moved
 
     def state_dict(self) -> dict[str, Any]:
-        """The state after the last batch that this object gave out itself.
+        """The state after the last batch that this object served itself.
 
-        Under a `DataLoader` with workers the main process's object gives out none: take `batch.state` there. A worker's
-        own copy, asked inside the worker, says where that worker goes on, if it is one of as many; so torchdata's
-        `StatefulDataLoader` uses it.
+        With the workers of a `DataLoader` the object in the main process serves no batches: take `batch.state` there.
+        A worker's own copy returns the state with which that worker continues, if there are as many workers again;
+        torchdata's `StatefulDataLoader` uses it.
         """
         return self._describe(self._progress.position).model_dump(mode="json")
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
-        """Begin the next pass at a state, whatever the world size then was; passes after it begin at the start again.
+        """Begin the next pass at a state, saved with any world size; later passes begin at the start again.
 
-        Load nothing between a later `iter` of persistent workers and its first batch: it may count for that pass.
+        With persistent workers, do not load between a later `iter` and its first batch: it may apply to that pass.
 
         Raises:
-            ConfigError: It is no state of a loader.
-            StaleArtifactError: The dataset, the masking or anything that decides the order differs.
+            ConfigError: It is not a state of a loader.
+            StaleArtifactError: The dataset, the masking or anything else that decides the order differs.
         """
         found = self._described.read(state)
         here = self._schedule.locate(self._schedule.count(count_steps(found, self._plan.steps_per_epoch), 0))
         self._progress.load(check_place(found, here.share_rows, here.batch_rows))
 
     def iter_rows(self) -> Iterator[RowBatch]:
-        """The same batches before they are masked; each is valid until the next is asked for."""
+        """The same batches before they are masked; each is valid until the next `next`."""
         return LastingFailure(self._iter_row_batches())
 
     def __iter__(self) -> Iterator[Batch]:
@@ -278,7 +278,7 @@ class MaskedBatches(IterableDataset[Batch]):
         return self._iter_share(self._progress.begin(), number, workers)
 
     def _iter_share(self, begin: Position, number: int, workers: int) -> Generator[RowBatch]:
-        """The batches of one worker of some, which begin at a place together."""
+        """The batches of one of several workers that begin together."""
         steps = self._plan.steps_per_epoch
         stop_epoch = None if steps is None or self._stop_step is None else -(-self._stop_step // steps)
         reader = RowReader(

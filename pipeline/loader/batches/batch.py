@@ -65,7 +65,7 @@ class Batch(BatchPlace):
                 `varlen` for one row of B * S positions with `cu_seq_lens` (flash attention). `padded` for one sequence
                 a row, `(N, longest)`, with the two-dimensional mask that every model takes.
             model: The model, or an `Encoder` that describes it. Without it the inputs are those of a BERT in torch's
-                default precision, whatever its attention: wrong for families with other positions or masks, and masks
+                default precision, for any kind of attention: wrong for families with other positions or masks, and masks
                 take four times the memory, which is logged once.
 
         Raises:
@@ -112,7 +112,7 @@ class Batch(BatchPlace):
         return replace(self, **tensors)
 
     def __deepcopy__(self, memo: dict[int, Any]) -> Batch:
-        """A copy that belongs to whoever asked for it: its fields may be set, as Lightning does in a copy of its own.
+        """A copy whose fields may be set.
 
         Lightning's true-precision modes convert a batch by copying it and setting every field of the copy.
         """
@@ -137,7 +137,7 @@ def _refuse_to_collate(*_: Any, **__: Any) -> Batch:
     raise ConfigError(
         "a DataLoader would make batches of batches",
         path="DataLoader",
-        expected="batch_size=None: the loader's batches are finished",
+        expected="batch_size=None: the loader already makes batches",
         found="a batch_size",
         action="give DataLoader(batches, batch_size=None), and the rows of a batch to MaskedBatches",
     )

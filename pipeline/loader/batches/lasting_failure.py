@@ -11,11 +11,11 @@ Item = TypeVar("Item")
 class LastingFailure(Iterator[Item]):
     """The items of a generator; once it has raised an error, every further call raises the same.
 
-    A generator itself is over then and says so, as at the end of the data: whoever catches the error and goes on, a
-    worker of a `DataLoader` for one, would take what is left of an epoch for read.
+    A generator that raised stops, as at the end of the data: code that catches the error and continues, such as a
+    worker of a `DataLoader`, would take the rest of the epoch as read.
 
     Args:
-        items: Closed with this, or when nobody holds it any more.
+        items: Closed with this object, or when it is deleted.
     """
 
     def __init__(self, items: Generator[Item]) -> None:

@@ -32,7 +32,7 @@ from maskmill.schemas.manifest import PackedManifest
 
 
 class PackedDataset:
-    """A packed dataset on any store: read as it stands where it is local, else through a cache on the local disk.
+    """A packed dataset on any store: read in place where it is local, else through a cache on the local disk.
 
     Args:
         url: Its folder.
@@ -188,7 +188,7 @@ def read_packed_manifest(store: Store) -> PackedManifest:
     """Read the manifest of a packed dataset.
 
     Raises:
-        ConfigError: There is none; of a run's output, it names the packed datasets inside.
+        ConfigError: There is none; for a run's output, the error names the packed datasets in it.
         ShardCorruptError: It is damaged.
     """
     try:

@@ -1,7 +1,7 @@
 """Shards on this machine, held open while they are read.
 
-Read, not mapped: a file that somebody cuts short under its map kills the process, one that is written over could be
-another between its check and its use, and a process may map 65,530 regions. Copying a block once more is 6 us
+Read, not mapped: truncating a mapped file kills the process, a file that is overwritten could change between its
+check and its use, and a process may map 65,530 regions. Copying a block once more is 6 us
 of the 71 that a masked batch of 32 rows of 512 takes.
 """
 
@@ -16,7 +16,7 @@ from maskmill.pipeline.storage.failures import explained_failures, retry_transie
 from maskmill.pipeline.storage.regular_files import open_descriptor
 from maskmill.schemas.errors import RESTORE, MaskmillError, ShardCorruptError
 
-MAX_OPEN_FILES = 256  # of a reader, whatever datasets it reads; many systems allow a process 1,024
+MAX_OPEN_FILES = 256  # of a reader, over all its datasets; many systems allow a process 1,024
 
 
 class ShardFiles:

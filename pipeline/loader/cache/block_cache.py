@@ -72,8 +72,8 @@ class BlockCache:
     def read(self, shard: int, block: int) -> bytes | None:
         """A block's bytes, still to be checked; `None` if it is not here.
 
-        Read, not mapped: a map of an evicted file would keep its bytes on the disk, uncounted, and a file that somebody
-        cuts short would kill the process.
+        Read, not mapped: a map of an evicted file would keep its bytes on the disk, uncounted, and a file that is
+        truncated would kill the process.
         """
         data = self._read_among(self._runs.get(shard, []), shard, block)
         return self._read_among(self._list_runs(shard, look=True), shard, block) if data is None else data
@@ -85,7 +85,7 @@ class BlockCache:
             delete_cached(self.locate(shard, *run))
 
     def claim(self, shard: int, blocks: Iterable[int]) -> Claim | None:
-        """Become the one process that downloads these blocks; `None` if another downloads one of them."""
+        """Become the only process that downloads these blocks; `None` if another downloads one of them."""
         return claim_numbers(
             os.path.join(self.folder, CLAIMS), [number_block(self._dataset, shard, block) for block in blocks]
         )

@@ -63,15 +63,15 @@ class BlockWriter:
             name = os.path.basename(self._locate(self.stop - self.first))
             os.replace(self._name, name, src_dir_fd=self._folder, dst_dir_fd=self._folder)
         except OSError as error:
-            if not isinstance(error, FileNotFoundError):  # else somebody cleaned up: no fault of the disk
+            if not isinstance(error, FileNotFoundError):  # else another process cleaned up: the disk did not fail
                 self._ledger.rest(error)
             return False
         return True
 
     def close(self) -> None:
-        """Give back what is open, and delete what was not finished."""
+        """Close the file, and delete it if it was not finished."""
         if self._descriptor is not None:
-            with contextlib.suppress(OSError):  # a quota on a network's disk is told here; who reads checks anyway
+            with contextlib.suppress(OSError):  # a network disk reports its quota here; readers check anyway
                 os.close(self._descriptor)
             self._descriptor = None
             with contextlib.suppress(OSError):

@@ -53,7 +53,7 @@ class Claim:
         self._descriptor = descriptor
 
     def release(self) -> None:
-        """Let go. By name, not only by closing: a process forked meanwhile holds the same open file."""
+        """Release it explicitly, not only by closing: a process forked meanwhile holds the same open file."""
         descriptor, self._descriptor = self._descriptor, None
         if descriptor is not None:
             with contextlib.suppress(OSError):
@@ -68,14 +68,14 @@ class Claim:
 
 
 def claim_numbers(path: str, numbers: Sequence[int]) -> Claim | None:
-    """Claim numbers, at once and all of them, or none.
+    """Claim either all of some numbers at once or none.
 
     Args:
         path: The file whose bytes are the numbers; created if it is missing.
         numbers: Ascending.
 
     Returns:
-        The claim, or `None` if somebody holds one of the numbers.
+        The claim, or `None` if another process holds one of the numbers.
     """
     try:
         descriptor = open_own_file(path, os.O_RDWR | os.O_CREAT)
@@ -96,7 +96,7 @@ def claim_numbers(path: str, numbers: Sequence[int]) -> Claim | None:
 
 @contextlib.contextmanager
 def lock_file(path: str, wait_seconds: float) -> Iterator[int | None]:
-    """Hold a file's lock; yields its descriptor, or `None` if it could not be had in time.
+    """Hold a file's lock; yields its descriptor, or `None` if the lock was not free in time.
 
     Raises:
         OSError: The file cannot be opened or locked at all.
@@ -118,7 +118,7 @@ def lock_file(path: str, wait_seconds: float) -> Iterator[int | None]:
 
 
 def try_lock(descriptor: int) -> bool:
-    """Take the lock of an open file if nobody holds it."""
+    """Take the lock of an open file if it is free."""
     try:
         fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except BlockingIOError:

@@ -45,7 +45,7 @@ def read_cached_table(store: Store, manifest: PackedManifest, cache: BlockCache,
             table = _read_copy(manifest, cache)  # another process may have been quicker
             if table is None and _copy_table(store, manifest, cache):
                 table = _read_copy(manifest, cache)
-    # What is wrong with it is said of the dataset's own file.
+    # Errors then name the dataset's own file.
     return read_shard_table(store, manifest) if table is None else table
 
 
@@ -85,7 +85,7 @@ def _copy_table(store: Store, manifest: PackedManifest, cache: BlockCache) -> bo
 
 
 def _iter_pieces(store: Store, manifest: PackedManifest, size: int) -> Iterator[bytes]:
-    """The table in pieces, never 150 MB at once; an error instead of its end if it is not the manifest's."""
+    """The table in pieces, never 150 MB at once; raises at its end if its checksum is not the manifest's."""
     digest = xxhash.xxh3_128()
     for offset in range(0, size, _PIECE_BYTES):
         piece = store.read_range(SHARD_TABLE, offset, min(_PIECE_BYTES, size - offset))

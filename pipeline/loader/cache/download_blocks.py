@@ -65,7 +65,7 @@ class Downloads:
 
         Args:
             request: What is wanted.
-            is_announced: Whether somebody is going to read a block of a shard.
+            is_announced: Whether the reader is going to read a block of a shard.
         """
         progress = _Progress()
         claim: Claim | None = None
@@ -107,15 +107,15 @@ class Downloads:
             finally:
                 self._cache.ledger.settle(num_bytes, progress.written)
             return
-        # In memory only what was announced: nobody would ever take the rest.
+        # In memory only what was announced: the rest would never be taken.
         for blocks in group_neighbours(block for block in missing if is_announced(shard, block)):
             for block, data, _ in self._iter_blocks(shard, blocks):
                 progress.outcomes[block] = (Stage.IN_MEMORY, bytes(data))
 
     def _keep(self, request: Request, blocks: list[int], progress: _Progress) -> None:
-        """Write blocks to the disk as they come, whole neighbours to one file.
+        """Write blocks to the disk as they arrive, neighbours to one file.
 
-        Ends where the disk does not take a block: what stood in its file went by, and is asked for again.
+        Ends where the disk fails: the blocks of the unfinished file are lost, and requested again.
         """
         shard, fresh = request.cause.shard, request.cause.block if request.cause.bypasses_disk else None
         writer: BlockWriter | None = None

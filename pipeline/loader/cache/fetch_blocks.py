@@ -77,7 +77,7 @@ class BlockFetcher:
 
     @property
     def fetched_bytes(self) -> int:
-        """What was downloaded so far."""
+        """Bytes downloaded so far."""
         return self._downloads.num_bytes
 
     def hold_open(self, num_blocks: int) -> None:

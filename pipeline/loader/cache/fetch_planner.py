@@ -161,7 +161,7 @@ class FetchPlanner:
                 self._postponed.append(entry)
 
     def retry(self, entry: WantedBlock) -> None:
-        """Queue a postponed block, unless another process has brought it meanwhile."""
+        """Queue a postponed block, unless another process has downloaded it meanwhile."""
         if entry.stage is not Stage.POSTPONED:
             return
         if not entry.bypasses_disk and self._cache.find(entry.shard, entry.block, look=True) is not None:
@@ -228,7 +228,7 @@ class FetchPlanner:
             self.retry(entry)
 
     def _may_begin(self, entry: WantedBlock) -> bool:
-        """Whether one more request may run for what nobody waits for yet."""
+        """Whether one more request may run for a block that the reader does not wait for yet."""
         if self.is_behind or self._is_of_first_batch(entry):
             return True
         bytes_before = entry.bytes_before - self.read_ahead.bytes_read

@@ -1,9 +1,9 @@
-"""What a cache opens on a disk that others may write to as well: folders and files of this user, and no links.
+"""Opens only folders and files of this user, and no links, on a disk that others may write to.
 
-Somebody who can write into the cache's folder could put a link in the place of one of its files, and have a foreign
-file overwritten, or a folder of his own, and change blocks while they are read. So the cache's folder must be this
-user's, or have the sticky bit, as `/tmp` has, by which nobody can rename what is another's; there a subfolder is used.
-Inside it every folder and file has this user's rights alone, and is opened without following a link.
+Another user who can write to the cache's folder could replace one of its files by a link, so that a foreign file is
+overwritten, or a subfolder by their own, and change blocks while they are read. So the cache's folder must belong to
+this user, or have the sticky bit as `/tmp` has, with which users cannot rename each other's files; a subfolder is used
+then. Inside it every folder and file is accessible to this user alone, and opened without following links.
 """
 
 from __future__ import annotations
@@ -49,7 +49,7 @@ def find_own_folder(folder: str, dataset: str) -> str:
         if not status.st_mode & stat.S_ISVTX:
             raise _refuse(
                 folder,
-                "others may replace what is in the cache folder",
+                "other users may replace files in the cache folder",
                 f"mode {stat.S_IMODE(status.st_mode):o}",
                 f"chmod go-w {folder}, or give another cache folder",
             )
@@ -79,7 +79,7 @@ def open_own_file(path: str, flags: int, folder: int | None = None) -> int:
 
 
 def is_own_file(status: os.stat_result, user: int | None = None) -> bool:
-    """Whether a file is a regular one, of this user; whoever asks often gives the user's id."""
+    """Whether a file is a regular one, of this user; frequent callers pass the user's id."""
     return stat.S_ISREG(status.st_mode) and status.st_uid == (os.geteuid() if user is None else user)
 
 
@@ -110,9 +110,9 @@ def _make_own(folder: str) -> None:
 def _check_own(folder: str) -> None:
     status = os.lstat(folder)
     if not stat.S_ISDIR(status.st_mode):
-        raise _refuse(folder, "a link or a file is in the place of a cache's folder", "no folder", "delete it")
+        raise _refuse(folder, "there is a link or a file instead of a folder of the cache", "not a folder", "delete it")
     if status.st_uid != os.geteuid():
-        raise _refuse(folder, "a cache's folder belongs to another user", f"user {status.st_uid}", "delete it")
+        raise _refuse(folder, "a folder of the cache belongs to another user", f"user {status.st_uid}", "delete it")
     if status.st_mode & _OTHERS_WRITE:  # made by an earlier version
         os.chmod(folder, OWN_FOLDER_MODE)
 

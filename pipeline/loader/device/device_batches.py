@@ -76,7 +76,7 @@ class DeviceBatches(IterableDataset[Batch]):
         device: `cpu`, or a CUDA device.
 
     Raises:
-        ConfigError: There is no such device here, or none that batches can be made on.
+        ConfigError: There is no such device here, or it is of a kind that maskmill does not run on.
     """
 
     def __init__(self, batches: RowSource, device: torch.device | str) -> None:
@@ -101,7 +101,7 @@ class DeviceBatches(IterableDataset[Batch]):
         return len(self._batches)
 
     def __bool__(self) -> bool:
-        return True  # without asking for a length, which an endless loader has not
+        return True  # Python would ask for the length, which an endless loader does not have
 
     def __iter__(self) -> Iterator[Batch]:
         if get_worker_info() is not None:

@@ -1,4 +1,4 @@
-"""The device that somebody names, if it is one of this machine that maskmill is tested on."""
+"""Finds a device by its name, if this machine has it and maskmill is tested on its kind."""
 
 from __future__ import annotations
 

@@ -33,10 +33,10 @@ _SHARDS, _BLOCKS, _ROWS = 1, 2, 3
 
 
 class LastBatch(StrEnum):
-    """What becomes of the rows at an epoch's end that do not fill a global batch."""
+    """What happens to the rows at an epoch's end that do not fill a global batch."""
 
     DROP = "drop"
-    """They are left out: fewer than G rows, others each epoch."""
+    """They are left out: fewer than G rows, different ones each epoch."""
     WRAP = "wrap"
     """Every row is served, and fewer than G of them a second time."""
 
@@ -63,7 +63,7 @@ class Window:
     """Rows of one partition that are read together.
 
     Attributes:
-        shard: The shard they stand in.
+        shard: Their shard.
         blocks: `(w,)` int64, its blocks that hold them, in the order `rows` counts in.
         num_rows: M.
     """

@@ -241,7 +241,7 @@ def apportion(weights: dict[int, int]) -> dict[int, int]:
 def spread(thousandths: dict[int, int], seed: int) -> Int64s:
     """A pattern of 1,000 datasets, each spread evenly through it, turned by the seed.
 
-    The j-th row of a dataset with m in 1,000 stands near (2j + 1) * 1000 / 2m.
+    The j-th row of a dataset with m in 1,000 is near place (2j + 1) * 1000 / 2m.
     """
     places = [
         (Fraction((2 * j + 1) * PATTERN_ROWS, 2 * count), dataset)

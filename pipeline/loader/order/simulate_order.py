@@ -18,7 +18,7 @@ Int64s = npt.NDArray[np.int64]
 
 @dataclass(frozen=True)
 class ShuffleQuality:
-    """How far an epoch takes apart what stands together on disk.
+    """How far apart an epoch serves rows that are neighbours on disk.
 
     Attributes:
         neighbour_steps: `(10, 25, 50, 75, 90)` percentiles of the distance, in global batches, between the places of
@@ -48,7 +48,7 @@ def list_epoch(
         global_batch_rows: G.
 
     Returns:
-        `(steps, G)`, numbers of rows as they stand on disk, from 0 at the first row of the first shard.
+        `(steps, G)`, numbers of rows in stored order, from 0 at the first row of the first shard.
     """
     length = measure_epoch(int(shard_rows.sum()), global_batch_rows, settings.partitions, settings.last_batch)
     order = EpochOrder(shard_rows, block_rows, settings, epoch, length.rows_per_partition)

@@ -1,4 +1,4 @@
-"""What a training run reads, as its author says it: mixtures of datasets, and phases of steps."""
+"""What a training run reads, as the user specifies it: mixtures of datasets, and phases of steps."""
 
 from __future__ import annotations
 
@@ -53,13 +53,13 @@ class Mixture:
     def __post_init__(self) -> None:
         example = "write Mixture((Source(url, weight), Source(other, weight)))"
         if isinstance(self.sources, (str, os.PathLike, Source)) or not isinstance(self.sources, Iterable):
-            what = "a mixture is of several Sources"
+            what = "a mixture is a tuple of Sources"
             raise refuse_argument("mixture", self.sources, "a tuple of Sources", example, what)
         sources = tuple(self.sources)
         for source in sources:
             if not isinstance(source, Source):
                 raise refuse_argument(
-                    "mixture", source, "one Source for each dataset", example, "a mixture is of Sources"
+                    "mixture", source, "one Source for each dataset", example, "a mixture holds Sources only"
                 )
         object.__setattr__(self, "sources", sources)
         check_settings(self, {"temperature": "mixture.temperature"})
@@ -102,7 +102,7 @@ def list_phases(data: Data | Sequence[Phase]) -> list[MixedPhase]:
     """What was given, as phases with mixtures of datasets at absolute places.
 
     Raises:
-        ConfigError: The phases do not begin at 0 and ascend, or a mixture is none.
+        ConfigError: The phases do not begin at 0 and ascend, or a mixture is invalid.
     """
     given = data if isinstance(data, Sequence) and not isinstance(data, str) else [Phase(0, data)]
     phases = []

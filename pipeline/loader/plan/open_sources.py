@@ -117,7 +117,7 @@ def plan_run(
     """Open every dataset once and plan the run.
 
     Raises:
-        ConfigError: Datasets do not fit together, a number is out of range, or a dataset is too small or is none.
+        ConfigError: Datasets do not fit together, a number is out of range, or a dataset is too small or missing.
         ShardCorruptError: A manifest or a table of shards is damaged.
     """
     datasets: dict[str, PackedDataset] = {}
@@ -186,7 +186,7 @@ def _name_difference(one: Masking, other: Masking) -> str:
 
 
 def _refuse_unreached(serving: ServingPlan, phases: Sequence[WeightedPhase], sources: Sequence[SourcePlan]) -> None:
-    """A run that would end where its author wants another phase ends before it begins."""
+    """Refuse a run whose datasets end before its last phase begins."""
     end = serving.end_step
     unreached = [] if end is None else [phase.first_step for phase in phases if phase.first_step >= end]
     if unreached:

@@ -1,4 +1,4 @@
-"""Where a batch belongs in its run: carried along from the reader to whoever trains on the batch."""
+"""The place of a batch in its run, carried from the reader to the trainer."""
 
 from __future__ import annotations
 

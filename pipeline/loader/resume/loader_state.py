@@ -1,4 +1,4 @@
-"""Where a loader stands: a few integers and all that decides what comes next."""
+"""The state of a loader: its position, and all settings that decide which batches follow."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ class Position(NamedTuple):
     Attributes:
         epoch: From 0.
         step: Global batch in the epoch, from 0.
-        rows_served: Rows of this rank's share of that global batch that came already, with micro-batches.
+        rows_served: Rows of this rank's share of that global batch that were served already, in micro-batches.
     """
 
     epoch: int = 0
@@ -33,10 +33,10 @@ _MAX_SHOWN = 500
 
 
 class LoaderState(BaseModel):
-    """The state of a loader; JSON all through.
+    """The state of a loader, in JSON's types.
 
-    World size, rank and workers are not in it: a run may go on with others. Only inside a global batch, between
-    two micro-batches, the rank's share of it must be the same: every rank has then served the front of its own.
+    World size, rank and workers are not part of it: a run may continue with others. Only inside a global batch,
+    between two micro-batches, must the rank's share of it be the same.
 
     Attributes:
         version: Of this format.
@@ -48,14 +48,14 @@ class LoaderState(BaseModel):
         partitions: P of each dataset.
         max_epochs: Of each dataset, how often it may be read.
         shuffle_blocks: Consecutive blocks whose rows are permuted among themselves.
-        last_batch: What becomes of the rest of an epoch.
+        last_batch: What happens to the rows of an epoch that fill no global batch.
         rows_dropped: Of each dataset, rows that an epoch leaves out.
         rows_repeated: Of each dataset, rows that an epoch serves a second time.
         masking: The settings in force; `None` for stored masks.
         epoch: Of the next batch.
         step: Of the next batch in its epoch; with several datasets or phases, since the start.
-        rows_served: Rows of this rank's share of that global batch that came already, with micro-batches.
-        share_rows: Rows of that share; counts only where some of them were served.
+        rows_served: Rows of this rank's share of that global batch that were served already, in micro-batches.
+        share_rows: Rows of that share; matters only where some of them were served.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
@@ -79,7 +79,7 @@ class LoaderState(BaseModel):
     share_rows: int = Field(default=0, ge=0, le=MAX_STEPS, strict=True)
 
     def describe(self, position: Position, share_rows: int) -> dict[str, Any]:
-        """This loader's state at a position, in JSON's types; cheap enough for every batch, and the caller's own."""
+        """This loader's state at a position, in JSON's types: a new dictionary, cheap enough for every batch."""
         state = copy_state(self._described)
         state["epoch"], state["step"], state["rows_served"] = position
         state["share_rows"] = share_rows
@@ -90,14 +90,14 @@ class LoaderState(BaseModel):
         return self.model_dump(mode="json")
 
     def read(self, found: dict[str, Any]) -> LoaderState:
-        """Another state, after checking that everything but its place is the same.
+        """Parse a saved state and check that everything but its position equals this one.
 
         Raises:
             ConfigError: It is no state of a loader.
             StaleArtifactError: Something that decides the order or the masks differs; it is named.
         """
         of_the_place = {*Position._fields, "share_rows"}
-        # A default in its place would begin anew, and tell nobody.
+        # With a default instead, the loader would silently begin again at the start.
         missing = sorted({"version", *of_the_place} - found.keys()) if isinstance(found, dict) else ["all"]
         if missing:
             raise _not_a_state(f"without {', '.join(missing)}")
@@ -119,7 +119,7 @@ class LoaderState(BaseModel):
 
 
 def copy_state(state: dict[str, Any]) -> dict[str, Any]:
-    """A copy that shares nothing which can be changed; ten times as quick as `copy.deepcopy`, for every batch."""
+    """A deep copy, ten times as fast as `copy.deepcopy`: it is made for every batch."""
     copied = state.copy()
     for name, value in state.items():
         kind = type(value)
@@ -151,7 +151,7 @@ def count_steps(state: LoaderState, steps_per_epoch: int | None) -> int:
 
 
 def check_place(state: LoaderState, share_rows: int, micro_batch_rows: int) -> Position:
-    """The place of a state, if a loader of this share and these micro-batches can go on from there.
+    """The position of a state, if a loader with this share and these micro-batches can continue from there.
 
     Args:
         state: Of which `count_steps` has counted the steps.

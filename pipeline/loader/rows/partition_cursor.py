@@ -57,7 +57,7 @@ class PartitionCursor:
         places: npt.NDArray[np.int64],
         epochs: npt.NDArray[np.int64],
     ) -> int:
-        """Where rows stand, if all of them are staged and of one epoch.
+        """Find rows, if all of them are staged and of one epoch.
 
         Args:
             numbers: `(m,)`, of the rows, through all epochs.
@@ -83,7 +83,7 @@ class PartitionCursor:
             offsets: `(m,)`, its place in the interval; those of one partition are consecutive.
 
         Returns:
-            `(m,)` int64, where in the partition's slot each row stands.
+            `(m,)` int64, the place of each row in the partition's slot.
 
         Raises:
             ShardCorruptError: A block is not what was written.
@@ -119,7 +119,7 @@ class PartitionCursor:
         held = int(self._stop[partition]) - first if staged else 0
         if held:
             self.staged.move_to_front(partition, first - int(self._first[partition]), held)
-        self._epoch[partition] = -1  # what stands here counts again once it is whole
+        self._epoch[partition] = -1  # valid again once the slot is filled
         while held < stop - first:
             window = order.window_at(partition, first + held)
             self.staged.copy(self._dataset, partition, held, window.shard, window.blocks, window.rows, epoch)

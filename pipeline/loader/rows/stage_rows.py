@@ -1,7 +1,7 @@
 """Rows made ready: for every partition a rank serves, the rows of its current window in the order they are served.
 
 Staged rows are copied once out of their blocks, so that a batch is filled by one compiled loop with no Python at a
-row, whatever number of partitions it draws from. For P partitions, windows of C rows and rows of S:
+row, for any number of partitions. For P partitions, windows of C rows and rows of S:
 P * C * (S ids + S/3 sequence lengths) are held, 22 MB at 64 partitions of one 256 KiB block; memory of partitions that
 a rank never serves is never touched.
 """
@@ -165,7 +165,7 @@ def dtype_of(column: RowColumn, id_dtype: Any) -> np.dtype[Any]:
 
 @njit(cache=True, nogil=True)
 def _copy_rows(matrix: Any, rows: Any, start: int, at: int, first_row_id: np.uint64, out: Any, row_ids: Any) -> None:
-    """Copy those rows that stand in a block (R, S), the `start`-th and following, to a slot (C, S), row i to `at + i`.
+    """Copy those rows that are in a block (R, S), the `start`-th and following, to a slot (C, S), row i to `at + i`.
 
     Through a view of each row: with both indices in the inner loop it does not vectorise.
     """

@@ -68,7 +68,7 @@ def test_a_link_in_the_place_of_the_subfolder_is_refused(remote: str, tmp_path: 
     target.mkdir()
     shared.chmod(0o1777)
     (shared / f"maskmill-{os.geteuid()}").symlink_to(target)
-    with pytest.raises(ConfigError, match="a link or a file is in the place of a cache's folder"):
+    with pytest.raises(ConfigError, match="there is a link or a file instead of a folder of the cache"):
         read_all(remote, shared)
     assert not list(target.iterdir())
 
@@ -77,7 +77,7 @@ def test_a_link_in_the_place_of_the_subfolder_is_refused(remote: str, tmp_path: 
 def test_a_folder_that_others_may_change_is_refused_with_the_remedy(remote: str, tmp_path: Path, mode: int) -> None:
     (tmp_path / "open").mkdir()
     (tmp_path / "open").chmod(mode)
-    with pytest.raises(ConfigError, match=f"others may replace.*mode {mode:o}; chmod go-w {tmp_path}/open"):
+    with pytest.raises(ConfigError, match=f"other users may replace.*mode {mode:o}; chmod go-w {tmp_path}/open"):
         read_all(remote, tmp_path / "open")
     (tmp_path / "open").chmod(mode & ~0o022)
     read_all(remote, tmp_path / "open")
@@ -152,7 +152,7 @@ def test_planted_blocks_are_neither_read_nor_written_through(remote: str, tmp_pa
     contents = {path: path.read_bytes() for path in dataset.rglob("*") if path.is_file()}
     if place == "dataset folder":
         (folder / dataset.name).symlink_to(dataset)
-        with pytest.raises(ConfigError, match="a link or a file is in the place"):
+        with pytest.raises(ConfigError, match="there is a link or a file instead of a folder"):
             read_all(remote, folder)
         return
     (folder / dataset.name).mkdir(mode=0o700)

@@ -225,7 +225,7 @@ def test_what_does_not_fit_together_is_refused(urls, tmp_path):
     refused(r"used up before it ends; expected global batches up to step 50; found \d+ of them", short)
     refused("no such first_step", lambda: [Phase(0, urls["own"]), Phase(2.5, urls["own"])])
     refused("a list of Phases", [urls["own"], urls["short"]])
-    refused("a mixture is of Sources", lambda: Mixture((urls["own"], urls["short"])))
+    refused("a mixture holds Sources only", lambda: Mixture((urls["own"], urls["short"])))
     refused("no such weight", lambda: mix(urls, "1"))
     refused("no such temperature", lambda: mix(urls, temperature="a"))
     refused("names no dataset", 5)
@@ -237,5 +237,5 @@ def test_what_does_not_fit_together_is_refused(urls, tmp_path):
     refused("different max_epochs", [Phase(0, Source(urls["own"], max_epochs=1)), Phase(5, urls["own"])])
     refused("no global batch", urls["own"], global_batch_rows=None)
     refused("world size does not divide", [Phase(0, urls["own"], 24), Phase(5, urls["own"], 25)], world_size=2)
-    with pytest.raises(ConfigError, match="no epochs of its own"):
+    with pytest.raises(ConfigError, match="has no epochs"):
         open_loader(mix(urls), global_batch_rows=G).epochs(1)
