@@ -65,8 +65,8 @@ class Batch(BatchPlace):
                 `varlen` for one row of B * S positions with `cu_seq_lens` (flash attention). `padded` for one sequence
                 a row, `(N, longest)`, with the two-dimensional mask that every model takes.
             model: The model, or an `Encoder` that describes it. Without it the inputs are those of a BERT in torch's
-                default precision, for any kind of attention: wrong for families with other positions or masks, and masks
-                take four times the memory, which is logged once.
+                default precision, for any kind of attention. That is wrong for families with other positions or masks,
+                and masks take four times the memory, which is logged once.
 
         Raises:
             ConfigError: No such layout, the model would not keep the sequences apart, or has too few positions.

@@ -1,8 +1,8 @@
 """Pins: what each process of a node will read soon, so that no other process evicts it.
 
 Each process has a small file of its pins, which it maps and keeps locked. When the process ends, however it ends, the
-lock is released, and its pins no longer count: the next process that looks deletes the file. To pin a block costs a write to
-memory and no system call.
+lock is released, and its pins no longer count: the next process that looks deletes the file. To pin a block costs a
+write to memory and no system call.
 
     bytes 0-7      bytes that the process has reserved and perhaps not written yet
     bytes 8-15     not used
