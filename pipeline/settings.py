@@ -16,7 +16,7 @@ from maskmill.schemas.redaction import redact
 from maskmill.schemas.toml_files import Model, parse_toml
 
 MAX_TOML_BYTES = 4 << 20
-"""Of a run or train file; one that lists ten thousand inputs has a fifth of it."""
+"""Limit of a run or train file; one that lists ten thousand inputs has a fifth of it."""
 
 
 def load_settings(model: type[Model], given: object, argument: str) -> Model:

@@ -1,4 +1,4 @@
-"""What this process writes to standard error by itself: plain lines, tracebacks, and what libraries say.
+"""Write to standard error safely: plain lines, tracebacks, and the output of libraries.
 
 Every line goes out without credentials (`redact`) and with what a terminal would obey made visible (`make_printable`).
 A command guards its own process and every worker process that it starts; what a library writes from compiled code,

@@ -29,7 +29,7 @@ XZ_MEMORY_BYTES = 1 << 30  # `xz -9` needs 65 MiB; a hostile header may ask for 
 _GZIP_WINDOW = 16 + zlib.MAX_WBITS
 
 FAILURES = (EOFError, OSError, lzma.LZMAError, zlib.error, pa.ArrowException)
-"""What reading raises of data that is not whole."""
+"""Exceptions that reading raises if the data is not whole."""
 
 
 class Readable(Protocol):
@@ -60,7 +60,7 @@ def decompress(raw: Any, compression: str | None) -> Readable:
 
 
 class _Decoder(Protocol):
-    """What the decompressors of one member have in common."""
+    """The common interface of the decompressors of one member."""
 
     @property
     def eof(self) -> bool: ...
@@ -99,7 +99,7 @@ class _GzipDecoder:
 
 @dataclass(frozen=True)
 class _Format:
-    """What a file of several members looks like."""
+    """The structure of a file of several members."""
 
     open_member: Callable[[], _Decoder]
     magic: bytes

@@ -36,7 +36,7 @@ INDEX_SCHEMA = pa.schema(
 GROUP_LINES = 1 << 20
 """Lines that the driver holds at a time, some 30 MiB."""
 MAX_PIECE_BYTES = 4 << 30
-"""Of a map unit's documents of one bucket: 128 MiB of text and a document more."""
+"""Limit of a map unit's documents of one bucket: 128 MiB of text and one more document."""
 READ_AHEAD_BYTES = 32 << 20
 READ_AHEAD_THREADS = 8
 
@@ -46,7 +46,7 @@ Piece = tuple[int, int, int, int]
 
 @dataclass(frozen=True)
 class ExchangeTotals:
-    """What the map stage read, summed over its units.
+    """Totals of the map stage.
 
     Attributes:
         counts: Of the receipts.

@@ -151,7 +151,7 @@ def check_quarantined(
 
 
 def _find_advice(examples: Mapping[str, Example]) -> str | None:
-    """What to do with the first file among the examples that is not what its name says, such as gzip under `.jsonl`."""
+    """Advice for the first file among the examples that does not match its name, such as gzip under `.jsonl`."""
     advice = (advise_on_content(example.path, example.start) for example in examples.values())
     return next(filter(None, advice), None)
 

@@ -48,12 +48,12 @@ class InputFile:
 
     @property
     def compression(self) -> str | None:
-        """As `compression_of` its name."""
+        """Its compression, by its name."""
         return compression_of(self.path)
 
     @property
     def format(self) -> str | None:
-        """As `format_of` its name."""
+        """Its format, by its name."""
         return format_of(self.path)
 
     @property

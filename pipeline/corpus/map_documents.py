@@ -56,7 +56,7 @@ class _OddFiles:
     empty: list[str] = field(default_factory=list)
     """Paths of those without a document."""
     advice: list[str] = field(default_factory=list)
-    """What to do with each of those that are not what their names say."""
+    """Advice for each file that does not match its name."""
 
     def note_first_lines(self, rejects: Iterable[Reject]) -> None:
         """Check how a file begins whose first line was rejected."""

@@ -27,15 +27,15 @@ class FoundFile:
     """A file as its file system describes it."""
 
     url: str
-    """Where it is read."""
+    """URL or path to read it from."""
     path: str
     """Relative to the tree's root."""
     size_bytes: int | None
-    """As stored; `None` where the store does not say."""
+    """Stored size; `None` if the store does not say."""
     mark: str
     """Its time of change or entity tag; empty where there is none."""
     identity: Hashable | None = None
-    """What tells it from all others whatever name leads to it; `None` where there are no links."""
+    """Its identity under any name; `None` if there are no links."""
 
 
 class Tree(Protocol):
@@ -54,7 +54,7 @@ class Tree(Protocol):
         ...
 
     def identify(self, folder: str) -> Hashable | None:
-        """What tells a folder from all others whatever path leads to it; `None` where there are no links."""
+        """The identity of a folder under any path; `None` if there are no links."""
         ...
 
     def locate(self, path: str) -> str:

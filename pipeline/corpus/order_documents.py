@@ -128,7 +128,7 @@ def order_documents(
 
 
 def order_scratch(part: Scratch, deduplicate: bool, limit_bytes: int, folder: str) -> Iterator[tuple[pa.Table, int]]:
-    """As `order_documents`, for documents that were set aside."""
+    """Like `order_documents`, for documents in a scratch file."""
     if part.size_bytes <= limit_bytes:
         yield _sort_in_memory(list(part.read()), deduplicate)
     elif part.high[0] == part.high[1] and part.low[0] == part.low[1]:

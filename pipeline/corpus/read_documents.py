@@ -24,12 +24,12 @@ from maskmill.schemas.run_file import InputSection
 MAX_NAME_CHARACTERS = 1 << 16  # of an id or a source
 MAX_INTEGER_DIGITS = 4300  # Python's own limit, above which converting takes quadratic time
 MAX_STRUCTURE_BYTES = 16 << 20
-"""Of a line that is not within strings, a string counting as `STRING_OVERHEAD_BYTES` more: as Python's objects each
+"""Limit of a line's bytes outside strings, each string counting as `STRING_OVERHEAD_BYTES` more: as Python objects each
 takes up to 25 times as much, 400 MiB for `[[],[],...]`, where six times 64 MiB of it would be 10 GiB."""
 STRING_OVERHEAD_BYTES = 16
 MAX_NESTING = 200
-"""Of arrays and objects in a line. Python's own limit depends on how deep the calling stack is, which differs between
-engines and Python versions; this one is far below it."""
+"""Depth limit of arrays and objects in a line. Python's own limit depends on the depth of the calling stack, which
+differs between engines and Python versions; this one is far below it."""
 
 
 # All between two strings, or a string; one that has no end goes to that of the line, so nothing is looked at twice.

@@ -31,7 +31,7 @@ from maskmill.schemas.rows import BLOCK_BYTES
 SORT_BYTES_PER_SHARD = 4
 MIN_SORT_BYTES = 16 << 20
 MAX_SORT_BYTES = 1 << 30
-"""Of documents sorted in memory at once; Arrow's 32-bit offsets end at 2 GiB."""
+"""Limit of the documents sorted in memory at once; Arrow's 32-bit offsets end at 2 GiB."""
 
 
 class SortDetails(Details):

@@ -19,7 +19,7 @@ MARKER_NAME = "python_docs.complete.json"
 
 @dataclass(frozen=True)
 class WrittenCorpus:
-    """What `write_python_docs` left in its folder.
+    """The result of `write_python_docs`.
 
     Attributes:
         paths: The JSONL files, in order.

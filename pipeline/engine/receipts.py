@@ -67,7 +67,7 @@ class Receipts(Generic[Unit, AnyDetails]):
         return zip(self.units, self, strict=True)
 
     def select(self, is_wanted: Callable[[Unit], bool]) -> Receipts[Unit, AnyDetails]:
-        """Those of some of the units."""
+        """The receipts of some of the units."""
         return Receipts(self._output, [unit for unit in self.units if is_wanted(unit)], self._details)
 
     def finished(self) -> Receipts[Unit, AnyDetails]:

@@ -27,7 +27,7 @@ from multiprocessing.connection import Connection
 from multiprocessing.process import BaseProcess
 
 Serve = Callable[[Connection, int], None]
-"""What a worker does, given its end of the pipe and the driver's process id: a module-level function."""
+"""A module-level function that a worker runs, given its end of the pipe and the driver's process id."""
 
 _START = """\
 import importlib, json, sys

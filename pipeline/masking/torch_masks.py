@@ -75,7 +75,7 @@ class SparseMasks(NamedTuple):
 
 
 class MaskedRows(NamedTuple):
-    """What a model is trained on.
+    """Masked rows for training.
 
     Attributes:
         input_ids: int64 `(B, S)`, what the model reads.
@@ -218,7 +218,7 @@ _plan_cached = lru_cache(maxsize=8)(plan_masks_torch)
 
 
 def _row_starts(rows: Tensor) -> Tensor:
-    """Where each row begins in the flattened ones, int64 `(B, 1)`."""
+    """The start of each row in the flattened rows, int64 `(B, 1)`."""
     num_rows, seq_len = rows.shape
     return torch.arange(0, num_rows * max(1, seq_len), max(1, seq_len), device=rows.device)[:, None]
 

@@ -13,7 +13,7 @@ from maskmill.schemas.errors import ShardCorruptError
 from maskmill.schemas.receipt import Details, Receipt, ShardReceipt
 
 ENCODING_COUNTS = ("special_in_text", "proof_documents", "proof_bytes", "fallback_shards")
-"""What `PackingCounts` says of how documents were encoded."""
+"""The fields of `PackingCounts` about the encoding of documents."""
 
 
 class SampleDetails(Details):
@@ -76,7 +76,7 @@ def iter_dataset_shards(receipt: Receipt[PackDetails], folder: str) -> Iterator[
 
 
 def packing_counts(receipt: Receipt[PackDetails], seq_len: int) -> Counter[str]:
-    """What a unit counted for the packed dataset of rows of `seq_len`: `PackingCounts` and `text_bytes`.
+    """The counts of a unit for the packed dataset with rows of `seq_len`: `PackingCounts` and `text_bytes`.
 
     Raises:
         ShardCorruptError: It has packed no such dataset.
@@ -95,7 +95,7 @@ def packing_counts(receipt: Receipt[PackDetails], seq_len: int) -> Counter[str]:
 
 
 def encoding_counts(receipt: Receipt[PackDetails]) -> Counter[str]:
-    """What a unit counted for the encoded dataset: `EncodingCounts` and `text_bytes`."""
+    """The counts of a unit for the encoded dataset: `EncodingCounts` and `text_bytes`."""
     return Counter(receipt.details.encoding)
 
 

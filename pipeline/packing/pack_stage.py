@@ -186,7 +186,7 @@ def _share_text(pack: PackSection, plans: Mapping[int, RowPlan], text_bytes: int
 def _count(
     plan: RowPlan, written: list[ShardReceipt], encoded: EncodedDocuments, holds_rejected: bool
 ) -> dict[str, int]:
-    """What `PackingCounts` says of one dataset; rows and tokens as they were written, not as they were planned."""
+    """The `PackingCounts` of one dataset; rows and tokens as written, not as planned."""
     rejected = len(encoded.rejected) if holds_rejected else 0
     return {
         "documents": plan.documents,

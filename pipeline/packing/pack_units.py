@@ -17,7 +17,7 @@ from maskmill.schemas.run_file import PackSection
 
 @dataclass(frozen=True)
 class PackContext:
-    """What every pack unit is given.
+    """The context of every pack unit.
 
     Attributes:
         output: The run's output.

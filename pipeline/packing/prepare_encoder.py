@@ -22,7 +22,7 @@ from maskmill.schemas.masking import MaskVocabulary
 
 @functools.lru_cache(maxsize=1)
 def describe_tokenizer(tokenizer_json: bytes) -> tuple[MaskVocabulary, npt.NDArray[np.bool_]]:
-    """What a manifest says of the vocabulary, and which ids continue a word, `(vocab_size,)` bool."""
+    """The vocabulary as in a manifest, and which ids continue a word, `(vocab_size,)` bool."""
     return describe_vocabulary(parse_tokenizer_json(tokenizer_json, "tokenizer.json"))
 
 

@@ -78,7 +78,7 @@ def read_number(data: Any, at: int, size: int) -> Any:
 
 @njit(cache=True, nogil=True)
 def find_table(data: Any, start: int, stop: int, at: int) -> int:
-    """Where the table is that the offset at `at` leads to, inside `data[start:stop]`; -1 if it leads elsewhere."""
+    """The place of the table that the offset at `at` leads to; -1 if it is not inside `data[start:stop]`."""
     if at < start or at + 4 > stop:
         return -1
     table = at + (read_number(data, at, 4) & 0xFFFFFFFF)
@@ -87,7 +87,7 @@ def find_table(data: Any, start: int, stop: int, at: int) -> int:
 
 @njit(cache=True, nogil=True)
 def find_field(data: Any, start: int, stop: int, table: int, number: int, size: int) -> int:
-    """Where a field of a table is; 0 if the table leaves it out, -1 if it would be outside `data[start:stop]`."""
+    """The place of a field of a table; 0 if the table leaves it out, -1 if it would be outside `data[start:stop]`."""
     if table < start:
         return -1
     vtable = table - read_number(data, table, 4)
@@ -106,7 +106,7 @@ def find_field(data: Any, start: int, stop: int, table: int, number: int, size: 
 
 @njit(cache=True, nogil=True)
 def find_vector(data: Any, start: int, stop: int, table: int, number: int, item_bytes: int) -> Any:
-    """Where the items of a vector begin and how many they are; (0, 0) if it is left out, (-1, 0) if it is outside."""
+    """The start of a vector's items and their number; (0, 0) if it is left out, (-1, 0) if it is outside."""
     field = find_field(data, start, stop, table, number, 4)
     if field <= 0:
         return field, 0
@@ -154,7 +154,7 @@ def check_batch(data: Any, nodes: Any, num_rows: int, codec: int, spans: Any) ->
 
 @njit(cache=True, nogil=True)
 def _find_batch(data: Any) -> Any:
-    """What is wrong with a message as such, where its body begins, and where the table of its record batch is."""
+    """Check a message: returns the fault, the start of its body, and the place of its record batch's table."""
     length = len(data)
     if length < _PREFIX or read_number(data, 0, 4) != -1:
         return _NO_MESSAGE, 0, 0
@@ -241,7 +241,7 @@ def _do_rise(offsets: Any, num_items: int) -> Any:
 
 @njit(cache=True, nogil=True)
 def _check_length(data: Any, nodes: Any, first_node: int, n: int, num_rows: int) -> int:
-    """What is wrong with the items of a node: rows, or as many as the lists that they are in allow."""
+    """Check the number of a node's items: that of the rows, or what the lists around them allow."""
     parent = nodes[n, PARENT]
     length = read_number(data, first_node + 16 * n, 8)
     if read_number(data, first_node + 16 * n + 8, 8) != 0:
@@ -264,7 +264,7 @@ def _round_up(size: int) -> int:
 
 @njit(cache=True, nogil=True)
 def _check_buffer(data: Any, buffer: int, body: int, end: int, least: int, longest: int, is_compressed: bool) -> Any:
-    """What is wrong with a buffer of at least `least` bytes, and where it ends.
+    """Check a buffer of at least `least` bytes: returns the fault and its end.
 
     A compressed one may decompress to `longest` bytes; -1 is as many as the body has. Others may be longer: Arrow
     writes the offsets of a slice without rows whole.

@@ -192,7 +192,7 @@ class ArrowFile:
 
     @property
     def schema(self) -> pa.Schema:
-        """Of the file, as it was asked for."""
+        """The schema of the file, as the caller gave it."""
         return self._layout.schema
 
     def read(self, number: int) -> pa.RecordBatch:
@@ -216,7 +216,7 @@ class ArrowFile:
         return read_span(self._file, offset, length, self._path)
 
     def _read_footer(self) -> npt.NDArray[np.int64]:
-        """Where its record batches are."""
+        """Places of its record batches."""
         if self._size < _HEAD_BYTES + _TAIL_BYTES:
             raise self._not_a_file(f"{self._size} bytes")
         tail = self._read_at(self._size - _TAIL_BYTES, _TAIL_BYTES).to_pybytes()

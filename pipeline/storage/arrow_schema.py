@@ -17,7 +17,7 @@ from maskmill.schemas.errors import RESTORE, ShardCorruptError
 from maskmill.schemas.version import is_readable
 
 MAX_SCHEMA_BYTES = 1 << 20
-"""Of a schema's parts in a file; that of packed rows with 100 stored masks has 60 KB."""
+"""Limit of a schema's parts in a file; that of packed rows with 100 stored masks has 60 KB."""
 _FOOTER_SCHEMA, _FOOTER_METADATA = 1, 4
 _MESSAGE_HEADER, _MESSAGE_METADATA = 2, 4
 _CONTINUATION = b"\xff" * 4
@@ -66,7 +66,7 @@ def check_schema(found: pa.Schema, expected: pa.Schema, path: str) -> None:
 
 
 def find_excess_of_message(message: bytes) -> str | None:
-    """What in a schema's message, such as a Parquet file has, would take far more memory than it has bytes."""
+    """Find what would take far more memory than its bytes in a schema's message, as in a Parquet file."""
     data = np.frombuffer(message, np.uint8)[_PREFIX_BYTES:]
     if message[:4] != _CONTINUATION or int.from_bytes(message[4:_PREFIX_BYTES], "little") != len(data):
         return "no message"
@@ -78,7 +78,7 @@ def find_excess_of_message(message: bytes) -> str | None:
 
 
 def _find_excess(data: npt.NDArray[np.uint8], schema: int, most: int) -> str | None:
-    """What in a schema's table could take memory without a bound; `most` is for all of its parts."""
+    """Find what could take unbounded memory in a schema's table; `most` limits the bytes of all of its parts."""
     total = 0
     for entry in _iter_tables(data, schema, _SCHEMA_METADATA):
         total += _PART_BYTES + sum(_count_items(data, entry, number, 1) for number in (0, 1))

@@ -21,7 +21,7 @@ _HEAD_BYTES = _ALIGNMENT = 8
 _MAX_PATH_BYTES = 1024
 _CHECKSUM = "^[0-9a-f]{32}$"
 _SUSPICIOUS = r"^$|^/|/$|//|(^|/)\.|\\|\x00|://"
-"""What every path that leaves a dataset matches: to call `check_inside` for each of 100,000 takes 0.3 s."""
+"""Matches every path that leaves a dataset; calling `check_inside` for each of 100,000 paths takes 0.3 s."""
 
 
 def check_lines(table: pa.RecordBatch, path: str, dataset: str) -> None:

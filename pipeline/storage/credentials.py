@@ -30,7 +30,7 @@ def refuse_credentials(protocol: str, path: str) -> None:
 
 
 def find_secrets(url: str, options: dict[str, Any]) -> Iterator[str]:
-    """What no message may show: a URL's user-info, and values in its query and the options that are credentials."""
+    """Texts that no message may show: a URL's user-info, and credentials in its query and in the options."""
     rest = url.partition("://")[2]
     if found := _USER_INFO.match(rest):
         yield found[0][:-1]

@@ -227,7 +227,7 @@ def _read_checked(dataset: Store, read: Callable[[str], Any], name: str, checksu
 
 
 def explain_gone(path: str) -> ShardCorruptError:
-    """What is wrong where a shard of a dataset is missing."""
+    """The error for a missing shard of a dataset."""
     return ShardCorruptError("a shard that the manifest names is gone", path=path, action=RESTORE)
 
 

@@ -265,7 +265,7 @@ def _check_lists(buffers: BatchBuffers, per: Per, columns: tuple[_Stored, ...], 
 
 @njit(cache=True, nogil=True)
 def _find_beyond(values: Any, limit: int) -> int:
-    """Where the first value that is not below a limit is; -1 if there is none."""
+    """The place of the first value that is not below a limit; -1 if there is none."""
     if values.shape[0] == 0:
         return -1
     greatest = values[0]
@@ -278,7 +278,7 @@ def _find_beyond(values: Any, limit: int) -> int:
 
 @njit(cache=True, nogil=True)
 def _find_difference(one: Any, other: Any) -> int:
-    """Where the first difference of two equally long arrays is; -1 if there is none."""
+    """The place of the first difference of two equally long arrays; -1 if there is none."""
     for i in range(len(one)):
         if one[i] != other[i]:
             return i

@@ -17,7 +17,7 @@ import pyarrow as pa
 from maskmill.schemas.errors import ConfigError, MaskmillError
 
 MAX_TEXT_BYTES = 64 << 20
-"""Of a JSON or vocabulary file, which is parsed as a whole; the largest known `tokenizer.json` has half of it."""
+"""Limit of a JSON or vocabulary file, which is parsed as a whole; the largest known `tokenizer.json` has half of it."""
 _KINDS = {
     stat.S_IFIFO: "a pipe",
     stat.S_IFSOCK: "a socket",

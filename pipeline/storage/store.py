@@ -63,7 +63,7 @@ class Store:
 
     @property
     def capabilities(self) -> Capabilities:
-        """What it can do."""
+        """The capabilities of its backend."""
         return self.backend.capabilities
 
     def below(self, path: str) -> Store:

@@ -55,7 +55,7 @@ class TrainingState:
 
     @property
     def device(self) -> torch.device:
-        """Where the model is."""
+        """The device of the model."""
         return next(self.model.parameters()).device
 
     def expect(self) -> dict[str, dict[str, Expected]]:

@@ -1,4 +1,4 @@
-"""What `auto` means: the device a run trains on and the precision it computes in."""
+"""Resolve `auto`: the device that a run trains on and the precision that it computes in."""
 
 from __future__ import annotations
 

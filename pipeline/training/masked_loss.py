@@ -22,7 +22,7 @@ from maskmill.schemas.masking import IGNORE_INDEX
 
 
 class TrainingBatch(Protocol):
-    """What training needs of the loader's batch: B rows of S tokens, on the CPU."""
+    """The part of the loader's batch that training uses: B rows of S tokens, on the CPU."""
 
     @property
     def labels(self) -> Tensor:

@@ -19,7 +19,7 @@ from maskmill.pipeline.training.masked_loss import TrainingBatch, sum_masked_los
 from maskmill.schemas.masking import IGNORE_INDEX, Masking
 
 HELD_OUT_MASKING = Masking(rate=0.15, mask_share=1.0, random_share=0.0, seed=0)
-"""Of every evaluation, whatever the training masks are, so that scores of different runs compare."""
+"""Masking of every evaluation, whatever the training masks, so that scores of different runs are comparable."""
 
 
 @dataclass(frozen=True)

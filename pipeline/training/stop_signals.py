@@ -28,7 +28,7 @@ class StopRequestedError(KeyboardInterrupt):
         super().__init__(signal.Signals(number).name)
         self.number = number
         self.not_saved: Exception | None = None
-        """Why the last finished step could not be saved."""
+        """The reason why the last finished step could not be saved."""
 
 
 class TrainingInterruptedError(KeyboardInterrupt):

@@ -12,7 +12,7 @@ from maskmill.pipeline.verification.findings import MAX_FINDINGS_PER_SHARD, Find
 
 @dataclass(frozen=True)
 class Places:
-    """Where the segments of some rows come from (D segments).
+    """Origins of the segments of some rows (D segments).
 
     Attributes:
         document: Document shard * 2^32 + row in it, uint64 (D,).
@@ -26,7 +26,7 @@ class Places:
 
     @classmethod
     def join(cls, parts: list[Places]) -> Places:
-        """Those of several parts."""
+        """Join the origins of several parts."""
         return cls(
             np.concatenate([np.zeros(0, np.uint64), *(part.document for part in parts)]),
             np.concatenate([np.zeros(0, np.int64), *(part.offset for part in parts)]),

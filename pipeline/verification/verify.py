@@ -19,7 +19,7 @@ from maskmill.schemas.layout import RUN_RECORD
 
 @dataclass(frozen=True)
 class VerifyReport:
-    """What a verification found.
+    """The result of a verification.
 
     Attributes:
         url: What was verified, without credentials.

@@ -25,7 +25,7 @@ Progress = Callable[[str, int, int], None]
 
 
 def explain_nothing(store: Store, verb: str) -> ConfigError:
-    """Why there is nothing at a URL that could be verified or reported on.
+    """The error for a URL that has nothing to verify or report on.
 
     Args:
         store: The folder that was named.

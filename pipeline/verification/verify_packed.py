@@ -130,7 +130,7 @@ class _ShardCheck:
     def check(
         self, blocks: Iterable[PackedBlock], first_row_id: int
     ) -> tuple[tuple[Counter[str], Places], list[Finding]]:
-        """What is counted in its blocks, where their segments come from, and what is wrong."""
+        """Count its blocks, collect the origins of their segments, and find faults."""
         block_rows = self._manifest.block_rows
         counts = Counter[str]()
         places: list[Places] = []

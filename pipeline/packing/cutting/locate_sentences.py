@@ -1,4 +1,4 @@
-"""Where sentences start in the ids of documents that are encoded already."""
+"""Find where sentences start in the ids of encoded documents."""
 
 from __future__ import annotations
 

@@ -118,7 +118,7 @@ def find_last_sentence_start(sentences: npt.NDArray[np.bool_], low: int, high: i
 
 @njit(cache=True, nogil=True)
 def _end_segment(places: CutPlaces, start: int, end: int, max_tokens: int, min_segment: int) -> int:
-    """Where the segment that begins at `start` ends in a document that ends at `end` (positions in ids)."""
+    """The end of the segment that begins at `start`, in a document that ends at `end` (positions in ids)."""
     if end - start <= max_tokens:
         return end
     fitting: int = start

@@ -20,7 +20,7 @@ TokenType: TypeAlias = type[np.uint16 | np.uint32]
 
 
 class CutPlaces(NamedTuple):
-    """Where compiled loops may cut: at sentences where there are any, else before a token that is not forbidden.
+    """Allowed cuts, for compiled loops: at sentences if they are known, else before a token that is not forbidden.
 
     Attributes:
         ids: (T,).
@@ -75,11 +75,11 @@ class TokenColumns:
         return np.diff(self.offsets)
 
     def without_sentences(self) -> TokenColumns:
-        """The same without the T bytes of sentence starts."""
+        """A copy without the T bytes of sentence starts."""
         return self if self.sentence_starts is None else replace(self, sentence_starts=None)
 
     def find_places(self, cut: Cut) -> CutPlaces:
-        """Where documents may be cut by a rule.
+        """Places where a rule allows cuts.
 
         Raises:
             ValueError: Sentences are needed and not known.

@@ -38,7 +38,7 @@ class SpecialIds:
 
     @classmethod
     def from_vocabulary(cls, vocabulary: MaskVocabulary) -> SpecialIds:
-        """Those of a vocabulary."""
+        """The special ids of a vocabulary."""
         dtype = id_type(vocabulary.vocab_size).to_pandas_dtype()
         return cls(vocabulary.cls_id, vocabulary.sep_id, vocabulary.pad_id, dtype)
 

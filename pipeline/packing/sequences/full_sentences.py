@@ -51,7 +51,7 @@ def fill_with_sentences(columns: TokenColumns, rules: CutRules) -> tuple[Segment
 
 @njit(cache=True, nogil=True)
 def _end_sentences(sentences: npt.NDArray[np.bool_], position: int, end: int, space: int) -> int:
-    """Where the sentences from `position` that fit into `space` end; `position` where the first one does not."""
+    """The end of the sentences from `position` on that fit into `space`; `position` if the first one does not."""
     if end - position <= space:
         return end
     stop: int = find_last_sentence_start(sentences, position, position + max(space, 0))
@@ -60,7 +60,7 @@ def _end_sentences(sentences: npt.NDArray[np.bool_], position: int, end: int, sp
 
 @njit(cache=True, nogil=True)
 def _end_in_empty_row(places: CutPlaces, position: int, end: int, space: int) -> int:
-    """The same, a sentence longer than that cut at the last word start that fits, else anywhere."""
+    """Like `_end_sentences`, but a longer sentence is cut at the last word start that fits, else anywhere."""
     stop: int = _end_sentences(places.sentences, position, end, space)
     if stop == position:
         stop = find_last_word_start(places.ids, places.forbidden, position, position + space)

@@ -62,7 +62,7 @@ class CountUnit(UnitDescription):
 
 
 class SourceDetails(Details):
-    """What one document shard holds of each source.
+    """Totals of each source in one document shard.
 
     Attributes:
         sources: Name, text bytes, words, letters, letters changed and words changed of each source.
@@ -74,7 +74,7 @@ class SourceDetails(Details):
 
 
 class CountDetails(WordFileDetails, SourceDetails):
-    """What one document shard holds, and the file of its words."""
+    """Totals of one document shard, and the file of its words."""
 
 
 def normalisation_of(settings: TokenizerSection) -> Normalisation:
@@ -142,7 +142,7 @@ def name_sources(rows: pa.RecordBatch, names: Sequence[str]) -> pa.RecordBatch:
 
 
 def sum_sources(receipts: Iterable[Receipt[CountDetails]]) -> tuple[SourceText, ...]:
-    """What the raw text of each source holds, from the receipts of the count units in any order.
+    """Totals of each source's raw text, from the receipts of the count units in any order.
 
     Returns:
         Sorted by the UTF-8 bytes of the name; one line named "" where there are too many sources to keep apart.

@@ -108,7 +108,7 @@ class WordCounter:
         return self._words.take()
 
     def finish(self) -> pa.Table:
-        """What `take` gives as one table of `WORD_ROWS_SCHEMA`, sorted by the word's UTF-8 bytes and the source."""
+        """Take the counts as one table of `WORD_ROWS_SCHEMA`, sorted by the word's UTF-8 bytes and the source."""
         return sort_words(pa.Table.from_batches(self.take(), WORD_ROWS_SCHEMA))
 
     def _split(

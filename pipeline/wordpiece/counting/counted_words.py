@@ -89,7 +89,7 @@ class CountedWords:
                 self._buffer = make_buffer(BUFFER_TOKENS, word_bytes // PIECE_BYTES + 1)
 
     def take(self) -> PartitionedWords:
-        """What is held, in the order it was first added; nothing is held then."""
+        """Take the counts held so far, in the order they were first added, and hold none."""
         partitions = unpack_words(self._table, self._num_partitions)
         clear_table(self._table)
         return partitions

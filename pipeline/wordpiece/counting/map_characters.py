@@ -1,4 +1,4 @@
-"""What BERT's normaliser and pre-tokeniser make of each character, as a table that numba loops read.
+"""A table for numba loops of what BERT's normaliser and pre-tokeniser do to each character.
 
 `tokenizers` itself is asked, when a character is first met, by putting it between two letters: the words that come
 out tell its replacement and where words break. That is enough for every character whose replacement does not depend
@@ -109,7 +109,7 @@ def _has_breaks_outside(replacement: str) -> bool:
 
 
 def _tell_place(replacement: bytes | None) -> int:
-    """What a character does to the word that contains it."""
+    """The traits of a character."""
     if replacement is None:
         return 0
     return (0 if replacement else FOLLOWS) | (ENDS_WORD if BREAK in replacement else 0)

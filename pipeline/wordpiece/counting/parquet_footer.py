@@ -30,7 +30,7 @@ _ARROW_SCHEMA = b"ARROW:schema"
 
 @dataclass(frozen=True)
 class Chunk:
-    """Where the pages of a column of a partition are.
+    """Places of the pages of a partition's column.
 
     Attributes:
         column: Its name.
@@ -64,7 +64,7 @@ class Partition:
 
 @dataclass(frozen=True)
 class Footer:
-    """What a footer states.
+    """The content of a footer.
 
     Attributes:
         columns: Names of the columns.

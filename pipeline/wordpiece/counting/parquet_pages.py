@@ -16,13 +16,13 @@ from maskmill.pipeline.wordpiece.counting.parquet_footer import Chunk, Partition
 from maskmill.pipeline.wordpiece.counting.thrift import Structure, TruncatedError, Value, parse_structure
 
 MAX_PAGE_BYTES = 64 << 20
-"""Of a page when it is decompressed. Arrow ends a page of words behind 1 MiB, but only after 1024 of them."""
+"""Bytes of a decompressed page. Arrow ends a page of words after 1 MiB, but only after 1024 of them."""
 MAX_PAGE_EXPANSION = 16
 """How many times as long a longer page may become. Its words have 64 KiB and more on average."""
 MAX_PAGE_VALUES = 1 << 22
-"""Of a page of words, for each of which Arrow takes 8 bytes. It ends a page behind 20,000 rows."""
+"""Words of a page, for each of which Arrow takes 8 bytes. It ends a page after 20,000 rows."""
 MAX_WORDS_BYTES = 256 << 20
-"""Of the words of a partition, or for each byte of the file `MAX_WORDS_EXPANSION`. They are read in pieces, so this
+"""Bytes of a partition's words, or `MAX_WORDS_EXPANSION` for each byte of the file. They are read in pieces, so this
 bounds time: words that are repeated, or share their beginnings, take almost no bytes in the file."""
 MAX_WORDS_EXPANSION = 1 << 12
 _MAX_HEADER_BYTES = 1 << 15  # with a least and a greatest value, of 4 KiB each at most, written twice
@@ -89,7 +89,7 @@ def _read_header(file: Any, at: int, stop: int) -> Structure:
 
 
 def _check_dictionary(fields: dict[int, Value], chunk: Chunk, stop: int, size: int) -> None:
-    """Of the sources alone, each with a length of its own, and one page."""
+    """Check the dictionary of the sources: one page, each source with its own length."""
     head = fields.get(_DICTIONARY_HEAD)
     if chunk.column != "source" or fields.get(_KIND) != _DICTIONARY or stop != chunk.first_data:
         raise ValueError(f"column {chunk.column} has a dictionary where it should have none")

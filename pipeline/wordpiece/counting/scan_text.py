@@ -19,7 +19,7 @@ from maskmill.pipeline.wordpiece.counting.map_characters import (
 )
 
 UNKNOWN, NOT_UTF8, DONE = 0, 1, 2
-"""Why a scan stopped: at a character to ask, at a byte that is not UTF-8, at the end."""
+"""Reasons why a scan stopped: at an unknown character, at a byte that is not UTF-8, at the end."""
 _BLOCK = 64
 _PLAIN_LETTER = ASKED | LETTER
 

@@ -10,7 +10,7 @@ from __future__ import annotations
 from typing import NamedTuple
 
 Value = int | bool | bytes | list["Value"] | dict[int, "Value"]
-"""What a field holds; a structure is a dictionary by the numbers of its fields."""
+"""The value of a field; a structure is a dictionary by field number."""
 
 _STOP, _TRUE, _FALSE, _BYTE, _DOUBLE, _BINARY, _LIST, _STRUCT = 0, 1, 2, 3, 7, 8, 9, 12
 _INTEGERS = {4: 16, 5: 32, 6: 64}  # bits of each kind

@@ -29,7 +29,7 @@ def flatten_words(words: pa.Array | pa.ChunkedArray) -> tuple[Bytes, Offsets]:
 
 
 def freeze(array: npt.NDArray[Any]) -> npt.NDArray[Any]:
-    """The same array, not to be written to: that is a part of its type for numba, which compiles for each."""
+    """A read-only view of an array: for numba being writable is part of the type, and it compiles for each type."""
     view = array.view()
     view.flags.writeable = False
     return view

@@ -49,9 +49,9 @@ WORD_COUNTS_SCHEMA = pa.schema(
 """A row a (word, source) pair; no pair occurs twice in a file."""
 
 PIECE_BYTES = 8 << 20
-"""Of the words of the rows that are read at a time. 2^17 rows of prose have 1 MiB."""
+"""Bytes of words in the rows read at a time. 2^17 rows of prose have 1 MiB."""
 WORD_BYTES = 64 << 20
-"""Of the rows of one word, which are read together. A thousand sources may have one word of 64 KiB."""
+"""Bytes in the rows of one word, which are read together. A thousand sources may have one word of 64 KiB."""
 _READ_BYTES = 1 << 20  # of each column, as it is stored
 _ACTION = "restore it from a good copy, or delete it and count again"
 
@@ -69,7 +69,7 @@ class SourceText:
     letters: int
     """Characters of the raw text with a general category L*, by Python's `unicodedata`."""
     letters_changed: int
-    """Of them those that are another string once combining marks (Mn) are dropped after NFD, their own or following."""
+    """Those that change when combining marks (Mn), their own or following ones, are dropped after NFD."""
     words_changed: int
     """Words with such a letter."""
 
@@ -165,7 +165,7 @@ def _iter_rows(file: Any, reader: pq.ParquetFile, number: int, partition: Partit
 
 
 def _iter_whole_words(batches: Iterator[pa.Table], num_sources: int) -> Iterator[pa.Table]:
-    """The same rows, cut where a word begins: the last word of a batch comes with the rows that follow.
+    """Cut rows where a word begins: the last word of a batch comes with the rows that follow.
 
     Raises:
         ArrowInvalid: A word has more rows than there are sources, or they take more than `WORD_BYTES`.

@@ -170,13 +170,13 @@ class Encoder:
         return parts.join()
 
     def explain_rejection(self, text: str) -> str | None:
-        """Why `tokenizers` cannot encode a text; None if it can."""
+        """The reason why `tokenizers` cannot encode a text; None if it can."""
         return encode_by_tokenizers(self.law, [text])[2].get(0)
 
     def _compare_sample(
         self, texts: pa.ChunkedArray, hashes: npt.NDArray[np.uint64], ids: npt.NDArray[Any], offsets: Offsets
     ) -> tuple[Sample, int | None]:
-        """What was compared, and the first document that differs."""
+        """The extent of the comparison, and the first document that differs."""
         sizes_bytes = pc.binary_length(texts).to_numpy().astype(np.int64)
         wanted_bytes = _SAMPLE_SHARE * int(sizes_bytes.sum())
         if self._breaks:

@@ -59,7 +59,7 @@ def list_hostile_texts(pieces: Sequence[str]) -> Iterator[str]:
 
 
 def list_makers(pieces: Sequence[str]) -> Iterator[Callable[[], str]]:
-    """What makes each of the texts: to make all takes 0.8 s, which whoever wants a part need not spend."""
+    """Functions that make the texts: making all takes 0.8 s, and a caller may need only a part."""
     codes = [*range(_SURROGATES.start), *range(_SURROGATES.stop, _NUM_CODE_POINTS)]
     for start in range(0, len(codes), _CODES_A_TEXT):
         chosen = codes[start : start + _CODES_A_TEXT]

@@ -28,7 +28,7 @@ Offsets = npt.NDArray[np.int64]
 
 
 class SpecialInText(StrEnum):
-    """What a special token's string in raw text is."""
+    """How to encode a special token's string in raw text."""
 
     TEXT = "text"
     """Text like any other: `[MASK]` is `[`, `mask`, `]`."""
@@ -165,7 +165,7 @@ def cut_at_breaks(text: AnyStr, size: int, breaks: Sequence[AnyStr]) -> Iterator
 
 
 def find_break(text: AnyStr, start: int, size: int, breaks: Sequence[AnyStr]) -> int:
-    """Where a piece that begins at `start` ends: behind the last break within `size`.
+    """The end of a piece that begins at `start`: behind the last break within `size`.
 
     Without one there, behind the first one that follows, or at the end of the text.
     """
@@ -179,7 +179,7 @@ def find_break(text: AnyStr, start: int, size: int, breaks: Sequence[AnyStr]) ->
 
 
 def _behind(place: int, found: AnyStr) -> int:
-    """Where what was found ends; 0 where nothing was."""
+    """The end of a match; 0 if there was none."""
     return 0 if place < 0 else place + len(found)
 
 

@@ -34,7 +34,7 @@ _HOSTILE_TEXT_VERSION = 1  # change it when the texts change
 
 @dataclass(frozen=True)
 class ProofKey:
-    """What a proof holds for: another tokenizer or library is another proof."""
+    """The tokenizer and the libraries that a proof is valid for."""
 
     tokenizer_sha256: str
     special_in_text: str
@@ -51,11 +51,11 @@ class Proof:
     num_texts: int
     num_bytes: int
     difference: str | None
-    """None: every id was equal. Else why the fast path is not used."""
+    """None if every id was equal; else the reason why the fast path is not used."""
 
 
 def make_proof_key(tokenizer_json: bytes, special_in_text: SpecialInText) -> ProofKey:
-    """What a proof of this tokenizer must be for, on this machine."""
+    """The key that a proof of this tokenizer must have on this machine."""
     return ProofKey(
         hashlib.sha256(tokenizer_json).hexdigest(),
         SpecialInText(special_in_text).value,

@@ -47,7 +47,7 @@ class ProveUnit(UnitDescription):
 
 
 class ProveDetails(Details):
-    """What was proven.
+    """The result of a prove unit.
 
     Attributes:
         proof: Of the part.

@@ -72,7 +72,7 @@ def tokenizer_files(tokenizer: Tokenizer, *, model_max_length: int = 512) -> dic
 
 
 def explain_missing_vocab(tokenizer: Tokenizer) -> str | None:
-    """Why `tokenizer_files` writes no vocab.txt; None where it writes one."""
+    """The reason why `tokenizer_files` writes no vocab.txt; None if it writes one."""
     pieces = list_pieces(tokenizer)
     unwritable = find_unwritable(pieces)
     if unwritable is None:

@@ -40,7 +40,7 @@ _UNUSED = re.compile(r"\[unused\d+\]")
 
 @dataclass(frozen=True)
 class Extension:
-    """What an extension added, and what came of it on the domain's words."""
+    """The pieces of an extension, and its effect on the domain's words."""
 
     pieces: list[str]
     """The new pieces: characters, the most frequent first, then merges in the order made."""

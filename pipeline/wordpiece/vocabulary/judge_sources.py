@@ -13,7 +13,7 @@ WORTH_A_WARNING = 0.01
 SHOWN_WARNINGS = 10
 NAMED_SOURCES = 5
 ALL = "all"
-"""What a source without a name is called."""
+"""The name shown for a source without a name."""
 
 
 def iter_warnings(

@@ -40,7 +40,7 @@ class MatchedWords(NamedTuple):
     """The pieces of W words."""
 
     ids: npt.NDArray[np.int32]
-    """Of all words end to end; that of [UNK] once for an unknown word."""
+    """Piece ids of all words end to end; that of [UNK] once for an unknown word."""
     lengths: npt.NDArray[np.int32]
     """Pieces of each word (W,)."""
     is_unknown: npt.NDArray[np.bool_]

@@ -153,7 +153,7 @@ def measure_texts(
 def _find_normalisation(
     tokenizer: Tokenizer, texts: Mapping[str, Sequence[str]], special_in_text: SpecialInText
 ) -> Normalisation | None:
-    """What makes words of these texts, where all that counts is words: None where it is not BERT's alone."""
+    """The normalisation, if counting words is enough for these texts; None if it is not BERT's alone."""
     if not isinstance(tokenizer.model, models.WordPiece):
         return None
     for token in tokenizer.get_added_tokens_decoder().values():

@@ -34,7 +34,7 @@ class SelectedWords:
     word_occurrences_too_long: int
     """How often those occur, unweighted."""
     words_cut: int
-    """Of the others, distinct words that were cut."""
+    """Distinct words of the rest that were cut."""
     word_occurrences_cut: int
     """How often those occur, unweighted."""
 
