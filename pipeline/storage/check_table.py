@@ -52,7 +52,7 @@ def _check_blocks(table: pa.RecordBatch, path: str) -> None:
     length_first, lengths = view_lists(table.column("block_lengths"), np.uint32)
     checksum_first, _ = view_lists(table.column("block_checksums"), np.uint64)
     same = (first == length_first) & (first == checksum_first)
-    _refuse(~same[1:], "blocks without an offset, a length or a checksum", path)
+    _refuse(~same[1:], "offsets, lengths and checksums of blocks that differ in number", path)
     if first[0]:
         _refuse(np.ones(1, np.bool_), "blocks before those of the first shard", path)
     sizes = view_numbers(table.column("size_bytes"))

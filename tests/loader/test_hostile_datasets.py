@@ -124,9 +124,9 @@ def many_segments(schema: pa.Schema) -> pa.RecordBatch:
 
 
 TABLES: dict[str, tuple[Callable[[Any, Receipts], Receipts], str]] = {
-    "fewer lengths": (lambda _, r: [r[0].model_copy(update={"block_lengths": r[0].block_lengths[:1]}), *r[1:]], "each"),
-    "more checksums": (change_first(block_checksums=[1, 2, 3]), "without an offset, a length or a checksum"),
-    "no offsets": (change_first(block_offsets=[]), "without an offset, a length or a checksum"),
+    "fewer lengths": (lambda _, r: [r[0].model_copy(update={"block_lengths": r[0].block_lengths[:1]}), *r[1:]], "differ"),
+    "more checksums": (change_first(block_checksums=[1, 2, 3]), "differ in number"),
+    "no offsets": (change_first(block_offsets=[]), "differ in number"),
     "offsets beyond the file": (change_first(block_offsets=[1 << 40, 1 << 41]), "overlap or leave their file"),
     "offsets of 2^63": (change_first(block_offsets=[1 << 63, (1 << 64) - 8]), "overlap or leave their file"),
     "offsets that fall": (lambda _, r: [r[0].model_copy(update={"block_offsets": r[0].block_offsets[::-1]}), *r[1:]],
