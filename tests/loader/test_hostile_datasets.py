@@ -124,7 +124,8 @@ def many_segments(schema: pa.Schema) -> pa.RecordBatch:
 
 
 TABLES: dict[str, tuple[Callable[[Any, Receipts], Receipts], str]] = {
-    "fewer lengths": (lambda _, r: [r[0].model_copy(update={"block_lengths": r[0].block_lengths[:1]}), *r[1:]], "differ"),
+    "fewer lengths": (lambda _, r: [r[0].model_copy(update={"block_lengths": r[0].block_lengths[:1]}), *r[1:]],
+                      "differ in number"),
     "more checksums": (change_first(block_checksums=[1, 2, 3]), "differ in number"),
     "no offsets": (change_first(block_offsets=[]), "differ in number"),
     "offsets beyond the file": (change_first(block_offsets=[1 << 40, 1 << 41]), "overlap or leave their file"),
