@@ -94,7 +94,7 @@ class DocumentsSection(Section):
     """Decides the order of documents and which ones are held out."""
     appendable: bool = False
     """Keep in `work/` what a later run over these files and more can take instead of reading them again; that run names
-    this output in `input.reuse`. It is as large as the text, and a worker needs up to 500 MiB of memory more. Documents
+    this output in `input.reuse`. It is as large as the text, and a worker needs up to 300 MiB of memory more. Documents
     with many duplicates may be cut into another number of shards, so it cannot be changed for an output that exists."""
 
 
