@@ -30,17 +30,22 @@ os.environ.setdefault("OMP_WAIT_POLICY", "passive")
 settings.register_profile("at_any_pace", deadline=None, suppress_health_check=[HealthCheck.too_slow])
 settings.load_profile("at_any_pace")
 _LONGEST = (
-    "trainers/test_pages.py",
     "trainers/test_page_ends.py",
+    "trainers/test_pages.py",
     "docs/test_guide.py",
-    "integration/test_bytes_stay.py",
     "integration/test_kill_anywhere.py",
+    "hostile/test_hostile.py",
+    "integration/test_object_store.py",
+    "integration/test_bytes_stay.py",
+    "infra/test_wheel.py",
     "loader/resume/test_passes.py",
-    "engine/test_engine_contract.py",
-    "integration/test_same_bytes.py",
-    "integration/test_bad_input.py",
-    "jobs/test_ray_job.py",
     "loader/test_kernels.py",
+    "integration/test_same_bytes.py",
+    "run/test_from_python.py",
+    "jobs/test_summaries.py",
+    "engine/test_engine_contract.py",
+    "integration/test_bad_input.py",
+    "training/test_stop_signals.py",
 )
 """Files that take longest, which run first: one of them at the end would run alone while other cores wait."""
 

@@ -123,6 +123,24 @@ def test_only_the_ray_that_starts_here_takes_the_loopback_address(
     assert ["192.0.2.7" in str(warning.message) for warning in recwarn] == [True] * (address != "127.0.0.1")
 
 
+@pytest.mark.parametrize("kind", [Exception, RuntimeError, ConnectionError])
+def test_a_ray_that_does_not_start_is_an_error_of_ours(kind: type[Exception], monkeypatch: pytest.MonkeyPatch) -> None:
+    """Of whichever kind Ray raises: where a node takes more than 30 s, on a machine that is busy, it is a plain one."""
+    ray = pytest.importorskip("ray")
+    from maskmill.pipeline.engine.ray_engine import RayEngine
+
+    def fail(**_: Any) -> None:
+        raise kind("The current node timed out during startup.")
+
+    monkeypatch.delenv("RAY_ADDRESS", raising=False)
+    monkeypatch.setattr(ray, "init", fail)
+    monkeypatch.setattr(ray, "is_initialized", lambda: False)
+    with pytest.raises(ConfigError, match="Ray does not start here") as caught:
+        RayEngine(1)
+    assert "timed out during startup" in str(caught.value.found)
+    assert "local" in str(caught.value.action)
+
+
 def test_a_restart_runs_only_what_has_no_receipt(engine: Engine, output: Store, log: str) -> None:
     pending = squares(6)
     run(engine, units.square, log, output, pending)

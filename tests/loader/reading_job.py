@@ -24,6 +24,7 @@ from typing import Any
 from torch.utils.data import DataLoader
 
 from tests.loader.streams import hash_batches, open_loader
+from tests.servers.processes import die_with_parent
 
 G, MICRO = 24, 2
 
@@ -72,6 +73,7 @@ def main() -> None:
         if pid := os.fork():
             print(pid, flush=True)
             continue
+        die_with_parent()  # one that waits for others would wait for ever
         os.setsid()
         signal.signal(signal.SIGCHLD, signal.SIG_DFL)
         how = "whole"

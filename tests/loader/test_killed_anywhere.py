@@ -19,6 +19,7 @@ from tests.loader.streams import hash_batches, open_loader
 
 STEPS = 30
 SECONDS_A_BATCH = 0.004
+MAX_LINES_AHEAD = 10  # that a job is killed behind, so that it may be anywhere
 
 
 @pytest.fixture(scope="module")
@@ -36,9 +37,9 @@ class Jobs:
     def __init__(self, server):
         self._server = server
 
-    def start(self, log, url, workers=0, rank=0, world_size=1, others=(), seconds=SECONDS_A_BATCH):
+    def start(self, log, url, workers=0, rank=0, world_size=1, others=()):
         Path(f"{log}.ended").unlink(missing_ok=True)
-        arguments = [str(log), url, rank, world_size, workers, STEPS, seconds, [str(other) for other in others]]
+        arguments = [str(log), url, rank, world_size, workers, STEPS, SECONDS_A_BATCH, [str(other) for other in others]]
         self._server.stdin.write(json.dumps(arguments) + "\n")
         self._server.stdin.flush()
         return int(self._server.stdout.readline())
@@ -75,14 +76,15 @@ def expect(url):
 
 
 def test_the_whole_job_killed_again_and_again_reads_what_an_undisturbed_one_reads(dataset, tmp_path, jobs):
-    log, chance, kills = tmp_path / "log", random.Random(1), 0
+    log, ahead, chance = tmp_path / "log", tmp_path / "ahead", random.Random(1)
     for workers in (0, 2, 1, 3):  # resumed with another number of them each time
-        pid = jobs.start(log, dataset, workers, seconds=0.02)  # slow enough to be killed long before its end
-        jobs.await_lines(log, len(read_log(log)) + chance.randrange(5, 80))
-        kills += jobs.kill(pid)
+        lines = len(read_log(log)) + chance.randrange(5, 80)
+        ahead.write_text("{}\n" * (lines + MAX_LINES_AHEAD))  # a rank that goes no further: the job cannot end
+        pid = jobs.start(log, dataset, workers, others=[ahead])
+        jobs.await_lines(log, lines)
+        assert jobs.kill(pid)
     jobs.finish(log, dataset)
     assert [line["hash"] for line in read_log(log)] == expect(dataset)
-    assert kills == 4
 
 
 def test_a_killed_worker_stops_the_job_which_goes_on_where_it_was(dataset, tmp_path, jobs):
