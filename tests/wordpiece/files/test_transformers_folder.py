@@ -362,12 +362,12 @@ def test_a_folder_may_have_the_name_of_a_file(name: str, end: str, tmp_path: Pat
         write_folder(folder, {"tokenizer.json": TOKENIZERS["cased"]})
     assert read_brought_files(f"{named}{end}") == read_brought_files(str(plain))
     (named / "tokenizer.json").unlink()
-    with pytest.raises(ConfigError, match=f"{named}{end}: no tokenizer here.*or a folder with one of them"):
+    with pytest.raises(ConfigError, match=f"{named}{end}: there is no tokenizer here.*or a folder with one of them"):
         read_brought_files(f"{named}{end}")
 
 
 def test_a_file_that_is_not_there_is_named(tmp_path: Path) -> None:
-    with pytest.raises(ConfigError, match=f"{tmp_path}/tokenizer.json: no tokenizer here"):
+    with pytest.raises(ConfigError, match=f"{tmp_path}/tokenizer.json: there is no tokenizer here"):
         read_brought_files(str(tmp_path / "tokenizer.json"))
 
 
