@@ -77,8 +77,9 @@ def _names_of(settings: RunFile) -> dict[Part, str]:
 
 
 def _settings_of(settings: RunFile) -> dict[str, dict[str, object]]:
-    """What the fingerprints cover, and all of `[mask]`: without copies it is only the default of loaders."""
-    return {**settings.fingerprinted(), "mask": settings.mask.model_dump(mode="json")}
+    """What the fingerprints cover, and all keys of sections of which they leave some out."""
+    documents, mask = (section.model_dump(mode="json") for section in (settings.documents, settings.mask))
+    return {**settings.fingerprinted(), "documents": documents, "mask": mask}
 
 
 def _version(library: str) -> str:

@@ -414,6 +414,13 @@ def test_other_input_files_are_refused_with_advice_to_append(corpus: Path, tmp_p
         )
 
 
+def test_run_files_that_differ_in_what_is_kept_are_told_apart(tmp_path: Path) -> None:
+    plain, kept = (make_run(tmp_path, ["x"], tmp_path / "out", appendable=appendable) for appendable in (False, True))
+    assert describe_run.find_differing(kept, plain) == {"documents.appendable": (True, False)}
+    assert describe_run.find_differing(plain, kept) == {"documents.appendable": (False, True)}
+    assert describe_run.find_differing(kept, None)["documents.appendable"] == (True, None)
+
+
 def damage_object(old: Path) -> None:
     path = old / "work/exchange/000000.arrow"
     data = bytearray(path.read_bytes())
