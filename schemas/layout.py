@@ -93,7 +93,7 @@ class Folder:
     def parse(cls, name: str) -> Folder | None:
         """What a folder's name says; `None` if it is no folder of a part."""
         found = _FOLDER.fullmatch(name)
-        if found is None or (found[3] and found[1] == Kind.DOCUMENTS):
+        if found is None or any(found[part] and found[1] in kinds for part, kinds in _NEVER.items()):
             return None
         seq_len = None if found[4] is None else int(found[4])
         return cls(Kind(found[1]), DataSplit(found[2] or ""), found[3] or "", seq_len)
@@ -102,6 +102,14 @@ class Folder:
 _FOLDER = re.compile(
     f"({'|'.join(Kind)})({DataSplit.HELD_OUT.value})?(?:-(?!{RESERVED_NAME}(?:-|$))({NAME_PATTERN}))?(?:-([0-9]+))?"
 )
+
+
+_NEVER = {
+    2: (Kind.TOKENIZER,),
+    3: (Kind.DOCUMENTS,),
+    4: (Kind.DOCUMENTS, Kind.TOKENIZER, Kind.ENCODED),
+}
+"""Kinds of which no folder is of held-out documents, has a name, or has a length of rows."""
 
 
 def named(name: str, of: str) -> str:
@@ -162,4 +170,4 @@ def quarantined_documents_path(dataset: str, shard: int) -> str:
 
 def is_of_quarantined_documents(path: str, dataset: str) -> bool:
     """Whether a file of the quarantine holds documents that come to no row of a packed dataset."""
-    return path.startswith(f"{QUARANTINE}/{dataset}-shard-")
+    return re.fullmatch(rf"{QUARANTINE}/{re.escape(dataset)}-shard-[0-9]{{5,}}\.arrow", path) is not None

@@ -10,12 +10,12 @@ from maskmill.pipeline.corpus.unit_keys import is_appendable
 from maskmill.pipeline.run.describe_run import DECISIVE_LIBRARIES
 from maskmill.pipeline.run.list_parts import list_parts
 from maskmill.pipeline.run.parts import KINDS, PARTS, KindEntry, Part, Scope
-from maskmill.pipeline.run.record import DOCUMENTS, RunRecord, read_record, write_record
+from maskmill.pipeline.run.record import DOCUMENTS, Entry, RunRecord, read_record, write_record
 from maskmill.pipeline.run.stages import STAGES
 from maskmill.pipeline.storage.datasets import MANIFEST
 from maskmill.pipeline.storage.store import Store
 from maskmill.schemas.errors import ConfigError, StaleArtifactError
-from maskmill.schemas.layout import QUARANTINE, RECEIPTS, RUN_RECORD, Folder, named
+from maskmill.schemas.layout import QUARANTINE, RECEIPTS, RUN_RECORD, Folder, is_of_quarantined_documents, named
 from maskmill.schemas.wording import count_of, setting_of
 
 INPUT_KEYS = frozenset(("input.files", "input.sources"))
@@ -30,9 +30,10 @@ def claim_output(
 ) -> None:
     """Write the record where there is none, and make sure that one that stands is of the same documents.
 
-    A tokenizer or a packing of a name that is not there yet is added to the record, and touches nothing that stands. A
-    run over other inputs takes the place of one that has finished no part: nobody can have used anything of it, and
-    whoever renames a file after a stop gives the same command again.
+    A tokenizer or a packing of a name that is not there yet is added to the record, and touches nothing that stands.
+    One that stands, and of which nothing was made yet, gives way. A run over other inputs takes the place of one that
+    has finished no part: nobody can have used anything of it, and whoever renames a file after a stop gives the same
+    command again.
 
     Args:
         output: The output, held by this driver.
@@ -63,7 +64,7 @@ def claim_output(
             return
         raise _refusal(record, standing, output, differing[0], keys)
     gone = list(dict.fromkeys(one for scope in differing for one in _made_of(standing, scope)))
-    if not replace:
+    if not replace and not _is_nothing_made(output, standing, gone):
         raise _refusal(record, standing, output, differing[0], keys)
     _check_unfinished(record, standing, output, [scope for scope in record.entries if scope not in gone])
     _delete(output, standing, gone)
@@ -73,6 +74,15 @@ def claim_output(
             noted = dataclasses.replace(record.entries[scope], masking=standing.entries[scope].masking)
             record = dataclasses.replace(record, entries={**record.entries, scope: noted})
     write_record(output, dataclasses.replace(standing, entries={**record.entries, **left}))
+
+
+def _is_nothing_made(output: Store, standing: RunRecord, scopes: Iterable[Scope]) -> bool:
+    """Whether some entries were begun and have no file yet but those that serve any settings: nothing would be lost."""
+    return all(
+        {path.removeprefix(f"{folder}/") for path in output.list(folder)} <= set(PARTS[scope[0]].kept)
+        for scope in scopes
+        for folder in standing.folders(scope)
+    )
 
 
 def _differs(record: RunRecord, standing: RunRecord, scope: Scope) -> bool:
@@ -107,7 +117,12 @@ def _delete(output: Store, standing: RunRecord, gone: Collection[Scope]) -> None
 
     So a kill leaves nothing that is taken for whole. Ids that are kept stay where all of them are there.
     """
-    partly = {(Part.TOKENIZER, standing.entries[scope].tokenizer) for scope in gone if scope[0] is Part.PACK}
+    used = {entry.tokenizer for scope, entry in standing.entries.items() if scope not in gone and _keeps_ids(entry)}
+    partly = {
+        (Part.TOKENIZER, tokenizer)
+        for part, name in gone
+        if part is Part.PACK and (tokenizer := standing.entries[part, name].tokenizer) not in used
+    }
     folders: dict[str, KindEntry] = {}
     for folder, is_finished in list_parts(output).items():
         if found := Folder.parse(folder):
@@ -130,16 +145,23 @@ def _delete(output: Store, standing: RunRecord, gone: Collection[Scope]) -> None
             output.delete_tree(folder)
 
 
+def _keeps_ids(entry: Entry) -> bool:
+    return bool(entry.sections.get("pack", {}).get("keep_encoded"))
+
+
 def _delete_work(output: Store, standing: RunRecord, scope: Scope) -> None:
     part, name = scope
     for folder in PARTS[part].work:
         output.delete_tree(named(folder, name))
     _delete_files(output, PARTS[part].work_files)
-    set_aside = [f"{QUARANTINE}/{folder}-shard-" for folder in standing.folders(scope)] if part is Part.PACK else []
-    if scope == DOCUMENTS:
-        set_aside = [f"{QUARANTINE}/"]
-    if set_aside:
-        _delete_files(output, [path for path in output.list(QUARANTINE) if path.startswith(tuple(set_aside))])
+    if part is not Part.TOKENIZER:
+        folders = standing.folders(scope)
+        set_aside = (
+            path
+            for path in output.list(QUARANTINE)
+            if part is Part.SHARD or any(is_of_quarantined_documents(path, folder) for folder in folders)
+        )
+        _delete_files(output, set_aside)
 
 
 def _delete_files(output: Store, paths: Iterable[str]) -> None:

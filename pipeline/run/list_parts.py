@@ -2,41 +2,47 @@
 
 from __future__ import annotations
 
-from maskmill.pipeline.run.parts import Scope, scope_of_folder
-from maskmill.pipeline.run.record import parse_record
+from maskmill.pipeline.run.parts import scope_of_folder
+from maskmill.pipeline.run.record import RunRecord, read_record
 from maskmill.pipeline.storage.datasets import MANIFEST
-from maskmill.pipeline.storage.regular_files import MAX_TEXT_BYTES
 from maskmill.pipeline.storage.store import Store
-from maskmill.schemas.bounded_json import parse_json
 from maskmill.schemas.errors import MaskmillError
-from maskmill.schemas.layout import RUN_RECORD, Folder
+from maskmill.schemas.layout import Folder
 
 
 def list_parts(store: Store) -> dict[str, bool]:
     """The folders of a run's output that belong to its parts, in their order, and whether each has a manifest.
 
-    A folder with a name, such as `packed-short/`, belongs to the run if its record knows the name: `packed-old/` may be
-    a copy that somebody made. Without a record it belongs to the run if it has a manifest.
+    A folder with a name, such as `packed-short/`, belongs to the run if its record knows the name, and one with a
+    length if the record asks for it: `packed-old/` and `packed-64/` may be copies that somebody made. Without a record
+    a folder with a name belongs to the run if it has a manifest.
     """
     files: dict[str, set[str]] = {}
     for path in store.list():
         folder, slash, name = path.partition("/")
         if slash:
             files.setdefault(folder, set()).add(name)
-    known = _read_scopes(store)
+    record = _read_record(store)
+    promised = {} if record is None else record.promised()
     found: dict[Folder, bool] = {}
     for name, inside in files.items():
         parsed = Folder.parse(name)
         is_finished = MANIFEST in inside
-        if parsed and (not parsed.of or (is_finished if known is None else scope_of_folder(name) in known)):
+        if parsed is None:
+            continue
+        if record is None:
+            is_ours = is_finished or not parsed.of
+        elif parsed.seq_len is not None:
+            is_ours = name in promised
+        else:
+            is_ours = not parsed.of or scope_of_folder(name) in record.entries
+        if is_ours:
             found[parsed] = is_finished
     return {folder.name: found[folder] for folder in sorted(found, key=lambda folder: folder.place_in_order)}
 
 
-def _read_scopes(store: Store) -> set[Scope] | None:
-    """The tokenizers and packings that the record knows; `None` without a record that can be read."""
+def _read_record(store: Store) -> RunRecord | None:
     try:
-        record = parse_json(store.read_bytes(RUN_RECORD, MAX_TEXT_BYTES), MAX_TEXT_BYTES)
-        return set(parse_record(record).entries)
-    except (MaskmillError, FileNotFoundError, ValueError, KeyError, TypeError, AttributeError, RecursionError):
+        return read_record(store, checked=False)
+    except (MaskmillError, FileNotFoundError):
         return None

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
-from maskmill.pipeline.engine.receipts import Receipts
+from maskmill.pipeline.engine.receipts import Receipts, receipt_path
 from maskmill.pipeline.packing.pack_receipts import (
     PackDetails,
     encoding_counts,
@@ -99,6 +99,8 @@ def make_rows(run: Run, documents: list[DocumentsManifest], tokenizer: Tokenizer
     }
     of = run.settings.tokenizer.name
     units = plan_pack_units(tables, tokenizer.checksums["tokenizer.json"], kept or None, of)
+    if run.settings.pack.keep_encoded and not encoded:
+        _forget_units_without_ids(run, units)
     packed = run.run_stage(Part.PACK, PACK, context, units)
     fell_back = summarise_fallbacks(packed)
     if fell_back:
@@ -114,6 +116,19 @@ def make_rows(run: Run, documents: list[DocumentsManifest], tokenizer: Tokenizer
     run.drop_work(PROVE, PACK)
     _note_masking(run)
     return manifests[::-1]
+
+
+def _forget_units_without_ids(run: Run, units: Sequence[PackUnit]) -> None:
+    """Delete the receipts of units that have left no encoded shard, or whose shard is gone, so that they run again.
+
+    They have read ids that another packing of the tokenizer had kept, and these are gone since.
+    """
+    folders = {split: encoded_folder(split, run.settings.tokenizer.name) for split in DataSplit}
+    kept = {path for folder in folders.values() for path in run.output.list(folder)}
+    for receipt in run.finished(Part.PACK, PACK, units):
+        written = [shard.path for shard in iter_dataset_shards(receipt, folders[units[receipt.unit].split])]
+        if not written or not kept.issuperset(written):
+            run.output.delete(receipt_path(receipt.stage, receipt.unit))
 
 
 def _read_own(run: Run, target: _Target) -> PackedManifest:

@@ -144,9 +144,17 @@ class Run:
         Returns:
             The receipts of all units.
         """
+        return run_stage(self.engine(), stage, context, self.output, self._own(part, stage, units), self.report, watch)
+
+    def finished(
+        self, part: Part, stage: Stage[Any, Unit, AnyDetails], units: Sequence[Unit]
+    ) -> Receipts[Unit, AnyDetails]:
+        """The receipts of those units that have been run already."""
+        return Receipts(self.output, self._own(part, stage, units), stage.details).finished()
+
+    def _own(self, part: Part, stage: Stage[Any, Unit, AnyDetails], units: Sequence[Unit]) -> list[Unit]:
         own = {"stage": self.name_stage(stage), "run": self.fingerprints[part]}
-        ours = [unit.model_copy(update=own) for unit in units]
-        return run_stage(self.engine(), stage, context, self.output, ours, self.report, watch)
+        return [unit.model_copy(update=own) for unit in units]
 
     @property
     def splits(self) -> list[DataSplit]:

@@ -10,10 +10,10 @@ import dataclasses
 import json
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Annotated, Any
 
 import xxhash
-from pydantic import BaseModel, ConfigDict, TypeAdapter, ValidationError
+from pydantic import BaseModel, ConfigDict, Field, TypeAdapter, ValidationError
 
 from maskmill.pipeline.run.parts import Names, Part, Scope, part_of_section, promised_folders, scope_of_folder
 from maskmill.pipeline.storage.regular_files import MAX_TEXT_BYTES
@@ -123,12 +123,17 @@ class RunRecord:
         return (json.dumps(record, indent=2) + "\n").encode()
 
 
+MAX_NAMED = 1 << 10
+"""Tokenizers, or packings, that a record may hold."""
+Sections = Annotated[dict[str, Any], Field(max_length=16)]
+
+
 class _Written(BaseModel):
     """An entry of `tokenizers` or `packings`; that of a default one has other versions than the documents, no more."""
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
-    decisive: dict[str, dict[str, Any]] = {}
+    decisive: Sections = {}
     fingerprint: str = ""
     versions: dict[str, Any]
     tokenizer: Name = ""
@@ -180,8 +185,13 @@ def write_record(output: Store, record: RunRecord) -> None:
     output.write_bytes(RUN_RECORD, record.dump())
 
 
-def read_record(output: Store) -> RunRecord:
-    """Read and check the record in an output.
+def read_record(output: Store, *, checked: bool = True) -> RunRecord:
+    """Read the record in an output.
+
+    Args:
+        output: The output.
+        checked: Refuse one that an older or newer maskmill wrote, or whose fingerprints are not those of its settings.
+            Whoever looks at what is in an output, and goes on in none, takes those too.
 
     Raises:
         ShardCorruptError: It is not what was written.
@@ -191,16 +201,17 @@ def read_record(output: Store) -> RunRecord:
     path = output.locate(RUN_RECORD)
     try:
         record: dict[str, Any] = parse_json(output.read_bytes(RUN_RECORD, MAX_TEXT_BYTES), MAX_TEXT_BYTES)
-        check_schema_version(record["schema_version"], path)
-        missing = sorted({"fingerprints", "decisive", "versions", *ABOUT_INPUTS} - record.keys())
-        if missing:
-            raise _damaged(path, f"without {', '.join(missing)}")
+        if checked:
+            check_schema_version(record["schema_version"], path)
+            if missing := sorted({"fingerprints", "decisive", "versions", *ABOUT_INPUTS} - record.keys()):
+                raise _damaged(path, f"without {', '.join(missing)}")
         found = parse_record(record)
-        wrong = [scope for scope, entry in found.entries.items() if _fingerprint(found, scope) != entry.fingerprint]
+        entries = found.entries.items() if checked else ()
+        wrong = [scope for scope, entry in entries if _fingerprint(found, scope) != entry.fingerprint]
     except ValidationError as error:
         first = error.errors(include_url=False, include_context=False, include_input=False)[0]
         raise _damaged(path, f"{'.'.join(map(str, first['loc']))}: {first['msg']}") from None
-    except (ValueError, KeyError, TypeError, AttributeError) as error:
+    except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
         raise _damaged(path, f"{type(error).__name__}: {error}") from None
     if wrong:
         raise _damaged(path, f"without the fingerprint of its settings for {' '.join(filter(None, _said(wrong[0])))}")
@@ -215,6 +226,9 @@ def parse_record(record: Mapping[str, Any]) -> RunRecord:
     """
     decisive, versions = record["decisive"], dict(record.get("versions", {}))
     noted = None if record.get("masking") is None else Masking.model_validate(record["masking"])
+    for key in _NAMED.values():
+        if len(record.get(key, {})) > MAX_NAMED:  # each that is wrong would be told of
+            raise ValueError(f"more than {MAX_NAMED} {key}")
     named = {part: _NAMED_ENTRIES.validate_python(record.get(key, {})) for part, key in _NAMED.items()}
     entries: dict[Scope, Entry] = {}
     for part in Part:
@@ -228,8 +242,12 @@ def parse_record(record: Mapping[str, Any]) -> RunRecord:
                 masking=noted if part is Part.PACK else None,
             )
         for name, one in named.get(part, {}).items():
-            entries[part, name] = Entry(one.decisive, one.fingerprint, one.versions, one.tokenizer, one.masking)
-    found = RunRecord(entries, {key: record[key] for key in ABOUT_INPUTS if key in record})
+            sections = {section: dict(keys) for section, keys in one.decisive.items()}
+            entries[part, name] = Entry(sections, one.fingerprint, one.versions, one.tokenizer, one.masking)
+    about = {key: record[key] for key in ABOUT_INPUTS if key in record}
+    if any(not isinstance(value, int) or value < 0 for key, value in about.items() if key != "input_paths"):
+        raise ValueError("the number of input files or their bytes is no count")
+    found = RunRecord(entries, about)
     found.promised()  # so what each is made from is there, and its settings can be read
     return found
 

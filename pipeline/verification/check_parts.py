@@ -115,8 +115,11 @@ def check_between(store: Store, verified: Mapping[str, Verified]) -> list[Findin
     tokenizers = {manifest.checksums["tokenizer.json"]: manifest for manifest in manifests if _is_tokenizer(manifest)}
     findings += [
         Finding(here, "the tokenizer was trained on documents other than these")
-        for tokenizer in tokenizers.values()
-        if tokenizer.trained and trained_on and tokenizer.documents_fingerprint != trained_on.fingerprint
+        for tokenizer in manifests
+        if isinstance(tokenizer, TokenizerManifest)
+        and tokenizer.trained
+        and trained_on
+        and tokenizer.documents_fingerprint != trained_on.fingerprint
     ]
     if tokenizers and any(encoding.tokenizer_checksum not in tokenizers for encoding in encodings):
         findings.append(Finding(here, "the rows were encoded with a tokenizer other than this one"))

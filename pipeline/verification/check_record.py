@@ -5,13 +5,11 @@ from __future__ import annotations
 from collections.abc import Collection, Mapping
 
 from maskmill.pipeline.run.parts import Scope, scope_of_folder
-from maskmill.pipeline.run.record import Entry, parse_record
+from maskmill.pipeline.run.record import Entry, read_record
 from maskmill.pipeline.storage.arrow_reader import ArrowFile
-from maskmill.pipeline.storage.regular_files import MAX_TEXT_BYTES
 from maskmill.pipeline.storage.store import Store
 from maskmill.pipeline.verification.check_parts import Verified
 from maskmill.pipeline.verification.findings import Finding
-from maskmill.schemas.bounded_json import parse_json
 from maskmill.schemas.documents import QUARANTINE_SCHEMA
 from maskmill.schemas.errors import ConfigError, MaskmillError, ShardCorruptError
 from maskmill.schemas.layout import QUARANTINE, RUN_RECORD, is_of_quarantined_documents, is_of_quarantined_inputs
@@ -28,14 +26,13 @@ def check_record(store: Store, verified: Mapping[str, Verified], unfinished: Col
     """
     path = store.locate(RUN_RECORD)
     try:
-        record = parse_json(store.read_bytes(RUN_RECORD, MAX_TEXT_BYTES), MAX_TEXT_BYTES)
-        parsed = parse_record(record)
+        parsed = read_record(store, checked=False)
     except FileNotFoundError:
         return []  # parts that were copied out of a run
     except (ConfigError, ShardCorruptError) as error:
         return [Finding.of(error, path)]
-    except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
-        return [Finding(path, f"the record of the run is damaged: {type(error).__name__} {error}".partition("\n")[0])]
+    # A tokenizer or a packing with a name of which there is nothing was given up; the record may still know it.
+    begun = {scope_of_folder(folder) for folder in (*verified, *unfinished)}
     findings = [
         Finding(path, f"{folder} belongs to another run than the record describes")
         for folder, part in verified.items()
@@ -51,8 +48,8 @@ def check_record(store: Store, verified: Mapping[str, Verified], unfinished: Col
             store.locate(folder),
             "this part of the run is missing: the run stopped before it, or it was deleted; prepare makes it",
         )
-        for folder in parsed.promised()
-        if folder not in verified and folder not in unfinished
+        for folder, scope in parsed.promised().items()
+        if folder not in verified and folder not in unfinished and (scope in begun or not scope[1])
     ]
     return findings
 
