@@ -90,7 +90,6 @@ def run_program(folder: Path, how: str, program: str, said: str) -> None:
         input=program if how == "stdin" else "",
         capture_output=True,
         text=True,
-        timeout=240,
         check=False,
     )
     assert (ended.returncode, ended.stdout, ended.stderr) == (0, said, "")
