@@ -14,6 +14,7 @@ from typing import Any
 
 import pyarrow as pa
 import pytest
+import xxhash
 
 from maskmill.pipeline.storage.arrow_files import write_blocks
 from maskmill.pipeline.storage.datasets import write_manifest, write_shard_table
@@ -96,6 +97,19 @@ def change_first(**changes: Any) -> Callable[[Any, Receipts], Receipts]:
     return lambda _, receipts: [receipts[0].model_copy(update=changes), *receipts[1:]]
 
 
+def leave_gap(store: Any, receipt: ShardReceipt, block: int, num_bytes: int) -> ShardReceipt:
+    """Move a block and those behind it, in the file too where there is a store to write it to."""
+    offsets = receipt.block_offsets
+    moved = [offset + num_bytes * (number >= block) for number, offset in enumerate(offsets)]
+    changes: dict[str, Any] = {"block_offsets": moved, "size_bytes": receipt.size_bytes + num_bytes}
+    if store is not None:
+        data = store.read_bytes(receipt.path)
+        data = data[: offsets[block]] + bytes(num_bytes) + data[offsets[block] :]
+        store.write_bytes(receipt.path, data)
+        changes["checksum"] = xxhash.xxh3_128_hexdigest(data)
+    return receipt.model_copy(update=changes)
+
+
 def write_bomb(codec: Compression) -> Callable[[Any, Receipts], Receipts]:
     """The first shard has the same block twice, which is small only while it is compressed."""
 
@@ -133,6 +147,12 @@ TABLES: dict[str, tuple[Callable[[Any, Receipts], Receipts], str]] = {
     "offsets that fall": (lambda _, r: [r[0].model_copy(update={"block_offsets": r[0].block_offsets[::-1]}), *r[1:]],
                           "overlap or leave their file"),
     "blocks that overlap": (change_first(block_offsets=[1008, 1008]), "overlap or leave their file"),
+    "a gap of 32 TiB": (lambda _, r: [leave_gap(None, r[0], 1, 1 << 45), *r[1:]], "a gap between them"),
+    "a gap of 8 bytes": (lambda store, r: [leave_gap(store, r[0], 1, 8), *r[1:]], "a gap between them"),
+    "a gap before the first": (lambda _, r: [leave_gap(None, r[0], 0, 1 << 21), *r[1:]], "longer than its blocks"),
+    "a gap behind the last": (change_first(size_bytes=1 << 45), "longer than its blocks"),
+    "a file of no blocks": (change_first(rows=0, size_bytes=1 << 45, block_offsets=[], block_lengths=[],
+                                         block_checksums=[]), "longer than its blocks"),
     "blocks of 4 GiB": (change_first(block_lengths=[(1 << 32) - 1] * 2), "overlap or leave their file"),
     "rows of 2^63": (change_first(rows=(1 << 63) + 8), "too large in rows"),
     "rows beyond the document shard": (change_first(first_row_id=(1 << 32) - 4), "beyond those of their document"),

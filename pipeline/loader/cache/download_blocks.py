@@ -149,12 +149,10 @@ class Downloads:
         offsets = self._shards.block_offsets[span].tolist()
         lengths = self._shards.block_lengths[span].tolist()
         checksums = self._shards.block_checksums[span].tolist()
-        sizes = [stop - first for first, stop in zip(offsets, [*offsets[1:], offsets[-1] + lengths[-1]], strict=True)]
         path = self._shards.path(shard)
         try:
-            for place, piece in enumerate(self._store.iter_pieces(path, offsets[0], sizes)):
-                self._count(piece)
-                data = piece[: lengths[place]]
+            for place, data in enumerate(self._store.iter_pieces(path, offsets[0], lengths)):
+                self._count(data)
                 is_whole = xxhash.xxh3_64_intdigest(data) == checksums[place]
                 if not is_whole:
                     data = memoryview(self._store.read_range(path, offsets[place], lengths[place]))
