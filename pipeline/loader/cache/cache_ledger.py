@@ -25,8 +25,10 @@ CLAIMS = "claims"
 PINS = "pins"
 _WORD_BYTES = 8
 _LOCK_WAIT_SECONDS = 5.0
+_SHORT_WAIT_SECONDS = 1.0  # of a request, whose blocks can do without the disk; a listing takes half of it
 _LOW_WATER = 0.9  # an eviction goes down to this share, so that the next one is far
 _REST_SECONDS = 1.0  # after an eviction that could not free enough
+_LOCK_REST_SECONDS = 5.0  # after a ledger that another process held all the time
 _DISK_REST_SECONDS = 60.0  # after a disk that failed
 _COUNT_SECONDS = 5.0
 
@@ -59,32 +61,39 @@ class CacheLedger:
         now = time.monotonic()
         if self._closed or now < max(self._full_until, self._no_disk_until):
             return False
+        if self._pins is None:  # the folder or its ledger could not be had when it was opened
+            self.open_pins(_SHORT_WAIT_SECONDS)
+        fits = False
         try:
-            with self._hold_ledger() as ledger:
-                if ledger is None:
-                    return False
-                used = _read_count(ledger)
-                if used is None or used + num_bytes > self.max_bytes:
-                    used = self._evict(num_bytes)
-                fits = used + num_bytes <= self.max_bytes
-                if fits:
-                    self._count_reserved(num_bytes)
-                _write_count(ledger, used + num_bytes if fits else used)
+            with self._hold_ledger(_SHORT_WAIT_SECONDS) as ledger:
+                if ledger is not None:
+                    used = _read_count(ledger)
+                    if used is None or used + num_bytes > self.max_bytes:
+                        used = self._evict(num_bytes)
+                    fits = used + num_bytes <= self.max_bytes and self._count_reserved(num_bytes)
+                    _write_count(ledger, used + num_bytes if fits else used)
         except OSError as error:
             self.rest(error)
             return False
         if not fits:
-            self._full_until = now + _REST_SECONDS
+            rest_seconds = _LOCK_REST_SECONDS if ledger is None else _REST_SECONDS
+            self._full_until = max(self._full_until, time.monotonic() + rest_seconds)
         return fits
 
     def settle(self, num_bytes: int, written_bytes: int) -> None:
         """End a reservation: so much of it was written."""
-        self._count_reserved(-num_bytes)
-        if written_bytes < num_bytes:
-            with contextlib.suppress(OSError), self._hold_ledger() as ledger:
-                used = None if ledger is None else _read_count(ledger)
-                if ledger is not None and used is not None:
-                    _write_count(ledger, max(0, used - num_bytes + written_bytes))
+        ledger = None
+        with contextlib.ExitStack() as held:
+            if written_bytes < num_bytes:
+                # Held over both: a process that counts the folder in between would leave the bytes out twice.
+                with contextlib.suppress(OSError):
+                    ledger = held.enter_context(self._hold_ledger())
+            self._count_reserved(-num_bytes)
+            if ledger is not None:
+                with contextlib.suppress(OSError):
+                    used = _read_count(ledger)
+                    if used is not None:
+                        _write_count(ledger, max(0, used - num_bytes + written_bytes))
 
     def pin(self, number: int) -> None:
         """Keep a block or a shard from being evicted by any process."""
@@ -98,13 +107,21 @@ class CacheLedger:
             if self._pins is not None:
                 self._pins.unpin(number)
 
-    def open_pins(self) -> None:
-        """Begin to pin, and clean up after dead processes. Before that nothing is written to the cache."""
+    def open_pins(self, wait_seconds: float = _LOCK_WAIT_SECONDS) -> None:
+        """Begin to pin, and clean up after dead processes. Before that nothing is written to the cache.
+
+        Where it fails, `reserve` tries again after a while.
+        """
         try:
-            with self._hold_ledger() as ledger:
-                if ledger is not None:
-                    self._sweep(ledger)
-                    self._pins = Pins(self._path(PINS))
+            with self._hold_ledger(wait_seconds) as ledger:
+                if ledger is None:
+                    self._full_until = time.monotonic() + _LOCK_REST_SECONDS
+                    self._warn("another process holds its ledger", "if this lasts, end the process that does")
+                    return
+                self._sweep(ledger)
+                with self._pins_lock:
+                    if self._pins is None and not self._closed:
+                        self._pins = Pins(self._path(PINS))
         except OSError as error:
             self.rest(error)
 
@@ -123,26 +140,30 @@ class CacheLedger:
 
         Should the process end before, the next one finds the pins of a dead process and cleans up.
         """
-        self._closed = True
-        self._count_reserved(0)
+        with self._pins_lock:
+            self._closed = True
+            self._close_pins()
 
     @property
     def takes_blocks(self) -> bool:
         """Whether the last write succeeded, or it is time to try again."""
-        return self._pins is not None and not self._closed and time.monotonic() >= self._no_disk_until
+        return not self._closed and time.monotonic() >= self._no_disk_until
 
     def rest(self, error: OSError) -> None:
         """Write nothing for a while after the disk failed, and warn once for each folder."""
         self._no_disk_until = time.monotonic() + _DISK_REST_SECONDS
+        self._warn(str(error.strerror), "free space there")
+
+    def _warn(self, why: str, action: str) -> None:
         if self.folder not in _WARNED_OF:
             _WARNED_OF.add(self.folder)
             warnings.warn(
                 make_printable(
-                    f"{self.folder}: the cache cannot write blocks ({error.strerror}); they are read without it; "
-                    "free space there or give another cache folder"
+                    f"{self.folder}: the cache cannot write blocks ({why}); they are read without it; "
+                    f"{action} or give another cache folder"
                 ),
                 RuntimeWarning,
-                stacklevel=2,
+                stacklevel=3,
             )
 
     def _sweep(self, ledger: int) -> int:
@@ -172,13 +193,19 @@ class CacheLedger:
             claim.release()
         return claim is None
 
-    def _count_reserved(self, num_bytes: int) -> None:
+    def _count_reserved(self, num_bytes: int) -> bool:
+        """Count bytes of this process among the reserved ones; False where it may reserve no more."""
         with self._pins_lock:
-            if self._pins is not None:
-                self._pins.add_reserved(num_bytes)
-                if self._closed and not self._pins.reserved_bytes:
-                    self._pins.close()
-                    self._pins = None
+            if self._pins is None or (self._closed and num_bytes > 0):
+                return False
+            self._pins.add_reserved(num_bytes)
+            self._close_pins()
+            return True
+
+    def _close_pins(self) -> None:
+        if self._pins is not None and self._closed and not self._pins.reserved_bytes:
+            self._pins.close()
+            self._pins = None
 
     def _hold_ledger(self, wait_seconds: float = _LOCK_WAIT_SECONDS) -> contextlib.AbstractContextManager[int | None]:
         os.makedirs(self.folder, OWN_FOLDER_MODE, exist_ok=True)

@@ -303,6 +303,76 @@ def test_pins_are_deleted_once_what_was_being_written_at_the_end_is_written(cach
     assert os.listdir(os.path.join(cache.folder, "pins")) == []
 
 
+def test_a_download_that_fails_while_another_process_counts_lets_nobody_exceed_the_bound(cache, monkeypatch):
+    other = BlockCache(cache.folder, 1000, FINGERPRINT, SHARDS)
+    other.ledger.open_pins()
+    fill(other, 1, 5)
+    other.pin(1, None)
+    assert cache.ledger.reserve(500)
+    count = CacheLedger._count_reserved
+
+    def let_the_other_reserve(ledger, num_bytes):
+        done = count(ledger, num_bytes)
+        if ledger is cache.ledger:
+            monkeypatch.setattr(CacheLedger, "_count_reserved", count)
+            other.ledger.reserve(500)  # it comes to the limit, and counts
+        return done
+
+    monkeypatch.setattr("maskmill.pipeline.loader.cache.cache_ledger._SHORT_WAIT_SECONDS", 0.05)
+    monkeypatch.setattr(CacheLedger, "_count_reserved", let_the_other_reserve)
+    cache.ledger.settle(500, 0)
+    other.ledger._full_until = 0.0
+    reserved = other.ledger._pins.reserved_bytes
+    while other.ledger.reserve(100):
+        reserved += 100
+    assert reserved == 500  # beside the 500 that are pinned
+    other.ledger.close()
+
+
+def test_a_cache_that_is_closed_while_it_reserves_reserves_nothing(cache, monkeypatch):
+    hold = CacheLedger._hold_ledger
+
+    def close_first(ledger, *wait):
+        ledger.close()
+        return hold(ledger, *wait)
+
+    monkeypatch.setattr(CacheLedger, "_hold_ledger", close_first)
+    assert not cache.ledger.reserve(500)
+    assert os.listdir(os.path.join(cache.folder, "pins")) == []
+
+
+def test_a_ledger_that_another_process_holds_delays_one_request_and_not_the_next(cache, monkeypatch):
+    monkeypatch.setattr("maskmill.pipeline.loader.cache.cache_ledger._SHORT_WAIT_SECONDS", 0.3)
+    with lock_file(f"{cache.folder}/ledger", 0):
+        begun = time.monotonic()
+        assert not any(cache.ledger.reserve(100) for _ in range(20))
+        assert time.monotonic() - begun < 3
+    cache.ledger._full_until = 0.0  # later
+    assert cache.ledger.reserve(100)
+
+
+@pytest.mark.parametrize("fault", ["a file in its place", "a held ledger"])
+def test_a_cache_that_could_not_be_opened_is_tried_again(tmp_path, fault):
+    folder = tmp_path / "c"
+    opened = BlockCache(str(folder), 1000, FINGERPRINT, SHARDS)
+    with contextlib.ExitStack() as stack:
+        if fault == "a held ledger":
+            folder.mkdir(mode=0o700)
+            stack.enter_context(lock_file(str(folder / "ledger"), 0))
+        else:
+            folder.write_bytes(b"")
+        with pytest.warns(RuntimeWarning, match="cannot write blocks"):
+            opened.ledger.open_pins(0.1)
+        assert not opened.ledger.reserve(100)
+    if fault != "a held ledger":
+        folder.unlink()
+    opened.ledger._full_until = opened.ledger._no_disk_until = 0.0  # later
+    assert opened.ledger.takes_blocks
+    fill(opened, 0, 2)
+    assert opened.find(0, 1) is not None
+    opened.ledger.close()
+
+
 @pytest.mark.parametrize("where", ["file", "below a file"])
 def test_a_folder_that_cannot_be_made_is_read_past(remote, tmp_path, where):
     (tmp_path / "file").write_bytes(b"mine")
