@@ -29,6 +29,7 @@ from maskmill.pipeline.loader.cache.own_files import AS_FILE, is_own_file
 from maskmill.pipeline.storage.datasets import SHARD_TABLE, ShardTable
 
 _LIST_SECONDS = 1.0
+_TABLE_PART = 4  # a table of shards is pinned up to this part of the cache
 _USED_SECONDS = 1.0  # how exact a file's modification time is, which says when it was last read
 
 
@@ -104,6 +105,12 @@ class BlockCache:
     def pin(self, shard: int, block: int | None) -> None:
         """Keep a block, or all of a shard (`None`), from being evicted: this process will soon read it."""
         self.ledger.pin(self._number(shard, block))
+
+    def pin_table(self) -> None:
+        """Keep the table of shards from being evicted, unless it takes more of the cache than blocks can do without."""
+        with contextlib.suppress(OSError):
+            if os.lstat(self.locate(TABLE_SHARD, 0)).st_size <= self.ledger.max_bytes // _TABLE_PART:
+                self.pin(TABLE_SHARD, 0)
 
     def unpin(self, shard: int, block: int | None) -> None:
         """Take back one `pin`."""

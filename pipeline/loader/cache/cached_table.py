@@ -13,9 +13,9 @@ from maskmill.pipeline.loader.cache.block_cache import BlockCache
 from maskmill.pipeline.loader.cache.cache_locks import Claim
 from maskmill.pipeline.loader.cache.evict_blocks import TABLE_SHARD
 from maskmill.pipeline.loader.cache.own_files import is_own_file
-from maskmill.pipeline.storage.datasets import SHARD_TABLE, ShardTable, read_shard_table
+from maskmill.pipeline.storage.datasets import MAX_TABLE_BYTES, SHARD_TABLE, ShardTable, read_shard_table
 from maskmill.pipeline.storage.store import Store, open_store
-from maskmill.schemas.errors import RESTORE, ShardCorruptError
+from maskmill.schemas.errors import RESTORE, MaskmillError, ShardCorruptError
 from maskmill.schemas.manifest import PackedManifest
 
 _PIECE_BYTES = 8 << 20
@@ -50,14 +50,21 @@ def read_cached_table(store: Store, manifest: PackedManifest, cache: BlockCache,
 
 
 def _read_copy(manifest: PackedManifest, cache: BlockCache) -> ShardTable | None:
+    """The table from the cache; `None` if it is not here, or its disk cannot be read."""
     path = cache.locate(TABLE_SHARD, 0)
-    if not os.path.lexists(path) or not is_own_file(os.lstat(path)):
+    try:
+        if not is_own_file(os.lstat(path)):
+            return None
+    except OSError:
         return None
     try:
-        return read_shard_table(open_store(cache.dataset_folder), manifest)
-    except ShardCorruptError:
+        table = read_shard_table(open_store(cache.dataset_folder), manifest)
+    except MaskmillError:
         cache.discard(TABLE_SHARD, 0)
         return None
+    with contextlib.suppress(OSError):  # a read-only disk
+        os.utime(path, follow_symlinks=False)  # used now: what was not used for longest is evicted first
+    return table
 
 
 def _claim(cache: BlockCache, patience_seconds: float) -> Claim | None:
@@ -70,7 +77,7 @@ def _claim(cache: BlockCache, patience_seconds: float) -> Claim | None:
 def _copy_table(store: Store, manifest: PackedManifest, cache: BlockCache) -> bool:
     try:
         size = store.size(SHARD_TABLE)
-        if not cache.ledger.reserve(size):
+        if size > MAX_TABLE_BYTES or not cache.ledger.reserve(size):
             return False
         written = 0
         try:

@@ -74,6 +74,7 @@ class BlockFetcher:
         self._num_unnoticed = 0
         self._failure: BaseException | None = None
         cache.ledger.open_pins()
+        cache.pin_table()  # the next process that opens the dataset need not download it
 
     @property
     def fetched_bytes(self) -> int:
