@@ -97,7 +97,7 @@ class MapDetails(Details):
     def _are_of_the_same_batches(self) -> MapDetails:
         lists = (self.buckets, self.rows, self.text_bytes, self.offsets, self.lengths, self.checksums)
         if len(set(map(len, lists))) > 1:
-            raise ValueError("its lists are not of the same record batches")
+            raise ValueError("its lists differ in length")
         if self.kept and (sum(self.kept.runs) != len(self.buckets) or 0 in self.kept.runs):
             raise ValueError("its runs are not made of its record batches")
         return self

@@ -150,7 +150,7 @@ OBJECT = "work/exchange/000000.arrow"
             harm_details(lambda r: r["details"]["kept"].pop("runs")),
             rf"{RECEIPT}: .*details\.kept\.runs: Field required",
         ),
-        (harm_details(lambda r: r["details"]["rows"].pop()), f"{RECEIPT}: .*not of the same record batches"),
+        (harm_details(lambda r: r["details"]["rows"].pop()), f"{RECEIPT}: .*differ in length"),
         (harm_details(lambda r: r["details"]["kept"].update(key=7)), f"{RECEIPT}: .*key"),
         (
             harm_details(lambda r: r["details"]["offsets"].__setitem__(0, 2**62)),
