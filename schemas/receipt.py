@@ -4,12 +4,17 @@ from __future__ import annotations
 
 from typing import Annotated, ClassVar, Generic, TypeVar
 
-from pydantic import BaseModel, ConfigDict, Field, model_validator
+from pydantic import BaseModel, ConfigDict, FailFast, Field, model_validator
 
 from maskmill.schemas.counts import Count
 
 UInt64 = Annotated[int, Field(ge=0, lt=1 << 64)]
 UInt32 = Annotated[int, Field(ge=0, lt=1 << 32)]
+Item = TypeVar("Item")
+Items = Annotated[list[Item], FailFast()]
+"""A list of a receipt, refused at its first invalid item: pydantic would keep an error of 900 bytes for each."""
+Named = Annotated[dict[str, Item], FailFast()]
+"""Values by name, refused at the first invalid one."""
 
 
 class ShardReceipt(BaseModel):
@@ -36,14 +41,16 @@ class ShardReceipt(BaseModel):
     text_bytes: Count
     size_bytes: Count
     checksum: str
-    block_offsets: list[Count]
-    block_lengths: list[UInt32]
-    block_checksums: list[UInt64]
+    block_offsets: Items[Count]
+    block_lengths: Items[UInt32]
+    block_checksums: Items[UInt64]
     first_row_id: UInt64 = 0
 
 
 class Details(BaseModel):
     """What a stage's receipts say for the stages behind it, beside shards and counts; each stage has its own model.
+
+    Its lists are `Items`, and its dictionaries `Named`.
 
     Attributes:
         counted: Names that the receipts' `counts` must have.
@@ -74,8 +81,8 @@ class Receipt(BaseModel, Generic[AnyDetails]):
     stage: str
     unit: Count
     description: str
-    shards: list[ShardReceipt] = []
-    counts: dict[str, Count] = {}
+    shards: Items[ShardReceipt] = []
+    counts: Named[Count] = {}
     details: AnyDetails
 
     @model_validator(mode="after")

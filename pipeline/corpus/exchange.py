@@ -19,7 +19,7 @@ from maskmill.pipeline.storage.store import Store
 from maskmill.schemas.counts import Count
 from maskmill.schemas.documents import DOCUMENT_SCHEMA
 from maskmill.schemas.layout import EXCHANGE
-from maskmill.schemas.receipt import Details, UInt32, UInt64
+from maskmill.schemas.receipt import Details, Items, UInt32, UInt64
 from maskmill.schemas.run_file import RunFile
 
 EXCHANGE_SCHEMA = pa.schema([*DOCUMENT_SCHEMA, pa.field("hash_high", pa.uint64()), pa.field("hash_low", pa.uint64())])
@@ -64,8 +64,8 @@ class KeptUnit(Details):
     """
 
     key: str
-    runs: list[UInt32]
-    quarantined: list[str]
+    runs: Items[UInt32]
+    quarantined: Items[str]
 
 
 class MapDetails(Details):
@@ -83,12 +83,12 @@ class MapDetails(Details):
         kept: For other runs; None, and not written, where they cannot take the unit.
     """
 
-    buckets: list[UInt32]
-    rows: list[Count]
-    text_bytes: list[Count]
-    offsets: list[Count]
-    lengths: list[UInt32]
-    checksums: list[UInt64]
+    buckets: Items[UInt32]
+    rows: Items[Count]
+    text_bytes: Items[Count]
+    offsets: Items[Count]
+    lengths: Items[UInt32]
+    checksums: Items[UInt64]
     first_empty: str
     first_misnamed: str
     kept: Annotated[KeptUnit | None, Field(exclude_if=lambda kept: kept is None)] = None

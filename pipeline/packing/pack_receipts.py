@@ -10,7 +10,7 @@ from pydantic import BaseModel, field_validator
 from maskmill.pipeline.engine.receipts import receipt_path
 from maskmill.schemas.counts import Count, EncodingCounts, PackingCounts
 from maskmill.schemas.errors import ShardCorruptError
-from maskmill.schemas.receipt import Details, Receipt, ShardReceipt
+from maskmill.schemas.receipt import Details, Named, Receipt, ShardReceipt
 
 ENCODING_COUNTS = ("special_in_text", "proof_documents", "proof_bytes", "fallback_shards")
 """The fields of `PackingCounts` about the encoding of documents."""
@@ -32,7 +32,7 @@ class PackedDetails(Details):
         num_shards: Packed shards.
     """
 
-    counts: dict[str, Count]
+    counts: Named[Count]
     num_shards: Count
 
     @field_validator("counts")
@@ -52,8 +52,8 @@ class PackDetails(Details):
         sentences_unmatched: Documents in which no sentences were found because they encode to other ids than the whole.
     """
 
-    datasets: dict[str, PackedDetails]
-    encoding: dict[str, Count]
+    datasets: Named[PackedDetails]
+    encoding: Named[Count]
     sample: SampleDetails | None
     fell_back: str | None
     sentences_unmatched: Count

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import json
 import random
 import shutil
 from pathlib import Path
@@ -11,15 +12,18 @@ from typing import Any
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from pydantic import ValidationError
 
-from maskmill.pipeline.engine.receipts import Receipts
+from maskmill.pipeline.engine.receipts import MAX_RECEIPT_NAMES, Receipts
 from maskmill.pipeline.engine.units import UnitDescription
 from maskmill.pipeline.run.prepare import prepare
 from maskmill.pipeline.run.stages import STAGE_OF_NAME
 from maskmill.pipeline.storage.store import open_store
+from maskmill.schemas.bounded_json import MAX_BRACKETS
 from maskmill.schemas.errors import ShardCorruptError
 from maskmill.schemas.events import RunEvent, StageDone
 from maskmill.schemas.layout import RECEIPTS
+from maskmill.schemas.receipt import Receipt
 from tests.hostile.values import Place, at_place, list_places
 from tests.hostile.words import read_receipt, write_receipt
 
@@ -129,6 +133,39 @@ def is_tuple(stage: str, place: Place) -> bool:
     in_source = stage == "count" and len(place) == 4 and place[1] == "sources"
     in_blocks = "blocks" in place and len(place) == 3
     return in_source or in_blocks
+
+
+@pytest.mark.parametrize("stage", STAGES)
+def test_many_invalid_items_anywhere_in_a_receipt_are_few_errors(
+    run: tuple[Path, dict[str, dict[str, Any]]], stage: str
+) -> None:
+    """pydantic keeps 900 bytes for an error: a list of three million invalid items took 2.8 GB."""
+    kind: Any = Receipt[STAGE_OF_NAME[stage].details]  # type: ignore[misc]  # which details they are is known only here
+    whole = run[1][stage] | {"shards": run[1]["sort"]["shards"]}
+    for place in list_places(whole):
+        receipt = copy.deepcopy(whole)
+        parent = at_place(receipt, place)
+        if isinstance(parent, list):
+            parent[:] = [None] * 1000
+        elif isinstance(parent, dict):
+            parent |= {f"{number}:": None for number in range(1000)}
+        else:
+            continue
+        try:
+            kind.model_validate_json(json.dumps(receipt))
+        except ValidationError as error:
+            # Of a name that a receipt does not have there is an error each, and few names.
+            has_fields = isinstance(parent, dict) and error.errors()[-1]["type"] == "extra_forbidden"
+            assert error.error_count() <= (1000 if has_fields else 12), place
+
+
+def test_more_names_or_objects_than_any_receipt_has_are_refused_before_they_are_parsed(
+    run: tuple[Path, dict[str, dict[str, Any]]], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(Receipt, "model_validate_json", None)
+    for hostile in ({f"{number:x}": 0 for number in range(MAX_RECEIPT_NAMES)}, {"x": [[]] * MAX_BRACKETS}):
+        with pytest.raises(ShardCorruptError, match=rf"{RECEIPTS}/sort/000000.json: .* more .* than any"):
+            read_as("sort", run[1]["sort"] | hostile, tmp_path)
 
 
 @pytest.mark.parametrize("stage", ["map", "count", "merge", "train", "pack"])

@@ -30,7 +30,7 @@ from maskmill.schemas.counts import Count
 from maskmill.schemas.documents import DOCUMENT_SCHEMA
 from maskmill.schemas.errors import InputDataError
 from maskmill.schemas.layout import WORD_COUNTS, WORDS, tokenizer_folder
-from maskmill.schemas.receipt import Details, Receipt
+from maskmill.schemas.receipt import Details, Items, Receipt
 from maskmill.schemas.run_file import TokenizerSection
 from maskmill.schemas.wording import count_of
 
@@ -69,7 +69,7 @@ class SourceDetails(Details):
         one_source: Whether they are too many to keep apart.
     """
 
-    sources: list[tuple[str, Count, Count, Count, Count, Count]]
+    sources: Items[tuple[str, Count, Count, Count, Count, Count]]
     one_source: bool
 
 

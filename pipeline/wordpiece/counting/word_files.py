@@ -14,7 +14,7 @@ from maskmill.pipeline.storage.store import Store
 from maskmill.schemas.counts import Count
 from maskmill.schemas.errors import ShardCorruptError
 from maskmill.schemas.layout import RECEIPTS
-from maskmill.schemas.receipt import Details, UInt32, UInt64
+from maskmill.schemas.receipt import Details, Items, UInt32, UInt64
 
 WORD_FILE_SCHEMA = pa.schema(
     [
@@ -46,7 +46,7 @@ class WordFileDetails(ChecksumDetails):
         blocks: Offsets, lengths and xxh3-64 of its record batches.
     """
 
-    blocks: tuple[list[Count], list[UInt32], list[UInt64]]
+    blocks: tuple[Items[Count], Items[UInt32], Items[UInt64]]
 
     @model_validator(mode="after")
     def _are_of_the_same_batches(self) -> WordFileDetails:

@@ -34,7 +34,7 @@ from maskmill.pipeline.wordpiece.vocabulary.weigh_sources import weigh_sources
 from maskmill.schemas.counts import Count, SourceReport
 from maskmill.schemas.errors import ConfigError
 from maskmill.schemas.layout import WORD_COUNTS, tokenizer_folder
-from maskmill.schemas.receipt import Details
+from maskmill.schemas.receipt import Details, Items, Named
 from maskmill.schemas.run_file import TokenizerSection
 
 SAMPLE_BYTES = 4 << 20
@@ -93,9 +93,9 @@ class TokenizerDetails(Details):
         max_word_characters: Beyond which a word is [UNK].
     """
 
-    checksums: dict[str, str]
+    checksums: Named[str]
     vocab_size: Count
-    sources: list[SourceReport]
+    sources: Items[SourceReport]
     strips_accents: bool
     pieces_never_made: Count
     no_vocab_txt: str | None
