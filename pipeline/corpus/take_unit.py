@@ -44,6 +44,7 @@ from maskmill.schemas.errors import ShardCorruptError, StaleArtifactError
 from maskmill.schemas.layout import quarantined_inputs_path
 from maskmill.schemas.receipt import Receipt
 from maskmill.schemas.run_file import DocumentsSection
+from maskmill.schemas.wording import count_of
 
 MAX_RUN_FILE_BYTES = 2 << 30
 """Of a run's record batches: 128 MiB of documents and one of 1 GiB more, within Arrow's 32-bit offsets."""
@@ -112,6 +113,7 @@ def take_runs(context: CorpusContext, unit: MapUnit, notes: UnitNotes) -> Iterat
             report_progress(stop / stops[-1])
         reasons = _take_quarantine(left, kept, context.output, unit.unit)
         _check_counts(receipt, rows, reasons, left.shown)
+        _check_duplicates(receipt, context, unit, left.shown)
     notes.counts.update(receipt.counts)
     notes.quarantined = kept.quarantined
     notes.first_empty, notes.first_misnamed = details.first_empty, details.first_misnamed
@@ -141,6 +143,8 @@ def _read_run(
         block = read_block(piece, EXCHANGE_SCHEMA, details.checksums[number], left.shown, number)
         if block.num_rows != details.rows[number]:
             raise _damaged(left.shown, f"{block.num_rows} documents in block {number}, not {details.rows[number]}")
+        if not block.num_rows:
+            raise _damaged(left.shown, f"no document in block {number}")
         held_out.append(_check_hashes(block, settings, left.shown, number))
         orders.append(_rank_paths(block, ranks, left.shown, number))
         blocks.append(block)
@@ -193,6 +197,20 @@ def _check_counts(receipt: Receipt[MapDetails], rows: int, reasons: Counter[str]
     if not (is_known and adds_up and counted == expected):
         found = f"{rows} documents and {reasons.total()} rejected ones, where it counts {dict(receipt.counts)}"
         raise _damaged(path, found)
+
+
+def _check_duplicates(receipt: Receipt[MapDetails], context: CorpusContext, unit: MapUnit, path: str) -> None:
+    """Limit how many duplicates were left out, of which nothing is kept: a document has at least one byte.
+
+    What a compressed file holds has no useful limit; see `docs/trust.md`.
+    """
+    found = receipt.counts.get("duplicates", 0)
+    if found and not context.run.documents.deduplicate:
+        raise _damaged(path, f"{count_of(found, 'duplicate')}, where none are left out")
+    files = [context.inputs[index] for index in unit.files]
+    size_bytes = sum(file.size_bytes for file in files)
+    if found > size_bytes and not any(file.compression for file in files):
+        raise _damaged(path, f"{count_of(found, 'duplicate')} in files of {count_of(size_bytes, 'byte')}")
 
 
 def _damaged(path: str, found: str) -> ShardCorruptError:

@@ -27,11 +27,11 @@ PART = "quarantine/inputs-000000-000.arrow"
 Receipt = dict[str, Any]
 
 
-def make_documents(folder: Path, output: str, **reuse: str) -> None:
+def make_documents(folder: Path, output: str, deduplicate: bool = True, **reuse: str) -> None:
     run = {
         "input": {"paths": [f"{folder}/a.jsonl", f"{folder}/b.jsonl"], "max_quarantined": 1.0, **reuse},
         "output": {"url": str(folder / output)},
-        "documents": {"held_out": 0.2, "appendable": True},
+        "documents": {"held_out": 0.2, "deduplicate": deduplicate, "appendable": True},
         "engine": {"workers": 1},
     }
     prepare(run, str, Part.SHARD)
@@ -112,6 +112,27 @@ def drop_row(batches: list[pa.RecordBatch]) -> list[pa.RecordBatch]:
     return [batches[0].slice(0, batches[0].num_rows - 1), *batches[1:]]
 
 
+def take_no_document(old: Path) -> None:
+    """One run, of an honest record batch without a row."""
+    rewrite(lambda batches: [batches[0].slice(0, 0)])(old)
+
+    def count_none(receipt: Receipt) -> None:
+        details = receipt["details"]
+        details |= {"buckets": [0], "text_bytes": [0]}
+        details["kept"] |= {"runs": [1], "quarantined": []}
+        receipt["counts"] = dict.fromkeys((name for name in receipt["counts"] if ":" not in name), 0)
+
+    harm_details(count_none)(old)
+
+
+def invent_duplicates(number: int) -> Callable[[Path], None]:
+    def invent(receipt: Receipt) -> None:
+        receipt["counts"]["read"] += number
+        receipt["counts"]["duplicates"] = receipt["counts"].get("duplicates", 0) + number
+
+    return harm_details(invent)
+
+
 def swap_reason(old: Path) -> None:
     """Quarantine for a reason that nobody rejects for, in a part that its receipt vouches for."""
     batches = read_batches(old / PART)
@@ -177,6 +198,8 @@ OBJECT = "work/exchange/000000.arrow"
         (replace_column("hash_low", lambda low: [0] * len(low)), f"{OBJECT}: .*not those of their texts"),
         (replace_column("hash_high", lambda high: [0] * len(high)), f"{OBJECT}: .*not those of their texts"),
         (replace_column("path", lambda paths: ["/etc/passwd"] * len(paths)), f"{OBJECT}: .*none of the unit's"),
+        (take_no_document, f"{OBJECT}: .*no document in block 0"),
+        (invent_duplicates(10**15), f"{OBJECT}: .*1,000,000,000,000,000 duplicates in files of"),
         (swap_reason, f"{OBJECT}: .*where it counts"),
         (swap_parts, PART),
     ],
@@ -186,6 +209,16 @@ def test_a_hostile_unit_is_refused_by_name(made: Path, old: Path, harm: Callable
     with pytest.raises(ShardCorruptError, match=rf"{words}.*or drop input\.reuse"):
         make_documents(made, "new", reuse=str(old))
     assert not (made / "new" / exchange_path(0)).exists()
+
+
+def test_without_deduplication_no_duplicate_is_taken(made: Path, old: Path) -> None:
+    shutil.rmtree(old)
+    make_documents(made, old.name, deduplicate=False)
+    make_documents(made, "new", deduplicate=False, reuse=str(old))
+    shutil.rmtree(made / "new")
+    invent_duplicates(1)(old)
+    with pytest.raises(ShardCorruptError, match=rf"{OBJECT}: .*1 duplicate, where none are left out"):
+        make_documents(made, "new", deduplicate=False, reuse=str(old))
 
 
 def test_a_unit_that_has_become_another_since_the_driver_saw_it_is_refused(
