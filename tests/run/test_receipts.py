@@ -6,6 +6,7 @@ import copy
 import json
 import random
 import shutil
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -151,12 +152,18 @@ def test_many_invalid_items_anywhere_in_a_receipt_are_few_errors(
             parent |= {f"{number}:": None for number in range(1000)}
         else:
             continue
-        try:
-            kind.model_validate_json(json.dumps(receipt))
-        except ValidationError as error:
-            # Of a name that a receipt does not have there is an error each, and few names.
-            has_fields = isinstance(parent, dict) and error.errors()[-1]["type"] == "extra_forbidden"
-            assert error.error_count() <= (1000 if has_fields else 12), place
+        errors = list_errors(kind, receipt)
+        # Of a name that a receipt does not have there is an error each, and few names.
+        has_fields = isinstance(parent, dict) and errors and errors[-1]["type"] == "extra_forbidden"
+        assert len(errors) <= (1000 if has_fields else 12), place
+
+
+def list_errors(kind: Any, receipt: dict[str, Any]) -> Sequence[Any]:
+    try:
+        kind.model_validate_json(json.dumps(receipt))
+    except ValidationError as error:
+        return error.errors()
+    return []
 
 
 def test_more_names_or_objects_than_any_receipt_has_are_refused_before_they_are_parsed(
