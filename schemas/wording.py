@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import json
 
+from maskmill.schemas.printable import SHOWN_CHARACTERS, make_printable
+
 
 def count_of(number: int, one: str, several: str = "") -> str:
     """A number and what it counts: `1 unit`, `2,000 units`.
@@ -25,5 +27,5 @@ def size_of(num_bytes: int) -> str:
 
 
 def setting_of(value: object) -> str:
-    """A value of a run file as it is written there; `unset` where there is none."""
-    return "unset" if value is None else json.dumps(value, ensure_ascii=False)
+    """A value of a run file as it is written there, shortened where it is long; `unset` where there is none."""
+    return "unset" if value is None else make_printable(json.dumps(value, ensure_ascii=False), SHOWN_CHARACTERS)
