@@ -10,6 +10,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, TypeVar
 
+from fsspec.registry import known_implementations
 from pydantic import BaseModel, ValidationError
 
 from maskmill.pipeline.corpus.list_inputs import InputFile, list_inputs
@@ -24,6 +25,7 @@ from maskmill.pipeline.run.parts import Names, Part, is_of_run
 from maskmill.pipeline.run.stages import name_stage
 from maskmill.pipeline.storage.datasets import MANIFEST
 from maskmill.pipeline.storage.leases import Lease, hold_output
+from maskmill.pipeline.storage.paths import split_url
 from maskmill.pipeline.storage.regular_files import MAX_TEXT_BYTES
 from maskmill.pipeline.storage.store import Store, open_store
 from maskmill.pipeline.wordpiece.counting.count_stage import normalisation_of
@@ -301,7 +303,10 @@ def refuse_inputs_in_output(inputs: Sequence[InputFile], output: Store) -> None:
 
 
 def place_of(url: str) -> str:
-    """Where a URL leads, links resolved, without what its store may be called by other names: `s3a` is `s3`."""
+    """Where a URL leads, links resolved, its store called by one of its names: `s3a` is `s3`, and `gs` is `gcs`."""
     if url.startswith("/"):
         return os.path.realpath(url)
-    return url.replace("s3a://", "s3://", 1).replace(":///", "://", 1).rstrip("/")
+    protocol, path = split_url(url)
+    driver = known_implementations.get(protocol, {}).get("class")
+    names = [name for name, known in known_implementations.items() if known["class"] == driver]
+    return f"{min(names, default=protocol)}://{path.lstrip('/')}".rstrip("/")

@@ -14,7 +14,7 @@ import pytest
 from maskmill.pipeline.corpus.list_inputs import InputFile, list_inputs
 from maskmill.pipeline.corpus.map_documents import MAP
 from maskmill.pipeline.run.describe_run import DECISIVE_LIBRARIES
-from maskmill.pipeline.run.open_run import open_run, refuse_inputs_in_output
+from maskmill.pipeline.run.open_run import open_run, place_of, refuse_inputs_in_output
 from maskmill.pipeline.run.parts import Part
 from maskmill.pipeline.run.prepare import prepare
 from maskmill.pipeline.storage.store import Store, open_store
@@ -226,6 +226,13 @@ def test_inputs_in_the_output_are_refused_by_any_name_of_their_store() -> None:
         with pytest.raises(ConfigError, match="an input lies in the output"):
             refuse_inputs_in_output([file], open_store(url))
     refuse_inputs_in_output([file], open_store("s3a://bucket/ru"))
+
+
+@pytest.mark.parametrize(("one", "other"), [("gs", "gcs"), ("s3", "s3a"), ("az", "abfs"), ("ssh", "sftp")])
+def test_a_store_of_several_names_is_one_place(one: str, other: str) -> None:
+    assert place_of(f"{one}://bucket/run/") == place_of(f"{other}://bucket/run")
+    assert place_of(f"{one}://bucket/run") != place_of(f"{other}://bucket/another")
+    assert place_of(f"{one}://bucket/run") != place_of("memory://bucket/run")
 
 
 def test_what_a_trainer_writes_below_the_output_is_left_alone(corpus: Path, tmp_path: Path) -> None:
