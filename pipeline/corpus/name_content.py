@@ -41,6 +41,12 @@ def advise_on_content(name: str, start: bytes) -> str | None:
     return f"{name} is {kind}, which is not supported: convert it to JSON lines or plain text" if kind else None
 
 
+def list_advice(name: str) -> set[str]:
+    """All that `advise_on_content` may say of a file."""
+    starts = (*_COMPRESSED, *_OTHER, b"\0\0")
+    return {advice for start in starts if (advice := advise_on_content(name, start))}
+
+
 def _has_wide_characters(start: bytes) -> bool:
     """Whether every second byte is NUL, as in UTF-16 without a byte order mark."""
     return len(start) > 1 and (not any(start[0::2]) or not any(start[1::2]))

@@ -31,6 +31,7 @@ from maskmill.pipeline.corpus.exchange import (
 )
 from maskmill.pipeline.corpus.hash_documents import hash_documents
 from maskmill.pipeline.corpus.judge_quarantine import REASON
+from maskmill.pipeline.corpus.name_content import list_advice
 from maskmill.pipeline.corpus.partition_runs import DocumentRun
 from maskmill.pipeline.corpus.plan import MapUnit
 from maskmill.pipeline.corpus.read_documents import Reason
@@ -114,6 +115,7 @@ def take_runs(context: CorpusContext, unit: MapUnit, notes: UnitNotes) -> Iterat
         reasons = _take_quarantine(left, kept, context.output, unit.unit)
         _check_counts(receipt, rows, reasons, left.shown)
         _check_duplicates(receipt, context, unit, left.shown)
+        _check_odd_files(receipt, unit, left.shown)
     notes.counts.update(receipt.counts)
     notes.quarantined = kept.quarantined
     notes.first_empty, notes.first_misnamed = details.first_empty, details.first_misnamed
@@ -211,6 +213,19 @@ def _check_duplicates(receipt: Receipt[MapDetails], context: CorpusContext, unit
     size_bytes = sum(file.size_bytes for file in files)
     if found > size_bytes and not any(file.compression for file in files):
         raise _damaged(path, f"{count_of(found, 'duplicate')} in files of {count_of(size_bytes, 'byte')}")
+
+
+def _check_odd_files(receipt: Receipt[MapDetails], unit: MapUnit, path: str) -> None:
+    """What is said of odd files must be of the unit's own: a warning of this run shows it."""
+    details = receipt.details
+    for name, first, possible in (
+        (EMPTY_FILES, details.first_empty, lambda file: {file}),
+        (MISNAMED_FILES, details.first_misnamed, list_advice),
+    ):
+        count = receipt.counts.get(name, 0)
+        is_of_unit = any(first in possible(file) for file in unit.paths) if first else count == 0
+        if not (is_of_unit and bool(first) <= count <= len(unit.paths)):
+            raise _damaged(path, f"{count} {name} of {len(unit.paths)}, the first {first}")
 
 
 def _damaged(path: str, found: str) -> ShardCorruptError:

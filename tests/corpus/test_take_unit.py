@@ -133,6 +133,14 @@ def invent_duplicates(number: int) -> Callable[[Path], None]:
     return harm_details(invent)
 
 
+def claim_odd(name: str, count: int, key: str, first: str) -> Callable[[Path], None]:
+    def claim(receipt: Receipt) -> None:
+        receipt["counts"][name] = count
+        receipt["details"][key] = first
+
+    return harm_details(claim)
+
+
 def swap_reason(old: Path) -> None:
     """Quarantine for a reason that nobody rejects for, in a part that its receipt vouches for."""
     batches = read_batches(old / PART)
@@ -200,6 +208,10 @@ OBJECT = "work/exchange/000000.arrow"
         (replace_column("path", lambda paths: ["/etc/passwd"] * len(paths)), f"{OBJECT}: .*none of the unit's"),
         (take_no_document, f"{OBJECT}: .*no document in block 0"),
         (invent_duplicates(10**15), f"{OBJECT}: .*1,000,000,000,000,000 duplicates in files of"),
+        (claim_odd("empty files", 1, "first_empty", "\x1b[31m" * 10_000), f"{OBJECT}: .*1 empty files of 2, the first"),
+        (claim_odd("empty files", 3, "first_empty", "a.jsonl"), f"{OBJECT}: .*3 empty files of 2"),
+        (claim_odd("empty files", 1, "first_empty", ""), f"{OBJECT}: .*1 empty files of 2"),
+        (claim_odd("misnamed files", 1, "first_misnamed", "a.jsonl is evil"), f"{OBJECT}: .*1 misnamed files of 2"),
         (swap_reason, f"{OBJECT}: .*where it counts"),
         (swap_parts, PART),
     ],
