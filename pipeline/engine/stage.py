@@ -138,6 +138,22 @@ Watch = Callable[[Receipts[Unit, AnyDetails]], Callable[[Finished], None]]
 run now, and may raise to stop the stage."""
 
 
+def check_visible(store: Store, engine: Engine) -> None:
+    """Make sure that units see what is in a store.
+
+    Raises:
+        ConfigError: It is visible only in this process, and units run in others.
+    """
+    if not store.capabilities.shared and not engine.shares_memory:
+        raise ConfigError(
+            "memory:// is visible only in the driver's process",
+            path=store.display_url,
+            expected="units in the driver's process",
+            found="an engine of several processes",
+            action='set engine.kind = "local" and engine.workers = 1',
+        )
+
+
 def run_stage(
     engine: Engine,
     stage: Stage[Context, Unit, AnyDetails],
@@ -167,14 +183,7 @@ def run_stage(
     receipts = Receipts(output, units, stage.details)
     if not units:
         return receipts
-    if not output.capabilities.shared and not engine.shares_memory:
-        raise ConfigError(
-            "memory:// is visible only in the driver's process",
-            path=output.display_url,
-            expected="units in the driver's process",
-            found="an engine of several processes",
-            action='set engine.kind = "local" and engine.workers = 1',
-        )
+    check_visible(output, engine)
     name = units[0].stage
     on_finished = watch(receipts.finished()) if watch is not None else None
     done = set(output.list(f"{RECEIPTS}/{name}"))

@@ -15,6 +15,7 @@ from maskmill.pipeline.corpus.plan import MapUnit
 from maskmill.pipeline.corpus.take_unit import ADVICE, advised_reuse
 from maskmill.pipeline.corpus.unit_keys import ReadingSettings, is_appendable, key_units, list_reading_settings
 from maskmill.pipeline.engine.receipts import iter_left_receipts, receipt_path
+from maskmill.pipeline.engine.stage import check_visible
 from maskmill.pipeline.run.open_run import Run, place_of
 from maskmill.pipeline.run.record import DOCUMENTS, RunRecord, read_record
 from maskmill.pipeline.storage.datasets import MANIFEST
@@ -48,7 +49,7 @@ def plan_reuse(run: Run, units: Sequence[MapUnit]) -> tuple[Store | None, list[M
         That output; None where nothing is taken. Then the units.
 
     Raises:
-        ConfigError: It is no finished output that can be appended to, or it is this run's own.
+        ConfigError: It is no finished output that can be appended to, or it is this run's own, or units cannot see it.
         ShardCorruptError: A file of it is not what was written.
         StaleArtifactError: A file of it was deleted meanwhile.
     """
@@ -62,6 +63,7 @@ def plan_reuse(run: Run, units: Sequence[MapUnit]) -> tuple[Store | None, list[M
     if place_of(open_store(url).url) == place_of(run.output.url):
         raise _refusal("an output cannot reuse its own work", run.output.display_url, "drop it, or name another output")
     reused = open_store(url)
+    check_visible(reused, run.engine())
     theirs = _read_reusable(reused)
     with advised_reuse():
         wanted = {unit.key: unit.unit for unit in pending if unit.key}

@@ -486,3 +486,14 @@ def test_a_damaged_file_of_the_reused_output_is_named_and_no_file_of_the_new_one
     opened.shard(make_run(corpus, names_of("abcd"), tmp_path / "new"))
     opened.shard(make_run(corpus, names_of("abcd"), tmp_path / "fresh"))
     assert_same(tmp_path / "new", tmp_path / "fresh")
+
+
+def test_an_output_that_workers_cannot_see_is_refused(corpus: Path, tmp_path: Path, opened: Opened) -> None:
+    run = make_run(corpus, names_of("ab"), tmp_path / "new").model_dump(by_alias=True)
+    url = f"memory://{uuid.uuid4().hex}"
+    opened.shard(RunFile.model_validate({**run, "output": {"url": url}}))
+    reusing = {**run, "input": run["input"] | {"reuse": url}}
+    with pytest.raises(ConfigError, match=rf"{url}: memory:// is visible only in the driver's process") as refused:
+        opened.shard(RunFile.model_validate({**reusing, "engine": {"workers": 2}}))
+    assert refused.value.action == 'set engine.kind = "local" and engine.workers = 1'
+    assert opened.shard(RunFile.model_validate(reusing)) == []
