@@ -23,6 +23,9 @@ READING_KEYS = {
 READING_LIBRARIES = ("maskmill", "pyarrow", "numpy", "xxhash")
 """Libraries that do."""
 
+KEY_CHARACTERS = 32
+"""Of a key, an xxh3-128 in hexadecimal."""
+
 ReadingSettings = dict[str, Any]
 """All that decides what is read of a file beside the file itself, each by the name that a person knows."""
 

@@ -7,13 +7,22 @@ another driver is at work in it does not matter: what is taken from it stays as 
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
+from typing import Annotated
 
-from pydantic import ConfigDict
+from pydantic import ConfigDict, Field
 
+from maskmill.pipeline.corpus.input_pattern import InputPattern, name_sources
 from maskmill.pipeline.corpus.map_documents import MAP
-from maskmill.pipeline.corpus.plan import MapUnit
+from maskmill.pipeline.corpus.plan import Buckets, MapUnit, plan_group_bytes, plan_map_units
 from maskmill.pipeline.corpus.take_unit import ADVICE, advised_reuse
-from maskmill.pipeline.corpus.unit_keys import ReadingSettings, is_appendable, key_units, list_reading_settings
+from maskmill.pipeline.corpus.unit_keys import (
+    KEY_CHARACTERS,
+    ReadingSettings,
+    is_appendable,
+    key_units,
+    list_reading_settings,
+)
 from maskmill.pipeline.engine.receipts import iter_left_receipts, receipt_path
 from maskmill.pipeline.engine.stage import check_visible
 from maskmill.pipeline.run.open_run import Run, place_of
@@ -31,7 +40,7 @@ KEY = "input.reuse"
 class _Key(Details):
     model_config = ConfigDict(extra="ignore")
 
-    key: str
+    key: Annotated[str, Field(max_length=KEY_CHARACTERS)]
 
 
 class _KeyAlone(Details):
@@ -68,10 +77,13 @@ def plan_reuse(run: Run, units: Sequence[MapUnit]) -> tuple[Store | None, list[M
     with advised_reuse():
         wanted = {unit.key: unit.unit for unit in pending if unit.key}
         taken: dict[int, int] = {}
+        theirs_read = set[str]()
         is_empty = True
         for receipt in iter_left_receipts(reused, MAP.name, _KeyAlone):
             is_empty = False
             kept = receipt.details.kept
+            if kept is not None:
+                theirs_read.add(kept.key)
             if kept is not None and kept.key in wanted:
                 taken.setdefault(wanted[kept.key], receipt.unit)
     if is_empty:
@@ -81,7 +93,9 @@ def plan_reuse(run: Run, units: Sequence[MapUnit]) -> tuple[Store | None, list[M
             "restore its folder work/, or drop input.reuse",
         )
     if not taken:
-        reason = _find_reason(ours, _reading_settings(theirs), has_marks=bool(wanted))
+        reason = _find_reason(ours, _reading_settings(theirs), has_marks=bool(wanted)) or _explain_files(
+            *_find_renamed(run, ours, theirs_read)
+        )
         run.warn(f"input.reuse: nothing is taken from {reused.display_url}: {reason}")
         return None, keyed
     size_bytes = sum(sum(keyed[unit].sizes_bytes) for unit in taken)
@@ -126,14 +140,46 @@ def _read_reusable(reused: Store) -> RunRecord:
 
 
 def _find_reason(ours: ReadingSettings, theirs: ReadingSettings, *, has_marks: bool) -> str:
-    """Why no unit of one run is one of the other."""
+    """Why no unit of one run can be one of the other; empty where it is the files alone."""
     differing = [name for name, value in ours.items() if theirs[name] != value]
     if differing:
         made_with, has = (", ".join(f"{name} = {setting_of(of[name])}" for name in differing) for of in (theirs, ours))
         return f"it was made with {made_with}, and this run has {has}"
     if not has_marks:
         return "the store of the input files does not say when they were written to"
-    return "none of its units is of the same files with the same sizes and times of change"
+    return ""
+
+
+def _explain_files(ours: str, theirs: str) -> str:
+    """Why no unit is of the same files, by the relative paths of one of them in the two runs."""
+    if not ours:
+        return "none of its units is of the same files with the same sizes and times of change"
+    return (
+        f"relative paths differ: {ours} was {theirs} there, because its input.paths were patterns in other folders; "
+        "give the same ones, such as one pattern over all folders"
+    )
+
+
+def _find_renamed(run: Run, ours: ReadingSettings, theirs_read: set[str]) -> tuple[str, str]:
+    """Relative paths of a file here and in the other run, where it differs by the name of the pattern's folder.
+
+    Patterns in several folders put the folder's name in front of every path, and patterns in one do not.
+    """
+    folders = list(dict.fromkeys(name_sources([InputPattern.parse(path) for path in run.settings.input.paths])))
+    for folder in folders:
+        start = f"{folder}/"
+        if len(folders) > 1:
+            names = {file.path: file.path[len(start) :] for file in run.inputs if file.path.startswith(start)}
+        else:
+            names = {file.path: f"{start}{file.path}" for file in run.inputs}
+        ours_of = {there: here for here, there in names.items()}
+        renamed = [replace(file, path=names[file.path]) for file in run.inputs if file.path in names]
+        group_bytes = plan_group_bytes(run.settings.documents, run.shard_bytes)
+        units = plan_map_units(renamed, group_bytes, Buckets(1, 0), appendable=True)
+        for unit in key_units(units, renamed, ours):
+            if unit.key in theirs_read:
+                return ours_of[unit.paths[0]], unit.paths[0]
+    return "", ""
 
 
 def _refusal(what: str, found: str, action: str, detail: str = "") -> ConfigError:

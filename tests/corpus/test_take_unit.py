@@ -181,6 +181,7 @@ OBJECT = "work/exchange/000000.arrow"
         ),
         (harm_details(lambda r: r["details"]["rows"].pop()), f"{RECEIPT}: .*differ in length"),
         (harm_details(lambda r: r["details"]["kept"].update(key=7)), f"{RECEIPT}: .*key"),
+        (harm_details(lambda r: r["details"]["kept"].update(key="0" * 33)), f"{RECEIPT}: .*key: .*at most 32"),
         (
             harm_details(lambda r: r["details"]["offsets"].__setitem__(0, 2**62)),
             f"{OBJECT}: .*which is larger than any",

@@ -497,3 +497,25 @@ def test_an_output_that_workers_cannot_see_is_refused(corpus: Path, tmp_path: Pa
         opened.shard(RunFile.model_validate({**reusing, "engine": {"workers": 2}}))
     assert refused.value.action == 'set engine.kind = "local" and engine.workers = 1'
     assert opened.shard(RunFile.model_validate(reusing)) == []
+
+
+@pytest.mark.parametrize("old_folders", [["mon"], ["mon", "tue"]])
+def test_files_that_another_pattern_renamed_are_told(tmp_path: Path, opened: Opened, old_folders: list[str]) -> None:
+    for folder in ("mon", "tue"):
+        write(
+            tmp_path / folder,
+            {f"{folder}{n}.jsonl": make_lines([f"{folder} {n} {i} " * 200 for i in range(30)]) for n in range(3)},
+        )
+
+    def make(output: str, folders: list[str], reuse: Path | None = None) -> RunFile:
+        whole = make_run(tmp_path, [f"{folder}/*.jsonl" for folder in folders], tmp_path / output, reuse)
+        return RunFile.model_validate(
+            {**(run := whole.model_dump(by_alias=True)), "input": run["input"] | {"name": None}}
+        )
+
+    new_folders = ["mon", "tue"] if old_folders == ["mon"] else ["mon"]
+    opened.shard(make("old", old_folders))
+    assert opened.shard(make("new", new_folders, tmp_path / "old"))
+    names = ("mon/mon0.jsonl", "mon0.jsonl") if old_folders == ["mon"] else ("mon0.jsonl", "mon/mon0.jsonl")
+    (said,) = [message for message in opened.said if message.startswith("input.reuse")]
+    assert f"relative paths differ: {names[0]} was {names[1]} there" in said
