@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 from types import SimpleNamespace
 
 import numpy as np
@@ -97,3 +98,82 @@ def test_what_was_postponed_comes_before_what_was_announced_since(planner):
         request.cause.retry_at = 0.0
     assert [planner.next_request().blocks for _ in range(2)] == [[0], [1]]
     assert planner.next_request() is None  # block 2 is far
+
+
+class Shared:
+    """A full cache of ten blocks in two shards, a planner that uses it, and another process that evicts."""
+
+    def __init__(self, folder: str, fetch: str) -> None:
+        shards = SimpleNamespace(
+            first_block=np.array([0, 5, 10]), block_lengths=np.full(10, 100, np.uint32), size_bytes=np.array([500] * 2)
+        )
+        self.mine, self.other = (BlockCache(folder, 1000, "ab" * 16, shards) for _ in range(2))
+        for cache in (self.mine, self.other):
+            cache.ledger.open_pins()
+        for shard, block in np.ndindex(2, 5):
+            assert self.other.ledger.reserve(100)
+            with contextlib.closing(self.other.begin(shard, block, 1)) as writer:
+                assert writer.add(bytes(100))
+                assert self.other.finish(writer, shard)
+            self.other.ledger.settle(100, 100)
+        self.planner = FetchPlanner(shards, self.mine, Cache(fetch=fetch))
+
+    def announce(self, *items):
+        self.planner.announce(iter(items))
+        assert self.planner.next_request() is None  # all of them are on the disk
+
+    def read(self, shard, block):
+        entry = self.planner.want(shard, block)
+        if entry.stage is Stage.QUEUED:
+            request = self.planner.next_request()
+            self.planner.finish(request, {one: (Stage.IN_MEMORY, bytes(100)) for one in request.blocks})
+        self.planner.take(entry)
+
+    def evict_all(self):
+        """Evict as much as may go; returns what is left."""
+        for num_bytes in range(1000, 0, -100):
+            self.other.ledger._full_until = 0.0
+            if self.other.ledger.reserve(num_bytes):
+                self.other.ledger.settle(num_bytes, 0)
+                break
+        return {(int(s), int(b)) for s, b in np.ndindex(2, 5) if self.other.find(s, b, look=True) is not None}
+
+    def close(self):
+        for cache in (self.mine, self.other):
+            cache.ledger.close()
+
+
+@pytest.fixture
+def shared(tmp_path, request):
+    opened = Shared(str(tmp_path / "shared"), request.param)
+    yield opened
+    opened.close()
+
+
+@pytest.mark.parametrize("shared", ["block"], indirect=True)
+def test_what_is_announced_and_what_was_read_last_is_not_evicted_and_all_else_is(shared):
+    shared.announce((0, [1]), (1, [3]))
+    assert shared.evict_all() == {(0, 1), (1, 3)}
+    shared.read(0, 1)
+    assert shared.evict_all() == {(0, 1), (1, 3)}  # the last one that was read, too
+    shared.read(1, 3)
+    assert shared.evict_all() == {(1, 3)}
+    shared.read(0, 4)
+    assert shared.evict_all() == set()
+
+
+@pytest.mark.parametrize("shared", ["block"], indirect=True)
+def test_what_is_announced_no_longer_may_be_evicted(shared):
+    shared.announce((0, [1, 3]))
+    shared.announce((1, [2]))
+    assert shared.evict_all() == {(1, 2)}
+
+
+@pytest.mark.parametrize("shared", ["shard"], indirect=True)
+def test_a_shard_that_is_fetched_whole_is_not_evicted_while_a_block_of_it_is_to_come(shared):
+    shared.announce((0, [1]), (0, [2]))
+    assert shared.evict_all() == {(0, block) for block in range(5)}
+    shared.read(0, 1)
+    assert shared.evict_all() == {(0, block) for block in range(5)}
+    shared.read(0, 2)
+    assert shared.evict_all() == {(0, 2)}
