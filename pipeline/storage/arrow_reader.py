@@ -6,7 +6,8 @@ A checksum shows that bytes are unchanged, not that their writer was honest. So 
 2. the number of rows, where the reader knows it, must be right;
 3. offsets must rise within their values;
 4. Arrow's own full validation follows: text is UTF-8, and what is compressed decompresses to sound arrays. Only
-   `view_batch` leaves it out, for numbers and lists that are not compressed, where it could find nothing more.
+   `view_batch` leaves it out, for numbers and lists that are not compressed: there it could refuse only an unusual
+   layout of the metadata, never a value.
 
 Any violation is a `ShardCorruptError` that names the file and the record batch, never an error of Arrow.
 """

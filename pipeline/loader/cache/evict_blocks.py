@@ -3,7 +3,8 @@
     <folder>/<fingerprint of a dataset>/shards.arrow              its table of shards
     <folder>/<fingerprint of a dataset>/0000012/00003+2.block     of shard 12 the blocks 3 and 4, end to end
 
-Only files of exactly these names are ever deleted; the cache did not write anything else in the folder.
+Only files of exactly these names, and their unfinished predecessors, are ever evicted. Beside them the folder has
+`ledger`, `claims` and `pins/`, which do not count; whatever else lies there stays.
 """
 
 from __future__ import annotations

@@ -6,11 +6,12 @@ queued one, together with its neighbours in the same extent. `finish` notes what
 block was read. What always holds:
 
 - A block is in at most one running request.
-- Requests and blocks in memory together have at most `MAX_BYTES_IN_MEMORY`, or there is a single one.
+- Requests and blocks in memory together have at most `MAX_BYTES_IN_MEMORY`, or there is a single one. What the reader
+  waits for is requested all the same.
 - What is announced is pinned in the cache until it is read, and so are the last blocks that were read.
 
-It does no I/O beside looking which files the cache has and, now and then, how many processes share it. The caller
-holds a lock around every method but `is_announced`, which looks at one entry.
+It does no I/O beside looking which files the cache has and, every few seconds, how many processes share it, which
+cleans up after dead ones. The caller holds a lock around every method but `is_announced`, which looks at one entry.
 """
 
 from __future__ import annotations
