@@ -36,6 +36,7 @@ MAX_WHOLE_BYTES = 4 << 30
 """Limit of a file held in memory: a document shard has 512 MiB of text, and at most one document of 1 GiB beyond it."""
 _PART_BYTES = 1 << 18
 _HEAD_BYTES = 8  # the magic bytes and their padding
+_PREFIX_BYTES = 8  # of a record batch: a marker and the length of the metadata that follows
 _TAIL_BYTES = 4 + len(MAGIC)  # the footer's length and the magic bytes
 _BLOCK = np.dtype([("offset", "<i8"), ("metadata_bytes", "<i4"), ("padding", "<i4"), ("body_bytes", "<i8")])
 
@@ -181,7 +182,7 @@ class ArrowFile:
         self._path = path
         self._size = file.size()
         self._layout = _layout_of(schema)
-        self.spans = self._read_footer()
+        self.spans, self._metadata_bytes = self._read_footer()
 
     @staticmethod
     def of(data: pa.Buffer | bytes, schema: pa.Schema, path: str) -> ArrowFile:
@@ -205,6 +206,25 @@ class ArrowFile:
         offset, length = self.spans[number].tolist()
         return read_batch(self._read_at(offset, length), self._layout, self._path, f"record batch {number}")
 
+    def check_place(self, number: int, data: pa.Buffer) -> None:
+        """Compare how long the footer and a record batch say that its metadata is.
+
+        Here only the latter counts; other programs use the former.
+
+        Args:
+            number: Of the record batch.
+            data: Its bytes.
+
+        Raises:
+            ShardCorruptError: They differ.
+        """
+        said = int(self._metadata_bytes[number])
+        there = _PREFIX_BYTES + int.from_bytes(memoryview(data)[4:_PREFIX_BYTES], "little", signed=True)
+        if said != there:
+            raise _invalid(
+                f"{said} bytes of metadata by the footer, {there} by itself", self._path, f"record batch {number}"
+            )
+
     def iter_batches(self) -> Iterator[pa.RecordBatch]:
         """All of its record batches in order."""
         return map(self.read, range(len(self)))
@@ -216,8 +236,8 @@ class ArrowFile:
     def _read_at(self, offset: int, length: int) -> pa.Buffer:
         return read_span(self._file, offset, length, self._path)
 
-    def _read_footer(self) -> npt.NDArray[np.int64]:
-        """Places of its record batches."""
+    def _read_footer(self) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.int64]]:
+        """Places of its record batches, and how long the metadata of each is."""
         if self._size < _HEAD_BYTES + _TAIL_BYTES:
             raise self._not_a_file(f"{self._size} bytes")
         tail = self._read_at(self._size - _TAIL_BYTES, _TAIL_BYTES).to_pybytes()
@@ -247,7 +267,7 @@ class ArrowFile:
             raise self._not_a_file("record batches that are not aligned to 8 bytes")
         if (stops - starts < lengths).any():
             raise self._not_a_file("record batches that overlap or lie outside the file")
-        return np.column_stack([starts, lengths])
+        return np.column_stack([starts, lengths]), metadata
 
     def _check_schema(self) -> None:
         self._file.seek(0)

@@ -78,7 +78,8 @@ def _read_blocks(
         for number, ((offset, length), checksum) in enumerate(zip(spans.tolist(), checksums, strict=True)):
             check_block(read_span(file, offset, length, path), checksum, path, number)  # names the block, if it is one
         raise
-    found = ArrowFile(file, schema, path).spans
+    whole = ArrowFile(file, schema, path)
+    found = whole.spans
     if not np.array_equal(found, spans):
         raise ShardCorruptError(
             "the blocks of the file differ from the table of shards",
@@ -89,7 +90,9 @@ def _read_blocks(
         )
     rows = 0
     for number, ((offset, length), checksum) in enumerate(zip(spans.tolist(), checksums, strict=True)):
-        block = read(read_span(file, offset, length, path), checksum, path, number)
+        data = read_span(file, offset, length, path)
+        block = read(data, checksum, path, number)
+        whole.check_place(number, data)
         rows += len(block)
         yield block
     if rows != shards.rows[shard]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import struct
 import subprocess
 import sys
 from collections.abc import Callable
@@ -11,6 +12,7 @@ from pathlib import Path
 import numpy as np
 import pyarrow as pa
 import pytest
+import xxhash
 
 from maskmill.pipeline.storage.arrow_files import write_blocks
 from maskmill.pipeline.storage.arrow_reader import ArrowFile, check_file, open_whole, read_block
@@ -71,6 +73,28 @@ def test_a_shard_that_changes_while_it_is_read_is_refused(
     assert next(blocks).equals(BATCH)
     change(store.full(receipt.path))
     with pytest.raises(ShardCorruptError, match=f"{receipt.path}.*{found}"):
+        list(blocks)
+
+
+@pytest.mark.parametrize("moved", [-64, 8, 64])
+def test_a_footer_that_splits_its_blocks_elsewhere_is_refused(shard: tuple[Store, ShardReceipt], moved: int) -> None:
+    """Arrow reads no such file, though each block is where the footer says and has the bytes that were written."""
+    store, receipt = shard
+    data = bytearray(store.read_bytes(receipt.path))
+    offset, length = receipt.block_offsets[3], receipt.block_lengths[3]
+    metadata = 8 + struct.unpack_from("<i", data, offset + 4)[0]
+    place = data.rindex(struct.pack("<qiiq", offset, metadata, 0, length - metadata))
+    struct.pack_into("<qiiq", data, place, offset, metadata + moved, 0, length - metadata - moved)
+    store.write_bytes(receipt.path, bytes(data))
+    shards = list_shards(receipt.model_copy(update={"checksum": xxhash.xxh3_128_hexdigest(bytes(data))}))
+    blocks = read_shard(
+        store,
+        shards,
+        0,
+        DOCUMENT_SCHEMA,
+        lambda data, checksum, path, block: read_block(data, DOCUMENT_SCHEMA, checksum, path, block),
+    )
+    with pytest.raises(ShardCorruptError, match=f"record batch 3.*{metadata + moved} bytes of metadata by the footer"):
         list(blocks)
 
 
