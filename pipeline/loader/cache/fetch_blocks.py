@@ -111,11 +111,14 @@ class BlockFetcher:
         deadline = begun + self._settings.timeout_seconds
         with self._lock:
             entries = [self._planner.want(shard, block, bypass_disk=bypass_disk) for block in blocks]
+            found: dict[int, Fetched] = {}
             try:
                 while True:
-                    found = self._collect(entries)
-                    if found is not None:
-                        return found
+                    self._collect(entries, found)
+                    if len(found) == len(entries):
+                        return [found[place] for place in range(len(entries))]
+                    if self._failure is not None:
+                        raise self._failure
                     self._start()
                     self._wait(entries, begun, deadline)
             finally:
@@ -138,25 +141,21 @@ class BlockFetcher:
             self._has_work.notify_all()
         self._cache.ledger.close()
 
-    def _collect(self, entries: list[WantedBlock]) -> list[Fetched] | None:
-        """All blocks if they are here; those that were evicted meanwhile are asked for again."""
-        found = []
-        for entry in entries:
+    def _collect(self, entries: list[WantedBlock], found: dict[int, Fetched]) -> None:
+        """Add the blocks that came since, by their place; those that were evicted meanwhile are asked for again."""
+        for place, entry in enumerate(entries):
+            if place in found:
+                continue
             if entry.stage is Stage.FAILED and entry.error is not None:
                 raise entry.error
             if entry.stage is Stage.IN_MEMORY and entry.data is not None:
-                found.append(Fetched(pa.py_buffer(entry.data), from_disk=False))
+                found[place] = Fetched(pa.py_buffer(entry.data), from_disk=False)
             elif entry.stage is Stage.CACHED:
                 data = self._cache.read(entry.shard, entry.block)
                 if data is None:  # evicted meanwhile, or damaged
                     self._planner.fetch_again(entry)
                 else:
-                    found.append(Fetched(pa.py_buffer(data), from_disk=True))
-        if len(found) == len(entries):
-            return found
-        if self._failure is not None:
-            raise self._failure
-        return None
+                    found[place] = Fetched(pa.py_buffer(data), from_disk=True)
 
     def _wait(self, entries: list[WantedBlock], begun: float, deadline: float) -> None:
         now = time.monotonic()

@@ -179,6 +179,27 @@ def test_requests_are_under_way_together(remote, tmp_path, monkeypatch):
     dataset.close()
 
 
+def test_a_block_that_came_is_not_read_from_the_disk_again_while_others_are_waited_for(remote, tmp_path, monkeypatch):
+    read, read_range, came = BlockCache.read, Store.read_range, []
+
+    def note(cache, shard, block):
+        came.append(block)
+        return read(cache, shard, block)
+
+    def come_one_by_one(store, path, offset, length):
+        if path.startswith("shard-"):
+            time.sleep(offset / 1e5)  # the last begins behind 20 KB
+        return read_range(store, path, offset, length)
+
+    dataset = open_dataset(remote, tmp_path / "c", fetch="block")
+    blocks = list(range(0, 11, 2))
+    monkeypatch.setattr(BlockCache, "read", note)
+    monkeypatch.setattr(Store, "read_range", come_one_by_one)
+    dataset.read_blocks(2, blocks)
+    assert sorted(came) == blocks
+    dataset.close()
+
+
 def test_a_store_that_throttles_is_asked_in_the_readers_pace(remote, tmp_path, monkeypatch):
     """Eight requests at most; one at a time for what is read last, however often earlier ones are refused."""
     dataset = open_dataset(remote, tmp_path / "c", fetch="block")
