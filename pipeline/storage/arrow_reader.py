@@ -81,7 +81,7 @@ def view_batch(
 ) -> BatchBuffers:
     """The buffers of one record batch of numbers and lists of numbers, validated; see `read_batch`.
 
-    Without Arrow where it is not compressed: what Arrow would check then is known already.
+    Without Arrow where it is not compressed: every value that Arrow would check then is checked already.
     """
     found, spans = _find_buffers(data, layout, path, place, num_rows, compression)
     if compression is Compression.NONE:
