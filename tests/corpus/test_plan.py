@@ -127,10 +127,14 @@ def test_added_files_change_no_units_but_those_beside_them(
         return {unit.paths for unit in plan_map_units(in_order, shard_bytes, Buckets(buckets, 0), appendable=True)}
 
     ends = {file.path for file in files if _ends_group(file) or file.assumed_text_bytes >= ALONE_BYTES}
-    for group in groups(files) - groups(files + new):  # it has a new file in it or before it, or is the last one
-        if group[-1] == files[-1].path:
-            continue
-        others = sorted(file.path for file in new if file.path < group[-1])
+    follows = {file.path: after for file, after in zip(files, [*files[1:], None], strict=True)}
+    for group in groups(files) - groups(
+        files + new
+    ):  # it has a new file in it, before it, or behind it if there is room
+        after = follows[group[-1]]
+        has_room = after is None or after.assumed_text_bytes >= ALONE_BYTES
+        stop = group[-1] if not has_room else after.path if after else "~"
+        others = sorted(file.path for file in new if file.path < stop)
         assert others
         between = [file.path for file in files if others[-1] < file.path < group[0]]
         assert not ends.intersection(between)
