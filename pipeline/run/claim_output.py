@@ -26,7 +26,12 @@ _ANOTHER = "give another output.url"
 
 
 def claim_output(
-    output: Store, record: RunRecord, *, replace: bool, warn: Callable[[str], None] = lambda _: None
+    output: Store,
+    asked: RunRecord,
+    up_to: Part = Part.PACK,
+    *,
+    replace: bool,
+    warn: Callable[[str], None] = lambda _: None,
 ) -> None:
     """Write the record where there is none, and make sure that one that stands is of the same documents.
 
@@ -37,8 +42,9 @@ def claim_output(
 
     Args:
         output: The output, held by this driver.
-        record: As `describe_run` gives it: what is asked for. What stands beside it may differ.
-        replace: Delete the tokenizer or the rows of other settings, to make way for those of this record.
+        asked: As `describe_run` gives it: what the run file asks for. What stands beside it may differ.
+        up_to: The last part that is made now; later ones are compared when they are made.
+        replace: Delete the tokenizer or the rows of other settings, to make way for those that are asked for.
         warn: Takes what a person should know.
 
     Raises:
@@ -46,9 +52,10 @@ def claim_output(
         StaleArtifactError: Only the inputs differ and a part is finished, or what is left to do would be done by other
             libraries.
     """
-    if output.create(RUN_RECORD, record.dump()):
+    if output.create(RUN_RECORD, asked.dump()):
         return
     standing = read_record(output)
+    record = dataclasses.replace(asked, entries={key: entry for key, entry in asked.entries.items() if key[0] <= up_to})
     differing = [scope for scope in record.entries if _differs(record, standing, scope)]
     if not differing:
         _check_unfinished(record, standing, output, record.entries)
@@ -60,7 +67,7 @@ def claim_output(
         if {f"{section}.{key}" for section, key, _ in keys} <= INPUT_KEYS and not any(list_parts(output).values()):
             warn("the input files are not those that this run began with, and no part is finished: reading all again")
             _delete(output, standing, list(standing.entries))
-            write_record(output, record)
+            write_record(output, asked)
             return
         raise _refusal(record, standing, output, differing[0], keys)
     gone = list(dict.fromkeys(one for scope in differing for one in _made_of(standing, scope)))
@@ -69,11 +76,11 @@ def claim_output(
     _check_unfinished(record, standing, output, [scope for scope in record.entries if scope not in gone])
     _delete(output, standing, gone)
     left = {scope: entry for scope, entry in standing.entries.items() if scope not in gone}
-    for scope in gone:  # whose default masking is noted where it changes
-        if scope in record.entries and standing.entries[scope].masking is not None:
-            noted = dataclasses.replace(record.entries[scope], masking=standing.entries[scope].masking)
-            record = dataclasses.replace(record, entries={**record.entries, scope: noted})
-    write_record(output, dataclasses.replace(standing, entries={**record.entries, **left}))
+    again = {scope: asked.entries[scope] for scope in gone if scope in asked.entries}
+    for scope in again:  # whose default masking is noted where it changes
+        if standing.entries[scope].masking is not None:
+            again[scope] = dataclasses.replace(again[scope], masking=standing.entries[scope].masking)
+    write_record(output, dataclasses.replace(standing, entries={**record.entries, **again, **left}))
 
 
 def _is_nothing_made(output: Store, standing: RunRecord, scopes: Iterable[Scope]) -> bool:

@@ -17,10 +17,8 @@ from maskmill.schemas.run_file import RunFile
 DECISIVE_LIBRARIES = ("maskmill", "pyarrow", "numpy", "tokenizers", "nanotoken", "sentencex", "xxhash")
 
 
-def describe_run(
-    settings: RunFile, inputs: Sequence[InputFile], brought: Mapping[str, bytes], up_to: Part = Part.PACK
-) -> RunRecord:
-    """What `run.json` says of one run file: the documents, a tokenizer and a packing, as far as they are asked for.
+def describe_run(settings: RunFile, inputs: Sequence[InputFile], brought: Mapping[str, bytes]) -> RunRecord:
+    """What `run.json` says of one run file: the documents, a tokenizer and a packing.
 
     The fingerprints hold neither where the corpus nor where the output lies, so that a run elsewhere over the same
     files gives the same bytes. The names of the sources are in them, which may be those of the last folders; elsewhere
@@ -46,7 +44,6 @@ def describe_run(
             masking=settings.mask.masking() if part is Part.PACK else None,
         )
         for part, fingerprint in fingerprint_parts(decisive).items()
-        if part <= up_to
     }
     return RunRecord(entries, dict(zip(ABOUT_INPUTS, about, strict=True)))
 

@@ -50,7 +50,7 @@ class Run:
         settings: The run file.
         output: Where everything is written.
         inputs: The files it reads, in the order of their relative paths.
-        fingerprints: Of all that decides the bytes of each part that is asked for.
+        fingerprints: Of all that decides the bytes of each part.
         brought: Files of the tokenizer that the user brought; empty where one is trained.
         listen: Callback that receives every event.
         lease: What says that this driver still holds the output.
@@ -267,9 +267,9 @@ def open_run(
     wanted = settings.tokenizer
     brought = read_brought_files(wanted.from_, normalisation_of(wanted)) if wanted.from_ else {}
     refuse_inputs_in_output(inputs, output)
-    record = describe_run(settings, inputs, brought, up_to)
+    record = describe_run(settings, inputs, brought)
     with hold_output(output) as lease:
-        claim_output(output, record, replace=replace, warn=warnings.append)
+        claim_output(output, record, up_to, replace=replace, warn=warnings.append)
         output.delete_partials(is_of_run)
         fingerprints = {part: entry.fingerprint for (part, _), entry in record.entries.items()}
         run = Run(settings, output, inputs, fingerprints, brought, listen, lease)

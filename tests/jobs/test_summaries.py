@@ -161,9 +161,8 @@ def test_a_run_with_other_settings_says_in_what_the_output_differs_from_the_file
     refused = run("prepare", copy, *change)
     assert refused.status == 1
     assert "the output was made with pack.seq_len = 64, pack.min_segment = 16, and you ask for " in refused.stderr
-    assert (
-        "you ask for pack.seq_len = 32, pack.min_segment = 8; give another output.url, or --replace" in refused.stderr
-    )
+    assert "you ask for pack.seq_len = 32, pack.min_segment = 8; give pack.name another value" in refused.stderr
+    assert "or --replace to delete packed/ and make new ones" in refused.stderr
     ended = run("prepare", copy, *change, "--replace")
     assert ended.status == 0, ended.stderr
     (note,) = (line for line in ended.stdout.splitlines() if line.startswith("note: "))

@@ -284,7 +284,7 @@ def test_copies_beside_the_parts_are_neither_verified_nor_deleted(corpus: Path, 
 def test_what_failed_before_anything_was_made_may_be_asked_for_otherwise(corpus: Path, tmp_path: Path) -> None:
     for name in ("", "small"):
         out = tmp_path / f"out{name}"
-        prepare(settings(corpus, out), up_to="shard")
+        prepare(settings(corpus, out, {"tokenizer": {"name": name}}), up_to="shard")
         with pytest.raises(ConfigError, match=r"vocab_size"):
             prepare(settings(corpus, out, {"tokenizer": {"name": name, "vocab_size": 6}}))
         prepare(settings(corpus, out, {"tokenizer": {"name": name, "vocab_size": 60}}))
@@ -312,7 +312,7 @@ def test_a_twin_of_a_tokenizer_hides_nothing(corpus: Path, tmp_path: Path) -> No
         store = open_store(str(out / folder))
         manifest = read_manifest(store, TokenizerManifest)
         write_manifest(open_store(str(out)), folder, manifest.model_copy(update={"documents_fingerprint": "0" * 32}))
-        assert len(verify(str(out)).findings) == 1
+        assert sum("trained on documents other" in str(finding) for finding in verify(str(out)).findings) == 1
         write_manifest(open_store(str(out)), folder, manifest)
 
 
@@ -376,7 +376,7 @@ def test_what_is_not_asked_for_may_have_other_settings(corpus: Path, tmp_path: P
     assert read_tree(tmp_path / "out") == before
 
 
-def test_the_record_knows_what_was_asked_for_and_no_more(corpus: Path, tmp_path: Path) -> None:
+def test_the_record_knows_what_was_asked_for(corpus: Path, tmp_path: Path) -> None:
     output = tmp_path / "out"
     asked = ((CASED, "shard"), (CASED, "tokenizer"), (SHORT, "pack"), (CASED, "pack"))
     known: set[str] = set()
@@ -393,8 +393,9 @@ def test_the_record_knows_what_was_asked_for_and_no_more(corpus: Path, tmp_path:
         prepare(settings(corpus, output, change), up_to=up_to)
         known |= folders
         assert set(list_parts(open_store(str(output)))) == known
-        assert read_record(open_store(str(output))).promised().keys() == known
+        assert read_record(open_store(str(output))).promised().keys() >= known
         assert verify(str(output)).findings == ()
+    assert read_record(open_store(str(output))).promised().keys() == known
 
 
 def test_masking_is_noted_for_each_packing(corpus: Path, tmp_path: Path) -> None:
@@ -435,13 +436,17 @@ def test_libraries_may_differ_for_what_is_added_and_not_for_what_was_begun(
     }
 
 
+FINGERPRINT_ALONE = {"a": {"decisive": {"pack": {}}, "fingerprint": "0" * 32, "versions": {}}}
+"""Which `verify` compares with manifests alone, and there is none."""
+
+
 @pytest.mark.parametrize(
     "change",
     [
         {"packings": {"../..": {"versions": {}}}},
         {"packings": {"heldout": {"versions": {}}}},
         {"packings": {"a": {"decisive": {"pack": {}}, "tokenizer": "gone", "versions": {}}}},
-        {"packings": {"a": {"decisive": {"pack": {}}, "fingerprint": "0" * 32, "versions": {}}}},
+        {"packings": FINGERPRINT_ALONE},
         {"packings": {"a": {"decisive": 7, "versions": {}}}},
         {"packings": {"a": {"versions": {}, "more": 1}}},
         {"packings": 7},
@@ -461,9 +466,9 @@ def test_a_record_that_nobody_wrote_is_refused(corpus: Path, tmp_path: Path, cha
     with pytest.raises(ShardCorruptError, match=r"run\.json: the record of the run is damaged"):
         prepare(settings(corpus, tmp_path / "out"), replace=True)
     findings = [str(one) for one in verify(str(tmp_path / "out")).findings]
-    assert len(findings) == 1
-    assert "the record of the run is damaged" in findings[0]
-    assert len(findings[0]) < 1000
+    damaged = [one for one in findings if "the record of the run is damaged" in one]
+    assert len(damaged) == (0 if change.get("packings") == FINGERPRINT_ALONE else 1)
+    assert all(len(one) < 1000 for one in findings)
 
 
 def test_settings_of_other_names_are_no_difference() -> None:
