@@ -43,7 +43,7 @@ def find_secrets(url: str, options: dict[str, Any]) -> Iterator[str]:
     for name, value in options.items():
         if isinstance(value, dict):
             yield from find_secrets("", value)
-        elif isinstance(value, str) and _is_secret(name):
+        elif isinstance(value, str) and _is_secret(str(name)):  # names inside a value may be anything
             yield value
 
 

@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from maskmill import Cache, MaskedBatches, Masking, Mixture, Phase, Source, as_inputs, group_steps, iter_fixed_batches
@@ -123,7 +123,19 @@ def target(dataset: str) -> Target:
 
 
 @pytest.mark.parametrize("call", CALLS)
+def test_what_answers_nothing_is_refused_by_name(target: Target, call: str) -> None:
+    name, make = CALLS[call]
+    refused = ""
+    try:
+        make(target, Hostile())
+    except ConfigError as error:
+        refused = str(error)
+    assert not refused or re.search(name, refused)
+
+
+@pytest.mark.parametrize("call", CALLS)
 @given(value=ANYTHING)
+@example(value={"a": {0: "b"}})
 @settings(max_examples=40, deadline=None)
 def test_it_is_taken_or_refused_by_name(target: Target, call: str, value: Any) -> None:
     name, make = CALLS[call]

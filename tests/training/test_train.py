@@ -130,7 +130,7 @@ def test_a_changed_manifest_is_refused(prepared, tmp_path, part):
     values = json.loads(manifest.read_bytes())
     values["text_bytes"] += 1
     manifest.write_text(json.dumps(values))
-    with pytest.raises(ShardCorruptError, match="not the one that was written") as caught:
+    with pytest.raises(ShardCorruptError, match="the manifest has changed since it was written") as caught:
         open_train_data(make_train_file(str(copied), tmp_path / "training"))
     assert caught.value.path.endswith(f"{part}/manifest.json")
     assert caught.value.action
@@ -324,7 +324,7 @@ def test_a_tokenizer_that_cannot_be_exported_is_refused_before_the_first_step(pr
         ({"rows_served": 4}, "step 3 with a loader_state at"),
         ({"share_rows": 8}, "step 3 with a loader_state at"),
         ({"step": 10**6}, "loader_state: step 1000000 of an epoch"),
-        ({"seed": -1}, "loader_state: seed"),
+        ({"seed": -1}, "loader_state: the value of seed is wrong: -1"),
     ],
 )
 def test_a_checkpoint_whose_loader_stands_at_another_step_is_refused(prepared, tmp_path, place, found):

@@ -71,7 +71,7 @@ class Batch(BatchPlace):
         Raises:
             ConfigError: No such layout, the model would not keep the sequences apart, or has too few positions.
         """
-        if model is None and layout == "sdpa":
+        if model is None and isinstance(layout, str) and layout == "sdpa":
             warn_of_wide_masks()
         return lay_out_inputs(self, layout, Encoder() if model is None else describe_encoder(model))
 

@@ -76,10 +76,10 @@ plans = st.tuples(
 @given(plans, st.data())
 @settings(max_examples=60, deadline=None)
 def test_every_slot_of_every_step_holds_the_documented_row(drawn, data):
-    sizes, partitions, phases, seed = drawn
+    sizes, partitions, drawn_phases, seed = drawn
     supplies = [RowSupply(p, p * size) for size, p in zip(sizes, partitions, strict=False)]
     phases, stretches, first = [], [], 0
-    for steps, rows in phases:
+    for steps, rows in drawn_phases:
         weights = {d: data.draw(st.integers(1, 9)) for d in range(len(supplies))}
         kept = {d: w for d, w in weights.items() if d == first % len(supplies) or w > 3}
         phases.append(WeightedPhase(first, rows, kept))

@@ -375,7 +375,10 @@ def test_a_flipped_bit_between_stages_is_found(
             if stage == "merge":
                 list(iter_merged(context, [receipt.details.checksum for receipt in receipts]))
 
-        with pytest.raises(ShardCorruptError, match=f"/{name}.*bytes have changed; delete .*work/receipts"):
+        with pytest.raises(
+            ShardCorruptError,
+            match=f"/{name}.*the words that a unit wrote are gone or have changed; delete .*work/receipts",
+        ):
             count_corpus(context, shards, flip)
 
 
