@@ -31,8 +31,7 @@ def check_record(store: Store, verified: Mapping[str, Verified], unfinished: Col
         return []  # parts that were copied out of a run
     except (ConfigError, ShardCorruptError) as error:
         return [Finding.of(error, path)]
-    # A tokenizer or a packing with a name of which there is nothing was given up; the record may still know it.
-    begun = {scope_of_folder(folder) for folder in (*verified, *unfinished)}
+    begun = {scope for folder in (*verified, *unfinished) if (scope := scope_of_folder(folder)) is not None}
     findings = [
         Finding(path, f"{folder} belongs to another run than the record describes")
         for folder, part in verified.items()
@@ -49,9 +48,15 @@ def check_record(store: Store, verified: Mapping[str, Verified], unfinished: Col
             "this part of the run is missing: the run stopped before it, or it was deleted; prepare makes it",
         )
         for folder, scope in parsed.promised().items()
-        if folder not in verified and folder not in unfinished and (scope in begun or not scope[1])
+        if folder not in verified and folder not in unfinished and not _is_given_up(scope, begun)
     ]
     return findings
+
+
+def _is_given_up(scope: Scope, begun: Collection[Scope]) -> bool:
+    """Whether a name in the record is of nothing, as after a slip of the pen, while there are others of its kind."""
+    part, name = scope
+    return bool(name) and scope not in begun and any(part is other for other, _ in begun)
 
 
 def _fingerprint(entries: Mapping[Scope, Entry], folder: str) -> str | None:
