@@ -17,8 +17,9 @@ from maskmill.pipeline.corpus.exchange import EXCHANGE_SCHEMA, MAX_OFFSET, MapDe
 from maskmill.pipeline.corpus.hash_documents import assign_to_intervals
 from maskmill.pipeline.corpus.plan import MapUnit, SortUnit
 from maskmill.pipeline.engine.receipts import Receipts
+from maskmill.pipeline.storage.arrow_batches import read_block
 from maskmill.pipeline.storage.arrow_files import write_blocks
-from maskmill.pipeline.storage.arrow_reader import ArrowFile, read_block
+from maskmill.pipeline.storage.arrow_reader import ArrowFile
 from maskmill.pipeline.storage.store import Store
 from maskmill.schemas.errors import ShardCorruptError, StaleArtifactError
 from maskmill.schemas.layout import EXCHANGE

@@ -37,8 +37,9 @@ from maskmill.pipeline.corpus.plan import MapUnit
 from maskmill.pipeline.corpus.read_documents import Reason
 from maskmill.pipeline.engine.activity import report_progress
 from maskmill.pipeline.engine.receipts import read_left_receipt
+from maskmill.pipeline.storage.arrow_batches import read_block
 from maskmill.pipeline.storage.arrow_files import write_blocks
-from maskmill.pipeline.storage.arrow_reader import open_whole, read_block
+from maskmill.pipeline.storage.arrow_reader import open_whole
 from maskmill.pipeline.storage.store import Store
 from maskmill.schemas.documents import QUARANTINE_SCHEMA
 from maskmill.schemas.errors import ShardCorruptError, StaleArtifactError

@@ -1,11 +1,10 @@
-"""The metadata of Arrow messages and footers, read with every offset checked against the bytes at hand.
+"""The metadata of Arrow messages, read with every offset checked against the bytes at hand.
 
 Arrow checks that a message is well-formed, but not that its sizes make sense: a block of 10 KB may say that it
 decompresses to 300 MB. Here everything that a record batch declares is compared with its schema before Arrow reads it,
 and the offsets of lists that are not compressed with the values that they lead to. After that nothing is left to check
 in numbers and lists of numbers, so that `packed_blocks` reads them without Arrow, in a third of the time.
-The layout is that of Arrow's `Message.fbs` and `File.fbs`, as flatbuffers: a table begins with the signed distance to
-its vtable, which holds the size of itself, the size of the table and the place of each field in it.
+The layout is that of Arrow's `Message.fbs`.
 """
 
 from __future__ import annotations
@@ -14,6 +13,8 @@ from typing import Any
 
 import numpy as np
 from numba import njit
+
+from maskmill.pipeline.storage.flatbuffers import find_field, find_table, find_vector, read_number
 
 KIND, WIDTH, PARENT, TIMES, MOST = range(5)
 """Columns of a layout's nodes: what a node is; bits of a value or bytes of an offset; the node it is inside, or -1; the
@@ -66,60 +67,6 @@ _MOST_ITEMS = 1 << 40
 
 
 @njit(cache=True, nogil=True)
-def read_number(data: Any, at: int, size: int) -> Any:
-    """A little-endian integer of 2 (unsigned), 4 or 8 (signed) bytes; the caller checks that they are there."""
-    number = np.uint64(0)
-    for i in range(size):
-        number |= np.uint64(data[at + i]) << np.uint64(8 * i)
-    if size == 4:
-        return np.int64(np.int32(np.uint32(number)))
-    return np.int64(number)
-
-
-@njit(cache=True, nogil=True)
-def find_table(data: Any, start: int, stop: int, at: int) -> int:
-    """The place of the table that the offset at `at` leads to; -1 if it is not inside `data[start:stop]`."""
-    if at < start or at + 4 > stop:
-        return -1
-    table = at + (read_number(data, at, 4) & 0xFFFFFFFF)
-    return table if table + 4 <= stop else -1
-
-
-@njit(cache=True, nogil=True)
-def find_field(data: Any, start: int, stop: int, table: int, number: int, size: int) -> int:
-    """The place of a field of a table; 0 if the table leaves it out, -1 if it would be outside `data[start:stop]`."""
-    if table < start:
-        return -1
-    vtable = table - read_number(data, table, 4)
-    if vtable < start or vtable + 4 > stop:
-        return -1
-    entry = 4 + 2 * number
-    if entry + 2 > read_number(data, vtable, 2):
-        return 0
-    if vtable + entry + 2 > stop:
-        return -1
-    inside = read_number(data, vtable + entry, 2)
-    if inside == 0:
-        return 0
-    return table + inside if table + inside + size <= stop else -1
-
-
-@njit(cache=True, nogil=True)
-def find_vector(data: Any, start: int, stop: int, table: int, number: int, item_bytes: int) -> Any:
-    """The start of a vector's items and their number; (0, 0) if it is left out, (-1, 0) if it is outside."""
-    field = find_field(data, start, stop, table, number, 4)
-    if field <= 0:
-        return field, 0
-    vector = find_table(data, start, stop, field)
-    if vector < 0:
-        return -1, 0
-    count = read_number(data, vector, 4) & 0xFFFFFFFF
-    if vector + 4 + count * item_bytes > stop:
-        return -1, 0
-    return vector + 4, count
-
-
-@njit(cache=True, nogil=True)
 def check_batch(data: Any, nodes: Any, num_rows: int, codec: int, spans: Any) -> Any:
     """Compare what a message with a record batch declares with its schema.
 
@@ -140,6 +87,8 @@ def check_batch(data: Any, nodes: Any, num_rows: int, codec: int, spans: Any) ->
     first_node, found_nodes = find_vector(data, _PREFIX, stop, batch, 1, 16)
     first_buffer, found_buffers = find_vector(data, _PREFIX, stop, batch, 2, 16)
     found_codec = _read_codec(data, stop, batch)
+    if not _is_empty(data, stop, batch, 4, 8):  # buffers of a number that the schema does not say
+        return _COUNTS, -1, 0
     if rows < 0 or first_node < 0 or first_buffer < 0:
         return _NO_BATCH, -1, 0
     if found_codec != codec:
@@ -170,12 +119,19 @@ def _find_batch(data: Any) -> Any:
         return _NO_BATCH, 0, 0
     if version <= 0 or read_number(data, version, 2) != _V5:
         return _VERSION, 0, 0
-    if find_vector(data, _PREFIX, stop, message, 4, 4)[1]:  # Arrow would copy a text as often as it is named
+    if not _is_empty(data, stop, message, 4, 4):  # Arrow would copy a text as often as it is named
         return _METADATA, 0, 0
     if (read_number(data, body, 8) if body else 0) != length - stop or length % 8:
         return _BODY, 0, 0
     batch = find_table(data, _PREFIX, stop, header)
     return 0 if batch > 0 else _NO_BATCH, stop, batch
+
+
+@njit(cache=True, nogil=True)
+def _is_empty(data: Any, stop: int, table: int, number: int, item_bytes: int) -> Any:
+    """Whether a table leaves a vector out, or has one without items."""
+    first, count = find_vector(data, _PREFIX, stop, table, number, item_bytes)
+    return first >= 0 and count == 0
 
 
 @njit(cache=True, nogil=True)

@@ -12,7 +12,7 @@ import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
 
-from maskmill.pipeline.storage.arrow_metadata import find_field, find_table, find_vector
+from maskmill.pipeline.storage.flatbuffers import find_field, find_table, find_vector
 from maskmill.schemas.errors import RESTORE, ShardCorruptError
 from maskmill.schemas.version import is_readable
 

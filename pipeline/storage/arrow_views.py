@@ -1,6 +1,6 @@
 """Validated Arrow arrays as NumPy has them: read-only and without a copy.
 
-Only arrays that `arrow_reader` gave, or that Arrow made in this process, may be viewed: nothing is checked here.
+Only arrays that `arrow_batches` gave, or that Arrow made in this process, may be viewed: nothing is checked here.
 """
 
 from __future__ import annotations

@@ -17,9 +17,10 @@ import numpy.typing as npt
 import pyarrow as pa
 import xxhash
 
-from maskmill.pipeline.storage.arrow_reader import ArrowFile, check_bytes
+from maskmill.pipeline.storage.arrow_reader import ArrowFile
 from maskmill.pipeline.storage.arrow_views import view_lists, view_numbers
 from maskmill.pipeline.storage.check_table import check_lines, check_packed
+from maskmill.pipeline.storage.checksums import check_bytes
 from maskmill.pipeline.storage.hashing_sink import HashingSink
 from maskmill.pipeline.storage.store import Store
 from maskmill.schemas.errors import RESTORE, ConfigError, ShardCorruptError

@@ -7,7 +7,7 @@ from collections.abc import Callable
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from maskmill.pipeline.storage.arrow_reader import read_block
+from maskmill.pipeline.storage.arrow_batches import read_block
 from maskmill.pipeline.storage.datasets import MANIFEST, read_manifest, read_shard_table
 from maskmill.pipeline.storage.store import Store
 from maskmill.pipeline.verification.findings import Finding

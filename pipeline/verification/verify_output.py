@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterator
 
 from maskmill.pipeline.run.list_parts import list_parts
 from maskmill.pipeline.run.parts import model_of_manifest
-from maskmill.pipeline.storage.arrow_reader import check_bytes, check_file
+from maskmill.pipeline.storage.checksums import check_bytes, check_file
 from maskmill.pipeline.storage.datasets import MANIFEST, TOKENIZER, check_tokenizer, read_manifest
 from maskmill.pipeline.storage.paths import check_inside, split_file_url
 from maskmill.pipeline.storage.store import Store, open_store

@@ -14,7 +14,8 @@ import pyarrow.parquet as pq
 import pytest
 import xxhash
 
-from maskmill.pipeline.storage.arrow_reader import open_whole, read_block
+from maskmill.pipeline.storage.arrow_batches import read_block
+from maskmill.pipeline.storage.arrow_reader import open_whole
 from maskmill.pipeline.storage.leases import hold_output
 from maskmill.pipeline.storage.remote_files import PART_BYTES
 from maskmill.pipeline.storage.store import Store, open_store

@@ -10,9 +10,10 @@ import pyarrow as pa
 import pytest
 import xxhash
 
+from maskmill.pipeline.storage.arrow_batches import read_batch, read_block
 from maskmill.pipeline.storage.arrow_files import write_blocks
 from maskmill.pipeline.storage.arrow_layout import BatchLayout
-from maskmill.pipeline.storage.arrow_reader import ArrowFile, read_batch, read_block
+from maskmill.pipeline.storage.arrow_reader import ArrowFile
 from maskmill.pipeline.storage.arrow_views import view_numbers
 from maskmill.pipeline.storage.store import Store, open_store
 from maskmill.schemas.errors import ShardCorruptError

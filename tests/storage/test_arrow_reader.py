@@ -10,11 +10,13 @@ import pyarrow as pa
 import pytest
 
 from maskmill.pipeline.storage import arrow_reader
+from maskmill.pipeline.storage.arrow_batches import read_batch
 from maskmill.pipeline.storage.arrow_files import write_blocks
 from maskmill.pipeline.storage.arrow_layout import BatchLayout
-from maskmill.pipeline.storage.arrow_reader import ArrowFile, hash_file, open_whole, read_batch, read_span
+from maskmill.pipeline.storage.arrow_reader import ArrowFile, open_whole
 from maskmill.pipeline.storage.arrow_schema import MAX_SCHEMA_BYTES
 from maskmill.pipeline.storage.arrow_views import view_lists, view_numbers
+from maskmill.pipeline.storage.checksums import hash_file, read_span
 from maskmill.pipeline.storage.store import open_store
 from maskmill.schemas.documents import DOCUMENT_SCHEMA, QUARANTINE_SCHEMA
 from maskmill.schemas.errors import MaskmillError, ShardCorruptError

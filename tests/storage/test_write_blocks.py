@@ -10,8 +10,9 @@ import xxhash
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+from maskmill.pipeline.storage.arrow_batches import read_block
 from maskmill.pipeline.storage.arrow_files import write_blocks
-from maskmill.pipeline.storage.arrow_reader import check_bytes, read_block
+from maskmill.pipeline.storage.checksums import check_bytes
 from maskmill.pipeline.storage.store import open_store
 from maskmill.schemas.errors import ShardCorruptError
 from tests.storage.arrow_tables import arrow_footer_blocks, write_table

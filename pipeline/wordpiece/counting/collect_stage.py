@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from maskmill.pipeline.engine.stage import Stage
 from maskmill.pipeline.engine.units import UnitDescription, UnitOutcome
-from maskmill.pipeline.storage.arrow_reader import hash_file
+from maskmill.pipeline.storage.checksums import hash_file
 from maskmill.pipeline.storage.store import Store
 from maskmill.pipeline.wordpiece.counting.count_stage import CountContext
 from maskmill.pipeline.wordpiece.counting.merge_stage import iter_merged

@@ -8,8 +8,9 @@ from dataclasses import dataclass
 import pyarrow as pa
 from pydantic import model_validator
 
+from maskmill.pipeline.storage.arrow_batches import read_block
 from maskmill.pipeline.storage.arrow_files import write_blocks
-from maskmill.pipeline.storage.arrow_reader import ArrowFile, open_whole, read_block
+from maskmill.pipeline.storage.arrow_reader import ArrowFile, open_whole
 from maskmill.pipeline.storage.store import Store
 from maskmill.schemas.counts import Count
 from maskmill.schemas.errors import ShardCorruptError
