@@ -71,6 +71,11 @@ class InputSection(Section):
     of them is taken from there, and only the other files are read. What is written is the same byte for byte as without
     this key, which may be given, changed or dropped at any time. It needs `documents.appendable`."""
 
+    @property
+    def max_text_bytes(self) -> int:
+        """`max_document_mb` in bytes."""
+        return int(self.max_document_mb * (1 << 20))
+
 
 class OutputSection(Section):
     """`[output]`: where everything is written."""

@@ -17,6 +17,7 @@ from __future__ import annotations
 
 import bz2
 import lzma
+import os
 import zlib
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -26,6 +27,7 @@ import pyarrow as pa
 
 MEMBER_READ_BYTES = 1 << 16
 XZ_MEMORY_BYTES = 1 << 30  # `xz -9` needs 65 MiB; a hostile header may ask for 4 GiB
+COMPRESSIONS = {".gz": "gzip", ".zst": "zstd", ".bz2": "bz2", ".xz": "xz"}
 _GZIP_WINDOW = 16 + zlib.MAX_WBITS
 
 FAILURES = (EOFError, OSError, lzma.LZMAError, zlib.error, pa.ArrowException)
@@ -38,6 +40,11 @@ class Readable(Protocol):
     def read(self, size: int = -1, /) -> Any:
         """The next bytes."""
         ...
+
+
+def compression_of(path: str) -> str | None:
+    """How a file is compressed, by the last suffix of its name."""
+    return COMPRESSIONS.get(os.path.splitext(path)[1].lower())
 
 
 def decompress(raw: Any, compression: str | None) -> Readable:

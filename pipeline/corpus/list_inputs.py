@@ -10,7 +10,8 @@ from urllib.parse import parse_qsl
 
 import xxhash
 
-from maskmill.pipeline.corpus.file_formats import COMPRESSIONS, FORMATS, compression_of, format_of
+from maskmill.pipeline.corpus.decompress import COMPRESSIONS, compression_of
+from maskmill.pipeline.corpus.formats.table import FORMATS, find_format
 from maskmill.pipeline.corpus.input_pattern import UNNAMED, InputPattern, name_sources
 from maskmill.pipeline.corpus.match_files import FoundFile, Tree, match_files
 from maskmill.pipeline.storage.backends.fsspec_driver import open_filesystem
@@ -50,11 +51,6 @@ class InputFile:
     def compression(self) -> str | None:
         """Its compression, by its name."""
         return compression_of(self.path)
-
-    @property
-    def format(self) -> str | None:
-        """Its format, by its name."""
-        return format_of(self.path)
 
     @property
     def assumed_text_bytes(self) -> int:
@@ -111,8 +107,8 @@ def list_inputs(
                 else "rename one of the files, or its folder; URLs are not told apart by their hosts and queries",
             )
     for file in files:
-        if file.format is None:
-            known = ", ".join(FORMATS)
+        if find_format(file.path) is None:
+            known = ", ".join(suffix for format_ in FORMATS for suffix in format_.suffixes)
             raise ConfigError(
                 "unknown input format",
                 path=redact(file.url),
@@ -271,6 +267,6 @@ def _without_query(url: str) -> str:
     if not os.path.splitext(bare)[1]:
         for _, value in parse_qsl(query):
             name = os.path.basename(value)
-            if format_of(name) is not None:
+            if find_format(name) is not None:
                 return f"{bare}/{name}"
     return bare

@@ -25,6 +25,8 @@ from maskmill.pipeline.corpus.exchange import (
     UnitNotes,
     exchange_path,
 )
+from maskmill.pipeline.corpus.formats.document_block import DocumentBlock, Reject
+from maskmill.pipeline.corpus.formats.table import iter_documents
 from maskmill.pipeline.corpus.hash_documents import find_duplicates, hash_documents, sort_by_hash
 from maskmill.pipeline.corpus.judge_quarantine import REASON, UnitGuard
 from maskmill.pipeline.corpus.name_content import LOOKED_AT, advise_on_content
@@ -32,7 +34,6 @@ from maskmill.pipeline.corpus.open_input import OpenInput
 from maskmill.pipeline.corpus.partition_runs import DocumentRun, WrittenBatches, partition_runs
 from maskmill.pipeline.corpus.plan import MapUnit
 from maskmill.pipeline.corpus.quarantine import Quarantine
-from maskmill.pipeline.corpus.read_documents import DocumentBlock, Reject, iter_documents
 from maskmill.pipeline.corpus.take_unit import take_runs
 from maskmill.pipeline.engine.activity import report_progress
 from maskmill.pipeline.engine.stage import Stage

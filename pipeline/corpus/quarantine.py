@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 import pyarrow as pa
 
-from maskmill.pipeline.corpus.read_documents import Reject
+from maskmill.pipeline.corpus.formats.document_block import Reject
 from maskmill.pipeline.storage.arrow_files import write_blocks
 from maskmill.pipeline.storage.arrow_reader import ArrowFile
 from maskmill.pipeline.storage.store import Store

@@ -29,12 +29,12 @@ from maskmill.pipeline.corpus.exchange import (
     UnitNotes,
     exchange_path,
 )
+from maskmill.pipeline.corpus.formats.document_block import Reason
 from maskmill.pipeline.corpus.hash_documents import hash_documents
 from maskmill.pipeline.corpus.judge_quarantine import REASON
 from maskmill.pipeline.corpus.name_content import list_advice
 from maskmill.pipeline.corpus.partition_runs import DocumentRun
 from maskmill.pipeline.corpus.plan import MapUnit
-from maskmill.pipeline.corpus.read_documents import Reason
 from maskmill.pipeline.engine.activity import report_progress
 from maskmill.pipeline.engine.receipts import read_left_receipt
 from maskmill.pipeline.storage.arrow_batches import read_block

@@ -1,6 +1,6 @@
-"""Read documents from raw files; whatever is not a document is rejected with its place and the reason.
+"""A JSON object a line.
 
-JSON lines are read with the standard library, a line at a time. `pyarrow.json` was tried as a fast path and rejected:
+Lines are read with the standard library, one at a time. `pyarrow.json` was tried as a fast path and rejected:
 on one core it needs 0.34 s for 64 MB of English novels and 0.13 s for 27 MB of C++ documentation, line by line it takes
 0.41 s and 0.09 s, and it accepts two objects on a line, an object over two lines and invalid UTF-8. `orjson` reads
 them in 0.28 s and 0.05 s, a fiftieth of a whole run, and differs on lone surrogates, NaN and long integers.
@@ -12,11 +12,9 @@ import json
 import math
 import re
 from collections.abc import Iterator
-from dataclasses import dataclass, field
-from enum import StrEnum
 from typing import Any
 
-from maskmill.pipeline.corpus.list_inputs import InputFile
+from maskmill.pipeline.corpus.formats.document_block import DocumentBlock, Origin, Reason, Reject
 from maskmill.pipeline.corpus.read_lines import Blocks, is_blank, iter_lines
 from maskmill.schemas.documents import KEPT_QUARANTINE_BYTES
 from maskmill.schemas.run_file import InputSection
@@ -36,72 +34,14 @@ differs between engines and Python versions; this one is far below it."""
 _STRINGS = re.compile(rb'([^"]++)|"[^"\\]*+(?:\\.[^"\\]*+)*+(?:"|\\?\Z)', re.DOTALL)
 
 
-class Reason(StrEnum):
-    """Why an input was quarantined."""
-
-    BROKEN_JSON = "broken JSON"
-    NOT_AN_OBJECT = "not a JSON object"
-    NO_TEXT = "no text field"
-    TEXT_NOT_STRING = "text is not a string"
-    EMPTY = "empty text"
-    INVALID_UTF8 = "invalid UTF-8"
-    TOO_LARGE = "document too large"
-    BAD_ID = "id is neither text nor an integer"
-    BAD_SOURCE = "source is not text"
-
-
-@dataclass(frozen=True)
-class Reject:
-    """One rejected input: its place, why, its length and its first MiB of bytes."""
-
-    path: str
-    line: int
-    reason: Reason
-    size_bytes: int
-    content: bytes
-
-
-@dataclass
-class DocumentBlock:
-    """Some consecutive documents of one file, as columns, and what was rejected between them.
-
-    `without_id` and `without_source` count those of the documents that do not have these themselves.
-    """
-
-    doc_id: list[str] = field(default_factory=list)
-    source: list[str] = field(default_factory=list)
-    line: list[int] = field(default_factory=list)
-    text: list[bytes] = field(default_factory=list)
-    rejects: list[Reject] = field(default_factory=list)
-    without_id: int = 0
-    without_source: int = 0
-
-
 class _Rejected(Exception):  # noqa: N818  # a signal between two functions of this module, never seen outside
     def __init__(self, reason: Reason) -> None:
         self.reason = reason
 
 
-def iter_documents(file: InputFile, opened: Blocks, settings: InputSection) -> Iterator[DocumentBlock]:
-    """The documents of one file in blocks of some 256 KiB.
-
-    Args:
-        file: What is read.
-        opened: The same, opened.
-        settings: Field names, limits and what a document is.
-
-    Raises:
-        InputDataError: The file cannot be read to its end.
-    """
-    max_text_bytes = int(settings.max_document_mb * (1 << 20))
-    if file.format == "jsonl":
-        return _iter_json_lines(file, opened, settings, max_text_bytes)
-    return _iter_texts(file, opened, settings, max_text_bytes)
-
-
-def _iter_json_lines(
-    file: InputFile, opened: Blocks, settings: InputSection, max_text_bytes: int
-) -> Iterator[DocumentBlock]:
+def iter_json_lines(file: Origin, opened: Blocks, settings: InputSection) -> Iterator[DocumentBlock]:
+    """The documents of a file with a JSON object a line, in blocks of some 256 KiB."""
+    max_text_bytes = settings.max_text_bytes
     # JSON may encode one byte of text with six, and a line has other fields too.
     max_line_bytes = 6 * max_text_bytes + (1 << 20)
     for lines in iter_lines(opened, max_line_bytes):
@@ -227,75 +167,3 @@ def _encode(text: str) -> bytes:
         return text.encode()
     except UnicodeEncodeError:  # a lone surrogate, which JSON can spell and UTF-8 cannot
         raise _Rejected(Reason.INVALID_UTF8) from None
-
-
-@dataclass
-class _GatheredText:
-    """The lines of one plain-text document; only the beginning of an overlong one is kept."""
-
-    max_text_bytes: int
-    first_line: int = 1
-    num_lines: int = 0
-    size_bytes: int = 0
-    content: bytearray = field(default_factory=bytearray)
-
-    def add(self, number: int, line: bytes, full_bytes: int) -> None:
-        if self.num_lines:
-            self.size_bytes += 1
-            line = b"\n" + line
-        else:
-            self.first_line = number
-        self.num_lines += 1
-        self.size_bytes += full_bytes
-        if len(self.content) < self.max_text_bytes:
-            self.content += line[: self.max_text_bytes - len(self.content)]
-
-    def close(self, file: InputFile, block: DocumentBlock) -> None:
-        text = bytes(self.content)
-        reason = self._judge(text)
-        if reason is not None:
-            content = text[:KEPT_QUARANTINE_BYTES]
-            block.rejects.append(Reject(file.path, self.first_line, reason, self.size_bytes, content))
-            return
-        block.doc_id.append(f"{file.path}#{self.first_line}")
-        block.source.append(file.source)
-        block.without_id += 1
-        block.without_source += 1
-        block.line.append(self.first_line)
-        block.text.append(text)
-
-    def _judge(self, text: bytes) -> Reason | None:
-        if self.size_bytes > self.max_text_bytes:
-            return Reason.TOO_LARGE
-        if not text:
-            return Reason.EMPTY
-        try:
-            text.decode()
-        except UnicodeDecodeError:
-            return Reason.INVALID_UTF8
-        return None
-
-
-def _iter_texts(
-    file: InputFile, opened: Blocks, settings: InputSection, max_text_bytes: int
-) -> Iterator[DocumentBlock]:
-    """Plain text: a document is the whole file, a line, or lines up to a blank one, by `text_document`."""
-    whole_file = settings.text_document == "file"
-    gathered = _GatheredText(max_text_bytes)
-    for lines in iter_lines(opened, max_text_bytes):
-        block = DocumentBlock()
-        for number, line, full_bytes in lines:
-            if not whole_file and full_bytes <= max_text_bytes and is_blank(line):
-                if gathered.num_lines:
-                    gathered.close(file, block)
-                    gathered = _GatheredText(max_text_bytes)
-                continue
-            gathered.add(number, line, full_bytes)
-            if settings.text_document == "line":
-                gathered.close(file, block)
-                gathered = _GatheredText(max_text_bytes)
-        yield block
-    block = DocumentBlock()
-    if gathered.num_lines or whole_file:  # an empty file is a document without text
-        gathered.close(file, block)
-    yield block

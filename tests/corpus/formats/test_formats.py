@@ -13,16 +13,15 @@ import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from maskmill.pipeline.corpus.list_inputs import InputFile
-from maskmill.pipeline.corpus.read_documents import (
+from maskmill.pipeline.corpus.formats.document_block import Reason, Reject
+from maskmill.pipeline.corpus.formats.json_lines import (
     MAX_NAME_CHARACTERS,
     MAX_NESTING,
     STRING_OVERHEAD_BYTES,
-    Reason,
-    Reject,
     _measure_structure,
-    iter_documents,
 )
+from maskmill.pipeline.corpus.formats.table import iter_documents
+from maskmill.pipeline.corpus.list_inputs import InputFile
 from maskmill.schemas.documents import KEPT_QUARANTINE_BYTES
 from maskmill.schemas.run_file import InputSection
 from tests.corpus.raw_bytes import RawBytes
@@ -234,7 +233,7 @@ HOSTILE_LINES = [
 def test_a_line_of_more_objects_than_text_is_rejected(line: bytes, monkeypatch: pytest.MonkeyPatch) -> None:
     """64 MiB of `[],` would be 10 GiB of Python's objects."""
     assert read(line)[0]
-    monkeypatch.setattr("maskmill.pipeline.corpus.read_documents.MAX_STRUCTURE_BYTES", 1000)
+    monkeypatch.setattr("maskmill.pipeline.corpus.formats.json_lines.MAX_STRUCTURE_BYTES", 1000)
     documents, (reject,) = read(line)
     assert (documents, reject.reason) == ([], Reason.TOO_LARGE)
     text = json.dumps({"text": 'quo"te, [x] \\ ' * 200 + "\n", "id": [1, {"a": "b"}]}).encode()

@@ -1,0 +1,82 @@
+"""Plain text: a document is the whole file, a line, or the lines up to a blank one, by `input.text_document`."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+
+from maskmill.pipeline.corpus.formats.document_block import DocumentBlock, Origin, Reason, Reject
+from maskmill.pipeline.corpus.read_lines import Blocks, is_blank, iter_lines
+from maskmill.schemas.documents import KEPT_QUARANTINE_BYTES
+from maskmill.schemas.run_file import InputSection
+
+
+def iter_texts(file: Origin, opened: Blocks, settings: InputSection) -> Iterator[DocumentBlock]:
+    """The documents of a text file, in blocks of some 256 KiB."""
+    max_text_bytes = settings.max_text_bytes
+    whole_file = settings.text_document == "file"
+    gathered = _GatheredText(max_text_bytes)
+    for lines in iter_lines(opened, max_text_bytes):
+        block = DocumentBlock()
+        for number, line, full_bytes in lines:
+            if not whole_file and full_bytes <= max_text_bytes and is_blank(line):
+                if gathered.num_lines:
+                    gathered.close(file, block)
+                    gathered = _GatheredText(max_text_bytes)
+                continue
+            gathered.add(number, line, full_bytes)
+            if settings.text_document == "line":
+                gathered.close(file, block)
+                gathered = _GatheredText(max_text_bytes)
+        yield block
+    block = DocumentBlock()
+    if gathered.num_lines or whole_file:  # an empty file is a document without text
+        gathered.close(file, block)
+    yield block
+
+
+@dataclass
+class _GatheredText:
+    """The lines of one plain-text document; only the beginning of an overlong one is kept."""
+
+    max_text_bytes: int
+    first_line: int = 1
+    num_lines: int = 0
+    size_bytes: int = 0
+    content: bytearray = field(default_factory=bytearray)
+
+    def add(self, number: int, line: bytes, full_bytes: int) -> None:
+        if self.num_lines:
+            self.size_bytes += 1
+            line = b"\n" + line
+        else:
+            self.first_line = number
+        self.num_lines += 1
+        self.size_bytes += full_bytes
+        if len(self.content) < self.max_text_bytes:
+            self.content += line[: self.max_text_bytes - len(self.content)]
+
+    def close(self, file: Origin, block: DocumentBlock) -> None:
+        text = bytes(self.content)
+        reason = self._judge(text)
+        if reason is not None:
+            content = text[:KEPT_QUARANTINE_BYTES]
+            block.rejects.append(Reject(file.path, self.first_line, reason, self.size_bytes, content))
+            return
+        block.doc_id.append(f"{file.path}#{self.first_line}")
+        block.source.append(file.source)
+        block.without_id += 1
+        block.without_source += 1
+        block.line.append(self.first_line)
+        block.text.append(text)
+
+    def _judge(self, text: bytes) -> Reason | None:
+        if self.size_bytes > self.max_text_bytes:
+            return Reason.TOO_LARGE
+        if not text:
+            return Reason.EMPTY
+        try:
+            text.decode()
+        except UnicodeDecodeError:
+            return Reason.INVALID_UTF8
+        return None
