@@ -15,8 +15,9 @@ import numpy as np
 import numpy.typing as npt
 
 from maskmill.pipeline.settings import check_url
-from maskmill.pipeline.storage.datasets import read_manifest, read_shard_table, read_tokenizer
+from maskmill.pipeline.storage.datasets import read_manifest, read_tokenizer
 from maskmill.pipeline.storage.packed_blocks import PackedBlock, PackedBlocks
+from maskmill.pipeline.storage.shard_table import read_shard_table
 from maskmill.pipeline.storage.store import open_store
 from maskmill.schemas.errors import RESTORE, ConfigError, ShardCorruptError
 from maskmill.schemas.manifest import PackedManifest

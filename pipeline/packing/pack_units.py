@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 
 from maskmill.pipeline.engine.units import UnitDescription
-from maskmill.pipeline.storage.datasets import ShardTable
+from maskmill.pipeline.storage.shard_table import ShardTable
 from maskmill.pipeline.storage.store import Store
 from maskmill.pipeline.wordpiece.encoding.load_encoders import SpecialInText
 from maskmill.pipeline.wordpiece.encoding.prove_encoder import Proof

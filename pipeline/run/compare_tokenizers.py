@@ -8,8 +8,8 @@ from collections.abc import Mapping, Sequence
 from tokenizers import Tokenizer
 
 from maskmill.pipeline.run.prepare import Prepared
-from maskmill.pipeline.storage.datasets import read_shard_table
 from maskmill.pipeline.storage.regular_files import MAX_TEXT_BYTES
+from maskmill.pipeline.storage.shard_table import read_shard_table
 from maskmill.pipeline.storage.store import open_store
 from maskmill.pipeline.wordpiece.counting.count_stage import normalisation_of
 from maskmill.pipeline.wordpiece.encoding.load_encoders import SpecialInText

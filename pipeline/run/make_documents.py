@@ -29,7 +29,8 @@ from maskmill.pipeline.run.open_run import Run
 from maskmill.pipeline.run.parts import Part
 from maskmill.pipeline.run.reuse_output import plan_reuse
 from maskmill.pipeline.run.stages import STAGES
-from maskmill.pipeline.storage.datasets import MANIFEST, read_manifest, write_manifest, write_shard_table
+from maskmill.pipeline.storage.datasets import MANIFEST, read_manifest, write_manifest
+from maskmill.pipeline.storage.shard_table import write_shard_table
 from maskmill.schemas.counts import DocumentCounts
 from maskmill.schemas.errors import StaleArtifactError
 from maskmill.schemas.layout import (

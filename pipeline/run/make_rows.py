@@ -26,13 +26,8 @@ from maskmill.pipeline.run.make_tokenizer import prove, read_tokenizer_json
 from maskmill.pipeline.run.open_run import Run
 from maskmill.pipeline.run.parts import Part
 from maskmill.pipeline.run.record import record_masking
-from maskmill.pipeline.storage.datasets import (
-    MANIFEST,
-    read_manifest,
-    read_shard_table,
-    write_manifest,
-    write_shard_table,
-)
+from maskmill.pipeline.storage.datasets import MANIFEST, read_manifest, write_manifest
+from maskmill.pipeline.storage.shard_table import read_shard_table, write_shard_table
 from maskmill.pipeline.wordpiece.encoding.load_encoders import SpecialInText
 from maskmill.pipeline.wordpiece.encoding.prove_stage import PROVE, read_proof
 from maskmill.schemas.counts import EncodingCounts, PackingCounts

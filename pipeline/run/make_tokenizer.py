@@ -11,14 +11,9 @@ from maskmill.pipeline.run.list_parts import list_parts
 from maskmill.pipeline.run.open_run import Run
 from maskmill.pipeline.run.parts import Part
 from maskmill.pipeline.run.stages import STAGES
-from maskmill.pipeline.storage.datasets import (
-    MANIFEST,
-    check_tokenizer,
-    read_manifest,
-    read_shard_table,
-    write_manifest,
-)
+from maskmill.pipeline.storage.datasets import MANIFEST, check_tokenizer, read_manifest, write_manifest
 from maskmill.pipeline.storage.regular_files import MAX_TEXT_BYTES
+from maskmill.pipeline.storage.shard_table import read_shard_table
 from maskmill.pipeline.wordpiece.counting.collect_stage import COLLECT, CollectUnit, find_word_counts
 from maskmill.pipeline.wordpiece.counting.count_stage import (
     COUNT,

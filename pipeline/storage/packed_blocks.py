@@ -16,18 +16,16 @@ from typing import Any, NamedTuple
 import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
-from numba import njit
 
 from maskmill.pipeline.storage.arrow_batches import check_block, read_batch, view_batch
 from maskmill.pipeline.storage.arrow_layout import BatchLayout
 from maskmill.pipeline.storage.arrow_views import BatchBuffers
+from maskmill.pipeline.storage.packed_values import ROW_FAULTS, check_masks, check_rows, find_beyond, find_difference
 from maskmill.schemas.errors import ShardCorruptError
 from maskmill.schemas.manifest import PackedManifest
 from maskmill.schemas.masking import count_selected
 from maskmill.schemas.rows import (
     MASK_POSITIONS,
-    MIN_SEGMENT_TOKENS,
-    MIN_SEQUENCE_TOKENS,
     SEGMENT_LENGTHS,
     SEQUENCE_LENGTHS,
     Per,
@@ -39,19 +37,6 @@ from maskmill.schemas.rows import (
 
 _ID_BUFFERS, _LIST_BUFFERS = 3, 4  # of the column of ids, and of each column of lists
 _PLACE = np.dtype(np.int32)
-
-FAULTS = (
-    "",
-    "it has no sequence",
-    "a sequence has fewer than three tokens",
-    "its sequences are longer than the row",
-    "a segment has no token",
-    "its segments do not fill its sequences",
-    "more positions are masked than the masking of the dataset selects",
-    "the masked positions are not in ascending order",
-    "a masked position is outside its sequences",
-)
-"""By number: what may be wrong with the boundaries or the masks of a row that Arrow finds nothing wrong with."""
 
 _NOT_IN_STEP = {
     Per.SEQUENCE: "not every sequence has a value in every column",
@@ -195,16 +180,16 @@ class PackedBlocks:
         refuse = partial(self._refuse, path, block)
         seq_len = self._manifest.seq_len
         ids = buffers.view(_ID_BUFFERS - 1, self._ids.dtype, num_rows * seq_len).reshape(num_rows, seq_len)
-        if self._ids.limit is not None and (index := _find_beyond(ids.reshape(-1), self._ids.limit)) >= 0:
+        if self._ids.limit is not None and (index := find_beyond(ids.reshape(-1), self._ids.limit)) >= 0:
             raise refuse(index // seq_len, "a token is outside the vocabulary")
         sequences, segments = kinds = [
             _view_lists(buffers, columns, num_rows, refuse) for columns in self._lists.values()
         ]
         lengths = sequences.values[SEQUENCE_LENGTHS], segments.values[SEGMENT_LENGTHS]
         used = np.empty(num_rows, np.int64)
-        fault, row = _check_rows(seq_len, (sequences.offsets, lengths[0]), (segments.offsets, lengths[1]), used)
+        fault, row = check_rows(seq_len, (sequences.offsets, lengths[0]), (segments.offsets, lengths[1]), used)
         if fault:
-            raise refuse(row, FAULTS[fault])
+            raise refuse(row, ROW_FAULTS[fault])
         for (per, columns), lists in zip(self._lists.items(), kinds, strict=True):
             _check_lists(buffers, per, columns, lists, refuse)
         masks = {copy: self._read_masks(buffers, copy, used, refuse) for copy in copies}
@@ -224,9 +209,9 @@ class PackedBlocks:
 
         lists = _view_lists(buffers, self._masks[copy], len(used), refuse_copy)
         _check_lists(buffers, Per.MASKED, self._masks[copy], lists, refuse_copy)
-        fault, row = _check_masks(used, self._most_masked, lists.offsets, lists.values[MASK_POSITIONS])
+        fault, row = check_masks(used, self._most_masked, lists.offsets, lists.values[MASK_POSITIONS])
         if fault:
-            raise refuse_copy(row, FAULTS[fault])
+            raise refuse_copy(row, ROW_FAULTS[fault])
         return lists
 
     def _refuse(self, path: str, block: int, row: int, found: str) -> ShardCorruptError:
@@ -255,76 +240,9 @@ def _check_lists(buffers: BatchBuffers, per: Per, columns: tuple[_Stored, ...], 
     """Refuse columns of one kind whose lists are not equally long, and values that are not below their limits."""
     for column in columns[1:]:
         own = buffers.view(column.first_buffer + 1, _PLACE, len(lists.offsets))
-        if (index := _find_difference(lists.offsets, own)) >= 0:
+        if (index := find_difference(lists.offsets, own)) >= 0:
             raise refuse(index - 1, _NOT_IN_STEP[per])
     for column in columns:
-        if column.limit is not None and (index := _find_beyond(lists.values[column.name], column.limit)) >= 0:
+        if column.limit is not None and (index := find_beyond(lists.values[column.name], column.limit)) >= 0:
             row = int(np.searchsorted(lists.offsets, index, side="right")) - 1
             raise refuse(row, _OUTSIDE.get(per, f"a value of {column.shown_name} is not below {column.limit}"))
-
-
-@njit(cache=True, nogil=True)
-def _find_beyond(values: Any, limit: int) -> int:
-    """The place of the first value that is not below a limit; -1 if there is none."""
-    if values.shape[0] == 0:
-        return -1
-    greatest = values[0]
-    for i in range(values.shape[0]):
-        greatest = max(greatest, values[i])  # in the values' own type: of two bytes, 32 at a time
-    if greatest < limit:
-        return -1
-    return int(np.argmax(values >= limit))
-
-
-@njit(cache=True, nogil=True)
-def _find_difference(one: Any, other: Any) -> int:
-    """The place of the first difference of two equally long arrays; -1 if there is none."""
-    for i in range(len(one)):
-        if one[i] != other[i]:
-            return i
-    return -1
-
-
-@njit(cache=True, nogil=True)
-def _check_rows(seq_len: int, sequences: Any, segments: Any, used: Any) -> Any:
-    """The first of `FAULTS` that a row has, and the row; fills `used`, tokens up to the end of the last sequence."""
-    sequence_offsets, sequence_lengths = sequences
-    segment_offsets, segment_lengths = segments
-    for r in range(len(used)):
-        if sequence_offsets[r + 1] == sequence_offsets[r]:
-            return 1, r
-        used[r] = _add_lengths(sequence_lengths, sequence_offsets[r], sequence_offsets[r + 1], MIN_SEQUENCE_TOKENS)
-        if used[r] < 0 or used[r] > seq_len:
-            return 2 if used[r] < 0 else 3, r
-        filled = _add_lengths(segment_lengths, segment_offsets[r], segment_offsets[r + 1], MIN_SEGMENT_TOKENS)
-        if filled != used[r]:
-            return 4 if filled < 0 else 5, r
-    return 0, -1
-
-
-@njit(cache=True, nogil=True)
-def _add_lengths(lengths: Any, first: int, stop: int, least: int) -> Any:
-    """The sum of some lengths; -1 if one of them is below the least."""
-    total = np.int64(0)
-    for i in range(first, stop):
-        if lengths[i] < least:
-            return -1
-        total += np.int64(lengths[i])
-    return total
-
-
-@njit(cache=True, nogil=True)
-def _check_masks(used: Any, most: int, offsets: Any, positions: Any) -> Any:
-    """The first of `FAULTS` in one stored copy of the masks, and the row."""
-    is_rising = True
-    for r in range(len(used)):
-        row = positions[offsets[r] : offsets[r + 1]]  # a view: its loop vectorises
-        if len(row) > most:
-            return 6, r
-        for i in range(1, len(row)):
-            is_rising = is_rising & (row[i] > row[i - 1])
-        if not is_rising:
-            return 7, r
-        if len(row) and row[-1] >= used[r]:
-            return 8, r
-    return 0, -1

@@ -10,7 +10,8 @@ import pyarrow.compute as pc
 
 from maskmill.pipeline.storage.arrow_batches import read_block
 from maskmill.pipeline.storage.arrow_reader import ArrowFile
-from maskmill.pipeline.storage.datasets import MANIFEST, ShardTable, read_manifest, read_shard_table
+from maskmill.pipeline.storage.datasets import MANIFEST, read_manifest
+from maskmill.pipeline.storage.shard_table import ShardTable, read_shard_table
 from maskmill.pipeline.storage.store import Store
 from maskmill.pipeline.verification.findings import Finding
 from maskmill.pipeline.verification.verify_shards import check_each_shard, find_misnumbered, find_strangers, read_shard

@@ -12,15 +12,9 @@ import pyarrow as pa
 
 from maskmill.pipeline.masking.static_masks import static_masks
 from maskmill.pipeline.masking.tables import MaskTables
-from maskmill.pipeline.storage.datasets import (
-    MANIFEST,
-    TOKENIZER,
-    ShardTable,
-    read_manifest,
-    read_shard_table,
-    read_tokenizer,
-)
+from maskmill.pipeline.storage.datasets import MANIFEST, TOKENIZER, read_manifest, read_tokenizer
 from maskmill.pipeline.storage.packed_blocks import PackedBlock, PackedBlocks
+from maskmill.pipeline.storage.shard_table import ShardTable, read_shard_table
 from maskmill.pipeline.storage.store import Store
 from maskmill.pipeline.verification.check_provenance import Places, check_provenance
 from maskmill.pipeline.verification.check_rows import FAULTS, find_row_faults

@@ -12,7 +12,7 @@ import pyarrow as pa
 from maskmill.pipeline.storage.arrow_batches import check_block
 from maskmill.pipeline.storage.arrow_reader import ArrowFile
 from maskmill.pipeline.storage.checksums import check_file, read_span
-from maskmill.pipeline.storage.datasets import SHARD_TABLE, ShardTable
+from maskmill.pipeline.storage.shard_table import SHARD_TABLE, ShardTable
 from maskmill.pipeline.storage.store import Store
 from maskmill.pipeline.verification.findings import Finding
 from maskmill.schemas.errors import RESTORE, MaskmillError, ShardCorruptError, TransientStorageError

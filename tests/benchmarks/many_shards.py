@@ -13,13 +13,8 @@ import numpy as np
 import pyarrow as pa
 
 from maskmill.pipeline.storage.arrow_files import write_blocks
-from maskmill.pipeline.storage.datasets import (
-    TOKENIZER,
-    read_manifest,
-    read_tokenizer,
-    write_manifest,
-    write_shard_table,
-)
+from maskmill.pipeline.storage.datasets import TOKENIZER, read_manifest, read_tokenizer, write_manifest
+from maskmill.pipeline.storage.shard_table import write_shard_table
 from maskmill.pipeline.storage.store import open_store
 from maskmill.schemas.counts import PackingCounts
 from maskmill.schemas.manifest import PackedManifest, text_fill_ppm

@@ -13,7 +13,7 @@ import pytest
 
 from maskmill.pipeline.run.claim_output import claim_output
 from maskmill.pipeline.run.record import fingerprint_parts, parse_record
-from maskmill.pipeline.storage.datasets import read_shard_table
+from maskmill.pipeline.storage.shard_table import read_shard_table
 from maskmill.pipeline.storage.store import Store, open_store
 from maskmill.schemas.layout import RUN_RECORD
 from maskmill.schemas.manifest import DocumentsManifest, PackedManifest, parse_manifest

@@ -15,7 +15,8 @@ from maskmill.pipeline.packing.cutting.token_columns import TokenColumns
 from maskmill.pipeline.packing.rows.assemble_rows import SpecialIds, assemble_rows
 from maskmill.pipeline.packing.sequences.plan_rows import plan_rows
 from maskmill.pipeline.storage.arrow_files import write_blocks
-from maskmill.pipeline.storage.datasets import write_manifest, write_shard_table
+from maskmill.pipeline.storage.datasets import write_manifest
+from maskmill.pipeline.storage.shard_table import write_shard_table
 from maskmill.pipeline.storage.store import open_store
 from maskmill.schemas.counts import PackingCounts
 from maskmill.schemas.manifest import PackedManifest, text_fill_ppm

@@ -17,7 +17,8 @@ import pytest
 import xxhash
 
 from maskmill.pipeline.storage.arrow_files import write_blocks
-from maskmill.pipeline.storage.datasets import write_manifest, write_shard_table
+from maskmill.pipeline.storage.datasets import write_manifest
+from maskmill.pipeline.storage.shard_table import write_shard_table
 from maskmill.pipeline.storage.store import open_store
 from maskmill.pipeline.verification.verify_output import verify_output
 from maskmill.schemas.manifest import PackedManifest

@@ -10,7 +10,7 @@ import pytest
 from maskmill.pipeline.loader.fixed_rows import iter_fixed_batches
 from maskmill.pipeline.masking.numba_masks import mask_rows
 from maskmill.pipeline.masking.tables import MaskTables
-from maskmill.pipeline.storage.datasets import read_shard_table
+from maskmill.pipeline.storage.shard_table import read_shard_table
 from maskmill.pipeline.storage.store import open_store
 from maskmill.schemas.errors import ShardCorruptError
 from maskmill.schemas.rows import Compression

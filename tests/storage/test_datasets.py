@@ -15,8 +15,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from maskmill.pipeline.storage.check_table import _SUSPICIOUS
-from maskmill.pipeline.storage.datasets import read_manifest, read_shard_table, write_manifest, write_shard_table
+from maskmill.pipeline.storage.datasets import read_manifest, write_manifest
 from maskmill.pipeline.storage.paths import check_inside
+from maskmill.pipeline.storage.shard_table import read_shard_table, write_shard_table
 from maskmill.pipeline.storage.store import open_store
 from maskmill.schemas.counts import EncodingCounts
 from maskmill.schemas.errors import ConfigError, ShardCorruptError

@@ -12,8 +12,9 @@ import xxhash
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from maskmill.pipeline.storage.datasets import ShardTable, read_manifest, read_shard_table
+from maskmill.pipeline.storage.datasets import read_manifest
 from maskmill.pipeline.storage.packed_blocks import PackedBlock, PackedBlocks
+from maskmill.pipeline.storage.shard_table import ShardTable, read_shard_table
 from maskmill.pipeline.storage.store import open_store
 from maskmill.schemas.errors import ShardCorruptError
 from maskmill.schemas.manifest import PackedManifest

@@ -17,8 +17,9 @@ from transformers import AutoModelForMaskedLM, AutoTokenizer
 
 from maskmill.pipeline.loader.fixed_rows import iter_fixed_batches
 from maskmill.pipeline.settings import read_toml
-from maskmill.pipeline.storage.datasets import read_manifest, write_manifest, write_shard_table
+from maskmill.pipeline.storage.datasets import read_manifest, write_manifest
 from maskmill.pipeline.storage.leases import Lease, hold_output
+from maskmill.pipeline.storage.shard_table import write_shard_table
 from maskmill.pipeline.storage.store import open_store
 from maskmill.pipeline.training import train as train_module
 from maskmill.pipeline.training.open_data import open_train_data

@@ -22,7 +22,8 @@ from maskmill.pipeline.packing.pack_stage import PACK
 from maskmill.pipeline.packing.pack_units import PackContext, PackUnit, plan_pack_units
 from maskmill.pipeline.packing.prepare_encoder import describe_tokenizer
 from maskmill.pipeline.storage.arrow_files import write_blocks
-from maskmill.pipeline.storage.datasets import ShardTable, read_shard_table, write_manifest, write_shard_table
+from maskmill.pipeline.storage.datasets import write_manifest
+from maskmill.pipeline.storage.shard_table import ShardTable, read_shard_table, write_shard_table
 from maskmill.pipeline.storage.store import Store, open_store
 from maskmill.pipeline.wordpiece.encoding.load_encoders import SpecialInText
 from maskmill.pipeline.wordpiece.encoding.prove_encoder import Proof, make_proof_key

@@ -17,7 +17,8 @@ import pytest
 
 from maskmill.pipeline.run.list_parts import list_parts
 from maskmill.pipeline.storage.arrow_files import write_blocks
-from maskmill.pipeline.storage.datasets import read_manifest, write_manifest, write_shard_table
+from maskmill.pipeline.storage.datasets import read_manifest, write_manifest
+from maskmill.pipeline.storage.shard_table import write_shard_table
 from maskmill.pipeline.storage.store import open_store
 from maskmill.pipeline.verification.check_parts import check_between
 from maskmill.pipeline.verification.verify_output import Verified, verify_output

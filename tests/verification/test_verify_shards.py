@@ -18,7 +18,7 @@ from maskmill.pipeline.storage.arrow_batches import read_block
 from maskmill.pipeline.storage.arrow_files import write_blocks
 from maskmill.pipeline.storage.arrow_reader import ArrowFile, open_whole
 from maskmill.pipeline.storage.checksums import check_file
-from maskmill.pipeline.storage.datasets import ShardTable
+from maskmill.pipeline.storage.shard_table import ShardTable
 from maskmill.pipeline.storage.store import Store, open_store
 from maskmill.pipeline.verification.verify_shards import read_shard
 from maskmill.schemas.documents import DOCUMENT_SCHEMA

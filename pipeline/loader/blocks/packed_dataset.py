@@ -18,14 +18,9 @@ from maskmill.pipeline.loader.cache.cached_table import read_cached_table
 from maskmill.pipeline.loader.cache.fetch_blocks import BlockFetcher
 from maskmill.pipeline.loader.cache.own_files import find_own_folder
 from maskmill.pipeline.masking.tables import MaskTables
-from maskmill.pipeline.storage.datasets import (
-    MANIFEST,
-    ShardTable,
-    fingerprint_rows,
-    read_manifest,
-    read_shard_table,
-)
+from maskmill.pipeline.storage.datasets import MANIFEST, fingerprint_rows, read_manifest
 from maskmill.pipeline.storage.packed_blocks import PackedBlock, PackedBlocks
+from maskmill.pipeline.storage.shard_table import ShardTable, read_shard_table
 from maskmill.pipeline.storage.store import Store, open_store
 from maskmill.schemas.errors import ConfigError, MaskmillError, ShardCorruptError
 from maskmill.schemas.manifest import PackedManifest

@@ -26,7 +26,7 @@ from maskmill.pipeline.loader.cache.evict_blocks import (
     name_blocks,
 )
 from maskmill.pipeline.loader.cache.own_files import AS_FILE, is_own_file
-from maskmill.pipeline.storage.datasets import SHARD_TABLE, ShardTable
+from maskmill.pipeline.storage.shard_table import SHARD_TABLE, ShardTable
 
 _LIST_SECONDS = 1.0
 _TABLE_PART = 4  # a table of shards is pinned up to this part of the cache

@@ -13,7 +13,7 @@ from maskmill.pipeline.loader.cache.block_cache import BlockCache
 from maskmill.pipeline.loader.cache.cache_locks import Claim
 from maskmill.pipeline.loader.cache.evict_blocks import TABLE_SHARD
 from maskmill.pipeline.loader.cache.own_files import is_own_file
-from maskmill.pipeline.storage.datasets import MAX_TABLE_BYTES, SHARD_TABLE, ShardTable, read_shard_table
+from maskmill.pipeline.storage.shard_table import MAX_TABLE_BYTES, SHARD_TABLE, ShardTable, read_shard_table
 from maskmill.pipeline.storage.store import Store, open_store
 from maskmill.schemas.errors import RESTORE, MaskmillError, ShardCorruptError
 from maskmill.schemas.manifest import PackedManifest

@@ -20,7 +20,8 @@ from maskmill.pipeline.loader.cache.block_writer import BlockWriter
 from maskmill.pipeline.loader.cache.cache_locks import Claim
 from maskmill.pipeline.loader.cache.extents import group_neighbours
 from maskmill.pipeline.loader.cache.fetch_planner import Outcome
-from maskmill.pipeline.storage.datasets import ShardTable, explain_gone
+from maskmill.pipeline.storage.datasets import explain_gone
+from maskmill.pipeline.storage.shard_table import ShardTable
 from maskmill.pipeline.storage.store import Store
 from maskmill.schemas.errors import TransientStorageError
 

@@ -17,8 +17,8 @@ from dataclasses import dataclass
 
 from maskmill.pipeline.loader.cache.cache_locks import number_block, number_shard
 from maskmill.pipeline.loader.cache.own_files import open_own_folder
-from maskmill.pipeline.storage.datasets import SHARD_TABLE
 from maskmill.pipeline.storage.local_files import is_partial
+from maskmill.pipeline.storage.shard_table import SHARD_TABLE
 
 TABLE_SHARD = -1
 _DATASET = re.compile(r"[0-9a-f]{32}")

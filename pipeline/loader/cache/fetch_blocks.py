@@ -21,7 +21,7 @@ from maskmill.pipeline.loader.cache.cache_settings import Cache
 from maskmill.pipeline.loader.cache.download_blocks import Downloads
 from maskmill.pipeline.loader.cache.extents import MAX_REQUESTS
 from maskmill.pipeline.loader.cache.fetch_planner import FetchPlanner
-from maskmill.pipeline.storage.datasets import ShardTable
+from maskmill.pipeline.storage.shard_table import ShardTable
 from maskmill.pipeline.storage.store import Store
 from maskmill.schemas.errors import TransientStorageError
 

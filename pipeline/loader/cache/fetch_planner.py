@@ -25,7 +25,7 @@ from maskmill.pipeline.loader.cache.block_states import Request, Stage, WantedBl
 from maskmill.pipeline.loader.cache.cache_settings import Cache
 from maskmill.pipeline.loader.cache.extents import EXTENT_BYTES, choose_blocks, find_extent, limit_requests
 from maskmill.pipeline.loader.cache.read_ahead import ReadAhead
-from maskmill.pipeline.storage.datasets import ShardTable
+from maskmill.pipeline.storage.shard_table import ShardTable
 
 MAX_BYTES_IN_MEMORY = 96 << 20  # of requests, and of blocks that the disk has no space for
 DRAWN_AT_ONCE = 8  # an item takes some 50 us, and the reader must not wait for many of them

@@ -10,7 +10,7 @@ import pytest
 
 from maskmill.pipeline.loader import Cache
 from maskmill.pipeline.loader.fixed_rows import iter_fixed_batches
-from maskmill.pipeline.storage.datasets import read_shard_table
+from maskmill.pipeline.storage.shard_table import read_shard_table
 from maskmill.pipeline.storage.store import Store, open_store
 from maskmill.schemas.errors import ConfigError, ShardCorruptError, StaleArtifactError
 from tests.loader.cache.caches import find_blocks

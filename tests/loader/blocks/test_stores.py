@@ -14,7 +14,7 @@ from maskmill.pipeline.loader import Cache
 from maskmill.pipeline.loader.blocks.packed_dataset import PackedDataset
 from maskmill.pipeline.loader.cache.fetch_planner import FetchPlanner
 from maskmill.pipeline.loader.fixed_rows import iter_fixed_batches
-from maskmill.pipeline.storage.datasets import read_shard_table
+from maskmill.pipeline.storage.shard_table import read_shard_table
 from maskmill.pipeline.storage.store import Store
 from tests.loader.cache.caches import list_blocks, open_dataset, read_all
 from tests.loader.datasets import BLOCK_ROWS, SHARD_ROWS, write_dataset
