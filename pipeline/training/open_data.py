@@ -8,7 +8,7 @@ from typing import Any
 from maskmill.pipeline.loader import MaskedBatches
 from maskmill.pipeline.loader.blocks.packed_dataset import read_packed_manifest
 from maskmill.pipeline.loader.fixed_rows import iter_fixed_batches
-from maskmill.pipeline.loader.plan.open_sources import check_one_length, check_one_tokenizer
+from maskmill.pipeline.loader.plan.check_fit import check_one_length, check_one_tokenizer
 from maskmill.pipeline.storage.datasets import fingerprint_rows, read_tokenizer
 from maskmill.pipeline.storage.store import open_store
 from maskmill.pipeline.training.masked_loss import TrainingBatch

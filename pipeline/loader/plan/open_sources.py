@@ -22,6 +22,7 @@ from maskmill.pipeline.loader.order.epoch_order import (
     measure_flowing_epoch,
 )
 from maskmill.pipeline.loader.order.serving_plan import PATTERN_ROWS, RowSupply, ServingPlan, WeightedPhase, apportion
+from maskmill.pipeline.loader.plan.check_fit import check_one_length, check_one_tokenizer
 from maskmill.pipeline.loader.plan.mixture import MixedPhase, weigh
 from maskmill.pipeline.storage.datasets import fingerprint_rows
 from maskmill.schemas.errors import ConfigError, StaleArtifactError
@@ -225,43 +226,6 @@ def _check_fit(phases: Sequence[MixedPhase], datasets: dict[str, PackedDataset])
             shown_url = dataset.store.display_url
             check_one_tokenizer(first.manifest, dataset.manifest, (first.store.display_url, shown_url))
             check_one_length(inside[0].manifest, dataset.manifest, (inside[0].store.display_url, shown_url))
-
-
-def check_one_tokenizer(first: PackedManifest, other: PackedManifest, shown_urls: tuple[str, str]) -> None:
-    """Refuse two datasets that were encoded differently.
-
-    Args:
-        first: One manifest.
-        other: The other.
-        shown_urls: Where the two datasets are, for people.
-
-    Raises:
-        ConfigError: They were.
-    """
-    _check_equal(first.tokenizer_checksum, other.tokenizer_checksum, "tokenizer_checksum", shown_urls)
-    if first.vocabulary != other.vocabulary:  # their rows share memory, and their masks
-        raise ConfigError(
-            "the datasets have another vocabulary, though their tokenizer is said to be one",
-            path=shown_urls[1],
-            expected=f"the special tokens and the size of {shown_urls[0]}",
-            action="prepare them with one tokenizer",
-        )
-
-
-def check_one_length(first: PackedManifest, other: PackedManifest, shown_urls: tuple[str, str]) -> None:
-    """Refuse two datasets whose rows are not equally long; see `check_one_tokenizer`."""
-    _check_equal(first.seq_len, other.seq_len, "seq_len", shown_urls)
-
-
-def _check_equal(expected: object, found: object, name: str, shown_urls: tuple[str, str]) -> None:
-    if expected != found:
-        raise ConfigError(
-            f"the datasets have another {name}",
-            path=shown_urls[1],
-            expected=f"{expected}, as {shown_urls[0]}",
-            found=str(found),
-            action="prepare them with one tokenizer and, in one phase, one pack.seq_len",
-        )
 
 
 def _plan_source(

@@ -1,0 +1,43 @@
+"""Whether datasets can be read as one: encoded by one tokenizer, with rows of one length."""
+
+from __future__ import annotations
+
+from maskmill.schemas.errors import ConfigError
+from maskmill.schemas.manifest import PackedManifest
+
+
+def check_one_tokenizer(first: PackedManifest, other: PackedManifest, shown_urls: tuple[str, str]) -> None:
+    """Refuse two datasets that were encoded differently.
+
+    Args:
+        first: One manifest.
+        other: The other.
+        shown_urls: Where the two datasets are, for people.
+
+    Raises:
+        ConfigError: They were.
+    """
+    _check_equal(first.tokenizer_checksum, other.tokenizer_checksum, "tokenizer_checksum", shown_urls)
+    if first.vocabulary != other.vocabulary:  # their rows share memory, and their masks
+        raise ConfigError(
+            "the datasets have another vocabulary, though their tokenizer is said to be one",
+            path=shown_urls[1],
+            expected=f"the special tokens and the size of {shown_urls[0]}",
+            action="prepare them with one tokenizer",
+        )
+
+
+def check_one_length(first: PackedManifest, other: PackedManifest, shown_urls: tuple[str, str]) -> None:
+    """Refuse two datasets whose rows are not equally long; see `check_one_tokenizer`."""
+    _check_equal(first.seq_len, other.seq_len, "seq_len", shown_urls)
+
+
+def _check_equal(expected: object, found: object, name: str, shown_urls: tuple[str, str]) -> None:
+    if expected != found:
+        raise ConfigError(
+            f"the datasets have another {name}",
+            path=shown_urls[1],
+            expected=f"{expected}, as {shown_urls[0]}",
+            found=str(found),
+            action="prepare them with one tokenizer and, in one phase, one pack.seq_len",
+        )
