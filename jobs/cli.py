@@ -17,6 +17,7 @@ from maskmill.jobs.console import open_console
 from maskmill.jobs.run_command import run_command
 from maskmill.jobs.usage import Command, Group, open_streams
 from maskmill.pipeline.standard_error import guard_libraries
+from maskmill.schemas.errors import ConfigError
 
 app = typer.Typer(
     name="maskmill",
@@ -248,7 +249,7 @@ def demo(
 
 
 def main() -> None:
-    """Run the command line; exit status 0 done, 1 failed, 2 wrong use, 130 interrupted.
+    """Run the command line; exit status 0 done, 1 failed, 2 wrong use, 130 interrupted, 141 no reader.
 
     When all that libraries registered for the end has run, the process ends at once: to take a finished run's modules,
     tables and caches apart takes Python half a second, and changes nothing.
@@ -258,7 +259,7 @@ def main() -> None:
     guard_libraries()
 
     def end_at_once() -> None:
-        with contextlib.suppress(OSError):  # whoever read it has gone
+        with contextlib.suppress(SystemExit, ConfigError):  # a write that failed has ended the command
             sys.stdout.flush()
             sys.stderr.flush()
         os._exit(status)

@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-import os
 import sys
 from collections.abc import Callable
-from typing import Any, TextIO
+from typing import Any
 
 import typer
 
@@ -30,8 +29,6 @@ def run_command(job: Callable[[], int | None], debug: bool, interrupted: str = "
     except typer.Exit:
         raise
     except Exception as error:  # noqa: BLE001  # whatever it is, it is told in one line
-        if isinstance(error, BrokenPipeError) and _has_lost_its_reader(sys.stdout):
-            raise typer.Exit(1) from None
         if debug:
             say_traceback(error)
             raise typer.Exit(1) from None
@@ -39,16 +36,6 @@ def run_command(job: Callable[[], int | None], debug: bool, interrupted: str = "
         raise typer.Exit(1) from None
     if status:
         raise typer.Exit(status)
-
-
-def _has_lost_its_reader(stream: TextIO) -> bool:
-    """Whether who read it has gone, as of `| head`; it then goes nowhere, so that its end is quiet too."""
-    try:
-        stream.flush()
-    except BrokenPipeError:
-        os.dup2(os.open(os.devnull, os.O_WRONLY), stream.fileno())
-        return True
-    return False
 
 
 def _explain(error: Exception) -> str:

@@ -212,7 +212,7 @@ def test_the_root_of_a_disk_is_no_output(small_run: Path) -> None:
     has_all(fail(small_run, "output.url=/"), "ConfigError", ["output.url", "root of a disk"])
 
 
-@pytest.mark.parametrize("how", [">&-", "| head -c 1", "PYTHONIOENCODING=ascii"])
+@pytest.mark.parametrize("how", [">&-", "2>/dev/full", "PYTHONIOENCODING=ascii"])
 def test_an_output_that_takes_no_words_is_no_fault(tmp_path: Path, how: str) -> None:
     lines = [{"text": f"word {number}", "source": "\u00fcn\u00ef"} for number in range(50)]
     (tmp_path / "a.jsonl").write_text("\n".join(map(json.dumps, lines)))
@@ -223,9 +223,8 @@ def test_an_output_that_takes_no_words_is_no_fault(tmp_path: Path, how: str) -> 
     ended = subprocess.run(["bash", "-c", command], capture_output=True, text=True, check=False)
     assert "unexpected" not in ended.stderr
     assert "Traceback" not in ended.stderr
-    if "head" not in how:  # a reader that goes away ends it, as every command of a pipe
-        assert ended.returncode == 0, ended.stderr
-        assert (tmp_path / "out" / "packed" / "manifest.json").exists()
+    assert ended.returncode == 0, ended.stderr
+    assert (tmp_path / "out" / "packed" / "manifest.json").exists()
 
 
 @pytest.mark.parametrize("command", ["train", "demo"])
