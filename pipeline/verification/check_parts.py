@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from typing import TypeGuard
+from types import MappingProxyType
 
 from maskmill.pipeline.run.parts import Scope, scope_of_folder
-from maskmill.pipeline.storage.datasets import MANIFEST
+from maskmill.pipeline.storage.datasets import MANIFEST, TOKENIZER
 from maskmill.pipeline.storage.store import Store
 from maskmill.pipeline.verification.findings import Finding
 from maskmill.schemas.counts import PackingCounts
@@ -91,12 +91,15 @@ def _held_out_side(name: str) -> str | None:
     return None if side is None else side.name
 
 
-def check_between(store: Store, verified: Mapping[str, Verified]) -> list[Finding]:
+def check_between(
+    store: Store, verified: Mapping[str, Verified], tokenizers_of_rows: Mapping[str, str] = MappingProxyType({})
+) -> list[Finding]:
     """Check the parts of one run against each other.
 
     Args:
         store: The run's output.
         verified: The finished parts by folder.
+        tokenizers_of_rows: The name of the tokenizer of each packing, by the name of the packing, where it is known.
     """
     here = store.display_url
     manifests = [part.manifest for part in verified.values() if part.manifest is not None]
@@ -111,8 +114,6 @@ def check_between(store: Store, verified: Mapping[str, Verified]) -> list[Findin
         DataSplit.of(manifest.held_out): manifest for manifest in manifests if isinstance(manifest, DocumentsManifest)
     }
     trained_on = documents.get(DataSplit.TRAIN)
-    encodings = [manifest for manifest in manifests if isinstance(manifest, EncodedManifest | PackedManifest)]
-    tokenizers = {manifest.checksums["tokenizer.json"]: manifest for manifest in manifests if _is_tokenizer(manifest)}
     findings += [
         Finding(here, "the tokenizer was trained on documents other than these")
         for tokenizer in manifests
@@ -121,28 +122,45 @@ def check_between(store: Store, verified: Mapping[str, Verified]) -> list[Findin
         and trained_on
         and tokenizer.documents_fingerprint != trained_on.fingerprint
     ]
-    if tokenizers and any(encoding.tokenizer_checksum not in tokenizers for encoding in encodings):
-        findings.append(Finding(here, "the rows were encoded with a tokenizer other than this one"))
-    findings += [
-        Finding(here, f"{folder} has the id {part.num_ids - 1}, and the tokenizer {used.vocab_size} pieces")
-        for folder, part in verified.items()
-        if (used := _tokenizer_of(verified, folder)) and part.num_ids > used.vocab_size
-    ]
+    findings += _check_tokenizers(store, verified, tokenizers_of_rows)
     for split, source in documents.items():
         parts = {folder: part for folder, part in verified.items() if _encodes(part.manifest, split)}
         findings += _check_documents(here, source, parts)
     return findings
 
 
-def _tokenizer_of(verified: Mapping[str, Verified], encoded: str) -> TokenizerManifest | None:
-    """The tokenizer whose name a folder of encoded documents has."""
-    folder = Folder.parse(encoded)
-    part = verified.get(tokenizer_folder(folder.of)) if folder and folder.kind is Kind.ENCODED else None
-    return part.manifest if part and isinstance(part.manifest, TokenizerManifest) else None
+def _check_tokenizers(
+    store: Store, verified: Mapping[str, Verified], tokenizers_of_rows: Mapping[str, str]
+) -> list[Finding]:
+    """Compare encoded documents and rows with their tokenizers; a missing tokenizer is reported elsewhere."""
+    checksums = {manifest.checksums[TOKENIZER]: manifest for manifest in _tokenizers(verified.values())}
+    findings = []
+    for name, part in verified.items():
+        folder = Folder.parse(name)
+        if folder is None or folder.kind not in (Kind.ENCODED, Kind.PACKED):
+            continue
+        of = folder.of if folder.kind is Kind.ENCODED else tokenizers_of_rows.get(folder.of)
+        used = verified.get(tokenizer_folder(of)) if of is not None else None
+        manifest = used.manifest if used is not None else None
+        if isinstance(manifest, TokenizerManifest) and part.num_ids > manifest.vocab_size:
+            found = f"{name} has the id {part.num_ids - 1}, and the tokenizer {manifest.vocab_size} pieces"
+            findings.append(Finding(store.display_url, found))
+        if not isinstance(part.manifest, EncodedManifest | PackedManifest):
+            continue
+        checksum = part.manifest.tokenizer_checksum
+        if isinstance(manifest, TokenizerManifest):
+            if checksum != manifest.checksums[TOKENIZER]:
+                found = f"encoded with a tokenizer other than {tokenizer_folder(of or '')}/"
+                findings.append(Finding(store.locate(name), found))
+        elif of is None and checksums and checksum not in checksums:
+            findings.append(
+                Finding(store.locate(name), "no folder here has the tokenizer that its rows are encoded with")
+            )
+    return findings
 
 
-def _is_tokenizer(manifest: KindOfManifest) -> TypeGuard[TokenizerManifest]:
-    return isinstance(manifest, TokenizerManifest)
+def _tokenizers(parts: Iterable[Verified]) -> Iterator[TokenizerManifest]:
+    return (part.manifest for part in parts if isinstance(part.manifest, TokenizerManifest))
 
 
 def _encodes(manifest: KindOfManifest | None, split: DataSplit) -> bool:

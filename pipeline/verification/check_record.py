@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Collection, Mapping
 
-from maskmill.pipeline.run.parts import Scope, scope_of_folder
+from maskmill.pipeline.run.parts import Part, Scope, scope_of_folder
 from maskmill.pipeline.run.record import Entry, read_record
 from maskmill.pipeline.storage.arrow_reader import ArrowFile
 from maskmill.pipeline.storage.store import Store
@@ -32,6 +32,10 @@ def check_record(store: Store, verified: Mapping[str, Verified], unfinished: Col
     except (ConfigError, ShardCorruptError) as error:
         return [Finding.of(error, path)]
     begun = {scope for folder in (*verified, *unfinished) if (scope := scope_of_folder(folder)) is not None}
+    entries = parsed.entries
+    begun |= {
+        (Part.TOKENIZER, entries[scope].tokenizer) for scope in begun if scope[0] is Part.PACK and scope in entries
+    }
     findings = [
         Finding(path, f"{folder} belongs to another run than the record describes")
         for folder, part in verified.items()
@@ -53,8 +57,17 @@ def check_record(store: Store, verified: Mapping[str, Verified], unfinished: Col
     return findings
 
 
+def read_tokenizers_of_rows(store: Store) -> dict[str, str]:
+    """The name of each packing's tokenizer, by the packing's name; empty if the record cannot be read."""
+    try:
+        entries = read_record(store, checked=False).entries
+    except (FileNotFoundError, ConfigError, ShardCorruptError):
+        return {}
+    return {name: entry.tokenizer for (part, name), entry in entries.items() if part is Part.PACK}
+
+
 def _is_given_up(scope: Scope, begun: Collection[Scope]) -> bool:
-    """Whether a name in the record is of nothing, as after a slip of the pen, while there are others of its kind."""
+    """Whether a named part was never begun, as after a typing error, while others of its kind were."""
     part, name = scope
     return bool(name) and scope not in begun and any(part is other for other, _ in begun)
 

@@ -11,7 +11,7 @@ from maskmill.pipeline.storage.datasets import MANIFEST, TOKENIZER, check_tokeni
 from maskmill.pipeline.storage.paths import check_inside, split_file_url
 from maskmill.pipeline.storage.store import Store, open_store
 from maskmill.pipeline.verification.check_parts import Verified, check_between, check_folders
-from maskmill.pipeline.verification.check_record import check_quarantine, check_record
+from maskmill.pipeline.verification.check_record import check_quarantine, check_record, read_tokenizers_of_rows
 from maskmill.pipeline.verification.findings import Finding
 from maskmill.pipeline.verification.verify_documents import verify_documents
 from maskmill.pipeline.verification.verify_encoded import verify_encoded
@@ -75,7 +75,8 @@ def verify_output(store: Store, progress: Progress, threads: int = 2) -> Iterato
             verified[folder] = _verify_folder(store.below(folder), progress, threads, is_alone=False)
             yield verified[folder]
     unfinished = [folder for folder, is_finished in parts.items() if not is_finished]
-    findings = check_folders(store, verified, unfinished) + check_between(store, verified)
+    findings = check_folders(store, verified, unfinished)
+    findings += check_between(store, verified, read_tokenizers_of_rows(store))
     said = {finding.path for finding in findings}
     findings += [finding for finding in check_record(store, verified, unfinished) if finding.path not in said]
     findings += check_quarantine(store, verified)

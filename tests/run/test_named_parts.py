@@ -304,6 +304,40 @@ def test_a_name_of_which_there_is_nothing_is_not_missed(corpus: Path, tmp_path: 
     assert verify(str(out)).findings == ()
 
 
+def test_a_tokenizer_that_is_gone_is_not_taken_for_another(corpus: Path, tmp_path: Path) -> None:
+    out = tmp_path / "out"
+    prepare(settings(corpus, out, {"pack": {"keep_encoded": True}}))
+    prepare(settings(corpus, out, CASED))
+    for gone, named in (
+        ("tokenizer-cased", "tokenizer-cased: this part of the run is missing"),
+        ("tokenizer-cased/manifest.json", "tokenizer-cased/manifest.json: no manifest beside the files"),
+        ("tokenizer-cased/tokenizer.json", "tokenizer-cased/tokenizer.json: the file is gone"),
+        ("tokenizer", "tokenizer: this part of the run is missing"),
+    ):
+        shutil.move(out / gone, tmp_path / "away")
+        found = [str(finding) for finding in verify(str(out)).findings]
+        assert len(found) == 1, found
+        assert found[0].startswith(f"{out}/{named}")
+        shutil.move(tmp_path / "away", out / gone)
+    (out / "run.json").rename(tmp_path / "run.json")  # then the folder's name is not known
+    (out / "tokenizer-cased").rename(tmp_path / "away")
+    found = [str(finding) for finding in verify(str(out)).findings]
+    assert [one.partition(": ")[0] for one in found] == [f"{out}/packed-cased", f"{out}/packed-heldout-cased"]
+    assert all("no folder here" in one for one in found)
+
+
+def test_rows_of_another_tokenizer_than_the_record_says_are_found(corpus: Path, tmp_path: Path) -> None:
+    out = tmp_path / "out"
+    prepare(settings(corpus, out))
+    prepare(settings(corpus, out, CASED))
+    record = json.loads((out / "run.json").read_text())
+    record["packings"]["cased"]["tokenizer"] = ""
+    (out / "run.json").write_text(json.dumps(record))
+    found = [str(finding) for finding in verify(str(out)).findings]
+    for folder in ("packed-cased", "packed-heldout-cased"):
+        assert any(one.startswith(f"{out}/{folder}: ") and "a tokenizer other than tokenizer/" in one for one in found)
+
+
 def test_a_twin_of_a_tokenizer_hides_nothing(corpus: Path, tmp_path: Path) -> None:
     out = tmp_path / "out"
     prepare(settings(corpus, out), up_to="tokenizer")
