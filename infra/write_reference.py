@@ -58,7 +58,8 @@ different settings can be compared.
 COMMANDS = """# Commands
 
 Every command takes `--help`. The exit status is 0 when the work is done, 1 when it failed with one line that says what,
-where and what to do, 2 for wrong usage, and 130 after Ctrl-C; `train` ends with 143 after SIGTERM.
+where and what to do, 2 for wrong usage, 130 after Ctrl-C, and 141 where nobody reads the output any more; `train` ends
+with 143 after SIGTERM.
 """
 EVENTS = """# Events
 
