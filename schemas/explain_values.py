@@ -27,7 +27,6 @@ _EXPECTED: dict[str, Callable[[Mapping[str, Any]], str]] = {
     "bool_type": lambda _: "true or false",
     "string_type": lambda _: "a text in quotes",
     "string_too_short": lambda _: "a text that is not empty",
-    "string_pattern_mismatch": lambda context: f"a text that matches {context['pattern']}",
     "tuple_type": lambda _: "a list",
     "too_short": lambda context: f"a list of {context['min_length']} or more",
     "too_long": lambda context: f"a list of {context['max_length']} at most",
@@ -88,7 +87,8 @@ def explain_values(
         return ConfigError(f"the key {place.name} is missing{more}", path=blamed, action=f"add {place.name}")
     if said:
         where = place.name if place.field else f"[{place.name}]" if place.keys else None
-        return ConfigError(f"{said}{more}", path=blamed, place=where, action="change what it names")
+        action = f"change {place.name}" if place.field else "change one of these keys"
+        return ConfigError(f"{said}{more}", path=blamed, place=where, action=action)
     if first["type"] in ("model_type", "dict_type"):
         return ConfigError(
             f"{place.name or 'the whole'} is not a section{more}",

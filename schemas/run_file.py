@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from enum import StrEnum
 from typing import Annotated, Literal
 
@@ -21,17 +22,32 @@ MAX_NAME_CHARACTERS = 1 << 10
 NAME_PATTERN = "[a-z][a-z0-9_]{0,62}"
 RESERVED_NAME = "heldout"
 """It ends the folders of held-out documents."""
+_SHOWN_CHARACTERS = 100
+"""Of a text that is refused."""
 MAX_UNUSED = 1 << 20
 MAX_WORKERS = 4096
 
 
 def _check_name(value: str) -> str:
+    if value and not re.fullmatch(NAME_PATTERN, value):
+        raise ValueError(
+            f"{value[:_SHOWN_CHARACTERS]!r} is no name: write a lower-case letter, then at most 62 lower-case letters, "
+            "digits and underscores"
+        )
     if value == RESERVED_NAME:
-        raise ValueError(f"{RESERVED_NAME} names the held-out documents")
+        raise ValueError(f'"{value}" is reserved for the folders of held-out documents: write another name')
     return value
 
 
-Name = Annotated[str, Field(pattern=f"^({NAME_PATTERN})?$"), AfterValidator(_check_name)]
+def _check_language(value: str) -> str:
+    if not re.fullmatch("[a-z]{2,3}", value):
+        raise ValueError(
+            f"{value[:_SHOWN_CHARACTERS]!r} is no language code: write two or three lower-case letters, such as en"
+        )
+    return value
+
+
+Name = Annotated[str, AfterValidator(_check_name)]
 """Of a tokenizer or a packing: a lower-case letter, then such letters, digits or underscores; "" is the default one."""
 
 
@@ -246,7 +262,7 @@ class PackSection(Section):
     cut: Annotated[Cut, Field(strict=False)] = Cut.WORD
     """Where a document is cut: at the start of a `sentence` or of a `word`, or after any `token`. If no sentence start
     fits, the cut is at a word; if no word start fits, it is inside a word, and counted."""
-    sentence_language: Annotated[str, Field(pattern="^[a-z]{2,3}$")] = "en"
+    sentence_language: Annotated[str, AfterValidator(_check_language)] = "en"
     """For finding sentences: the language of the text, as an ISO 639-1 code."""
     min_segment: AtLeastOne = 16
     """Minimum number of tokens in the last piece of a cut document, reached by moving the cut before it; if the places

@@ -209,11 +209,12 @@ def _refusal(
         shown = files if name == "input.files" else [f"content {made}", f"content {asked}"] if is_content else None
         made_with.append(f"{name} = {shown[0] if shown else setting_of(made)}")
         asked_for.append(f"{name} = {shown[1] if shown else setting_of(asked)}")
+    made = f'the rows "{first[1]}" were made' if first[0] is Part.PACK and first[1] else "the output was made"
     elsewhere = _advise_appending(theirs, output) if INPUT_KEYS.issuperset(names) else _ANOTHER
     return ConfigError(
-        f"the output was made with {', '.join(made_with)}, and you ask for {', '.join(asked_for)}",
+        f"{made} with {', '.join(made_with)}, and you ask for {', '.join(asked_for)}",
         path=path,
-        action=f"{elsewhere}, or delete this output" if first == DOCUMENTS else _explain_ways(theirs, first),
+        action=f"{elsewhere}, or delete this output" if first == DOCUMENTS else _explain_ways(ours, theirs, first),
     )
 
 
@@ -224,13 +225,16 @@ def _advise_appending(theirs: RunRecord, output: Store) -> str:
     return f'{_ANOTHER} with input.reuse = "{output.display_url}", which reads only the files that are new'
 
 
-def _explain_ways(standing: RunRecord, first: Scope) -> str:
-    """What to do where a tokenizer or a packing of this name stands and another one is asked for."""
+def _explain_ways(asked: RunRecord, standing: RunRecord, first: Scope) -> str:
+    """What to do where there is a tokenizer or a packing of this name and another one is asked for."""
+    part, name = first
     gone = [folder for scope in _made_of(standing, first) for folder in standing.folders(scope)]
-    key = "tokenizer.name" if first[0] is Part.TOKENIZER else "pack.name"
+    value = "another value"
+    if part is Part.PACK and name and name == asked.entries[first].tokenizer:
+        value += f' than "{name}", which it takes from tokenizer.name where it is unset,'
     trained_on = [f"{folder}/" for folder in gone if (found := Folder.parse(folder)) and not found.split.is_held_out]
     return (
-        f"give {key} another value to add to this output, {_ANOTHER}, or --replace to delete "
+        f"give {part.key}.name {value} to add to this output, {_ANOTHER}, or --replace to delete "
         f"{' and '.join(trained_on)} and make new ones"
     )
 

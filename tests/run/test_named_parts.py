@@ -188,7 +188,7 @@ def test_replacing_a_packing_deletes_that_one_alone(corpus: Path, tmp_path: Path
     with pytest.raises(ConfigError) as refused:
         prepare(settings(corpus, tmp_path / "out", other))
     said = str(refused.value)
-    assert "the output was made with pack.seq_len = [32, 48], and you ask for pack.seq_len = 40" in said
+    assert 'the rows "short" were made with pack.seq_len = [32, 48], and you ask for pack.seq_len = 40' in said
     assert "give pack.name another value" in said
     assert "--replace to delete packed-short-32/ and packed-short-48/ and make new ones" in said
     assert compared(read_tree(tmp_path / "out")) == before
@@ -289,7 +289,7 @@ def test_what_failed_before_anything_was_made_may_be_asked_for_otherwise(corpus:
             prepare(settings(corpus, out, {"tokenizer": {"name": name, "vocab_size": 6}}))
         prepare(settings(corpus, out, {"tokenizer": {"name": name, "vocab_size": 60}}))
         assert verify(str(out)).findings == ()
-        with pytest.raises(ConfigError, match=r"the output was made with tokenizer\.vocab_size = 60"):
+        with pytest.raises(ConfigError, match=r"made with tokenizer\.vocab_size = 60"):
             prepare(settings(corpus, out, {"tokenizer": {"name": name, "vocab_size": 50}}))
 
 
@@ -452,6 +452,19 @@ def test_a_packing_of_another_tokenizer_with_this_name_is_refused(corpus: Path, 
     prepare(settings(corpus, tmp_path / "out", SHORT))
     with pytest.raises(ConfigError, match=r'made with tokenizer\.name = "", .* ask for tokenizer\.name = "cased"'):
         prepare(settings(corpus, tmp_path / "out", SHORT, CASED))
+
+
+def test_rows_named_after_their_tokenizer_say_where_their_name_comes_from(corpus: Path, tmp_path: Path) -> None:
+    prepare(settings(corpus, tmp_path / "out", {"pack": {"name": "cased"}}))
+    with pytest.raises(ConfigError) as refused:
+        prepare(settings(corpus, tmp_path / "out", CASED))
+    assert 'the rows "cased" were made with tokenizer.name = ""' in str(refused.value)
+    assert refused.value.action == (
+        'give pack.name another value than "cased", which it takes from tokenizer.name where it is unset, to add to '
+        "this output, give another output.url, or --replace to delete packed-cased/ and make new ones"
+    )
+    prepare(settings(corpus, tmp_path / "out", CASED, {"pack": {"name": "other"}}))
+    assert verify(str(tmp_path / "out")).findings == ()
 
 
 def test_libraries_may_differ_for_what_is_added_and_not_for_what_was_begun(

@@ -261,14 +261,35 @@ WRONG = [
         "[tokenizer]\nalpha = 0.12345",
         (
             "run.toml, tokenizer.alpha: alpha is taken in whole thousandths: "
-            "write 0.123 instead of 0.12345; change what it names"
+            "write 0.123 instead of 0.12345; change tokenizer.alpha"
         ),
     ),
     (
         "[mask]\nmask_share = 0.95",
         (
             "run.toml, [mask]: mask_share + random_share must not exceed 1: 0.95 and 0.1 leave "
-            "less than nothing for the tokens shown as they are; change what it names"
+            "less than nothing for the tokens shown as they are; change one of these keys"
+        ),
+    ),
+    (
+        "[tokenizer]\nname = 'heldout'",
+        (
+            'run.toml, tokenizer.name: "heldout" is reserved for the folders of held-out documents: '
+            "write another name; change tokenizer.name"
+        ),
+    ),
+    (
+        "[pack]\nname = 'A-b'",
+        (
+            "run.toml, pack.name: 'A-b' is no name: write a lower-case letter, then at most 62 lower-case letters, "
+            "digits and underscores; change pack.name"
+        ),
+    ),
+    (
+        "[pack]\nsentence_language = 'english'",
+        (
+            "run.toml, pack.sentence_language: 'english' is no language code: write two or three lower-case letters, "
+            "such as en; change pack.sentence_language"
         ),
     ),
     (
