@@ -17,15 +17,16 @@ import warnings
 from maskmill.pipeline.loader.cache.cache_locks import claim_numbers, lock_file
 from maskmill.pipeline.loader.cache.evict_blocks import choose_victims, delete_cached, list_cached, sweep_partials
 from maskmill.pipeline.loader.cache.own_files import OWN_FOLDER_MODE
-from maskmill.pipeline.loader.cache.pinned_blocks import Pins, read_pins
+from maskmill.pipeline.loader.cache.pinned_blocks import Pins, read_pins, sweep_earlier
 from maskmill.schemas.printable import make_printable
 
 LEDGER = "ledger"
 CLAIMS = "claims"
 PINS = "pins"
+_EARLIER_PINS = "boards"  # of versions before 0.3.0
 _WORD_BYTES = 8
-_LOCK_WAIT_SECONDS = 5.0
-_SHORT_WAIT_SECONDS = 1.0  # of a request, whose blocks can do without the disk; a listing takes half of it
+_OPEN_WAIT_SECONDS = 5.0  # when a cache is opened
+_SHORT_WAIT_SECONDS = 1.0  # of a request, whose blocks a reader may wait for; a listing takes half of it
 _LOW_WATER = 0.9  # an eviction goes down to this share, so that the next one is far
 _REST_SECONDS = 1.0  # after an eviction that could not free enough
 _LOCK_REST_SECONDS = 5.0  # after a ledger that another process held all the time
@@ -81,13 +82,16 @@ class CacheLedger:
         return fits
 
     def settle(self, num_bytes: int, written_bytes: int) -> None:
-        """End a reservation: so much of it was written."""
+        """End a reservation: so much of it was written.
+
+        If another process holds the ledger, the rest stays counted until the folder is listed.
+        """
         ledger = None
         with contextlib.ExitStack() as held:
             if written_bytes < num_bytes:
                 # Held over both: a process that counts the folder in between would leave the bytes out twice.
                 with contextlib.suppress(OSError):
-                    ledger = held.enter_context(self._hold_ledger())
+                    ledger = held.enter_context(self._hold_ledger(_SHORT_WAIT_SECONDS))
             self._count_reserved(-num_bytes)
             if ledger is not None:
                 with contextlib.suppress(OSError):
@@ -107,7 +111,7 @@ class CacheLedger:
             if self._pins is not None:
                 self._pins.unpin(number)
 
-    def open_pins(self, wait_seconds: float = _LOCK_WAIT_SECONDS) -> None:
+    def open_pins(self, wait_seconds: float = _OPEN_WAIT_SECONDS) -> None:
         """Begin to pin, and clean up after dead processes. Before that nothing is written to the cache.
 
         Where it fails, `reserve` tries again after a while.
@@ -119,6 +123,7 @@ class CacheLedger:
                     self._warn("another process holds its ledger", "if this lasts, end the process that does")
                     return
                 self._sweep(ledger)
+                sweep_earlier(self._path(_EARLIER_PINS))
                 with self._pins_lock:
                     if self._pins is None and not self._closed:
                         self._pins = Pins(self._path(PINS))
@@ -207,7 +212,7 @@ class CacheLedger:
             self._pins.close()
             self._pins = None
 
-    def _hold_ledger(self, wait_seconds: float = _LOCK_WAIT_SECONDS) -> contextlib.AbstractContextManager[int | None]:
+    def _hold_ledger(self, wait_seconds: float) -> contextlib.AbstractContextManager[int | None]:
         os.makedirs(self.folder, OWN_FOLDER_MODE, exist_ok=True)
         return lock_file(self._path(LEDGER), wait_seconds)
 

@@ -31,6 +31,7 @@ SLOTS = 1 << 15
 _HEADER_WORDS = 2
 _FILE_BYTES = 8 * (_HEADER_WORDS + SLOTS)
 _FILE_NAME = re.compile(r"[0-9a-f]{32}\.pins")
+_EARLIER_NAME = re.compile(r"[0-9a-f]{32}\.board")
 
 
 @dataclass(frozen=True)
@@ -146,6 +147,22 @@ def read_pins(folder: str) -> AllPins:
             found = words[_HEADER_WORDS:]
             numbers.update(found[found != 0].tolist())
     return AllPins(frozenset(numbers), reserved, live, dead)
+
+
+def sweep_earlier(folder: str) -> None:
+    """Delete the pins of dead processes of versions before 0.3.0, and their folder once it is empty.
+
+    Such a process held its file locked too. The caller holds the ledger's lock, as those versions do where they create
+    one.
+
+    Args:
+        folder: Of these files.
+    """
+    with contextlib.suppress(OSError), _opened(folder) as inside:
+        for name in filter(_EARLIER_NAME.fullmatch, os.listdir(inside)):
+            _read_file(name, inside)
+    with contextlib.suppress(OSError):
+        os.rmdir(folder)
 
 
 @contextlib.contextmanager

@@ -351,6 +351,16 @@ def test_a_ledger_that_another_process_holds_delays_one_request_and_not_the_next
     assert cache.ledger.reserve(100)
 
 
+def test_a_ledger_that_another_process_holds_delays_no_failed_download_for_long(cache):
+    assert cache.ledger.reserve(400)
+    with lock_file(f"{cache.folder}/ledger", 0):
+        begun = time.monotonic()
+        cache.ledger.settle(400, 100)
+        assert time.monotonic() - begun < 3
+    assert cache.ledger._pins.reserved_bytes == 0
+    assert cache.ledger.reserve(1000)  # the bytes that were counted too much cost a listing
+
+
 @pytest.mark.parametrize("fault", ["a file in its place", "a held ledger"])
 def test_a_cache_that_could_not_be_opened_is_tried_again(tmp_path, fault):
     folder = tmp_path / "c"
