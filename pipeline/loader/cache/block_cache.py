@@ -15,6 +15,7 @@ import time
 from collections.abc import Iterable
 
 import numpy as np
+import xxhash
 
 from maskmill.pipeline.loader.cache.block_writer import BlockWriter
 from maskmill.pipeline.loader.cache.cache_ledger import CLAIMS, CacheLedger
@@ -24,6 +25,7 @@ from maskmill.pipeline.loader.cache.evict_blocks import (
     delete_cached,
     list_runs,
     name_blocks,
+    sort_runs,
 )
 from maskmill.pipeline.loader.cache.own_files import AS_FILE, is_own_file
 from maskmill.pipeline.storage.shard_table import SHARD_TABLE, ShardTable
@@ -80,9 +82,12 @@ class BlockCache:
         return self._read_among(self._list_runs(shard, look=True), shard, block) if data is None else data
 
     def discard(self, shard: int, block: int) -> None:
-        """Delete what holds a block whose bytes are bad."""
+        """Delete what holds a block whose bytes are bad, unless it holds others and all of those are good.
+
+        Such a file stays for the others: the block itself is read from the smaller file that is written next.
+        """
         run = (block, 1) if shard == TABLE_SHARD else self.find(shard, block, look=True)
-        if run is not None:
+        if run is not None and not self._has_good_rest(shard, *run, block):
             delete_cached(self.locate(shard, *run))
 
     def claim(self, shard: int, blocks: Iterable[int]) -> Claim | None:
@@ -99,7 +104,7 @@ class BlockCache:
         """Make what was written visible; False where the disk failed."""
         is_whole = writer.finish()
         if is_whole and shard in self._runs:
-            self._runs[shard] = [*self._runs[shard], (writer.first, writer.stop - writer.first)]
+            self._runs[shard] = sort_runs([*self._runs[shard], (writer.first, writer.stop - writer.first)])
         return is_whole
 
     def pin(self, shard: int, block: int | None) -> None:
@@ -115,6 +120,17 @@ class BlockCache:
     def unpin(self, shard: int, block: int | None) -> None:
         """Take back one `pin`."""
         self.ledger.unpin(self._number(shard, block))
+
+    def _has_good_rest(self, shard: int, first: int, count: int, bad: int) -> bool:
+        if self._shards is None or count == 1:
+            return False
+        checksums = self._shards.block_checksums[int(self._shards.first_block[shard]) :]
+        rest = (block for block in range(first, first + count) if block != bad)
+        return all(
+            (data := self._read_part(shard, first, count, block)) is not None
+            and xxhash.xxh3_64_intdigest(data) == int(checksums[block])
+            for block in rest
+        )
 
     def _read_among(self, runs: list[tuple[int, int]], shard: int, block: int) -> bytes | None:
         for first, count in runs:

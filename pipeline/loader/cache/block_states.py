@@ -39,6 +39,7 @@ class WantedBlock:
         retry_at: When to try again what is POSTPONED.
         is_awaited: Whether the reader waits for it.
         ignores_claims: Whether it is downloaded even if another process downloads it.
+        was_lost: Whether its copy on disk was there and could not be read.
         bypasses_disk: Whether the copy on disk was bad: the reader gets the downloaded bytes themselves.
     """
 
@@ -53,6 +54,7 @@ class WantedBlock:
     retry_at: float = 0.0
     is_awaited: bool = False
     ignores_claims: bool = False
+    was_lost: bool = False
     bypasses_disk: bool = False
 
 

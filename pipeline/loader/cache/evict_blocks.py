@@ -55,7 +55,7 @@ def name_blocks(first: int, count: int) -> str:
 
 
 def list_runs(folder: str) -> list[tuple[int, int]]:
-    """(first block, how many) of each file of blocks in a shard's folder."""
+    """(first block, how many) of each file of blocks in a shard's folder, sorted as `sort_runs` does."""
     try:
         inside = open_own_folder(folder)
     except OSError:
@@ -64,7 +64,12 @@ def list_runs(folder: str) -> list[tuple[int, int]]:
         found = [_BLOCKS.fullmatch(name) for name in os.listdir(inside)]
     finally:
         os.close(inside)
-    return [(int(name[1]), int(name[2])) for name in found if name and not name[3]]
+    return sort_runs((int(name[1]), int(name[2])) for name in found if name and not name[3])
+
+
+def sort_runs(runs: Iterable[tuple[int, int]]) -> list[tuple[int, int]]:
+    """The order in which files are searched for a block: a small one replaces a bad block of a larger one."""
+    return sorted(runs, key=lambda run: (run[1], run[0]))
 
 
 def list_cached(folder: str) -> Iterator[CachedFile]:

@@ -97,7 +97,7 @@ class FetchPlanner:
 
     def take(self, entry: WantedBlock) -> None:
         """Note that a block was read."""
-        entry.is_awaited = entry.bypasses_disk = entry.ignores_claims = False
+        entry.is_awaited = entry.bypasses_disk = entry.ignores_claims = entry.was_lost = False
         self.read_ahead.read(self._measure(entry.shard, [entry.block]))
         self._recent.append((entry.shard, entry.block))
         self._cache.pin(entry.shard, entry.block)
@@ -175,10 +175,18 @@ class FetchPlanner:
             self._queued.appendleft(entry)  # the reader comes to it before what was announced since
 
     def fetch_again(self, entry: WantedBlock) -> None:
-        """Queue a block that was here and cannot be read; the second time it bypasses the disk."""
+        """Queue a block that was here and cannot be read, and those of its extent that are gone with it.
+
+        The second time it bypasses the disk.
+        """
         entry.stage = Stage.QUEUED
-        entry.bypasses_disk, entry.ignores_claims = entry.ignores_claims, True
-        (self._awaited if entry.is_awaited else self._queued).append(entry)
+        entry.bypasses_disk, entry.was_lost = entry.was_lost, True
+        for block in reversed(self._extent_of(entry)):
+            other = self._blocks.get((entry.shard, block))
+            if other is not None and other.stage is Stage.CACHED and self._cache.find(entry.shard, block) is None:
+                other.stage = Stage.QUEUED
+                (self._awaited if other.is_awaited else self._queued).appendleft(other)
+        (self._awaited if entry.is_awaited else self._queued).appendleft(entry)
 
     def is_announced(self, shard: int, block: int) -> bool:
         """Whether the reader is going to read a block."""
@@ -256,8 +264,11 @@ class FetchPlanner:
                 return False
             return self._cache.find(shard, block) is None
 
-        num_blocks = int(self._shards.first_block[shard + 1] - self._shards.first_block[shard])
-        return choose_blocks(entry.block, find_extent(entry.block, num_blocks, self._extent_blocks), is_wanted)
+        return choose_blocks(entry.block, self._extent_of(entry), is_wanted)
+
+    def _extent_of(self, entry: WantedBlock) -> range:
+        first = self._shards.first_block
+        return find_extent(entry.block, int(first[entry.shard + 1] - first[entry.shard]), self._extent_blocks)
 
     def _begin(self, cause: WantedBlock, blocks: list[int]) -> Request:
         for block in blocks:
