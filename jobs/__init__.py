@@ -1,1 +1,1 @@
-"""The command line and one composition root a job."""
+"""The command line, with one module for each command."""

@@ -45,9 +45,9 @@ ReplaceOption = Annotated[
     bool,
     typer.Option(
         "--replace",
-        help=r"Where \[tokenizer], \[pack] or \[mask] have changed since the output was written: delete what they "
-        "decide and make it again. Without it such a change is refused. To keep both, give the new one a name: "
-        "pack.name or tokenizer.name.",
+        help=r"If \[tokenizer], \[pack] or \[mask] have changed since the output was written: delete what they "
+        "decide and make it again. Without this option such a change is refused. To keep both, give the new one a "
+        "name: pack.name or tokenizer.name.",
     ),
 ]
 JsonOption = Annotated[
@@ -59,7 +59,7 @@ TRAINING_RESUMES = "interrupted; the same command continues from the newest chec
 
 
 def _job(name: str) -> Callable[..., int]:
-    """The function of a command, imported when it is wanted: `--help` imports nothing of the pipeline."""
+    """Import the function of a command at its first use: `--help` imports nothing of the pipeline."""
     job: Callable[..., int] = getattr(importlib.import_module(f"maskmill.jobs.{name}"), name)
     return job
 
@@ -114,7 +114,7 @@ def prepare(
         maskmill prepare run.toml
         maskmill prepare run.toml --set engine.kind=ray --set pack.seq_len=1024
 
-    Give the same command again after an interruption: it goes on, and ends with the same bytes.
+    Give the same command again after an interruption: it continues, and ends with the same bytes.
     """
     run_command(lambda: _job("prepare")(run_file, set_ or [], json, "pack", replace), debug, RESUMES)
 
@@ -144,13 +144,13 @@ def tokenizer(
 ) -> None:
     """Train the vocabulary, or take the one in tokenizer.from, and show what it makes of the text.
 
-    The documents are sharded first if need be. What each tokenizer makes of your text, side by side:
+    The documents are sharded first if needed. To compare tokenizers on your text, side by side:
 
         maskmill tokenizer run.toml --compare bert-base-uncased-vocab.txt
 
     Another size of vocabulary or another alpha needs no second pass over the text: counted words are kept.
 
-    Another one beside it, in tokenizer-large/, or in its place; then rows that were packed with it are deleted:
+    Add another one in tokenizer-large/, or replace it, which deletes the rows that were packed with it:
 
         maskmill tokenizer run.toml --set tokenizer.vocab_size=50000 --set tokenizer.name=large
         maskmill tokenizer run.toml --set tokenizer.vocab_size=50000 --replace
@@ -168,9 +168,9 @@ def pack(
     json: JsonOption = False,
     debug: DebugOption = False,
 ) -> None:
-    """Encode and pack, with all that comes before if need be; the same as prepare.
+    """Encode and pack, after any earlier part that is missing; the same as prepare.
 
-    Other rows beside those that are there, in packed-long/:
+    To add other rows in packed-long/:
 
         maskmill pack run.toml --set pack.name=long --set pack.seq_len=1024
     """
@@ -181,7 +181,7 @@ def pack(
 def verify(dataset: DatasetArgument, json: JsonOption = False, debug: DebugOption = False) -> None:
     """Re-read a dataset and check every checksum, count, boundary, special token and mask.
 
-    Exits with 1 and names every file that is wrong or gone, and every part of a run that is missing.
+    Exits with 1 and names every file that is wrong or missing, and every missing part of a run.
 
         maskmill verify out
         maskmill verify s3://bucket/run/packed
@@ -191,7 +191,7 @@ def verify(dataset: DatasetArgument, json: JsonOption = False, debug: DebugOptio
 
 @app.command(cls=Command)
 def report(dataset: DatasetArgument, debug: DebugOption = False) -> None:
-    """Show what a dataset, or every part of a run, holds and what was counted when it was written.
+    """Show what a dataset, or every part of a run, contains and what was counted when it was written.
 
     It reads the manifests alone; to check the data against them, use verify.
 
@@ -209,7 +209,7 @@ def train(
     json: JsonOption = False,
     debug: DebugOption = False,
 ) -> None:
-    r"""Train a BERT on a packed dataset, going on from the newest checkpoint in its output.
+    r"""Train a BERT on a packed dataset, continuing from the newest checkpoint in its output.
 
     The shortest train file; every other key has a default:
 
@@ -234,7 +234,7 @@ def train(
 def demo(
     output: Annotated[str, typer.Option(metavar="FOLDER", help="Where everything is written.")] = "demo-out",
     megabytes: Annotated[
-        int, typer.Option(metavar="MB", min=8, help="Text to gather, in MB; every stage wants 8 units.")
+        int, typer.Option(metavar="MB", min=8, help="Text to gather, in MB; every stage needs 8 units.")
     ] = 12,
     json: JsonOption = False,
     debug: DebugOption = False,
@@ -251,8 +251,8 @@ def demo(
 def main() -> None:
     """Run the command line; exit status 0 done, 1 failed, 2 wrong use, 130 interrupted, 141 no reader.
 
-    When all that libraries registered for the end has run, the process ends at once: to take a finished run's modules,
-    tables and caches apart takes Python half a second, and changes nothing.
+    After the exit handlers of libraries, the process ends at once: Python would need half a second to free a finished
+    run's modules, tables and caches, to no effect.
     """
     status = 1
     open_streams()
@@ -264,7 +264,7 @@ def main() -> None:
             sys.stderr.flush()
         os._exit(status)
 
-    atexit.register(end_at_once)  # the last one is called first, so this one after those of what is imported from here
+    atexit.register(end_at_once)  # handlers run in reverse order: this one after those of later imports
     try:
         app()
     except SystemExit as leaving:

@@ -1,8 +1,8 @@
-"""All that a command prints: tables and lines for a person, JSON lines for a program; plain lines by `standard_error`.
+"""Everything that a command prints: tables and lines for people, JSON lines for programs.
 
-What is printed quotes names and messages of files that others wrote. Everything goes out through here, where
-credentials are taken out (`redact`) and what a terminal would obey is made visible (`make_printable`). A string is one
-line; only what `rich` itself draws, such as colours and bars, controls the terminal.
+The output quotes names and messages from files that others wrote. So everything is printed through this module, which
+removes credentials (`redact`) and makes control characters visible (`make_printable`). A string is one line; only what
+`rich` itself draws, such as colours and bars, controls the terminal. `standard_error` writes plain lines.
 """
 
 from __future__ import annotations
@@ -30,24 +30,24 @@ class _SafeConsole(Console):
         return super().render_str(make_line(text), *args, **options)
 
     def render(self, renderable: RenderableType, options: ConsoleOptions | None = None) -> Iterable[Segment]:
-        """The segments of anything; text in them is checked once more, since not all of it was a string."""
+        """The segments of any object; their text is checked once more, since not all of it was a string."""
         for segment in super().render(renderable, options):
             if segment.control or segment.text == "\n":
                 yield segment
             else:
-                lines = segment.text.split("\n")  # of a segment's own line breaks
+                lines = segment.text.split("\n")  # keeps the segment's own line breaks
                 yield Segment("\n".join(map(make_printable, lines)), segment.style)
 
 
 def open_console(**settings: Any) -> Console:
-    """A console that prints text as it is, without markup; settings are those of `rich`."""
+    """Open a console that prints text without markup; the settings are those of `rich`."""
     return _SafeConsole(markup=False, emoji=False, highlight=False, **settings)
 
 
 def write_json(event: Mapping[str, Any]) -> None:
     """Write an event as one line of JSON to standard output, with the time.
 
-    JSON, in ASCII alone, escapes all of the controls.
+    ASCII-only JSON escapes every control character.
     """
     line = json.dumps(_without_secrets({"time": round(time.time(), 3), **event}))
     sys.stdout.write(f"{line}\n")

@@ -1,4 +1,4 @@
-"""`maskmill demo`: the whole of maskmill on this machine, on text that every machine with Python has."""
+"""`maskmill demo`: all of maskmill on this machine, on text that every machine with Python has."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What a person does after a job: what differs from the run file, and the commands that follow, with their paths."""
+"""What a command prints last: what differs from the run file, and the next commands with their paths."""
 
 from __future__ import annotations
 
@@ -22,13 +22,13 @@ EXAMPLE_BATCH_ROWS = 256
 
 
 def warn_overridden(settings: RunFile, last_part: Part, run_file: str, overrides: Sequence[str]) -> list[str]:
-    """Say that the output is not what the run file describes, where `--set` made it so."""
+    """Warn that the output is not what the run file describes, if `--set` changed it."""
     if not overrides:
         return []
     given = {override.partition("=")[0].replace(" ", "") for override in overrides}
     try:
         plain = read_toml(RunFile, run_file)
-    except ConfigError:  # the file alone is no whole run
+    except ConfigError:  # the file alone is not a whole run
         plain = None
     differing = {key: values for key, values in find_differing(settings, plain, last_part).items() if key in given}
     if not differing:
@@ -47,13 +47,13 @@ def warn_overridden(settings: RunFile, last_part: Part, run_file: str, overrides
 def next_steps(
     settings: RunFile, prepared: Prepared, last_part: Part, run_file: str, overrides: Sequence[str]
 ) -> list[str]:
-    """The commands that follow, with the paths of this run.
+    """The next commands, with the paths of this run.
 
     Args:
-        settings: What was run.
-        prepared: What it has written.
+        settings: The run file.
+        prepared: What the run has written.
         last_part: The last part that was asked for.
-        run_file: Where the run file was read.
+        run_file: The path or URL of the run file.
         overrides: As given with `--set`.
     """
     output = open_store(settings.output.url).display_url

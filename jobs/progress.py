@@ -1,4 +1,4 @@
-"""What a job tells a person while it works, or a program: live bars, plain lines, or one JSON line an event."""
+"""The progress of a command: live bars or plain lines for people, or one JSON line per event for programs."""
 
 from __future__ import annotations
 
@@ -33,23 +33,23 @@ from maskmill.schemas.wording import count_of
 
 FIRST_LINE_SECONDS = 10.0
 LINE_SECONDS = 30.0
-"""Where the output is no terminal: how long a stage may be silent at first, and after that."""
+"""If the output is not a terminal: how long a stage may be silent at first, and after that."""
 
 
 class JsonLines:
-    """One JSON line an event on standard output."""
+    """Writes one JSON line per event to standard output."""
 
     def __call__(self, event: AnyEvent) -> None:
         """Write an event."""
         write_json(event.fields())
 
     def close(self) -> None:
-        """Nothing is held."""
+        """Do nothing: there is nothing to release."""
 
 
 @dataclass
 class _Stage:
-    """A stage at work."""
+    """A running stage."""
 
     name: str
     units: int
@@ -60,7 +60,7 @@ class _Stage:
 
     @property
     def completed(self) -> float:
-        """Units that are done, and of those at work the shares that they have reported."""
+        """Units that are done, plus the reported shares of running ones."""
         return self.done + sum(list(self.shares.values()))  # a copy: the main thread adds shares meanwhile
 
     @property
@@ -77,7 +77,7 @@ class _Stage:
 
     @property
     def detail(self) -> str:
-        """The rate where there is one; before, what the stage does."""
+        """The rate; before there is one, what the stage does."""
         if self.text_bytes:
             return f"{self.text_bytes / 1e6 / self.seconds:.1f} MB/s"
         return explain_stage(self.name)
@@ -91,7 +91,7 @@ class _Stage:
 
 
 class LiveBars:
-    """A bar a stage with the time it has taken; where the output is no terminal, a line at its end and now and then."""
+    """Shows a bar for each stage; if the output is not a terminal, a line at its end and every 30 seconds."""
 
     def __init__(self, console: Console) -> None:
         self._console = console
@@ -159,6 +159,6 @@ class LiveBars:
                 next_seconds = stage.seconds + LINE_SECONDS
 
     def close(self) -> None:
-        """Leave the bars as they are."""
+        """Stop updating the bars."""
         self._closed.set()
         self._progress.stop()

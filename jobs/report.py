@@ -1,4 +1,4 @@
-"""`maskmill report`: what stands at a URL, from its manifests alone."""
+"""`maskmill report`: what a URL contains, from its manifests alone."""
 
 from __future__ import annotations
 
@@ -40,7 +40,7 @@ def report(dataset: str) -> int:
 
 
 def _names(tables: Sequence[Table]) -> Iterator[str]:
-    """What the tables name: what heads their columns, and what begins their lines."""
+    """The terms in some tables: the headings of their columns and the beginnings of their lines."""
     for table in tables:
         yield from (str(column.header) for column in table.columns)
         yield from map(str, table.columns[0].cells)

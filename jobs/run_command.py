@@ -1,4 +1,4 @@
-"""How a command ends: its exit status, and one clear line where it fails."""
+"""Run a command: set its exit status, and print one clear line if it fails."""
 
 from __future__ import annotations
 
@@ -14,12 +14,12 @@ from maskmill.schemas.errors import ConfigError, MaskmillError
 
 
 def run_command(job: Callable[[], int | None], debug: bool, interrupted: str = "interrupted") -> None:
-    """Run a job, its imports included; a failure is one clear line, its traceback only on request.
+    """Run a job, including its imports; a failure prints one clear line, and its traceback only on request.
 
     Args:
         job: Returns the exit status.
         debug: Show tracebacks.
-        interrupted: What Ctrl-C is answered with.
+        interrupted: The message after Ctrl-C.
     """
     try:
         status: Any = job()
@@ -39,7 +39,7 @@ def run_command(job: Callable[[], int | None], debug: bool, interrupted: str = "
 
 
 def _explain(error: Exception) -> str:
-    """An error in one line."""
+    """Describe an error in one line."""
     if isinstance(error, ModuleNotFoundError) and str(error.name).partition(".")[0] != "maskmill":
         error = ConfigError(
             f"{error.name} is not installed",

@@ -1,4 +1,4 @@
-"""The plain tables that jobs end with, each with what its terms mean."""
+"""The tables at the end of a command, each with an explanation of its terms."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from maskmill.schemas.wording import count_of
 
 
 def tables_of_run(prepared: Prepared, compared: Mapping[str, Sequence[SourceReport]], output: str) -> list[Table]:
-    """What a job has to show at its end: what the tokenizer makes of the text, and the run in numbers."""
+    """The tables of a finished run: how the tokenizer encodes the text, and the run in numbers."""
     own = prepared.tokenizer.sources if prepared.tokenizer is not None else ()
     tables = [table_of_sources(own)] if own else []
     tables += tables_side_by_side(compared) if compared else ()
@@ -26,7 +26,7 @@ def tables_of_run(prepared: Prepared, compared: Mapping[str, Sequence[SourceRepo
 
 
 def table_of_run(prepared: Prepared, output: str) -> Table:
-    """What a run made: documents, tokens, rows, and the pace of every stage that was done now."""
+    """What a run made: documents, tokens, rows, and the rate of every stage that ran now."""
     lines = document_lines(prepared.documents[0])
     if prepared.tokenizer is not None:
         how = "trained" if prepared.tokenizer.trained else "brought"
@@ -45,7 +45,7 @@ def table_of_run(prepared: Prepared, output: str) -> Table:
 
 
 def document_lines(manifest: DocumentsManifest) -> list[tuple[str, str]]:
-    """What became of every document that was read, a line a number."""
+    """The counts of all documents that were read, one per line."""
     counts = manifest.counts
     reasons = ", ".join(f"{count:,} {reason}" for reason, count in counts.quarantined_by_reason.items())
     return [
@@ -59,7 +59,7 @@ def document_lines(manifest: DocumentsManifest) -> list[tuple[str, str]]:
 
 
 def packed_lines(manifest: PackedManifest) -> list[tuple[str, str]]:
-    """What is in a packed dataset, a line a number."""
+    """The counts of a packed dataset, one per line."""
     counts = manifest.counts
     places = max(1, counts.rows * manifest.seq_len)
     over = [counts.rows - bound for bound in (counts.rows_lower_bound_l1, counts.rows_lower_bound_l2)]
@@ -77,7 +77,7 @@ def packed_lines(manifest: PackedManifest) -> list[tuple[str, str]]:
 
 
 def table_of_pairs(title: str, lines: list[tuple[str, Any]], *, explain: bool = True) -> Table:
-    """Names and values under a title, and below them what the names mean."""
+    """A table of names and values with a title, and below it the meaning of the names."""
     table = Table(title=title or None, show_header=False, box=None, pad_edge=False, title_justify="left")
     table.add_column(no_wrap=True)
     table.add_column(overflow="fold")
@@ -92,5 +92,5 @@ def table_of_pairs(title: str, lines: list[tuple[str, Any]], *, explain: bool = 
 
 
 def say_gap(gap: float) -> str:
-    """How a held-out loss compares with the unigram entropy, in nats: a gap above nothing is below it."""
+    """Compare a held-out loss with the unigram entropy, in nats; a positive gap means that the loss is below it."""
     return f"{abs(gap):.3f} nats {'below' if gap >= 0 else 'above'} the unigram entropy"

@@ -1,4 +1,4 @@
-"""What a tokenizer makes of the text, for a person: a table a tokenizer, or several side by side.
+"""How a tokenizer encodes the text, for people: one table per tokenizer, or several side by side.
 
 `maskmill.jobs.terms` explains the columns.
 """
@@ -27,7 +27,7 @@ _COMPARED = ("tokens/word", "bytes/token", "[UNK]", "coverage")
 
 
 def table_of_sources(sources: Sequence[SourceReport]) -> Table:
-    """One line a source, those with the most text first, and one for all of them."""
+    """One line per source, those with the most text first, and one for all of them."""
     table = _start_table(list(_MEASURES))
     for line in _shown(sources):
         table.add_row(name_of(line), *(measure(line) for measure in _MEASURES.values()))
@@ -38,7 +38,7 @@ def table_of_sources(sources: Sequence[SourceReport]) -> Table:
 
 
 def tables_side_by_side(tokenizers: Mapping[str, Sequence[SourceReport]]) -> Iterator[Table]:
-    """Tokenizers measured on the same text: a table a measure, a column a tokenizer, one line a source."""
+    """Tokenizers measured on the same text: a table per measure, a column per tokenizer, a line per source."""
     shown = [_shown(sources) for sources in tokenizers.values()]
     for measure in _COMPARED:
         table = _start_table(list(tokenizers), measure)

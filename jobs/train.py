@@ -15,12 +15,12 @@ from maskmill.pipeline.training.train import train as train_model
 from maskmill.schemas.events import HeldOutScored, TrainEvent, TrainStarted, TrainStep
 from maskmill.schemas.train_file import TrainFile
 
-WORTH_SAYING = 0.01  # of the time
+WORTH_SAYING = 0.01  # share of the time
 STATUS_OF_SIGNAL = 128  # added to the number of the signal
 
 
 class TrainLines:
-    """A line for every report of a training run."""
+    """Prints a line for every report of a training run."""
 
     def __init__(self, console: Console) -> None:
         self._console = console
@@ -28,14 +28,14 @@ class TrainLines:
         self._reported_at = 0.0
 
     def expect(self, steps: int) -> None:
-        """Say how many steps there will be at most, for the time left."""
+        """Set the maximum number of steps, for the remaining time."""
         self._total_steps = steps
 
     def __call__(self, event: TrainEvent) -> None:
         """Show an event."""
         if isinstance(event, TrainStarted):
             self._started_at = event.step
-            resumed = f", going on from step {event.resumed_from}" if event.resumed_from is not None else ""
+            resumed = f", continuing from step {event.resumed_from}" if event.resumed_from is not None else ""
             size = f"{event.num_parameters / 1e6:.1f} M parameters"
             self._print(f"training {size} on {event.device} in {event.precision}{resumed}")
             self._print("masking: " + ", ".join(f"{name} {value}" for name, value in event.masking))
@@ -61,7 +61,7 @@ class TrainLines:
 
 
 def train(path: str, overrides: list[str], as_json: bool) -> int:
-    """Train as a train file says; returns the exit status: 130 after SIGINT, 143 after SIGTERM, as shells count."""
+    """Train as the train file says; returns the exit status: 130 after SIGINT, 143 after SIGTERM, as in shells."""
     config = read_toml(TrainFile, path, overrides)
     console = open_console()
     lines = TrainLines(console)
@@ -77,7 +77,7 @@ def train(path: str, overrides: list[str], as_json: bool) -> int:
 
 
 def train_pairs(result: TrainResult) -> list[tuple[str, str]]:
-    """How a training run ended, a line a number."""
+    """The results of a training run, one per line."""
     pairs = [("steps", f"{result.step:,} in {result.train_seconds:.0f} s, ended by {result.stopped_by}")]
     if result.first_loss is not None and result.last_loss is not None:
         pairs.append(("training loss", f"first {result.first_loss:.3f}, last {result.last_loss:.3f} nats"))

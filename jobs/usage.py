@@ -1,4 +1,4 @@
-"""How the command line takes its arguments and its streams: help without clutter, messages that can be printed."""
+"""Arguments and standard streams of the command line: help without clutter, printable messages."""
 
 from __future__ import annotations
 
@@ -17,16 +17,16 @@ from maskmill.pipeline.standard_error import make_line
 from maskmill.schemas.errors import ConfigError
 
 _NO_READER = 128 + signal.SIGPIPE
-"""What shells report of a command that this signal ends, as other commands are whose reader goes away."""
+"""The status of a command that SIGPIPE ends, as shells report it."""
 _UsageError: type[Any] = typer.BadParameter.mro()[1]
-"""What wrong arguments are to click, which typer brings a copy of."""
+"""The error of click for wrong arguments; typer contains a copy of click."""
 
 
 class _Usage:
-    """Shows flags in help without a type, `--replace`, and arguments in messages printable, whatever a glob gave."""
+    """Shows flags in help without a type, and makes arguments in messages printable."""
 
     def make_context(self, *args: Any, **options: Any) -> Any:
-        """The arguments, parsed; what is wrong with them is raised as click does."""
+        """Parse the arguments; errors are those of click."""
         try:
             return super().make_context(*args, **options)  # type: ignore[misc]  # of the command that this is mixed into
         except _UsageError as error:
@@ -34,7 +34,7 @@ class _Usage:
             raise
 
     def get_params(self, ctx: Any) -> list[Any]:
-        """The parameters, with an empty type for those that take no value."""
+        """The parameters, with an empty type for flags."""
         params: list[Any] = super().get_params(ctx)  # type: ignore[misc]  # of the command that this is mixed into
         for param in params:
             if getattr(param, "is_flag", False):
@@ -51,7 +51,7 @@ class Group(_Usage, TyperGroup):
 
 
 class _Stream(io.TextIOWrapper):
-    """A standard stream, for any letter; what its reader or its disk refuses goes to a function."""
+    """A standard stream that can write any character, and passes errors of its reader or disk to a function."""
 
     def __init__(self, stream: io.TextIOWrapper, on_failure: Callable[[OSError], None]) -> None:
         self._on_failure = on_failure
@@ -89,17 +89,17 @@ def _end_command(error: OSError) -> None:
 
 
 def _ignore(_: OSError) -> None:
-    """Do nothing: there is nowhere to say it."""
+    """Do nothing: there is nowhere to report it."""
 
 
 def open_streams() -> None:
-    """Let no command fail for a letter that the terminal lacks, nor because nobody reads its messages.
+    """Replace the standard streams: no command fails for a character that the terminal lacks, or for lost messages.
 
-    Where the reader of its output has gone, as of `| head`, it ends quietly.
+    If nobody reads its output any more, as after `| head`, a command ends quietly.
     """
     for name, on_failure in (("stdout", _end_command), ("stderr", _ignore)):
         stream = getattr(sys, name)
-        if stream is None:  # closed by whoever started this
+        if stream is None:  # closed by the parent process
             setattr(sys, name, open(os.devnull, "w", encoding="utf-8"))  # noqa: SIM115  # until the process ends
         elif isinstance(stream, io.TextIOWrapper):
             setattr(sys, name, _Stream(stream, on_failure))

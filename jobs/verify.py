@@ -1,4 +1,4 @@
-"""`maskmill verify`: re-read what was written and say what is wrong with it."""
+"""`maskmill verify`: re-read what was written and print what is wrong with it."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Whether a run may write into an output: refuse to mix two runs, add to one, and make way for what replaces a part."""
+"""Decide whether a run may write into an output: never mix two runs, add to one, or delete a part to replace it."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from maskmill.schemas.layout import QUARANTINE, RECEIPTS, RUN_RECORD, Folder, is
 from maskmill.schemas.wording import count_of, setting_of
 
 INPUT_KEYS = frozenset(("input.files", "input.sources"))
-"""What a record says of the files that are read, and not of how they are."""
+"""The keys of a record that describe the input files, not how they are read."""
 Differing = list[tuple[str, str, tuple[Any, Any]]]
 """Section, key, and its values in the two records."""
 _ANOTHER = "give another output.url"
@@ -33,24 +33,23 @@ def claim_output(
     replace: bool,
     warn: Callable[[str], None] = lambda _: None,
 ) -> None:
-    """Write the record where there is none, and make sure that one that stands is of the same documents.
+    """Write the record if there is none; otherwise make sure that the existing one has the same documents.
 
-    A tokenizer or a packing of a name that is not there yet is added to the record, and touches nothing that stands.
-    One that stands, and of which nothing was made yet, gives way. A run over other inputs takes the place of one that
-    has finished no part: nobody can have used anything of it, and whoever renames a file after a stop gives the same
-    command again.
+    A tokenizer or a packing with a new name is added to the record, and nothing else changes. An existing one of which
+    no file was written yet is replaced. A run over other inputs replaces one that has finished no part: nobody can have
+    used anything of it, and a user who renames a file after an interruption can give the same command again.
 
     Args:
         output: The output, held by this driver.
-        asked: As `describe_run` gives it: what the run file asks for. What stands beside it may differ.
-        up_to: The last part that is made now; later ones are compared when they are made.
-        replace: Delete the tokenizer or the rows of other settings, to make way for those that are asked for.
-        warn: Takes what a person should know.
+        asked: What the run file asks for, as `describe_run` returns it. Other parts of the output may differ.
+        up_to: The last part to make now; later ones are compared when they are made.
+        replace: Delete a tokenizer or rows with other settings, so that those asked for can be made.
+        warn: Callback that receives warnings for the user.
 
     Raises:
-        ConfigError: The settings differ, and may not be replaced.
-        StaleArtifactError: Only the inputs differ and a part is finished, or what is left to do would be done by other
-            libraries.
+        ConfigError: The settings differ, and nothing may be replaced.
+        StaleArtifactError: Only the inputs differ and a part is finished, or the remaining work would use other
+            library versions.
     """
     if output.create(RUN_RECORD, asked.dump()):
         return
@@ -77,14 +76,14 @@ def claim_output(
     _delete(output, standing, gone)
     left = {scope: entry for scope, entry in standing.entries.items() if scope not in gone}
     again = {scope: asked.entries[scope] for scope in gone if scope in asked.entries}
-    for scope in again:  # whose default masking is noted where it changes
+    for scope in again:  # its default masking is recorded by `record_masking`
         if standing.entries[scope].masking is not None:
             again[scope] = dataclasses.replace(again[scope], masking=standing.entries[scope].masking)
     write_record(output, dataclasses.replace(standing, entries={**record.entries, **again, **left}))
 
 
 def _is_nothing_made(output: Store, standing: RunRecord, scopes: Iterable[Scope]) -> bool:
-    """Whether some entries were begun and have no file yet but those that serve any settings: nothing would be lost."""
+    """Whether deleting these entries loses nothing: they have no files but those that are valid for any settings."""
     return all(
         {path.removeprefix(f"{folder}/") for path in output.list(folder)} <= set(PARTS[scope[0]].kept)
         for scope in scopes
@@ -98,19 +97,19 @@ def _differs(record: RunRecord, standing: RunRecord, scope: Scope) -> bool:
 
 
 def _add(output: Store, record: RunRecord, standing: RunRecord) -> None:
-    """Add to the record what it lacks."""
+    """Add the missing entries to the record."""
     if not record.entries.keys() <= standing.entries.keys():
         write_record(output, dataclasses.replace(standing, entries={**record.entries, **standing.entries}))
 
 
 def _made_of(standing: RunRecord, scope: Scope) -> list[Scope]:
-    """A tokenizer and all rows that are made with it, or a packing alone."""
+    """A tokenizer and all rows made with it, or one packing."""
     part, name = scope
     return [scope, *standing.packings_of(name)] if part is Part.TOKENIZER else [scope]
 
 
 def _settings(record: RunRecord, scopes: Iterable[Scope]) -> dict[str, dict[str, Any]]:
-    """The settings that a record has of some entries, and the name of the tokenizer that the rows are made with."""
+    """The settings of some entries of a record, and the name of the tokenizer of its rows."""
     found: dict[str, dict[str, Any]] = {}
     for scope in scopes:
         found |= record.entries[scope].sections
@@ -120,9 +119,9 @@ def _settings(record: RunRecord, scopes: Iterable[Scope]) -> dict[str, dict[str,
 
 
 def _delete(output: Store, standing: RunRecord, gone: Collection[Scope]) -> None:
-    """Delete parts: what says that they, or units of them, are whole before what it speaks of.
+    """Delete parts: their manifests and receipts first, then their files.
 
-    So a kill leaves nothing that is taken for whole. Ids that are kept stay where all of them are there.
+    So after a kill nothing incomplete looks complete. Kept token ids stay if all of them are there.
     """
     used = {entry.tokenizer for scope, entry in standing.entries.items() if scope not in gone and _keeps_ids(entry)}
     partly = {
@@ -177,11 +176,11 @@ def _delete_files(output: Store, paths: Iterable[str]) -> None:
 
 
 def _differing_keys(ours: Mapping[str, Any], theirs: Mapping[str, Any]) -> Differing:
-    """Section, key and both values of every key that differs, those that only one of the two knows among them."""
+    """Section, key and both values of every key that differs, including keys that only one of the two has."""
     keys = [(section, key) for record in (ours, theirs) for section, values in record.items() for key in values]
     both = {(section, key): (ours.get(section, {}).get(key), theirs.get(section, {}).get(key)) for section, key in keys}
     differing = [(section, key, values) for (section, key), values in both.items() if values[0] != values[1]]
-    # With copies stored on one side only, the other has no further keys of [mask].
+    # If only one side stores copies, the other has no other keys of [mask].
     names = {(section, key) for section, key, _ in differing}
     return [one for one in differing if one[0] != "mask" or one[1] == "copies" or ("mask", "copies") not in names]
 
@@ -205,7 +204,7 @@ def _refusal(
         )
     made_with, asked_for = [], []
     for name, (_, _, (asked, made)) in zip(names, differing, strict=True):
-        is_content = name in ("input.files", "tokenizer.from")  # by its checksum, which says nothing to a person
+        is_content = name in ("input.files", "tokenizer.from")  # a checksum, which means nothing to a person
         shown = files if name == "input.files" else [f"content {made}", f"content {asked}"] if is_content else None
         made_with.append(f"{name} = {shown[0] if shown else setting_of(made)}")
         asked_for.append(f"{name} = {shown[1] if shown else setting_of(asked)}")
@@ -219,14 +218,14 @@ def _refusal(
 
 
 def _advise_appending(theirs: RunRecord, output: Store) -> str:
-    """How to make documents of other files than those of an output."""
+    """The advice for making documents from files other than those of an output."""
     if not is_appendable(theirs.entries[DOCUMENTS].sections):
         return _ANOTHER
     return f'{_ANOTHER} with input.reuse = "{output.display_url}", which reads only the files that are new'
 
 
 def _explain_ways(asked: RunRecord, standing: RunRecord, first: Scope) -> str:
-    """What to do where there is a tokenizer or a packing of this name and another one is asked for."""
+    """The advice for a tokenizer or a packing whose name is already used with other settings."""
     part, name = first
     gone = [folder for scope in _made_of(standing, first) for folder in standing.folders(scope)]
     value = "another value"
@@ -240,7 +239,7 @@ def _explain_ways(asked: RunRecord, standing: RunRecord, first: Scope) -> str:
 
 
 def _check_unfinished(ours: RunRecord, theirs: RunRecord, output: Store, scopes: Iterable[Scope]) -> None:
-    """What is left to do of what stands must be done by the libraries that began it; once done, they may change."""
+    """Refuse to finish a part with library versions other than those that began it; a finished part does not matter."""
     for scope in scopes:
         if scope not in theirs.entries or _are_whole(output, theirs.folders(scope, by_products=False)):
             continue

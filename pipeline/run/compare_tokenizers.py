@@ -31,14 +31,14 @@ OWN = "this run"
 
 
 def load_compared(settings: RunFile, urls: Sequence[str]) -> dict[str, Tokenizer]:
-    """Load tokenizers to compare with, before a run begins that would end with them.
+    """Load the tokenizers to compare with, before the run: a bad one is then refused at once.
 
     Args:
         settings: The run file.
         urls: Their paths or URLs, as `tokenizer.from` takes them.
 
     Returns:
-        By name.
+        Tokenizers by name.
 
     Raises:
         ConfigError: One of them is no WordPiece tokenizer.
@@ -53,7 +53,7 @@ def compare_tokenizers(
     others: Mapping[str, Tokenizer],
     listen: RunListener,
 ) -> dict[str, Sequence[SourceReport]]:
-    """Measure the run's tokenizer and others; the documents and the tokenizer stand.
+    """Measure the run's tokenizer and others; the documents and the tokenizer must be finished.
 
     Args:
         settings: The run file.
@@ -62,7 +62,7 @@ def compare_tokenizers(
         listen: Callback that receives a `tokenizer_measured` for each.
 
     Returns:
-        By name, `OWN` first: what each makes of the text of every source in the sample.
+        By name, `OWN` first: the measurements of each source in the sample.
     """
     special = SpecialInText(settings.tokenizer.special_in_text)
     output = open_store(settings.output.url)
@@ -84,7 +84,7 @@ def compare_tokenizers(
 
 
 def _load(files: dict[str, bytes], settings: TokenizerSection, path: str) -> Tokenizer:
-    """A tokenizer to compare with; a vocab.txt with capital letters is taken as cased, whatever the run file says."""
+    """Load a tokenizer; a vocab.txt with capital letters counts as cased, whatever the run file says."""
     tokenizer = load_tokenizer(files, normalisation_of(settings), path)
     if "vocab.txt" in files and count_cased_pieces(tokenizer):
         return load_tokenizer(files, Normalisation(lowercase=False, strip_accents=False), path)
@@ -92,7 +92,7 @@ def _load(files: dict[str, bytes], settings: TokenizerSection, path: str) -> Tok
 
 
 def name_tokenizers(urls: Sequence[str]) -> list[str]:
-    """Of each the last part of its path without its suffix, or all of it where two end alike; never its query."""
+    """Name each by the last part of its path without suffix, or by all of it if two are equal; never by its query."""
     shown = [redact(url) for url in urls]
     short = [os.path.splitext(os.path.basename(url.rstrip("/")))[0] for url in shown]
     is_alone = [short.count(name) == 1 and name not in ("", OWN) for name in short]

@@ -1,4 +1,4 @@
-"""What a run file asks for, as the record in its output says it."""
+"""Build the record of what a run file asks for."""
 
 from __future__ import annotations
 
@@ -18,16 +18,16 @@ DECISIVE_LIBRARIES = ("maskmill", "pyarrow", "numpy", "tokenizers", "nanotoken",
 
 
 def describe_run(settings: RunFile, inputs: Sequence[InputFile], brought: Mapping[str, bytes]) -> RunRecord:
-    """What `run.json` says of one run file: the documents, a tokenizer and a packing.
+    """Describe one run file for `run.json`: its documents, tokenizer and packing.
 
-    The fingerprints hold neither where the corpus nor where the output lies, so that a run elsewhere over the same
-    files gives the same bytes. The names of the sources are in them, which may be those of the last folders; elsewhere
-    `input.name` gives the same.
+    The fingerprints cover neither the location of the corpus nor that of the output, so that a run elsewhere over the
+    same files writes the same bytes. They do cover the names of the sources, which may be those of folders; elsewhere
+    `input.name` can set the same name.
     """
     run = settings.fingerprinted()
     decisive = json.loads(json.dumps(run))
     decisive["input"].pop("paths")
-    decisive["input"].pop("name")  # `sources` has it, or what it is unset
+    decisive["input"].pop("name")  # covered by `sources`
     decisive["input"]["files"] = digest_inputs(inputs)
     decisive["input"]["sources"] = sorted({file.source for file in inputs})
     brought_digest = xxhash.xxh3_128_hexdigest(b"".join(brought.values())) if brought else None
@@ -49,14 +49,14 @@ def describe_run(settings: RunFile, inputs: Sequence[InputFile], brought: Mappin
 
 
 def find_differing(ours: RunFile, theirs: RunFile | None, up_to: Part = Part.PACK) -> dict[str, tuple[Any, Any]]:
-    """Keys that decide what is written and differ between two run files: the value of the first, then of the second.
+    """Find the keys that decide the output and differ between two run files, with both values.
 
-    Tokenizers of two names, and rows of two names, are not compared: neither takes the other's place.
+    Tokenizers with different names, and rows with different names, are not compared: neither replaces the other.
 
     Args:
         ours: The first.
-        theirs: The second; of none, every key differs.
-        up_to: The last part that is compared.
+        theirs: The second; if it is `None`, every key differs.
+        up_to: The last part to compare.
     """
     plain = {} if theirs is None else _settings_of(theirs)
     names = _names_of(ours)
@@ -74,7 +74,7 @@ def _names_of(settings: RunFile) -> dict[Part, str]:
 
 
 def _settings_of(settings: RunFile) -> dict[str, dict[str, object]]:
-    """What the fingerprints cover, and all keys of sections of which they leave some out."""
+    """What the fingerprints cover, and all keys of the sections that they cover only in part."""
     documents, mask = (section.model_dump(mode="json") for section in (settings.documents, settings.mask))
     return {**settings.fingerprinted(), "documents": documents, "mask": mask}
 

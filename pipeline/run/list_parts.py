@@ -1,4 +1,4 @@
-"""What there is in an output: the folders of its parts, and whether each is finished."""
+"""List what an output contains: the folders of its parts, and whether each is finished."""
 
 from __future__ import annotations
 
@@ -11,11 +11,11 @@ from maskmill.schemas.layout import Folder
 
 
 def list_parts(store: Store) -> dict[str, bool]:
-    """The folders of a run's output that belong to its parts, in their order, and whether each has a manifest.
+    """List the folders of a run's parts in their order, and whether each has a manifest.
 
     A folder with a name, such as `packed-short/`, belongs to the run if its record knows the name, and one with a
-    length if the record asks for it: `packed-old/` and `packed-64/` may be copies that somebody made. Without a record
-    a folder with a name belongs to the run if it has a manifest.
+    length if the record asks for it: `packed-old/` and `packed-64/` may be copies made by a user. Without a
+    record, a folder with a name belongs to the run if it has a manifest.
     """
     files: dict[str, set[str]] = {}
     for path in store.list():

@@ -46,7 +46,7 @@ from maskmill.schemas.receipt import ShardReceipt
 
 
 def make_documents(run: Run) -> list[DocumentsManifest]:
-    """Write the document shards; nothing is done where they are there already.
+    """Write the document shards, unless they are already written.
 
     Returns:
         The manifest of the documents to train on, then that of the held-out ones if there are any.
@@ -54,8 +54,8 @@ def make_documents(run: Run) -> list[DocumentsManifest]:
     Raises:
         InputDataError: A file cannot be read, too much of the input is bad, or no document is left.
         ConfigError: All documents are held out.
-        StaleArtifactError: The held-out documents are gone. They are not read again: raw text may have changed since,
-            and what was made of the documents that stand speaks of those.
+        StaleArtifactError: The held-out documents are gone. They are not read again: the raw text may have changed
+            since, and everything else was made from the documents as they were.
     """
     folders = [documents_folder(split) for split in run.splits]
     if run.is_whole(folders[0]):  # its manifest is written last
@@ -100,16 +100,16 @@ def make_documents(run: Run) -> list[DocumentsManifest]:
 
 
 def _begin_again_if_inputs_changed(run: Run) -> None:
-    """Read the inputs again if any was written to since units read it, even to the same size.
+    """Read the inputs again if any was modified since units read it, even if its size is the same.
 
-    A file that was only copied back is read again too: its time of change says no more, and the bytes are the same.
-    The new marks come last: killed before, the next driver begins again too.
+    A file that was only copied back is read again too, since only its modification time is known; the result is the
+    same. The new marks are written last: if this driver is killed before, the next one starts over as well.
     """
     marks = xxhash.xxh3_128_hexdigest("\n".join(file.mark for file in run.inputs).encode()).encode()
     if not run.output.create(INPUT_MARKS, marks) and run.output.read_bytes(INPUT_MARKS) != marks:
-        run.warn("input files were written to since the run began; reading all again")
+        run.warn("input files were modified since the run began; reading all of them again")
         stale = [documents_folder(split) for split in reversed(DataSplit)]
-        _drop_receipts(run, *stale)  # there may be fewer shards, or fewer bad lines, than before
+        _drop_receipts(run, *stale)  # there may be fewer shards or fewer bad lines than before
         for path in run.output.list(QUARANTINE):
             if is_of_quarantined_inputs(path):
                 run.output.delete(path)
@@ -148,7 +148,7 @@ def _write_manifests(
     }
     document_counts = run.add_up(DocumentCounts, summed, MAP)
     manifests = []
-    # The documents to train on come last: their manifest says that the whole part is done.
+    # The documents to train on come last: their manifest marks the whole part as finished.
     for split, (num_shards, checksum) in reversed(tables.items()):
         manifest = DocumentsManifest(
             run_fingerprint=run.fingerprints[Part.SHARD],
@@ -169,9 +169,9 @@ def _is_of(split: DataSplit, unit: SortUnit) -> bool:
 
 
 def _drop_work(run: Run) -> None:
-    """Delete what finished documents no longer need; what the map stage wrote stays where others may take it.
+    """Delete what finished documents no longer need; an appendable run keeps the output of its map stage for others.
 
-    The marks stay with it: should the documents be lost, files may have been written to before they are made again.
+    The marks stay with it: if the documents are lost, input files may be modified before they are made again.
     """
     if run.settings.documents.appendable:
         run.drop_work(SORT)

@@ -45,12 +45,12 @@ from maskmill.schemas.rows import rows_per_block
 
 Packed = Receipts[PackUnit, PackDetails]
 _Table = tuple[int, str, Counter[str]]
-"""How many shards a dataset has, the checksum of their table, and what was counted."""
+"""Number of shards of a dataset, checksum of their table, and counts."""
 
 
 @dataclass(frozen=True)
 class _Target:
-    """One packed dataset: the documents it is made of and their split, its length of rows and its folder."""
+    """One packed dataset: its documents and their split, its row length and its folder."""
 
     documents: DocumentsManifest
     split: DataSplit
@@ -59,7 +59,7 @@ class _Target:
 
 
 def make_rows(run: Run, documents: list[DocumentsManifest], tokenizer: TokenizerManifest) -> list[PackedManifest]:
-    """Write the packed shards; nothing is done where they are there already.
+    """Write the packed shards, unless they are already written.
 
     Args:
         run: The run.
@@ -78,7 +78,7 @@ def make_rows(run: Run, documents: list[DocumentsManifest], tokenizer: Tokenizer
         for split, manifest in of_split.items()
         for seq_len, folder in packed_folders(run.settings.pack, split).items()
     ]
-    # The first of them is written last; what is gone since is made again, with the same bytes.
+    # The first of them is written last; what was deleted since is made again, with the same bytes.
     if run.is_whole(*(target.folder for target in targets)):
         run.drop_work(PROVE, PACK)
         return _set_masking(run, targets)
@@ -114,9 +114,9 @@ def make_rows(run: Run, documents: list[DocumentsManifest], tokenizer: Tokenizer
 
 
 def _forget_units_without_ids(run: Run, units: Sequence[PackUnit]) -> None:
-    """Delete the receipts of units that have left no encoded shard, or whose shard is gone, so that they run again.
+    """Delete the receipts of units without an encoded shard, so that these units run again.
 
-    They have read ids that another packing of the tokenizer had kept, and these are gone since.
+    They read ids kept by another packing of the same tokenizer, which have been deleted since.
     """
     folders = {split: encoded_folder(split, run.settings.tokenizer.name) for split in DataSplit}
     kept = {path for folder in folders.values() for path in run.output.list(folder)}
@@ -132,9 +132,9 @@ def _read_own(run: Run, target: _Target) -> PackedManifest:
 
 
 def _set_masking(run: Run, targets: list[_Target]) -> list[PackedManifest]:
-    """Read finished manifests, and write the run's `[mask]` into those of rows without copies.
+    """Read finished manifests, and write the run's `[mask]` into those of rows without static copies.
 
-    There it is only the default of loaders, so no row changes. With copies the fingerprint covers it.
+    There it is only the default of loaders, so no row changes. With copies, the fingerprint covers it.
     """
     masking = run.settings.mask.masking()
     manifests = []
@@ -148,7 +148,7 @@ def _set_masking(run: Run, targets: list[_Target]) -> list[PackedManifest]:
 
 
 def _note_masking(run: Run) -> None:
-    """Bring the record of the run up to date, and say where loaders mask otherwise than before."""
+    """Update the record of the run, and tell the user if loaders now mask differently."""
     masking = run.settings.mask.masking()
     before = record_masking(run.output, run.settings.pack.name, masking)
     if before in (None, masking):
@@ -157,7 +157,7 @@ def _note_masking(run: Run) -> None:
         f"{name} = {value} (was {getattr(before, name)})" for name, value in masking if value != getattr(before, name)
     ]
     run.has_changed_masking = True
-    run.note(f"loaders now mask with {', '.join(changes)} unless they are told otherwise")
+    run.note(f"loaders now mask with {', '.join(changes)} unless they are given other settings")
 
 
 def _make_context(run: Run, tokenizer: TokenizerManifest) -> PackContext:
@@ -180,7 +180,7 @@ def _make_context(run: Run, tokenizer: TokenizerManifest) -> PackContext:
 
 
 def _read_encoded(run: Run, documents: Mapping[DataSplit, DocumentsManifest]) -> dict[DataSplit, EncodedManifest]:
-    """The encoded documents, if all are there; they are of the tokenizer's part, so `[pack]` may have changed."""
+    """Read the manifests of the encoded documents, if all exist; they do not depend on `[pack]`."""
     folders = {split: encoded_folder(split, run.settings.tokenizer.name) for split in documents}
     if not run.is_whole(*folders.values()):
         return {}
@@ -198,7 +198,7 @@ def _read_encoded(run: Run, documents: Mapping[DataSplit, DocumentsManifest]) ->
 def _write_table(
     run: Run, packed: Packed, split: DataSplit, folder: str, count: Callable[[Receipt[PackDetails]], Counter[str]]
 ) -> _Table:
-    """Write the table of a dataset's shards; returns how many they are, its checksum, and what was counted."""
+    """Write the table of a dataset's shards; returns their number, its checksum and the counts."""
     counts = Counter[str]()
 
     def iter_shards() -> Iterator[ShardReceipt]:
@@ -237,14 +237,14 @@ def _write_packed_table(run: Run, packed: Packed, target: _Target) -> _Table:
 
 
 def _judge_rows(run: Run, counted: Mapping[str, Counter[str]]) -> None:
-    """Warn of datasets to train on that have no row.
+    """Warn about datasets to train on without a row.
 
     Args:
         run: The run.
-        counted: What was counted for each, by its folder.
+        counted: The counts of each, by its folder.
 
     Raises:
-        InputDataError: None has one, so nothing useful can follow.
+        InputDataError: None of them has a row.
     """
     for folder, counts in counted.items():
         if counts["rows"]:

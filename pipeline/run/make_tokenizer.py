@@ -1,4 +1,4 @@
-"""The second part of a run: a vocabulary from the documents, or the one that the user brings, and its proof."""
+"""The second part of a run: a vocabulary trained on the documents or brought by the user, and its proof."""
 
 from __future__ import annotations
 
@@ -53,11 +53,11 @@ from maskmill.schemas.receipt import Receipt
 
 COPIED_BYTES = 1 << 24
 CASED_PIECES_WORTH_A_WARNING = 100
-"""An uncased vocabulary may have some, such as `[unused]` slots that were filled."""
+"""An uncased vocabulary may have a few, such as `[unused]` slots that were filled."""
 
 
 def make_tokenizer(run: Run, documents: DocumentsManifest) -> TokenizerManifest:
-    """Write the tokenizer folder; nothing is done where it is there already.
+    """Write the tokenizer folder, unless it is already written.
 
     Raises:
         ConfigError: The vocabulary is smaller than its alphabet, or the brought tokenizer cannot be used.
@@ -98,7 +98,7 @@ def list_shards(run: Run, documents: DocumentsManifest) -> list[tuple[str, str]]
 
 
 def prove(run: Run, checksum: str) -> None:
-    """Prove the fast encoder for the tokenizer that stands, and say so if it cannot be used.
+    """Prove the fast encoder for the finished tokenizer, and warn if it cannot be used.
 
     Args:
         run: The run.
@@ -113,7 +113,7 @@ def prove(run: Run, checksum: str) -> None:
 
 
 def read_tokenizer_json(run: Run, manifest: TokenizerManifest) -> bytes:
-    """The tokenizer of the run, which must still be the one that its manifest speaks of.
+    """Read the run's tokenizer, which must still be the one that its manifest describes.
 
     Raises:
         StaleArtifactError: It was changed or deleted.
@@ -139,7 +139,7 @@ def read_tokenizer_json(run: Run, manifest: TokenizerManifest) -> bytes:
 
 
 def _warn(run: Run, manifest: TokenizerManifest, details: TokenizerDetails) -> None:
-    """Say what a person should know before training on this."""
+    """Warn the user of what to know before training with this tokenizer."""
     longest = details.max_word_characters
     left_out = manifest.trained and run.settings.tokenizer.long_words == "skip"
     for message in iter_warnings(manifest.sources, details.strips_accents, manifest.trained, longest, left_out):
@@ -172,7 +172,7 @@ def _train(
 
 
 def _take_counted(run: Run, corpus: str, normalisation: Normalisation) -> str | None:
-    """The checksum of word counts that serve: this tokenizer's of an earlier vocabulary, or a copy of another one's."""
+    """The checksum of word counts to reuse: those of an earlier vocabulary, or a copy of another tokenizer's."""
     own = _counts_path(run.tokenizer_folder)
     others = [name for name in list_parts(run.output) if (found := Folder.parse(name)) and found.kind is Kind.TOKENIZER]
     folders = [run.tokenizer_folder, *others]
@@ -199,7 +199,7 @@ def _bring(run: Run, shards: list[tuple[str, str]], max_length: int) -> Receipt[
 
 
 def _count(run: Run, context: CountContext, documents: DocumentsManifest, shards: list[tuple[str, str]]) -> str:
-    """Count the words of all documents and write them down; returns the checksum of the table."""
+    """Count the words of all documents and write the table; returns its checksum."""
     counted = run.run_stage(Part.TOKENIZER, COUNT, context, plan_count_units(shards))
     sources = sum_sources(counted)
     check_words(sources, documents.documents)

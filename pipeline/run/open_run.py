@@ -1,4 +1,4 @@
-"""Opening a run: the record that says what it is, the lease that says who drives it, the engine that does the work."""
+"""Open a run: its record, the lease of its only driver, and the engine that does the work."""
 
 from __future__ import annotations
 
@@ -44,17 +44,17 @@ Counts = TypeVar("Counts", bound=BaseModel)
 
 @dataclass
 class Run:
-    """One run being driven.
+    """A run that this process drives.
 
     Attributes:
         settings: The run file.
         output: Where everything is written.
         inputs: The files it reads, in the order of their relative paths.
-        fingerprints: Of all that decides the bytes of each part.
+        fingerprints: Of the settings that decide each part.
         brought: Files of the tokenizer that the user brought; empty where one is trained.
         listen: Callback that receives every event.
-        lease: What says that this driver still holds the output.
-        has_changed_masking: Whether the default masking of loaders is another one since this driver.
+        lease: Shows that this driver still holds the output.
+        has_changed_masking: Whether this driver has changed the default masking of loaders.
     """
 
     settings: RunFile
@@ -79,16 +79,16 @@ class Run:
         return tokenizer_folder(self.settings.tokenizer.name)
 
     def name_stage(self, stage: Stage[Any, Any, Any]) -> str:
-        """What receipts, events and timings call a stage in this run."""
+        """The name of a stage of this run in receipts, events and timings."""
         return name_stage(stage, self.names)
 
     @property
     def shard_bytes(self) -> int:
-        """Text wanted in a document shard, in bytes."""
+        """Target size of a document shard, in bytes of text."""
         return plan_shard_bytes(self.inputs, self.settings.documents.shard_mb)
 
     def engine(self) -> Engine:
-        """The engine, started when it is first wanted: a finished run starts none."""
+        """The engine, started at its first use: a finished run starts none."""
         if self._engine is None:
             settings = self.settings.engine
             if settings.kind == "ray":
@@ -102,7 +102,7 @@ class Run:
         return self._engine
 
     def report(self, event: RunEvent) -> None:
-        """Pass an event on, and keep of it what `timings.json` says.
+        """Pass an event on, and keep what `timings.json` records of it.
 
         Raises:
             StaleArtifactError: Another driver has taken over the output.
@@ -119,11 +119,11 @@ class Run:
         self.listen(event)
 
     def warn(self, message: str) -> None:
-        """Say what a person should know, and most likely change."""
+        """Warn the user of something that most likely needs a change."""
         self.report(Warned(message=message))
 
     def note(self, message: str) -> None:
-        """Say what a person should know."""
+        """Tell the user something."""
         self.report(Noted(message=message))
 
     def run_stage(
@@ -137,11 +137,11 @@ class Run:
         """Run the units of a stage that have no receipt of this run yet.
 
         Args:
-            part: Of which the stage is: no receipt of a run that differs in this part is taken for one of this run.
-            stage: What is run.
-            context: Handed to every unit.
+            part: The part of the stage: receipts of a run that differs in this part do not count.
+            stage: The stage to run.
+            context: Passed to every unit.
             units: All of them.
-            watch: Follows the stage, and may stop it.
+            watch: Follows the stage and may stop it.
 
         Returns:
             The receipts of all units.
@@ -151,7 +151,7 @@ class Run:
     def finished(
         self, part: Part, stage: Stage[Any, Unit, AnyDetails], units: Sequence[Unit]
     ) -> Receipts[Unit, AnyDetails]:
-        """The receipts of those units that have been run already."""
+        """The receipts of the units that have already run."""
         return Receipts(self.output, self._own(part, stage, units), stage.details).finished()
 
     def _own(self, part: Part, stage: Stage[Any, Unit, AnyDetails], units: Sequence[Unit]) -> list[Unit]:
@@ -164,11 +164,11 @@ class Run:
         return list(DataSplit) if self.settings.documents.held_out else [DataSplit.TRAIN]
 
     def is_whole(self, *folders: str) -> bool:
-        """Whether all of some datasets are whole: the manifest of each is there."""
+        """Whether all of these datasets are finished: each has its manifest."""
         return all(self.output.exists(f"{folder}/{MANIFEST}") for folder in folders)
 
     def add_up(self, model: type[Counts], counts: Mapping[str, Any], stage: Stage[Any, Any, Any]) -> Counts:
-        """What the receipts of a stage counted, as its manifest says it.
+        """Turn the counts of a stage's receipts into those of its manifest.
 
         Raises:
             ShardCorruptError: The sums do not add up.
@@ -184,13 +184,13 @@ class Run:
             ) from error
 
     def check_own(self, part: Part, manifest: AnyManifest, path: str, documents: str = "") -> AnyManifest:
-        """A manifest that stands already, which must be of this run's part.
+        """Check that an existing manifest belongs to this run.
 
         Args:
             part: Which one.
-            manifest: What stands.
-            path: Of it.
-            documents: The fingerprint of the documents that it must have been made from.
+            manifest: The manifest.
+            path: Its path.
+            documents: The fingerprint of the documents that it must be made from.
 
         Raises:
             StaleArtifactError: Another run wrote it, or it was made from other documents.
@@ -215,7 +215,7 @@ class Run:
         return manifest
 
     def drop_work(self, *stages: Stage[Any, Any, Any], folders: Sequence[str] = ()) -> None:
-        """Delete what a finished part no longer needs; its manifest stands."""
+        """Delete what a part no longer needs once its manifest is written."""
         for stage in stages:
             self.output.delete_tree(f"{RECEIPTS}/{self.name_stage(stage)}")
         for folder in folders:
@@ -228,11 +228,11 @@ class Run:
 
     @property
     def ran(self) -> frozenset[str]:
-        """The stages of which units were run by this driver."""
+        """The stages of which this driver ran units."""
         return frozenset(name for name, stage in self._stages.items() if stage.get("ran"))
 
     def finish(self) -> dict[str, dict[str, Any]]:
-        """Write the timings of this driver beside those of stages that it did not run; returns all of them."""
+        """Write the timings of this driver, and keep those of stages that it did not run; returns all of them."""
         timings = {name: self._stages[name] for name in self.ran}
         with contextlib.suppress(FileNotFoundError, ValueError):
             before = parse_json(self.output.read_bytes(TIMINGS, MAX_TEXT_BYTES), MAX_TEXT_BYTES)
@@ -251,8 +251,8 @@ def open_run(
     Args:
         settings: The run file.
         listen: Callback that receives every event.
-        up_to: The last part that is asked for; what decides later ones is not looked at.
-        replace: Delete the tokenizer or the rows that stand, where they were made with other settings.
+        up_to: The last part to make; the settings of later ones are not compared.
+        replace: Delete a tokenizer or rows that were made with other settings.
 
     Raises:
         ConfigError: Another run's or another driver's output, or an input or tokenizer is missing.
@@ -278,7 +278,7 @@ def open_run(
             for message in warnings:
                 run.warn(message)
             yield run
-            output.delete_partials(is_of_run)  # a worker that was killed left one, and its driver lived on
+            output.delete_partials(is_of_run)  # left by a worker that was killed while its driver lived on
             listen(RunFinished(seconds=round(time.perf_counter() - started, 3)))
         finally:
             run.close()
@@ -297,13 +297,13 @@ def refuse_inputs_in_output(inputs: Sequence[InputFile], output: Store) -> None:
                 "an input lies in the output",
                 path=redact(file.url),
                 expected=f"inputs outside {output.display_url}",
-                found="what a run writes would become its input when it goes on",
+                found="what a run writes would become its input when it continues",
                 action="give an output.url outside the folders of input.paths, or a narrower pattern",
             )
 
 
 def place_of(url: str) -> str:
-    """Where a URL leads, links resolved, its store called by one of its names: `s3a` is `s3`, and `gs` is `gcs`."""
+    """A URL with links resolved and one name for its store: `s3a` is `s3`, and `gs` is `gcs`."""
     if url.startswith("/"):
         return os.path.realpath(url)
     protocol, path = split_url(url)

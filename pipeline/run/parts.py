@@ -1,14 +1,14 @@
-"""The parts of a run: for each the settings that decide it, its folders, their manifests and what it is called.
+"""The parts of a run: the settings that decide each, its folders, their manifests and its name for people.
 
-A run makes its parts one after the other, and what decides the bytes of a part decides those of all later ones:
+A run makes its parts one after the other, and the settings that decide a part also decide all later ones:
 
     shard       [input], the files it names, [documents]
     tokenizer   and [tokenizer], the tokenizer that is brought
     pack        and [pack], and [mask] where static copies are stored
 
-An output holds the documents once, and any number of tokenizers and packings by name. Each has a fingerprint of its
-own, so a change of `[pack]` leaves documents and tokenizer valid. Whoever asks which part, which folder or which
-manifest asks this table; `stages` has the stages, and `record` what is in an output.
+An output holds the documents once, and any number of tokenizers and packings by name. Each has its own fingerprint, so
+a change of `[pack]` leaves documents and tokenizer valid. This table is the only place that knows which folder and
+which manifest belong to which part; `stages` has the stages, and `record` what is in an output.
 """
 
 from __future__ import annotations
@@ -58,24 +58,24 @@ class Part(IntEnum):
 
     @property
     def key(self) -> str:
-        """What the part is called in `run.json` and in `up_to`."""
+        """The name of the part in `run.json` and in `up_to`."""
         return self.name.lower()
 
 
 Scope = tuple[Part, str]
-"""A part and the name of the tokenizer or packing that is meant: what has settings and a fingerprint of its own."""
+"""A part and the name of its tokenizer or packing: the unit that has its own settings and fingerprint."""
 
 
 @dataclass(frozen=True)
 class PartEntry:
-    """What there is to know of a part.
+    """Everything known about a part.
 
     Attributes:
-        label: What a person calls its output.
-        sections: Of the run file, those that decide it and no earlier part.
-        work: Folders of intermediate results, which are deleted with it.
-        work_files: Files of them.
-        kept: Files in its folders that stay when it is made again: whether they serve is decided where they are wanted.
+        label: The name of its output for people.
+        sections: The sections of the run file that decide it and no earlier part.
+        work: Folders of intermediate results, deleted with the part.
+        work_files: Files of intermediate results.
+        kept: Files in its folders that stay when it is made again; their users check whether they are still valid.
     """
 
     label: str
@@ -92,19 +92,19 @@ PARTS = {
 }
 
 Names = Mapping[Part, str]
-"""The names of the tokenizer and of the packing that are meant; the default ones, and the documents, have none."""
+"""The names of a tokenizer and a packing; the default ones, and the documents, have none."""
 FoldersOf = Callable[[Mapping[str, Any], Names, DataSplit], list[str]]
 
 
 @dataclass(frozen=True)
 class KindEntry:
-    """What there is to know of a kind of folder.
+    """Everything known about a kind of folder.
 
     Attributes:
-        part: Whose settings decide it, and whose fingerprint its manifest has.
+        part: The part whose settings decide it and whose fingerprint its manifest has.
         manifest: The model of its manifest.
-        folders: The folders of a split that a finished run has, by the settings in its record and the names.
-        is_by_product: Whether a run is finished without it.
+        folders: Returns the folders of a split in a finished run, by the settings in its record and the names.
+        is_by_product: Whether a run counts as finished without it.
     """
 
     part: Part
@@ -141,22 +141,22 @@ KINDS = {
 
 
 def part_of_section(section: str) -> Part:
-    """The first part that a section of the run file decides; what is in no section of today decides the rows."""
+    """The first part that a section of the run file decides; an unknown section decides the rows."""
     return next((part for part, entry in PARTS.items() if section in entry.sections), Part.PACK)
 
 
 def is_of_run(folder: str) -> bool:
-    """Whether a run writes into a folder of its output; others, such as a trainer's, have writers of their own."""
+    """Whether a run writes into a folder of its output; others, such as a trainer's, belong to other programs."""
     return Folder.parse(folder) is not None or folder in (QUARANTINE, WORK)
 
 
 def splits_of(decisive: Mapping[str, Any]) -> list[DataSplit]:
-    """The splits that a run has, by the settings in its record or its run file."""
+    """The splits of a run, by the settings in its record or its run file."""
     return list(DataSplit) if decisive["documents"]["held_out"] else [DataSplit.TRAIN]
 
 
 def scope_of_folder(folder: str) -> Scope | None:
-    """Which part a folder of an output belongs to, by the folder's name; `None` if it is of no part."""
+    """The part that a folder of an output belongs to, by the folder's name; `None` if it belongs to none."""
     found = Folder.parse(folder)
     return None if found is None else (KINDS[found.kind].part, found.of)
 
@@ -168,13 +168,13 @@ def promised_folders(
     up_to: Part = Part.PACK,
     by_products: bool = True,
 ) -> list[str]:
-    """The folders that a finished run has, by the settings in its record, in the order in which they are made.
+    """The folders of a finished run, by the settings in its record, in the order in which they are made.
 
     Args:
-        decisive: The settings of the documents, of one tokenizer and of one packing, as far as they are asked for.
-        names: Of this tokenizer and this packing.
-        up_to: The last part that is asked for.
-        by_products: Whether those are asked for without which a run is finished too.
+        decisive: The settings of the documents, of one tokenizer and of one packing, as far as they are needed.
+        names: The names of this tokenizer and this packing.
+        up_to: The last part to include.
+        by_products: Whether to include the folders without which a run counts as finished too.
     """
     return [
         folder
@@ -186,7 +186,7 @@ def promised_folders(
 
 
 def model_of_manifest(dataset: Store) -> type[KindOfManifest]:
-    """Of which kind the manifest here says it is; `PackedManifest`, to read which tells what is wrong, if of none.
+    """The model for the kind that a manifest names; `PackedManifest`, whose errors explain the fault, if it names none.
 
     Raises:
         ConfigError: It is larger than any manifest, or no regular file.
@@ -199,11 +199,11 @@ def model_of_manifest(dataset: Store) -> type[KindOfManifest]:
 
 
 def parse_part(name: object, argument: str) -> Part:
-    """A part by its name.
+    """Look up a part by its name.
 
     Args:
         name: `shard`, `tokenizer` or `pack`, or the part itself.
-        argument: What was given it as, for the message.
+        argument: The argument that has the value, for the message.
 
     Raises:
         ConfigError: There is no such part.

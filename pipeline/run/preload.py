@@ -1,4 +1,4 @@
-"""What every local worker of a run needs, loaded in the process that workers are forked from."""
+"""Load what every local worker of a run needs, in the process that workers are forked from."""
 
 from __future__ import annotations
 
@@ -21,10 +21,10 @@ class _LeaveOutPandas(MetaPathFinder):
 
 
 def preload_workers() -> None:
-    """Load in this process what workers that are forked from it need. For processes that run units and nothing else.
+    """Load what workers forked from this process need. Only for processes that do nothing but run units.
 
-    Numba takes a third of a second in each process for its first compiled function, whichever it is. Arrow imports
-    pandas for its first array, which takes 0.3 s, where it is installed: it is left out of this process.
+    Numba needs a third of a second in each process for its first compiled function, whichever it is. Arrow imports
+    pandas, if it is installed, for its first array, which takes 0.3 s: this process is kept from importing it.
     """
     with contextlib.suppress(ImportError):  # without it `tokenizers` encodes
         import nanotoken  # noqa: F401 - that it is loaded is all that is wanted

@@ -1,4 +1,4 @@
-"""All parts of a run, one after the other: what `maskmill prepare` and its parts do, for commands and programs."""
+"""Make all parts of a run, one after the other, for `maskmill prepare`, its part commands and programs."""
 
 from __future__ import annotations
 
@@ -29,8 +29,8 @@ class Prepared:
         documents: The documents to train on, then the held-out ones.
         tokenizer: The tokenizer.
         packed: The rows to train on as the run file lists them, then the held-out ones.
-        timings: What `timings.json` says: stages that were run now, and earlier.
-        ran: The stages of which units were run now.
+        timings: The content of `timings.json`: stages that ran now, and earlier.
+        ran: The stages of which units ran now.
         is_unchanged: Whether there was nothing to do.
     """
 
@@ -43,12 +43,12 @@ class Prepared:
     is_unchanged: bool
 
     def packed_urls(self, *, held_out: bool = False) -> list[str]:
-        """Where the rows are, as `MaskedBatches` and `open_dataset` take it, in the order of the run file.
+        """The URLs of the packed datasets, for `MaskedBatches` and `open_dataset`, in the order of the run file.
 
-        Rows that were not made are left out.
+        Datasets that were not made are left out.
 
         Args:
-            held_out: Of the held-out documents, not of those to train on.
+            held_out: Return those of the held-out documents, not those to train on.
         """
         if not any(manifest.held_out is held_out for manifest in self.packed):
             return []
@@ -65,9 +65,8 @@ def prepare(
 ) -> Prepared:
     """Prepare what a run file asks for: shuffled documents, a tokenizer, packed rows.
 
-    Parts that are there already are not made again, and a run that was interrupted goes on. A tokenizer or a packing
-    with a name that the output does not have yet is added to it. It needs no `if __name__ == "__main__"`, and works in
-    a notebook.
+    Finished parts are not made again, and an interrupted run continues. A tokenizer or a packing with a new name is
+    added to the output. It needs no `if __name__ == "__main__"`, and works in a notebook.
 
     For example::
 

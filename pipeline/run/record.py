@@ -1,7 +1,7 @@
-"""`run.json`, the record in an output: of the documents and of each tokenizer and packing the settings, and so on.
+"""`run.json`, the record in an output: settings, fingerprints and versions of the documents, tokenizers and packings.
 
-The documents, the default tokenizer and the default packing stand in `decisive`, their fingerprints in `fingerprints`;
-those with a name stand in `tokenizers` and `packings`.
+Settings of the documents, the default tokenizer and the default packing are in `decisive`, their fingerprints in
+`fingerprints`; tokenizers and packings with a name are in `tokenizers` and `packings`.
 """
 
 from __future__ import annotations
@@ -32,14 +32,14 @@ ABOUT_INPUTS = ("input_paths", "input_files", "input_bytes")
 
 @dataclass(frozen=True)
 class Entry:
-    """What the record says of the documents, of a tokenizer or of a packing.
+    """What the record says about the documents, a tokenizer or a packing.
 
     Attributes:
-        sections: Of the run file, those that decide it and nothing that it is made from.
-        fingerprint: Of these and of the sections of all that it is made from.
-        versions: Of the libraries, when it was begun.
-        tokenizer: Of a packing, the name of its tokenizer.
-        masking: Of a packing, what its manifests name; `None` in a record that an earlier version wrote.
+        sections: The sections of the run file that decide it, but nothing that it is made from.
+        fingerprint: Of these sections and those of everything that it is made from.
+        versions: Library versions when it was begun.
+        tokenizer: The name of a packing's tokenizer.
+        masking: The masking in a packing's manifests; `None` in a record that an earlier version wrote.
     """
 
     sections: Mapping[str, Any]
@@ -51,24 +51,24 @@ class Entry:
 
 @dataclass(frozen=True)
 class RunRecord:
-    """All that a record says.
+    """The content of a record.
 
     Attributes:
         entries: By part and name.
-        about_inputs: For people: where the inputs were, how many, how large.
+        about_inputs: For people: the paths, number and size of the inputs.
     """
 
     entries: dict[Scope, Entry]
     about_inputs: dict[str, Any] = field(default_factory=dict)
 
     def names(self, scope: Scope) -> Names:
-        """The names of the tokenizer and the packing that an entry is of."""
+        """The names of an entry's tokenizer and packing."""
         part, name = scope
         of_tokenizer = self.entries[scope].tokenizer if part is Part.PACK else name
         return {Part.TOKENIZER: of_tokenizer, Part.PACK: name}
 
     def decisive(self, scope: Scope) -> dict[str, Any]:
-        """The settings that decide an entry: its own sections and those of what it is made from."""
+        """The settings that decide an entry: its own sections and those of everything that it is made from."""
         part, _ = scope
         names = self.names(scope)
         made_from = [(before, names[before]) for before in Part if Part.SHARD < before < part]
@@ -85,7 +85,7 @@ class RunRecord:
         return [folder for folder in promised if scope_of_folder(folder) == scope]
 
     def promised(self) -> dict[str, Scope]:
-        """Every folder that there must be when all is made, by-products among them, and what it belongs to."""
+        """Every folder of the finished run, including by-products, and the entry that it belongs to."""
         found: dict[str, Scope] = {}
         for scope in self.entries:
             for folder in promised_folders(self.decisive(scope), self.names(scope), up_to=scope[0]):
@@ -95,7 +95,7 @@ class RunRecord:
         return found
 
     def packings_of(self, tokenizer: str) -> list[Scope]:
-        """The packings that a tokenizer's rows are in."""
+        """The packings that use a tokenizer."""
         return [
             scope for scope, entry in self.entries.items() if scope[0] is Part.PACK and entry.tokenizer == tokenizer
         ]
@@ -124,12 +124,12 @@ class RunRecord:
 
 
 MAX_NAMED = 1 << 10
-"""Tokenizers, or packings, that a record may hold."""
+"""Most tokenizers, or packings, in a record."""
 Sections = Annotated[dict[str, Any], Field(max_length=16)]
 
 
 class _Written(BaseModel):
-    """An entry of `tokenizers` or `packings`; that of a default one has other versions than the documents, no more."""
+    """An entry of `tokenizers` or `packings`; a default one is here only for versions other than the documents'."""
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
@@ -166,10 +166,10 @@ def fingerprint_parts(decisive: Mapping[str, Any]) -> dict[Part, str]:
 
 
 def record_masking(output: Store, packing: str, masking: Masking) -> Masking | None:
-    """Note the masking that the manifests of a packing name; without stored copies it may change at any time.
+    """Record the masking in the manifests of a packing; without stored copies it may change at any time.
 
     Returns:
-        The one that was noted before; None in a record that an earlier version wrote.
+        The one recorded before; `None` in a record that an earlier version wrote.
     """
     standing = read_record(output)
     scope = (Part.PACK, packing)
@@ -181,7 +181,7 @@ def record_masking(output: Store, packing: str, masking: Masking) -> Masking | N
 
 
 def write_record(output: Store, record: RunRecord) -> None:
-    """Put a record in the place of the one that stands."""
+    """Replace the record."""
     output.write_bytes(RUN_RECORD, record.dump())
 
 
@@ -190,8 +190,8 @@ def read_record(output: Store, *, checked: bool = True) -> RunRecord:
 
     Args:
         output: The output.
-        checked: Refuse one that an older or newer maskmill wrote, or whose fingerprints are not those of its settings.
-            Whoever looks at what is in an output, and goes on in none, takes those too.
+        checked: Refuse a record of an older or newer maskmill, or one whose fingerprints do not match its settings.
+            Code that only looks at an output, and does not continue it, accepts those too.
 
     Raises:
         ShardCorruptError: It is not what was written.
@@ -219,15 +219,15 @@ def read_record(output: Store, *, checked: bool = True) -> RunRecord:
 
 
 def parse_record(record: Mapping[str, Any]) -> RunRecord:
-    """What a record says, its fingerprints and versions taken as they stand.
+    """Parse a record without checking its fingerprints and versions.
 
     Raises:
-        ValueError, KeyError, TypeError, AttributeError: It is no record.
+        ValueError, KeyError, TypeError, AttributeError: It is not a record.
     """
     decisive, versions = record["decisive"], dict(record.get("versions", {}))
     noted = None if record.get("masking") is None else Masking.model_validate(record["masking"])
     for key in _NAMED.values():
-        if len(record.get(key, {})) > MAX_NAMED:  # each that is wrong would be told of
+        if len(record.get(key, {})) > MAX_NAMED:  # pydantic would list every wrong one
             raise ValueError(f"more than {MAX_NAMED} {key}")
     named = {part: _NAMED_ENTRIES.validate_python(record.get(key, {})) for part, key in _NAMED.items()}
     entries: dict[Scope, Entry] = {}
@@ -246,9 +246,9 @@ def parse_record(record: Mapping[str, Any]) -> RunRecord:
             entries[part, name] = Entry(sections, one.fingerprint, one.versions, one.tokenizer, one.masking)
     about = {key: record[key] for key in ABOUT_INPUTS if key in record}
     if any(not isinstance(value, int) or value < 0 for key, value in about.items() if key != "input_paths"):
-        raise ValueError("the number of input files or their bytes is no count")
+        raise ValueError("the number of input files or their size is not a count")
     found = RunRecord(entries, about)
-    found.promised()  # so what each is made from is there, and its settings can be read
+    found.promised()  # raises if what an entry is made from is missing, or its settings cannot be read
     return found
 
 

@@ -1,7 +1,7 @@
-"""Which map units of a run another output has read already: what `input.reuse` is for.
+"""Find the map units of a run that another output has already read, for `input.reuse`.
 
-The other output is only read, and only while there are files left to read: of a finished run it may be gone. Whether
-another driver is at work in it does not matter: what is taken from it stays as it is once its documents are finished.
+The other output is only read, and only while there are files left to read: once this run is finished it may be deleted.
+It does not matter whether another driver works in it: once its documents are finished, its map units never change.
 """
 
 from __future__ import annotations
@@ -44,7 +44,7 @@ class _Key(Details):
 
 
 class _KeyAlone(Details):
-    """Of the details of a map unit its key, and nothing that would have to be held for it."""
+    """The key of a map unit alone, so that nothing else of its details is held in memory."""
 
     model_config = ConfigDict(extra="ignore")
 
@@ -52,15 +52,15 @@ class _KeyAlone(Details):
 
 
 def plan_reuse(run: Run, units: Sequence[MapUnit]) -> tuple[Store | None, list[MapUnit]]:
-    """The map units of an appendable run with their keys, and which are taken from the output that it reuses.
+    """Give the map units of an appendable run their keys, and mark those to take from the output that it reuses.
 
     Returns:
-        That output; None where nothing is taken. Then the units.
+        That output, or `None` if nothing is taken; then the units.
 
     Raises:
-        ConfigError: It is no finished output that can be appended to, or it is this run's own, or units cannot see it.
-        ShardCorruptError: A file of it is not what was written.
-        StaleArtifactError: A file of it was deleted meanwhile.
+        ConfigError: It is not a finished output that can be appended to, it is this run's own, or units cannot see it.
+        ShardCorruptError: One of its files is not what was written.
+        StaleArtifactError: One of its files was deleted meanwhile.
     """
     ours = _reading_settings(read_record(run.output))
     keyed = key_units(units, run.inputs, ours)
@@ -88,7 +88,7 @@ def plan_reuse(run: Run, units: Sequence[MapUnit]) -> tuple[Store | None, list[M
                 taken.setdefault(wanted[kept.key], receipt.unit)
     if is_empty:
         raise _refusal(
-            "this output has no map work any more",
+            "this output no longer has its map work",
             reused.locate(RECEIPTS),
             "restore its folder work/, or drop input.reuse",
         )
@@ -112,7 +112,7 @@ def _reading_settings(record: RunRecord) -> ReadingSettings:
 
 
 def _read_reusable(reused: Store) -> RunRecord:
-    """The record of an output whose map work may be taken."""
+    """Read the record of an output whose map work can be reused."""
     try:
         record = read_record(reused)
     except FileNotFoundError:
@@ -140,30 +140,30 @@ def _read_reusable(reused: Store) -> RunRecord:
 
 
 def _find_reason(ours: ReadingSettings, theirs: ReadingSettings, *, has_marks: bool) -> str:
-    """Why no unit of one run can be one of the other; empty where it is the files alone."""
+    """The reason why the two runs can share no unit; empty if it is only their files."""
     differing = [name for name, value in ours.items() if theirs[name] != value]
     if differing:
         made_with, has = (", ".join(f"{name} = {setting_of(of[name])}" for name in differing) for of in (theirs, ours))
         return f"it was made with {made_with}, and this run has {has}"
     if not has_marks:
-        return "the store of the input files does not say when they were written to"
+        return "the store of the input files does not give their modification times"
     return ""
 
 
 def _explain_files(ours: str, theirs: str) -> str:
-    """Why no unit is of the same files, by the relative paths of one of them in the two runs."""
+    """The reason why no unit has the same files, by the relative paths of one file in the two runs."""
     if not ours:
-        return "none of its units is of the same files with the same sizes and times of change"
+        return "none of its units has the same files with the same sizes and modification times"
     return (
         f"relative paths differ: {ours} was {theirs} there, because its input.paths were patterns in other folders; "
-        "give the same ones, such as one pattern over all folders"
+        "use the same ones, such as one pattern over all folders"
     )
 
 
 def _find_renamed(run: Run, ours: ReadingSettings, theirs_read: set[str]) -> tuple[str, str]:
-    """Relative paths of a file here and in the other run, where it differs by the name of the pattern's folder.
+    """Find a file whose relative paths in the two runs differ only by the name of its pattern's folder.
 
-    Patterns in several folders put the folder's name in front of every path, and patterns in one do not.
+    If patterns are in several folders, every path begins with the folder's name; otherwise it does not.
     """
     folders = list(dict.fromkeys(name_sources([InputPattern.parse(path) for path in run.settings.input.paths])))
     for folder in folders:

@@ -27,23 +27,23 @@ STAGE_OF_NAME = {stage.name: stage for stages in STAGES.values() for stage in st
 
 
 def name_stage(stage: Stage[Any, Any, Any], names: Names) -> str:
-    """What receipts, events and timings call a stage: `pack`, and `pack-short` for the packing `short`."""
+    """The name of a stage in receipts, events and timings: `pack`, or `pack-short` for the packing `short`."""
     part = next(part for part, stages in STAGES.items() if stage in stages)
     return named(stage.name, names.get(part, ""))
 
 
 def place_stage(name: str) -> tuple[int, str]:
-    """Sorts stages by their order, then by the name of their tokenizer or packing."""
+    """Sort key: the order of the stages, then the name of the tokenizer or packing."""
     stage, _, of = name.partition("-")
     return list(STAGE_OF_NAME).index(stage), of
 
 
 def label_stage(name: str) -> str:
-    """What a person calls a stage."""
+    """The name of a stage for people."""
     stage, _, of = name.partition("-")
     return f"{STAGE_OF_NAME[stage].label} ({of})" if of else STAGE_OF_NAME[stage].label
 
 
 def explain_stage(name: str) -> str:
-    """What a stage does."""
+    """A description of what a stage does."""
     return STAGE_OF_NAME[name.partition("-")[0]].work

@@ -215,7 +215,7 @@ def test_small_files_are_taken_in_the_groups_in_which_they_were_read(
         for letters in ("bcdef", "abcd")
     ]
     assert read == [names_of("def"), names_of("abcd")]
-    assert opened.said[-1].endswith("none of its units is of the same files with the same sizes and times of change")
+    assert opened.said[-1].endswith("none of its units has the same files with the same sizes and modification times")
 
 
 @pytest.mark.parametrize("shard_mb", [0.001, 1.0])
@@ -315,7 +315,11 @@ def lose_sections(output: Path) -> None:
     [
         (shutil.rmtree, ConfigError, "input.reuse: there is no output to reuse; found .*old: no run.json; check"),
         (unfinish, ConfigError, "input.reuse: the documents of this output are not finished; found .*old; finish"),
-        (forget_exchange, ConfigError, "input.reuse: this output has no map work any more; found .*old/work/receipts"),
+        (
+            forget_exchange,
+            ConfigError,
+            "input.reuse: this output no longer has its map work; found .*old/work/receipts",
+        ),
         (become_newer, ConfigError, "old/run.json: written by a newer maskmill; .* drop input.reuse, or upgrade"),
         (become_older, ConfigError, "old/run.json: written by an older maskmill; .* drop input.reuse, or"),
         (damage_record, ShardCorruptError, "old/run.json: the record of the run is damaged; .* or drop input.reuse"),
@@ -387,7 +391,7 @@ def test_files_of_a_store_that_does_not_say_when_they_were_written_to_are_read_a
         whole["input"] |= {"paths": [f"{folder}/a.txt"], "reuse": reuse}
         assert opened.shard(RunFile.model_validate(whole)) == ["a.txt"]
     (said,) = [message for message in opened.said if message.startswith("input.reuse")]
-    assert said.endswith(": the store of the input files does not say when they were written to")
+    assert said.endswith(": the store of the input files does not give their modification times")
 
 
 def test_nothing_is_taken_of_what_other_libraries_read(
