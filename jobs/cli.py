@@ -15,8 +15,9 @@ import typer
 
 from maskmill.jobs.console import open_console
 from maskmill.jobs.run_command import run_command
-from maskmill.jobs.usage import Command, Group, open_streams
+from maskmill.jobs.usage import Command, Group
 from maskmill.pipeline.standard_error import guard_libraries
+from maskmill.pipeline.standard_streams import open_streams
 from maskmill.schemas.errors import ConfigError
 
 app = typer.Typer(
