@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import os
 import uuid
 from collections.abc import Iterator
@@ -29,6 +30,10 @@ os.environ.setdefault("OMP_WAIT_POLICY", "passive")
 # The first example compiles a kernel or builds Hypothesis's tables; others wait for busy cores.
 settings.register_profile("at_any_pace", deadline=None, suppress_health_check=[HealthCheck.too_slow])
 settings.load_profile("at_any_pace")
+
+# Every full collection of garbage looks at all that importing has made, a million objects: none while it is made,
+# and none of it afterwards.
+gc.disable()
 _LONGEST = (
     "trainers/test_page_ends.py",
     "trainers/test_pages.py",
@@ -54,6 +59,12 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     places = {name: place for place, name in enumerate(_LONGEST)}
     folder = os.path.dirname(__file__)
     items.sort(key=lambda item: places.get(os.path.relpath(item.path, folder), len(places)))
+
+
+def pytest_collection_finish() -> None:
+    gc.collect()
+    gc.freeze()
+    gc.enable()
 
 
 @pytest.fixture(scope="session")
