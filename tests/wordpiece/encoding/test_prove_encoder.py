@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import functools
 import json
 import os
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import asdict, replace
 from pathlib import Path
 
@@ -13,6 +14,7 @@ import pytest
 from maskmill.pipeline.engine.receipts import Receipts, _seal, receipt_path
 from maskmill.pipeline.engine.stage import execute_unit
 from maskmill.pipeline.storage.store import open_store
+from maskmill.pipeline.wordpiece.encoding import prove_encoder as proving
 from maskmill.pipeline.wordpiece.encoding import prove_stage
 from maskmill.pipeline.wordpiece.encoding.hostile_text import list_hostile_texts
 from maskmill.pipeline.wordpiece.encoding.load_encoders import Ids, Offsets, SpecialInText, load_fast_encode, load_law
@@ -44,9 +46,20 @@ pytest.importorskip("nanotoken", reason="nanotoken is optional, and these tests 
 TEXT, SPECIAL = SpecialInText.TEXT, SpecialInText.SPECIAL
 
 
+ProvePart = Callable[[bytes, SpecialInText, int], Proof]
+
+
 @pytest.fixture(scope="module")
-def proof() -> Proof:
-    return prove_encoder(TOKENIZER_JSON, TEXT)
+def prove_part_once() -> ProvePart:
+    """`prove_part`, each part of which takes a second and is proven once for all tests."""
+    return functools.cache(prove_part)
+
+
+@pytest.fixture(scope="module")
+def proof(prove_part_once: ProvePart) -> Proof:
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(proving, "prove_part", prove_part_once)
+        return prove_encoder(TOKENIZER_JSON, TEXT)
 
 
 def test_the_fast_path_is_proven_on_every_hostile_text(proof: Proof) -> None:
@@ -104,8 +117,8 @@ def test_a_stored_proof_holds_for_its_tokenizer_mode_and_libraries_alone(proof: 
         assert read_proof(output, TOKENIZER_JSON, TEXT) is None
 
 
-def test_the_parts_of_a_proof_are_all_of_it(proof: Proof) -> None:
-    parts = [prove_part(TOKENIZER_JSON, TEXT, part) for part in range(PROOF_PARTS)]
+def test_the_parts_of_a_proof_are_all_of_it(proof: Proof, prove_part_once: ProvePart) -> None:
+    parts = [prove_part_once(TOKENIZER_JSON, TEXT, part) for part in range(PROOF_PARTS)]
     assert join_proofs(parts) == proof
     assert min(part.num_texts for part in parts) > proof.num_texts // (2 * PROOF_PARTS)
     different = [replace(parts[3], difference="a"), *parts[4:], replace(parts[2], difference="b")]
@@ -119,14 +132,14 @@ def test_machines_with_different_libraries_are_refused(proof: Proof) -> None:
 
 
 def test_a_part_is_proven_once_and_the_proof_is_written_of_all(
-    proof: Proof, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    proof: Proof, prove_part_once: ProvePart, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
     asked: list[int] = []
 
     def prove(tokenizer_json: bytes, special: SpecialInText, part: int) -> Proof:
         asked.append(part)
-        return prove_part(tokenizer_json, special, part)
+        return prove_part_once(tokenizer_json, special, part)
 
     monkeypatch.setattr(prove_stage, "prove_part", prove)
     for name in ("first", "second"):
