@@ -185,10 +185,11 @@ def _iter_events() -> Iterator[str]:
             name = event.model_fields["event"].default
             yield f"\n### `{name}`\n\n{_as_markdown(event.__doc__ or '')}\n"
             yield "\n| field | type | what it is |\n| --- | --- | --- |\n"
-            for field, info in event.model_fields.items():
+            docs = read_field_docs(event)
+            for field in event.model_fields:
                 if field != "event":
                     kinds = " or ".join(dict.fromkeys(_iter_kinds(schema["properties"][field], schema)))
-                    yield f"| `{field}` | {kinds} | {info.description} |\n"
+                    yield f"| `{field}` | {kinds} | {docs[field]} |\n"
 
 
 def _as_markdown(text: str) -> str:

@@ -27,7 +27,7 @@ MAX_LINE_BYTES = 64 << 20
 class Event(BaseModel):
     """What every event shares."""
 
-    model_config = ConfigDict(frozen=True, extra="forbid", use_attribute_docstrings=True)
+    model_config = ConfigDict(frozen=True, extra="forbid")
 
     def fields(self) -> dict[str, Any]:
         """Its fields in JSON's types, `event` first."""
