@@ -52,6 +52,18 @@ _LONGEST = (
     "engine/test_engine_contract.py",
     "integration/test_bad_input.py",
     "training/test_stop_signals.py",
+    "loader/cache/test_block_cache_processes.py",
+    "run/test_named_parts.py",
+    "wordpiece/encoding/test_encode.py",
+    "wordpiece/files/test_transformers_folder.py",
+    "loader/encoders/test_encoders.py",
+    "wordpiece/counting/test_count_stage.py",
+    "loader/test_killed_anywhere.py",
+    "loader/cache/test_block_cache_faults.py",
+    "wordpiece/encoding/test_prove_encoder.py",
+    "integration/test_append.py",
+    "loader/plan/test_mixture.py",
+    "loader/test_world_sizes.py",
 )
 """Files that take longest, which run first: one of them at the end would run alone while other cores wait."""
 
