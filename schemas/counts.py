@@ -1,4 +1,4 @@
-"""What manifests count: documents, tokens, rows and words, each model checking that its parts make the whole."""
+"""The counts in manifests: documents, tokens, rows and words; each model checks that its parts add up."""
 
 from __future__ import annotations
 
@@ -9,11 +9,11 @@ from pydantic import BaseModel, ConfigDict, Field, model_validator
 MAX_COUNT = (1 << 63) - 1
 Count = Annotated[int, Field(ge=0, le=MAX_COUNT)]
 LateCount = Annotated[int, Field(ge=0, le=MAX_COUNT, exclude_if=lambda count: count == 0)]
-"""A count that older manifests lack: it is written where it is not 0, so that their fingerprints still hold."""
+"""A count that older manifests lack: written only if it is not 0, so that their fingerprints stay valid."""
 
 
 class Written(BaseModel):
-    """What a manifest is made of: frozen, sums checked.
+    """The base class of everything in a manifest: frozen, with checked sums.
 
     Fields that a newer minor version added are kept, so that the fingerprint still covers them; `parse_manifest`
     refuses unknown fields in anything else.
@@ -23,15 +23,15 @@ class Written(BaseModel):
 
 
 class DocumentCounts(Written):
-    """What became of every document: nothing is lost silently, so the sums below hold or the manifest is refused.
+    """What became of every document; a manifest whose sums do not add up is rejected.
 
     Attributes:
         read: Documents found in the input; = written + held_out + duplicates + quarantined.
-        written: Of them, those in the document shards to train on.
-        held_out: Those in the held-out shards.
-        duplicates: Those left out because another has the same text.
-        quarantined: Those rejected, whose bytes stand in the quarantine.
-        quarantined_by_reason: Reason to number; the numbers add up to `quarantined`.
+        written: Documents in the document shards to train on.
+        held_out: Documents in the held-out shards.
+        duplicates: Documents left out because another one has the same text.
+        quarantined: Rejected documents, whose bytes are in the quarantine.
+        quarantined_by_reason: Number by reason; the numbers add up to `quarantined`.
     """
 
     read: Count
@@ -52,27 +52,27 @@ class DocumentCounts(Written):
 
 
 class PackingCounts(Written):
-    """Where every document and token went: nothing is lost silently, so the sums hold or the manifest is refused.
+    """What became of every document and token; a manifest whose sums do not add up is rejected.
 
     Attributes:
-        documents: In the document shards; = packed + without_tokens + quarantined.
+        documents: Documents in the document shards; = packed + without_tokens + quarantined.
         packed: Documents with tokens in rows.
         without_tokens: Documents whose text encodes to nothing, such as one of control characters alone.
         quarantined: Documents that could not be encoded, or that are longer than a row and may not be cut.
-        too_long: Those of them that are longer than a row.
+        too_long: The quarantined documents that are longer than a row.
         tokens_encoded: Tokens of all documents; = tokens_in_rows.
-        tokens_in_rows: Of all segments, special tokens that packing added not counted.
-        rows: Each of `seq_len` places.
+        tokens_in_rows: Tokens of all segments, without the special tokens added by packing.
+        rows: Rows of `seq_len` positions.
         segments: Pieces of documents in the rows; = packed + cuts.
         special_tokens: [CLS] and [SEP] added by packing.
         padding: [PAD] at the ends of rows.
         cuts: Places where a document was cut.
-        cuts_to_fill: Of them those that only fill a row.
-        cuts_inside_sentences: Of them at no sentence start; counted where sentences are looked for.
-        cuts_inside_words: Of them inside a word, because no word start fits.
+        cuts_to_fill: Cuts made only to fill a row.
+        cuts_inside_sentences: Cuts not at a sentence start; counted if sentences are looked for.
+        cuts_inside_words: Cuts inside a word, because no word start fits.
         special_in_text: What looked like a special token in raw text.
-        rows_lower_bound_l1: Rows that the lengths of the segments fill if they could be poured, summed over shards.
-        rows_lower_bound_l2: Martello-Toth L2 of the same lengths, summed over shards.
+        rows_lower_bound_l1: Rows needed if segments could be cut anywhere, summed over shards.
+        rows_lower_bound_l2: Martello-Toth L2 bound of the same lengths, summed over shards.
         proof_documents: Documents whose encoding was compared with `tokenizers`.
         proof_bytes: Their bytes of text.
         fallback_shards: Shards encoded by `tokenizers` because the fast path is not proven for this tokenizer.
@@ -122,9 +122,9 @@ class EncodingCounts(Written):
     """What became of the documents of encoded shards.
 
     Attributes:
-        documents: In the document shards.
-        quarantined: Of them those that could not be encoded.
-        tokens: Of all documents.
+        documents: Documents in the document shards.
+        quarantined: Documents that could not be encoded.
+        tokens: Tokens of all documents.
         special_in_text: What looked like a special token in raw text.
         proof_documents: Documents whose encoding was compared with `tokenizers`.
         proof_bytes: Their bytes of text.
@@ -141,20 +141,20 @@ class EncodingCounts(Written):
 
 
 class SourceReport(Written):
-    """What a tokenizer makes of the text of one source.
+    """How a tokenizer encodes the text of one source.
 
     Attributes:
         source: Its name.
-        text_bytes: UTF-8 bytes of text that were looked at.
-        words: Words in it, as the tokenizer's pre-tokeniser splits them.
-        tokens: Tokens that they make.
-        unknown: Of them [UNK].
+        text_bytes: UTF-8 bytes of text that were measured.
+        words: Words in it, as the tokenizer's pre-tokenizer splits them.
+        tokens: Tokens of these words.
+        unknown: Tokens that are [UNK].
         characters: Characters of the words, normalised.
-        characters_unknown: Of them those in words that encode as [UNK].
+        characters_unknown: Characters in words that encode as [UNK].
         letters: Letters of the raw text.
-        letters_changed: Of them those that stripping accents changes, or that lose a mark by it.
+        letters_changed: Letters that stripping accents changes, or that lose a mark by it.
         words_changed: Words with such a letter.
-        words_too_long: Words of more characters than the encoder takes, which are [UNK] whatever the vocabulary.
+        words_too_long: Words with more characters than the encoder accepts, which are [UNK] whatever the vocabulary.
         characters_too_long: Characters of these words.
     """
 

@@ -16,8 +16,8 @@ DOCUMENT_SCHEMA = pa.schema(
     ],
     metadata={"maskmill_kind": "documents", "maskmill_schema_version": SCHEMA_VERSION},
 )
-"""One document a row: `doc_id`; `source`, what it is counted under; `path` (relative) and `line` (from 1), where
-it stood; `text`."""
+"""One document per row: `doc_id`; `source`, under which it is counted; `path` (relative) and `line` (from 1) of its
+input; `text`."""
 
 QUARANTINE_SCHEMA = pa.schema(
     [
@@ -29,6 +29,6 @@ QUARANTINE_SCHEMA = pa.schema(
     ],
     metadata={"maskmill_kind": "quarantine", "maskmill_schema_version": SCHEMA_VERSION},
 )
-"""One rejected input a row: where it stood, why, how long it is, and its bytes (the first MiB of a longer one)."""
+"""One rejected input per row: its place, the reason, its length, and its bytes (the first MiB of a longer one)."""
 KEPT_QUARANTINE_BYTES = 1 << 20
-"""Of a rejected input."""
+"""Bytes kept of a rejected input."""

@@ -1,8 +1,8 @@
 """The error tree: one class for each party who must act.
 
-Every error says what it is about (`path`), the place in it (`place`), what was expected, what was found and
-what to do. All of them cross process boundaries: pickling an error keeps its class and its fields. None of the fields
-holds a credential, and the message has one line, whatever is in the names that it quotes.
+Every error names its subject (`path`), the place in it (`place`), what was expected, what was found and what to do.
+Pickling keeps the class and the fields, so errors cross process boundaries. No field contains a credential, and the
+message is one line, whatever the names that it quotes contain.
 """
 
 from __future__ import annotations
@@ -11,18 +11,18 @@ from maskmill.schemas.printable import SHOWN_CHARACTERS, make_printable
 from maskmill.schemas.redaction import redact
 
 _READ_CHARACTERS = 16 * SHOWN_CHARACTERS
-"""Of a field; nobody would see the rest."""
+"""Characters of a field that are kept; the rest would not be shown."""
 
 RESTORE = "restore it from a good copy, or write the dataset again"
-"""What to do where bytes are not those that were written."""
+"""The action for bytes that are not those that were written."""
 
 
 class MaskmillError(Exception):
-    """What every error of maskmill is; raised only as one of its subclasses.
+    """The base class of all errors of maskmill; only subclasses are raised.
 
     Args:
         what: The failure in one clause, without a trailing full stop.
-        path: The file, URL or run-file key it is about.
+        path: The file, URL or run-file key.
         place: The place inside it, such as `line 7` or `block 3`.
         expected: What should have been there.
         found: What was there.
@@ -61,12 +61,12 @@ class MaskmillError(Exception):
         return text
 
     def __reduce__(self) -> tuple[object, ...]:
-        # The rest of `__dict__`, such as notes, is the state that unpickling puts back.
+        # The rest of `__dict__`, such as notes, is the state that unpickling restores.
         return (_rebuild, (type(self), self.what, tuple(getattr(self, name) for name in _FIELDS)), self.__dict__)
 
 
 _OF_TORCH = "Caught "
-"""How torch begins the message of an error that a data loader's worker raised, whose traceback is its further lines."""
+"""The beginning of torch's message for an error in a data loader's worker; the traceback follows on further lines."""
 
 
 def _clean(field: str | None) -> str | None:
@@ -85,12 +85,12 @@ def _rebuild(cls: type[MaskmillError], what: str, fields: tuple[str | None, ...]
 
 
 def is_panic(error: BaseException) -> bool:
-    """Whether a library written in Rust gave up; Python sees that as no `Exception`, beside interrupts and exits."""
+    """Whether the error is a panic of a library written in Rust, which is not an `Exception` in Python."""
     return type(error).__name__ == "PanicException"
 
 
 class ConfigError(MaskmillError):
-    """The operator must act: a run file, an option, a permission or a disk is not as it has to be."""
+    """The operator must act: a run file, an option, a permission or a disk is wrong."""
 
 
 class InputDataError(MaskmillError):
@@ -98,12 +98,12 @@ class InputDataError(MaskmillError):
 
 
 class ShardCorruptError(MaskmillError):
-    """Storage must be mended: bytes read are not the bytes written."""
+    """Storage must be repaired: the bytes read are not the bytes written."""
 
 
 class StaleArtifactError(MaskmillError):
-    """Something changed under a resumed run: what stands does not belong to what is asked for."""
+    """Something changed under a resumed run: existing files do not belong to the requested run."""
 
 
 class TransientStorageError(MaskmillError):
-    """Nobody must act yet: the store may answer next time. The only error that is retried."""
+    """Nobody needs to act yet: the store may answer next time. The only error that is retried."""

@@ -1,7 +1,7 @@
 """The events of a job: what a callback receives, and with `--json` one line of JSON each.
 
 A line has `time`, seconds since 1970, and the fields of its event: `{"time": 1767225600.0, "event": "finished", ...}`.
-`event` says which it is. A later version may add fields and events; a reader ignores what it does not know.
+`event` is its name. A later version may add fields and events; a reader ignores what it does not know.
 
     prepare   stage_started (unit_progress | unit_done)* stage_done, for each stage; warning, note; finished
     tokenizer the same, and with --compare tokenizer_measured
@@ -25,12 +25,12 @@ MAX_LINE_BYTES = 64 << 20
 
 
 class Event(BaseModel):
-    """What every event shares."""
+    """The base class of all events."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
     def fields(self) -> dict[str, Any]:
-        """Its fields in JSON's types, `event` first."""
+        """Its fields as JSON types, `event` first."""
         return self.model_dump(mode="json")
 
 
@@ -235,10 +235,10 @@ _EVENT: TypeAdapter[AnyEvent] = TypeAdapter(Annotated[AnyEvent, Field(discrimina
 
 
 def parse_line(line: str | bytes) -> tuple[float, AnyEvent]:
-    """The time and the event of a line that a command wrote with `--json`.
+    """Parse a line that a command wrote with `--json`: its time and its event.
 
     Raises:
-        ValueError: It is no such line, or has fields that this version does not know.
+        ValueError: It is not such a line, or has fields that this version does not know.
     """
     fields = parse_json(line.encode() if isinstance(line, str) else line, MAX_LINE_BYTES)
     time = fields.pop("time", None) if isinstance(fields, dict) else None

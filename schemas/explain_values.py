@@ -1,4 +1,4 @@
-"""What is wrong with the values of a model, said to who wrote them: one sentence from the findings of pydantic."""
+"""Explain what is wrong with the values of a model in one sentence, from the findings of pydantic."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from maskmill.schemas.redaction import redact
 
 SHOWN_CHARACTERS = 200
 CLOSE = 0.5
-"""How alike an unknown key and a known one are, from 0 to 1, to be taken for a slip of the pen."""
+"""The similarity, from 0 to 1, from which an unknown key counts as a misspelt known one."""
 
 _EXPECTED: dict[str, Callable[[Mapping[str, Any]], str]] = {
     "int_type": lambda _: "an integer",
@@ -38,7 +38,7 @@ _EXPECTED: dict[str, Callable[[Mapping[str, Any]], str]] = {
     "literal_error": lambda context: str(context["expected"]).replace("'", '"'),
     "missing": lambda _: "a longer list",
 }
-"""By pydantic's type of a finding: what should have been there."""
+"""What was expected, by pydantic's type of a finding."""
 
 
 @dataclass(frozen=True)
@@ -46,7 +46,7 @@ class _Place:
     """Where in a model a finding is.
 
     Attributes:
-        keys: The sections and the key, without what pydantic names inside a key's own value.
+        keys: The sections and the key, without the places inside a key's value that pydantic names.
         model: The model of the innermost section.
         field: The key's field; `None` for a section, and for a key that the model does not know.
         item: The number of the item in the key's list, from 0.
@@ -65,13 +65,13 @@ class _Place:
 def explain_values(
     model: type[BaseModel], error: ValidationError, path: str, given: Mapping[tuple[str, ...], str] | None = None
 ) -> ConfigError:
-    """Turn the first of pydantic's findings into one sentence; further ones are counted.
+    """Turn the first of pydantic's findings into one sentence, and count the others.
 
     Args:
-        model: The model that refused the values.
-        error: What it found.
+        model: The model that rejected the values.
+        error: Its findings.
         path: The file of the values.
-        given: Keys whose values come from the command line, and these as they were written there.
+        given: Values from the command line by key, as they were written there.
     """
     findings = order_findings(error)
     first = findings[0]
@@ -109,12 +109,12 @@ def explain_values(
 
 
 def order_findings(error: ValidationError) -> list[ErrorDetails]:
-    """What pydantic found, unknown keys first: a missing key may be one of them, written wrong."""
+    """Sort pydantic's findings, unknown keys first: a missing key may be one of them, misspelt."""
     return sorted(error.errors(), key=lambda finding: finding["type"] != "extra_forbidden")
 
 
 def show_value(value: object) -> str:
-    """A value as a message may show it: without credentials, and not a screen long."""
+    """A value as text for a message: without credentials, and of limited length."""
     try:
         text = redact(repr(value))
     except Exception:  # noqa: BLE001  # of a foreign object, or of a number of more digits than Python prints
@@ -137,7 +137,7 @@ def section_of(field: FieldInfo) -> type[BaseModel] | None:
 
 
 def _locate(model: type[BaseModel], location: Sequence[str | int]) -> _Place:
-    """A finding's place. Within a key that takes a number or a list, pydantic also names which it tried."""
+    """The place of a finding. Within a key that takes a number or a list, pydantic also names which it tried."""
     for depth, part in enumerate(location):
         field = _fields(model).get(str(part))
         section = section_of(field) if field else None
@@ -154,7 +154,7 @@ def _fields(model: type[BaseModel]) -> dict[str, FieldInfo]:
 
 
 def _blame(place: _Place, said: str, path: str, given: Mapping[tuple[str, ...], str]) -> str:
-    """The options that gave what is wrong, else the file; keys that do not go together may come from both."""
+    """The options that set the wrong values, else the file; conflicting keys may come from both."""
     at_fault = [one for one in given if one[: len(place.keys)] == place.keys or place.keys[: len(one)] == one]
     if said and not place.field:
         at_fault = [one for one in at_fault if one[-1] in said] or at_fault

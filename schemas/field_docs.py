@@ -1,4 +1,4 @@
-"""The strings under the fields of a settings model: what the reference pages say of each key."""
+"""The strings under the fields of a settings model, from which the reference pages are made."""
 
 from __future__ import annotations
 
@@ -11,15 +11,15 @@ from pydantic import BaseModel
 
 
 def read_field_docs(model: type[BaseModel]) -> dict[str, str]:
-    """What each field of a model is, read from its source and that of the models it extends.
+    """Read the description of each field of a model from its source and that of its base models.
 
-    pydantic can read these strings too, but does so whenever a module is imported.
+    pydantic can read these strings too, but would do so at every import of the module.
 
     Args:
         model: A model with a string under each field.
 
     Returns:
-        The string of each field, by the key that a file has for it, white space made single.
+        The string of each field, by its key in a file, with whitespace collapsed.
     """
     docs: dict[str, str] = {}
     for kind in reversed(model.__mro__):

@@ -1,11 +1,11 @@
-"""What everything below a run's output is called: the one place that spells names of folders and files.
+"""The names of all folders and files in a run's output; no other module spells them.
 
 <kind>[-heldout][-<name>][-<length of rows>]/shard-<number>[-<part>].arrow
 quarantine/inputs-<map unit>-<part>.arrow
 quarantine/<folder of rows>-shard-<document shard>.arrow
 
-An output holds one set of documents, and any number of tokenizers and packings: the default ones without a name, and
-others that `tokenizer.name` and `pack.name` name.
+An output has one set of documents, and any number of tokenizers and packings: the default ones without a name, and
+others named by `tokenizer.name` and `pack.name`.
 """
 
 from __future__ import annotations
@@ -30,24 +30,24 @@ _QUARANTINED_INPUTS = f"{QUARANTINE}/inputs-"
 
 
 class DataSplit(Enum):
-    """Which documents: those to train on, or those that are held out of it. The value ends the name of a folder."""
+    """The documents to train on or the held-out ones. The value is a part of the names of folders."""
 
     TRAIN = ""
     HELD_OUT = "-heldout"
 
     @property
     def is_held_out(self) -> bool:
-        """Whether these are the held-out documents, as manifests say it."""
+        """Whether these are the held-out documents, as in manifests."""
         return self is DataSplit.HELD_OUT
 
     @classmethod
     def of(cls, held_out: bool) -> DataSplit:
-        """The split that a manifest or a unit speaks of."""
+        """The split for the flag of a manifest or a unit."""
         return cls.HELD_OUT if held_out else cls.TRAIN
 
 
 class Kind(StrEnum):
-    """What a folder of a run's output holds, and what its manifest names as its kind."""
+    """What a folder of a run's output contains; also the `kind` in its manifest."""
 
     DOCUMENTS = "documents"
     TOKENIZER = "tokenizer"
@@ -57,13 +57,13 @@ class Kind(StrEnum):
 
 @dataclass(frozen=True)
 class Folder:
-    """A folder of a run's output, taken apart.
+    """The parts of the name of a folder in a run's output.
 
     Attributes:
-        kind: What it holds.
-        split: Of which documents.
+        kind: What it contains.
+        split: The split of its documents.
         of: The name of the tokenizer or packing that it belongs to; "" for the default one.
-        seq_len: The length of its rows, where its name says it.
+        seq_len: The row length, if it is a part of the name.
     """
 
     kind: Kind
@@ -73,25 +73,25 @@ class Folder:
 
     @property
     def name(self) -> str:
-        """What it is called."""
+        """The name of the folder."""
         words = (self.of, "" if self.seq_len is None else str(self.seq_len))
         return f"{self.kind}{self.split.value}" + "".join(f"-{word}" for word in words if word)
 
     @property
     def place_in_order(self) -> tuple[int, str, bool, int]:
-        """Sorts folders: kinds in the order in which they are made, then names, splits and lengths of rows."""
+        """Sort key: kinds in the order in which they are made, then names, splits and row lengths."""
         return list(Kind).index(self.kind), self.of, self.split.is_held_out, self.seq_len or 0
 
     @property
     def held_out_side(self) -> Folder | None:
-        """The folder of the held-out documents that goes with one to train on; `None` where there can be none."""
+        """The held-out counterpart of a folder to train on; `None` if there can be none."""
         if self.kind is Kind.TOKENIZER or self.split is DataSplit.HELD_OUT:
             return None
         return replace(self, split=DataSplit.HELD_OUT)
 
     @classmethod
     def parse(cls, name: str) -> Folder | None:
-        """What a folder's name says; `None` if it is no folder of a part."""
+        """Parse a folder's name; `None` if the folder belongs to no part of a run."""
         found = _FOLDER.fullmatch(name)
         if found is None or any(found[part] and found[1] in kinds for part, kinds in _NEVER.items()):
             return None
@@ -109,11 +109,11 @@ _NEVER = {
     3: (Kind.DOCUMENTS,),
     4: (Kind.DOCUMENTS, Kind.TOKENIZER, Kind.ENCODED),
 }
-"""Kinds of which no folder is of held-out documents, has a name, or has a length of rows."""
+"""By group of `_FOLDER`, the kinds whose names never have it: a split, a name, a row length."""
 
 
 def named(name: str, of: str) -> str:
-    """What something of the default tokenizer or packing is called for the one of this name."""
+    """Add the name of a tokenizer or packing to a name; the default one has none."""
     return f"{name}-{of}" if of else name
 
 
@@ -128,15 +128,15 @@ def tokenizer_folder(of: str) -> str:
 
 
 def encoded_folder(split: DataSplit, of: str) -> str:
-    """The folder of the shards that a tokenizer has encoded."""
+    """The folder of the documents that a tokenizer has encoded."""
     return Folder(Kind.ENCODED, split, of).name
 
 
 def packed_folders(pack: PackSection, split: DataSplit) -> dict[int, str]:
-    """The length of rows of each packed dataset that is asked for, and its folder.
+    """The folder of each requested packed dataset, by its row length.
 
-    One `seq_len` is `packed/`; of several, and of length bins, each has its length in its name: `packed-128/` and
-    `packed-heldout-128/`. The packing's own name comes before: `packed-short/`, `packed-heldout-short-128/`.
+    A single `seq_len` is in `packed/`; with several, or with length bins, each has its length in the name, such as
+    `packed-128/` and `packed-heldout-128/`. The packing's name comes before it: `packed-heldout-short-128/`.
     """
     if isinstance(pack.seq_len, int) and not pack.length_bins:
         return {pack.seq_len: Folder(Kind.PACKED, split, pack.name).name}
@@ -149,7 +149,7 @@ def shard_path(dataset: str, shard: int) -> str:
 
 
 def packed_shard_path(dataset: str, shard: int, part: int, is_whole: bool) -> str:
-    """The path of the rows of a document shard, or of part number `part` of them where they are several files."""
+    """The path of the rows of a document shard, or of part number `part` if they are in several files."""
     return shard_path(dataset, shard) if is_whole else f"{dataset}/shard-{shard:05d}-{part:04d}.arrow"
 
 
@@ -159,15 +159,15 @@ def quarantined_inputs_path(unit: int, part: int) -> str:
 
 
 def is_of_quarantined_inputs(path: str) -> bool:
-    """Whether a file of the quarantine holds rejected inputs, not documents that could not be packed."""
+    """Whether a file of the quarantine has rejected inputs, not documents that could not be packed."""
     return path.startswith(_QUARANTINED_INPUTS)
 
 
 def quarantined_documents_path(dataset: str, shard: int) -> str:
-    """The path of the documents of document shard number `shard` that come to no row of a packed dataset."""
+    """The path of the documents of document shard number `shard` that are in no row of a packed dataset."""
     return f"{QUARANTINE}/{shard_path(dataset, shard).replace('/', '-')}"
 
 
 def is_of_quarantined_documents(path: str, dataset: str) -> bool:
-    """Whether a file of the quarantine holds documents that come to no row of a packed dataset."""
+    """Whether a file of the quarantine has documents that are in no row of a packed dataset."""
     return re.fullmatch(rf"{QUARANTINE}/{re.escape(dataset)}-shard-[0-9]{{5,}}\.arrow", path) is not None

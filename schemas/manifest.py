@@ -1,4 +1,4 @@
-"""Manifests: what a dataset holds, what was counted on the way, and the table of its shards."""
+"""Manifests: the content of a dataset, its counts, and the table of its shards."""
 
 from __future__ import annotations
 
@@ -42,12 +42,12 @@ MAX_MANIFEST_COMMAS = 1 << 18
 
 
 class Manifest(Written):
-    """What the manifests of all datasets share.
+    """The fields shared by the manifests of all datasets.
 
     Attributes:
         schema_version: `major.minor` of the written formats.
-        run_fingerprint: Of everything that decides bytes: run file without engine and output, and the inputs.
-        num_shards: Lines of `shards.arrow`.
+        run_fingerprint: Covers everything that decides bytes: the run file without engine and output, and the inputs.
+        num_shards: Rows of `shards.arrow`.
         shards_checksum: xxh3-128 of `shards.arrow`; through it the manifest covers every block.
         fingerprint: xxh3-128 of this manifest without this field: the identity of the dataset.
     """
@@ -65,9 +65,9 @@ class DocumentsManifest(Manifest):
     Attributes:
         kind: Tells manifests apart.
         held_out: Whether these are the held-out documents.
-        documents: In the shards; = `counts.held_out` or `counts.written`.
+        documents: Documents in the shards; = `counts.held_out` or `counts.written`.
         text_bytes: UTF-8 bytes of their texts.
-        counts: Of the whole run: the same in both manifests.
+        counts: Counts of the whole run, the same in both manifests.
     """
 
     kind: Literal["documents"] = "documents"
@@ -85,7 +85,7 @@ class DocumentsManifest(Manifest):
 
 
 class PackedManifest(Manifest):
-    """The manifest of a packed dataset: all that a loader needs beside `shards.arrow`.
+    """The manifest of a packed dataset: everything that a loader needs besides `shards.arrow`.
 
     Attributes:
         kind: Tells manifests apart.
@@ -95,13 +95,13 @@ class PackedManifest(Manifest):
         vocabulary: Special ids, and which ids may replace a token.
         tokenizer_checksum: xxh3-128 of the `tokenizer.json` beside this manifest, which encoded the rows.
         documents_fingerprint: The documents' identity: `fingerprint` of their manifest.
-        sequences: What a sequence is made of, as the run file says it.
-        compression: Of the shards' blocks.
-        text_fill_ppm: Millionths of all places that hold text: neither [CLS], [SEP] nor [PAD].
-        copies: Static masks beside every row.
-        masking: The settings of these masks, and of those that a loader draws unless it is given others.
+        sequences: What a sequence is made of, as in the run file.
+        compression: Compression of the shards' blocks.
+        text_fill_ppm: Millionths of all positions that have text: neither [CLS], [SEP] nor [PAD].
+        copies: Static masks stored with every row.
+        masking: The settings of these masks, and the default of loaders.
         text_bytes: UTF-8 bytes of text that the rows were encoded from.
-        counts: Of these rows and documents alone.
+        counts: Counts of these rows and documents alone.
     """
 
     kind: Literal["packed"] = "packed"
@@ -137,7 +137,7 @@ class PackedManifest(Manifest):
 
 
 def text_fill_ppm(tokens: int, places: int) -> int:
-    """Millionths of places that hold text, rounded down."""
+    """Millionths of positions that have text, rounded down."""
     return tokens * 1_000_000 // max(1, places)
 
 
@@ -150,7 +150,7 @@ class EncodedManifest(Manifest):
         tokenizer_checksum: xxh3-128 of the `tokenizer.json` that encoded them.
         documents_fingerprint: The documents' identity: `fingerprint` of their manifest.
         text_bytes: UTF-8 bytes of their texts.
-        counts: Of these documents alone.
+        counts: Counts of these documents alone.
     """
 
     kind: Literal["encoded"] = "encoded"
@@ -162,18 +162,18 @@ class EncodedManifest(Manifest):
 
 
 class TokenizerManifest(Written):
-    """The manifest of a tokenizer folder; written last, so its presence says that the folder is whole.
+    """The manifest of a tokenizer folder; written last, so if it exists the folder is complete.
 
     Attributes:
         kind: Tells manifests apart.
         schema_version: As in the datasets' manifests.
         run_fingerprint: As in the datasets' manifests.
-        documents_fingerprint: The documents whose words were counted; empty where the tokenizer was brought.
+        documents_fingerprint: The documents whose words were counted; empty if the tokenizer was brought.
         trained: Whether the vocabulary was trained here or brought.
         vocab_size: Pieces in it.
-        counts: What was counted in training: words, distinct words, characters, what limits cut.
-        sources: What the tokenizer makes of every source, by name: of all text where it was trained, of a sample where
-            it was brought. One line named "" for all text where there are too many sources to keep apart.
+        counts: Counts of training: words, distinct words, characters, and what limits cut.
+        sources: Measurements of every source, by name: on all text if it was trained, on a sample if it was brought.
+            One entry named "" for all text if there are too many sources to keep apart.
         checksums: xxh3-128 of the other files of the folder.
         fingerprint: xxh3-128 of this manifest without this field.
     """
@@ -201,13 +201,13 @@ AnyManifest = TypeVar("AnyManifest", bound=KindOfManifest)
 
 
 def parse_manifest(model: type[AnyManifest], data: bytes, path: str) -> AnyManifest:
-    """Read a manifest: its version first, then its kind, then its fields and sums.
+    """Parse a manifest: check its version first, then its kind, then its fields and sums.
 
-    Fields unknown here are kept where a newer minor version wrote them, else they are damage.
+    Unknown fields are kept if a newer minor version wrote them; otherwise they are damage.
 
     Raises:
         ConfigError: A newer version wrote it in a way this one cannot read, or it is a manifest of another kind.
-        ShardCorruptError: It is no manifest, or its counts do not add up.
+        ShardCorruptError: It is not a manifest, or its counts do not add up.
     """
     try:
         head = _parse_head(data)
@@ -239,7 +239,7 @@ def parse_manifest(model: type[AnyManifest], data: bytes, path: str) -> AnyManif
 
 
 def kind_of_manifest(data: bytes) -> str | None:
-    """Of which kind a manifest says it is; `None` if it is none."""
+    """The kind that a manifest names; `None` if it is not a manifest."""
     try:
         return _parse_head(data).kind
     except ValueError:  # pydantic's among them

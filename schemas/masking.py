@@ -1,8 +1,8 @@
-"""Mask settings and what a manifest keeps of a vocabulary: all that fixes a mask besides the row itself.
+"""Mask settings, and what a manifest keeps of a vocabulary: everything that decides a mask besides the row.
 
-Rates and shares are read as decimals and used only as integers: `ppm = round(rate * 10**6)` once, here, and
-from then on integer arithmetic alone. Floats would not do: `round(0.15 * 510)` is 76 in Python and 77 in
-float32, and 510 is the commonest number of maskable tokens of a row.
+Rates and shares are given as decimals and converted here, once, to integers: `ppm = round(rate * 10**6)`. Everything
+else is integer arithmetic. Floats would not be exact: `round(0.15 * 510)` is 76 in Python and 77 in float32, and 510
+is the most common number of maskable tokens in a row.
 """
 
 from __future__ import annotations
@@ -21,11 +21,11 @@ IGNORE_INDEX = -100
 PPM = 10**6
 _TWO_TO_32 = 2**32
 MAX_VOCAB_SIZE = 1 << 20
-"""Of any tokenizer: the largest in use have a quarter of it, and what a loader looks up by id takes 5 MB."""
+"""Of any tokenizer: the largest in use have a quarter of it, and a loader's tables by id take 5 MB."""
 MAX_COPIES = 100
-"""Static masks beside every row."""
+"""Static masks stored with every row."""
 _PPM_TOLERANCE = 1e-6
-"""In ppm: lets 0.1 + 0.05 through as 0.15, and refuses 0.1234567."""
+"""In ppm: accepts 0.1 + 0.05 as 0.15, and rejects 0.1234567."""
 
 
 class MaskStrategy(StrEnum):
@@ -46,7 +46,7 @@ else:
 
 
 class _CheckedCalls(ModelMetaclass):
-    """Wrong arguments of a call are a `ConfigError`; inside files, which name keys, they stay pydantic's own."""
+    """Raise `ConfigError` for wrong arguments of a call; inside files, whose keys are named, keep pydantic's error."""
 
     def __call__(cls, *args: object, **fields: object) -> Any:  # noqa: N805  # of a metaclass
         if args:
@@ -60,7 +60,7 @@ class _CheckedCalls(ModelMetaclass):
             return super().__call__(**fields)
         except ValidationError as error:
             raise explain_values(cast("type[BaseModel]", cls), error, cls.__name__.lower()) from None
-        except Exception as error:  # a method of a foreign object raised it
+        except Exception as error:  # raised by a method of a foreign object
             raise ConfigError(
                 "a setting cannot be read",
                 path=cls.__name__.lower(),
@@ -73,7 +73,7 @@ class _CheckedCalls(ModelMetaclass):
 class Masking(BaseModel, metaclass=_CheckedCalls):
     """The mask settings of a run file's `[mask]` table and of the loader.
 
-    Equal settings give equal masks, and every field takes part: keep the whole model in a fingerprint.
+    Equal settings give equal masks. Every field matters, so a fingerprint must cover the whole model.
 
     Raises:
         ConfigError: A setting is unknown or has a value that is not allowed.
@@ -128,14 +128,14 @@ class Masking(BaseModel, metaclass=_CheckedCalls):
 
 
 def count_selected(num_maskable: int, rate_ppm: int) -> int:
-    """Count the tokens to select of a row: rounded half up, at least one of any, all at most; none at rate 0."""
+    """Count the tokens to select in a row: rounded half up, at least one of any, at most all; none at rate 0."""
     if num_maskable == 0 or rate_ppm == 0:
         return 0
     return max(1, (2 * num_maskable * rate_ppm + PPM) // (2 * PPM))
 
 
 class MaskVocabulary(BaseModel):
-    """What masking needs to know of a vocabulary; kept in the manifest, so a loader needs no tokenizer."""
+    """What masking needs to know about a vocabulary; it is in the manifest, so a loader needs no tokenizer."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 

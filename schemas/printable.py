@@ -1,9 +1,9 @@
-r"""Untrusted text as a person may see it: on one line, and without what a terminal obeys instead of shows.
+r"""Make untrusted text printable: on one line, and without characters that control a terminal.
 
 Names, ids and messages come from files that others wrote. Escape sequences move the cursor and make links, C1 controls
 do the same in one character, bidirectional overrides and zero-width characters make one name look like another, and a
-line feed starts a line that seems to be ours. Each becomes a visible escape: `\x1b`, `\u202e`, `\n`. Everything else,
-of any script, stays as it is, with the joiners and variation selectors that its letters and emoji need.
+line feed starts a line that seems to be from maskmill. Each becomes a visible escape: `\x1b`, `\u202e`, `\n`.
+Everything else, of any script, stays as it is, with the joiners and variation selectors that letters and emoji need.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ _HIDDEN = (
     "\x00-\x1f\x7f-\x9f\u00ad"  # C0, DEL, C1 and the soft hyphen
     "\u034f\u061c\u070f\u115f\u1160\u17b4\u17b5\u180b-\u180f"  # joiners, marks and fillers that have no width
     "\u200b-\u200f\u2028-\u202e\u2060-\u206f\u2800\u3164"  # zero width, line and paragraph separators, directions
-    "\ud800-\udfff\ue000-\uf8ff"  # surrogates, as in names that are no UTF-8, and private use
+    "\ud800-\udfff\ue000-\uf8ff"  # surrogates, as in names that are not UTF-8, and private use
     "\ufdd0-\ufdef\ufe00-\ufe0f\ufeff\uffa0\ufff0-\ufffb\ufffe\uffff"
     "\U0001bca0-\U0001bca3\U0001d173-\U0001d17a\U000e0000-\U0010ffff"  # formats, tags, variations, private use
 )
@@ -42,11 +42,11 @@ _UNSHOWN = re.compile(
 
 
 def make_printable(text: str, most: int | None = None) -> str:
-    """Untrusted text on one line, every character of it visible.
+    """Return untrusted text as one line with every character visible.
 
     Args:
         text: Any text, surrogates included.
-        most: How many characters of it are shown; `None` is all.
+        most: How many characters to show; `None` for all.
     """
     if most is not None and len(text) > most:
         return f"{make_printable(text[:most])}... ({len(text):,} characters)"

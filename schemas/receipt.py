@@ -1,4 +1,4 @@
-"""The receipt a finished unit leaves behind: what it wrote and what it counted."""
+"""The receipt of a finished unit: what it wrote and what it counted."""
 
 from __future__ import annotations
 
@@ -12,9 +12,9 @@ UInt64 = Annotated[int, Field(ge=0, lt=1 << 64)]
 UInt32 = Annotated[int, Field(ge=0, lt=1 << 32)]
 Item = TypeVar("Item")
 Items = Annotated[list[Item], FailFast()]
-"""A list of a receipt, refused at its first invalid item: pydantic would keep an error of 900 bytes for each."""
+"""A list in a receipt, rejected at its first invalid item: pydantic would keep an error of 900 bytes for each."""
 Named = Annotated[dict[str, Item], FailFast()]
-"""Values by name, refused at the first invalid one."""
+"""Values by name, rejected at the first invalid one."""
 
 
 class ShardReceipt(BaseModel):
@@ -23,8 +23,8 @@ class ShardReceipt(BaseModel):
     Attributes:
         path: Relative to the run's output.
         rows: Documents or packed rows in it.
-        tokens: Document tokens in it, specials not counted; 0 in document shards.
-        text_bytes: UTF-8 bytes of text it holds or was encoded from.
+        tokens: Document tokens in it, without special tokens; 0 in document shards.
+        text_bytes: UTF-8 bytes of the text in it, or that it was encoded from.
         size_bytes: Length of the file.
         checksum: xxh3-128 of the whole file, hexadecimal.
         block_offsets: Where each block begins in the file, in bytes.
@@ -48,7 +48,7 @@ class ShardReceipt(BaseModel):
 
 
 class Details(BaseModel):
-    """What a stage's receipts say for the stages behind it, beside shards and counts; each stage has its own model.
+    """What later stages need from a stage's receipts, besides shards and counts; each stage has its own model.
 
     Its lists are `Items`, and its dictionaries `Named`.
 
@@ -65,15 +65,15 @@ AnyDetails = TypeVar("AnyDetails", bound=Details)
 
 
 class Receipt(BaseModel, Generic[AnyDetails]):
-    """What one unit of a stage did; the manifest is put together from these.
+    """What one unit of a stage did; manifests are made from receipts.
 
     Attributes:
         stage: Name of the stage.
-        unit: Number of the unit in it.
-        description: xxh3-128 of the unit's description: a receipt of another description is stale.
+        unit: Number of the unit in the stage.
+        description: xxh3-128 of the unit's description; a receipt with another one is stale.
         shards: The Arrow files that become part of a dataset.
-        counts: What was counted, summed over units in the manifest.
-        details: What the stages behind it need.
+        counts: Counts; a manifest has their sums over all units.
+        details: What later stages need.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")

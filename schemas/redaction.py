@@ -1,7 +1,7 @@
-"""Taking credentials out of what is shown or kept: messages, logs, events, manifests and reports.
+"""Remove credentials from everything that is shown or kept: messages, logs, events, manifests and reports.
 
-`redact` is the one function for it. It knows credentials by their place in a URL, by their name, and by their value:
-whoever opens a store tells it the values (`remember_secrets`), so that a library cannot show them in words of its own.
+`redact` recognises credentials by their place in a URL, by their name, and by their value: code that opens a store
+passes the values to `remember_secrets`, so that messages of libraries cannot show them either.
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ from urllib.parse import quote, quote_plus, unquote, unquote_plus
 
 HIDDEN = "***"
 MIN_SECRET_CHARACTERS = 6
-"""Shorter values are not looked for: they may be a part of any word."""
+"""Shorter values are not searched for: they may be a part of any word."""
 MAX_SECRETS = 4096
 
 _WORD = re.compile(r"\S+")
@@ -22,7 +22,7 @@ _USER_INFO = re.compile(r"(?<=://)[^/]*@")
 _USER_BEFORE_SECRET = re.compile(r"(?<=://)(?!\[)[^/:]*:(?![0-9]*(?:/|\Z))")
 _QUERY = re.compile(r"(?<=\w)\?")
 _RULES = (
-    # Relative URLs and headers, by the names that clouds and web servers give to credentials.
+    # In relative URLs and headers: the names that clouds and web servers use for credentials.
     (
         re.compile(
             r"((?:x-(?:amz|goog|ms|oss|cos)-(?:[a-z-]{0,40}-)?(?:signature|credential|token|key|authorization)"
@@ -35,7 +35,7 @@ _RULES = (
         ),
         rf"\1{HIDDEN}",
     ),
-    # Names that mean something else too, where a query has them.
+    # Names with other meanings, which count only in a query.
     (
         re.compile(
             r"((?:[?&]|&amp;|%26)(?:sig|signature|token|key|api_?key|auth|code|credential|secret)(?:=|%3D))[^\s\"'&#]+",
@@ -50,7 +50,7 @@ _secrets: dict[str, None] = {}
 
 
 def redact(text: str) -> str:
-    """A URL or any text without `user:password@`, the queries of URLs, and whatever else is a credential."""
+    """Remove `user:password@`, the queries of URLs and all other credentials from any text."""
     for secret in tuple(_secrets):  # another thread may add one
         if secret in text:
             text = text.replace(secret, HIDDEN)
@@ -64,13 +64,13 @@ def redact(text: str) -> str:
 
 
 def _clean_url(found: re.Match[str]) -> str:
-    """A word without user-info and query, in time that is linear in its length: words may be as long as a message."""
+    """Remove user-info and query from a word, in linear time: a word may be as long as a message."""
     word = found[0]
     if "://" not in word:
         return word
-    # User-info ends at the last `@` before the path; this comes first, since a password may have a `?`.
+    # User-info ends at the last `@` before the path; remove it first, since a password may contain a `?`.
     word = _USER_INFO.sub("", word)
-    # Secret keys may hold a `/`, so where `name:secret` stands before the first one, user-info ends at the last `@`.
+    # Secret keys may contain a `/`: if `name:secret` comes before the first one, user-info ends at the last `@`.
     last = word.rfind("@")
     if last >= 0 and (start := _USER_BEFORE_SECRET.search(word, 0, last)) is not None:
         word = word[: start.start()] + word[last + 1 :]
@@ -78,7 +78,7 @@ def _clean_url(found: re.Match[str]) -> str:
         word = word[: word.index("?", http.end())]
     if (scheme := _SCHEME.search(word)) is None:
         return word
-    # Elsewhere a query holds a `=`; without one, `?` is a glob's sign. So it is where a folder such as `day=1` follows.
+    # Elsewhere a query contains a `=`; without one, or before a folder such as `day=1`, `?` belongs to a glob.
     place = scheme.end()
     for part in word[place:].split("/"):
         query = _QUERY.search(part)
@@ -89,7 +89,7 @@ def _clean_url(found: re.Match[str]) -> str:
 
 
 def remember_secrets(values: Iterable[str]) -> None:
-    """Let `redact` hide these values, however a URL encodes them; of very many the oldest are forgotten."""
+    """Make `redact` hide these values, in any URL encoding; the oldest of very many are forgotten."""
     for value in values:
         for form in (value, unquote(value), unquote_plus(value), quote(value, safe=""), quote_plus(value)):
             if len(form) >= MIN_SECRET_CHARACTERS:

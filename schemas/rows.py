@@ -1,7 +1,7 @@
-"""What a packed row is: `seq_len` token ids with their boundaries, provenance and stored masks.
+"""Packed rows: `seq_len` token ids with their boundaries, provenance and stored masks.
 
-`ROW_COLUMNS` is the one table of a row's columns. The writer, the reader and its checks, the loader's staged rows, what
-is sent to a device and `verify` all go by it: a new column is an entry here, and the code that makes and uses it.
+`ROW_COLUMNS` is the only table of a row's columns. The writer, the reader and its checks, the loader's staged rows, the
+device transfer and `verify` all use it: a new column is an entry here, and the code that makes and uses it.
 """
 
 from __future__ import annotations
@@ -33,7 +33,7 @@ class Compression(StrEnum):
 
 
 def encoded_schema(vocab_size: int) -> pa.Schema:
-    """The schema of an encoded shard: a row a document of the document shard, in its order.
+    """The schema of an encoded shard: one row per document of the document shard, in its order.
 
     `is_rejected` marks a document that could not be encoded; it has no ids.
     """
@@ -43,25 +43,25 @@ def encoded_schema(vocab_size: int) -> pa.Schema:
 
 
 def id_type(vocab_size: int) -> pa.DataType:
-    """The narrowest unsigned type that holds every id: uint16 up to 65,536 pieces, else uint32."""
+    """The narrowest unsigned type for all ids: uint16 up to 65,536 pieces, else uint32."""
     return pa.uint16() if vocab_size <= 1 << 16 else pa.uint32()
 
 
 def rows_per_block(seq_len: int, vocab_size: int) -> int:
-    """How many rows make a block of about 256 KiB of token ids; at least one."""
+    """The number of rows in a block of about 256 KiB of token ids; at least one."""
     row_bytes = seq_len * id_type(vocab_size).bit_width // 8
     return max(1, int(BLOCK_BYTES // row_bytes))
 
 
 class Per(StrEnum):
-    """What a row has one value of a column for. Columns of one kind have equally many values in a row."""
+    """What a column has one value for. In a row, all columns of one kind have equally many values."""
 
     TOKEN = "token"  # noqa: S105 - not a password
-    """Each of its `seq_len` places."""
+    """Each of the `seq_len` positions of a row."""
     SEQUENCE = "sequence"
     SEGMENT = "segment"
     MASKED = "masked position"
-    """Each position that a stored copy of the masks predicts; every copy has columns of its own."""
+    """Each position that a stored copy of the masks predicts; every copy has its own columns."""
 
 
 @dataclass(frozen=True)
@@ -70,10 +70,10 @@ class RowColumn:
 
     Attributes:
         name: Its name; in a file, copy k of the masks has `mask_{k}_` where this has `mask_`.
-        per: What a row has a value for.
-        type: Of a value; `None` is that of token ids, which the size of the vocabulary decides.
-        is_staged: Whether batches are made of it; a loader leaves the others in their blocks.
-        below: Every value is below it; token ids are below the size of the vocabulary. `None`: any value.
+        per: What it has one value for.
+        type: The type of a value; `None` for that of token ids, which depends on the vocabulary size.
+        is_staged: Whether batches use it; a loader leaves the others in their blocks.
+        below: An exclusive upper bound of the values; that of token ids is the vocabulary size. `None`: no bound.
     """
 
     name: str
@@ -83,15 +83,15 @@ class RowColumn:
     below: int | None = None
 
     def type_of(self, vocab_size: int) -> pa.DataType:
-        """Of a value."""
+        """The type of a value."""
         return id_type(vocab_size) if self.type is None else self.type
 
     def limit_of(self, vocab_size: int) -> int | None:
-        """What every value is below, if there is such a number."""
+        """The exclusive upper bound of the values, if there is one."""
         return vocab_size if self.type is None else self.below
 
     def name_of(self, copy: int) -> str:
-        """In a file, for a stored copy of the masks."""
+        """The name in a file, for a stored copy of the masks."""
         return self.name.replace("mask", f"mask_{copy}", 1)
 
 
@@ -108,7 +108,7 @@ ROW_COLUMNS = (
     RowColumn(MASK_INPUT_IDS, Per.MASKED, None, is_staged=True),
     RowColumn(MASK_LABELS, Per.MASKED, None, is_staged=True),
 )
-"""In the order of a file, where the columns of the masks are repeated for each copy."""
+"""In the order of a file, in which the columns of the masks are repeated for each copy."""
 
 
 def columns_per(per: Per) -> tuple[RowColumn, ...]:
@@ -117,11 +117,11 @@ def columns_per(per: Per) -> tuple[RowColumn, ...]:
 
 
 LIST_COLUMNS = tuple(column for column in ROW_COLUMNS if column.per in (Per.SEQUENCE, Per.SEGMENT))
-"""The lists that every row has."""
+"""The kinds of lists in every row."""
 
 
 def most_values(seq_len: int, most_masked: int) -> dict[Per, int]:
-    """The most values that a row of `seq_len` tokens has of each kind, of which at most `most_masked` are masked."""
+    """The maximum number of values of each kind in a row of `seq_len` tokens with at most `most_masked` masked ones."""
     return {
         Per.TOKEN: seq_len,
         Per.SEQUENCE: seq_len // MIN_SEQUENCE_TOKENS,
@@ -136,7 +136,7 @@ def packed_row_schema(seq_len: int, vocab_size: int, copies: int) -> pa.Schema:
     Args:
         seq_len: Token ids in a row.
         vocab_size: Decides the width of an id.
-        copies: Static mask copies; each adds the columns of the masks.
+        copies: Number of static mask copies; each adds the columns of the masks.
     """
 
     def describe(column: RowColumn, name: str) -> pa.Field:

@@ -1,4 +1,4 @@
-"""What `tokenizer_config.json` says, in tokenizer folders and in those of trained models."""
+"""The content of `tokenizer_config.json`, in tokenizer folders and in those of trained models."""
 
 from __future__ import annotations
 
@@ -6,15 +6,15 @@ import json
 
 
 def describe_for_transformers(tokenizer_json: str | bytes, model_max_length: int) -> bytes:
-    """The settings with which `transformers.AutoTokenizer` takes a `tokenizer.json` as it stands.
+    """The settings with which `transformers.AutoTokenizer` uses a `tokenizer.json` unchanged.
 
     Args:
-        tokenizer_json: That file.
-        model_max_length: Tokens, special ones included, to which `transformers` truncates.
+        tokenizer_json: The content of that file.
+        model_max_length: Number of tokens, including special ones, to which `transformers` truncates.
     """
     normalizer = json.loads(tokenizer_json)["normalizer"] or {}
     settings = {
-        # The general class takes tokenizer.json as it stands; BertTokenizer would build another from vocab.txt.
+        # The general class uses tokenizer.json unchanged; BertTokenizer would build another one from vocab.txt.
         "tokenizer_class": "PreTrainedTokenizerFast",
         "model_max_length": model_max_length,
         "clean_up_tokenization_spaces": False,

@@ -21,10 +21,10 @@ def parse_toml(model: type[Model], text: str, path: str, overrides: Sequence[str
         model: The model of the whole document.
         text: The document.
         path: Its file, for messages.
-        overrides: `section.key=value` each, the value as TOML or, failing that, as plain text.
+        overrides: Strings `section.key=value`, with the value as TOML or, failing that, as plain text.
 
     Raises:
-        ConfigError: The text is no TOML, a key is unknown or a value is not allowed.
+        ConfigError: The text is not TOML, a key is unknown or a value is not allowed.
     """
     try:
         values = tomllib.loads(text)
@@ -39,7 +39,7 @@ def parse_toml(model: type[Model], text: str, path: str, overrides: Sequence[str
         for finding in error.errors():
             key = _key_of(finding)
             is_text = finding["type"] == "string_type" and not isinstance(finding["input"], (list, dict))
-            if key in given and is_text:  # TOML reads it as a number or a date
+            if key in given and is_text:  # TOML parses it as a number or a date
                 _set_value(values, key, given[key])
     try:
         return model.model_validate(values)
@@ -66,14 +66,14 @@ def _key_of(finding: Any) -> tuple[str, ...]:
 
 
 def _apply_override(model: type[BaseModel], values: dict[str, Any], override: str) -> tuple[tuple[str, ...], str]:
-    """Put an override among the values; returns its key and its value as text."""
+    """Apply an override to the values; returns its key and its value as text."""
     key, separator, raw = override.partition("=")
     *sections, name = (part.strip() for part in key.split("."))
     if not separator or not sections or not name or not all(sections):
         meant = [f"{section}.{override}" for section in find_sections(model, name)] if not sections else []
         example = meant[0] if meant and separator else f"{meant[0]}=VALUE" if meant else "pack.seq_len=1024"
         raise ConfigError(
-            "an override is not readable",
+            "an override cannot be read",
             path="--set",
             expected="section.key=value",
             found=show_value(override),

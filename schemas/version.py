@@ -1,7 +1,7 @@
-"""The version that every written schema carries, and the refusal of another major one.
+"""The version in every written schema, and the error for another major version.
 
-A new minor version may add fields at the end of a manifest's models, and nothing else; all that an older reader must
-not overlook is a new major version.
+A new minor version may only add fields at the end of a manifest's models; whatever an older reader must not ignore
+needs a new major version.
 """
 
 from __future__ import annotations
@@ -14,19 +14,19 @@ SCHEMA_VERSION = "2.0"
 
 
 def check_schema_version(found: str, path: str) -> None:
-    """Refuse what another maskmill wrote in a way this one cannot read.
+    """Reject what another maskmill wrote in a way that this one cannot read.
 
     Args:
-        found: The version that stands in the file, `major.minor`.
+        found: The version in the file, `major.minor`.
         path: The file, for the message.
 
     Raises:
-        ConfigError: The major number is not ours, or the text is no version.
+        ConfigError: The major number is not ours, or the text is not a version.
     """
     major, minor = split_version(found) or (None, None)
     if major is None or minor is None:
         raise ConfigError(
-            "the schema version is not readable",
+            "the schema version cannot be read",
             path=path,
             expected=f"a version such as {SCHEMA_VERSION}",
             found=repr(found),
@@ -45,17 +45,17 @@ def check_schema_version(found: str, path: str) -> None:
 
 
 def is_readable(found: str) -> bool:
-    """Whether a version is ours or another minor one of the same major."""
+    """Whether a version has our major number."""
     return (split_version(found) or (0, 0))[0] == _OUR_MAJOR
 
 
 def is_newer_minor(found: str) -> bool:
-    """Whether a version that `check_schema_version` let through may have fields that this maskmill does not know."""
+    """Whether a version that `check_schema_version` accepts may have fields that this maskmill does not know."""
     return (split_version(found) or (0, 0)) > (_OUR_MAJOR, _OUR_MINOR)
 
 
 def too_new(found: str, path: str) -> ConfigError:
-    """The refusal of what a newer maskmill wrote."""
+    """The error for what a newer maskmill wrote."""
     return ConfigError(
         "written by a newer maskmill",
         path=path,
@@ -66,7 +66,7 @@ def too_new(found: str, path: str) -> ConfigError:
 
 
 def split_version(version: str) -> tuple[int, int] | None:
-    """`major.minor` as numbers; `None` if it is no version."""
+    """Parse `major.minor`; `None` if it is not a version."""
     match = re.fullmatch(r"([0-9]{1,9})\.([0-9]{1,9})", version)
     return (int(match[1]), int(match[2])) if match else None
 

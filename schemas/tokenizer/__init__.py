@@ -1,1 +1,1 @@
-"""What a `tokenizer.json` may hold: every value is checked before a library reads the file."""
+"""What a `tokenizer.json` may contain: every value is checked before a library reads the file."""

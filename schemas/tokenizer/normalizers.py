@@ -1,7 +1,7 @@
 """The normalizers of a `tokenizer.json` that are accepted, and how far each lets a text grow.
 
-What is not listed is refused before `tokenizers` reads it: on some values that library panics or ends the process (a
-character map that is none), on others it never ends (patterns that backtrack, replacements that multiply the text).
+Anything else is rejected before `tokenizers` reads it: some values make that library panic or end the process (an
+invalid character map), others keep it busy for ever (patterns that backtrack, replacements that multiply the text).
 """
 
 from __future__ import annotations
@@ -15,12 +15,12 @@ from pydantic import FailFast, Field, model_validator
 from maskmill.schemas.tokenizer.patterns import MAX_PARTS, Part, Pattern, Text
 
 MAX_GROWTH = 8
-"""How many times as long, in bytes, all replacements of a normalizer together may make a text. What Unicode's own forms
-and the normalizer of BERT add is a constant, at most 11."""
+"""The factor by which all replacements of a normalizer together may lengthen a text, in bytes. Unicode's own forms and
+the normalizer of BERT add a constant factor of at most 11."""
 
 
 class BertNormalizer(Part):
-    """BERT's own."""
+    """The normalizer of BERT."""
 
     type: Literal["BertNormalizer"]
     clean_text: bool
@@ -35,12 +35,12 @@ class PlainNormalizer(Part):
     type: Literal["NFC", "NFD", "NFKC", "NFKD", "Nmt", "Lowercase", "StripAccents", "ByteLevel"]
 
     def growth(self) -> int:
-        """How many times as long a text may become, but for Unicode's own forms."""
+        """The factor by which a text may grow, apart from Unicode's own forms."""
         return 2 if self.type == "ByteLevel" else 1
 
 
 class StripNormalizer(Part):
-    """Takes white space off the ends."""
+    """Removes whitespace from the ends."""
 
     type: Literal["Strip"]
     strip_left: bool
@@ -48,14 +48,14 @@ class StripNormalizer(Part):
 
 
 class ReplaceNormalizer(Part):
-    """Puts `content` in the place of everything that the pattern matches."""
+    """Replaces everything that the pattern matches by `content`."""
 
     type: Literal["Replace"]
     pattern: Pattern
     content: Text
 
     def growth(self) -> int:
-        """How many times as long a text may become."""
+        """The factor by which a text may grow."""
         return max(1, math.ceil(len(self.content.encode()) / self.pattern.measure()))
 
     @model_validator(mode="after")
@@ -71,7 +71,7 @@ class PrependNormalizer(Part):
     prepend: Annotated[Text, Field(min_length=1)]  # on an empty one the library panics
 
     def growth(self) -> int:
-        """How many times as long a text may become: of one character, at worst."""
+        """The factor by which a text may grow: the worst case is one character."""
         return 1 + len(self.prepend.encode())
 
     @model_validator(mode="after")
@@ -87,10 +87,10 @@ _OneNormalizer = Annotated[
 
 
 def check_growth(normalizers: Sequence[Any]) -> None:
-    """Refuse normalizers that together make a text too long.
+    """Reject normalizers that together make a text too long.
 
     Raises:
-        ValueError: They do.
+        ValueError: They make it too long.
     """
     growth = math.prod(one.growth() for one in normalizers if hasattr(one, "growth"))
     if growth > MAX_GROWTH:

@@ -1,4 +1,4 @@
-"""Patterns of a `tokenizer.json` that are accepted: those whose search takes time that is linear in the text."""
+"""The patterns of a `tokenizer.json` that are accepted: those that are searched for in linear time."""
 
 from __future__ import annotations
 
@@ -8,16 +8,16 @@ from typing import Annotated
 from pydantic import BaseModel, ConfigDict, StringConstraints, model_validator
 
 MAX_PARTS = 16
-"""Parts of a sequence."""
+"""Most parts of a sequence."""
 MAX_TEXT = 256
-"""Characters of a pattern, a replacement or a prefix."""
+"""Most characters of a pattern, a replacement or a prefix."""
 
 Text = Annotated[str, StringConstraints(max_length=MAX_TEXT)]
 
 _CATEGORY = r"\\[pP]\{\^?(?:L[ultmo]?|M[nce]?|N[dlo]?|P[cdseifo]?|S[mcko]?|Z[slp]?|C[cfo]?)\}"
-_NUMBER = r"\\(?:x[0-7][0-9A-Fa-f]|u[0-9A-Fa-f]{4})"  # of ASCII and of the basic plane
+_NUMBER = r"\\(?:x[0-7][0-9A-Fa-f]|u[0-9A-Fa-f]{4})"  # in ASCII and in the basic plane
 _ESCAPE = rf"(?:{_CATEGORY}|\\[sSdDwWnrt]|\\[!-/:-@\[-`{{-~])"
-_IN_CLASS = rf"(?:{_NUMBER}|[^\\\[\]&\-]|&(?!&))"  # two of these are an operator of classes
+_IN_CLASS = rf"(?:{_NUMBER}|[^\\\[\]&\-]|&(?!&))"  # two of these are an operator on classes
 _IN_CLASS_ONCE = rf"(?:{_ESCAPE}|{_IN_CLASS}(?:-{_IN_CLASS})?)"
 _CLASS = rf"\[\^?(?!\^)(?:-{_IN_CLASS_ONCE}*|{_IN_CLASS_ONCE}+-?)\]"
 _ATOM = rf"(?:{_ESCAPE}|{_NUMBER}|{_CLASS}|[^\\\[\](){{}}*+?|^$])"
@@ -29,7 +29,7 @@ _RANGE = re.compile(rf"({_IN_CLASS})-({_IN_CLASS})")
 
 
 class Part(BaseModel):
-    """A part of a tokenizer: nothing is converted, nothing unknown is let through."""
+    """The base class of a tokenizer's parts: nothing is converted, and nothing unknown is accepted."""
 
     model_config = ConfigDict(frozen=True, extra="forbid", strict=True)
 
@@ -38,11 +38,11 @@ def measure_pattern(pattern: str) -> int:
     r"""The least number of characters that a pattern matches.
 
     Accepted are alternatives of single characters and classes, of which only the last may repeat: `\s+`, ` {2,}`,
-    `[a-z]|\p{Lu}`. Such a pattern is found in time that is linear in the text. With groups, or with anything behind
-    a repetition, there are patterns that take the square of it and patterns that take for ever.
+    `[a-z]|\p{Lu}`. Such a pattern is found in time that is linear in the text. With groups, or with anything after a
+    repetition, there are patterns that take quadratic or exponential time.
 
     Raises:
-        ValueError: It is another pattern.
+        ValueError: It is not such a pattern.
     """
     least: list[int] = []
     start = 0
@@ -56,7 +56,7 @@ def measure_pattern(pattern: str) -> int:
         least.append(len(_SINGLE.findall(found[1])) + _least_repeat(found[3]))
         start = found.end()
     if not min(least):
-        raise ValueError("it matches where there is nothing")
+        raise ValueError("it matches the empty string")
     return min(least)
 
 
@@ -76,7 +76,7 @@ def _least_repeat(repeat: str | None) -> int:
 
 
 class Pattern(Part):
-    """What is searched for: a string, or a pattern that `measure_pattern` accepts."""
+    """What to search for: a string, or a pattern that `measure_pattern` accepts."""
 
     String: Annotated[str, StringConstraints(min_length=1, max_length=MAX_TEXT)] | None = None
     Regex: Text | None = None

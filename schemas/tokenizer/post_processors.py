@@ -1,4 +1,4 @@
-"""What a `tokenizer.json` does with tokens: the post-processors, decoder, truncation and padding that are accepted."""
+"""The post-processors, decoders, truncation and padding of a `tokenizer.json` that are accepted."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ class PlaceOfToken(Part):
 
 
 class TemplateItem(Part):
-    """An item of a template: one or the other."""
+    """An item of a template: a special token or a sequence."""
 
     SpecialToken: PlaceOfToken | None = None
     Sequence: PlaceOfToken | None = None
@@ -35,7 +35,7 @@ class TemplateItem(Part):
 
 
 class TemplateToken(Part):
-    """The ids that a name in a template stands for."""
+    """The ids for a name in a template."""
 
     id: Text
     ids: Annotated[list[int], FailFast(), Field(max_length=MAX_PARTS)]
@@ -46,7 +46,7 @@ _Items = Annotated[list[TemplateItem], FailFast(), Field(max_length=MAX_PARTS)]
 
 
 class TemplateProcessor(Part):
-    """Puts special tokens around one sequence, or two."""
+    """Adds special tokens around one or two sequences."""
 
     type: Literal["TemplateProcessing"]
     single: _Items
@@ -72,7 +72,7 @@ class TemplateProcessor(Part):
 
 
 class PairProcessor(Part):
-    """Puts the two special tokens of BERT or RoBERTa around sequences."""
+    """Adds the two special tokens of BERT or RoBERTa around sequences."""
 
     type: Literal["BertProcessing", "RobertaProcessing"]
     sep: tuple[Text, int]
@@ -118,7 +118,7 @@ PostProcessor = Annotated[
 
 
 class WordPieceDecoder(Part):
-    """Joins pieces to words."""
+    """Joins pieces into words."""
 
     type: Literal["WordPiece"]
     prefix: Text
@@ -126,7 +126,7 @@ class WordPieceDecoder(Part):
 
 
 class FuseDecoder(Part):
-    """Joins all to one text."""
+    """Joins all tokens into one text."""
 
     type: Literal["Fuse"]
 
@@ -147,7 +147,7 @@ Decoder = Annotated[_OneDecoder | DecoderSequence, Field(discriminator="type")]
 
 
 class Truncation(Part):
-    """Where a text is cut; taken off where text is encoded here."""
+    """How texts are truncated; ignored when maskmill encodes text."""
 
     direction: Literal["Left", "Right"] = "Right"
     max_length: Annotated[int, Field(ge=1, le=MAX_LENGTH)]
@@ -162,7 +162,7 @@ class FixedPadding(Part):
 
 
 class Padding(Part):
-    """How texts are padded; taken off where text is encoded here."""
+    """How texts are padded; ignored when maskmill encodes text."""
 
     strategy: Literal["BatchLongest"] | FixedPadding
     direction: Literal["Left", "Right"]

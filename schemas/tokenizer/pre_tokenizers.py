@@ -9,7 +9,7 @@ from pydantic import FailFast, Field, StringConstraints, model_validator
 from maskmill.schemas.tokenizer.patterns import MAX_PARTS, Part, Pattern
 
 MAX_LENGTH = 1 << 20
-"""Characters or tokens to cut, truncate or pad to."""
+"""Most characters or tokens to cut, truncate or pad to."""
 
 OneCharacter = Annotated[str, StringConstraints(min_length=1, max_length=1)]
 Behavior = Literal["Removed", "Isolated", "MergedWithPrevious", "MergedWithNext", "Contiguous"]
@@ -59,7 +59,7 @@ class LengthPreTokenizer(Part):
 
 
 class MetaspacePreTokenizer(Part):
-    """Splits at spaces, which become visible."""
+    """Splits at spaces and replaces them by a visible character."""
 
     type: Literal["Metaspace"]
     replacement: OneCharacter
@@ -68,7 +68,7 @@ class MetaspacePreTokenizer(Part):
 
 
 class ByteLevelPart(Part):
-    """Shows bytes as characters."""
+    """Represents bytes as characters."""
 
     type: Literal["ByteLevel"]
     add_prefix_space: bool

@@ -1,7 +1,7 @@
-"""A `tokenizer.json` that anybody may have written: bounded, parsed and checked before `tokenizers` reads it.
+"""Parse an untrusted `tokenizer.json`: bounded and checked before `tokenizers` reads it.
 
 Every tokenizer goes through `check_tokenizer_json`: one that is brought or trained, that of a dataset, that of a run
-that is resumed. What passes is loaded and used by `tokenizers` without a panic, and its ids are 0, 1, 2 and so on.
+that continues. `tokenizers` loads and uses an accepted one without a panic, and its ids are 0, 1, 2 and so on.
 """
 
 from __future__ import annotations
@@ -24,14 +24,14 @@ from maskmill.schemas.tokenizer.pre_tokenizers import PreTokenizer
 SPECIAL_TOKENS = ("[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]")
 PAD, UNK, CLS, SEP, MASK = SPECIAL_TOKENS
 MAX_TOKENIZER_BYTES = 32 << 20
-"""Of a tokenizer's file; the largest vocabularies in use, of a million pieces, take 20 MB."""
+"""Largest size of the file; the largest vocabularies in use, of a million pieces, take 20 MB."""
 MAX_PIECE = 4096
-"""Characters of a piece or an added token."""
+"""Most characters of a piece or an added token."""
 MAX_ADDED = 1 << 16
 MAX_SPECIAL = 4096
-"""Added tokens that are special: text is searched for each of them."""
+"""Most added tokens that are special: text is searched for each of them."""
 MAX_WORD = 1000
-"""Characters of the longest word that is not [UNK]: a word takes time that grows with the square of its length."""
+"""Characters of the longest word that is not [UNK]: the time for a word grows with the square of its length."""
 _MAX_SHOWN = 200
 _UNUSED = re.compile(r"\[unused\d+\]")
 _NOT_READ = "tokenizer.json cannot be read"
@@ -61,7 +61,7 @@ class WordPieceModel(Part):
     @field_validator("vocab")
     @classmethod
     def _are_ids(cls, vocab: dict[str, Any]) -> dict[str, int]:
-        # By hand: pydantic lists every fault, of which there may be a million.
+        # Checked by hand: pydantic would list every fault, of which there may be a million.
         if len(vocab) > MAX_VOCAB_SIZE:
             raise ValueError(f"{len(vocab)} pieces, and at most {MAX_VOCAB_SIZE} are accepted")
         for piece, number in vocab.items():
@@ -73,7 +73,7 @@ class WordPieceModel(Part):
 
 
 class TokenizerFile(Part):
-    """What a `tokenizer.json` holds."""
+    """The content of a `tokenizer.json`."""
 
     version: Literal["1.0"] = "1.0"
     truncation: Truncation | None = None
@@ -91,10 +91,10 @@ class TokenizerFile(Part):
         return sorted(ids, key=ids.__getitem__)
 
     def describe_vocabulary(self) -> MaskVocabulary:
-        """What a manifest keeps of the vocabulary.
+        """Describe the vocabulary for a manifest.
 
         Raises:
-            ConfigError: If no piece is ordinary text, so that none could replace another.
+            ConfigError: No piece is ordinary text, so that none could replace another.
         """
         pieces = self.list_pieces()
         special = {token.content for token in self.added_tokens if token.special}.union(SPECIAL_TOKENS)
@@ -153,7 +153,7 @@ def check_tokenizer_json(content: bytes, path: str = "tokenizer.from") -> Tokeni
 
 
 def _parse(content: bytes, path: str) -> dict[str, Any]:
-    """A JSON object of bounded size, as `tokenizers` would read it too."""
+    """Parse a JSON object of bounded size, as `tokenizers` would read it."""
     try:
         found = parse_json(content, MAX_TOKENIZER_BYTES, has_unique_keys=True)
     except ValueError as error:
@@ -178,7 +178,7 @@ def _check_special_tokens(found: TokenizerFile, path: str) -> None:
     added = {token.content for token in found.added_tokens}
     missing = [token for token in SPECIAL_TOKENS if token not in found.model.vocab and token not in added]
     if not missing and found.model.unk_token == UNK and UNK not in found.model.vocab:
-        missing = [UNK]  # of the added tokens alone, which the model does not see
+        missing = [UNK]  # only among the added tokens, which the model does not use
     if missing:
         raise ConfigError(
             "the tokenizer lacks special tokens",
@@ -189,7 +189,7 @@ def _check_special_tokens(found: TokenizerFile, path: str) -> None:
         )
     if found.model.unk_token != UNK:
         raise ConfigError(
-            "the tokenizer's token for unknown words is another one",
+            "the tokenizer has another token for unknown words",
             path=path,
             expected=UNK,
             found=found.model.unk_token[:_MAX_SHOWN],
@@ -201,11 +201,11 @@ def _check_special_tokens(found: TokenizerFile, path: str) -> None:
 
 
 def _check_ids(found: TokenizerFile, path: str) -> None:
-    """Ids are 0, 1, 2 and so on, and those that are stated are those that the library gives."""
+    """Check that ids are 0, 1, 2 and so on, and that stated ids are those that the library assigns."""
     ids: dict[str, int] = dict(found.model.vocab)
     seen = set()
     for token in found.added_tokens:
-        # The library gives an added token the id of its piece, or else the next free one, whatever the file says.
+        # The library assigns an added token the id of its piece, or the next free one, whatever the file says.
         expected = ids.setdefault(token.content, max(len(found.model.vocab), len(ids)))
         if token.content in seen or token.id != expected:
             raise _refuse(path, f"id {token.id} for {token.content[:MAX_TEXT]!r}", "added_tokens")
@@ -226,7 +226,7 @@ def _check_ids(found: TokenizerFile, path: str) -> None:
 
 
 def _find_runs(excluded: list[bool]) -> Iterator[tuple[int, int]]:
-    """The half-open ranges of ids that are excluded."""
+    """The half-open ranges of excluded ids."""
     for is_excluded, run in itertools.groupby(range(len(excluded)), excluded.__getitem__):
         if is_excluded:
             numbers = list(run)

@@ -196,7 +196,7 @@ def test_what_a_newer_minor_version_changed_is_no_damage() -> None:
     "version", ["", "1", "1.", ".1", "a.b", "1.0.0", "²x.0", "².0", "-1.0", " 1.0", "1.0\n", "9" * 5000 + ".0"]
 )
 def test_what_is_no_version_is_refused(version: str) -> None:
-    with pytest.raises(ConfigError, match="the schema version is not readable"):
+    with pytest.raises(ConfigError, match="the schema version cannot be read"):
         check_schema_version(version, "x")
 
 

@@ -202,7 +202,7 @@ def test_the_last_override_counts() -> None:
 @pytest.mark.parametrize("override", ["pack", "seq_len=3", "=3", ".x=3", "pack.=3", "a..b=3", "pack.seq_len", ""])
 def test_an_unreadable_override_is_refused(override: str) -> None:
     error = refuse(SHORTEST, override)
-    assert (error.path, error.what) == ("--set", "an override is not readable")
+    assert (error.path, error.what) == ("--set", "an override cannot be read")
     assert error.found == repr(override)
 
 

@@ -1,8 +1,8 @@
-"""What encoders want as inputs: one table of families, and what is read off a model at hand.
+"""The inputs of encoders: a table of model families, and what is read from a given model.
 
-families   which family takes which layout, where its positions begin, which masks its layers take
-encoder    a model as `Batch.model_inputs` needs to know it: small, frozen, picklable
-layouts    the three layouts of a batch, made for an encoder
+families   which layouts a family accepts, where its positions begin, which masks its layers need
+encoder    what `Batch.model_inputs` needs to know about a model: small, frozen, picklable
+layouts    the three layouts of a batch, for an encoder
 """
 
 from maskmill.pipeline.loader.encoders.encoder import Encoder, describe_encoder

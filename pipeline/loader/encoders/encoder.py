@@ -1,4 +1,4 @@
-"""A model as far as its inputs depend on it."""
+"""The properties of a model that its inputs depend on."""
 
 from __future__ import annotations
 
@@ -12,32 +12,32 @@ from maskmill.schemas.errors import ConfigError
 from maskmill.schemas.explain_values import show_value
 
 BOOLEAN_MASKS = {"sdpa": True, "eager": False, "flex_attention": False}
-"""Kinds of attention that take a mask for every pair of positions: a boolean one, or one to add to the scores.
+"""Kinds of attention that accept a mask for every pair of positions: boolean, or added to the scores.
 
-torch's own takes both; a boolean one is a quarter of the size and fits any precision.
+torch's own accepts both; a boolean mask has a quarter of the size and fits any precision.
 """
 Windows = tuple[tuple[str | int, int | None], ...]
-"""The masks that a model takes, each with the furthest that a token sees; None for no limit."""
+"""The masks that a model needs, each with the distance that a token can see; `None` for no limit."""
 _CHANGING_ROTATIONS = ("dynamic", "longrope")
 _WITHIN = ("_orig_mod", "module", "get_base_model", "base_model")
-"""Where a wrapper keeps the model: torch.compile, the wrappers for several devices, PEFT, others that forward."""
+"""The attributes in which wrappers keep the model: torch.compile, wrappers for several devices, PEFT, others."""
 
 
 @dataclass(frozen=True)
 class Encoder:
-    """What `Batch.model_inputs` knows of a model. Holds no weights: it goes to the workers of a `DataLoader`.
+    """What `Batch.model_inputs` knows about a model. It has no weights, so it can go to the workers of a `DataLoader`.
 
-    `describe_encoder` reads it off a model of a family in the table. For a model of your own, say it yourself, and
+    `describe_encoder` makes it from a model of a family in the table. For your own model, write it yourself, and
     compare a packed row with each of its sequences run alone.
 
     Attributes:
-        name: What errors call it.
-        family: What it takes.
-        attention: The kind of attention, as `transformers` names it; None where it is not known.
-        dtype: Of a mask that is added to the scores.
-        padding_idx: Where positions begin after it: the id that the model takes for padding.
-        max_positions: Positions in the model's table; None where it has none.
-        windows: The masks that the model takes, by what it calls them; None for a single one without limits.
+        name: The name in error messages.
+        family: The inputs that the model accepts.
+        attention: The kind of attention, as `transformers` names it; `None` if it is not known.
+        dtype: The type of a mask that is added to the scores.
+        padding_idx: The id that the model uses for padding, if positions begin after it.
+        max_positions: Positions in the model's table; `None` if it has none.
+        windows: The masks that the model needs, by their names in the model; `None` for a single one without limits.
     """
 
     name: str = "a BERT"
@@ -49,10 +49,10 @@ class Encoder:
     windows: Windows | None = None
 
     def check_takes(self, layout: Layout) -> None:
-        """Refuse a layout in which the model would let sequences see each other, or fail.
+        """Reject a layout in which the model would let sequences see each other, or fail.
 
         Raises:
-            ConfigError: With the reason, and the layouts that it does take.
+            ConfigError: The model does not accept it; the error has the reason and the accepted layouts.
         """
         reason = self._find_objection(layout)
         if reason:
@@ -64,7 +64,7 @@ class Encoder:
             )
 
     def check_length(self, longest: int) -> None:
-        """Refuse sequences beyond the model's table of positions: on a GPU the error would name neither.
+        """Reject sequences beyond the model's table of positions: on a GPU the error would name neither.
 
         Raises:
             ConfigError: The table is too short.
@@ -86,21 +86,21 @@ class Encoder:
         if self.attention is None:
             return ""
         if layout == "sdpa" and self.attention not in BOOLEAN_MASKS:
-            return f"its attention, {self.attention}, takes no mask for every pair of positions"
+            return f"its attention, {self.attention}, accepts no mask for every pair of positions"
         if layout == "varlen" and self.attention in BOOLEAN_MASKS:
             return f"its attention, {self.attention}, ignores where sequences end; flash attention does not"
         return ""
 
 
 def describe_encoder(model: Any) -> Encoder:
-    """Read off a `transformers` model what its inputs depend on.
+    """Read from a `transformers` model what its inputs depend on.
 
     Args:
         model: A model with or without a head, also compiled, with adapters or inside DistributedDataParallel; an
-            `Encoder` is given back.
+            `Encoder` is returned unchanged.
 
     Raises:
-        ConfigError: It is no model of a family that is known to take packed rows, or is set up as something else
+        ConfigError: It is not of a family that is known to accept packed rows, or it is configured as something other
             than an encoder.
     """
     if isinstance(model, Encoder):
@@ -134,10 +134,10 @@ def describe_encoder(model: Any) -> Encoder:
             path="model",
             expected="one of " + ", ".join(sorted(key for key, known in FAMILIES.items() if _is_supported(known))),
             found=model_type,
-            action="compare packed rows with each sequence run alone, then describe the model by an Encoder",
+            action="compare packed rows with each sequence run alone, then describe the model with an Encoder",
         )
     _check_settings(shown, config, family)
-    base = getattr(model, "base_model", model)  # without its head, whose last layer may be called a decoder
+    base = getattr(model, "base_model", model)  # ignore its head, whose last layer may be called a decoder
     if hasattr(base, "decoder"):
         raise ConfigError(
             f"{shown} is an encoder with a decoder, which does not know where the sequences of a row end",
@@ -158,10 +158,10 @@ def describe_encoder(model: Any) -> Encoder:
 
 
 def _unwrap(model: Any) -> Any:
-    """The transformers model within wrappers; what is given, or a part of it without one, where there is none.
+    """The transformers model inside wrappers; if there is none, the innermost object that was found.
 
-    A wrapper may forward what it lacks to the model, so `config` does not tell them apart; only the class of a
-    transformers model names the attribute that holds its base model.
+    A wrapper may forward missing attributes to the model, so `config` does not tell them apart; only the class of a
+    transformers model names the attribute of its base model.
     """
     while not hasattr(type(model), "base_model_prefix"):
         place = next((name for name in _WITHIN if hasattr(model, name)), None)
@@ -199,7 +199,7 @@ def _check_settings(shown: str, config: Any, family: Family) -> None:
 
 
 def _find_padding_idx(shown: str, base: Any) -> int:
-    """The embeddings' own: MPNet's is 1 whatever its configuration says."""
+    """The padding id of the embeddings: that of MPNet is 1, whatever its configuration says."""
     padding_idx = getattr(getattr(base, "embeddings", None), "padding_idx", None)
     if padding_idx is None:
         raise ConfigError(
@@ -208,7 +208,7 @@ def _find_padding_idx(shown: str, base: Any) -> int:
             place="embeddings.padding_idx",
             expected="the embeddings of a transformers model of this family",
             found="none",
-            action="give the transformers model itself, or describe yours by an Encoder with its padding_idx",
+            action="give the transformers model itself, or describe yours with an Encoder that has its padding_idx",
         )
     return int(padding_idx)
 

@@ -1,8 +1,8 @@
-"""The table of encoder families: what each takes, and why it does not take the rest.
+"""The table of encoder families: the layouts that each accepts, and why it does not accept the others.
 
-An entry is a claim about the code of a family in `transformers`: with these inputs the model gives every sequence of
-a packed row the hidden states that it gives the sequence alone. `tests/loader/encoders/test_encoders.py` checks each
-entry against a small model of its family. A family without an entry is refused.
+An entry is a claim about the code of a family in `transformers`: with these inputs, every sequence of a packed row gets
+the same hidden states as alone. `tests/loader/encoders/test_encoders.py` checks each
+entry against a small model of its family. A family without an entry is rejected.
 """
 
 from __future__ import annotations
@@ -23,15 +23,15 @@ class Positions(Enum):
     AFTER_PADDING = auto()
     """RoBERTa's: learned embeddings, the first token has position `padding_idx + 1`, the padding id `padding_idx`."""
     ROTARY = auto()
-    """Rotations by the `position_ids` given; there is no table that ends."""
+    """Rotations by the given `position_ids`, without a table of limited length."""
     BY_DISTANCE = auto()
-    """Only distances between tokens of a row count: the model takes no `position_ids`."""
+    """Only distances between tokens of a row matter: the model accepts no `position_ids`."""
     BY_DISTANCE_IN_TABLE = auto()
     """The same, from a table with one entry for each position of a row."""
 
 
 class Masks(Enum):
-    """Which attention mask, or which masks, the model takes."""
+    """The attention mask or masks that the model needs."""
 
     ONE = auto()
     BY_LAYER_TYPE = auto()
@@ -47,10 +47,10 @@ class Family:
     Attributes:
         positions: How tokens are numbered.
         masks: What `attention_mask` is in the layout `sdpa`.
-        no_sdpa: Why the family does not take the layout `sdpa`; empty if it does.
+        no_sdpa: Why the family does not accept the layout `sdpa`; empty if it does.
         no_varlen: The same for `varlen`.
         no_padded: The same for `padded`.
-        requires: Settings of the model's configuration that the entry is true for.
+        requires: Settings of the model's configuration for which the entry holds.
     """
 
     positions: Positions = Positions.FROM_ZERO
@@ -61,11 +61,11 @@ class Family:
     requires: tuple[tuple[str, object], ...] = ()
 
     def refusal(self, layout: Layout) -> str:
-        """Why the family does not take a layout; empty if it does."""
+        """Why the family does not accept a layout; empty if it does."""
         return {"sdpa": self.no_sdpa, "varlen": self.no_varlen, "padded": self.no_padded}[layout]
 
 
-_EAGER = "its attention is its own, which does not know where sequences end"
+_EAGER = "it has its own attention, which does not know where sequences end"
 _BERT = Family()
 _BERT_EAGER = replace(_BERT, no_varlen=_EAGER)
 _ROBERTA = Family(Positions.AFTER_PADDING)
@@ -82,7 +82,7 @@ def _refused(reason: str) -> Family:
     return Family(no_sdpa=reason, no_varlen=reason, no_padded=reason)
 
 
-_TWO_DIMENSIONS = "it takes only a two-dimensional mask, which cannot keep the sequences of a row apart"
+_TWO_DIMENSIONS = "it accepts only a two-dimensional mask, which cannot keep the sequences of a row apart"
 _MIXES = "it mixes neighbouring tokens outside its attention, across the ends of sequences and into padding"
 _DECODER = "it is a decoder: each token sees only those before it"
 _SEQ2SEQ = "it is an encoder with a decoder, which reads the sequence again, shifted by one"
@@ -154,4 +154,4 @@ FAMILIES: dict[str, Family] = {
     "t5gemma": _refused(_SEQ2SEQ),
     "tipsv2_text_model": _refused(_IMAGES),
 }
-"""By `config.model_type`."""
+"""The families by `config.model_type`."""

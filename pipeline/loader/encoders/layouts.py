@@ -18,7 +18,7 @@ _LOG = logging.getLogger("maskmill.loader")
 
 
 class PackedTensors(Protocol):
-    """The fields of a `Batch` that layouts are made of; see there."""
+    """The fields of a `Batch` that layouts are made from; described there."""
 
     @property
     def input_ids(self) -> torch.Tensor: ...  # noqa: D102
@@ -45,7 +45,7 @@ def lay_out_inputs(batch: PackedTensors, layout: Layout, encoder: Encoder) -> di
 
 @cache
 def warn_of_wide_masks() -> None:
-    """Log, once in a process, what a mask that fits every kind of attention costs."""
+    """Log once per process what a mask that fits every kind of attention costs."""
     _LOG.warning(
         'model_inputs("sdpa") without the model makes a mask of numbers, up to four times the memory of the boolean '
         'one that torch\'s own attention takes; give the model: model_inputs("sdpa", model)'
@@ -58,7 +58,7 @@ def lay_out_labels(batch: PackedTensors, layout: Layout) -> torch.Tensor:
 
 
 class _Maker(NamedTuple):
-    """How a layout is made."""
+    """A function that makes a layout."""
 
     make_inputs: Callable[[PackedTensors, Encoder], dict[str, Any]]
     make_labels: Callable[[PackedTensors], torch.Tensor]
@@ -123,7 +123,7 @@ _MAKERS = {
 
 
 def _number(batch: PackedTensors, encoder: Encoder) -> dict[str, torch.Tensor]:
-    """The model's `position_ids`, where it takes any."""
+    """The model's `position_ids`, if it accepts any."""
     positions = encoder.family.positions
     if positions in (Positions.BY_DISTANCE, Positions.BY_DISTANCE_IN_TABLE):
         return {}
@@ -135,20 +135,20 @@ def _number(batch: PackedTensors, encoder: Encoder) -> dict[str, torch.Tensor]:
 
 
 def _renumber(batch: PackedTensors, padding_idx: int) -> torch.Tensor:
-    """Positions of a model that takes another id than the dataset's for padding, as it numbers each sequence alone.
+    """Positions for a model whose padding id is not the dataset's, as the model numbers each sequence alone.
 
-    A token with that id has position `padding_idx`, and those behind it count on without it.
+    A token with that id has position `padding_idx`, and the numbering of the following tokens skips it.
     """
     counted = batch.input_ids != padding_idx
     number = counted.cumsum(1)
     columns = torch.arange(number.shape[1], device=number.device)
-    first = columns - batch.position_ids  # of the sequence that a position is in
+    first = columns - batch.position_ids  # of the position's sequence
     before = torch.where(first > 0, number.gather(1, (first - 1).clamp(min=0)), 0)
     return (number - before) * counted + padding_idx
 
 
 def _make_masks(together: torch.Tensor, encoder: Encoder) -> Any:
-    """One mask, or a dictionary of them; those of equal windows are one tensor."""
+    """One mask, or a dictionary of masks, in which equal windows share one tensor."""
     if encoder.windows is None:
         return _express(together, encoder)
     distinct = {window for _, window in encoder.windows}
@@ -157,7 +157,7 @@ def _make_masks(together: torch.Tensor, encoder: Encoder) -> Any:
 
 
 def _narrow(together: torch.Tensor, window: int | None) -> torch.Tensor:
-    """Pairs no further apart than a window; within a sequence, places in the row are as far apart as positions."""
+    """Pairs no further apart than a window; within a sequence, distances in the row equal those of positions."""
     if window is None:
         return together
     places = torch.arange(together.shape[-1], device=together.device)
@@ -168,7 +168,7 @@ def _express(together: torch.Tensor, encoder: Encoder) -> torch.Tensor:
     if encoder.attention is not None and BOOLEAN_MASKS[encoder.attention]:
         return together
     dtype = encoder.dtype or torch.get_default_dtype()
-    # The lowest finite number: every position sees at least itself, so no row of scores is without a higher one.
+    # The lowest finite number: every position sees at least itself, so each row of scores has a higher one.
     mask = torch.zeros(together.shape, dtype=dtype, device=together.device)
     return mask.masked_fill_(~together, torch.finfo(dtype).min)
 
