@@ -14,7 +14,8 @@ import re
 from dataclasses import dataclass, replace
 from enum import Enum, StrEnum
 
-from maskmill.schemas.run_file import NAME_PATTERN, RESERVED_NAME, PackSection
+from maskmill.schemas.pack_section import PackSection
+from maskmill.schemas.section import NAME_PATTERN, RESERVED_NAME
 
 RUN_RECORD = "run.json"
 TIMINGS = "timings.json"

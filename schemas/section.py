@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import re
 from typing import Annotated
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field
 
 AtLeastOne = Annotated[int, Field(ge=1, lt=1 << 63)]
 AtLeastZero = Annotated[int, Field(ge=0, lt=1 << 63)]
@@ -12,6 +13,27 @@ Share = Annotated[float, Field(ge=0.0, le=1.0)]
 UInt63 = Annotated[int, Field(ge=0, lt=1 << 63)]
 """A seed: integers in TOML are signed and have 64 bits."""
 Url = Annotated[str, Field(min_length=1)]
+
+NAME_PATTERN = "[a-z][a-z0-9_]{0,62}"
+RESERVED_NAME = "heldout"
+"""A part of the names of folders with held-out documents."""
+SHOWN_CHARACTERS = 100
+"""Characters of a rejected text in a message."""
+
+
+def _check_name(value: str) -> str:
+    if value and not re.fullmatch(NAME_PATTERN, value):
+        raise ValueError(
+            f"{value[:SHOWN_CHARACTERS]!r} is not a name: write a lower-case letter, then at most 62 lower-case "
+            "letters, digits and underscores"
+        )
+    if value == RESERVED_NAME:
+        raise ValueError(f'"{value}" is reserved for the folders of held-out documents: write another name')
+    return value
+
+
+Name = Annotated[str, AfterValidator(_check_name)]
+"""Of a tokenizer or a packing: a lower-case letter, then such letters, digits or underscores; "" is the default."""
 
 
 class Section(BaseModel):

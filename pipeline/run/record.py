@@ -22,7 +22,7 @@ from maskmill.schemas.bounded_json import parse_json
 from maskmill.schemas.errors import ShardCorruptError
 from maskmill.schemas.layout import RUN_RECORD
 from maskmill.schemas.masking import Masking
-from maskmill.schemas.run_file import Name
+from maskmill.schemas.section import Name
 from maskmill.schemas.version import SCHEMA_VERSION, check_schema_version
 
 DOCUMENTS: Scope = (Part.SHARD, "")

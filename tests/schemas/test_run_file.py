@@ -281,15 +281,15 @@ WRONG = [
     (
         "[pack]\nname = 'A-b'",
         (
-            "run.toml, pack.name: 'A-b' is no name: write a lower-case letter, then at most 62 lower-case letters, "
+            "run.toml, pack.name: 'A-b' is not a name: write a lower-case letter, then at most 62 lower-case letters, "
             "digits and underscores; change pack.name"
         ),
     ),
     (
         "[pack]\nsentence_language = 'english'",
         (
-            "run.toml, pack.sentence_language: 'english' is no language code: write two or three lower-case letters, "
-            "such as en; change pack.sentence_language"
+            "run.toml, pack.sentence_language: 'english' is not a language code: write two or three lower-case "
+            "letters, such as en; change pack.sentence_language"
         ),
     ),
     (
