@@ -26,7 +26,7 @@ MAX_GLOBAL_BATCH_ROWS = 1 << 24
 MAX_WORLD_SIZE = 1 << 24
 MAX_STEPS = 1 << 38
 """Global batches of a run: with the most rows that one may have, rows are numbered within 63 bits."""
-MIN_TEMPERATURE = 0.05  # rows ** 20: with less the largest dataset is alone, and numbers leave their range
+MIN_TEMPERATURE = 0.05  # rows ** 20: with a smaller value only the largest dataset is read, and numbers overflow
 MAX_WEIGHT = 1e12
 
 
@@ -76,7 +76,7 @@ def _as_local_folder(value: Any) -> str:
     folder = os.fspath(value) if isinstance(value, (str, os.PathLike)) else None
     if not isinstance(folder, str) or "://" in folder or "\0" in folder:
         raise ValueError
-    # The same wherever the process goes afterwards.
+    # Absolute, so that a later change of the working folder has no effect.
     return os.path.abspath(os.path.expanduser(folder)) if folder else ""
 
 
@@ -88,7 +88,7 @@ def _as_options(value: Any) -> dict[str, Any]:
 
 
 def _copy(value: Any) -> Any:
-    """Copy only containers: a session or a lock among the values must stay the caller's own."""
+    """Copy only containers: a session or a lock among the values must stay the same object."""
     if type(value) is dict:
         return {name: _copy(inner) for name, inner in value.items()}
     return [_copy(inner) for inner in value] if type(value) is list else value
@@ -158,7 +158,7 @@ ARGUMENTS = {
     "mixture.weight": _number(0, MAX_WEIGHT, f"a number from 0 to {MAX_WEIGHT:g}"),
     "mixture.temperature": _number(MIN_TEMPERATURE, math.inf, f"a number from {MIN_TEMPERATURE:g} on", optional=True),
 }
-"""By the name that errors give them."""
+"""The arguments by their names in errors."""
 
 
 def check(name: str, value: Any, *, called: str = "") -> Any:
@@ -176,7 +176,7 @@ def check(name: str, value: Any, *, called: str = "") -> Any:
     adapter = argument.adapter
     try:
         return adapter.validate_python(value)
-    except Exception as error:  # a ValidationError, or what a method of the value itself raised
+    except Exception as error:  # a ValidationError, or whatever a method of the value raised
         raise refuse_argument(called or name, value, argument.expected, argument.action, argument.what) from error
 
 

@@ -22,7 +22,7 @@ from maskmill.schemas.masking import Masking
 
 @dataclass(frozen=True)
 class _Piece:
-    """Rows `first` up to `stop` of one block."""
+    """Rows `first` to `stop` of one block, excluding `stop`."""
 
     shard: int
     block: int
@@ -108,7 +108,7 @@ def _iter_batches(
 
 
 def _iter_pieces(dataset: PackedDataset, first: int, stop: int) -> Iterator[_Piece]:
-    """The rows `first` up to `stop` of a dataset, in stored order, block by block."""
+    """Rows `first` to `stop` of a dataset, excluding `stop`, in stored order, block by block."""
     block_rows = dataset.manifest.block_rows
     ends = np.cumsum(dataset.shards.rows)
     shard = int(np.searchsorted(ends, first, side="right"))

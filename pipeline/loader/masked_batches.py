@@ -155,7 +155,7 @@ class MaskedBatches(IterableDataset[Batch]):
         """How many batches this rank gets in a whole pass from the start, independent of a loaded state.
 
         Raises:
-            UnboundedError: Passes have no end. It is a `TypeError` too, as Python wants it.
+            UnboundedError: Passes have no end. It is also a `TypeError`, as Python requires.
         """
         if self._stop_step is None:
             raise UnboundedError(
@@ -274,7 +274,7 @@ class MaskedBatches(IterableDataset[Batch]):
         number, workers = (worker.id, worker.num_workers) if worker else (0, 1)
         if worker:
             guard_worker()
-        # Now, not with the first batch: a state asked for in between must not be that of an earlier iteration.
+        # Now, not at the first batch: a state requested in between must not be that of an earlier iteration.
         return self._iter_share(self._progress.begin(), number, workers)
 
     def _iter_share(self, begin: Position, number: int, workers: int) -> Generator[RowBatch]:
@@ -301,7 +301,7 @@ class MaskedBatches(IterableDataset[Batch]):
             waited = reader.waited_seconds
             after = self._schedule.locate(number + 1)
             following = self._place(after)
-            # Where this worker's copy would begin to go on here; without workers that is behind this batch.
+            # Where a copy of this worker would have to begin to continue here; without workers, after this batch.
             is_last = worker == workers - 1
             self._progress.position = (
                 following if is_last else self._place(self._schedule.locate(number + workers - worker))

@@ -1,1 +1,1 @@
-"""Verification: re-read what was written and check it against everything that was promised about it."""
+"""Verification: re-read what was written and check it against manifests, tables and the run's record."""

@@ -1,4 +1,4 @@
-"""Check the parts of a run against each other: tokenizers of the rows, every document in all rows or accounted for."""
+"""Check the parts of a run against each other: the tokenizers of the rows, and that no document is missing."""
 
 from __future__ import annotations
 
@@ -31,8 +31,8 @@ class Verified:
         path: The folder.
         manifest: Its manifest; `None` if it cannot be used.
         findings: Everything that is wrong.
-        num_gaps: Of packed rows, segments that continue a document whose preceding segments are missing.
-        num_ids: Of encoded documents, the number behind the greatest id.
+        num_gaps: In packed rows, segments that continue a document whose preceding segments are missing.
+        num_ids: In encoded documents, the greatest id plus one.
     """
 
     path: str
@@ -43,7 +43,7 @@ class Verified:
 
 
 def check_folders(store: Store, verified: Mapping[str, Verified], unfinished: Sequence[str]) -> list[Finding]:
-    """Check the folders of a run: each has a manifest, that of its own part, and a held-out counterpart.
+    """Check the folders of a run: each has the manifest of its own part, and a held-out counterpart.
 
     Args:
         store: The run's output.
@@ -85,7 +85,7 @@ def _is_of_folder(manifest: KindOfManifest, name: str) -> bool:
 
 
 def _held_out_side(name: str) -> str | None:
-    """The folder of the held-out documents that goes with one to train on."""
+    """The held-out counterpart of a folder to train on."""
     folder = Folder.parse(name)
     side = None if folder is None else folder.held_out_side
     return None if side is None else side.name
@@ -143,7 +143,7 @@ def _check_tokenizers(
         used = verified.get(tokenizer_folder(of)) if of is not None else None
         manifest = used.manifest if used is not None else None
         if isinstance(manifest, TokenizerManifest) and part.num_ids > manifest.vocab_size:
-            found = f"{name} has the id {part.num_ids - 1}, and the tokenizer {manifest.vocab_size} pieces"
+            found = f"{name} has the id {part.num_ids - 1}, but the tokenizer has {manifest.vocab_size} pieces"
             findings.append(Finding(store.display_url, found))
         if not isinstance(part.manifest, EncodedManifest | PackedManifest):
             continue
@@ -209,7 +209,7 @@ def _check_documents(here: str, source: DocumentsManifest, parts: Mapping[str, V
 
 
 def _are_bins(source: DocumentsManifest, parts: Mapping[str, Verified]) -> bool:
-    """Whether the packed datasets share the documents; a manifest does not say so, but none alone holds all then."""
+    """Whether the packed datasets share the documents, so that none alone has all; manifests do not say so."""
     packed = [part.manifest for part in parts.values() if isinstance(part.manifest, PackedManifest)]
     documents = [manifest.counts.documents for manifest in packed]
     return (

@@ -1,4 +1,4 @@
-"""Check that the segments of documents, wherever they are, make up these documents."""
+"""Check that the segments of each document, in whatever rows they are, make up the whole document."""
 
 from __future__ import annotations
 
@@ -38,8 +38,8 @@ def check_provenance(places: Places, shard: int, path: str) -> tuple[int, list[F
     """Compare all segments of a document shard with each other.
 
     Args:
-        places: Of every segment of the dataset that should come from this document shard.
-        shard: Its number.
+        places: The origins of all segments that should come from this document shard.
+        shard: The number of the document shard.
         path: The path for findings.
 
     Returns:

@@ -28,7 +28,7 @@ def check_record(store: Store, verified: Mapping[str, Verified], unfinished: Col
     try:
         parsed = read_record(store, checked=False)
     except FileNotFoundError:
-        return []  # parts that were copied out of a run
+        return []  # these parts were copied out of a run
     except (ConfigError, ShardCorruptError) as error:
         return [Finding.of(error, path)]
     begun = {scope for folder in (*verified, *unfinished) if (scope := scope_of_folder(folder)) is not None}
@@ -78,7 +78,7 @@ def _fingerprint(entries: Mapping[Scope, Entry], folder: str) -> str | None:
 
 
 def _has_other_masking(entries: Mapping[Scope, Entry], folder: str, part: Verified) -> bool:
-    """Whether the record notes another masking for rows; a record of an earlier version notes none."""
+    """Whether the record has another masking for these rows; a record of an earlier version has none."""
     scope = scope_of_folder(folder)
     if scope is None or scope not in entries or not isinstance(part.manifest, PackedManifest):
         return False
@@ -86,7 +86,7 @@ def _has_other_masking(entries: Mapping[Scope, Entry], folder: str, part: Verifi
 
 
 def check_quarantine(store: Store, verified: Mapping[str, Verified]) -> list[Finding]:
-    """Check that the quarantine has exactly what the manifests count.
+    """Check that the quarantine has exactly the inputs and documents that the manifests count.
 
     Args:
         store: The run's output.

@@ -23,7 +23,7 @@ FAULTS = (
     "it has several sequences",
     "a sequence has several segments",
 )
-"""By number: the faults of a row."""
+"""The faults of a row, by number."""
 
 _FULL_WITH_SEQUENCE, _WITH_SEGMENTS = 9, 10
 
@@ -41,13 +41,13 @@ def find_row_faults(
     Args:
         rows: Token ids, `(R, S)`.
         sequences: Offsets `(R + 1,)` and lengths of the sequences of rows.
-        segments: The same of their segments, D in all.
+        segments: The same for their segments, D in all.
         special: Ids of [PAD], [CLS] and [SEP].
-        vocab_size: Ids are below it.
-        made_of: What a sequence is, as `Sequences` says it.
+        vocab_size: Exclusive upper bound of the ids.
+        made_of: What a sequence is made of, a value of `Sequences`.
 
     Returns:
-        Which of `FAULTS` each row has, `(R,)` int8, and the document tokens of every segment, `(D,)` int64.
+        The first of `FAULTS` in each row, `(R,)` int8, and the document tokens of every segment, `(D,)` int64.
     """
     faults, tokens = _check_rows(rows, *sequences, *segments, *special, vocab_size)
     num_sequences, num_segments = np.diff(sequences[0]), np.diff(segments[0])
@@ -92,7 +92,7 @@ def _check_rows(
 
 @njit(cache=True, nogil=True)
 def _check_row(row: Any, sequences: Any, segments: Any, tokens: Any, cls_id: int, sep_id: int) -> int:
-    """The first of `FAULTS` that a row's sequences have; fills the document tokens of its segments."""
+    """The first of `FAULTS` in a row's sequences; also writes the document tokens of its segments."""
     if len(sequences) == 0:
         return 7
     position = np.int64(0)

@@ -1,4 +1,4 @@
-"""The findings of a verification: where, and what."""
+"""The findings of a verification: what is wrong, and where."""
 
 from __future__ import annotations
 
@@ -26,5 +26,5 @@ class Finding:
 
     @classmethod
     def of(cls, error: MaskmillError, path: str) -> Finding:
-        """The finding for an error."""
+        """Turn an error into a finding."""
         return cls(error.path or path, str(error).removeprefix(f"{error.path}: ").removeprefix(f"{error.path}, "))

@@ -1,4 +1,4 @@
-"""Verification of a dataset or a whole run: what `maskmill verify` does, for commands and programs."""
+"""Verify a dataset or a whole run, for `maskmill verify` and for programs."""
 
 from __future__ import annotations
 
@@ -23,8 +23,8 @@ class VerifyReport:
 
     Attributes:
         url: What was verified, without credentials.
-        parts: Every dataset and tokenizer, and of a run last what must hold between them.
-        knows_all: Whether it is known which parts there must be: of parts that were copied out of a run it is not.
+        parts: Every dataset and tokenizer, and for a run, last, the findings about how they fit together.
+        knows_all: Whether it is known which parts must exist; for parts copied out of a run it is not.
     """
 
     url: str
@@ -33,7 +33,7 @@ class VerifyReport:
 
     @property
     def findings(self) -> tuple[Finding, ...]:
-        """Everything that is wrong, each with its path; empty where all is as it was written."""
+        """Everything that is wrong, each with its path; empty if nothing is."""
         return tuple(finding for part in self.parts for finding in part.findings)
 
 

@@ -22,7 +22,7 @@ def verify_documents(
 ) -> tuple[DocumentsManifest, list[Finding]]:
     """Re-read document shards: every checksum and every text's UTF-8.
 
-    Nothing is lost silently: the documents and bytes found are as many as the manifest counts.
+    The numbers of documents and bytes must equal those in the manifest.
 
     Raises:
         ConfigError: There is no dataset, or a newer maskmill wrote it.

@@ -19,16 +19,16 @@ from maskmill.schemas.errors import MaskmillError
 from maskmill.schemas.manifest import EncodedManifest
 from maskmill.schemas.rows import encoded_schema
 
-_SCHEMAS = (encoded_schema(1 << 16), encoded_schema((1 << 16) + 1))  # of narrow and of wide ids
+_SCHEMAS = (encoded_schema(1 << 16), encoded_schema((1 << 16) + 1))  # for narrow and for wide ids
 
 
 def verify_encoded(
     store: Store, progress: Callable[[int, int], None], threads: int = 2
 ) -> tuple[EncodedManifest, list[Finding], int]:
-    """Re-read encoded shards: every checksum, and as many documents, tokens and rejects as the manifest counts.
+    """Re-read encoded shards: every checksum, and the numbers of documents, tokens and rejects in the manifest.
 
     Returns:
-        The manifest, what is wrong, and the number behind the greatest id, which the run's tokenizer must have.
+        The manifest, the findings, and the greatest id plus one, which the run's vocabulary must reach.
 
     Raises:
         ConfigError: There is no dataset, or a newer maskmill wrote it.
@@ -71,7 +71,7 @@ def verify_encoded(
 
 
 def _find_schema(store: Store, shards: ShardTable) -> pa.Schema:
-    """The schema of the first shard if it is one of the two that there may be; ids are as wide as the vocabulary."""
+    """The schema of the first shard if it is one of the two allowed; the width of ids depends on the vocabulary."""
     for schema in _SCHEMAS if len(shards) else ():
         try:
             path = shards.path(0)

@@ -28,8 +28,8 @@ def explain_nothing(store: Store, verb: str) -> ConfigError:
     """The error for a URL that has nothing to verify or report on.
 
     Args:
-        store: The folder that was named.
-        verb: What should have been done with it.
+        store: The given folder.
+        verb: What the command does, such as `verify`.
     """
     folder, name = split_file_url(store.url)
     action = "check the path"
@@ -53,15 +53,15 @@ def explain_nothing(store: Store, verb: str) -> ConfigError:
 
 
 def verify_output(store: Store, progress: Progress, threads: int = 2) -> Iterator[Verified]:
-    """Verify a dataset, a tokenizer folder, or every part of a run; parts that its record promises must be there.
+    """Verify a dataset, a tokenizer folder, or every part of a run, including parts that its record promises.
 
     Args:
         store: The folder.
-        progress: Callback that receives folder, shards done, and shards in all.
-        threads: Shards read side by side.
+        progress: Callback that receives the folder, the number of shards done, and the number of all shards.
+        threads: Shards to read in parallel.
 
     Raises:
-        ConfigError: There is nothing that can be verified. Of a part of a run it is a finding, and the others go on.
+        ConfigError: There is nothing that can be verified. For a part of a run, this is a finding.
     """
     if store.exists(MANIFEST):
         yield _verify_folder(store, progress, threads, is_alone=True)

@@ -32,13 +32,13 @@ _COUNTED = ("rows", "segments", "packed", "cuts", "tokens_in_rows", "special_tok
 def verify_packed(
     store: Store, progress: Callable[[int, int], None], threads: int = 2
 ) -> tuple[PackedManifest, list[Finding], int]:
-    """Re-read packed shards: every checksum, boundary, special token, mask and segment's place.
+    """Re-read packed shards: every checksum, boundary, special token, mask and origin of a segment.
 
-    Nothing is lost silently: the rows, segments, documents and tokens found are as many as the manifest counts.
+    The numbers of rows, segments, documents and tokens must equal those in the manifest.
 
     Returns:
-        The manifest, the findings, and how many segments continue a document whose preceding segments are missing in
-        this dataset. Only a length bin may have these; with other sequences they are findings already.
+        The manifest, the findings, and the number of segments that continue a document whose preceding segments are
+        missing in this dataset. Only a length bin may have these; with other sequences they are already findings.
 
     Raises:
         ConfigError: There is no dataset, or a newer maskmill wrote it.
@@ -124,7 +124,7 @@ class _ShardCheck:
     def check(
         self, blocks: Iterable[PackedBlock], first_row_id: int
     ) -> tuple[tuple[Counter[str], Places], list[Finding]]:
-        """Count its blocks, collect the origins of their segments, and find faults."""
+        """Count the rows of its blocks, collect the origins of their segments, and find faults."""
         block_rows = self._manifest.block_rows
         counts = Counter[str]()
         places: list[Places] = []

@@ -1,4 +1,4 @@
-"""Check the shards of any dataset: the files are those that the manifest names, block by block."""
+"""Check the shards of any dataset, block by block, against its manifest and its table of shards."""
 
 from __future__ import annotations
 
@@ -20,20 +20,20 @@ from maskmill.schemas.errors import RESTORE, MaskmillError, ShardCorruptError, T
 Result = TypeVar("Result")
 Block = TypeVar("Block", bound=Sized)
 ReadBlock = Callable[[pa.Buffer, int, str, int], Block]
-"""Reads a block from its bytes, its checksum, its file and its number."""
+"""Reads a block, given its bytes, its checksum, its file and its number."""
 
 
 def read_shard(
     store: Store, shards: ShardTable, shard: int, schema: pa.Schema, read: ReadBlock[Block]
 ) -> Iterator[Block]:
-    """All blocks of a shard, one at a time, after checking its bytes and its footer.
+    """Read all blocks of a shard, one at a time, after checking its bytes and its footer.
 
     Args:
         store: The dataset.
         shards: Its shards.
-        shard: Which one.
-        schema: That the file must have.
-        read: Reads a block and validates it, as whoever uses such shards does.
+        shard: The number of the shard.
+        schema: The schema that the file must have.
+        read: Reads and validates a block, as readers of such shards do.
 
     Raises:
         ShardCorruptError: Something is not what was written.
@@ -78,7 +78,8 @@ def _read_blocks(
         check_file(file, shards.checksums[shard].as_py(), path)
     except ShardCorruptError:
         for number, ((offset, length), checksum) in enumerate(zip(spans.tolist(), checksums, strict=True)):
-            check_block(read_span(file, offset, length, path), checksum, path, number)  # names the block, if it is one
+            # Names the wrong block, if there is one.
+            check_block(read_span(file, offset, length, path), checksum, path, number)
         raise
     whole = ArrowFile(file, schema, path)
     found = whole.spans
@@ -114,14 +115,14 @@ def check_each_shard(
     progress: Callable[[int, int], None],
     threads: int,
 ) -> Iterator[tuple[int, Result | None, list[Finding]]]:
-    """Check shards side by side; a shard that cannot be read is a finding and the others go on.
+    """Check shards in parallel; a shard that cannot be read is a finding, and the others continue.
 
     Args:
         store: The dataset.
         shards: Its shards.
-        check: Takes the number of a shard; Arrow, xxhash and the compiled checks let other threads run.
-        progress: Callback that receives how many shards of how many are done.
-        threads: How many at a time; each holds one shard.
+        check: Checks the shard with this number; Arrow, xxhash and the compiled checks release the GIL.
+        progress: Callback that receives the numbers of finished and of all shards.
+        threads: Number of threads; each holds one shard.
     """
 
     def guarded(shard: int) -> tuple[int, Result | None, list[Finding]]:
@@ -139,7 +140,7 @@ def check_each_shard(
 
 
 def find_strangers(store: Store, shards: ShardTable) -> list[Finding]:
-    """Shards in a dataset's folder that are not in its table: a reader that uses a glob would read them."""
+    """Find shards in a dataset's folder that are not in its table: a reader that uses a glob would read them."""
     named = set(shards.paths.to_pylist())
     return [
         Finding(store.locate(path), "a shard that is not in the table of shards")
@@ -149,9 +150,9 @@ def find_strangers(store: Store, shards: ShardTable) -> list[Finding]:
 
 
 def find_misnumbered(store: Store, shards: ShardTable) -> list[Finding]:
-    """The first shard whose rows are not numbered on from those before it, or from the next document shard's first.
+    """Find the first shard whose row numbers neither follow the shard before it nor begin the next document shard.
 
-    Row r of document shard s has the number s * 2^32 + r, so no two rows of a dataset have the same.
+    Row r of document shard s has the number s * 2^32 + r, so no two rows of a dataset have the same number.
     """
     first, rows = shards.first_row_id, shards.rows.astype(np.uint64)
     if not len(shards):

@@ -97,7 +97,7 @@ class Batch(BatchPlace):
         return self._with(unpack(*pack(self._tensors(), pin_memory=True)))
 
     def __reduce__(self) -> tuple[Any, ...]:
-        """To another process as one tensor: a batch that is held there costs one file descriptor."""
+        """Send it to another process as one tensor: a batch kept there then needs one file descriptor."""
         tensors = self._tensors()
         others = {one.name: getattr(self, one.name) for one in fields(self) if one.name not in tensors}
         if all(tensor.device.type == "cpu" for tensor in tensors.values()):

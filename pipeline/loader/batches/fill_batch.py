@@ -26,11 +26,11 @@ def fill_batch(rows: RowBatch, plans: Mapping[int, MaskPlan] | None, pad_id: int
     """
     staged, slots, places = rows.staged, rows.slots, rows.places
     shape = (len(slots), staged.seq_len)
-    ids = np.empty((3, *shape), np.int64)  # one piece of memory: 2 us less than three
+    ids = np.empty((3, *shape), np.int64)  # one allocation: 2 us faster than three
     segment_ids = np.empty(shape, np.int32)
     sequences = staged.lists[Per.SEQUENCE]
     lengths = sequences.values[SEQUENCE_LENGTHS]
-    cu_seqlens = np.empty(shape[0] * (lengths.shape[2] + 1) + 1, np.int32)  # a row may add its padding, too
+    cu_seqlens = np.empty(shape[0] * (lengths.shape[2] + 1) + 1, np.int32)  # the padding of a row may be one more
     row_ids = np.empty(shape[0], np.uint64)
     columns = (staged.rows, staged.row_ids, lengths, sequences.counts)
     out = (ids, segment_ids, cu_seqlens, row_ids)
@@ -59,7 +59,7 @@ def fill_batch(rows: RowBatch, plans: Mapping[int, MaskPlan] | None, pad_id: int
 
 @njit(cache=True, nogil=True)
 def _fill_drawn(rows: Any, slots: Any, places: Any, epochs: Any, epoch: int, plan: MaskPlan, out: Any) -> Any:
-    """Fill the rows that are in an epoch, with masks of its plan; number the sequences of all of them."""
+    """Fill the rows of one epoch, with the masks of its plan, and number all their sequences."""
     ids, segment_ids, cu_seqlens, row_ids = out
     staged, staged_ids, lengths, counts = rows
     scratch = np.empty((3, staged.shape[2]), np.uint32)
@@ -94,7 +94,7 @@ def _fill_stored(rows: Any, masks: Any, slots: Any, places: Any, out: Any) -> An
 def _mark_sequences(
     lengths: Any, counts: Any, slots: Any, places: Any, position_ids: Any, segment_ids: Any, cu_seqlens: Any
 ) -> Any:
-    """Write positions, segment numbers and cumulative lengths; returns how many of those and the longest."""
+    """Write positions, segment numbers and cumulative lengths; returns the number of lengths and the longest."""
     seq_len = position_ids.shape[1]
     cu_seqlens[0] = 0
     filled = 1

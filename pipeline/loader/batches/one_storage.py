@@ -99,6 +99,6 @@ def unpack(packed: torch.Tensor, places: Mapping[str, Place]) -> dict[str, torch
 def _allocate(num_bytes: int, pin_memory: bool) -> torch.Tensor:
     if get_worker_info() is None or pin_memory:
         return torch.empty(num_bytes, dtype=torch.uint8, device="cpu", pin_memory=pin_memory)
-    # A worker of a DataLoader is about to send it: written to shared memory at once, it is not copied there later.
+    # A worker of a DataLoader will send it: written to shared memory directly, it is not copied there later.
     storage = torch.UntypedStorage._new_shared(num_bytes, device="cpu")  # type: ignore[no-untyped-call]  # noqa: SLF001  # as torch's collate
     return torch.empty(0, dtype=torch.uint8).set_(storage)

@@ -99,7 +99,7 @@ class PackedDataset:
             except ShardCorruptError:
                 if not found.from_disk:
                     raise
-                # The copy in the cache went bad: once more from the store, and not by way of that disk.
+                # The copy in the cache is bad: read the block from the store again, without that disk.
                 self._open_cache(self.shards).discard(shard, block)
                 (found,) = self._open_fetcher().read(shard, [block], bypass_disk=True)
                 rows = self._validate(found.data, shard, block, copies)
@@ -128,7 +128,7 @@ class PackedDataset:
         if self.store.capabilities.local_paths:
             return
         lengths = self.shards.block_lengths
-        num_blocks = min(num_blocks, len(lengths))  # no more than there are, and the largest at worst
+        num_blocks = min(num_blocks, len(lengths))  # at most all of them; the worst case is the largest ones
         rest = len(lengths) - num_blocks
         largest = np.partition(lengths, rest)[rest:] if rest else lengths
         needed = int(largest.sum(dtype=np.int64))
@@ -158,11 +158,11 @@ class PackedDataset:
         return BlockCache(folder, self._settings.max_bytes, dataset, shards)
 
     def _open_fetcher(self) -> BlockFetcher:
-        # Threads and locks do not live on in a forked process.
+        # Threads and locks do not survive a fork.
         if self._fetcher is None or self._fetcher.pid != os.getpid():
             self._fetcher = BlockFetcher(self.store, self.shards, self._open_cache(self.shards), self._settings)
             self._fetcher.hold_open(self._open_blocks)
-            weakref.finalize(self, self._fetcher.close)  # its threads would keep it for ever
+            weakref.finalize(self, self._fetcher.close)  # its threads would keep it alive for ever
         return self._fetcher
 
     def _validate(self, data: pa.Buffer | bytes, shard: int, block: int, copies: Sequence[int]) -> PackedBlock:
@@ -195,7 +195,7 @@ def read_packed_manifest(store: Store) -> PackedManifest:
 
 
 def _list_packed(store: Store) -> list[str]:
-    """The packed datasets in a folder, which is then the output of a run."""
+    """List the packed datasets in a folder; if there are any, it is the output of a run."""
     with contextlib.suppress(FileNotFoundError, MaskmillError):
         names = [name for name in store.list_names() if name.startswith("packed")]
         return [name for name in names if store.exists(f"{name}/{MANIFEST}")]

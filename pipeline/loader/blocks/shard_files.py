@@ -16,7 +16,7 @@ from maskmill.pipeline.storage.failures import explained_failures, retry_transie
 from maskmill.pipeline.storage.regular_files import open_descriptor
 from maskmill.schemas.errors import RESTORE, MaskmillError, ShardCorruptError
 
-MAX_OPEN_FILES = 256  # of a reader, over all its datasets; many systems allow a process 1,024
+MAX_OPEN_FILES = 256  # per reader, over all its datasets; many systems allow 1,024 per process
 
 
 class ShardFiles:
@@ -57,7 +57,7 @@ class ShardFiles:
         except FileNotFoundError:
             raise explain_gone(path) from None
         except MaskmillError:
-            self._end(path)  # of a network's file it may be dead, and a new one not
+            self._end(path)  # on a network file system an open file may be stale, and a new one valid
             raise
 
     def _end(self, path: str) -> None:

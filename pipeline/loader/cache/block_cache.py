@@ -32,7 +32,7 @@ from maskmill.pipeline.storage.shard_table import SHARD_TABLE, ShardTable
 
 _LIST_SECONDS = 1.0
 _TABLE_PART = 4  # a table of shards is pinned up to this part of the cache
-_USED_SECONDS = 1.0  # how exact a file's modification time is, which says when it was last read
+_USED_SECONDS = 1.0  # resolution of a file's modification time, which records when it was last read
 
 
 class BlockCache:
@@ -53,7 +53,7 @@ class BlockCache:
         self.folder = folder
         self.dataset_folder = os.path.join(folder, dataset)
         self._dataset = dataset
-        self._user = os.geteuid()  # a call of the system, which a block's read need not make
+        self._user = os.geteuid()  # a system call that need not be made for every block
         self._shards = shards
         self._runs: dict[int, list[tuple[int, int]]] = {}
         self._listed_at: dict[int, float] = {}
@@ -181,7 +181,7 @@ class BlockCache:
         return is_own_file(status, self._user) and status.st_size == self._measure(shard, first, count)
 
     def _measure(self, shard: int, first: int, count: int) -> int:
-        """Bytes of neighbouring blocks."""
+        """The size of neighbouring blocks, in bytes."""
         if self._shards is None:
             raise ValueError("a cache that knows no shards holds no blocks")
         start = int(self._shards.first_block[shard]) + first

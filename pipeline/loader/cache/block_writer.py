@@ -71,7 +71,7 @@ class BlockWriter:
     def close(self) -> None:
         """Close the file, and delete it if it was not finished."""
         if self._descriptor is not None:
-            with contextlib.suppress(OSError):  # a network disk reports its quota here; readers check anyway
+            with contextlib.suppress(OSError):  # a network disk may report an exceeded quota here; readers check anyway
                 os.close(self._descriptor)
             self._descriptor = None
             with contextlib.suppress(OSError):
@@ -89,7 +89,7 @@ class BlockWriter:
 
     def _create(self) -> int:
         for _ in range(CREATIONS):
-            with contextlib.suppress(FileNotFoundError):  # an eviction that emptied the folder has just taken it away
+            with contextlib.suppress(FileNotFoundError):  # an eviction has just deleted the empty folder
                 make_own_folder(self._path)
                 self._folder = open_own_folder(self._path)
                 return open_own_file(self._name, os.O_WRONLY | os.O_CREAT | os.O_EXCL, self._folder)

@@ -27,9 +27,9 @@ _EARLIER_PINS = "boards"  # of versions before 0.3.0
 _WORD_BYTES = 8
 _OPEN_WAIT_SECONDS = 5.0  # when a cache is opened
 _SHORT_WAIT_SECONDS = 1.0  # of a request, whose blocks a reader may wait for; a listing takes half of it
-_LOW_WATER = 0.9  # an eviction goes down to this share, so that the next one is far
+_LOW_WATER = 0.9  # an eviction frees down to this share, so that the next one is far off
 _REST_SECONDS = 1.0  # after an eviction that could not free enough
-_LOCK_REST_SECONDS = 5.0  # after a ledger that another process held all the time
+_LOCK_REST_SECONDS = 5.0  # after another process held the ledger all the time
 _DISK_REST_SECONDS = 60.0  # after a disk that failed
 _COUNT_SECONDS = 5.0
 
@@ -62,7 +62,7 @@ class CacheLedger:
         now = time.monotonic()
         if self._closed or now < max(self._full_until, self._no_disk_until):
             return False
-        if self._pins is None:  # the folder or its ledger could not be had when it was opened
+        if self._pins is None:  # the folder or its ledger was not available when the cache was opened
             self.open_pins(_SHORT_WAIT_SECONDS)
         fits = False
         try:
@@ -89,7 +89,7 @@ class CacheLedger:
         ledger = None
         with contextlib.ExitStack() as held:
             if written_bytes < num_bytes:
-                # Held over both: a process that counts the folder in between would leave the bytes out twice.
+                # Held for both changes: a process that lists the folder in between would subtract the bytes twice.
                 with contextlib.suppress(OSError):
                     ledger = held.enter_context(self._hold_ledger(_SHORT_WAIT_SECONDS))
             self._count_reserved(-num_bytes)
@@ -180,10 +180,10 @@ class CacheLedger:
 
     def _evict(self, num_bytes: int) -> int:
         """Evict files under the ledger's lock; returns the bytes then in use, reserved ones included."""
-        # Pins first: what is written between the two looks is then counted twice, never not at all.
+        # Pins first: what is written between the two reads is then counted twice, never missed.
         pins = read_pins(self._path(PINS))
         files = sweep_partials(list_cached(self.folder), self._is_claimed)
-        # Unfinished files lie inside what their writers have reserved.
+        # Unfinished files are covered by their writers' reservations.
         used = pins.reserved_bytes + sum(file.size_bytes for file in files if not file.partial)
         if used + num_bytes > self.max_bytes:
             excess = used - min(int(self.max_bytes * _LOW_WATER), self.max_bytes - num_bytes)
@@ -199,7 +199,7 @@ class CacheLedger:
         return claim is None
 
     def _count_reserved(self, num_bytes: int) -> bool:
-        """Count bytes of this process among the reserved ones; False where it may reserve no more."""
+        """Add bytes to the reservation of this process; False if it may reserve no more."""
         with self._pins_lock:
             if self._pins is None or (self._closed and num_bytes > 0):
                 return False

@@ -41,8 +41,8 @@ def read_cached_table(store: Store, manifest: PackedManifest, cache: BlockCache,
     claim = _claim(cache, patience_seconds)
     if claim is not None:
         with claim, contextlib.closing(cache.ledger):
-            cache.ledger.open_pins()  # what it reserves counts while it lives
-            table = _read_copy(manifest, cache)  # another process may have been quicker
+            cache.ledger.open_pins()  # its reservation counts as long as this process lives
+            table = _read_copy(manifest, cache)  # another process may have copied it meanwhile
             if table is None and _copy_table(store, manifest, cache):
                 table = _read_copy(manifest, cache)
     # Errors then name the dataset's own file.
@@ -50,7 +50,7 @@ def read_cached_table(store: Store, manifest: PackedManifest, cache: BlockCache,
 
 
 def _read_copy(manifest: PackedManifest, cache: BlockCache) -> ShardTable | None:
-    """The table from the cache; `None` if it is not here, or its disk cannot be read."""
+    """Read the table from the cache; `None` if it is not here or cannot be read."""
     path = cache.locate(TABLE_SHARD, 0)
     try:
         if not is_own_file(os.lstat(path)):
@@ -63,7 +63,7 @@ def _read_copy(manifest: PackedManifest, cache: BlockCache) -> ShardTable | None
         cache.discard(TABLE_SHARD, 0)
         return None
     with contextlib.suppress(OSError):  # a read-only disk
-        os.utime(path, follow_symlinks=False)  # used now: what was not used for longest is evicted first
+        os.utime(path, follow_symlinks=False)  # mark as used: the least recently used files are evicted first
     return table
 
 
@@ -92,7 +92,7 @@ def _copy_table(store: Store, manifest: PackedManifest, cache: BlockCache) -> bo
 
 
 def _iter_pieces(store: Store, manifest: PackedManifest, size: int) -> Iterator[bytes]:
-    """The table in pieces, never 150 MB at once; raises at its end if its checksum is not the manifest's."""
+    """Read the table in pieces, never 150 MB at once; raises at its end if its checksum is wrong."""
     digest = xxhash.xxh3_128()
     for offset in range(0, size, _PIECE_BYTES):
         piece = store.read_range(SHARD_TABLE, offset, min(_PIECE_BYTES, size - offset))

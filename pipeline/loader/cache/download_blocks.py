@@ -31,10 +31,10 @@ Arriving = Iterator[tuple[int, memoryview, bool]]
 
 @dataclass
 class _Progress:
-    """What has become of a request so far.
+    """The results of a request so far.
 
     Attributes:
-        outcomes: Of blocks.
+        outcomes: By block.
         written: Bytes in finished files.
     """
 
@@ -92,7 +92,7 @@ class Downloads:
         shard = request.cause.shard
         missing = []
         for block in request.blocks:
-            # Another process may have downloaded it since this one looked; while this one holds the claim none will.
+            # Another process may have downloaded it since this one looked; with the claim held, none will any more.
             fresh = request.cause.bypasses_disk and block == request.cause.block
             if not fresh and self._cache.find(shard, block, look=block == request.blocks[0]) is not None:
                 progress.outcomes[block] = (Stage.CACHED, None)
@@ -108,7 +108,7 @@ class Downloads:
             finally:
                 self._cache.ledger.settle(num_bytes, progress.written)
             return
-        # In memory only what was announced: the rest would never be taken.
+        # Keep only announced blocks in memory: nobody would take the others.
         for blocks in group_neighbours(block for block in missing if is_announced(shard, block)):
             for block, data, _ in self._iter_blocks(shard, blocks):
                 progress.outcomes[block] = (Stage.IN_MEMORY, bytes(data))
@@ -116,7 +116,7 @@ class Downloads:
     def _keep(self, request: Request, blocks: list[int], progress: _Progress) -> None:
         """Write blocks to the disk as they arrive, neighbours to one file.
 
-        Ends where the disk fails: the blocks of the unfinished file are lost, and requested again.
+        Ends if the disk fails: the blocks of the unfinished file are lost and requested again.
         """
         shard, fresh = request.cause.shard, request.cause.block if request.cause.bypasses_disk else None
         writer: BlockWriter | None = None
@@ -144,7 +144,7 @@ class Downloads:
                     progress.outcomes.setdefault(block, (Stage.CACHED, None))
 
     def _iter_blocks(self, shard: int, blocks: list[int]) -> Arriving:
-        """Neighbouring blocks by one request; one that is not whole is asked for twice."""
+        """Download neighbouring blocks with one request; a damaged one is requested a second time."""
         start = int(self._shards.first_block[shard])
         span = slice(start + blocks[0], start + blocks[-1] + 1)
         offsets = self._shards.block_offsets[span].tolist()

@@ -25,7 +25,7 @@ from maskmill.pipeline.storage.shard_table import ShardTable
 from maskmill.pipeline.storage.store import Store
 from maskmill.schemas.errors import TransientStorageError
 
-_LOOK_SECONDS = 0.02  # how often to look for a block that another process downloads
+_LOOK_SECONDS = 0.02  # interval of looking for a block that another process downloads
 _YIELD_SECONDS = 0.001
 _READS_A_WAKE = 32
 _PATIENCE = 3  # after a third of the timeout a reader downloads that block itself
@@ -125,7 +125,7 @@ class BlockFetcher:
                 self._planner.is_behind = False
                 for entry in entries:
                     self._planner.take(entry)
-                # To wake a thread for each block would take longer than reading it; with little ahead it pays.
+                # Waking a thread for each block takes longer than reading it; it pays only if few blocks are ahead.
                 self._num_unnoticed += len(entries)
                 if self._num_unnoticed > min(_READS_A_WAKE, self._planner.read_ahead.num_ahead // 4):
                     self._num_unnoticed = 0
@@ -142,7 +142,7 @@ class BlockFetcher:
         self._cache.ledger.close()
 
     def _collect(self, entries: list[WantedBlock], found: dict[int, Fetched]) -> None:
-        """Add the blocks that came since, by their place; those that were evicted meanwhile are asked for again."""
+        """Add the blocks that have arrived, by their index; request again those that were evicted meanwhile."""
         for place, entry in enumerate(entries):
             if place in found:
                 continue
@@ -195,14 +195,14 @@ class BlockFetcher:
                     if self._closed:
                         return
                     self._rest()
-                self._has_work.notify()  # there may be more of it for another thread
+                self._has_work.notify()  # there may be more work for another thread
             outcomes = self._downloads.download(request, self._planner.is_announced)
             with self._lock:
                 self._planner.finish(request, outcomes)
                 self._is_done.notify_all()
 
     def _rest(self) -> None:
-        """Release the lock until there is work: one thread at a time draws what is announced."""
+        """Release the lock until there is work; one thread at a time draws from the announced blocks."""
         if self._planner.has_more and not self._is_drawing:
             self._is_drawing = True
             self._has_work.wait(_YIELD_SECONDS)

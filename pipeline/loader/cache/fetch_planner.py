@@ -27,8 +27,8 @@ from maskmill.pipeline.loader.cache.extents import EXTENT_BYTES, choose_blocks, 
 from maskmill.pipeline.loader.cache.read_ahead import ReadAhead
 from maskmill.pipeline.storage.shard_table import ShardTable
 
-MAX_BYTES_IN_MEMORY = 96 << 20  # of requests, and of blocks that the disk has no space for
-DRAWN_AT_ONCE = 8  # an item takes some 50 us, and the reader must not wait for many of them
+MAX_BYTES_IN_MEMORY = 96 << 20  # for requests, and for blocks that do not fit on the disk
+DRAWN_AT_ONCE = 8  # an item takes some 50 us, and the reader should not wait for many
 RETRY_SECONDS = 0.05
 
 Outcome = tuple[Stage, bytes | memoryview | Exception | None]
@@ -118,7 +118,7 @@ class FetchPlanner:
         self.has_more = False
         num_drawn = 0
         while self._queued or self._draw():
-            if not self._queued:  # what was drawn is here already
+            if not self._queued:  # the drawn blocks are already here
                 num_drawn += 1
                 if num_drawn == DRAWN_AT_ONCE:
                     self.has_more = True
@@ -152,7 +152,7 @@ class FetchPlanner:
             elif value is not None:
                 entry.data = value
                 self.bytes_in_memory += len(value)
-            if entry.bypasses_disk and entry.stage is Stage.CACHED:  # asked to bypass it after it went to the disk
+            if entry.bypasses_disk and entry.stage is Stage.CACHED:  # the reader has refused the disk meanwhile
                 entry.stage = Stage.QUEUED
                 self._awaited.append(entry)
             elif not entry.reads and entry.stage is not Stage.IN_MEMORY:
@@ -172,7 +172,7 @@ class FetchPlanner:
         if entry.is_awaited:
             self._awaited.append(entry)
         else:
-            self._queued.appendleft(entry)  # the reader comes to it before what was announced since
+            self._queued.appendleft(entry)  # the reader needs it before later blocks
 
     def fetch_again(self, entry: WantedBlock) -> None:
         """Queue a block that was here and cannot be read, and those of its extent that are gone with it.
@@ -199,7 +199,7 @@ class FetchPlanner:
         return bool(self._postponed)
 
     def _draw(self) -> bool:
-        """Draw the next announced item, if the reader is near enough; False if nothing was drawn."""
+        """Draw the next announced item if it is not too far ahead; False if nothing was drawn."""
         if self._announced is None or self.read_ahead.is_full:
             return False
         item = next(self._announced, None)
@@ -237,19 +237,19 @@ class FetchPlanner:
             self.retry(entry)
 
     def _may_begin(self, entry: WantedBlock) -> bool:
-        """Whether one more request may run for a block that the reader does not wait for yet."""
+        """Whether one more request may run for a block that the reader does not yet wait for."""
         if self.is_behind or self._is_of_first_batch(entry):
             return True
         bytes_before = entry.bytes_before - self.read_ahead.bytes_read
         return self._num_requests < limit_requests(bytes_before, self.read_ahead.max_bytes)
 
     def _is_of_first_batch(self, entry: WantedBlock) -> bool:
-        # The first batch takes a second block where its rows end one and begin the next.
+        # The first batch needs a second block if its rows end one and begin the next.
         ahead = self.read_ahead
         return entry.blocks_before < (2 if ahead.num_read < ahead.open_blocks else 1) * ahead.open_blocks
 
     def _choose(self, entry: WantedBlock) -> list[int]:
-        """A block and what is asked for with it."""
+        """The blocks to request together with a block."""
         shard = entry.shard
         if entry.bypasses_disk or entry.ignores_claims:
             return [entry.block]
@@ -282,12 +282,12 @@ class FetchPlanner:
         return request
 
     def _measure(self, shard: int, blocks: Sequence[int]) -> int:
-        """Bytes of some blocks."""
+        """The size of some blocks, in bytes."""
         first = int(self._shards.first_block[shard])
         return sum(int(self._shards.block_lengths[first + block]) for block in blocks)
 
     def _fits_in_memory(self, num_bytes: int) -> bool:
-        """Whether a request may begin; blocks in memory that are no longer announced make way for it."""
+        """Whether a request may begin; drops blocks in memory that are no longer announced if needed."""
         if self.bytes_in_memory + num_bytes > MAX_BYTES_IN_MEMORY:
             for entry in [one for one in self._blocks.values() if not one.reads and one.stage is Stage.IN_MEMORY]:
                 self._forget(entry)

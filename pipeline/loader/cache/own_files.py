@@ -19,7 +19,7 @@ OWN_FILE_MODE = 0o600
 _OTHERS_WRITE = stat.S_IWGRP | stat.S_IWOTH
 _ROOT = 0
 AS_FILE = os.O_NOFOLLOW | os.O_CLOEXEC | os.O_NONBLOCK | os.O_NOCTTY
-"""Flags with which no link is followed, and nothing waited for."""
+"""Flags to follow no link and never block."""
 _AS_FOLDER = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
 
 
@@ -38,7 +38,7 @@ def find_own_folder(folder: str, dataset: str) -> str:
     try:
         os.makedirs(folder, OWN_FOLDER_MODE, exist_ok=True)
         status = os.stat(folder)
-        owners = {status.st_uid, os.lstat(folder).st_uid}  # of the folder, and of a link that leads to it
+        owners = {status.st_uid, os.lstat(folder).st_uid}  # owners of the folder, and of a link to it
     except OSError:
         return folder
     if others := owners - {os.geteuid(), _ROOT}:
@@ -94,7 +94,7 @@ def open_own_folder(path: str) -> int:
 
 def make_own_folder(path: str) -> None:
     """Make a folder two levels below the cache's, and the one above it, for this user alone."""
-    os.makedirs(os.path.dirname(path), OWN_FOLDER_MODE, exist_ok=True)  # which gives no mode to those above
+    os.makedirs(os.path.dirname(path), OWN_FOLDER_MODE, exist_ok=True)  # it ignores the mode for parent folders
     os.makedirs(path, OWN_FOLDER_MODE, exist_ok=True)
 
 
@@ -103,7 +103,7 @@ def _make_own(folder: str) -> None:
         os.mkdir(folder, OWN_FOLDER_MODE)
     except FileExistsError:
         _check_own(folder)
-    except OSError:  # a full or read-only disk, which is said when something is written
+    except OSError:  # a full or read-only disk, reported at the first write
         return
 
 

@@ -70,7 +70,7 @@ class Pins:
             self._descriptor = open_own_file(name, os.O_RDWR | os.O_CREAT | os.O_EXCL, inside)
         try:
             try_lock(self._descriptor)
-            # Allocated now: a page that a full disk cannot give later would kill the process that touches it.
+            # Allocated now: later, a page that a full disk cannot provide would kill the process that touches it.
             os.posix_fallocate(self._descriptor, 0, _FILE_BYTES)
             self._map = mmap.mmap(self._descriptor, _FILE_BYTES)
         except OSError:
@@ -175,7 +175,7 @@ def _opened(folder: str) -> Iterator[int]:
 
 
 def _read_file(name: str, folder: int) -> npt.NDArray[np.uint64] | None:
-    """The words of a live process's file; a dead one's is deleted."""
+    """Read the words of a live process's file; delete that of a dead one."""
     try:
         descriptor = open_own_file(name, os.O_RDONLY, folder)
     except OSError:

@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from maskmill.pipeline.loader.cache.block_cache import BlockCache
 from maskmill.pipeline.loader.cache.extents import fetches_whole_extents
 
-MAX_BYTES_AHEAD = 512 << 20  # of 64 partitions 8 MiB each
+MAX_BYTES_AHEAD = 512 << 20  # with 64 partitions, 8 MiB each
 MAX_BLOCKS_AHEAD = 4096
 
 

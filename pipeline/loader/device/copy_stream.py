@@ -10,7 +10,7 @@ import torch
 from maskmill.pipeline.loader.batches.batch import Batch
 
 _FIRST = -1
-"""The priority of a stream whose blocks are scheduled before those of others; 0 is usual."""
+"""The priority of a stream whose blocks are scheduled before those of others; the usual one is 0."""
 
 
 class PendingBatch(Protocol):
@@ -47,8 +47,8 @@ class CudaCopyStream:
 
     def __init__(self, device: torch.device) -> None:
         self._device = device
-        # A batch is some 70 short kernels. Behind the blocks of a model's large ones they would be done when those are,
-        # and the next step would wait for them.
+        # A batch needs some 70 short kernels. Queued behind a model's large ones, they would finish only after those, and
+        # the next step would wait for them.
         self._stream = torch.cuda.Stream(device, priority=_FIRST)  # type: ignore[no-untyped-call]
 
     def allocate(self, num_bytes: int) -> torch.Tensor:
@@ -57,7 +57,7 @@ class CudaCopyStream:
 
     def start(self, buffer: torch.Tensor, make: Callable[[torch.Tensor], Batch]) -> PendingBatch:
         """Copy and make in order on the stream; see `CopyStream.start`."""
-        # A host that runs ahead of its device sleeps here rather than spin.
+        # A host that runs ahead of its device sleeps here instead of spinning.
         copied = torch.cuda.Event(blocking=True)  # type: ignore[no-untyped-call]
         made = torch.cuda.Event()  # type: ignore[no-untyped-call]
         with torch.cuda.stream(self._stream):
@@ -83,6 +83,6 @@ class _CudaPending:
         current.wait_event(self._made)
         for value in vars(self._batch).values():
             if isinstance(value, torch.Tensor):
-                # Its memory is the other stream's: it must not be given out again there before this one is done.
+                # The memory belongs to the other stream, which must not reuse it before this one is done.
                 value.record_stream(current)
         return self._batch

@@ -85,7 +85,7 @@ class DeviceBatches(IterableDataset[Batch]):
         )
         self._batches = batches
         self._maker = BatchMaker(batches.masking, batches.rate_ppm, batches.tables, self.device)
-        self._given: dict[str, Any] | None = None  # the state after the last batch given out
+        self._given: dict[str, Any] | None = None  # the state after the last batch that was returned
 
     def state_dict(self) -> dict[str, Any]:
         """The state after the last batch that was given out."""
@@ -112,7 +112,7 @@ class DeviceBatches(IterableDataset[Batch]):
                 found="a DataLoader with workers around to_device",
                 action="iterate to_device itself, or give the loader to the DataLoader and move batches with batch.to",
             )
-        self._given = None  # now, as the loader does: a state asked for in between is not an earlier iteration's
+        self._given = None  # now, as in the loader: a state requested in between is not an earlier iteration's
         if self.device.type == "cpu":
             return LastingFailure(self._iter_given(self._iter_on_host(iter(self._batches))))
         ahead = iter_ahead(self._batches.iter_rows(), self._maker, CudaCopyStream(self.device))
@@ -160,7 +160,7 @@ def _start_next(
 
 
 class _Buffers:
-    """Two host buffers in turn, each written again once the device has read it."""
+    """Two host buffers used in turn, each reused once the device has read it."""
 
     def __init__(self, stream: CopyStream) -> None:
         self._stream = stream

@@ -74,7 +74,7 @@ class BatchMaker:
         if self._masking is not None and layout.seq_len not in self._plans:
             plan = plan_masks_torch(self._masking, self._tables, layout.seq_len, self._device)
             self._plans[layout.seq_len] = plan
-        place = rows.place  # taken now: the next rows are staged over these
+        place = rows.place  # copied now: the next rows overwrite these
 
         def make(sent: torch.Tensor) -> Batch:
             return self._make(read_rows(layout, written, sent), written.max_seqlen, place)
@@ -84,7 +84,7 @@ class BatchMaker:
     def _make(self, sent: SentRows, max_seqlen: int, place: BatchPlace) -> Batch:
         masked = self._mask(sent)
         position_ids, segment_ids = mark_sequences_torch(sent.cu_seqlens, sent.content, sent.rows.shape[1])
-        # Copies: a batch that someone keeps does not keep the bytes that were sent.
+        # Copies, so that a batch that is kept does not keep the transferred bytes alive.
         row_ids, row_epochs, datasets = sent.marks.clone().unbind()
         return Batch(
             input_ids=masked.input_ids,

@@ -9,7 +9,7 @@ import torch
 from maskmill.pipeline.settings import refuse_argument
 
 KINDS = ("cpu", "cuda")
-"""Checkpoints hold the random generators of these two: on others a resumed run would draw other dropout."""
+"""Checkpoints have the random states of these two only: on others a resumed run would have different dropout."""
 EXPECTED = "cpu, cuda, or cuda and a number, such as cuda:1"
 
 

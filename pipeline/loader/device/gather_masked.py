@@ -33,8 +33,8 @@ def _gather(labels: Any, positions: Any, wanted: Any) -> None:
     found = np.empty(seq_len, np.uint32)
     for b in range(labels.shape[0]):
         row, row_positions, row_wanted = labels[b], positions[b], wanted[b]
-        count = np.uint32(0)  # unsigned: an index that may be negative costs a comparison
-        # Every position is written and the next written over it unless it counts: no branch to mispredict.
+        count = np.uint32(0)  # unsigned: a possibly negative index costs a comparison
+        # Every position is written, and overwritten by the next unless it counts: no branch to mispredict.
         for i in range(seq_len):
             found[count] = i
             count = np.uint32(count + np.uint32(row[i] != IGNORE_INDEX))

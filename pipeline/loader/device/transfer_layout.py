@@ -24,7 +24,7 @@ from maskmill.schemas.rows import SEQUENCE_LENGTHS, Per, most_values
 
 _ALIGNMENT_BYTES = 16
 _SIGNED = {1: torch.int8, 2: torch.int16, 4: torch.int32, 8: torch.int64}
-"""By width: unsigned words are seen as signed ones, which every kernel of torch takes."""
+"""By width: unsigned words are viewed as signed ones, which every kernel of torch accepts."""
 
 
 class Span(NamedTuple):
@@ -97,7 +97,7 @@ class SentRows(NamedTuple):
 _SENT_LISTS = [
     (per, column) for per, columns in STAGED_LISTS.items() for column in columns if column.name != SEQUENCE_LENGTHS
 ]
-"""What is staged is sent; of sequences, `cu_seqlens` instead of their lengths."""
+"""The staged columns are sent; for sequences, `cu_seqlens` instead of their lengths."""
 
 
 def lay_out_transfer(batch: RowBatch, num_stored: int) -> TransferLayout:
@@ -109,7 +109,7 @@ def lay_out_transfer(batch: RowBatch, num_stored: int) -> TransferLayout:
     """
     num_rows, seq_len, ids = len(batch), batch.staged.seq_len, batch.staged.rows.dtype
     most = most_values(seq_len, num_stored)
-    most_ends = num_rows * (most[Per.SEQUENCE] + 1) + 1  # a row adds its sequences and perhaps its padding
+    most_ends = num_rows * (most[Per.SEQUENCE] + 1) + 1  # a row adds its sequences, and its padding if there is any
     fields: list[tuple[str, tuple[int, ...], npt.DTypeLike]] = [
         ("marks", (3, num_rows), np.int64),
         ("row_words", (2, 3, num_rows), np.int64),
@@ -182,7 +182,7 @@ def _view_tensor(sent: torch.Tensor, span: Span) -> torch.Tensor:
 def _close_sequences(
     lengths: Any, counts: Any, slots: Any, places: Any, seq_len: int, content: Any, ends: Any
 ) -> tuple[int, np.int64]:
-    """Write ends of sequences over the flattened rows and of content within each; how many ends, and the longest."""
+    """Write the ends of sequences in the flattened rows, and of content in each; returns their number and maximum."""
     ends[0] = 0
     filled = 1
     longest = np.int64(0)

@@ -191,7 +191,7 @@ class EpochOrder:
         """
         if not (0 <= partition < self._settings.partitions and 0 <= offset < self.rows_per_partition):
             raise ValueError(f"no row {offset} of {self.rows_per_partition} in partition {partition}")
-        # An interval that overlaps the next one may go on past the epoch's last row, at its first.
+        # An interval that overlaps the next one may wrap around from the epoch's last row to its first.
         place = (self._interval_start(partition) + offset) % self._num_rows
         position = int(np.searchsorted(self._starts, place, side="right")) - 1
         shard = int(self._shards[position])
@@ -208,9 +208,9 @@ class EpochOrder:
         return Window(shard, blocks, last - inside, stop - start, inside - start, key)
 
 
-@functools.lru_cache(512)  # of the shards that partitions are in, and come to next: each is asked for once a block
+@functools.lru_cache(512)  # for the current and the next shards of all partitions: each is needed once per block
 def _order_blocks(num_rows: int, block_rows: int, seed: int, epoch: int, shard: int) -> tuple[Int64s, Int64s]:
-    """The blocks of a shard in the order of an epoch, and how many rows there are up to the end of each."""
+    """The blocks of a shard in the order of an epoch, and the cumulative number of rows at the end of each."""
     blocks = permute(-(-num_rows // block_rows), derive_key(_BLOCKS, seed, epoch, shard))
     ends = np.cumsum(np.minimum(block_rows, num_rows - blocks * block_rows))
     blocks.flags.writeable = ends.flags.writeable = False

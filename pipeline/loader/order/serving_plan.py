@@ -117,13 +117,13 @@ class ServingPlan:
         self._first_steps = [stretch.first_step for stretch in self.stretches]
 
     def _append(self, phase: WeightedPhase, end: int | None, rows_before: Int64s) -> Int64s:
-        """Append a stretch, cut where a dataset is used up and the others take its share; returns the rows given."""
+        """Append a stretch, cut where a dataset is used up and the others take its share; returns the rows served."""
         left = dict(phase.weights)
         first = phase.first_step
         while end is None or first < end:
             stretch = _make_stretch(first, phase.global_batch_rows, left, rows_before, self._seed)
             lasts = {dataset: self._steps_left(stretch, dataset) for dataset in left}
-            if 0 in lasts.values():  # the rows it has left, fewer than one step takes, are left out
+            if 0 in lasts.values():  # its remaining rows, fewer than one step needs, are left out
                 left = {d: weight for d, weight in left.items() if lasts[d] != 0}
                 if left:
                     continue
@@ -145,7 +145,7 @@ class ServingPlan:
         return rows_before
 
     def _steps_left(self, stretch: Stretch, dataset: int) -> int | None:
-        """How many steps of a stretch a dataset lasts; None: for ever."""
+        """The number of steps of a stretch that a dataset lasts; `None` for ever."""
         most = self._supplies[dataset].max_rows
         if most is None:
             return None
@@ -189,7 +189,7 @@ class ServingPlan:
         return shares
 
     def _take_alone(self, stretch: Stretch, row: int, first_slot: int, stop_slot: int) -> Share:
-        """The same where one dataset fills every slot; a batch of 32 rows in 2 us."""
+        """The same if one dataset fills every slot; a batch of 32 rows takes 2 us."""
         dataset = int(stretch.pattern[0])
         number, partitions = int(stretch.rows_before[dataset]) + row, self._supplies[dataset].partitions
         order = _by_partition(number % partitions, stretch.global_batch_rows, partitions)
@@ -233,7 +233,7 @@ def apportion(weights: dict[int, int]) -> dict[int, int]:
     by_remainder = sorted(weights, key=lambda d: (-(exact[d] - shares[d]), d))
     for d in by_remainder[: max(0, PATTERN_ROWS - sum(shares.values()))]:
         shares[d] += 1
-    while sum(shares.values()) > PATTERN_ROWS:  # the smallest were lifted to one: the largest give it
+    while sum(shares.values()) > PATTERN_ROWS:  # the smallest were raised to one, at the expense of the largest
         shares[max(shares, key=lambda d: (shares[d], -d))] -= 1
     return shares
 

@@ -18,7 +18,7 @@ def check_one_tokenizer(first: PackedManifest, other: PackedManifest, shown_urls
         ConfigError: They were.
     """
     _check_equal(first.tokenizer_checksum, other.tokenizer_checksum, "tokenizer_checksum", shown_urls)
-    if first.vocabulary != other.vocabulary:  # their rows share memory, and their masks
+    if first.vocabulary != other.vocabulary:  # their rows and masks share memory
         raise ConfigError(
             "the datasets have another vocabulary, though their tokenizer is said to be one",
             path=shown_urls[1],

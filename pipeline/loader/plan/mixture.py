@@ -66,7 +66,7 @@ class Mixture:
 
 
 Data = str | os.PathLike[str] | Source | Mixture
-"""What one phase may read: a dataset's folder, or several."""
+"""The dataset or datasets that a phase reads."""
 
 
 @dataclass(frozen=True)

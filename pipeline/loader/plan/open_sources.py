@@ -187,7 +187,7 @@ def _name_difference(one: Masking, other: Masking) -> str:
 
 
 def _refuse_unreached(serving: ServingPlan, phases: Sequence[WeightedPhase], sources: Sequence[SourcePlan]) -> None:
-    """Refuse a run whose datasets end before its last phase begins."""
+    """Reject a run whose datasets end before its last phase begins."""
     end = serving.end_step
     unreached = [] if end is None else [phase.first_step for phase in phases if phase.first_step >= end]
     if unreached:
@@ -218,7 +218,7 @@ def _weigh_phase(phase: MixedPhase, default_rows: int | None, datasets: dict[str
 
 
 def _check_fit(phases: Sequence[MixedPhase], datasets: dict[str, PackedDataset]) -> None:
-    """One vocabulary throughout a run, one length of rows throughout a phase."""
+    """Require one vocabulary for the whole run, and one row length for each phase."""
     first = next(iter(datasets.values()))
     for phase in phases:
         inside = [datasets[source.url] for source in phase.mixture.sources]
@@ -242,10 +242,10 @@ def _plan_source(
     rows = phases[0].global_batch_rows
     partitions = order.partitions
     if partitions is None:
-        # With fewer rows in a batch than partitions, a rank would serve now this partition and now that.
+        # With fewer rows in a batch than partitions, a rank would serve different partitions in turn.
         partitions = default_partitions(rows) if alone else min(MAX_DEFAULT_PARTITIONS, min(shares, default=1))
         partitions = max(1, min(partitions, dataset.num_rows)) if not alone else partitions
-    # No window is wider than a shard, so wider ones are the same, and need no more memory.
+    # No window is wider than a shard, so a larger value changes nothing and needs no more memory.
     width = max(1, min(order.shuffle_blocks, int(np.diff(dataset.shards.first_block).max(initial=1))))
     settings = OrderSettings(order.seed, partitions, width, order.last_batch)
     shown = dataset.store.display_url
@@ -280,7 +280,7 @@ def _plan_source(
 
 
 def _share_of_batch(phase: WeightedPhase, number: int) -> int:
-    """The fewest rows of a dataset in a global batch of a phase."""
+    """The smallest number of rows of a dataset in a global batch of a phase."""
     if len(phase.weights) == 1:
         return phase.global_batch_rows
     return phase.global_batch_rows * apportion(phase.weights)[number] // PATTERN_ROWS

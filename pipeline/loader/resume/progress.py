@@ -45,8 +45,8 @@ class Progress:
         self.position = start
         self._loaded: Position | None = None  # for the next pass of this process, or of the workers it is copied to
         self._workers_own: Position | None = None  # loaded in this worker, for its part of the next pass
-        self._seen = 0  # how many shared loads this process or worker has dealt with, with `_loaded` if that is set
-        self._turn = 0  # of how many passes this worker has begun its part
+        self._seen = 0  # shared loads that this process or worker has handled, including `_loaded` if it is set
+        self._turn = 0  # the number of passes of which this worker has begun its part
         self._shared = SharedLoads()
         _LIVING.add(self)
 
@@ -91,14 +91,14 @@ class Progress:
 
     def _begin_in_worker(self, worker: Any) -> Position | None:
         is_first, self._turn = self._turn == 0, self._turn + 1
-        # What a later pass of persistent workers has to begin with was loaded after they were started.
+        # The place where a later pass of persistent workers begins was loaded after they were started.
         frozen = (self._seen, self._loaded) if is_first else None
         self._seen, place = self._shared.begin(_identify_pass(worker, self._turn), self._seen, frozen)
         own, self._workers_own = self._workers_own, None
         return place if own is None else own
 
     def _prepare_copy(self) -> None:
-        """Forget a load that a pass has begun with: the copies that workers get must not know it."""
+        """Forget a load that a pass has begun with, so that copies for later workers do not have it."""
         if get_worker_info() is None:
             self._settle()
 

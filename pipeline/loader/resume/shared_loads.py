@@ -41,13 +41,13 @@ class Pass(NamedTuple):
 
     def is_that_of(self, other: Pass) -> bool:
         """Whether a worker of one belongs to the other."""
-        # Processes that another thread starts meanwhile may lie between those of one pass.
+        # Processes that another thread starts meanwhile may come between those of one pass.
         is_near = abs(self.process - other.process) < max(1, self.workers)
         return is_near and (self.seed, self.workers, self.turn) == (other.seed, other.workers, other.turn)
 
 
 class _Begun(NamedTuple):
-    """A pass that one of its workers has begun: after how many loads, and at what place if with the last of them."""
+    """A pass that a worker has begun: after how many loads, and its place if it began with the last of them."""
 
     key: Pass
     number: int
@@ -59,8 +59,8 @@ class _Notes:
     """The content of the file.
 
     Attributes:
-        number: How many loads there were.
-        place: What was loaded last.
+        number: The number of loads.
+        place: The last loaded place.
         taken: The number of the last load that a pass has begun with.
         begun: The last passes of workers.
     """
@@ -154,7 +154,7 @@ class SharedLoads:
         fcntl.lockf(self._descriptor, fcntl.LOCK_EX)
         try:
             text = os.pread(self._descriptor, _MAX_BYTES, 0)
-            text = text[: text.find(b"\n") + 1]  # behind it is the rest of longer notes
+            text = text[: text.find(b"\n") + 1]  # after it is the rest of longer notes
             notes = _Notes.read(text)
             yield notes
             changed = notes.write()

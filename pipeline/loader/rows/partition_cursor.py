@@ -135,7 +135,7 @@ class PartitionCursor:
         return orders[epoch]
 
     def _is_announced(self, partition: int, epoch: int, first: int) -> bool:
-        """Whether the window that holds this row is the one that follows what is staged: it was announced as such."""
+        """Whether this row's window follows the staged rows, as it was announced."""
         if self._epoch[partition] < 0:
             return False
         following = self._follow(int(self._epoch[partition]), int(self._stop[partition]))
@@ -149,11 +149,11 @@ class PartitionCursor:
         return first < following[1] + window.num_rows
 
     def _follow(self, epoch: int, offset: int) -> tuple[int, int]:
-        """The place behind an offset: in its epoch, or at the start of the next."""
+        """The place after an offset: in its epoch, or at the start of the next."""
         return (epoch, offset) if offset < self._rows_per_partition else (epoch + 1, 0)
 
     def _iter_upcoming(self, epoch: int, firsts: dict[int, int]) -> Iterator[tuple[int, list[int]]]:
-        """The windows that will be read, in the order in which their first rows are; beginning with these rows.
+        """The windows to be read, in the order of their first rows, beginning with these rows.
 
         Reads no attribute that changes: another thread may draw from it.
         """

@@ -80,7 +80,7 @@ class RowReader:
             datasets = np.full(num_rows, share.dataset)
             found = RowBatch(cursor.staged, slots, places, epochs, datasets, [])
             first = cursor.find(share.numbers, source.epoch.rows, slots, places, epochs)
-            if first >= 0:  # all of them are staged and in one epoch: nearly always
+            if first >= 0:  # nearly always all of them are staged and in one epoch
                 found.distinct_epochs.append(first)
                 return found
         rows = self._stage(shares, first_slot, stop_slot - first_slot)

@@ -154,7 +154,7 @@ STAGED_LISTS = {
     for per in (Per.SEQUENCE, Per.SEGMENT, Per.MASKED)
     if (columns := tuple(column for column in columns_per(per) if column.is_staged))
 }
-"""The columns of lists that are staged, by kind."""
+"""The staged columns of lists, by kind."""
 
 
 def dtype_of(column: RowColumn, id_dtype: Any) -> np.dtype[Any]:
@@ -167,7 +167,7 @@ def dtype_of(column: RowColumn, id_dtype: Any) -> np.dtype[Any]:
 def _copy_rows(matrix: Any, rows: Any, start: int, at: int, first_row_id: np.uint64, out: Any, row_ids: Any) -> None:
     """Copy those rows that are in a block (R, S), the `start`-th and following, to a slot (C, S), row i to `at + i`.
 
-    Through a view of each row: with both indices in the inner loop it does not vectorise.
+    It uses a view of each row: with both indices in the inner loop it would not vectorise.
     """
     for i in range(len(rows)):
         row = rows[i] - start
@@ -180,7 +180,7 @@ def _copy_rows(matrix: Any, rows: Any, start: int, at: int, first_row_id: np.uin
 
 @njit(cache=True, nogil=True)
 def _copy_lists(offsets: Any, values: Any, rows: Any, start: int, at: int, out: Any, counts: Any) -> None:
-    """The same for the lists of these rows, out (C, M), counts (C,); a block's reader saw to it that they fit."""
+    """The same for the lists of these rows, out (C, M), counts (C,); the block's reader has checked that they fit."""
     for i in range(len(rows)):
         row = rows[i] - start
         if 0 <= row < len(offsets) - 1:
