@@ -47,8 +47,8 @@ class CudaCopyStream:
 
     def __init__(self, device: torch.device) -> None:
         self._device = device
-        # A batch needs some 70 short kernels. Queued behind a model's large ones, they would finish only after those, and
-        # the next step would wait for them.
+        # A batch needs some 70 short kernels. Queued behind a model's large ones, they would finish only after those,
+        # and the next step would wait for them.
         self._stream = torch.cuda.Stream(device, priority=_FIRST)  # type: ignore[no-untyped-call]
 
     def allocate(self, num_bytes: int) -> torch.Tensor:
