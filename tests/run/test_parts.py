@@ -24,7 +24,8 @@ from maskmill.pipeline.run.stages import STAGES
 from maskmill.pipeline.storage.store import open_store
 from maskmill.schemas.errors import ConfigError
 from maskmill.schemas.layout import DataSplit, Folder, Kind, packed_folders
-from maskmill.schemas.run_file import NAME_PATTERN, RESERVED_NAME, PackSection, RunFile
+from maskmill.schemas.run_file import PackSection, RunFile
+from maskmill.schemas.section import NAME_PATTERN, RESERVED_NAME
 from maskmill.schemas.version import SCHEMA_VERSION
 
 LENGTHS = st.lists(st.integers(32, 4096), min_size=1, max_size=4, unique=True)

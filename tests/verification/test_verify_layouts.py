@@ -88,7 +88,8 @@ def test_encoded_ids_that_the_tokenizer_does_not_have_are_found(tmp_path: Path) 
     assert 0 < parts["encoded"].num_ids <= tokenizer.vocab_size
     parts["encoded"] = dataclasses.replace(parts["encoded"], num_ids=tokenizer.vocab_size + 1)
     (found,) = check_between(output.store, parts)
-    assert f"encoded has the id {tokenizer.vocab_size}, but the tokenizer has {tokenizer.vocab_size} pieces" in str(found)
+    size = tokenizer.vocab_size
+    assert f"encoded has the id {size}, but the tokenizer has {size} pieces" in str(found)
 
 
 def test_parts_are_listed_in_their_order_whatever_else_stands_there(tmp_path: Path) -> None:
