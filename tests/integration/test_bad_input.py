@@ -198,7 +198,7 @@ def test_names_with_signs_of_markup_are_shown_as_they_are(tmp_path: Path) -> Non
 
 
 def test_help_names_the_sections_that_it_speaks_of() -> None:
-    assert "Where [tokenizer], [pack] or [mask] have" in " ".join(run_maskmill("prepare", "--help").stdout.split())
+    assert "If [tokenizer], [pack] or [mask] have" in " ".join(run_maskmill("prepare", "--help").stdout.split())
 
 
 def test_a_tokenizer_to_compare_with_is_looked_at_before_the_run(small_run: Path, tmp_path: Path) -> None:
