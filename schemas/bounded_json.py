@@ -46,7 +46,7 @@ def check_parts(content: bytes, max_bytes: int, max_brackets: int = MAX_BRACKETS
     if len(content) > max_bytes:
         raise ValueError(f"{len(content)} bytes, and at most {max_bytes} are accepted")
     if content.count(b"{") + content.count(b"[") > max_brackets or content.count(b",") > max_commas:
-        raise ValueError("more objects, lists or values than such a file may have")
+        raise ValueError("more objects, lists or values than any such file has")
 
 
 def _collect_keys(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
