@@ -287,7 +287,7 @@ def test_how_a_worker_ended_is_said_and_only_sigkill_suggests_memory(
     output: Store, log: str, function: str, found: str, advice: str
 ) -> None:
     with contextlib.closing(LocalEngine(2)) as engine, pytest.raises(ConfigError, match="died 3 times") as caught:
-        run(engine, getattr(units, function), log, output, squares(3)[2:])
+        run(engine, getattr(units, function), log, output, squares(3))
     assert found in str(caught.value.found)
     assert advice in str(caught.value.action)
     assert ("memory" in str(caught.value)) == (function == "die_always")
