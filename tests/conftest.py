@@ -24,8 +24,7 @@ S3_ENVIRONMENT = {
 }
 _CONNECTED_TO: list[str] = []
 
-# Models of tests are tiny: threads of torch only wait for each other, while other processes want their cores.
-os.environ.setdefault("MKL_NUM_THREADS", "1")
+# Threads of torch that wait for each other while other processes want their cores: spinning, they took twice the time.
 os.environ.setdefault("OMP_WAIT_POLICY", "passive")
 
 # The first example compiles a kernel or builds Hypothesis's tables; others wait for busy cores.

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+
 import pytest
+import torch
 
 from tests.loader.datasets import write_dataset
 
@@ -14,3 +17,12 @@ def dataset(tmp_path_factory: pytest.TempPathFactory) -> str:
     folder = str(tmp_path_factory.mktemp("trainers") / "packed")
     write_dataset(folder, shard_rows=SHARD_ROWS)
     return folder
+
+
+@pytest.fixture(autouse=True, scope="module")
+def _one_thread() -> Iterator[None]:
+    """The models are tiny: threads that wait for each other made a gradient of 0.1 s take 3 s on busy cores."""
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(threads)

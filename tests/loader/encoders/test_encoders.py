@@ -87,7 +87,12 @@ def run(model: Any, **inputs: Any) -> torch.Tensor:
 
 @pytest.fixture(scope="module", autouse=True)
 def _attention():
+    """One thread: the models are tiny, and threads that wait for each other are ten times slower on busy cores."""
     register_varlen()
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(threads)
 
 
 @pytest.fixture(scope="module")
