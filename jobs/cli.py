@@ -18,7 +18,6 @@ from maskmill.jobs.run_command import run_command
 from maskmill.jobs.usage import Command, Group
 from maskmill.pipeline.standard_error import guard_libraries
 from maskmill.pipeline.standard_streams import open_streams
-from maskmill.schemas.errors import ConfigError
 
 app = typer.Typer(
     name="maskmill",
@@ -260,9 +259,9 @@ def main() -> None:
     guard_libraries()
 
     def end_at_once() -> None:
-        with contextlib.suppress(SystemExit, ConfigError):  # a write that failed has ended the command
-            sys.stdout.flush()
-            sys.stderr.flush()
+        for stream in (sys.stdout, sys.stderr):
+            with contextlib.suppress(SystemExit):  # a write that failed has ended the command
+                stream.flush()
         os._exit(status)
 
     atexit.register(end_at_once)  # handlers run in reverse order: this one after those of later imports

@@ -53,7 +53,7 @@ def guard_libraries() -> None:
     warnings.showwarning = _show_warning
     sys.excepthook = _show_uncaught
     sys.unraisablehook = lambda raised: _LOG.debug("ignored at the end of an object: %r", raised.exc_value)
-    threading.excepthook = lambda arguments: say_traceback(arguments.exc_value) if arguments.exc_value else None
+    threading.excepthook = _show_uncaught_of_thread
 
 
 def guard_worker() -> None:
@@ -64,6 +64,11 @@ def guard_worker() -> None:
 
 def _show_warning(message: Warning | str, category: type[Warning], *_: Any, **__: Any) -> None:
     say(f"{category.__name__}: {message}")
+
+
+def _show_uncaught_of_thread(raised: threading.ExceptHookArgs) -> None:
+    if raised.exc_value is not None and not isinstance(raised.exc_value, SystemExit):  # which only ends the thread
+        say_traceback(raised.exc_value)
 
 
 def _show_uncaught(_: type[BaseException], error: BaseException, __: TracebackType | None) -> None:

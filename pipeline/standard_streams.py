@@ -9,6 +9,7 @@ import signal
 import sys
 from collections.abc import Callable
 
+from maskmill.pipeline.standard_error import say
 from maskmill.schemas.errors import ConfigError
 
 _NO_READER = 128 + signal.SIGPIPE
@@ -18,10 +19,12 @@ _NO_READER = 128 + signal.SIGPIPE
 class _Stream(io.TextIOWrapper):
     """A standard stream that can write any character, and passes errors of its reader or disk to a function."""
 
-    def __init__(self, stream: io.TextIOWrapper, on_failure: Callable[[OSError], None]) -> None:
+    def __init__(self, stream: io.TextIOWrapper, on_failure: Callable[[OSError, bool], None]) -> None:
         self._on_failure = on_failure
+        self._has_failed = False
+        buffering = 0 if stream.write_through else -1  # without a buffer where Python was started with -u
         super().__init__(
-            open(stream.fileno(), "wb", closefd=False),  # noqa: SIM115  # until the process ends
+            open(stream.fileno(), "wb", buffering, closefd=False),  # noqa: SIM115  # until the process ends
             stream.encoding,
             "backslashreplace",
             line_buffering=stream.line_buffering,
@@ -32,28 +35,43 @@ class _Stream(io.TextIOWrapper):
         try:
             return super().write(text)
         except OSError as error:
-            self._on_failure(error)
+            self._fail(error)
             return len(text)
 
     def flush(self) -> None:
         try:
             super().flush()
         except OSError as error:
-            self._on_failure(error)
+            self._fail(error)
+
+    def _fail(self, error: OSError) -> None:
+        is_first, self._has_failed = not self._has_failed, True
+        self._on_failure(error, is_first)
 
 
-def _end_command(error: OSError) -> None:
+def _end_command(error: OSError, is_first: bool) -> None:
     if error.errno == errno.EPIPE:
         raise SystemExit(_NO_READER)
-    raise ConfigError(
+    failure = ConfigError(
         "the output of the command cannot be written",
         path="standard output",
         found=error.strerror,
         action="free space, or write it to another place",
     )
+    if is_first:  # what is left in the buffer fails once more at the end
+        say(f"ConfigError: {failure}")
+    raise SystemExit(1)  # not the error itself, which whoever judges a dataset would take for one of that
 
 
-def _ignore(_: OSError) -> None:
+def _has_file(stream: io.TextIOWrapper) -> bool:
+    """Whether a stream writes to a file of the system; a test's may not."""
+    try:
+        return stream.fileno() >= 0
+    except OSError:
+        return False
+
+
+def _ignore(_: OSError, __: bool) -> None:
     """Do nothing: there is nowhere to report it."""
 
 
@@ -66,5 +84,5 @@ def open_streams() -> None:
         stream = getattr(sys, name)
         if stream is None:  # closed by the parent process
             setattr(sys, name, open(os.devnull, "w", encoding="utf-8"))  # noqa: SIM115  # until the process ends
-        elif isinstance(stream, io.TextIOWrapper):
+        elif isinstance(stream, io.TextIOWrapper) and _has_file(stream):
             setattr(sys, name, _Stream(stream, on_failure))

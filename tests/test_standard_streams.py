@@ -57,3 +57,24 @@ def test_a_full_disk_under_the_output_is_told_in_one_line(run: Path, options: st
     assert "No space left on device" in ended.stderr
     assert "Traceback" not in ended.stderr
     assert ended.stderr.count("\n") == 1
+
+
+def test_what_is_written_unbuffered_is_seen_before_a_kill() -> None:
+    """Containers set PYTHONUNBUFFERED so that nothing is lost with a process that is killed."""
+    code = (
+        "import os, signal, sys\n"
+        "from maskmill.pipeline.standard_streams import open_streams\n"
+        "open_streams()\n"
+        "sys.stdout.write('out')\n"
+        "sys.stderr.write('error')\n"
+        "os.kill(os.getpid(), signal.SIGKILL)\n"
+    )
+    ended = subprocess.run([sys.executable, "-u", "-c", code], capture_output=True, text=True, check=False)
+    assert (ended.stdout, ended.stderr) == ("out", "error")
+
+
+def test_help_that_cannot_be_written_is_told_in_one_line() -> None:
+    ended = _in_shell("--help > /dev/full", unbuffered=False)
+    assert ended.returncode == 1
+    assert ended.stderr.count("\n") == 1
+    assert "the output of the command cannot be written" in ended.stderr

@@ -208,10 +208,12 @@ def _refusal(
         shown = files if name == "input.files" else [f"content {made}", f"content {asked}"] if is_content else None
         made_with.append(f"{name} = {shown[0] if shown else setting_of(made)}")
         asked_for.append(f"{name} = {shown[1] if shown else setting_of(asked)}")
-    made = f'the rows "{first[1]}" were made' if first[0] is Part.PACK and first[1] else "the output was made"
+    subject = (
+        f'the rows "{first[1]}" were made with' if first[0] is Part.PACK and first[1] else "the output was made with"
+    )
     elsewhere = _advise_appending(theirs, output) if INPUT_KEYS.issuperset(names) else _ANOTHER
     return ConfigError(
-        f"{made} with {', '.join(made_with)}, and you ask for {', '.join(asked_for)}",
+        f"{subject} {', '.join(made_with)}, and you ask for {', '.join(asked_for)}",
         path=path,
         action=f"{elsewhere}, or delete this output" if first == DOCUMENTS else _explain_ways(ours, theirs, first),
     )

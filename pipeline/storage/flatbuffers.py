@@ -1,9 +1,9 @@
 """Tables of flatbuffers, read with every place checked against the bytes at hand.
 
 A table begins with the signed distance back to its vtable, which holds its own size, that of the table and the place
-of each field. What is refused here, the verifier of flatbuffers would refuse, and the other way round for every
-table and field that is read: places outside the bytes, and places that are not aligned to what they hold. So what these
-functions accept, Arrow accepts. The layout is described in "FlatBuffers internals", and the rules in `verifier.h`.
+of each field. What the verifier of flatbuffers would refuse in a table or field that is read is refused here: places
+outside the bytes, and places that are not aligned to what they hold. So what is accepted here, Arrow accepts.
+The layout is described in "FlatBuffers internals", the rules are those of `verifier.h`.
 """
 
 from __future__ import annotations

@@ -152,7 +152,7 @@ def _check_tokenizers(
             if checksum != manifest.checksums[TOKENIZER]:
                 found = f"encoded with a tokenizer other than {tokenizer_folder(of or '')}/"
                 findings.append(Finding(store.locate(name), found))
-        elif of is None and checksums and checksum not in checksums:
+        elif (of is None or not tokenizers_of_rows) and used is None and checksums and checksum not in checksums:
             findings.append(
                 Finding(store.locate(name), "no folder here has the tokenizer that its rows are encoded with")
             )

@@ -76,8 +76,8 @@ def verify_output(store: Store, progress: Progress, threads: int = 2) -> Iterato
             yield verified[folder]
     unfinished = [folder for folder, is_finished in parts.items() if not is_finished]
     findings = check_folders(store, verified, unfinished)
-    findings += check_between(store, verified, read_tokenizers_of_rows(store))
     said = {finding.path for finding in findings}
+    findings += check_between(store, verified, read_tokenizers_of_rows(store))
     findings += [finding for finding in check_record(store, verified, unfinished) if finding.path not in said]
     findings += check_quarantine(store, verified)
     yield Verified(store.display_url, None, findings)

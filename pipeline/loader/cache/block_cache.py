@@ -84,10 +84,11 @@ class BlockCache:
     def discard(self, shard: int, block: int) -> None:
         """Delete what holds a block whose bytes are bad, unless it holds others and all of those are good.
 
-        Such a file stays for the others: the block itself is read from the smaller file that is written next.
+        Such a file stays for the others: the block itself is read from the smaller file that is written next. Another
+        process may have written that one already; it stays, too.
         """
         run = (block, 1) if shard == TABLE_SHARD else self.find(shard, block, look=True)
-        if run is not None and not self._has_good_rest(shard, *run, block):
+        if run is not None and not self._is_good(shard, *run, block) and not self._has_good_rest(shard, *run, block):
             delete_cached(self.locate(shard, *run))
 
     def claim(self, shard: int, blocks: Iterable[int]) -> Claim | None:
@@ -122,15 +123,15 @@ class BlockCache:
         self.ledger.unpin(self._number(shard, block))
 
     def _has_good_rest(self, shard: int, first: int, count: int, bad: int) -> bool:
-        if self._shards is None or count == 1:
-            return False
-        checksums = self._shards.block_checksums[int(self._shards.first_block[shard]) :]
         rest = (block for block in range(first, first + count) if block != bad)
-        return all(
-            (data := self._read_part(shard, first, count, block)) is not None
-            and xxhash.xxh3_64_intdigest(data) == int(checksums[block])
-            for block in rest
-        )
+        return count > 1 and all(self._is_good(shard, first, count, block) for block in rest)
+
+    def _is_good(self, shard: int, first: int, count: int, block: int) -> bool:
+        if self._shards is None or shard == TABLE_SHARD:
+            return False
+        data = self._read_part(shard, first, count, block)
+        checksum = int(self._shards.block_checksums[int(self._shards.first_block[shard]) + block])
+        return data is not None and xxhash.xxh3_64_intdigest(data) == checksum
 
     def _read_among(self, runs: list[tuple[int, int]], shard: int, block: int) -> bytes | None:
         for first, count in runs:

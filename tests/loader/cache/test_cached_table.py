@@ -88,7 +88,7 @@ def test_a_copy_that_cannot_be_read_is_downloaded_again(
 def test_a_table_that_is_too_large_is_not_downloaded(
     remote: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, downloads: list[int]
 ) -> None:
-    for module in ("storage.datasets", "loader.cache.cached_table"):
+    for module in ("storage.shard_table", "loader.cache.cached_table"):
         monkeypatch.setattr(f"maskmill.pipeline.{module}.MAX_TABLE_BYTES", 1000)
     with pytest.raises(ShardCorruptError, match="larger than any"):
         open_dataset(remote, tmp_path / "c")
