@@ -120,6 +120,7 @@ def test_a_stored_proof_holds_for_its_tokenizer_mode_and_libraries_alone(proof: 
 def test_the_parts_of_a_proof_are_all_of_it(proof: Proof, prove_part_once: ProvePart) -> None:
     parts = [prove_part_once(TOKENIZER_JSON, TEXT, part) for part in range(PROOF_PARTS)]
     assert join_proofs(parts) == proof
+    assert prove_part(TOKENIZER_JSON, TEXT, 1) == parts[1]  # whoever proves it, and however often
     assert min(part.num_texts for part in parts) > proof.num_texts // (2 * PROOF_PARTS)
     different = [replace(parts[3], difference="a"), *parts[4:], replace(parts[2], difference="b")]
     assert join_proofs(different).difference == "a"
