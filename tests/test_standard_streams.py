@@ -78,3 +78,16 @@ def test_help_that_cannot_be_written_is_told_in_one_line() -> None:
     assert ended.returncode == 1
     assert ended.stderr.count("\n") == 1
     assert "the output of the command cannot be written" in ended.stderr
+
+
+def test_a_thread_that_loses_its_reader_is_quiet() -> None:
+    code = (
+        "import sys, threading\n"
+        "from maskmill.pipeline.standard_error import guard_libraries\n"
+        "guard_libraries()\n"
+        "thread = threading.Thread(target=sys.exit, args=(141,))\n"
+        "thread.start()\n"
+        "thread.join()\n"
+    )
+    ended = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
+    assert (ended.returncode, ended.stderr) == (0, "")

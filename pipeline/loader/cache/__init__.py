@@ -22,7 +22,7 @@ What always holds, whichever process is killed whenever:
 
 - The folder never has more than `max_bytes`: bytes are reserved before they are written.
 - A file is visible only when it is whole, and its blocks are checked whenever they are read.
-- What a live process has pinned is not evicted; only a file with bad blocks is deleted, unless one of several is bad.
+- What a live process has pinned is not evicted. A file with a bad block is deleted even so, unless its others are good.
 - A block is downloaded by one process of the node at a time, unless that one hangs, and not again while its file is
   there: one that was evicted, was damaged or found no space comes once more, a damaged one into a file of its own.
 - The disk is never needed: where it fails or is full, blocks pass through memory, at most 96 MiB at a time beside those

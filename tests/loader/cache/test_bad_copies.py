@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import itertools
 import os
 from collections.abc import Iterator
 from pathlib import Path
@@ -60,11 +59,9 @@ def read(dataset: PackedDataset, expected: list[bytes] | None = None) -> list[by
     return found
 
 
-def check_few_and_apart(asked: Asked) -> None:
-    """Some blocks are not announced yet when others are asked for, so there may be more than one request."""
-    assert 1 <= len(asked) <= 3
-    ranges = sorted((offset, length) for _, offset, length in asked)
-    assert all(offset + length <= after for (offset, length), (after, _) in itertools.pairwise(ranges))
+def check_few(asked: Asked) -> None:
+    """Far fewer requests than blocks; while the reader refuses a block, what is read ahead may ask for it too."""
+    assert 1 <= len(asked) <= 4
 
 
 @pytest.mark.parametrize("bad", [0, 4, NUM_BLOCKS - 1])
@@ -109,7 +106,7 @@ def test_a_file_with_several_bad_blocks_is_fetched_again_in_few_requests(
     for block in bad:
         damage(dataset, path, block)
     read(dataset, expected)
-    check_few_and_apart(asked)
+    check_few(asked)
 
 
 def test_a_file_that_is_gone_while_its_blocks_are_read_is_fetched_again_in_few_requests(
@@ -122,4 +119,18 @@ def test_a_file_that_is_gone_while_its_blocks_are_read_is_fetched_again_in_few_r
     os.unlink(find_blocks(tmp_path / "c")[0])
     found += read_all(dataset, ITEMS[3:])
     assert found == expected
-    check_few_and_apart(asked)
+    check_few(asked)
+
+
+def test_a_good_copy_that_another_process_wrote_is_kept(dataset: PackedDataset, tmp_path: Path) -> None:
+    """A process that still reads the bad file discards the block again."""
+    cache = BlockCache(str(tmp_path / "c"), 1 << 30, dataset.manifest.fingerprint, dataset.shards)
+    damage(dataset, cache.locate(SHARD, 0, NUM_BLOCKS), 4)
+    cache.ledger.open_pins()
+    wanted = WantedBlock(SHARD, 4, bypasses_disk=True)
+    Downloads(dataset.store, dataset.shards, cache).download(Request(wanted, [4], 0), lambda *_: True)
+    cache.ledger.close()
+    files = find_blocks(tmp_path / "c")
+    assert cache.locate(SHARD, 4, 1) in files
+    cache.discard(SHARD, 4)
+    assert find_blocks(tmp_path / "c") == files
