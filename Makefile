@@ -1,10 +1,11 @@
 # The two commands: `make demo` and `make test`. Both set up everything they need in .venv.
+# `make long` runs the tests that `make test` leaves out, each of which takes tens of seconds; CI runs both.
 PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 READY := $(VENV)/.ready
 
-.PHONY: demo test lint types imports docs unit checked bench clean
+.PHONY: demo test long lint types imports docs unit checked bench clean
 
 demo: $(READY)
 	$(BIN)/maskmill demo
@@ -26,15 +27,20 @@ imports: $(READY)
 docs: $(READY)
 	$(BIN)/sphinx-build -W --keep-going -q docs build/docs
 
+PYTEST := $(BIN)/pytest -n 3 --dist loadfile --no-loadscope-reorder
+
 unit: $(READY)
-	$(BIN)/pytest -n 2 --dist loadfile --no-loadscope-reorder
+	$(PYTEST) -m "not long"
+
+long: $(READY)
+	$(PYTEST) -m long
 
 # Every test once more with numba's bounds checked and freed memory overwritten: slower, for changes of kernels and readers.
 # What is compiled with checks is kept apart, and compiled first, as at set-up.
 CHECKED := MALLOC_PERTURB_=165 NUMBA_BOUNDSCHECK=1 NUMBA_CACHE_DIR=$(CURDIR)/build/checked
 checked: $(READY)
 	$(CHECKED) $(BIN)/python infra/compile_kernels.py
-	$(CHECKED) $(BIN)/pytest -n 2 --dist loadfile --no-loadscope-reorder --timeout 1200 --ignore tests/loader/test_kernels.py
+	$(CHECKED) $(PYTEST) --timeout 1200 --ignore tests/loader/test_kernels.py
 
 bench: $(READY)
 	$(BIN)/python -m tests.benchmarks

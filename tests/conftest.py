@@ -12,6 +12,7 @@ import pytest
 from hypothesis import HealthCheck, settings
 
 from tests.servers.s3_servers import has_ceph, run_ceph, run_moto
+from tests.servers.short_proofs import ASKED, shorten_proofs
 
 S3_ENVIRONMENT = {
     "AWS_ACCESS_KEY_ID": "testkey",
@@ -77,6 +78,30 @@ def pytest_collection_finish() -> None:
     gc.collect()
     gc.freeze()
     gc.enable()
+
+
+@pytest.fixture(scope="session", autouse=True)
+def _short_proofs_kept_once(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
+    """One cache folder for all, pytest's processes too, and proofs on few texts but for tests of `whole_proofs`."""
+    folder = tmp_path_factory.getbasetemp()
+    if "PYTEST_XDIST_WORKER" in os.environ:
+        folder = folder.parent
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("XDG_CACHE_HOME", str(folder / "cache"))
+        patch.setenv(ASKED, "1")
+        shorten_proofs()
+        yield
+
+
+@pytest.fixture(scope="module")
+def whole_proofs(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
+    """Prove on all texts, and take no proof that was made on few."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("XDG_CACHE_HOME", str(tmp_path_factory.mktemp("cache")))
+        patch.delenv(ASKED)
+        shorten_proofs()
+        yield
+    shorten_proofs()
 
 
 @pytest.fixture(scope="session")

@@ -341,7 +341,7 @@ RAY_AGENTS = ("ray::DashboardAgent", "ray::RuntimeEnvAgent")
         ("ahead-2", signal.SIGKILL),
         ("ahead-2", signal.SIGINT),
         ("ray", signal.SIGKILL),
-        ("ray", signal.SIGINT),
+        pytest.param("ray", signal.SIGINT, marks=pytest.mark.long),
     ],
 )
 def test_workers_end_with_their_driver(kind: str, how: signal.Signals, output: Store, log: str) -> None:
@@ -370,7 +370,7 @@ def test_workers_end_with_their_driver(kind: str, how: signal.Signals, output: S
                 os.kill(pid, signal.SIGKILL)
 
 
-@pytest.mark.parametrize("kind", ["1", "2", "ray"])
+@pytest.mark.parametrize("kind", ["1", "2", pytest.param("ray", marks=pytest.mark.long)])
 def test_a_plain_program_runs_units_quietly_offline_and_leaves_nothing(kind: str, output: Store, log: str) -> None:
     driver = start_python(
         "-m", "tests.engine.drive", kind, output.url, log, "square", stdout=subprocess.PIPE, stderr=subprocess.PIPE

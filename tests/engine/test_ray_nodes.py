@@ -19,6 +19,9 @@ from tests.engine.foggy_store import NODE_VARIABLE, FoggyStore
 pytest.importorskip("ray")
 
 
+pytestmark = pytest.mark.long
+
+
 @pytest.fixture(scope="module")
 def nodes() -> Iterator[tuple[Any, list[str]]]:
     """The engine on a head without cores and two nodes; the second one sees files of its own."""

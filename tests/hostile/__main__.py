@@ -24,17 +24,15 @@ import maskmill.jobs.report
 import maskmill.jobs.train
 import maskmill.jobs.verify  # noqa: F401 - what commands would import, in every process
 from maskmill.pipeline.run.preload import preload_workers
-from maskmill.pipeline.wordpiece.encoding import hostile_text
 from tests.hostile.bases import make_bases
 from tests.hostile.kinds import KINDS, run_case
 from tests.hostile.readers import READERS
 from tests.hostile.sandbox import Result, run_all, run_one
 from tests.hostile.trees import copy_tree
+from tests.servers.short_proofs import ASKED, shorten_proofs
 
 SERIAL = {"TOKENIZERS_PARALLELISM": "false", "OMP_NUM_THREADS": "1"}
 """Threads that a library starts before a fork are not there after it."""
-FEW_CODE_POINTS, FEW_TEXTS = 0x1000, 20
-"""What an encoder is proven on here: a proof of every changed tokenizer on all of Unicode would take ten seconds."""
 CHECKS = {"MALLOC_PERTURB_": "165", "MALLOC_CHECK_": "3", "NUMBA_BOUNDSCHECK": "1"}
 
 
@@ -108,7 +106,8 @@ def _bases() -> Iterator[Path]:
     torch.set_num_threads(1)
     pa.set_cpu_count(1)
     preload_workers()  # last: it leaves out of the process what torch looks for
-    hostile_text._NUM_CODE_POINTS, hostile_text._RANDOM_TEXTS = FEW_CODE_POINTS, FEW_TEXTS
+    os.environ[ASKED] = "1"
+    shorten_proofs()
     memory = "/dev/shm"  # noqa: S108 - a folder of our own is made in it
     folder = Path(tempfile.mkdtemp(prefix="hostile-", dir=memory if os.path.isdir(memory) else None))
     os.environ["XDG_CACHE_HOME"] = str(folder / "cache")

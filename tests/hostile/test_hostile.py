@@ -11,7 +11,7 @@ import pytest
 
 from tests.hostile.kinds import KINDS
 
-pytestmark = pytest.mark.timeout(900)
+pytestmark = [pytest.mark.timeout(900), pytest.mark.long]
 
 
 @pytest.fixture(scope="module")

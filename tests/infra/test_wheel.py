@@ -101,6 +101,7 @@ def test_the_wheel_holds_one_package_and_its_types(wheel: Path) -> None:
     assert in_tree == {name for name in names if name.endswith(".py") and name.count("/") > 1}
 
 
+@pytest.mark.long
 def test_a_project_with_packages_of_the_same_names_uses_both(installed: Path, tmp_path: Path) -> None:
     for number, name in enumerate(("jobs", "pipeline", "schemas"), 1):
         (tmp_path / name).mkdir()

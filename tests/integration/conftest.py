@@ -35,13 +35,9 @@ class Undisturbed:
 
 
 @pytest.fixture(scope="session", autouse=True)
-def _one_cache(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
-    """One cache folder for all, pytest's processes too, so that a tokenizer is proven once: that takes ten seconds."""
-    folder = tmp_path_factory.getbasetemp()
-    if "PYTEST_XDIST_WORKER" in os.environ:
-        folder = folder.parent
+def _import_from_here() -> Iterator[None]:
+    """What is started in another folder finds maskmill too."""
     with pytest.MonkeyPatch.context() as patch:
-        patch.setenv("XDG_CACHE_HOME", str(folder / "cache-of-integration"))
         given = os.environ.get("PYTHONPATH")  # an empty part of it would stand for the working folder
         patch.setenv("PYTHONPATH", os.pathsep.join([str(Path(__file__).parents[2]), *([given] if given else [])]))
         yield

@@ -93,6 +93,7 @@ def test_documents_tokenizer_and_rows_are_those_of_a_fresh_run(appendable: Appen
     assert run_maskmill("verify", tmp_path / "out").status == 0
 
 
+@pytest.mark.long
 def test_ray_takes_the_same(appendable: Appendable, tmp_path: Path) -> None:
     run_file = write_run_file(tmp_path / "run.toml", appendable.corpus, tmp_path / "out")
     events = shard(run_file, *set_options([reusing(appendable.old)]), *engine_options("ray", 2))

@@ -35,7 +35,7 @@ def recorded() -> Any:
 
 
 @pytest.fixture(scope="module")
-def outputs(tmp_path_factory: pytest.TempPathFactory) -> Path:
+def outputs(tmp_path_factory: pytest.TempPathFactory, whole_proofs: None) -> Path:
     """The folder of the outputs of all runs."""
     return write_outputs(tmp_path_factory.mktemp("bytes"))
 

@@ -124,6 +124,7 @@ def test_the_unit_of_a_killed_worker_runs_again_under_the_same_driver(undisturbe
     assert list_leftovers(tmp_path / "out") == []
 
 
+@pytest.mark.long
 def test_kills_under_ray(undisturbed: Undisturbed, tmp_path: Path) -> None:
     run_file = write_run_file(tmp_path / "run.toml", undisturbed.corpus_folder, tmp_path / "out")
     first = Driver("prepare", run_file, *engine_options("ray", 2), log=tmp_path / "log")

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from pathlib import Path
 
+import pytest
+
 from maskmill.pipeline.loader import MaskedBatches
 from maskmill.pipeline.storage.store import open_store
 from tests.integration.conftest import Undisturbed
@@ -20,6 +22,7 @@ from tests.integration.runs import (
 from tests.integration.synthetic_corpus import compress
 
 
+@pytest.mark.long
 def test_a_run_on_s3(undisturbed: Undisturbed, s3_url: str, tmp_path: Path) -> None:
     """Killed once on the way."""
     corpus = open_store(f"{s3_url}/corpus")

@@ -55,6 +55,7 @@ def test_every_engine_writes_the_same_bytes(
     assert list_leftovers(tmp_path / "out") == []
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("engines", [ENGINES, ENGINES[::-1]], ids=["local to ray", "ray to local"])
 def test_a_run_begun_on_one_engine_is_finished_on_the_other(
     undisturbed: Undisturbed, tmp_path: Path, engines: list[tuple[str, int]]

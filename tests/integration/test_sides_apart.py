@@ -8,6 +8,8 @@ import subprocess
 import sys
 from pathlib import Path
 
+import pytest
+
 from tests.integration.conftest import Undisturbed
 from tests.integration.runs import assert_same_tree, read_tree, write_run_file
 
@@ -35,6 +37,7 @@ def test_what_is_blocked_is_blocked(tmp_path: Path) -> None:
     assert run_without(("torch",), tmp_path, "-c", program) == "blocked\n"
 
 
+@pytest.mark.long
 def test_preparation_runs_without_torch(undisturbed: Undisturbed, tmp_path: Path) -> None:
     run_file = write_run_file(tmp_path / "run.toml", undisturbed.corpus_folder, tmp_path / "out")
     without = ("torch", "transformers", "safetensors", "ray")
@@ -44,6 +47,7 @@ def test_preparation_runs_without_torch(undisturbed: Undisturbed, tmp_path: Path
     run_without(without, tmp_path, "-m", "maskmill", "report", str(tmp_path / "out"))
 
 
+@pytest.mark.long
 def test_the_loader_runs_without_ray_and_what_prepares(undisturbed: Undisturbed, tmp_path: Path) -> None:
     program = """
 import json, sys

@@ -55,6 +55,7 @@ if __name__ == "__main__":
 """
 
 
+@pytest.mark.long
 def test_a_loader_compiles_nothing_that_was_compiled_at_set_up(tmp_path):
     """Plain, pickled, copied, in forked and spawned workers; narrow, wide and compressed rows; mixtures and phases."""
     folders = [str(tmp_path / name) for name in ("plain", "wide", "compressed", "other")]

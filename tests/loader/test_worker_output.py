@@ -30,7 +30,7 @@ if __name__ == "__main__":
 """
 
 
-@pytest.mark.parametrize("context", ["fork", "spawn"])
+@pytest.mark.parametrize("context", ["fork", pytest.param("spawn", marks=pytest.mark.long)])
 def test_a_warning_in_a_worker_is_printable(dataset: str, tmp_path: Path, context: str) -> None:
     program = tmp_path / "program.py"
     program.write_text(PROGRAM)

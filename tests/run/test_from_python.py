@@ -96,11 +96,15 @@ def run_program(folder: Path, how: str, program: str, said: str) -> None:
     assert len(list((folder / "marks").iterdir())) == 1
 
 
-@pytest.mark.parametrize("how", ["script", "module", "stdin", "-c", "thread", "notebook", "daemon"])
+OTHER_WAYS = [pytest.param(how, marks=pytest.mark.long) for how in ("module", "stdin", "-c", "thread", "daemon")]
+
+
+@pytest.mark.parametrize("how", ["script", "notebook", *OTHER_WAYS])
 def test_a_program_without_a_main_guard_prepares_with_several_workers(tmp_path: Path, how: str) -> None:
     run_program(tmp_path, how, PROGRAM, "800 True\n")
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("how", ["script", "notebook"])
 def test_a_program_without_a_main_guard_goes_all_the_way(tmp_path: Path, how: str) -> None:
     run_program(tmp_path, how, EVERYTHING, "[] (True, True) 2 True\n")

@@ -64,11 +64,7 @@ def run(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, dict[str, dict[
             receipts[event.stage] = read_receipt(path)
             shutil.copytree(folder / "out", folder / f"behind-{event.stage}")
 
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setenv("XDG_CACHE_HOME", str(tmp_path_factory.mktemp("cache")))
-        patch.setattr("maskmill.pipeline.wordpiece.encoding.hostile_text._NUM_CODE_POINTS", 0x1000)
-        patch.setattr("maskmill.pipeline.wordpiece.encoding.hostile_text._RANDOM_TEXTS", 20)
-        prepare(folder / "run.toml", listen)
+    prepare(folder / "run.toml", listen)
     return folder, receipts
 
 

@@ -21,6 +21,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from tests.servers.processes import start_python
+from tests.servers.short_proofs import shorten_proofs
 
 ROOT = Path(__file__).parents[2]
 
@@ -73,6 +74,7 @@ def _run(
         os.chdir(folder)
         os.environ.clear()
         os.environ.update(environment)
+        shorten_proofs()
         for number, path in enumerate(["/dev/null", *paths]):
             descriptor = os.open(path, os.O_RDWR | os.O_CREAT)
             os.dup2(descriptor, number)

@@ -11,6 +11,7 @@ from multiprocessing.connection import Connection
 from pathlib import Path
 
 from tests.servers.processes import die_with_parent, use_fork_server
+from tests.servers.short_proofs import shorten_proofs
 
 
 class ForkedModule:
@@ -60,6 +61,7 @@ def _run(
     os.chdir(folder)
     os.environ.clear()
     os.environ.update(environment)
+    shorten_proofs()
     os.dup2(output.fileno(), 1)
     output.close()
     os.dup2(os.open(errors, os.O_WRONLY | os.O_CREAT | os.O_APPEND), 2)

@@ -43,6 +43,7 @@ def test_forked_workers_give_the_batches_of_one_process(dataset, every, workers,
         assert_same(list(loader), every)
 
 
+@pytest.mark.long
 def test_spawned_workers_give_the_batches_of_one_process(dataset, every):
     batches = open_loader(dataset, **SETTINGS).epochs(EPOCHS)
     batches.load_state_dict(every[2].state)  # not a multiple of the workers: a worker's share begins anywhere

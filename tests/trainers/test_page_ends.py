@@ -14,6 +14,8 @@ from tests.loader.datasets import write_dataset
 from tests.trainers.run_pages import ALL_PAGES, run_to_the_end
 from tests.trainers.test_pages import TOLERANCE, serve_steps
 
+pytestmark = pytest.mark.long
+
 LONG, LONG_PAD = 520, 1
 
 

@@ -40,7 +40,14 @@ def serve_steps(url: str, rank: int, world_size: int) -> list[list[Batch]]:
     return [list(step) for _, step in groupby(batches, key=lambda batch: (batch.epoch, batch.step))]
 
 
-@pytest.fixture(scope="module", params=ALL_PAGES, ids=lambda page: page.name)
+FIRST, *OTHERS = ALL_PAGES
+
+
+@pytest.fixture(
+    scope="module",
+    params=[FIRST, *(pytest.param(page, marks=pytest.mark.long) for page in OTHERS)],
+    ids=[page.name for page in ALL_PAGES],
+)
 def page(request) -> Page:
     for module in request.param.needs:
         if importlib.util.find_spec(module.split(".")[0]) is None:

@@ -117,7 +117,7 @@ def test_each_block_is_downloaded_once_by_all_readers_together(served, tmp_path,
     assert not asked_bytes(faults)
 
 
-@pytest.mark.parametrize("seed", range(3))
+@pytest.mark.parametrize("seed", [0, *(pytest.param(seed, marks=pytest.mark.long) for seed in (1, 2))])
 def test_readers_killed_at_any_instant_hold_up_nobody(served, tmp_path, seed):
     """No second download of what stands, nothing half-written taken, nothing of the dead left once room is wanted."""
     url, faults = served
@@ -161,7 +161,7 @@ def test_a_stopped_reader_holds_up_nobody_for_long(served, tmp_path):
         stopped.kill()
 
 
-@pytest.mark.parametrize("fetch", ["auto", "block", "shard"])
+@pytest.mark.parametrize("fetch", ["auto", *(pytest.param(how, marks=pytest.mark.long) for how in ("block", "shard"))])
 def test_the_bound_holds_over_all_readers_together(served, tmp_path, fetch):
     """60,000 bytes, about half of the dataset, while three readers go through it in different orders."""
     url, _ = served

@@ -85,7 +85,7 @@ def make_curriculum(urls):
     ]
 
 
-@pytest.mark.parametrize("micro", [None, 4])
+@pytest.mark.parametrize("micro", [None, pytest.param(4, marks=pytest.mark.long)])
 def test_every_state_of_a_curriculum_goes_on_exactly_on_any_world_size(urls, micro):
     settings = {"global_batch_rows": G, "micro_batch_rows": micro}
     every = list(open_loader(make_curriculum(urls), **settings).steps(18))

@@ -97,8 +97,8 @@ def test_a_loaded_state_counts_for_one_pass(dataset, every, rows, workers):
         assert [list_rows(loader) for _ in range(2)] == [rows[2:], rows]
 
 
-@pytest.mark.parametrize("workers", [*SPAWNED_WORKERS, *SERVED_WORKERS], ids=str)
-def test_a_loaded_state_counts_for_one_pass_of_spawned_workers(dataset, every, rows, workers):
+@pytest.mark.parametrize("workers", SERVED_WORKERS, ids=str)
+def test_a_loaded_state_counts_for_one_pass_of_started_workers(dataset, every, rows, workers):
     batches = open_bounded(dataset)
     loader = DataLoader(batches, batch_size=None, **workers)
     batches.load_state_dict(every[3].state)
@@ -237,7 +237,7 @@ def _train_inherited(batches: MaskedBatches, state: dict[str, Any], workers: dic
     ("method", "workers"),
     [
         *((method, workers) for method in ("fork", "forkserver") for workers in (WORKERS[0], WORKERS[2], WORKERS[4])),
-        ("spawn", WORKERS[2]),
+        pytest.param("spawn", WORKERS[2], marks=pytest.mark.long),
     ],
     ids=str,
 )
@@ -263,7 +263,7 @@ def _train(batches: MaskedBatches, state: dict[str, Any], results: Any) -> None:
     results.put([state["step"], state["rows_served"], [list_rows(loader), list_rows(loader)]])
 
 
-@pytest.mark.parametrize("method", ["fork", "forkserver", "spawn"])
+@pytest.mark.parametrize("method", ["fork", "forkserver", pytest.param("spawn", marks=pytest.mark.long)])
 def test_trainers_that_share_a_loader_by_fork_load_states_of_their_own(dataset, every, rows, method):
     context = multiprocessing.get_context(method)
     batches = open_bounded(dataset)
@@ -430,6 +430,7 @@ def interrupt() -> None:
     raise KeyboardInterrupt
 
 
+@pytest.mark.long
 def test_torchdata_gives_what_it_gives_of_a_plain_dataset(dataset, every, rows):
     stateful_dataloader = pytest.importorskip("torchdata.stateful_dataloader")
 

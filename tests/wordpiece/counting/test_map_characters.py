@@ -27,8 +27,8 @@ def compare(characters: list[str], normalisation: Normalisation) -> None:
         assert as_dict(counter.finish()) == count_by_tokenizers([text], normalisation), f"from character {start}"
 
 
-@pytest.mark.parametrize("lowercase", [True, False])
-@pytest.mark.parametrize("strip_accents", [True, False])
+@pytest.mark.parametrize("lowercase", [True, pytest.param(False, marks=pytest.mark.long)])
+@pytest.mark.parametrize("strip_accents", [True, pytest.param(False, marks=pytest.mark.long)])
 def test_every_known_character(lowercase: bool, strip_accents: bool) -> None:
     compare(KNOWN, Normalisation(lowercase, strip_accents))
 

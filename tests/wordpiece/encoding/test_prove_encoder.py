@@ -46,11 +46,13 @@ pytest.importorskip("nanotoken", reason="nanotoken is optional, and these tests 
 TEXT, SPECIAL = SpecialInText.TEXT, SpecialInText.SPECIAL
 
 
+pytestmark = pytest.mark.usefixtures("whole_proofs")
+
 ProvePart = Callable[[bytes, SpecialInText, int], Proof]
 
 
 @pytest.fixture(scope="module")
-def prove_part_once() -> ProvePart:
+def prove_part_once(whole_proofs: None) -> ProvePart:
     """`prove_part`, each part of which takes a second and is proven once for all tests."""
     return functools.cache(prove_part)
 
@@ -69,7 +71,7 @@ def test_the_fast_path_is_proven_on_every_hostile_text(proof: Proof) -> None:
 
 
 @pytest.fixture(scope="module")
-def hostile_texts() -> list[str]:
+def hostile_texts(whole_proofs: None) -> list[str]:
     return list(list_hostile_texts(["a", "##b"]))
 
 
