@@ -61,7 +61,7 @@ def compile_loader(packed: str) -> None:
     for masking in (Masking(), "static"):
         batches = MaskedBatches(packed, global_batch_rows=8, masking=masking)
         next(iter(batches.to_device("cpu")))
-        maker = BatchMaker(batches.masking, batches.rate_ppm, batches.tables, torch.device("cpu"))
+        maker = BatchMaker(batches.masking, batches.most_predicted, batches.tables, torch.device("cpu"))
         rows = next(batches.iter_rows())  # what is sent to a GPU
         maker.write(rows, torch.empty(maker.lay_out(rows).capacity_bytes, dtype=torch.uint8))
 

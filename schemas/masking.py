@@ -116,6 +116,10 @@ class Masking(BaseModel, metaclass=_CheckedCalls):
         """The rate in millionths, 0 to 10**6."""
         return round(self.rate * PPM)
 
+    def most_predicted(self, num_tokens: int) -> int:
+        """The most of so many tokens that are predicted: what is reserved for a row in storage and on a device."""
+        return count_selected(num_tokens, self.rate_ppm)
+
     @property
     def mask_threshold(self) -> int:
         """A selected position whose action hash is below this, of 2**32, becomes [MASK]."""

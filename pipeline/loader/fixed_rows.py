@@ -16,7 +16,7 @@ from maskmill.pipeline.loader.check_arguments import check, check_between
 from maskmill.pipeline.loader.resume.batch_place import BatchPlace
 from maskmill.pipeline.loader.rows.row_batch import RowBatch
 from maskmill.pipeline.loader.rows.stage_rows import StagedRows
-from maskmill.pipeline.masking.numba_masks import MaskPlan, plan_masks
+from maskmill.pipeline.masking.mask_plan import MaskPlan, plan_masks
 from maskmill.schemas.masking import Masking
 
 

@@ -24,7 +24,7 @@ from maskmill.pipeline.loader.resume.loader_state import LoaderState, Position, 
 from maskmill.pipeline.loader.resume.progress import Progress
 from maskmill.pipeline.loader.rows.read_rows import RowReader
 from maskmill.pipeline.loader.rows.row_batch import RowBatch
-from maskmill.pipeline.masking.numba_masks import MaskPlan, plan_masks
+from maskmill.pipeline.masking.mask_plan import MaskPlan, plan_masks
 from maskmill.pipeline.masking.tables import MaskTables
 from maskmill.pipeline.standard_error import guard_worker
 from maskmill.pipeline.storage.datasets import fingerprint_rows
@@ -145,11 +145,10 @@ class MaskedBatches(IterableDataset[Batch]):
             )
         return self._plan.steps_per_epoch
 
-    @property
-    def rate_ppm(self) -> int:
-        """The highest rate of any mask, drawn or stored, in millionths."""
-        stored = (source.manifest.masking.rate_ppm for source in self._plan.sources)
-        return max(stored) if self.masking is None else self.masking.rate_ppm
+    def most_predicted(self, seq_len: int) -> int:
+        """C, the most predicted positions of a row of `seq_len` tokens, by any mask, drawn or stored."""
+        stored = [source.manifest.masking for source in self._plan.sources]
+        return max(one.most_predicted(seq_len) for one in (stored if self.masking is None else [self.masking]))
 
     def __len__(self) -> int:
         """How many batches this rank gets in a whole pass from the start, independent of a loaded state.

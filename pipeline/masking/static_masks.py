@@ -8,14 +8,10 @@ import numpy as np
 from numba import njit
 from numpy.typing import NDArray
 
-from maskmill.pipeline.masking.numba_masks import (
-    MaskPlan,
-    check_rows,
-    draw_row,
-    plan_masks,
-)
+from maskmill.pipeline.masking.mask_plan import MaskPlan, plan_masks
+from maskmill.pipeline.masking.numba_masks import check_rows, draw_row
 from maskmill.pipeline.masking.tables import MaskTables
-from maskmill.schemas.masking import Masking, count_selected
+from maskmill.schemas.masking import Masking
 
 
 @njit(cache=True, nogil=True)
@@ -63,7 +59,7 @@ def static_masks(
         raise ValueError(f"{rows.dtype} cannot hold the {tables.vocabulary.vocab_size} ids of the vocabulary")
     ids, keys = check_rows(rows, row_ids)
     num_rows, seq_len = ids.shape
-    most = num_rows * count_selected(seq_len, masking.rate_ppm)
+    most = num_rows * masking.most_predicted(seq_len)
     if most > np.iinfo(np.int32).max:
         raise ValueError(f"{num_rows} rows may select {most} positions, more than int32 offsets count: split them")
     offsets = np.empty(num_rows + 1, dtype=np.int32)

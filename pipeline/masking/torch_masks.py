@@ -98,7 +98,7 @@ def plan_masks_torch(masking: Masking, tables: MaskTables, seq_len: int, device:
     vocabulary = tables.vocabulary
     counts = [count_selected(num_maskable, masking.rate_ppm) for num_maskable in range(seq_len, -1, -1)]
     never_selected = [vocabulary.pad_id, vocabulary.cls_id, vocabulary.sep_id, vocabulary.mask_id]
-    most = count_selected(seq_len, masking.rate_ppm)
+    most = masking.most_predicted(seq_len)
 
     def place(values: object) -> Tensor:
         return torch.from_numpy(np.asarray(values, np.int64)).to(device)

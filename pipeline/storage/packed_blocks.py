@@ -23,7 +23,6 @@ from maskmill.pipeline.storage.arrow_views import BatchBuffers
 from maskmill.pipeline.storage.packed_values import ROW_FAULTS, check_masks, check_rows, find_beyond, find_difference
 from maskmill.schemas.errors import ShardCorruptError
 from maskmill.schemas.manifest import PackedManifest
-from maskmill.schemas.masking import count_selected
 from maskmill.schemas.rows import (
     MASK_POSITIONS,
     SEGMENT_LENGTHS,
@@ -125,7 +124,7 @@ class PackedBlocks:
     def __init__(self, manifest: PackedManifest) -> None:
         self._manifest = manifest
         self._vocab_size = manifest.vocabulary.vocab_size
-        self._most_masked = count_selected(manifest.seq_len, manifest.masking.rate_ppm)
+        self._most_masked = manifest.masking.most_predicted(manifest.seq_len)
         self.schema = packed_row_schema(manifest.seq_len, self._vocab_size, manifest.copies)
         (ids,) = columns_per(Per.TOKEN)
         self._ids = self._locate(ids, ids.name)._replace(first_buffer=0)

@@ -7,8 +7,10 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from maskmill.pipeline.masking.numba_masks import _find_threshold, draw_row, mask_rows, plan_masks
+from maskmill.pipeline.masking.mask_plan import plan_masks
+from maskmill.pipeline.masking.numba_masks import draw_row, mask_rows
 from maskmill.pipeline.masking.static_masks import static_masks
+from maskmill.pipeline.masking.strategies.token import find_threshold
 from maskmill.schemas.masking import Masking, count_selected
 from tests.masking.cases import epochs, expect, maskings, ppms, rows_of_ids, uint64s
 from tests.masking.oracle import (
@@ -228,7 +230,7 @@ def test_a_token_with_the_largest_hash_is_told_from_a_special_one(tables, rate):
 def test_the_threshold_is_exact_however_the_hashes_lie(words, data):
     hashes = np.array(sorted(words), dtype=np.uint32)
     count = data.draw(st.integers(1, len(words) - 1))
-    assert (hashes <= _find_threshold(hashes, len(words), count)).sum() == count
+    assert (hashes <= find_threshold(hashes, len(words), count)).sum() == count
 
 
 def test_views_and_read_only_rows_are_masked_alike_and_left_alone(tables):

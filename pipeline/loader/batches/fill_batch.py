@@ -11,7 +11,8 @@ from numba import njit
 
 from maskmill.pipeline.loader.batches.batch import Batch
 from maskmill.pipeline.loader.rows.row_batch import RowBatch
-from maskmill.pipeline.masking.numba_masks import MaskPlan, mask_row
+from maskmill.pipeline.masking.mask_plan import MaskPlan
+from maskmill.pipeline.masking.numba_masks import mask_row
 from maskmill.schemas.masking import IGNORE_INDEX
 from maskmill.schemas.rows import MASK_INPUT_IDS, MASK_LABELS, MASK_POSITIONS, SEQUENCE_LENGTHS, Per
 

@@ -26,7 +26,7 @@ from maskmill.pipeline.loader.resume.loader_state import copy_state
 from maskmill.pipeline.loader.rows.row_batch import RowBatch
 from maskmill.pipeline.masking.tables import MaskTables
 from maskmill.schemas.errors import ConfigError, MaskmillError
-from maskmill.schemas.masking import Masking, count_selected
+from maskmill.schemas.masking import Masking
 
 
 class RowSource(Protocol):
@@ -36,9 +36,8 @@ class RowSource(Protocol):
     def masking(self) -> Masking | None:
         """Settings of dynamic masks; `None` for stored ones."""
 
-    @property
-    def rate_ppm(self) -> int:
-        """The highest rate of any mask, dynamic or stored: with S it bounds the predicted positions of a row."""
+    def most_predicted(self, seq_len: int) -> int:
+        """C, the most predicted positions of a row of `seq_len` tokens, by any mask, dynamic or stored."""
 
     @property
     def tables(self) -> MaskTables:
@@ -84,7 +83,7 @@ class DeviceBatches(IterableDataset[Batch]):
             device, "to_device", action="name another device, or move each batch of the loader with batch.to(device)"
         )
         self._batches = batches
-        self._maker = BatchMaker(batches.masking, batches.rate_ppm, batches.tables, self.device)
+        self._maker = BatchMaker(batches.masking, batches.most_predicted, batches.tables, self.device)
         self._given: dict[str, Any] | None = None  # the state after the last batch that was returned
 
     def state_dict(self) -> dict[str, Any]:
@@ -125,7 +124,7 @@ class DeviceBatches(IterableDataset[Batch]):
 
     def _iter_on_host(self, batches: Iterator[Batch]) -> Iterator[Batch]:
         for batch in batches:
-            yield gather_masked(batch, count_selected(batch.labels.shape[1], self._batches.rate_ppm))
+            yield gather_masked(batch, self._batches.most_predicted(batch.labels.shape[1]))
 
 
 def iter_ahead(rows: Iterator[RowBatch], maker: BatchMaker, stream: CopyStream) -> Iterator[Batch]:

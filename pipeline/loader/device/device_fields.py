@@ -27,7 +27,7 @@ from maskmill.pipeline.masking.torch_masks import (
     place_stored_masks,
     plan_masks_torch,
 )
-from maskmill.schemas.masking import Masking, count_selected
+from maskmill.schemas.masking import Masking
 from maskmill.schemas.rows import MASK_INPUT_IDS, MASK_LABELS, MASK_POSITIONS
 
 
@@ -36,14 +36,16 @@ class BatchMaker:
 
     Args:
         masking: Settings of dynamic masks; `None` for stored ones.
-        rate_ppm: The highest rate of any mask; fixes C.
+        most_predicted: C, by the length of rows.
         tables: What masks are drawn from.
         device: Where batches are made.
     """
 
-    def __init__(self, masking: Masking | None, rate_ppm: int, tables: MaskTables, device: torch.device) -> None:
+    def __init__(
+        self, masking: Masking | None, most_predicted: Callable[[int], int], tables: MaskTables, device: torch.device
+    ) -> None:
         self._masking = masking
-        self._rate_ppm = rate_ppm
+        self._most_predicted = most_predicted
         self._tables = tables
         self._device = device
         self._plans: dict[int, TorchMaskPlan] = {}
@@ -53,7 +55,7 @@ class BatchMaker:
         """The layout of batches with the shapes of this one; a curriculum has several."""
         shape = (len(rows), rows.staged.seq_len, rows.staged.rows.dtype)
         if shape not in self._layouts:
-            stored = count_selected(rows.staged.seq_len, self._rate_ppm) if self._masking is None else 0
+            stored = self._most_predicted(rows.staged.seq_len) if self._masking is None else 0
             self._layouts[shape] = lay_out_transfer(rows, stored)
         return self._layouts[shape]
 

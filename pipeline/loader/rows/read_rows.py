@@ -14,7 +14,6 @@ from maskmill.pipeline.loader.plan.open_sources import RunPlan, SourcePlan
 from maskmill.pipeline.loader.rows.partition_cursor import PartitionCursor
 from maskmill.pipeline.loader.rows.row_batch import RowBatch
 from maskmill.pipeline.loader.rows.stage_rows import StagedRows
-from maskmill.schemas.masking import count_selected
 from maskmill.schemas.rows import id_type
 
 
@@ -136,7 +135,7 @@ class RowReader:
     def _allocate_gathered(self, num_rows: int, datasets: list[int]) -> StagedRows:
         manifests = [self._plan.sources[dataset].manifest for dataset in datasets]
         seq_len = manifests[0].seq_len
-        masked = max(count_selected(seq_len, m.masking.rate_ppm) for m in manifests) if self._static else 0
+        masked = max(m.masking.most_predicted(seq_len) for m in manifests) if self._static else 0
         gathered = self._gathered
         if gathered is None or (*gathered.rows.shape[1:], gathered.num_masked) != (num_rows, seq_len, masked):
             ids = id_type(manifests[0].vocabulary.vocab_size).to_pandas_dtype()

@@ -17,7 +17,6 @@ from numba import njit
 
 from maskmill.pipeline.loader.blocks.packed_dataset import PackedDataset
 from maskmill.schemas.manifest import PackedManifest
-from maskmill.schemas.masking import count_selected
 from maskmill.schemas.rows import MASK_POSITIONS, Per, RowColumn, columns_per, id_type, most_values
 
 
@@ -68,7 +67,7 @@ class StagedRows:
     def allocate(manifest: PackedManifest, num_slots: int, capacity: int, static: bool) -> StagedRows:
         """Memory for rows of a dataset, with its stored masks or without."""
         ids = id_type(manifest.vocabulary.vocab_size).to_pandas_dtype()
-        num_masked = count_selected(manifest.seq_len, manifest.masking.rate_ppm) if static else 0
+        num_masked = manifest.masking.most_predicted(manifest.seq_len) if static else 0
         return StagedRows(num_slots, capacity, manifest.seq_len, ids, num_masked)
 
     @property

@@ -16,7 +16,7 @@ from maskmill.pipeline.loader.rows.row_batch import RowBatch
 from maskmill.pipeline.loader.rows.stage_rows import StagedRows
 from maskmill.pipeline.masking.numba_masks import mask_rows
 from maskmill.pipeline.masking.tables import MaskTables
-from maskmill.schemas.masking import Masking, count_selected
+from maskmill.schemas.masking import Masking
 from maskmill.schemas.rows import Per
 from tests.loader.datasets import VOCABULARY
 
@@ -43,7 +43,7 @@ def make_rows(
 ) -> RowBatch:
     random = np.random.default_rng(seed)
     tables = TABLES[dtype]
-    num_masked = count_selected(seq_len, masking.rate_ppm) if static else 0
+    num_masked = masking.most_predicted(seq_len) if static else 0
     staged = StagedRows(2, num_rows + 1, seq_len, dtype, num_masked)
     for array in arrays_of(staged):
         array[:] = random.integers(0, 2**16, array.shape)
@@ -136,7 +136,7 @@ def expect_batch(batch: RowBatch, masking: Masking, tables: MaskTables) -> Batch
         for length in lengths + [padding] * (padding > 0):
             ends.append(ends[-1] + length)
     labels = torch.tensor(np.array([labels for _, labels in masked]))
-    entries, wanted = list_masked(labels, count_selected(seq_len, masking.rate_ppm))
+    entries, wanted = list_masked(labels, masking.most_predicted(seq_len))
     return Batch(
         input_ids=torch.tensor(np.array([shown for shown, _ in masked])),
         labels=labels,

@@ -17,7 +17,7 @@ from maskmill.pipeline.loader.device import device_batches
 from maskmill.pipeline.loader.device.device_batches import DeviceBatches, iter_ahead
 from maskmill.pipeline.loader.device.device_fields import BatchMaker
 from maskmill.schemas.errors import ConfigError, ShardCorruptError
-from maskmill.schemas.masking import Masking, count_selected
+from maskmill.schemas.masking import Masking
 from tests.loader.datasets import NUM_ROWS, SEQ_LEN, STATIC_MASKING, read_stored_rows, write_dataset
 from tests.loader.device.device_rows import (
     TABLES,
@@ -38,7 +38,7 @@ CPU = torch.device("cpu")
 def make_batches(stream, masking, *, static=False, copy_stream=None, device=CPU):
     """Batches of a stream of rows, by tensor operations; the rows stand in one place that is written again."""
     tables = TABLES[stream[0].staged.rows.dtype.type]
-    maker = BatchMaker(None if static else masking, masking.rate_ppm, tables, device)
+    maker = BatchMaker(None if static else masking, masking.most_predicted, tables, device)
 
     def reuse():
         for batch in stream:
@@ -112,7 +112,7 @@ def test_batches_before_a_broken_block_are_given_out_first():
         yield from rows
         raise ShardCorruptError("a block is not what was written", path="here")
 
-    maker = BatchMaker(MASKING, MASKING.rate_ppm, TABLES[np.uint16], CPU)
+    maker = BatchMaker(MASKING, MASKING.most_predicted, TABLES[np.uint16], CPU)
     stream = iter_ahead(broken(of_lengths(32, 32)), maker, LateStream())
     assert [batch.row_epochs.tolist() for batch in itertools.islice(stream, 2)] == [[0, 0], [1, 1]]
     with pytest.raises(ShardCorruptError, match="not what was written"):
@@ -148,7 +148,7 @@ def test_a_batch_takes_one_number_of_operations_and_reads_no_value_back(static):
     counted = []
     for num_rows, seq_len in [(1, 32), (64, 32), (2, 2000)]:
         rows = make_rows(3, num_rows, seq_len, np.uint16, "any", [0] * num_rows, MASKING, static)
-        maker = BatchMaker(None if static else MASKING, MASKING.rate_ppm, TABLES[np.uint16], torch.device("meta"))
+        maker = BatchMaker(None if static else MASKING, MASKING.most_predicted, TABLES[np.uint16], torch.device("meta"))
         buffer = torch.empty(maker.lay_out(rows).capacity_bytes, dtype=torch.uint8)
         num_bytes, make = maker.write(rows, buffer)
         sent = buffer[:num_bytes].to("meta")
@@ -172,8 +172,7 @@ def is_view(name):
 @pytest.mark.parametrize("micro", [None, 4])
 def test_on_the_cpu_the_batches_are_the_loaders_own(dataset, masking, micro):
     loader = open_loader(dataset, global_batch_rows=24, micro_batch_rows=micro, masking=masking).epochs(3)
-    rate_ppm = (STATIC_MASKING if masking == "static" else masking).rate_ppm
-    most = count_selected(SEQ_LEN, rate_ppm)
+    most = (STATIC_MASKING if masking == "static" else masking).most_predicted(SEQ_LEN)
     assert (most == 0) == (masking == Masking(rate=0.0))
     served = list(loader.to_device("cpu"))
     law = list(loader)
@@ -189,7 +188,7 @@ def test_on_the_cpu_the_batches_are_the_loaders_own(dataset, masking, micro):
 def test_tensor_operations_make_the_loaders_batches(dataset, masking, micro):
     """What a GPU runs, on the CPU: epoch after epoch, both kinds of masks, whole and micro-batches."""
     loader = open_loader(dataset, global_batch_rows=24, micro_batch_rows=micro, masking=masking).epochs(3)
-    maker = BatchMaker(loader.masking, loader.rate_ppm, loader.tables, CPU)
+    maker = BatchMaker(loader.masking, loader.most_predicted, loader.tables, CPU)
     served = list(iter_ahead(loader.iter_rows(), maker, LateStream()))
     law = list(loader.to_device("cpu"))
     assert len(served) == len(law)
@@ -202,7 +201,7 @@ def test_at_a_rate_of_0_nothing_is_predicted_and_every_row_is_as_stored(tmp_path
     write_dataset(str(tmp_path), stored_masking=Masking(rate=0.0))
     stored = read_stored_rows(str(tmp_path))
     loader = open_loader(str(tmp_path), masking=masking).epochs(2)
-    maker = BatchMaker(loader.masking, loader.rate_ppm, loader.tables, CPU)
+    maker = BatchMaker(loader.masking, loader.most_predicted, loader.tables, CPU)
     made = iter_ahead(loader.iter_rows(), maker, LateStream())
     for batches in (loader, loader.to_device("cpu"), made):
         rows = 0

@@ -74,7 +74,7 @@ def test_batches_that_are_dropped_at_once_are_whole_when_they_are_used(dataset):
 def test_nothing_waits_for_the_gpu():
     """Any operation that would synchronise is an error meanwhile; waiting for an event is not."""
     stream = [make_rows(i, 4, 64, np.uint16, "any", [i] * 4, MASKING, static=False) for i in range(6)]
-    maker = BatchMaker(MASKING, MASKING.rate_ppm, TABLES[np.uint16], torch.device("cuda:0"))
+    maker = BatchMaker(MASKING, MASKING.most_predicted, TABLES[np.uint16], torch.device("cuda:0"))
     served = iter_ahead(iter(stream), maker, CudaCopyStream(torch.device("cuda:0")))
     batches = [next(served)]  # makes the plan, which is copied to the device and waited for
     torch.cuda.set_sync_debug_mode("error")
