@@ -97,8 +97,10 @@ def test_a_loaded_state_counts_for_one_pass(dataset, every, rows, workers):
         assert [list_rows(loader) for _ in range(2)] == [rows[2:], rows]
 
 
-@pytest.mark.parametrize("workers", SERVED_WORKERS, ids=str)
-def test_a_loaded_state_counts_for_one_pass_of_started_workers(dataset, every, rows, workers):
+@pytest.mark.parametrize(
+    "workers", [*(pytest.param(one, marks=pytest.mark.long) for one in SPAWNED_WORKERS), *SERVED_WORKERS], ids=str
+)
+def test_a_loaded_state_counts_for_one_pass_of_spawned_workers(dataset, every, rows, workers):
     batches = open_bounded(dataset)
     loader = DataLoader(batches, batch_size=None, **workers)
     batches.load_state_dict(every[3].state)
