@@ -27,7 +27,7 @@ imports: $(READY)
 docs: $(READY)
 	$(BIN)/sphinx-build -W --keep-going -q docs build/docs
 
-PYTEST := $(BIN)/pytest -n 3 --dist loadfile --no-loadscope-reorder
+PYTEST := $(BIN)/pytest -n 2 --dist loadfile --no-loadscope-reorder
 
 unit: $(READY)
 	$(PYTEST) -m "not long"

@@ -315,6 +315,7 @@ def test_receipts_that_are_gone_broken_or_anothers_are_refused(output: Store, lo
         list(Receipts(output, pending, Noted))
 
 
+@pytest.mark.long
 def test_receipts_on_s3_come_in_order_and_a_bounded_number_ahead(moto_url: str, log: str) -> None:
     output = open_store(moto_url)
     pending = squares(70)
@@ -340,7 +341,7 @@ RAY_AGENTS = ("ray::DashboardAgent", "ray::RuntimeEnvAgent")
         ("2", signal.SIGTERM),
         ("ahead-2", signal.SIGKILL),
         ("ahead-2", signal.SIGINT),
-        ("ray", signal.SIGKILL),
+        pytest.param("ray", signal.SIGKILL, marks=pytest.mark.long),
         pytest.param("ray", signal.SIGINT, marks=pytest.mark.long),
     ],
 )

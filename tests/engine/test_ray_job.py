@@ -45,7 +45,7 @@ def test_a_path_in_rays_cache_is_refused_however_it_is_written(monkeypatch: pyte
     ("command", "key", "lines"),
     [
         ("prepare", "output.url", '[input]\npaths = ["a.jsonl"]\n[output]\nurl = "out"\n'),
-        ("train", "run.output", '[data]\ndataset = "a"\n[run]\noutput = "out"\n'),
+        pytest.param("train", "run.output", '[data]\ndataset = "a"\n[run]\noutput = "out"\n', marks=pytest.mark.long),
     ],
 )
 def test_a_command_in_a_job_refuses_a_relative_output_and_writes_nothing(

@@ -88,6 +88,7 @@ def take_kernels(package: Path) -> None:
         shutil.copystat(source, package / source.relative_to(ROOT))
 
 
+@pytest.mark.long
 def test_the_wheel_holds_one_package_and_its_types(wheel: Path) -> None:
     with zipfile.ZipFile(wheel) as archive:
         names = archive.namelist()

@@ -124,6 +124,7 @@ def test_a_driver_killed_while_it_appends_is_followed(
     assert read_kept(open_store(str(tmp_path / "out"))) == read_kept(open_store(str(appendable.fresh)))
 
 
+@pytest.mark.long
 def test_outputs_and_files_on_s3(appendable: Appendable, moto_url: str, tmp_path: Path) -> None:
     corpus, old, new = (open_store(f"{moto_url}/{name}") for name in ("corpus", "old", "new"))
 

@@ -106,6 +106,7 @@ def test_a_manifest_comes_after_all_that_it_speaks_of(undisturbed: Undisturbed, 
     assert_same_tree(read_tree(tmp_path / "out", [place, f"{place}-heldout"]), expected)
 
 
+@pytest.mark.long
 def test_the_unit_of_a_killed_worker_runs_again_under_the_same_driver(undisturbed: Undisturbed, tmp_path: Path) -> None:
     run_file = write_run_file(tmp_path / "run.toml", undisturbed.corpus_folder, tmp_path / "out")
     driver = Driver("prepare", run_file, *engine_options("local", 2), log=tmp_path / "log")

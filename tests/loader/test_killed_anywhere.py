@@ -99,6 +99,7 @@ def test_a_killed_worker_stops_the_job_which_goes_on_where_it_was(dataset, tmp_p
     assert [line["hash"] for line in read_log(log)] == expect(dataset)
 
 
+@pytest.mark.long
 def test_a_killed_rank_and_then_another_number_of_ranks(dataset, tmp_path, jobs):
     """Both ranks go back to the last global batch that both have read, as from a checkpoint; then there are three."""
     logs = [tmp_path / f"log-{rank}" for rank in range(2)]

@@ -52,7 +52,7 @@ def test_micro_batches_share_the_step_of_their_global_batch(dataset):
         (2, "fork", 8, 5),
         (3, "fork", 4, 2),
         (4, "fork", 2, 3),
-        (2, "spawn", 4, 2),
+        pytest.param(2, "spawn", 4, 2, marks=pytest.mark.long),
     ],
 )
 def test_worker_processes_and_their_prefetching_change_no_batch_and_no_state(dataset, workers, context, micro, ahead):

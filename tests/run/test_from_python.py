@@ -96,10 +96,12 @@ def run_program(folder: Path, how: str, program: str, said: str) -> None:
     assert len(list((folder / "marks").iterdir())) == 1
 
 
-OTHER_WAYS = [pytest.param(how, marks=pytest.mark.long) for how in ("module", "stdin", "-c", "thread", "daemon")]
+OTHER_WAYS = [
+    pytest.param(how, marks=pytest.mark.long) for how in ("module", "stdin", "-c", "thread", "notebook", "daemon")
+]
 
 
-@pytest.mark.parametrize("how", ["script", "notebook", *OTHER_WAYS])
+@pytest.mark.parametrize("how", ["script", *OTHER_WAYS])
 def test_a_program_without_a_main_guard_prepares_with_several_workers(tmp_path: Path, how: str) -> None:
     run_program(tmp_path, how, PROGRAM, "800 True\n")
 

@@ -35,7 +35,10 @@ def without_waits(batch: Batch) -> Batch:
     return replace(batch, waited_seconds=0.0)
 
 
-@pytest.mark.parametrize("settings", [{"num_workers": 1}, {"num_workers": 1, "multiprocessing_context": "spawn"}])
+SPAWNED = pytest.param({"num_workers": 1, "multiprocessing_context": "spawn"}, marks=pytest.mark.long)
+
+
+@pytest.mark.parametrize("settings", [{"num_workers": 1}, SPAWNED])
 def test_a_batch_held_from_a_worker_costs_one_descriptor(dataset, settings: dict[str, Any]):
     batches = open_loader(dataset, **SETTINGS)
     law = list(batches.epochs(1))

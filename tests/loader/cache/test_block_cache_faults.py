@@ -83,6 +83,7 @@ def test_a_hang_ends_in_an_error_that_names_the_block(served, tmp_path):
     dataset.close()
 
 
+@pytest.mark.long
 def test_a_hang_does_not_keep_the_process_from_ending(served, tmp_path):
     url, faults = served
     open_dataset(url, tmp_path / "c")  # the table is here

@@ -120,6 +120,7 @@ def test_texts_that_break_other_encoders(source: bytes, mode: SpecialInText) -> 
         assert batch_lists(Encoder(source, mode, fast_encode).encode_proven(to_arrow(texts))) == expected
 
 
+@pytest.mark.long
 def test_ten_megabytes_without_a_space_are_one_unknown_word() -> None:
     text = "abcdefghij" * 1_000_000
     encoder = Encoder(TOKENIZER_JSON, fast_encode=FAST[TOKENIZER_JSON, SpecialInText.TEXT])
