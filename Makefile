@@ -1,5 +1,5 @@
 # The two commands: `make demo` and `make test`. Both set up everything they need in .venv.
-# `make long` runs the tests that `make test` leaves out, each of which takes tens of seconds; CI runs both.
+# `make long` runs the longest tests, which `make test` leaves out; CI runs both.
 PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import gc
 import os
 import signal
 import threading
@@ -42,7 +41,6 @@ def serve_units(pipe: Connection, driver: int) -> None:
     signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGINT})
     guard_worker()
     threading.Thread(target=_end_with, args=(driver,), daemon=True).start()
-    gc.disable()  # to receive work imports what it needs: a quarter of a million objects that stay
     work: Work | None = None
     while True:
         try:
@@ -51,8 +49,6 @@ def serve_units(pipe: Connection, driver: int) -> None:
             return
         if isinstance(message, Work):
             work = message
-            gc.freeze()
-            gc.enable()
         elif work is not None:
             with progress_reported_to(lambda share: pipe.send(Progress(share))):
                 answer = answer_unit(work.function, work.context, work.output, message)

@@ -1,4 +1,4 @@
-"""Everything but the rows that the masks of one epoch depend on, as the kernels take it."""
+"""Mask settings, vocabulary and epoch as one argument of the mask kernels."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ class MaskPlan(NamedTuple):
 
 
 def plan_masks(masking: Masking, tables: MaskTables, epoch: int) -> MaskPlan:
-    """Derive the plan of an epoch: once an epoch, then `mask_row` for each row."""
+    """Derive the plan of an epoch, which serves every row of it."""
     vocabulary = tables.vocabulary
     return MaskPlan(
         selection_key=np.uint64(derive_stream_key(SELECTION_STREAM, masking.seed, epoch)),
