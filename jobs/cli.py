@@ -67,6 +67,7 @@ def _job(name: str) -> Callable[..., int]:
     gc.disable()
     try:
         job: Callable[..., int] = getattr(importlib.import_module(f"maskmill.jobs.{name}"), name)
+        importlib.import_module("maskmill.pipeline.engine.leave_out_pandas").leave_out_pandas()
     finally:
         gc.freeze()
         gc.enable()

@@ -13,6 +13,7 @@ from typing import Any
 
 from maskmill.pipeline.engine.activity import Progress, progress_reported_to
 from maskmill.pipeline.engine.answers import answer_unit
+from maskmill.pipeline.engine.leave_out_pandas import leave_out_pandas
 from maskmill.pipeline.engine.units import UnitDescription, UnitFunction
 from maskmill.pipeline.standard_error import guard_worker
 from maskmill.pipeline.storage.store import Store
@@ -40,6 +41,7 @@ def serve_units(pipe: Connection, driver: int) -> None:
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGINT})
     guard_worker()
+    leave_out_pandas()
     threading.Thread(target=_end_with, args=(driver,), daemon=True).start()
     work: Work | None = None
     while True:

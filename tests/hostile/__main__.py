@@ -23,6 +23,7 @@ import torch
 import maskmill.jobs.report
 import maskmill.jobs.train
 import maskmill.jobs.verify  # noqa: F401 - what commands would import, in every process
+from maskmill.pipeline.engine.leave_out_pandas import leave_out_pandas
 from maskmill.pipeline.run.preload import preload_workers
 from tests.hostile.bases import make_bases
 from tests.hostile.kinds import KINDS, run_case
@@ -105,7 +106,8 @@ def _bases() -> Iterator[Path]:
     """The trees to mutate; every reader has once read one, so that each process finds compiled what it needs."""
     torch.set_num_threads(1)
     pa.set_cpu_count(1)
-    preload_workers()  # last: it leaves out of the process what torch looks for
+    preload_workers()
+    leave_out_pandas()
     os.environ[ASKED] = "1"
     shorten_proofs()
     memory = "/dev/shm"  # noqa: S108 - a folder of our own is made in it
