@@ -87,6 +87,7 @@ def test_every_command_is_run_here_or_named_as_not() -> None:
     assert {line.split()[1] for line in commands() if line.startswith("maskmill ")} >= {"prepare", "verify", "train"}
 
 
+@pytest.mark.long
 def test_the_commands_work_one_after_the_other(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(folder)
     rows_of_training = ""
@@ -100,6 +101,7 @@ def test_the_commands_work_one_after_the_other(folder: Path, monkeypatch: pytest
     assert "everything is as it was written" in run(["bash", "-c", "maskmill verify out"], folder)
 
 
+@pytest.mark.long
 def test_the_lines_for_a_trainer_work(folder: Path) -> None:
     """On the rows that the commands before have left."""
     scripts = [text for language, text in BLOCKS if language == "python"]

@@ -40,12 +40,9 @@ def serve_steps(url: str, rank: int, world_size: int) -> list[list[Batch]]:
     return [list(step) for _, step in groupby(batches, key=lambda batch: (batch.epoch, batch.step))]
 
 
-FIRST, *OTHERS = ALL_PAGES
-
-
 @pytest.fixture(
     scope="module",
-    params=[FIRST, *(pytest.param(page, marks=pytest.mark.long) for page in OTHERS)],
+    params=[pytest.param(page, marks=pytest.mark.long) for page in ALL_PAGES],
     ids=[page.name for page in ALL_PAGES],
 )
 def page(request) -> Page:
