@@ -11,6 +11,7 @@ from typing import Any
 import pytest
 from hypothesis import HealthCheck, settings
 
+from tests.servers.no_power_cut import leave_files_to_the_kernel
 from tests.servers.s3_servers import has_ceph, run_ceph, run_moto
 from tests.servers.short_proofs import ASKED, shorten_proofs
 
@@ -27,6 +28,8 @@ _CONNECTED_TO: list[str] = []
 
 # Threads of torch that wait for each other while other processes want their cores: spinning, they took twice the time.
 os.environ.setdefault("OMP_WAIT_POLICY", "passive")
+
+leave_files_to_the_kernel()
 
 # The first example compiles a kernel or builds Hypothesis's tables; others wait for busy cores.
 settings.register_profile("at_any_pace", deadline=None, suppress_health_check=[HealthCheck.too_slow])
