@@ -16,7 +16,7 @@ import json
 import math
 import unicodedata
 from collections import Counter
-from collections.abc import Collection, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from functools import lru_cache
 from itertools import groupby
 from typing import Any
@@ -190,6 +190,13 @@ def _measure_source(law: Tokenizer, source: str, texts: Sequence[str]) -> Source
         # What surrounds an ideograph are spaces.
         return len("".join((normalizer.normalize_str(raw) if normalizer else raw).split()))
 
+    @lru_cache(_SLICES_KEPT)
+    def is_dropped(character: str) -> bool:
+        return normalizer is not None and not normalizer.normalize_str(character)
+
+    def count_stretch(text: str, stretch: tuple[int, int], starts: Collection[int]) -> int:
+        return count_characters(_slice_whole(text, *stretch, starts, is_dropped))
+
     sums: Counter[str] = Counter()
     for batch in _iter_batches(texts):
         for text, encoding in zip(batch, law.encode_batch(batch, add_special_tokens=False), strict=True):
@@ -201,8 +208,8 @@ def _measure_source(law: Tokenizer, source: str, texts: Sequence[str]) -> Source
             sums["words"] += len(words)
             sums["tokens"] += len(ids)
             sums["unknown"] += len(unknown)
-            sums["characters"] += sum(count_characters(_slice_whole(text, *stretch, starts)) for stretch in words)
-            lengths = [count_characters(_slice_whole(text, *stretch, starts)) for stretch in unknown]
+            sums["characters"] += sum(count_stretch(text, stretch, starts) for stretch in words)
+            lengths = [count_stretch(text, stretch, starts) for stretch in unknown]
             too_long = [length for length in lengths if length > max_characters]
             sums["characters_unknown"] += sum(lengths)
             sums["words_too_long"] += len(too_long)
@@ -234,12 +241,14 @@ def _iter_words(encoding: Encoding) -> Iterator[tuple[int, int]]:
         yield stretches[0][0], stretches[-1][1]
 
 
-def _slice_whole(text: str, start: int, stop: int, starts: Collection[int]) -> str:
-    """A stretch of raw text with all of its last letter's marks.
+def _slice_whole(text: str, start: int, stop: int, starts: Collection[int], is_dropped: Callable[[str], bool]) -> str:
+    """A stretch of raw text with all of its last letter's marks, and what the normaliser drops between them.
 
     Where the normaliser puts marks in another order, `tokenizers` 0.23 takes a stretch to end before the last of them.
     """
-    while stop < len(text) and stop not in starts and unicodedata.category(text[stop]).startswith("M"):
+    while stop < len(text) and stop not in starts:
+        if not unicodedata.category(text[stop]).startswith("M") and not is_dropped(text[stop]):
+            break
         stop += 1
     return text[start:stop]
 

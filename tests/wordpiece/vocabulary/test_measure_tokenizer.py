@@ -90,6 +90,8 @@ def test_words_texts_and_encodings_give_the_same_report(
 
 @settings(max_examples=100, deadline=None)
 @given(documents, st.sampled_from(NORMALISATIONS))
+@example(["\u00e9\x0b\u302e a\u0301\u200d\u302e\x00b"], NORMALISATIONS[0])
+@example(["\u00e9\x0b\u302e a\u0301\u200d\u302e\x00b"], NORMALISATIONS[1])
 def test_tokens_and_words_are_those_of_tokenizers(texts: list[str], normalisation: Normalisation) -> None:
     tokenizer = Tokenizer.from_str(TOKENIZERS[normalisation].to_str())
     (report,) = measure_encodings(tokenizer, {"": texts})
