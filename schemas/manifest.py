@@ -10,9 +10,16 @@ from pydantic import BaseModel, Field, ValidationError, model_validator
 from maskmill.schemas.bounded_json import check_parts
 from maskmill.schemas.counts import Count, DocumentCounts, EncodingCounts, PackingCounts, SourceReport, Written
 from maskmill.schemas.errors import RESTORE, ConfigError, ShardCorruptError
-from maskmill.schemas.masking import MAX_COPIES, MAX_VOCAB_SIZE, Masking, MaskVocabulary
+from maskmill.schemas.mask_vocabulary import MAX_VOCAB_SIZE, MaskVocabulary
+from maskmill.schemas.masking import MAX_COPIES, Masking
 from maskmill.schemas.rows import Compression, SeqLen, rows_per_block
-from maskmill.schemas.version import SCHEMA_VERSION, check_schema_version, is_newer_minor, too_new
+from maskmill.schemas.version import (
+    PACKED_MANIFEST_VERSION,
+    SCHEMA_VERSION,
+    check_schema_version,
+    is_newer_minor,
+    too_new,
+)
 
 SHARD_TABLE_SCHEMA = pa.schema(
     [
@@ -89,6 +96,7 @@ class PackedManifest(Manifest):
 
     Attributes:
         kind: Tells manifests apart.
+        schema_version: `major.minor` of the manifest.
         held_out: Whether these are the rows of the held-out documents.
         seq_len: Token ids in a row.
         block_rows: Rows in a block; the last block of a shard may have fewer.
@@ -105,6 +113,7 @@ class PackedManifest(Manifest):
     """
 
     kind: Literal["packed"] = "packed"
+    schema_version: str = PACKED_MANIFEST_VERSION
     held_out: bool
     seq_len: SeqLen
     block_rows: Annotated[int, Field(ge=1)]

@@ -1,4 +1,4 @@
-"""Mask settings, and what a manifest keeps of a vocabulary: everything that decides a mask besides the row.
+"""Mask settings: everything that decides a mask besides the row and the vocabulary.
 
 Rates and shares are given as decimals and converted here, once, to integers: `ppm = round(rate * 10**6)`. Everything
 else is integer arithmetic. Floats would not be exact: `round(0.15 * 510)` is 76 in Python and 77 in float32, and 510
@@ -10,7 +10,16 @@ from __future__ import annotations
 from enum import StrEnum
 from typing import TYPE_CHECKING, Annotated, Any, Self, cast
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
+from pydantic import (
+    BaseModel,
+    ConfigDict,
+    Field,
+    SerializerFunctionWrapHandler,
+    ValidationError,
+    field_validator,
+    model_serializer,
+    model_validator,
+)
 
 from maskmill.schemas.errors import ConfigError
 from maskmill.schemas.explain_values import explain_values, show_value
@@ -20,8 +29,6 @@ IGNORE_INDEX = -100
 
 PPM = 10**6
 _TWO_TO_32 = 2**32
-MAX_VOCAB_SIZE = 1 << 20
-"""Of any tokenizer: the largest in use have a quarter of it, and a loader's tables by id take 5 MB."""
 MAX_COPIES = 100
 """Static masks stored with every row."""
 _PPM_TOLERANCE = 1e-6
@@ -33,10 +40,42 @@ class MaskStrategy(StrEnum):
 
     TOKEN = "token"  # noqa: S105 - a strategy's name, not a password
     """Every maskable token alone, as in BERT (arXiv 1810.04805, section 3.1)."""
+    WHOLE_WORD = "whole_word"
+    """Words, as in Google's whole word masking (github.com/google-research/bert, May 31st, 2019)."""
+    SPAN = "span"
+    """Runs of words, as in SpanBERT (arXiv 1907.10529, section 3.1)."""
+    NGRAM = "ngram"
+    """One to `max_ngram` words, as in ALBERT (arXiv 1909.11942, section 4.1)."""
+
+
+class Selection(StrEnum):
+    """How many tokens the strategy `token` selects."""
+
+    EXACT = "exact"
+    """The same share of every row."""
+    BERNOULLI = "bernoulli"
+    """Each token by itself with the probability `rate`, as the Hugging Face collator does; perhaps none of a row."""
+
+
+class ReplaceBy(StrEnum):
+    """What one draw between [MASK], random and unchanged decides."""
+
+    TOKEN = "token"  # noqa: S105 - not a password
+    """Each selected token."""
+    UNIT = "unit"
+    """Each selected word, n-gram or run of adjacent spans; random tokens are still drawn one by one."""
+
+
+class SpanLengths(StrEnum):
+    """How the geometric distribution (p = 0.2) of the words in a span ends at `max_span`."""
+
+    RENORMALISED = "renormalised"
+    """Longer spans are not drawn, as in SpanBERT: 3.80 words on average."""
+    CLIPPED = "clipped"
+    """Longer spans are shortened, as in Megatron: 4.46 words on average."""
 
 
 Share = Annotated[float, Field(strict=True, ge=0.0, le=1.0, allow_inf_nan=False)]
-Id = Annotated[int, Field(strict=True, ge=0, lt=MAX_VOCAB_SIZE)]
 
 
 if TYPE_CHECKING:
@@ -82,7 +121,8 @@ class Masking(BaseModel, metaclass=_CheckedCalls):
     model_config = ConfigDict(frozen=True, extra="forbid")
 
     strategy: MaskStrategy = MaskStrategy.TOKEN
-    """How the positions that are predicted are chosen: `token`, each alone."""
+    """How the positions that are predicted are chosen: `token`, each alone; `whole_word`; `span`, runs of words;
+    `ngram`, one to `max_ngram` words. None reaches over a [SEP] or another token that is never predicted."""
     rate: Share = 0.15
     """Share of a row's maskable tokens that is predicted, in whole ppm: at least one token of any row that has one,
     none at a rate of 0."""
@@ -92,6 +132,25 @@ class Masking(BaseModel, metaclass=_CheckedCalls):
     """Share of the predicted tokens that is shown as a random ordinary token; the rest is shown as it is."""
     seed: Annotated[int, Field(strict=True, ge=0, lt=2**64)] = 0
     """Decides the masks, with a row's number and the epoch."""
+
+    selection: Selection = Selection.EXACT
+    """How many tokens `token` predicts: `exact`, the same share of every row, or `bernoulli`, each by itself."""
+    replace_by: ReplaceBy = ReplaceBy.TOKEN
+    """Whether [MASK], random or unchanged is drawn for each `token` or for a whole `unit`. The default is that of the
+    paper: `unit` for spans, `token` for all others."""
+    max_ngram: Annotated[int, Field(strict=True, ge=1, le=64)] = 3
+    """Words of the longest n-gram; n words are 1/n times as likely as one."""
+    max_span: Annotated[int, Field(strict=True, ge=1, le=64)] = 10
+    """Words of the longest span."""
+    span_lengths: SpanLengths = SpanLengths.RENORMALISED
+    """How longer spans are avoided: `renormalised`, as SpanBERT does, or `clipped`, as Megatron does."""
+
+    @model_validator(mode="before")
+    @classmethod
+    def _replace_as_the_paper_does(cls, values: Any) -> Any:
+        if isinstance(values, dict) and values.get("strategy") == MaskStrategy.SPAN:
+            return {"replace_by": ReplaceBy.UNIT, **values}
+        return values
 
     @field_validator("rate", "mask_share", "random_share")
     @classmethod
@@ -111,6 +170,23 @@ class Masking(BaseModel, metaclass=_CheckedCalls):
             )
         return self
 
+    @model_validator(mode="after")
+    def _check_use(self) -> Self:
+        for name, strategy in _OF_ONE_STRATEGY.items():
+            if self.strategy != strategy and getattr(self, name) != type(self).model_fields[name].default:
+                raise ValueError(f"{name} is for the strategy {strategy}, and this is {self.strategy}: leave it out")
+        if self.strategy == MaskStrategy.TOKEN and self.replace_by == ReplaceBy.UNIT:
+            raise ValueError("a unit of the strategy token is one token: leave out replace_by")
+        return self
+
+    @model_serializer(mode="wrap")
+    def _leave_out_what_is_newer(self, serialise: SerializerFunctionWrapHandler) -> dict[str, Any]:
+        """Settings that older versions had are written as they wrote them, so that fingerprints stay what they are."""
+        written: dict[str, Any] = serialise(self)
+        if all(getattr(self, name) == type(self).model_fields[name].default for name in _SINCE_2_1):
+            return {name: value for name, value in written.items() if name not in _SINCE_2_1}
+        return written
+
     @property
     def rate_ppm(self) -> int:
         """The rate in millionths, 0 to 10**6."""
@@ -118,6 +194,8 @@ class Masking(BaseModel, metaclass=_CheckedCalls):
 
     def most_predicted(self, num_tokens: int) -> int:
         """The most of so many tokens that are predicted: what is reserved for a row in storage and on a device."""
+        if self.selection == Selection.BERNOULLI:
+            return num_tokens if self.rate_ppm else 0
         return count_selected(num_tokens, self.rate_ppm)
 
     @property
@@ -131,46 +209,17 @@ class Masking(BaseModel, metaclass=_CheckedCalls):
         return (round(self.mask_share * PPM) + round(self.random_share * PPM)) * _TWO_TO_32 // PPM
 
 
+_OF_ONE_STRATEGY = {
+    "selection": MaskStrategy.TOKEN,
+    "max_ngram": MaskStrategy.NGRAM,
+    "max_span": MaskStrategy.SPAN,
+    "span_lengths": MaskStrategy.SPAN,
+}
+_SINCE_2_1 = ("selection", "replace_by", "max_ngram", "max_span", "span_lengths")
+
+
 def count_selected(num_maskable: int, rate_ppm: int) -> int:
     """Count the tokens to select in a row: rounded half up, at least one of any, at most all; none at rate 0."""
     if num_maskable == 0 or rate_ppm == 0:
         return 0
     return max(1, (2 * num_maskable * rate_ppm + PPM) // (2 * PPM))
-
-
-class MaskVocabulary(BaseModel):
-    """What masking needs to know about a vocabulary; it is in the manifest, so a loader needs no tokenizer."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
-
-    vocab_size: Annotated[int, Field(strict=True, gt=0, le=MAX_VOCAB_SIZE)]
-    """Rows of the embedding: the tokens and the ids that only pad the size to a round number."""
-    pad_id: Id
-    unk_id: Id
-    cls_id: Id
-    sep_id: Id
-    mask_id: Id
-    excluded_ranges: tuple[tuple[Id, Annotated[int, Field(strict=True, gt=0, le=MAX_VOCAB_SIZE)]], ...]
-    """`(start, stop)` of ids that are never a random replacement: special tokens, `[unusedN]`, size padding.
-    Ascending, half open, neither overlapping nor touching, so that one set of ids has one spelling."""
-
-    @model_validator(mode="after")
-    def _check_ids(self) -> Self:
-        special = {"[PAD]": self.pad_id, "[UNK]": self.unk_id, "[CLS]": self.cls_id, "[SEP]": self.sep_id}
-        special["[MASK]"] = self.mask_id
-        if len(set(special.values())) < len(special):
-            raise ValueError(f"special tokens must have ids of their own, got {special}")
-        previous_stop = -1
-        for start, stop in self.excluded_ranges:
-            if not previous_stop < start < stop <= self.vocab_size:
-                raise ValueError(
-                    f"excluded range ({start}, {stop}) is empty, out of order, touches the one before it "
-                    f"or leaves the vocabulary of {self.vocab_size} ids"
-                )
-            previous_stop = stop
-        for token, token_id in special.items():
-            if not any(start <= token_id < stop for start, stop in self.excluded_ranges):
-                raise ValueError(f"{token} has id {token_id}, which no excluded range holds")
-        if sum(stop - start for start, stop in self.excluded_ranges) == self.vocab_size:
-            raise ValueError("no id is left that could replace a token: every id is excluded")
-        return self

@@ -6,7 +6,7 @@ from typing import Annotated, Literal
 
 from pydantic import Field, field_validator, model_validator
 
-from maskmill.schemas.masking import MAX_VOCAB_SIZE
+from maskmill.schemas.mask_vocabulary import MAX_VOCAB_SIZE
 from maskmill.schemas.section import AtLeastOne, Name, Section, Share
 
 MAX_UNUSED = 1 << 20

@@ -11,6 +11,9 @@ import re
 from maskmill.schemas.errors import RESTORE, ConfigError
 
 SCHEMA_VERSION = "2.0"
+"""In all files but those below: what is written has not changed since."""
+PACKED_MANIFEST_VERSION = "2.1"
+"""In manifests of packed datasets, which say since then which pieces continue a word; the newest that is read."""
 
 
 def check_schema_version(found: str, path: str) -> None:
@@ -71,4 +74,4 @@ def split_version(version: str) -> tuple[int, int] | None:
     return (int(match[1]), int(match[2])) if match else None
 
 
-_OUR_MAJOR, _OUR_MINOR = split_version(SCHEMA_VERSION) or (0, 0)
+_OUR_MAJOR, _OUR_MINOR = split_version(PACKED_MANIFEST_VERSION) or (0, 0)

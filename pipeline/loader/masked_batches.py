@@ -24,7 +24,7 @@ from maskmill.pipeline.loader.resume.loader_state import LoaderState, Position, 
 from maskmill.pipeline.loader.resume.progress import Progress
 from maskmill.pipeline.loader.rows.read_rows import RowReader
 from maskmill.pipeline.loader.rows.row_batch import RowBatch
-from maskmill.pipeline.masking.mask_plan import MaskPlan, plan_masks
+from maskmill.pipeline.masking.mask_plan import EpochPlans
 from maskmill.pipeline.masking.tables import MaskTables
 from maskmill.pipeline.standard_error import guard_worker
 from maskmill.pipeline.storage.datasets import fingerprint_rows
@@ -260,13 +260,9 @@ class MaskedBatches(IterableDataset[Batch]):
         return LastingFailure(self._iter_masked(self._iter_row_batches()))
 
     def _iter_masked(self, batches: Iterator[RowBatch]) -> Generator[Batch]:
-        plans: dict[int, MaskPlan] = {}
-        pad_id, masking = self.manifest.vocabulary.pad_id, self.masking
+        plans = None if self.masking is None else EpochPlans(self.masking, self.tables)
         for rows in batches:
-            if masking is not None and list(plans) != rows.distinct_epochs:
-                epochs = rows.distinct_epochs
-                plans = {epoch: plans.get(epoch) or plan_masks(masking, self.tables, epoch) for epoch in epochs}
-            yield fill_batch(rows, None if masking is None else plans, pad_id)
+            yield fill_batch(rows, plans.of(rows.distinct_epochs) if plans else None, self.manifest.vocabulary.pad_id)
 
     def _iter_row_batches(self) -> Generator[RowBatch]:
         worker = get_worker_info()

@@ -13,11 +13,37 @@ from numba import njit
 from numpy.typing import NDArray
 
 from maskmill.pipeline.masking.hashing import hash_position, split_row_key
-from maskmill.pipeline.masking.mask_plan import MaskPlan, plan_masks
-from maskmill.pipeline.masking.strategies.token import select_tokens
+from maskmill.pipeline.masking.mask_plan import ANY_TOKENS, EXACT_TOKENS, SPANS, MaskPlan, plan_masks
+from maskmill.pipeline.masking.scratch import POSITIONS, RANDOMS, SCRATCH_ROWS, SHOWN, TAKEN, UNITS
+from maskmill.pipeline.masking.strategies.ngram import select_ngrams
+from maskmill.pipeline.masking.strategies.span import select_spans
+from maskmill.pipeline.masking.strategies.token import select_any_tokens, select_tokens
 from maskmill.pipeline.masking.tables import MaskTables
 from maskmill.schemas.masking import IGNORE_INDEX, Masking
 from maskmill.schemas.rows import MAX_SEQ_LEN
+
+
+@njit(cache=True, nogil=True)
+def select_row(ids: Any, row_id: np.uint64, plan: MaskPlan, scratch: Any) -> np.int64:
+    """Select the positions of a row by the plan's strategy, for `draw_row`.
+
+    Returns:
+        Their number. They are in `scratch[POSITIONS]`, ascending, and where their units start, if actions are drawn by
+        unit, in `scratch[UNITS]`.
+    """
+    if plan.kernel == EXACT_TOKENS:
+        return np.int64(select_tokens(ids, row_id, plan, scratch[SHOWN], scratch[POSITIONS]))
+    if plan.kernel == ANY_TOKENS:
+        return np.int64(select_any_tokens(ids, row_id, plan, scratch[POSITIONS]))
+    count = np.int64(
+        select_spans(ids, row_id, plan, scratch) if plan.kernel == SPANS else select_ngrams(ids, row_id, plan, scratch)
+    )
+    filled, taken = np.int64(0), scratch[TAKEN]
+    for i in range(ids.shape[0]):
+        scratch[POSITIONS, filled] = i
+        scratch[UNITS, filled] = taken[i] - np.uint32(1)
+        filled += np.int64(taken[i] != 0)
+    return count
 
 
 @njit(cache=True, nogil=True)
@@ -28,18 +54,19 @@ def draw_row(ids: Any, row_id: np.uint64, plan: MaskPlan, scratch: Any) -> np.in
         ids: uint16 or uint32 (S,), S at most 65,536.
         row_id: Identity of the row, any 64 bits.
         plan: From `plan_masks`.
-        scratch: uint32 (3, S), overwritten.
+        scratch: uint32 (SCRATCH_ROWS, S), overwritten.
 
     Returns:
-        The number of selected positions. They are ascending in `scratch[0, :count]`, and what the model reads
-        there in `scratch[1, :count]`: [MASK], a random token or the token itself.
+        The number of selected positions. They are ascending in `scratch[POSITIONS, :count]`, and what the model reads
+        there in `scratch[SHOWN, :count]`: [MASK], a random token or the token itself.
     """
-    positions, shown, randoms = scratch[0], scratch[1], scratch[2]
-    count = np.int64(select_tokens(ids, row_id, plan, shown, positions))
+    count = np.int64(select_row(ids, row_id, plan, scratch))
+    positions, shown, randoms = scratch[POSITIONS], scratch[SHOWN], scratch[RANDOMS]
+    units = scratch[UNITS] if plan.by_unit else positions
     # Three short loops without a branch to mispredict: 1.6 times as fast as deciding token by token.
     b0, b1 = split_row_key(plan.action_key, row_id)
     for j in range(count):
-        shown[j] = hash_position(b0, b1, positions[j])
+        shown[j] = hash_position(b0, b1, units[j])
     num_randoms = np.int64(0)
     for j in range(count):
         action = np.uint64(shown[j])
@@ -66,7 +93,7 @@ def mask_row(ids: Any, row_id: np.uint64, plan: MaskPlan, out_ids: Any, out_labe
         plan: From `plan_masks`.
         out_ids: int64 (S,), overwritten with what the model reads.
         out_labels: int64 (S,), overwritten with the true ids of the selected positions, else IGNORE_INDEX.
-        scratch: uint32 (3, S), overwritten; see `draw_row`.
+        scratch: uint32 (SCRATCH_ROWS, S), overwritten; see `draw_row`.
 
     Returns:
         The number of selected positions.
@@ -77,15 +104,15 @@ def mask_row(ids: Any, row_id: np.uint64, plan: MaskPlan, out_ids: Any, out_labe
     for i in range(ids.shape[0]):
         out_labels[i] = IGNORE_INDEX
     for j in range(count):
-        position = scratch[0, j]
-        out_ids[position] = np.int64(scratch[1, j])
+        position = scratch[POSITIONS, j]
+        out_ids[position] = np.int64(scratch[SHOWN, j])
         out_labels[position] = np.int64(ids[position])
     return count
 
 
 @njit(cache=True, nogil=True)
 def _mask_rows(rows: Any, row_ids: Any, plan: MaskPlan, out_ids: Any, out_labels: Any) -> None:
-    scratch = np.empty((3, rows.shape[1]), dtype=np.uint32)
+    scratch = np.empty((SCRATCH_ROWS, rows.shape[1]), dtype=np.uint32)
     for b in range(rows.shape[0]):
         mask_row(rows[b], row_ids[b], plan, out_ids[b], out_labels[b], scratch)
 

@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 
 from maskmill.pipeline.masking.mask_plan import MaskPlan, plan_masks
 from maskmill.pipeline.masking.numba_masks import check_rows, draw_row
+from maskmill.pipeline.masking.scratch import POSITIONS, SCRATCH_ROWS, SHOWN
 from maskmill.pipeline.masking.tables import MaskTables
 from maskmill.schemas.masking import Masking
 
@@ -18,15 +19,15 @@ from maskmill.schemas.masking import Masking
 def _mask_sparsely(
     rows: Any, row_ids: Any, plan: MaskPlan, offsets: Any, positions: Any, masked_ids: Any, labels: Any
 ) -> None:
-    scratch = np.empty((3, rows.shape[1]), dtype=np.uint32)
+    scratch = np.empty((SCRATCH_ROWS, rows.shape[1]), dtype=np.uint32)
     filled = np.int64(0)
     offsets[0] = 0
     for b in range(rows.shape[0]):
         count = draw_row(rows[b], row_ids[b], plan, scratch)
         for j in range(count):
-            position = scratch[0, j]
+            position = scratch[POSITIONS, j]
             positions[filled] = position
-            masked_ids[filled] = scratch[1, j]
+            masked_ids[filled] = scratch[SHOWN, j]
             labels[filled] = rows[b, position]
             filled += 1
         offsets[b + 1] = filled

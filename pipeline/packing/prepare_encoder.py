@@ -17,7 +17,7 @@ from maskmill.pipeline.wordpiece.encoding.prove_encoder import Proof, make_proof
 from maskmill.pipeline.wordpiece.files.check_tokenizer import parse_tokenizer_json
 from maskmill.pipeline.wordpiece.files.tokenizer_files import describe_vocabulary
 from maskmill.schemas.errors import ConfigError
-from maskmill.schemas.masking import MaskVocabulary
+from maskmill.schemas.mask_vocabulary import MaskVocabulary
 
 
 @functools.lru_cache(maxsize=1)

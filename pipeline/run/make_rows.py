@@ -7,6 +7,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
 from maskmill.pipeline.engine.receipts import Receipts, receipt_path
+from maskmill.pipeline.masking.tables import check_words
 from maskmill.pipeline.packing.pack_receipts import (
     PackDetails,
     encoding_counts,
@@ -141,6 +142,7 @@ def _set_masking(run: Run, targets: list[_Target]) -> list[PackedManifest]:
     for target in targets:
         manifest = _read_own(run, target)
         if manifest.masking != masking and not manifest.copies:
+            check_words(masking, manifest.vocabulary, f"{run.output.display_url}/{target.folder}")
             manifest = write_manifest(run.output, target.folder, manifest.model_copy(update={"masking": masking}))
         manifests.append(manifest)
     _note_masking(run)

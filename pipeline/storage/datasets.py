@@ -21,7 +21,8 @@ from maskmill.schemas.manifest import (
     PackedManifest,
     parse_manifest,
 )
-from maskmill.schemas.masking import Masking, MaskVocabulary
+from maskmill.schemas.mask_vocabulary import MaskVocabulary
+from maskmill.schemas.masking import Masking
 from maskmill.schemas.tokenizer.tokenizer_file import MAX_TOKENIZER_BYTES, check_tokenizer_json
 
 MANIFEST = "manifest.json"

@@ -15,7 +15,7 @@ from pydantic import FailFast, Field, StringConstraints, ValidationError, field_
 
 from maskmill.schemas.bounded_json import parse_json
 from maskmill.schemas.errors import ConfigError
-from maskmill.schemas.masking import MAX_VOCAB_SIZE, MaskVocabulary
+from maskmill.schemas.mask_vocabulary import MAX_VOCAB_SIZE, MaskVocabulary, write_continuation_bits
 from maskmill.schemas.tokenizer.normalizers import Normalizer
 from maskmill.schemas.tokenizer.patterns import MAX_TEXT, Part
 from maskmill.schemas.tokenizer.post_processors import Decoder, Padding, PostProcessor, Truncation
@@ -90,6 +90,11 @@ class TokenizerFile(Part):
         ids = self.model.vocab | {token.content: token.id for token in self.added_tokens}
         return sorted(ids, key=ids.__getitem__)
 
+    def list_continuations(self) -> list[bool]:
+        """Of each id, whether its piece continues a word."""
+        prefix = self.model.continuing_subword_prefix
+        return [piece.startswith(prefix) for piece in self.list_pieces()]
+
     def describe_vocabulary(self) -> MaskVocabulary:
         """Describe the vocabulary for a manifest.
 
@@ -116,6 +121,7 @@ class TokenizerFile(Part):
             sep_id=numbers[SEP],
             mask_id=numbers[MASK],
             excluded_ranges=tuple(_find_runs(excluded)),
+            continuation_bits=write_continuation_bits(self.list_continuations()),
         )
 
 

@@ -20,7 +20,8 @@ from maskmill.pipeline.storage.shard_table import write_shard_table
 from maskmill.pipeline.storage.store import open_store
 from maskmill.schemas.counts import PackingCounts
 from maskmill.schemas.manifest import PackedManifest, text_fill_ppm
-from maskmill.schemas.masking import Masking, MaskVocabulary
+from maskmill.schemas.mask_vocabulary import MaskVocabulary
+from maskmill.schemas.masking import Masking
 from maskmill.schemas.rows import Compression, packed_row_schema
 from maskmill.schemas.run_file import PackSection
 

@@ -22,7 +22,7 @@ from tests.loader.streams import MASKING, open_loader
         (lambda _: Cache(folder="a\0b"), "cache.folder: no such folder"),
         (lambda _: Cache(folder=5), "cache.folder: no such folder"),
         (lambda _: Cache(fetch=["auto"]), "cache.fetch: "),
-        (lambda _: Masking(strategy="whole_word"), 'masking: the value of strategy is wrong; expected "token"'),
+        (lambda _: Masking(strategy="words"), 'masking: the value of strategy is wrong; expected "token"'),
         (lambda _: Masking(rate=None), "masking: the value of rate is wrong; expected a number"),
         (lambda url: Mixture(url), "mixture: .*Sources"),
         (lambda _: Mixture(5), "mixture: a mixture is a tuple of Sources"),

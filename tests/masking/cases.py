@@ -14,8 +14,21 @@ epochs = st.one_of(st.integers(0, 3), st.just(2**63 - 1))
 ppms = st.one_of(st.sampled_from([0, 1, 150_000, 300_000, 999_999, 1_000_000]), st.integers(0, 10**6))
 
 
+EXACT_TOKENS = ({"strategy": "token"},)
+STRATEGIES = (
+    *EXACT_TOKENS,
+    {"strategy": "token", "selection": "bernoulli"},
+    {"strategy": "whole_word"},
+    {"strategy": "whole_word", "replace_by": "unit"},
+    {"strategy": "ngram"},
+    {"strategy": "ngram", "max_ngram": 5, "replace_by": "unit"},
+    {"strategy": "span"},
+    {"strategy": "span", "max_span": 4, "span_lengths": "clipped", "replace_by": "token"},
+)
+
+
 @st.composite
-def maskings(draw):
+def maskings(draw, strategies=STRATEGIES):
     mask_ppm = draw(ppms)
     random_ppm = min(draw(ppms), 10**6 - mask_ppm)
     return Masking(
@@ -23,6 +36,7 @@ def maskings(draw):
         mask_share=mask_ppm / 10**6,
         random_share=random_ppm / 10**6,
         seed=draw(uint64s),
+        **draw(st.sampled_from(strategies)),
     )
 
 
@@ -41,9 +55,6 @@ def rows_of_ids(draw, max_rows=3, max_width=700):
 def expect(rows, row_ids, epoch, masking):
     """Mask by the oracle; returns two int64 arrays (B, S)."""
     masked = [
-        mask_by_the_law(
-            row.tolist(), int(row_id), epoch, masking.seed, masking.rate, masking.mask_share, masking.random_share
-        )
-        for row, row_id in zip(rows, row_ids, strict=True)
+        mask_by_the_law(row.tolist(), int(row_id), epoch, masking) for row, row_id in zip(rows, row_ids, strict=True)
     ]
     return np.array([ids for ids, _ in masked]), np.array([labels for _, labels in masked])

@@ -3,8 +3,8 @@ from __future__ import annotations
 import pytest
 
 from maskmill.pipeline.masking.tables import MaskTables
-from maskmill.schemas.masking import MaskVocabulary
-from tests.masking.oracle import CLS, MASK, PAD, SEP, UNK, VOCAB_SIZE
+from maskmill.schemas.mask_vocabulary import MaskVocabulary, write_continuation_bits
+from tests.masking.oracle import CLS, CONTINUES, MASK, PAD, SEP, UNK, VOCAB_SIZE
 
 
 @pytest.fixture(scope="session")
@@ -18,5 +18,6 @@ def tables():
         sep_id=SEP,
         mask_id=MASK,
         excluded_ranges=((0, 10), (200, 208)),
+        continuation_bits=write_continuation_bits(CONTINUES),
     )
     return MaskTables.build(vocabulary)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from fractions import Fraction
+from itertools import chain
 
 PAD, UNK, CLS, SEP, MASK = 0, 6, 7, 8, 9
 VOCAB_SIZE = 208
@@ -10,6 +11,7 @@ UNUSED = range(1, 6)
 SIZE_PADDING = range(200, 208)
 ORDINARY = list(range(10, 200))
 NEVER_SELECTED = {PAD, CLS, SEP, MASK}
+CONTINUES = [token in ORDINARY and token % 2 == 1 for token in range(VOCAB_SIZE)]
 
 
 def mix64(z):
@@ -29,19 +31,117 @@ def hash32(stream, seed, epoch, row_id, position):
     return x ^ (x >> 16)
 
 
-def mask_by_the_law(ids, row_id, epoch, seed, rate, mask_share, random_share, table=ORDINARY):
-    """Mask one row, given as ints; returns (input_ids, labels) as lists."""
-    maskable = [p for p, token in enumerate(ids) if token not in NEVER_SELECTED]
+def count_by_the_law(m, rate):
     ppm = int(Fraction(rate).limit_denominator(10**6) * 10**6)
-    m = len(maskable)
-    count = 0 if m == 0 or ppm == 0 else max(1, (2 * m * ppm + 10**6) // (2 * 10**6))
-    keys = sorted(hash32("mask_sel", seed, epoch, row_id, p) * 2**16 + p for p in maskable)
+    return 0 if m == 0 or ppm == 0 else max(1, (2 * m * ppm + 10**6) // (2 * 10**6))
+
+
+def segments_of(ids):
+    """Segments of words of positions, as Google's `cand_indexes` are, but ended by every token that is not selected."""
+    segments = [[]]
+    for position, token in enumerate(ids):
+        if token in NEVER_SELECTED:
+            segments.append([])
+        elif segments[-1] and CONTINUES[token]:
+            segments[-1][-1].append(position)
+        else:
+            segments[-1].append([position])
+    return segments
+
+
+def draw_length(shares, word):
+    """How many words a word of 32 bits means."""
+    length, share = 1, Fraction(word, 2**32)
+    while length < len(shares) and share >= sum(shares[:length]):
+        length += 1
+    return length
+
+
+def select_ngrams(ids, budget, longest, key, length_word):
+    """ALBERT's `create_masked_lm_predictions` with keys for shuffles; Google's whole words where `longest` is 1."""
+    shares = [Fraction(1, n) / sum(Fraction(1, k) for k in range(1, longest + 1)) for n in range(1, longest + 1)]
+    candidates = [
+        [list(chain(*words[at : at + n])) for n in range(1, longest + 1)]
+        for words in segments_of(ids)
+        for at in range(len(words))
+    ]
+    candidates.sort(key=lambda candidate: key(candidate[0][0]))
+    unit_of = {}
+    for candidate in candidates:
+        if len(unit_of) >= budget:
+            break
+        n = draw_length(shares, length_word(candidate[0][0]))
+        while n > 1 and len(unit_of) + len(candidate[n - 1]) > budget:
+            n -= 1
+        positions = candidate[n - 1]
+        if len(unit_of) + len(positions) > budget or any(position in unit_of for position in positions):
+            continue
+        unit_of |= dict.fromkeys(positions, positions[0])
+    return unit_of
+
+
+def select_spans(ids, budget, longest, clipped, key, length_word):
+    """SpanBERT's `PairWithSpanMaskingScheme.mask` with keys for its draws of anchors, then `merge_intervals`."""
+    weights = [Fraction(1, 5) * Fraction(4, 5) ** before for before in range(longest)]
+    if clipped:
+        weights[-1] = 1 - sum(weights[:-1])
+    shares = [weight / sum(weights) for weight in weights]
+    segments = segments_of(ids)
+    anchors = iter(sorted((p for words in segments for word in words for p in word), key=key))
+    selected = set()
+    while len(selected) < budget:
+        anchor = next(anchors)
+        if anchor in selected:
+            continue
+        length = draw_length(shares, length_word(anchor))
+        words = next(words for words in segments if any(anchor in word for word in words))
+        at = next(at for at, word in enumerate(words) if anchor in word)
+        for position in chain(*words[at : at + length]):
+            if len(selected) < budget:
+                selected.add(position)
+    unit_of = {}
+    for position in sorted(selected):
+        unit_of[position] = unit_of.get(position - 1, position)
+    return unit_of
+
+
+def select_by_the_law(ids, row_id, epoch, masking):
+    """The selected positions of a row, ascending, each with the first of its unit."""
+    maskable = [p for p, token in enumerate(ids) if token not in NEVER_SELECTED]
+    budget = count_by_the_law(len(maskable), masking.rate)
+
+    def key(position):
+        return hash32("mask_sel", masking.seed, epoch, row_id, position)
+
+    def length_word(position):
+        return hash32("mask_len", masking.seed, epoch, row_id, position)
+
+    if masking.strategy == "token":
+        if masking.selection == "bernoulli":
+            threshold = 2**32 * masking.rate_ppm // 10**6
+            selected = [p for p in maskable if key(p) < threshold]
+        else:
+            selected = sorted(maskable, key=key)[:budget]
+        unit_of = {position: position for position in selected}
+    elif masking.strategy == "span":
+        clipped = masking.span_lengths == "clipped"
+        unit_of = select_spans(ids, budget, masking.max_span, clipped, key, length_word)
+    else:
+        longest = masking.max_ngram if masking.strategy == "ngram" else 1
+        unit_of = select_ngrams(ids, budget, longest, key, length_word)
+    return dict(sorted(unit_of.items()))
+
+
+def mask_by_the_law(ids, row_id, epoch, masking):
+    """Mask one row, given as ints; returns (input_ids, labels) as lists."""
     input_ids, labels = list(ids), [-100] * len(ids)
-    for position in (key % 2**16 for key in keys[:count]):
+    mask_share, random_share = Fraction(str(masking.mask_share)), Fraction(str(masking.random_share))
+    for position, unit in select_by_the_law(ids, row_id, epoch, masking).items():
         labels[position] = ids[position]
-        share = Fraction(hash32("mask_act", seed, epoch, row_id, position), 2**32)
-        if share < Fraction(str(mask_share)):
+        drawn_at = unit if masking.replace_by == "unit" else position
+        share = Fraction(hash32("mask_act", masking.seed, epoch, row_id, drawn_at), 2**32)
+        if share < mask_share:
             input_ids[position] = MASK
-        elif share < Fraction(str(mask_share)) + Fraction(str(random_share)):
-            input_ids[position] = table[hash32("mask_rep", seed, epoch, row_id, position) % len(table)]
+        elif share < mask_share + random_share:
+            input_ids[position] = ORDINARY[hash32("mask_rep", masking.seed, epoch, row_id, position) % len(ORDINARY)]
     return input_ids, labels

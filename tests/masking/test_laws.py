@@ -9,10 +9,11 @@ from hypothesis import strategies as st
 
 from maskmill.pipeline.masking.mask_plan import plan_masks
 from maskmill.pipeline.masking.numba_masks import draw_row, mask_rows
+from maskmill.pipeline.masking.scratch import SCRATCH_ROWS, SHOWN
 from maskmill.pipeline.masking.static_masks import static_masks
 from maskmill.pipeline.masking.strategies.token import find_threshold
-from maskmill.schemas.masking import Masking, count_selected
-from tests.masking.cases import epochs, expect, maskings, ppms, rows_of_ids, uint64s
+from maskmill.schemas.masking import Masking, ReplaceBy, count_selected
+from tests.masking.cases import STRATEGIES, epochs, expect, maskings, ppms, rows_of_ids, uint64s
 from tests.masking.oracle import (
     CLS,
     MASK,
@@ -27,6 +28,8 @@ from tests.masking.oracle import (
     hash32,
 )
 
+NESTED = [strategy for strategy in STRATEGIES if strategy["strategy"] in ("token", "span")]
+"""A word that exceeds the budget is skipped, so for words and n-grams a lower rate may select others."""
 quick = settings(deadline=None, max_examples=60)
 
 
@@ -118,7 +121,7 @@ def test_special_tokens_are_never_selected_and_nothing_else_changes(tables, rows
     np.testing.assert_array_equal(input_ids[~selected], rows[~selected])
 
 
-@given(rows=rows_of_ids(), masking=maskings(), other=ppms, row_id=uint64s)
+@given(rows=rows_of_ids(), masking=maskings(NESTED), other=ppms, row_id=uint64s)
 @quick
 def test_a_lower_rate_selects_a_subset_and_shows_the_same(tables, rows, masking, other, row_id):
     low, high = sorted([masking.rate_ppm, other])
@@ -127,7 +130,8 @@ def test_a_lower_rate_selects_a_subset_and_shows_the_same(tables, rows, masking,
     many_ids, many = mask_rows(rows, row_ids, 0, masking.model_copy(update={"rate": high / 10**6}), tables)
     selected = few != -100
     assert (many[selected] != -100).all()
-    np.testing.assert_array_equal(few_ids[selected], many_ids[selected])
+    if masking.replace_by == ReplaceBy.TOKEN:  # a unit that grows may be shown otherwise
+        np.testing.assert_array_equal(few_ids[selected], many_ids[selected])
 
 
 @given(rows=rows_of_ids(max_rows=6), masking=maskings(), epoch=epochs, order=st.randoms(use_true_random=False))
@@ -196,7 +200,7 @@ def test_an_action_hash_is_compared_with_its_threshold_exactly(tables):
     """Thresholds laid on the hash itself: below it is [MASK] or random, at it no more."""
     action = hash32("mask_act", 0, 0, 1, 0)
     replacement = ORDINARY[hash32("mask_rep", 0, 0, 1, 0) % len(ORDINARY)]
-    scratch = np.empty((3, 1), dtype=np.uint32)
+    scratch = np.empty((SCRATCH_ROWS, 1), dtype=np.uint32)
     for mask_threshold, random_threshold, shown in [
         (action + 1, action + 1, MASK),
         (action, action + 1, replacement),
@@ -206,7 +210,7 @@ def test_an_action_hash_is_compared_with_its_threshold_exactly(tables):
             mask_threshold=np.uint64(mask_threshold), random_threshold=np.uint64(random_threshold)
         )
         assert draw_row(np.array([UNK], dtype=np.uint16), np.uint64(1), plan, scratch) == 1
-        assert scratch[1, 0] == shown
+        assert scratch[SHOWN, 0] == shown
 
 
 @pytest.mark.parametrize("excluded", [*UNUSED, *SIZE_PADDING, PAD, UNK, CLS, SEP, MASK])

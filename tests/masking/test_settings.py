@@ -5,7 +5,8 @@ from hypothesis import given
 from pydantic import ValidationError
 
 from maskmill.schemas.errors import ConfigError
-from maskmill.schemas.masking import Masking, MaskStrategy, MaskVocabulary
+from maskmill.schemas.mask_vocabulary import MaskVocabulary
+from maskmill.schemas.masking import Masking, MaskStrategy
 from tests.masking.cases import maskings
 
 BERT = {"vocab_size": 30_522, "pad_id": 0, "unk_id": 100, "cls_id": 101, "sep_id": 102, "mask_id": 103}
@@ -35,6 +36,9 @@ def test_settings_equal_to_the_ppm_are_equal():
     assert Masking(rate=1).rate_ppm == 10**6
 
 
+NAMES = '"token", "whole_word", "span" or "ngram"'
+
+
 @pytest.mark.parametrize(
     ("wrong", "words"),
     [
@@ -48,8 +52,11 @@ def test_settings_equal_to_the_ppm_are_equal():
         ({"mask_share": 0.9, "random_share": 0.2}, "must not exceed 1"),
         ({"seed": -1}, "at least 0"),
         ({"seed": 2**64}, "less than"),
-        ({"strategy": "whole_word"}, "the value of strategy is wrong; expected \"token\"; found 'whole_word'; change"),
-        ({"strategy": ["token"]}, 'the value of strategy is wrong; expected "token"; found'),
+        ({"strategy": "words"}, f"the value of strategy is wrong; expected {NAMES}; found 'words'; change"),
+        (
+            {"strategy": ["token"]},
+            f"the value of strategy is wrong; expected {NAMES}; found",
+        ),
         ({"ratio": 0.15}, r"masking: unknown key ratio; expected one of rate, .*; did you mean rate\?"),
     ],
 )

@@ -5,7 +5,8 @@ import pytest
 
 from maskmill.pipeline.masking.static_masks import static_masks
 from maskmill.pipeline.masking.tables import MaskTables
-from maskmill.schemas.masking import Masking, MaskVocabulary
+from maskmill.schemas.mask_vocabulary import MaskVocabulary
+from maskmill.schemas.masking import Masking
 from tests.masking.oracle import ORDINARY
 
 

@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 from maskmill.pipeline.masking.numba_masks import mask_rows
 from maskmill.pipeline.masking.row_keys import derive_row_words
 from maskmill.schemas.masking import Masking, count_selected
-from tests.masking.cases import epochs, expect, maskings, row_ids_63, rows_of_ids
+from tests.masking.cases import EXACT_TOKENS, epochs, expect, maskings, row_ids_63, rows_of_ids
 from tests.masking.oracle import VOCAB_SIZE
 
 torch = pytest.importorskip("torch", reason="torch is not installed here")
@@ -18,7 +18,7 @@ DEVICES = ["cpu"] + (["cuda"] if torch.cuda.is_available() else [])
 
 
 @pytest.mark.parametrize("device", DEVICES)
-@given(data=st.data(), masking=maskings(), epoch=epochs)
+@given(data=st.data(), masking=maskings(EXACT_TOKENS), epoch=epochs)
 @settings(deadline=None, max_examples=80)
 def test_torch_masks_equal_the_law_in_plain_integers(tables, device, data, masking, epoch):
     rows = data.draw(rows_of_ids())
@@ -47,7 +47,7 @@ def test_torch_masks_equal_numba_masks_on_large_batches(tables, device, shape, r
 
 
 @pytest.mark.parametrize("device", DEVICES)
-@given(data=st.data(), masking=maskings())
+@given(data=st.data(), masking=maskings(EXACT_TOKENS))
 @settings(deadline=None, max_examples=40)
 def test_every_row_has_the_mask_of_its_own_epoch(tables, device, data, masking):
     rows = data.draw(rows_of_ids(max_rows=5))
@@ -65,7 +65,7 @@ def test_every_row_has_the_mask_of_its_own_epoch(tables, device, data, masking):
             np.testing.assert_array_equal(ours[b].cpu().numpy(), law[0])
 
 
-@given(data=st.data(), masking=maskings(), epoch=epochs)
+@given(data=st.data(), masking=maskings(EXACT_TOKENS), epoch=epochs)
 @settings(deadline=None, max_examples=60)
 def test_masks_in_entries_are_the_masks_in_rows(tables, data, masking, epoch):
     """Row b's entries begin at b * C, ascending, spare ones last."""

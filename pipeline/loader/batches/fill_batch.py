@@ -13,6 +13,7 @@ from maskmill.pipeline.loader.batches.batch import Batch
 from maskmill.pipeline.loader.rows.row_batch import RowBatch
 from maskmill.pipeline.masking.mask_plan import MaskPlan
 from maskmill.pipeline.masking.numba_masks import mask_row
+from maskmill.pipeline.masking.scratch import SCRATCH_ROWS
 from maskmill.schemas.masking import IGNORE_INDEX
 from maskmill.schemas.rows import MASK_INPUT_IDS, MASK_LABELS, MASK_POSITIONS, SEQUENCE_LENGTHS, Per
 
@@ -63,7 +64,7 @@ def _fill_drawn(rows: Any, slots: Any, places: Any, epochs: Any, epoch: int, pla
     """Fill the rows of one epoch, with the masks of its plan, and number all their sequences."""
     ids, segment_ids, cu_seqlens, row_ids = out
     staged, staged_ids, lengths, counts = rows
-    scratch = np.empty((3, staged.shape[2]), np.uint32)
+    scratch = np.empty((SCRATCH_ROWS, staged.shape[2]), np.uint32)
     for b in range(len(slots)):
         row_ids[b] = staged_ids[slots[b], places[b]]
         if epochs[b] == epoch:

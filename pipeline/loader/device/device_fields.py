@@ -7,16 +7,19 @@ from collections.abc import Callable
 import torch
 
 from maskmill.pipeline.loader.batches.batch import Batch
+from maskmill.pipeline.loader.device.host_masks import draw_into
 from maskmill.pipeline.loader.device.transfer_layout import (
     SentRows,
     TransferLayout,
     lay_out_transfer,
     read_rows,
+    view_masks,
     widen,
     write_rows,
 )
 from maskmill.pipeline.loader.resume.batch_place import BatchPlace
 from maskmill.pipeline.loader.rows.row_batch import RowBatch
+from maskmill.pipeline.masking.mask_plan import EXACT_TOKENS, EpochPlans, choose_kernel
 from maskmill.pipeline.masking.row_keys import derive_row_words
 from maskmill.pipeline.masking.tables import MaskTables
 from maskmill.pipeline.masking.torch_masks import (
@@ -34,6 +37,9 @@ from maskmill.schemas.rows import MASK_INPUT_IDS, MASK_LABELS, MASK_POSITIONS
 class BatchMaker:
     """Makes batches on a device, equal to those that are made on the host.
 
+    Exact counts of single tokens are masked there; masks of other strategies are drawn on the host, and sent in the
+    form of stored ones.
+
     Args:
         masking: Settings of dynamic masks; `None` for stored ones.
         most_predicted: C, by the length of rows.
@@ -44,7 +50,8 @@ class BatchMaker:
     def __init__(
         self, masking: Masking | None, most_predicted: Callable[[int], int], tables: MaskTables, device: torch.device
     ) -> None:
-        self._masking = masking
+        self._on_device = masking if masking is not None and choose_kernel(masking) == EXACT_TOKENS else None
+        self._on_host = None if masking is None or self._on_device else EpochPlans(masking, tables)
         self._most_predicted = most_predicted
         self._tables = tables
         self._device = device
@@ -55,8 +62,8 @@ class BatchMaker:
         """The layout of batches with the shapes of this one; a curriculum has several."""
         shape = (len(rows), rows.staged.seq_len, rows.staged.rows.dtype)
         if shape not in self._layouts:
-            stored = self._most_predicted(rows.staged.seq_len) if self._masking is None else 0
-            self._layouts[shape] = lay_out_transfer(rows, stored)
+            sent = 0 if self._on_device else self._most_predicted(rows.staged.seq_len)
+            self._layouts[shape] = lay_out_transfer(rows, sent)
         return self._layouts[shape]
 
     def write(self, rows: RowBatch, buffer: torch.Tensor) -> tuple[int, Callable[[torch.Tensor], Batch]]:
@@ -69,13 +76,16 @@ class BatchMaker:
         Returns:
             How many bytes of the buffer to copy to the device, and what makes the batch of that copy.
         """
-        seed = self._masking.seed if self._masking is not None else 0
+        seed = self._on_device.seed if self._on_device else 0
         layout = self.lay_out(rows)
         row_words = derive_row_words(seed, rows.epochs, rows.row_ids)
         written = write_rows(layout, rows, row_words, buffer.numpy())
-        if self._masking is not None and layout.seq_len not in self._plans:
-            plan = plan_masks_torch(self._masking, self._tables, layout.seq_len, self._device)
+        if self._on_device and layout.seq_len not in self._plans:
+            plan = plan_masks_torch(self._on_device, self._tables, layout.seq_len, self._device)
             self._plans[layout.seq_len] = plan
+        if self._on_host:
+            masks = view_masks(layout, buffer.numpy())
+            draw_into(masks, rows.row_ids, rows.epochs, self._on_host.of(rows.distinct_epochs))
         place = rows.place  # copied now: the next rows overwrite these
 
         def make(sent: torch.Tensor) -> Batch:
@@ -106,7 +116,7 @@ class BatchMaker:
 
     def _mask(self, sent: SentRows) -> MaskedRows:
         rows = widen(sent.rows)
-        if self._masking is not None:
+        if self._on_device:
             masks = draw_masks(rows, sent.row_words, self._plans[rows.shape[1]])
         else:
             positions, shown, wanted = (widen(sent.lists[n]) for n in (MASK_POSITIONS, MASK_INPUT_IDS, MASK_LABELS))

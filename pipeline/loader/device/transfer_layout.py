@@ -20,7 +20,14 @@ from numba import njit
 
 from maskmill.pipeline.loader.rows.row_batch import RowBatch
 from maskmill.pipeline.loader.rows.stage_rows import STAGED_LISTS, dtype_of, take_lists, take_rows
-from maskmill.schemas.rows import SEQUENCE_LENGTHS, Per, most_values
+from maskmill.schemas.rows import (
+    MASK_INPUT_IDS,
+    MASK_LABELS,
+    MASK_POSITIONS,
+    SEQUENCE_LENGTHS,
+    Per,
+    most_values,
+)
 
 _ALIGNMENT_BYTES = 16
 _SIGNED = {1: torch.int8, 2: torch.int16, 4: torch.int32, 8: torch.int64}
@@ -94,21 +101,39 @@ class SentRows(NamedTuple):
     counts: dict[str, torch.Tensor]
 
 
+class WrittenMasks(NamedTuple):
+    """Where the masks of a batch lie in a buffer, and its rows.
+
+    Attributes:
+        rows: uint16 or uint32 `(B, S)`.
+        positions: uint16 `(B, C)`.
+        shown: Of the rows' dtype, `(B, C)`, what the model reads there.
+        wanted: Of the rows' dtype, `(B, C)`, the true ids.
+        counts: int32 `(B,)`, how many entries of a row count.
+    """
+
+    rows: npt.NDArray[Any]
+    positions: npt.NDArray[np.uint16]
+    shown: npt.NDArray[Any]
+    wanted: npt.NDArray[Any]
+    counts: npt.NDArray[np.int32]
+
+
 _SENT_LISTS = [
     (per, column) for per, columns in STAGED_LISTS.items() for column in columns if column.name != SEQUENCE_LENGTHS
 ]
 """The staged columns are sent; for sequences, `cu_seqlens` instead of their lengths."""
 
 
-def lay_out_transfer(batch: RowBatch, num_stored: int) -> TransferLayout:
+def lay_out_transfer(batch: RowBatch, num_sent: int) -> TransferLayout:
     """Lay out the bytes of batches.
 
     Args:
         batch: One with the shapes of all.
-        num_stored: C, the most stored masks of a row; 0 with dynamic ones.
+        num_sent: C, the most masks of a row that are sent; 0 where they are drawn on the device.
     """
     num_rows, seq_len, ids = len(batch), batch.staged.seq_len, batch.staged.rows.dtype
-    most = most_values(seq_len, num_stored)
+    most = most_values(seq_len, num_sent)
     most_ends = num_rows * (most[Per.SEQUENCE] + 1) + 1  # a row adds its sequences, and its padding if there is any
     fields: list[tuple[str, tuple[int, ...], npt.DTypeLike]] = [
         ("marks", (3, num_rows), np.int64),
@@ -154,6 +179,13 @@ def write_rows(
     )
     ends = layout.spans["cu_seqlens"]
     return Written(ends.start_bytes + num_ends * ends.dtype.itemsize, int(num_ends), int(longest))
+
+
+def view_masks(layout: TransferLayout, buffer: npt.NDArray[np.uint8]) -> WrittenMasks:
+    """See the rows and masks of a batch that `write_rows` wrote, to write masks that are not stored."""
+    lists = (f"lists/{name}" for name in (MASK_POSITIONS, MASK_INPUT_IDS, MASK_LABELS))
+    names = ("rows", *lists, f"counts/{MASK_POSITIONS}")
+    return WrittenMasks(*(_view_array(buffer, layout.spans[name]) for name in names))
 
 
 def read_rows(layout: TransferLayout, written: Written, sent: torch.Tensor) -> SentRows:

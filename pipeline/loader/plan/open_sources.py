@@ -24,6 +24,7 @@ from maskmill.pipeline.loader.order.epoch_order import (
 from maskmill.pipeline.loader.order.serving_plan import PATTERN_ROWS, RowSupply, ServingPlan, WeightedPhase, apportion
 from maskmill.pipeline.loader.plan.check_fit import check_one_length, check_one_tokenizer
 from maskmill.pipeline.loader.plan.mixture import MixedPhase, weigh
+from maskmill.pipeline.masking.tables import check_words
 from maskmill.pipeline.storage.datasets import fingerprint_rows
 from maskmill.schemas.errors import ConfigError, StaleArtifactError
 from maskmill.schemas.manifest import PackedManifest
@@ -154,7 +155,8 @@ def choose_masking(sources: Sequence[SourcePlan], wanted: Masking | None) -> Mas
     """The masking in force: the one that is asked for, which may differ from the datasets' own, or theirs.
 
     Raises:
-        ConfigError: None is asked for, and the datasets were prepared with different ones.
+        ConfigError: None is asked for, and the datasets were prepared with different ones; or it is one of words, and
+            those of a dataset are not known.
     """
     own = sources[0].manifest.masking
     if wanted is None:
@@ -168,8 +170,9 @@ def choose_masking(sources: Sequence[SourcePlan], wanted: Masking | None) -> Mas
                     found=_name_difference(theirs, own),
                     action="choose one for the whole run, such as masking=Masking(rate=0.3)",
                 )
-        return own
+        wanted = own
     for source in sources:
+        check_words(wanted, source.manifest.vocabulary, source.shown_url)
         theirs = source.manifest.masking
         changes = [
             f"{name} = {value} instead of its own {getattr(theirs, name)}"

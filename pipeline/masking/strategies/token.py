@@ -1,9 +1,9 @@
-"""Tokens one by one, in exact counts and without a sort.
+"""Tokens one by one: the same share of every row, without a sort, or each by itself.
 
-Of the m maskable tokens of a row those with the `count` smallest keys `hash32 * 2**16 + position` are selected.
-The hashes of a row are all different (see `hashing`), so any threshold that exactly `count` of them do not
-exceed selects the same positions. Hashes are uniform, so interpolation search meets such a threshold after 4
-guesses on rows of 512 and 5 on rows of 65,536, each a vectorised count over the row.
+For exact counts, those of the m maskable tokens of a row are selected that have the `count` smallest keys
+`hash32 * 2**16 + position`. The hashes of a row are all different (see `hashing`), so any threshold that exactly
+`count` of them do not exceed selects the same positions. Hashes are uniform, so interpolation search meets such a
+threshold after 4 guesses on rows of 512 and 5 on rows of 65,536, each a vectorised count over the row.
 """
 
 from __future__ import annotations
@@ -15,12 +15,15 @@ from numba import njit
 
 from maskmill.pipeline.masking.hashing import hash_position, split_row_key
 from maskmill.pipeline.masking.mask_plan import MaskPlan
-from maskmill.schemas.masking import count_selected
+from maskmill.schemas import masking
 
 _NEVER = np.uint32(2**32 - 1)
 _INTERPOLATIONS = 16
 
-_count_selected = njit(cache=True, nogil=True)(count_selected)
+count_selected = njit(cache=True, nogil=True)(masking.count_selected)
+"""For use inside numba kernels."""
+_PPM = np.uint64(masking.PPM)
+_SHIFT_32 = np.uint64(32)
 
 
 @njit(cache=True, nogil=True)
@@ -65,7 +68,7 @@ def select_tokens(ids: Any, row_id: np.uint64, plan: MaskPlan, hashes: Any, posi
         hashes[i] = hash_position(b0, b1, np.uint32(i)) if wanted else _NEVER
         positions[i] = np.uint32(wanted)
     num_maskable = np.int64(maskable)
-    count = np.int64(_count_selected(num_maskable, plan.rate_ppm))
+    count = np.int64(count_selected(num_maskable, plan.rate_ppm))
     filled = np.int64(0)
     if count == 0:
         return count
@@ -80,3 +83,20 @@ def select_tokens(ids: Any, row_id: np.uint64, plan: MaskPlan, hashes: Any, posi
         positions[filled] = np.uint32(i)
         filled += np.int64(hashes[i] <= threshold)
     return count
+
+
+@njit(cache=True, nogil=True)
+def select_any_tokens(ids: Any, row_id: np.uint64, plan: MaskPlan, positions: Any) -> np.int64:
+    """Select each token by itself; as `select_tokens` otherwise.
+
+    The hashes are the same, so the exact count of a row would be filled by the same tokens first.
+    """
+    b0, b1 = split_row_key(plan.selection_key, row_id)
+    threshold = (np.uint64(plan.rate_ppm) << _SHIFT_32) // _PPM
+    filled = np.int64(0)
+    for i in range(ids.shape[0]):
+        token = np.uint32(ids[i])
+        wanted = (token != plan.pad_id) & (token != plan.cls_id) & (token != plan.sep_id) & (token != plan.mask_id)
+        positions[filled] = np.uint32(i)
+        filled += np.int64(wanted & (np.uint64(hash_position(b0, b1, np.uint32(i))) < threshold))
+    return filled

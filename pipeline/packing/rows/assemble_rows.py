@@ -16,7 +16,7 @@ from maskmill.pipeline.packing.fitting.best_fit import sort_longest_first
 from maskmill.pipeline.packing.rows.order_rows import order_rows
 from maskmill.pipeline.packing.rows.packed_rows import PackedRows, RowLists
 from maskmill.pipeline.packing.sequences.row_plan import RowPlan
-from maskmill.schemas.masking import MaskVocabulary
+from maskmill.schemas.mask_vocabulary import MaskVocabulary
 from maskmill.schemas.rows import id_type
 
 

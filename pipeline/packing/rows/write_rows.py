@@ -15,7 +15,8 @@ from maskmill.pipeline.packing.rows.packed_rows import PackedRows, RowLists
 from maskmill.pipeline.storage.arrow_files import write_blocks
 from maskmill.pipeline.storage.store import Store
 from maskmill.schemas.layout import packed_shard_path
-from maskmill.schemas.masking import Masking, MaskVocabulary
+from maskmill.schemas.mask_vocabulary import MaskVocabulary
+from maskmill.schemas.masking import Masking
 from maskmill.schemas.receipt import ShardReceipt
 from maskmill.schemas.rows import LIST_COLUMNS, Compression, packed_row_schema, rows_per_block
 

@@ -15,7 +15,7 @@ from maskmill.pipeline.wordpiece.files.check_tokenizer import parse_tokenizer_js
 from maskmill.pipeline.wordpiece.files.normalise import Normalisation
 from maskmill.pipeline.wordpiece.files.vocab_file import dump_vocab, find_unwritable, parse_vocab
 from maskmill.schemas.errors import ConfigError
-from maskmill.schemas.masking import MaskVocabulary
+from maskmill.schemas.mask_vocabulary import MaskVocabulary
 from maskmill.schemas.tokenizer.tokenizer_file import CLS, SEP, SPECIAL_TOKENS, UNK
 from maskmill.schemas.tokenizer_config import describe_for_transformers
 
@@ -132,10 +132,7 @@ def describe_vocabulary(tokenizer: Tokenizer) -> tuple[MaskVocabulary, npt.NDArr
         ConfigError: If no piece is ordinary text, so that none could replace another.
     """
     checked = refuse_unusable(tokenizer)
-    prefix = checked.model.continuing_subword_prefix
-    return checked.describe_vocabulary(), np.array(
-        [piece.startswith(prefix) for piece in checked.list_pieces()], np.bool_
-    )
+    return checked.describe_vocabulary(), np.array(checked.list_continuations(), np.bool_)
 
 
 def count_cased_pieces(tokenizer: Tokenizer) -> int:

@@ -11,7 +11,7 @@ from collections import defaultdict
 from collections.abc import Sequence
 
 from maskmill.schemas.errors import ConfigError
-from maskmill.schemas.masking import MAX_VOCAB_SIZE
+from maskmill.schemas.mask_vocabulary import MAX_VOCAB_SIZE
 
 _WHITESPACE = (
     "\t\n\x0b\x0c\r \x85\u00a0\u1680\u2000\u2001\u2002\u2003\u2004\u2005\u2006\u2007\u2008\u2009\u200a"

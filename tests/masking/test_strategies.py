@@ -1,0 +1,138 @@
+"""What holds for strategies of words beside the law: their distributions, their units, and one row by hand."""
+
+from __future__ import annotations
+
+import hashlib
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+
+from maskmill.pipeline.masking.mask_plan import list_length_shares
+from maskmill.pipeline.masking.numba_masks import mask_rows
+from maskmill.schemas.errors import ConfigError
+from maskmill.schemas.masking import Masking
+from tests.masking.cases import STRATEGIES, epochs, maskings, rows_of_ids, uint64s
+from tests.masking.oracle import CLS, MASK, PAD, SEP, segments_of, select_by_the_law
+
+WORDS = [strategy for strategy in STRATEGIES if strategy["strategy"] != "token"]
+quick = settings(deadline=None, max_examples=60)
+
+
+def select(rows, masking, tables, epoch=0):
+    return mask_rows(rows, np.arange(len(rows), dtype=np.uint64), epoch, masking, tables)[1] != -100
+
+
+def text_rows(num_rows, seed=0):
+    """Rows of three sequences of 1 to 4 pieces a word, and padding."""
+    rng = np.random.default_rng(seed)
+    rows = rng.integers(10, 200, (num_rows, 256)).astype(np.uint16)
+    is_start = rng.random(rows.shape) < 0.6
+    rows += np.where(is_start, rows % 2, 1 - rows % 2).astype(np.uint16)
+    rows[rows > 199] = 12
+    rows[:, [0, 80, 160]], rows[:, [79, 159, 239]], rows[:, 240:] = CLS, SEP, PAD
+    return rows
+
+
+@pytest.mark.parametrize(
+    ("settings", "mean"),
+    [
+        ({"strategy": "span"}, 3.797),  # SpanBERT, section 3.1: 3.8
+        ({"strategy": "span", "span_lengths": "clipped"}, 4.463),
+        ({"strategy": "ngram"}, 18 / 11),
+        ({"strategy": "whole_word"}, 1.0),
+    ],
+)
+def test_units_are_as_long_as_the_papers_say(settings, mean):
+    shares = list_length_shares(Masking(**settings))
+    assert sum(shares) == 1
+    assert float(sum(n * share for n, share in enumerate(shares, 1))) == pytest.approx(mean, abs=5e-4)
+
+
+@given(rows=rows_of_ids(), masking=maskings(WORDS), epoch=epochs, row_id=uint64s)
+@quick
+def test_units_are_whole_words_within_a_segment(tables, rows, masking, epoch, row_id):
+    _, labels = mask_rows(rows, np.full(len(rows), row_id, np.uint64), epoch, masking, tables)
+    for row, selected in zip(rows, labels != -100, strict=True):
+        words = [word for segment in segments_of(row.tolist()) for word in segment]
+        cut = [word for word in words if len({bool(selected[position]) for position in word}) == 2]
+        assert len(cut) <= (masking.strategy == "span")  # the last span is cut at the budget, as in SpanBERT
+        unit_of = select_by_the_law(row.tolist(), row_id, epoch, masking)
+        for position, unit in unit_of.items():
+            assert not {PAD, CLS, SEP, MASK} & set(row[unit : position + 1].tolist())
+
+
+@pytest.mark.parametrize("settings", WORDS, ids=str)
+def test_a_unit_is_masked_random_or_kept_as_a_whole(tables, settings):
+    masking = Masking(**settings, rate=0.3, mask_share=0.5, random_share=0.0)
+    rows = text_rows(400)
+    input_ids, labels = mask_rows(rows, np.arange(400, dtype=np.uint64), 0, masking, tables)
+    mixed = 0
+    for number, row in enumerate(rows):
+        units = select_by_the_law(row.tolist(), number, 0, masking)
+        for unit in set(units.values()):
+            places = [position for position, first in units.items() if first == unit]
+            assert (labels[number, places] == row[places]).all()
+            mixed += len({bool(input_ids[number, place] == MASK) for place in places}) == 2
+    assert (mixed == 0) == (masking.replace_by == "unit")
+
+
+@pytest.mark.parametrize("settings", STRATEGIES, ids=str)
+def test_the_rate_is_met(tables, settings):
+    """Exact budgets to within a word; single tokens by themselves within five deviations."""
+    rows = text_rows(500)
+    maskable = ~np.isin(rows, [PAD, CLS, SEP, MASK])
+    picked = select(rows, Masking(**settings), tables)
+    budget = maskable.sum(axis=1) * 0.15
+    if settings.get("selection") == "bernoulli":
+        n = maskable.sum()
+        assert abs(picked.sum() - 0.15 * n) < 5 * (n * 0.15 * 0.85) ** 0.5
+        assert len(set(picked.sum(axis=1).tolist())) > 10
+    else:
+        assert (picked.sum(axis=1) <= np.floor(budget + 0.5)).all()
+        assert (
+            picked.sum(axis=1) >= np.floor(budget + 0.5) - (0 if settings["strategy"] in ("token", "span") else 3)
+        ).all()
+    assert picked.sum(axis=1).max() <= Masking(**settings).most_predicted(256)
+
+
+@pytest.mark.parametrize(
+    ("settings", "digest"),
+    [
+        (
+            {"strategy": "token", "selection": "bernoulli"},
+            "329f4c62dabf4bc19bde9cfd2aabdddf85ffbf4e263b265916328980d5a356f3",
+        ),
+        ({"strategy": "whole_word"}, "1eaf3e0bc9299fd797c1f7b4d1f57803c8e847b32cdcb0fb3ac0268e27f1ae2e"),
+        ({"strategy": "ngram"}, "382e421c4dc9934adab1602e0ecd861ca4f69f1da87fa26a780b37e8e337a459"),
+        ({"strategy": "span"}, "9c3b4a0715c7c9a78d1eb862f0a8a25369578e62c7acc9058e2209af144fc21b"),
+    ],
+)
+def test_masks_never_change(tables, settings, digest):
+    """Values of the first release with these strategies."""
+    got = mask_rows(text_rows(64), np.arange(64, dtype=np.uint64), 3, Masking(**settings, seed=7), tables)
+    assert hashlib.sha256(b"".join(a.astype("<i8").tobytes() for a in got)).hexdigest() == digest
+
+
+@pytest.mark.parametrize(
+    ("settings", "words"),
+    [
+        ({"max_ngram": 2}, "max_ngram is for the strategy ngram"),
+        ({"strategy": "ngram", "max_span": 4}, "max_span is for the strategy span"),
+        ({"strategy": "span", "selection": "bernoulli"}, "selection is for the strategy token"),
+        ({"replace_by": "unit"}, "a unit of the strategy token is one token"),
+        ({"strategy": "words"}, "strategy"),
+        ({"strategy": "ngram", "max_ngram": 0}, "max_ngram"),
+    ],
+)
+def test_settings_that_do_not_fit_are_refused_in_words(settings, words):
+    with pytest.raises(ConfigError, match=words):
+        Masking(**settings)
+
+
+@given(masking=maskings())
+@quick
+def test_settings_are_read_as_they_were_written(masking):
+    assert Masking(**masking.model_dump(mode="json")) == masking
+    if masking.strategy == "token" and masking.selection == "exact":
+        assert set(masking.model_dump()) == {"strategy", "rate", "mask_share", "random_share", "seed"}
