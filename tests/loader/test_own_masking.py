@@ -7,7 +7,7 @@ from itertools import islice
 
 import pytest
 
-from maskmill.pipeline.loader import MaskedBatches, Masking, Mixture, Phase, Source
+from maskmill.pipeline.loader import MaskedBatches, Masking, Mixture, Phase, Source, iter_fixed_batches
 from maskmill.pipeline.storage.datasets import fingerprint_rows, write_manifest
 from maskmill.pipeline.storage.store import open_store
 from maskmill.schemas.errors import ConfigError, StaleArtifactError
@@ -96,3 +96,16 @@ def test_stored_masks_are_part_of_the_identity_of_rows(tmp_path):
     manifest = write_dataset(f"{tmp_path}/packed")
     assert fingerprint_rows(manifest) == manifest.fingerprint
     assert fingerprint_rows(change_masking(tmp_path, "packed", manifest, OTHER)) != manifest.fingerprint
+
+
+@pytest.mark.parametrize("strategy", ["whole_word", "ngram", "span"])
+def test_words_of_a_dataset_that_does_not_know_them_are_refused(tmp_path, strategy):
+    """Of schema version 2.0, whose manifests do not say which pieces continue a word."""
+    url = f"{tmp_path}/packed"
+    assert write_unmasked(url, OTHER).vocabulary.continuation_bits is None
+    for ask in (MaskedBatches, lambda url, masking, **_: iter_fixed_batches(url, masking, batch_rows=8)):
+        with pytest.raises(ConfigError, match=f"the words of this dataset are not known.*{strategy}") as caught:
+            ask(url, masking=Masking(strategy=strategy), global_batch_rows=8)
+        assert url in str(caught.value)
+        assert "prepare the rows again" in str(caught.value)
+    assert len(first_batches(url, masking=Masking(selection="bernoulli"))) == 5

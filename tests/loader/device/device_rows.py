@@ -16,14 +16,19 @@ from maskmill.pipeline.loader.rows.row_batch import RowBatch
 from maskmill.pipeline.loader.rows.stage_rows import StagedRows
 from maskmill.pipeline.masking.numba_masks import mask_rows
 from maskmill.pipeline.masking.tables import MaskTables
+from maskmill.schemas.mask_vocabulary import write_continuation_bits
 from maskmill.schemas.masking import Masking
 from maskmill.schemas.rows import Per
 from tests.loader.datasets import VOCABULARY
 
-TABLES = {
-    np.uint16: MaskTables.build(VOCABULARY.model_copy(update={"vocab_size": 65_536})),
-    np.uint32: MaskTables.build(VOCABULARY.model_copy(update={"vocab_size": 70_000})),
-}
+
+def _make_tables(vocab_size: int) -> MaskTables:
+    """Tables of a vocabulary whose odd ids continue a word."""
+    bits = write_continuation_bits([token % 2 == 1 for token in range(vocab_size)])
+    return MaskTables.build(VOCABULARY.model_copy(update={"vocab_size": vocab_size, "continuation_bits": bits}))
+
+
+TABLES = {np.uint16: _make_tables(65_536), np.uint32: _make_tables(70_000)}
 SHAPES = [(1, 32), (3, 33), (4, 64), (2, 200)]
 
 
