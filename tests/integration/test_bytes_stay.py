@@ -25,6 +25,7 @@ from tests.integration.record_bytes import (
     write_outputs,
 )
 
+pytestmark = pytest.mark.long
 pytest.importorskip("nanotoken", reason="recorded with nanotoken: manifests count which documents it encoded")
 
 

@@ -26,7 +26,7 @@ from tests.integration.runs import (
 )
 from tests.integration.synthetic_corpus import patterns
 
-ENGINES = [("local", 2), ("ray", 2)]
+LOCAL, RAY = ("local", 2), ("ray", 2)
 
 
 def test_the_corpus_is_large_enough_to_be_spread(undisturbed: Undisturbed) -> None:
@@ -42,7 +42,7 @@ def test_the_corpus_is_large_enough_to_be_spread(undisturbed: Undisturbed) -> No
     assert sum(name.startswith("packed/shard-") for name in names) >= 8
 
 
-@pytest.mark.parametrize(("engine", "workers"), ENGINES)
+@pytest.mark.parametrize(("engine", "workers"), [LOCAL, pytest.param(*RAY, marks=pytest.mark.long)])
 def test_every_engine_writes_the_same_bytes(
     undisturbed: Undisturbed, tmp_path: Path, engine: str, workers: int
 ) -> None:
@@ -56,7 +56,7 @@ def test_every_engine_writes_the_same_bytes(
 
 
 @pytest.mark.long
-@pytest.mark.parametrize("engines", [ENGINES, ENGINES[::-1]], ids=["local to ray", "ray to local"])
+@pytest.mark.parametrize("engines", [[LOCAL, RAY], [RAY, LOCAL]], ids=["local to ray", "ray to local"])
 def test_a_run_begun_on_one_engine_is_finished_on_the_other(
     undisturbed: Undisturbed, tmp_path: Path, engines: list[tuple[str, int]]
 ) -> None:
