@@ -15,6 +15,7 @@ from pydantic import (
     ConfigDict,
     Field,
     SerializerFunctionWrapHandler,
+    StringConstraints,
     ValidationError,
     field_validator,
     model_serializer,
@@ -31,6 +32,8 @@ PPM = 10**6
 _TWO_TO_32 = 2**32
 MAX_COPIES = 100
 """Static masks stored with every row."""
+MAX_PROTECTED = 1 << 16
+"""Tokens that are never predicted."""
 _PPM_TOLERANCE = 1e-6
 """In ppm: accepts 0.1 + 0.05 as 0.15, and rejects 0.1234567."""
 
@@ -75,6 +78,7 @@ class SpanLengths(StrEnum):
     """Longer spans are shortened, as in Megatron: 4.46 words on average."""
 
 
+Token = Annotated[str, StringConstraints(min_length=1, max_length=4096)]
 Share = Annotated[float, Field(strict=True, ge=0.0, le=1.0, allow_inf_nan=False)]
 
 
@@ -144,6 +148,9 @@ class Masking(BaseModel, metaclass=_CheckedCalls):
     """Words of the longest span."""
     span_lengths: SpanLengths = SpanLengths.RENORMALISED
     """How longer spans are avoided: `renormalised`, as SpanBERT does, or `clipped`, as Megatron does."""
+    protect: Annotated[tuple[Token, ...], Field(max_length=MAX_PROTECTED)] = ()
+    """Tokens that are never predicted, besides [PAD], [CLS], [SEP] and [MASK]; DeBERTa protects `[UNK]`. They are still
+    random replacements, unless they are special, and they end words, n-grams and spans as a [SEP] does."""
 
     @model_validator(mode="before")
     @classmethod
@@ -160,6 +167,11 @@ class Masking(BaseModel, metaclass=_CheckedCalls):
             nearest = max(1, ppm) / PPM if value > 0 else 0  # 0 would mean no mask at all
             raise ValueError(f"masks are computed in whole millionths: write {nearest:.6f} instead of {value!r}")
         return ppm / PPM
+
+    @field_validator("protect")
+    @classmethod
+    def _sort(cls, tokens: tuple[str, ...]) -> tuple[str, ...]:
+        return tuple(sorted(set(tokens)))
 
     @model_validator(mode="after")
     def _check_shares(self) -> Self:
@@ -215,7 +227,7 @@ _OF_ONE_STRATEGY = {
     "max_span": MaskStrategy.SPAN,
     "span_lengths": MaskStrategy.SPAN,
 }
-_SINCE_2_1 = ("selection", "replace_by", "max_ngram", "max_span", "span_lengths")
+_SINCE_2_1 = ("selection", "replace_by", "max_ngram", "max_span", "span_lengths", "protect")
 
 
 def count_selected(num_maskable: int, rate_ppm: int) -> int:

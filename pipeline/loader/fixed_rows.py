@@ -17,7 +17,6 @@ from maskmill.pipeline.loader.resume.batch_place import BatchPlace
 from maskmill.pipeline.loader.rows.row_batch import RowBatch
 from maskmill.pipeline.loader.rows.stage_rows import StagedRows
 from maskmill.pipeline.masking.mask_plan import MaskPlan, plan_masks
-from maskmill.pipeline.masking.tables import check_words
 from maskmill.schemas.masking import Masking
 
 
@@ -65,11 +64,11 @@ def iter_fixed_batches(
     world_size = check("world_size", world_size)
     rank = check_between("rank", rank, 0, world_size - 1)
     dataset = PackedDataset(check("data", url), check("storage_options", storage_options))
-    check_words(masking, dataset.manifest.vocabulary, dataset.store.display_url)
+    plan = plan_masks(masking, dataset.make_tables(masking), epoch)
     first, stop = (number * dataset.num_rows // world_size for number in (rank, rank + 1))
     largest_share = -(-dataset.num_rows // world_size)
     sizes = _cut_share(stop - first, batch_rows, -(-largest_share // batch_rows))
-    batches = _iter_batches(dataset, plan_masks(masking, dataset.tables, epoch), epoch, (first, stop), sizes)
+    batches = _iter_batches(dataset, plan, epoch, (first, stop), sizes)
     return LastingFailure(batches)
 
 

@@ -24,10 +24,12 @@ from maskmill.pipeline.loader.resume.loader_state import LoaderState, Position, 
 from maskmill.pipeline.loader.resume.progress import Progress
 from maskmill.pipeline.loader.rows.read_rows import RowReader
 from maskmill.pipeline.loader.rows.row_batch import RowBatch
+from maskmill.pipeline.masking.fit_vocabulary import make_tables
 from maskmill.pipeline.masking.mask_plan import EpochPlans
 from maskmill.pipeline.masking.tables import MaskTables
 from maskmill.pipeline.standard_error import guard_worker
-from maskmill.pipeline.storage.datasets import fingerprint_rows
+from maskmill.pipeline.storage.datasets import fingerprint_rows, read_tokenizer
+from maskmill.pipeline.storage.store import open_store
 from maskmill.schemas.errors import ConfigError
 from maskmill.schemas.masking import Masking
 
@@ -110,7 +112,7 @@ class MaskedBatches(IterableDataset[Batch]):
         self._schedule = RankSchedule(self._plan.serving, rank, world_size, micro_batch_rows)
         self.manifest = self._plan.sources[0].manifest
         self.masking = None if masking == "static" else choose_masking(self._plan.sources, masking)
-        self.tables = MaskTables.build(self.manifest.vocabulary)
+        self.tables = self._make_tables()
         if self.masking is None:
             self._refuse_without_masks()
         self._described = LoaderState(
@@ -326,6 +328,16 @@ class MaskedBatches(IterableDataset[Batch]):
     def _describe(self, position: Position) -> LoaderState:
         share = self._schedule.locate(self._count_batches(position)).share_rows
         return self._described.model_copy(update={**position._asdict(), "share_rows": share})
+
+    def _make_tables(self) -> MaskTables:
+        if self.masking is None:
+            return MaskTables.build(self.manifest.vocabulary)
+        source = self._plan.sources[0]  # the others have the same tokenizer
+
+        def read() -> bytes:
+            return read_tokenizer(open_store(source.url, self._storage_options), source.manifest)
+
+        return make_tables(self.masking, source.manifest.vocabulary, read, source.shown_url)
 
     def _refuse_without_masks(self) -> None:
         for source in self._plan.sources:

@@ -51,6 +51,7 @@ class MaskPlan(NamedTuple):
     cls_id: np.uint32
     sep_id: np.uint32
     mask_id: np.uint32
+    by_kind: np.bool_
     kinds: NDArray[np.uint8]
     replacements: NDArray[np.uint32]
 
@@ -73,6 +74,7 @@ def plan_masks(masking: Masking, tables: MaskTables, epoch: int) -> MaskPlan:
         cls_id=np.uint32(vocabulary.cls_id),
         sep_id=np.uint32(vocabulary.sep_id),
         mask_id=np.uint32(vocabulary.mask_id),
+        by_kind=np.bool_(len(tables.protected) > 0),
         kinds=tables.kinds,
         replacements=tables.replacements,
     )
@@ -102,10 +104,15 @@ class EpochPlans:
 
 
 def choose_kernel(masking: Masking) -> int:
-    """The kernel of a strategy; every other than `EXACT_TOKENS` runs on the host alone."""
+    """The kernel of a strategy."""
     if masking.strategy == MaskStrategy.TOKEN:
         return EXACT_TOKENS if masking.selection == Selection.EXACT else ANY_TOKENS
     return SPANS if masking.strategy == MaskStrategy.SPAN else WORDS
+
+
+def is_drawn_on_device(masking: Masking) -> bool:
+    """Whether there are tensor operations for a strategy; the masks of others are drawn on the host."""
+    return choose_kernel(masking) == EXACT_TOKENS and not masking.protect
 
 
 def list_length_shares(masking: Masking) -> list[Fraction]:

@@ -34,7 +34,7 @@ def select_row(ids: Any, row_id: np.uint64, plan: MaskPlan, scratch: Any) -> np.
     if plan.kernel == EXACT_TOKENS:
         return np.int64(select_tokens(ids, row_id, plan, scratch[SHOWN], scratch[POSITIONS]))
     if plan.kernel == ANY_TOKENS:
-        return np.int64(select_any_tokens(ids, row_id, plan, scratch[POSITIONS]))
+        return np.int64(select_any_tokens(ids, row_id, plan, scratch[SHOWN], scratch[POSITIONS]))
     count = np.int64(
         select_spans(ids, row_id, plan, scratch) if plan.kernel == SPANS else select_ngrams(ids, row_id, plan, scratch)
     )

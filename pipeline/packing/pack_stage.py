@@ -16,6 +16,7 @@ import pyarrow as pa
 
 from maskmill.pipeline.engine.stage import Stage
 from maskmill.pipeline.engine.units import UnitOutcome
+from maskmill.pipeline.masking.fit_vocabulary import make_tables
 from maskmill.pipeline.packing.cutting.locate_sentences import locate_sentences
 from maskmill.pipeline.packing.cutting.token_columns import TokenColumns
 from maskmill.pipeline.packing.encoded_documents import EncodedDocuments, encode_documents, read_encoded, write_encoded
@@ -146,7 +147,7 @@ class _Work:
         rows = assemble_rows(columns, plan, SpecialIds.from_vocabulary(self.vocabulary), unit.shard, context.seed)
         writer = RowWriter(
             context.output,
-            self.vocabulary,
+            make_tables(context.masking, self.vocabulary, lambda: context.tokenizer_json, "tokenizer.json"),
             context.masking,
             context.copies,
             context.pack.rows_per_shard,

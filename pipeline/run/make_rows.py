@@ -5,9 +5,10 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 
 from maskmill.pipeline.engine.receipts import Receipts, receipt_path
-from maskmill.pipeline.masking.tables import check_words
+from maskmill.pipeline.masking.fit_vocabulary import make_tables
 from maskmill.pipeline.packing.pack_receipts import (
     PackDetails,
     encoding_counts,
@@ -27,7 +28,7 @@ from maskmill.pipeline.run.make_tokenizer import prove, read_tokenizer_json
 from maskmill.pipeline.run.open_run import Run
 from maskmill.pipeline.run.parts import Part
 from maskmill.pipeline.run.record import record_masking
-from maskmill.pipeline.storage.datasets import MANIFEST, read_manifest, write_manifest
+from maskmill.pipeline.storage.datasets import MANIFEST, read_manifest, read_tokenizer, write_manifest
 from maskmill.pipeline.storage.shard_table import read_shard_table, write_shard_table
 from maskmill.pipeline.wordpiece.encoding.load_encoders import SpecialInText
 from maskmill.pipeline.wordpiece.encoding.prove_stage import PROVE, read_proof
@@ -142,7 +143,8 @@ def _set_masking(run: Run, targets: list[_Target]) -> list[PackedManifest]:
     for target in targets:
         manifest = _read_own(run, target)
         if manifest.masking != masking and not manifest.copies:
-            check_words(masking, manifest.vocabulary, f"{run.output.display_url}/{target.folder}")
+            dataset = run.output.below(target.folder)
+            make_tables(masking, manifest.vocabulary, partial(read_tokenizer, dataset, manifest), dataset.display_url)
             manifest = write_manifest(run.output, target.folder, manifest.model_copy(update={"masking": masking}))
         manifests.append(manifest)
     _note_masking(run)
@@ -166,12 +168,14 @@ def _make_context(run: Run, tokenizer: TokenizerManifest) -> PackContext:
     tokenizer_json = read_tokenizer_json(run, tokenizer)
     special = SpecialInText(run.settings.tokenizer.special_in_text)
     folder = run.output.below(run.tokenizer_folder)
+    masking = run.settings.mask.masking()
+    make_tables(masking, describe_tokenizer(tokenizer_json)[0], lambda: tokenizer_json, folder.display_url)  # or refuse
     if read_proof(folder, tokenizer_json, special) is None:
         prove(run, tokenizer.checksums["tokenizer.json"])
     return PackContext(
         output=run.output,
         pack=run.settings.pack,
-        masking=run.settings.mask.masking(),
+        masking=masking,
         copies=run.settings.mask.copies,
         seed=run.settings.documents.seed,
         tokenizer_json=tokenizer_json,

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Callable, Iterable
+from functools import partial
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
 
+from maskmill.pipeline.masking.fit_vocabulary import make_tables
 from maskmill.pipeline.masking.static_masks import static_masks
 from maskmill.pipeline.masking.tables import MaskTables
 from maskmill.pipeline.storage.datasets import MANIFEST, TOKENIZER, read_manifest, read_tokenizer
@@ -47,7 +49,8 @@ def verify_packed(
     manifest = read_manifest(store, PackedManifest)
     shards = read_shard_table(store, manifest)
     reader = PackedBlocks(manifest)
-    tables = MaskTables.build(manifest.vocabulary)
+    read_pieces = partial(read_tokenizer, store, manifest)
+    tables = make_tables(manifest.masking, manifest.vocabulary, read_pieces, store.display_url)
 
     def check(shard: int) -> tuple[tuple[Counter[str], Places], list[Finding]]:
         rows, block_rows = int(shards.rows[shard]), manifest.block_rows

@@ -58,7 +58,7 @@ def _read_rows(packed: str) -> tuple[Any, Any, MaskTables]:
     num_blocks = -(-int(dataset.shards.rows[0]) // dataset.manifest.block_rows)
     blocks = dataset.read_blocks(0, list(range(num_blocks)), [])
     rows = np.concatenate([block.input_ids for block in blocks])[:NUM_ROWS]
-    return rows, np.arange(len(rows), dtype=np.uint64), dataset.tables
+    return rows, np.arange(len(rows), dtype=np.uint64), dataset.make_tables(Masking())
 
 
 def _measure_peers(packed: str, rows: Any, tables: MaskTables) -> dict[str, tuple[str, float]]:

@@ -11,6 +11,7 @@ import numpy.typing as npt
 import pytest
 
 from maskmill.pipeline.loader import MaskedBatches, Masking, iter_fixed_batches
+from maskmill.schemas.errors import ConfigError
 from tests.integration.conftest import Undisturbed
 from tests.integration.runs import prepare, run_maskmill, write_run_file
 from tests.loader.streams import hash_batches
@@ -20,10 +21,17 @@ SETTINGS = {
     "ngram": ["mask.strategy=ngram", "mask.max_ngram=4", "mask.replace_by=unit"],
     "span": ["mask.strategy=span", "mask.rate=0.2"],
     "bernoulli": ["mask.selection=bernoulli"],
+    "protected": ["mask.protect=['e', '[UNK]', '##e']"],
 }
 
 
-@pytest.fixture(scope="module", params=SETTINGS, ids=str)
+QUICK = ("ngram", "protected")
+
+
+@pytest.fixture(
+    scope="module",
+    params=[pytest.param(name, marks=() if name in QUICK else pytest.mark.long) for name in SETTINGS],
+)
 def packed(request: pytest.FixtureRequest, undisturbed: Undisturbed, tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp(request.param)
     run_file = write_run_file(folder / "run.toml", undisturbed.corpus_folder, folder / "out")
@@ -65,6 +73,31 @@ def test_words_are_those_of_the_tokenizer(packed: Path) -> None:
         assert cut > rows
     else:
         assert cut <= (rows if masking.strategy == "span" else 0)
+
+
+def test_protected_tokens_are_not_selected(packed: Path) -> None:
+    vocabulary = json.loads((packed / "tokenizer.json").read_bytes())["model"]["vocab"]
+    batches = MaskedBatches(str(packed), global_batch_rows=8).epochs(1)
+    assert batches.masking is not None
+    protected = [vocabulary[token] for token in batches.masking.protect]
+    selected = {int(token) for batch in batches for token in batch.labels.unique()}
+    assert not selected.intersection(protected)
+    assert len(selected) > 100
+
+
+def test_a_protected_token_that_the_vocabulary_lacks_is_refused(undisturbed: Undisturbed, tmp_path: Path) -> None:
+    loaded = str(undisturbed.output / "packed")
+    for ask in (
+        lambda masking: MaskedBatches(loaded, global_batch_rows=8, masking=masking),
+        lambda masking: iter_fixed_batches(loaded, masking, batch_rows=8),
+    ):
+        with pytest.raises(ConfigError, match=r"mask\.protect: a protected token is not in the vocabulary.*'nope'"):
+            ask(Masking(protect=["[UNK]", "nope"]))
+    run_file = write_run_file(tmp_path / "run.toml", undisturbed.corpus_folder, tmp_path / "out")
+    refused = run_maskmill("prepare", run_file, "--set", "mask.protect=['nope']")
+    assert refused.status == 1
+    assert "mask.protect: a protected token is not in the vocabulary" in refused.stderr
+    assert not (tmp_path / "out" / "packed").exists()
 
 
 def find_words(follows: npt.NDArray[np.bool_]) -> list[tuple[int, int]]:

@@ -52,9 +52,10 @@ def rows_of_ids(draw, max_rows=3, max_width=700):
     )
 
 
-def expect(rows, row_ids, epoch, masking):
+def expect(rows, row_ids, epoch, masking, protected=()):
     """Mask by the oracle; returns two int64 arrays (B, S)."""
     masked = [
-        mask_by_the_law(row.tolist(), int(row_id), epoch, masking) for row, row_id in zip(rows, row_ids, strict=True)
+        mask_by_the_law(row.tolist(), int(row_id), epoch, masking, protected)
+        for row, row_id in zip(rows, row_ids, strict=True)
     ]
     return np.array([ids for ids, _ in masked]), np.array([labels for _, labels in masked])

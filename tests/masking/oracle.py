@@ -36,11 +36,11 @@ def count_by_the_law(m, rate):
     return 0 if m == 0 or ppm == 0 else max(1, (2 * m * ppm + 10**6) // (2 * 10**6))
 
 
-def segments_of(ids):
+def segments_of(ids, never=frozenset(NEVER_SELECTED)):
     """Segments of words of positions, as Google's `cand_indexes` are, but ended by every token that is not selected."""
     segments = [[]]
     for position, token in enumerate(ids):
-        if token in NEVER_SELECTED:
+        if token in never:
             segments.append([])
         elif segments[-1] and CONTINUES[token]:
             segments[-1][-1].append(position)
@@ -57,12 +57,12 @@ def draw_length(shares, word):
     return length
 
 
-def select_ngrams(ids, budget, longest, key, length_word):
+def select_ngrams(segments, budget, longest, key, length_word):
     """ALBERT's `create_masked_lm_predictions` with keys for shuffles; Google's whole words where `longest` is 1."""
     shares = [Fraction(1, n) / sum(Fraction(1, k) for k in range(1, longest + 1)) for n in range(1, longest + 1)]
     candidates = [
         [list(chain(*words[at : at + n])) for n in range(1, longest + 1)]
-        for words in segments_of(ids)
+        for words in segments
         for at in range(len(words))
     ]
     candidates.sort(key=lambda candidate: key(candidate[0][0]))
@@ -80,13 +80,12 @@ def select_ngrams(ids, budget, longest, key, length_word):
     return unit_of
 
 
-def select_spans(ids, budget, longest, clipped, key, length_word):
+def select_spans(segments, budget, longest, clipped, key, length_word):
     """SpanBERT's `PairWithSpanMaskingScheme.mask` with keys for its draws of anchors, then `merge_intervals`."""
     weights = [Fraction(1, 5) * Fraction(4, 5) ** before for before in range(longest)]
     if clipped:
         weights[-1] = 1 - sum(weights[:-1])
     shares = [weight / sum(weights) for weight in weights]
-    segments = segments_of(ids)
     anchors = iter(sorted((p for words in segments for word in words for p in word), key=key))
     selected = set()
     while len(selected) < budget:
@@ -105,9 +104,10 @@ def select_spans(ids, budget, longest, clipped, key, length_word):
     return unit_of
 
 
-def select_by_the_law(ids, row_id, epoch, masking):
+def select_by_the_law(ids, row_id, epoch, masking, protected=()):
     """The selected positions of a row, ascending, each with the first of its unit."""
-    maskable = [p for p, token in enumerate(ids) if token not in NEVER_SELECTED]
+    segments = segments_of(ids, NEVER_SELECTED.union(protected))
+    maskable = sorted(chain(*chain(*segments)))
     budget = count_by_the_law(len(maskable), masking.rate)
 
     def key(position):
@@ -125,18 +125,18 @@ def select_by_the_law(ids, row_id, epoch, masking):
         unit_of = {position: position for position in selected}
     elif masking.strategy == "span":
         clipped = masking.span_lengths == "clipped"
-        unit_of = select_spans(ids, budget, masking.max_span, clipped, key, length_word)
+        unit_of = select_spans(segments, budget, masking.max_span, clipped, key, length_word)
     else:
         longest = masking.max_ngram if masking.strategy == "ngram" else 1
-        unit_of = select_ngrams(ids, budget, longest, key, length_word)
+        unit_of = select_ngrams(segments, budget, longest, key, length_word)
     return dict(sorted(unit_of.items()))
 
 
-def mask_by_the_law(ids, row_id, epoch, masking):
+def mask_by_the_law(ids, row_id, epoch, masking, protected=()):
     """Mask one row, given as ints; returns (input_ids, labels) as lists."""
     input_ids, labels = list(ids), [-100] * len(ids)
     mask_share, random_share = Fraction(str(masking.mask_share)), Fraction(str(masking.random_share))
-    for position, unit in select_by_the_law(ids, row_id, epoch, masking).items():
+    for position, unit in select_by_the_law(ids, row_id, epoch, masking, protected).items():
         labels[position] = ids[position]
         drawn_at = unit if masking.replace_by == "unit" else position
         share = Fraction(hash32("mask_act", masking.seed, epoch, row_id, drawn_at), 2**32)

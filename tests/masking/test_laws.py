@@ -12,6 +12,7 @@ from maskmill.pipeline.masking.numba_masks import draw_row, mask_rows
 from maskmill.pipeline.masking.scratch import SCRATCH_ROWS, SHOWN
 from maskmill.pipeline.masking.static_masks import static_masks
 from maskmill.pipeline.masking.strategies.token import find_threshold
+from maskmill.pipeline.masking.tables import MaskTables
 from maskmill.schemas.masking import Masking, ReplaceBy, count_selected
 from tests.masking.cases import STRATEGIES, epochs, expect, maskings, ppms, rows_of_ids, uint64s
 from tests.masking.oracle import (
@@ -45,6 +46,18 @@ def test_masks_equal_the_law_in_plain_integers(tables, data, masking, epoch, dty
     got = mask_rows(rows.astype(dtype), row_ids, epoch, masking, tables)
     for ours, law in zip(got, expect(rows, row_ids, epoch, masking), strict=True):
         assert ours.dtype == np.int64
+        np.testing.assert_array_equal(ours, law)
+
+
+@given(data=st.data(), masking=maskings(), epoch=epochs, protected=st.sets(st.integers(0, VOCAB_SIZE - 1), min_size=1))
+@settings(deadline=None, max_examples=100)
+def test_protected_tokens_are_never_selected(tables, data, masking, epoch, protected):
+    rows = data.draw(rows_of_ids())
+    row_ids = ids_of(*(data.draw(uint64s) for _ in rows))
+    guarded = MaskTables.build(tables.vocabulary, protected)
+    got = mask_rows(rows, row_ids, epoch, masking, guarded)
+    assert not protected & set(rows[got[1] != -100].tolist())
+    for ours, law in zip(got, expect(rows, row_ids, epoch, masking, protected), strict=True):
         np.testing.assert_array_equal(ours, law)
 
 

@@ -6,6 +6,7 @@ import contextlib
 import os
 import weakref
 from collections.abc import Iterator, Sequence
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -17,13 +18,15 @@ from maskmill.pipeline.loader.cache.cache_settings import Cache
 from maskmill.pipeline.loader.cache.cached_table import read_cached_table
 from maskmill.pipeline.loader.cache.fetch_blocks import BlockFetcher
 from maskmill.pipeline.loader.cache.own_files import find_own_folder
+from maskmill.pipeline.masking.fit_vocabulary import make_tables
 from maskmill.pipeline.masking.tables import MaskTables
-from maskmill.pipeline.storage.datasets import MANIFEST, fingerprint_rows, read_manifest
+from maskmill.pipeline.storage.datasets import MANIFEST, fingerprint_rows, read_manifest, read_tokenizer
 from maskmill.pipeline.storage.packed_blocks import PackedBlock, PackedBlocks
 from maskmill.pipeline.storage.shard_table import ShardTable, read_shard_table
 from maskmill.pipeline.storage.store import Store, open_store
 from maskmill.schemas.errors import ConfigError, MaskmillError, ShardCorruptError
 from maskmill.schemas.manifest import PackedManifest
+from maskmill.schemas.masking import Masking
 
 
 class PackedDataset:
@@ -55,12 +58,16 @@ class PackedDataset:
         else:
             patience = self._settings.timeout_seconds
             self.shards = read_cached_table(self.store, self.manifest, self._open_cache(), patience)
-        self.tables = MaskTables.build(self.manifest.vocabulary)
         self._blocks = PackedBlocks(self.manifest)
         self._files = files or ShardFiles()
         self._fetcher: BlockFetcher | None = None
         self._open_blocks = 1
         self._earlier_seconds, self._earlier_bytes = 0.0, 0
+
+    def make_tables(self, masking: Masking) -> MaskTables:
+        """The tables that masks of some settings are drawn from; see `fit_vocabulary.make_tables`."""
+        read = partial(read_tokenizer, self.store, self.manifest)
+        return make_tables(masking, self.manifest.vocabulary, read, self.store.display_url)
 
     @property
     def num_rows(self) -> int:

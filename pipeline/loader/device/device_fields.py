@@ -19,7 +19,7 @@ from maskmill.pipeline.loader.device.transfer_layout import (
 )
 from maskmill.pipeline.loader.resume.batch_place import BatchPlace
 from maskmill.pipeline.loader.rows.row_batch import RowBatch
-from maskmill.pipeline.masking.mask_plan import EXACT_TOKENS, EpochPlans, choose_kernel
+from maskmill.pipeline.masking.mask_plan import EpochPlans, is_drawn_on_device
 from maskmill.pipeline.masking.row_keys import derive_row_words
 from maskmill.pipeline.masking.tables import MaskTables
 from maskmill.pipeline.masking.torch_masks import (
@@ -50,7 +50,7 @@ class BatchMaker:
     def __init__(
         self, masking: Masking | None, most_predicted: Callable[[int], int], tables: MaskTables, device: torch.device
     ) -> None:
-        self._on_device = masking if masking is not None and choose_kernel(masking) == EXACT_TOKENS else None
+        self._on_device = masking if masking is not None and is_drawn_on_device(masking) else None
         self._on_host = None if masking is None or self._on_device else EpochPlans(masking, tables)
         self._most_predicted = most_predicted
         self._tables = tables

@@ -24,7 +24,7 @@ from maskmill.pipeline.loader.order.epoch_order import (
 from maskmill.pipeline.loader.order.serving_plan import PATTERN_ROWS, RowSupply, ServingPlan, WeightedPhase, apportion
 from maskmill.pipeline.loader.plan.check_fit import check_one_length, check_one_tokenizer
 from maskmill.pipeline.loader.plan.mixture import MixedPhase, weigh
-from maskmill.pipeline.masking.tables import check_words
+from maskmill.pipeline.masking.fit_vocabulary import check_words
 from maskmill.pipeline.storage.datasets import fingerprint_rows
 from maskmill.schemas.errors import ConfigError, StaleArtifactError
 from maskmill.schemas.manifest import PackedManifest

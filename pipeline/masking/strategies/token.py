@@ -15,6 +15,7 @@ from numba import njit
 
 from maskmill.pipeline.masking.hashing import hash_position, split_row_key
 from maskmill.pipeline.masking.mask_plan import MaskPlan
+from maskmill.pipeline.masking.tables import UNMASKABLE
 from maskmill.schemas import masking
 
 _NEVER = np.uint32(2**32 - 1)
@@ -59,14 +60,12 @@ def find_threshold(hashes: Any, num_maskable: np.int64, count: np.int64) -> np.u
 def select_tokens(ids: Any, row_id: np.uint64, plan: MaskPlan, hashes: Any, positions: Any) -> np.int64:
     """Write the selected positions ascending to the front of `positions`; return how many they are."""
     b0, b1 = split_row_key(plan.selection_key, row_id)
+    _mark_maskable(ids, plan, positions)
     maskable = np.uint32(0)
-    # Four comparisons, not a table: they vectorise, and an id beyond the vocabulary reads no foreign memory.
     for i in range(ids.shape[0]):
-        token = np.uint32(ids[i])
-        wanted = (token != plan.pad_id) & (token != plan.cls_id) & (token != plan.sep_id) & (token != plan.mask_id)
+        wanted = positions[i] != 0
         maskable = np.uint32(maskable + np.uint32(wanted))
         hashes[i] = hash_position(b0, b1, np.uint32(i)) if wanted else _NEVER
-        positions[i] = np.uint32(wanted)
     num_maskable = np.int64(maskable)
     count = np.int64(count_selected(num_maskable, plan.rate_ppm))
     filled = np.int64(0)
@@ -86,17 +85,32 @@ def select_tokens(ids: Any, row_id: np.uint64, plan: MaskPlan, hashes: Any, posi
 
 
 @njit(cache=True, nogil=True)
-def select_any_tokens(ids: Any, row_id: np.uint64, plan: MaskPlan, positions: Any) -> np.int64:
-    """Select each token by itself; as `select_tokens` otherwise.
+def select_any_tokens(ids: Any, row_id: np.uint64, plan: MaskPlan, marks: Any, positions: Any) -> np.int64:
+    """Select each token by itself; as `select_tokens` otherwise, `marks` being overwritten.
 
     The hashes are the same, so the exact count of a row would be filled by the same tokens first.
     """
     b0, b1 = split_row_key(plan.selection_key, row_id)
     threshold = (np.uint64(plan.rate_ppm) << _SHIFT_32) // _PPM
+    _mark_maskable(ids, plan, marks)
     filled = np.int64(0)
+    for i in range(ids.shape[0]):
+        positions[filled] = np.uint32(i)
+        drawn = np.uint64(hash_position(b0, b1, np.uint32(i))) < threshold
+        filled += np.int64(drawn & (marks[i] != 0))
+    return filled
+
+
+@njit(cache=True, nogil=True)
+def _mark_maskable(ids: Any, plan: MaskPlan, marks: Any) -> None:
+    """Write 1 where a token may be selected and 0 elsewhere."""
+    if plan.by_kind:
+        beyond = np.int64(plan.kinds.shape[0] - 1)
+        for i in range(ids.shape[0]):
+            marks[i] = np.uint32(plan.kinds[min(np.int64(ids[i]), beyond)] != UNMASKABLE)
+        return
+    # Four comparisons, not a table: they vectorise.
     for i in range(ids.shape[0]):
         token = np.uint32(ids[i])
         wanted = (token != plan.pad_id) & (token != plan.cls_id) & (token != plan.sep_id) & (token != plan.mask_id)
-        positions[filled] = np.uint32(i)
-        filled += np.int64(wanted & (np.uint64(hash_position(b0, b1, np.uint32(i))) < threshold))
-    return filled
+        marks[i] = np.uint32(wanted)

@@ -15,7 +15,6 @@ from maskmill.pipeline.packing.rows.packed_rows import PackedRows, RowLists
 from maskmill.pipeline.storage.arrow_files import write_blocks
 from maskmill.pipeline.storage.store import Store
 from maskmill.schemas.layout import packed_shard_path
-from maskmill.schemas.mask_vocabulary import MaskVocabulary
 from maskmill.schemas.masking import Masking
 from maskmill.schemas.receipt import ShardReceipt
 from maskmill.schemas.rows import LIST_COLUMNS, Compression, packed_row_schema, rows_per_block
@@ -27,7 +26,7 @@ class RowWriter:
 
     Attributes:
         output: The run's output.
-        vocabulary: Decides the width of an id and what replaces a token.
+        tables: Of the vocabulary, which decides the width of an id; static masks are drawn from them.
         masking: Settings of the static masks.
         copies: How many of them.
         rows_per_shard: Rows in a packed shard at most; None: all rows of a document shard.
@@ -35,7 +34,7 @@ class RowWriter:
     """
 
     output: Store
-    vocabulary: MaskVocabulary
+    tables: MaskTables
     masking: Masking
     copies: int
     rows_per_shard: int | None
@@ -55,7 +54,7 @@ class RowWriter:
                 falls to its tokens.
         """
         seq_len = rows.input_ids.shape[1]
-        schema = packed_row_schema(seq_len, self.vocabulary.vocab_size, self.copies)
+        schema = packed_row_schema(seq_len, self.tables.vocabulary.vocab_size, self.copies)
         size = self.rows_per_shard or max(1, len(rows))
         starts = list(range(0, max(1, len(rows)), size))
         tokens = [count_tokens(rows.slice(start, start + size)) for start in starts]
@@ -75,8 +74,7 @@ class RowWriter:
         ]
 
     def _iter_blocks(self, rows: PackedRows, first_row_id: int, schema: pa.Schema) -> Iterator[pa.RecordBatch]:
-        tables = MaskTables.build(self.vocabulary)
-        block_rows = rows_per_block(rows.input_ids.shape[1], self.vocabulary.vocab_size)
+        block_rows = rows_per_block(rows.input_ids.shape[1], self.tables.vocabulary.vocab_size)
         for start in range(0, len(rows), block_rows):
             block = rows.slice(start, start + block_rows)
             flat = pa.array(block.input_ids.reshape(-1))
@@ -86,7 +84,7 @@ class RowWriter:
             ]
             row_ids = np.arange(len(block), dtype=np.uint64) + np.uint64(first_row_id + start)
             for copy in range(self.copies):
-                offsets, *columns = static_masks(block.input_ids, row_ids, copy, self.masking, tables)
+                offsets, *columns = static_masks(block.input_ids, row_ids, copy, self.masking, self.tables)
                 arrays += [_list_array(RowLists(offsets, column)) for column in columns]
             cast = [array.cast(field.type) for array, field in zip(arrays, schema, strict=True)]
             yield pa.record_batch(cast, schema=schema)

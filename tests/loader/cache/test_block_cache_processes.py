@@ -125,7 +125,9 @@ def test_readers_killed_at_any_instant_hold_up_nobody(served, tmp_path, seed):
     faults.latency_seconds = 0.01
     random_time = random.Random(seed)
     for _ in range(2):
+        before = find_unfinished(tmp_path / "c")
         victims = [start_reader(url, tmp_path / "c", seed=number, pause=0.01) for number in range(2)]
+        wait_until(lambda seen=before: find_unfinished(tmp_path / "c") - seen, "what a reader holds")
         wait_until(lambda: find_blocks(tmp_path / "c"), "a first block")
         time.sleep(random_time.random() * 0.5)
         for victim in victims:

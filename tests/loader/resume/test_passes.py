@@ -97,9 +97,8 @@ def test_a_loaded_state_counts_for_one_pass(dataset, every, rows, workers):
         assert [list_rows(loader) for _ in range(2)] == [rows[2:], rows]
 
 
-@pytest.mark.parametrize(
-    "workers", [*(pytest.param(one, marks=pytest.mark.long) for one in SPAWNED_WORKERS), *SERVED_WORKERS], ids=str
-)
+@pytest.mark.long
+@pytest.mark.parametrize("workers", [*SPAWNED_WORKERS, *SERVED_WORKERS], ids=str)
 def test_a_loaded_state_counts_for_one_pass_of_spawned_workers(dataset, every, rows, workers):
     batches = open_bounded(dataset)
     loader = DataLoader(batches, batch_size=None, **workers)
@@ -238,7 +237,8 @@ def _train_inherited(batches: MaskedBatches, state: dict[str, Any], workers: dic
 @pytest.mark.parametrize(
     ("method", "workers"),
     [
-        *((method, workers) for method in ("fork", "forkserver") for workers in (WORKERS[0], WORKERS[2], WORKERS[4])),
+        *(("fork", WORKERS[at]) for at in (0, 2, 4)),
+        *(pytest.param("forkserver", WORKERS[at], marks=pytest.mark.long) for at in (0, 2, 4)),
         pytest.param("spawn", WORKERS[2], marks=pytest.mark.long),
     ],
     ids=str,

@@ -1,0 +1,62 @@
+"""Settings of masks that fit a dataset's vocabulary: its words are known, and it has the tokens that are protected."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+from maskmill.pipeline.masking.tables import MaskTables
+from maskmill.schemas.errors import ConfigError
+from maskmill.schemas.mask_vocabulary import MaskVocabulary
+from maskmill.schemas.masking import Masking, MaskStrategy
+from maskmill.schemas.tokenizer.tokenizer_file import check_tokenizer_json
+
+
+def check_words(masking: Masking, vocabulary: MaskVocabulary, path: str) -> None:
+    """Refuse a strategy of words for a dataset whose words are not known.
+
+    Args:
+        masking: The settings wanted.
+        vocabulary: Of the dataset.
+        path: The dataset, for the message.
+
+    Raises:
+        ConfigError: The dataset's manifest does not say which pieces continue a word.
+    """
+    if masking.strategy != MaskStrategy.TOKEN and vocabulary.continuation_bits is None:
+        raise ConfigError(
+            "the words of this dataset are not known",
+            path=path,
+            expected=f"which pieces continue a word, for the mask strategy {masking.strategy}",
+            found="a manifest of an earlier schema version, which does not say it",
+            action='prepare the rows again with this version, or mask with strategy = "token"',
+        )
+
+
+def make_tables(
+    masking: Masking, vocabulary: MaskVocabulary, read_tokenizer: Callable[[], bytes], path: str
+) -> MaskTables:
+    """Make the tables that masks of these settings are drawn from.
+
+    Args:
+        masking: The settings in force.
+        vocabulary: Of the dataset.
+        read_tokenizer: Gives the dataset's `tokenizer.json`; called where tokens are protected by their text.
+        path: The dataset, for messages.
+
+    Raises:
+        ConfigError: Its words are not known and the strategy needs them, or it lacks a protected token.
+    """
+    check_words(masking, vocabulary, path)
+    if not masking.protect:
+        return MaskTables.build(vocabulary)
+    pieces = check_tokenizer_json(read_tokenizer(), path).list_pieces()
+    missing = sorted(set(masking.protect).difference(pieces))
+    if missing:
+        raise ConfigError(
+            "a protected token is not in the vocabulary",
+            path="mask.protect",
+            expected=f"tokens in the vocabulary of {path}",
+            found=", ".join(repr(token) for token in missing),
+            action="write it as the vocabulary does, such as ##ing for a piece that continues a word, or leave it out",
+        )
+    return MaskTables.build(vocabulary, map(pieces.index, masking.protect))
