@@ -178,6 +178,7 @@ def test_report_believes_no_manifest_that_was_edited(undisturbed: Undisturbed, t
     assert run_maskmill("report", manifest.parent).status == 0
 
 
+@pytest.mark.long
 def test_names_with_signs_of_markup_are_shown_as_they_are(tmp_path: Path) -> None:
     (tmp_path / "[red]").mkdir()
     lines = [{"text": f"word {number} \u4e00", "source": "[/b] :smile:"} for number in range(50)]

@@ -75,6 +75,7 @@ def expect(url):
     return [hash_batches([batch]) for batch in loader.steps(STEPS)]
 
 
+@pytest.mark.long
 def test_the_whole_job_killed_again_and_again_reads_what_an_undisturbed_one_reads(dataset, tmp_path, jobs):
     log, ahead, chance = tmp_path / "log", tmp_path / "ahead", random.Random(1)
     for workers in (0, 2, 1, 3):  # resumed with another number of them each time

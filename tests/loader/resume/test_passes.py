@@ -166,7 +166,7 @@ class Late(IterableDataset):
         yield from self.batches
 
 
-LATE = [*WORKERS[2:], *SERVED_WORKERS]
+LATE = [*WORKERS[2:], *(pytest.param(one, marks=pytest.mark.long) for one in SERVED_WORKERS)]
 
 
 @pytest.mark.parametrize("workers", LATE, ids=str)
