@@ -58,7 +58,7 @@ def compile_kernels() -> None:
 
 def compile_loader(packed: str) -> None:
     """Load a packed dataset with stored masks in every way."""
-    for masking in (Masking(), "static"):
+    for masking in (Masking(), Masking(selection="bernoulli"), "static"):
         batches = MaskedBatches(packed, global_batch_rows=8, masking=masking)
         next(iter(batches.to_device("cpu")))
         maker = BatchMaker(batches.masking, batches.most_predicted, batches.tables, torch.device("cpu"))

@@ -40,7 +40,7 @@ def use(loader):
 def main():
     plain, wide, compressed, other = sys.argv[1:5]
     for data in (plain, wide, compressed, Mixture((Source(plain), Source(other))), [Phase(0, plain), Phase(2, other)]):
-        for masking in (Masking(), "static"):
+        for masking in (Masking(), Masking(selection="bernoulli"), "static"):
             loader = MaskedBatches(data, global_batch_rows=8, micro_batch_rows=4, shuffle_blocks=2, masking=masking)
             for same in (loader, pickle.loads(pickle.dumps(loader)), copy.deepcopy(loader)):
                 use(same)
