@@ -199,6 +199,12 @@ class Masking(BaseModel, metaclass=_CheckedCalls):
             return {name: value for name, value in written.items() if name not in _SINCE_2_1}
         return written
 
+    def list_used(self) -> dict[str, Any]:
+        """The settings that matter to this strategy, as they are written."""
+        written = self.model_dump(mode="json")
+        strategies = {name: _OF_ONE_STRATEGY.get(name, self.strategy) for name in written}
+        return {name: value for name, value in written.items() if strategies[name] == self.strategy and value != []}
+
     @property
     def rate_ppm(self) -> int:
         """The rate in millionths, 0 to 10**6."""

@@ -100,3 +100,16 @@ def test_a_vocabulary_survives_json():
 def test_wrong_vocabularies_are_refused_in_words(wrong, words):
     with pytest.raises(ValidationError, match=words):
         MaskVocabulary(**{**BERT, **wrong})
+
+
+@pytest.mark.parametrize(
+    ("settings", "used"),
+    [
+        ({}, []),
+        ({"selection": "bernoulli"}, ["selection", "replace_by"]),
+        ({"strategy": "ngram", "max_ngram": 2}, ["replace_by", "max_ngram"]),
+        ({"strategy": "span", "protect": ["[UNK]"]}, ["replace_by", "max_span", "span_lengths", "protect"]),
+    ],
+)
+def test_only_settings_that_matter_are_listed(settings, used):
+    assert list(Masking(**settings).list_used()) == ["strategy", "rate", "mask_share", "random_share", "seed", *used]
