@@ -2,7 +2,8 @@
 
     python infra/draw_masks.py docs/masks.svg
 
-The masks are those that the loader draws, at a rate of 0.3; nothing is chosen by hand but the sentences.
+The masks are those that the loader draws, at a rate of 0.3; chosen by hand are the sentences, and an epoch in
+which every strategy shows all of its actions.
 """
 
 from __future__ import annotations

@@ -38,7 +38,7 @@ class TrainLines:
             resumed = f", continuing from step {event.resumed_from}" if event.resumed_from is not None else ""
             size = f"{event.num_parameters / 1e6:.1f} M parameters"
             self._print(f"training {size} on {event.device} in {event.precision}{resumed}")
-            settings = event.masking.list_used().items()
+            settings = event.masking.model_dump(mode="json").items()
             self._print("masking: " + ", ".join(f"{name} {value}" for name, value in settings))
             if event.step > self._total_steps:
                 self._print(

@@ -128,8 +128,9 @@ class Masking(BaseModel, metaclass=_CheckedCalls):
     """How the positions that are predicted are chosen: `token`, each alone; `whole_word`; `span`, runs of words;
     `ngram`, one to `max_ngram` words. None reaches over a [SEP] or another token that is never predicted."""
     rate: Share = 0.15
-    """Share of a row's maskable tokens that is predicted, in whole ppm: at least one token of any row that has one,
-    none at a rate of 0."""
+    """Share of a row's maskable tokens that is predicted, in whole ppm. `token` and `span` predict exactly as many, and
+    at least one of any row that has one; `whole_word` and `ngram` at most as many, for words are not cut. At 0 none is
+    predicted."""
     mask_share: Share = 0.8
     """Share of the predicted tokens that is shown as [MASK], in whole ppm."""
     random_share: Share = 0.1
@@ -184,26 +185,25 @@ class Masking(BaseModel, metaclass=_CheckedCalls):
 
     @model_validator(mode="after")
     def _check_use(self) -> Self:
-        for name, strategy in _OF_ONE_STRATEGY.items():
-            if self.strategy != strategy and getattr(self, name) != type(self).model_fields[name].default:
-                raise ValueError(f"{name} is for the strategy {strategy}, and this is {self.strategy}: leave it out")
-        if self.strategy == MaskStrategy.TOKEN and self.replace_by == ReplaceBy.UNIT:
-            raise ValueError("a unit of the strategy token is one token: leave out replace_by")
+        for name, strategies in _OF_STRATEGIES.items():
+            if self.strategy not in strategies and getattr(self, name) != type(self).model_fields[name].default:
+                used = " and ".join(strategies)
+                raise ValueError(f"{name} is for {used}, and the strategy is {self.strategy}: leave it out")
         return self
 
     @model_serializer(mode="wrap")
-    def _leave_out_what_is_newer(self, serialise: SerializerFunctionWrapHandler) -> dict[str, Any]:
-        """Settings that older versions had are written as they wrote them, so that fingerprints stay what they are."""
-        written: dict[str, Any] = serialise(self)
-        if all(getattr(self, name) == type(self).model_fields[name].default for name in _SINCE_2_1):
-            return {name: value for name, value in written.items() if name not in _SINCE_2_1}
-        return written
+    def _write_what_matters(self, serialise: SerializerFunctionWrapHandler) -> dict[str, Any]:
+        """Leave out what the strategy has no use for, and what older versions did not know if it is as with them.
 
-    def list_used(self) -> dict[str, Any]:
-        """The settings that matter to this strategy, as they are written."""
-        written = self.model_dump(mode="json")
-        strategies = {name: _OF_ONE_STRATEGY.get(name, self.strategy) for name in written}
-        return {name: value for name, value in written.items() if strategies[name] == self.strategy and value != []}
+        So settings that they knew are written as they wrote them, and fingerprints stay what they are.
+        """
+        written: dict[str, Any] = serialise(self)
+        unused = {name for name, strategies in _OF_STRATEGIES.items() if self.strategy not in strategies}
+        if self.selection == Selection.EXACT:
+            unused.add("selection")
+        if not self.protect:
+            unused.add("protect")
+        return {name: value for name, value in written.items() if name not in unused}
 
     @property
     def rate_ppm(self) -> int:
@@ -227,13 +227,13 @@ class Masking(BaseModel, metaclass=_CheckedCalls):
         return (round(self.mask_share * PPM) + round(self.random_share * PPM)) * _TWO_TO_32 // PPM
 
 
-_OF_ONE_STRATEGY = {
-    "selection": MaskStrategy.TOKEN,
-    "max_ngram": MaskStrategy.NGRAM,
-    "max_span": MaskStrategy.SPAN,
-    "span_lengths": MaskStrategy.SPAN,
+_OF_STRATEGIES = {
+    "selection": (MaskStrategy.TOKEN,),
+    "replace_by": (MaskStrategy.WHOLE_WORD, MaskStrategy.SPAN, MaskStrategy.NGRAM),
+    "max_ngram": (MaskStrategy.NGRAM,),
+    "max_span": (MaskStrategy.SPAN,),
+    "span_lengths": (MaskStrategy.SPAN,),
 }
-_SINCE_2_1 = ("selection", "replace_by", "max_ngram", "max_span", "span_lengths", "protect")
 
 
 def count_selected(num_maskable: int, rate_ppm: int) -> int:

@@ -26,8 +26,8 @@ def check_words(masking: Masking, vocabulary: MaskVocabulary, path: str) -> None
         raise ConfigError(
             "the words of this dataset are not known",
             path=path,
-            expected=f"which pieces continue a word, for the mask strategy {masking.strategy}",
-            found="a manifest of an earlier schema version, which does not say it",
+            expected=f"a manifest that says which pieces continue a word, for the mask strategy {masking.strategy}",
+            found="one of an earlier schema version, which does not",
             action='prepare the rows again with this version, or mask with strategy = "token"',
         )
 
@@ -50,7 +50,8 @@ def make_tables(
     if not masking.protect:
         return MaskTables.build(vocabulary)
     pieces = check_tokenizer_json(read_tokenizer(), path).list_pieces()
-    missing = sorted(set(masking.protect).difference(pieces))
+    ids = {piece: number for number, piece in enumerate(pieces)}
+    missing = sorted(set(masking.protect) - ids.keys())
     if missing:
         raise ConfigError(
             "a protected token is not in the vocabulary",
@@ -59,4 +60,4 @@ def make_tables(
             found=", ".join(repr(token) for token in missing),
             action="write it as the vocabulary does, such as ##ing for a piece that continues a word, or leave it out",
         )
-    return MaskTables.build(vocabulary, map(pieces.index, masking.protect))
+    return MaskTables.build(vocabulary, (ids[token] for token in masking.protect))

@@ -22,7 +22,8 @@ second row word enters between the rounds, so rows differ by 64 bits, not by a s
 Every step is a bijection of x, hence **the hashes of a row's positions are all different** in a stream: ties
 cannot occur, and ordering by `hash32 * 2**16 + position` is ordering by `hash32`. The fast paths rely on it.
 
-Rates and shares are not hashed: a lower rate selects a subset of a higher one.
+Rates and shares are not hashed: a lower rate selects a subset of a higher one, unless words are skipped that do not
+fit (see `strategies.ngram`).
 """
 
 from __future__ import annotations

@@ -17,6 +17,7 @@ import pyarrow as pa
 from maskmill.pipeline.engine.stage import Stage
 from maskmill.pipeline.engine.units import UnitOutcome
 from maskmill.pipeline.masking.fit_vocabulary import make_tables
+from maskmill.pipeline.masking.tables import MaskTables
 from maskmill.pipeline.packing.cutting.locate_sentences import locate_sentences
 from maskmill.pipeline.packing.cutting.token_columns import TokenColumns
 from maskmill.pipeline.packing.encoded_documents import EncodedDocuments, encode_documents, read_encoded, write_encoded
@@ -33,6 +34,7 @@ from maskmill.pipeline.wordpiece.encoding.encode import Encoder
 from maskmill.schemas.documents import DOCUMENT_SCHEMA
 from maskmill.schemas.errors import ShardCorruptError
 from maskmill.schemas.layout import encoded_folder, packed_folders
+from maskmill.schemas.masking import Masking
 from maskmill.schemas.receipt import ShardReceipt
 from maskmill.schemas.run_file import PackSection
 
@@ -96,6 +98,12 @@ def _describe(encoded: EncodedDocuments, datasets: dict[str, PackedDetails], unm
 PACK = Stage("encode and pack", "encoding the documents and filling rows", PackUnit, PackDetails, pack_documents)
 
 
+@functools.lru_cache(maxsize=1)
+def _make_tables(masking: Masking, tokenizer_json: bytes) -> MaskTables:
+    vocabulary, _ = describe_tokenizer(tokenizer_json)
+    return make_tables(masking, vocabulary, lambda: tokenizer_json, "tokenizer.json")
+
+
 class _Work:
     """A running unit: its inputs, each read or loaded at first use."""
 
@@ -147,7 +155,7 @@ class _Work:
         rows = assemble_rows(columns, plan, SpecialIds.from_vocabulary(self.vocabulary), unit.shard, context.seed)
         writer = RowWriter(
             context.output,
-            make_tables(context.masking, self.vocabulary, lambda: context.tokenizer_json, "tokenizer.json"),
+            _make_tables(context.masking, context.tokenizer_json),
             context.masking,
             context.copies,
             context.pack.rows_per_shard,

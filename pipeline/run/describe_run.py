@@ -75,7 +75,10 @@ def _names_of(settings: RunFile) -> dict[Part, str]:
 
 def _settings_of(settings: RunFile) -> dict[str, dict[str, object]]:
     """What the fingerprints cover, and all keys of the sections that they cover only in part."""
-    documents, mask = (section.model_dump(mode="json") for section in (settings.documents, settings.mask))
+    documents, mask = (
+        {key: list(value) if isinstance(value, tuple) else value for key, value in section}
+        for section in (settings.documents, settings.mask)
+    )
     return {**settings.fingerprinted(), "documents": documents, "mask": mask}
 
 

@@ -44,6 +44,7 @@ from maskmill.schemas.manifest import (
 )
 from maskmill.schemas.receipt import Receipt, ShardReceipt
 from maskmill.schemas.rows import rows_per_block
+from maskmill.schemas.version import PACKED_MANIFEST_VERSION
 
 Packed = Receipts[PackUnit, PackDetails]
 _Table = tuple[int, str, Counter[str]]
@@ -144,8 +145,9 @@ def _set_masking(run: Run, targets: list[_Target]) -> list[PackedManifest]:
         manifest = _read_own(run, target)
         if manifest.masking != masking and not manifest.copies:
             dataset = run.output.below(target.folder)
+            changed = {"masking": masking, "schema_version": PACKED_MANIFEST_VERSION}
             make_tables(masking, manifest.vocabulary, partial(read_tokenizer, dataset, manifest), dataset.display_url)
-            manifest = write_manifest(run.output, target.folder, manifest.model_copy(update={"masking": masking}))
+            manifest = write_manifest(run.output, target.folder, manifest.model_copy(update=changed))
         manifests.append(manifest)
     _note_masking(run)
     return manifests

@@ -24,10 +24,20 @@ from maskmill.schemas.manifest import (
 from maskmill.schemas.mask_vocabulary import MaskVocabulary
 from maskmill.schemas.masking import Masking
 from maskmill.schemas.tokenizer.tokenizer_file import MAX_TOKENIZER_BYTES, check_tokenizer_json
+from maskmill.schemas.version import SCHEMA_VERSION
 
 MANIFEST = "manifest.json"
 TOKENIZER = "tokenizer.json"
-_IDS_OF_VOCABULARY = ("vocab_size", "pad_id", "unk_id", "cls_id", "sep_id", "mask_id", "excluded_ranges")
+_OF_VOCABULARY = (
+    "vocab_size",
+    "pad_id",
+    "unk_id",
+    "cls_id",
+    "sep_id",
+    "mask_id",
+    "excluded_ranges",
+    "continuation_bits",
+)
 
 
 def write_manifest(output: Store, folder: str, manifest: AnyManifest) -> AnyManifest:
@@ -43,14 +53,15 @@ def fingerprint_manifest(manifest: KindOfManifest) -> str:
 
 
 def fingerprint_rows(manifest: PackedManifest) -> str:
-    """The identity of a packed dataset's rows: its fingerprint, whatever `[mask]` is where no copies are stored.
+    """The identity of a packed dataset's rows and stored masks: the fingerprint that its manifest had at version 2.0.
 
-    Without copies `masking` is only what a loader does by default, so changing it must not invalidate loader states,
-    checkpoints or cached blocks. A dataset with the default masking has its own fingerprint here.
+    Which pieces continue a word follows from the tokenizer, so saying it must not invalidate loader states, checkpoints
+    or cached blocks. Nor must another `[mask]` where no copies are stored: there it is only what a loader does by
+    default, and the fingerprint is that of the default masking.
     """
-    if manifest.copies:
-        return manifest.fingerprint
-    return fingerprint_manifest(manifest.model_copy(update={"masking": Masking()}))
+    words = {"vocabulary": manifest.vocabulary.model_copy(update={"continuation_bits": None})}
+    masking = {} if manifest.copies else {"masking": Masking()}
+    return fingerprint_manifest(manifest.model_copy(update={"schema_version": SCHEMA_VERSION, **words, **masking}))
 
 
 def read_manifest(dataset: Store, model: type[AnyManifest]) -> AnyManifest:
@@ -93,9 +104,9 @@ def read_tokenizer(dataset: Store, manifest: PackedManifest) -> bytes:
     read = partial(dataset.read_bytes, most=MAX_TOKENIZER_BYTES)
     data: bytes = read_checked(dataset, read, TOKENIZER, manifest.tokenizer_checksum)
     found = check_tokenizer(data, path)
-    for name in _IDS_OF_VOCABULARY:
+    for name in _OF_VOCABULARY:
         stated, there = getattr(manifest.vocabulary, name), getattr(found, name)
-        if stated != there:
+        if stated not in (there, None):  # earlier versions did not state all
             raise ShardCorruptError(
                 "the tokenizer is not the one that encoded these rows",
                 path=path,

@@ -58,6 +58,26 @@ def test_the_rows_stay_and_the_default_of_loaders_changes(
     assert run_maskmill("verify", tmp_path / "out").status == 0
 
 
+@pytest.mark.parametrize(
+    ("lines", "options", "said"),
+    [
+        ([], ["mask.selection=bernoulli"], 'mask.selection = "bernoulli", the file has "exact"'),
+        ([], ["mask.strategy=span", "mask.replace_by=token"], 'mask.strategy = "span", the file has "token"'),
+        (['selection = "bernoulli"'], ["mask.selection=exact"], 'mask.selection = "exact", the file has "bernoulli"'),
+    ],
+)
+def test_settings_of_a_strategy_are_compared_with_the_file(
+    undisturbed: Undisturbed, unmasked: Path, tmp_path: Path, lines: list[str], options: list[str], said: str
+) -> None:
+    run_file = copy_of(unmasked, tmp_path, undisturbed)
+    run_file.write_text(run_file.read_text().replace("copies = 2", "\n".join(["copies = 0", *lines])))
+    changed = run_maskmill("prepare", run_file, *set_options(options))
+    assert changed.status == 0, changed.stderr
+    assert said in changed.stdout
+    masking = MaskedBatches(str(tmp_path / "out" / "packed"), global_batch_rows=8).masking
+    assert masking == Masking(**dict(option.removeprefix("mask.").split("=") for option in options))
+
+
 def test_the_summary_says_that_the_file_has_another_masking(
     undisturbed: Undisturbed, unmasked: Path, tmp_path: Path
 ) -> None:

@@ -11,6 +11,7 @@ from maskmill.pipeline.loader import MaskedBatches, Masking, Mixture, Phase, Sou
 from maskmill.pipeline.storage.datasets import fingerprint_rows, write_manifest
 from maskmill.pipeline.storage.store import open_store
 from maskmill.schemas.errors import ConfigError, StaleArtifactError
+from maskmill.schemas.mask_vocabulary import write_continuation_bits
 from tests.loader.datasets import STATIC_MASKING, write_dataset
 from tests.loader.streams import hash_batches
 
@@ -70,7 +71,8 @@ def test_datasets_that_disagree_need_a_masking(tmp_path):
 
 
 def test_rows_keep_their_identity_when_only_the_masking_changes(tmp_path):
-    manifest = write_unmasked(f"{tmp_path}/packed", Masking())
+    """With the default masking it is the fingerprint of schema version 2.0."""
+    manifest = write_dataset(f"{tmp_path}/packed", copies=0, masking=Masking(), schema_version="2.0")
     state = first_batches(f"{tmp_path}/packed")[-1].state
     following = list(islice(MaskedBatches(f"{tmp_path}/packed", global_batch_rows=8), 5, 8))
     changed = change_masking(tmp_path, "packed", manifest, OTHER)
@@ -93,7 +95,7 @@ def test_a_loader_reads_on_when_the_masking_changes_under_it(tmp_path):
 
 
 def test_stored_masks_are_part_of_the_identity_of_rows(tmp_path):
-    manifest = write_dataset(f"{tmp_path}/packed")
+    manifest = write_dataset(f"{tmp_path}/packed", schema_version="2.0")
     assert fingerprint_rows(manifest) == manifest.fingerprint
     assert fingerprint_rows(change_masking(tmp_path, "packed", manifest, OTHER)) != manifest.fingerprint
 
@@ -109,3 +111,23 @@ def test_words_of_a_dataset_that_does_not_know_them_are_refused(tmp_path, strate
         assert url in str(caught.value)
         assert "prepare the rows again" in str(caught.value)
     assert len(first_batches(url, masking=Masking(selection="bernoulli"))) == 5
+
+
+def test_a_dataset_that_knows_its_words_is_read_with_one_that_does_not(tmp_path):
+    """One tokenizer, two versions: rows have their identity, and states go on over both."""
+    old, new = f"{tmp_path}/old", f"{tmp_path}/new"
+    manifest = write_unmasked(old, OTHER)
+    bits = write_continuation_bits([token % 2 == 1 for token in range(manifest.vocabulary.vocab_size)])
+    knowing = manifest.vocabulary.model_copy(update={"continuation_bits": bits})
+    known = write_dataset(new, copies=0, masking=OTHER, vocabulary=knowing)
+    assert known.fingerprint != manifest.fingerprint
+    assert fingerprint_rows(known) == fingerprint_rows(manifest)
+    for one, other in ((old, new), (new, old)):
+        mixture = Mixture((Source(one), Source(other)))
+        assert len(first_batches(mixture)) == 5
+        with pytest.raises(ConfigError, match="the words of this dataset are not known"):
+            first_batches(mixture, masking=Masking(strategy="span"))
+    wrong = write_continuation_bits([token % 3 == 1 for token in range(manifest.vocabulary.vocab_size)])
+    write_dataset(f"{tmp_path}/wrong", copies=0, vocabulary=knowing.model_copy(update={"continuation_bits": wrong}))
+    with pytest.raises(ConfigError, match="another vocabulary"):
+        first_batches(Mixture((Source(new), Source(f"{tmp_path}/wrong"))), masking=OTHER)

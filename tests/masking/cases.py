@@ -23,6 +23,7 @@ STRATEGIES = (
     {"strategy": "ngram"},
     {"strategy": "ngram", "max_ngram": 5, "replace_by": "unit"},
     {"strategy": "span"},
+    {"strategy": "span", "replace_by": "token"},
     {"strategy": "span", "max_span": 4, "span_lengths": "clipped", "replace_by": "token"},
 )
 

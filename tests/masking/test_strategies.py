@@ -12,6 +12,7 @@ from maskmill.pipeline.masking.mask_plan import list_length_shares
 from maskmill.pipeline.masking.numba_masks import mask_rows
 from maskmill.schemas.errors import ConfigError
 from maskmill.schemas.masking import Masking
+from maskmill.schemas.run_file import MaskSection
 from tests.masking.cases import STRATEGIES, epochs, maskings, rows_of_ids, uint64s
 from tests.masking.oracle import CLS, MASK, PAD, SEP, segments_of, select_by_the_law
 
@@ -117,10 +118,10 @@ def test_masks_never_change(tables, settings, digest):
 @pytest.mark.parametrize(
     ("settings", "words"),
     [
-        ({"max_ngram": 2}, "max_ngram is for the strategy ngram"),
-        ({"strategy": "ngram", "max_span": 4}, "max_span is for the strategy span"),
-        ({"strategy": "span", "selection": "bernoulli"}, "selection is for the strategy token"),
-        ({"replace_by": "unit"}, "a unit of the strategy token is one token"),
+        ({"max_ngram": 2}, "max_ngram is for ngram, and the strategy is token"),
+        ({"strategy": "ngram", "max_span": 4}, "max_span is for span, and the strategy is ngram"),
+        ({"strategy": "span", "selection": "bernoulli"}, "selection is for token, and the strategy is span"),
+        ({"replace_by": "unit"}, "replace_by is for whole_word and span and ngram"),
         ({"strategy": "words"}, "strategy"),
         ({"strategy": "ngram", "max_ngram": 0}, "max_ngram"),
     ],
@@ -134,5 +135,6 @@ def test_settings_that_do_not_fit_are_refused_in_words(settings, words):
 @quick
 def test_settings_are_read_as_they_were_written(masking):
     assert Masking(**masking.model_dump(mode="json")) == masking
-    if masking.strategy == "token" and masking.selection == "exact":
-        assert set(masking.model_dump()) == {"strategy", "rate", "mask_share", "random_share", "seed"}
+    section = MaskSection(**masking.model_dump(mode="json"), copies=2)
+    assert section.masking() == masking
+    assert MaskSection(**section.model_dump(mode="json")) == section

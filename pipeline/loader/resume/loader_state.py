@@ -105,7 +105,7 @@ class LoaderState(BaseModel):
             other = LoaderState.model_validate(found)
         except ValidationError as error:
             raise _explain_state(error) from None
-        ours, theirs = self.model_dump(exclude=of_the_place), other.model_dump(exclude=of_the_place)
+        ours, theirs = (state.model_dump(mode="json", exclude=of_the_place) for state in (self, other))
         differing = [name for name in ours if ours[name] != theirs[name]]
         if differing:
             raise StaleArtifactError(

@@ -60,12 +60,22 @@ def find_threshold(hashes: Any, num_maskable: np.int64, count: np.int64) -> np.u
 def select_tokens(ids: Any, row_id: np.uint64, plan: MaskPlan, hashes: Any, positions: Any) -> np.int64:
     """Write the selected positions ascending to the front of `positions`; return how many they are."""
     b0, b1 = split_row_key(plan.selection_key, row_id)
-    _mark_maskable(ids, plan, positions)
     maskable = np.uint32(0)
-    for i in range(ids.shape[0]):
-        wanted = positions[i] != 0
-        maskable = np.uint32(maskable + np.uint32(wanted))
-        hashes[i] = hash_position(b0, b1, np.uint32(i)) if wanted else _NEVER
+    if plan.by_kind:
+        beyond = np.int64(plan.kinds.shape[0] - 1)
+        for i in range(ids.shape[0]):
+            wanted = plan.kinds[min(np.int64(ids[i]), beyond)] != UNMASKABLE
+            maskable = np.uint32(maskable + np.uint32(wanted))
+            hashes[i] = hash_position(b0, b1, np.uint32(i)) if wanted else _NEVER
+            positions[i] = np.uint32(wanted)
+    else:
+        # Four comparisons, not a table: they vectorise.
+        for i in range(ids.shape[0]):
+            token = np.uint32(ids[i])
+            wanted = (token != plan.pad_id) & (token != plan.cls_id) & (token != plan.sep_id) & (token != plan.mask_id)
+            maskable = np.uint32(maskable + np.uint32(wanted))
+            hashes[i] = hash_position(b0, b1, np.uint32(i)) if wanted else _NEVER
+            positions[i] = np.uint32(wanted)
     num_maskable = np.int64(maskable)
     count = np.int64(count_selected(num_maskable, plan.rate_ppm))
     filled = np.int64(0)
@@ -85,32 +95,17 @@ def select_tokens(ids: Any, row_id: np.uint64, plan: MaskPlan, hashes: Any, posi
 
 
 @njit(cache=True, nogil=True)
-def select_any_tokens(ids: Any, row_id: np.uint64, plan: MaskPlan, marks: Any, positions: Any) -> np.int64:
-    """Select each token by itself; as `select_tokens` otherwise, `marks` being overwritten.
+def select_any_tokens(ids: Any, row_id: np.uint64, plan: MaskPlan, positions: Any) -> np.int64:
+    """Select each token by itself; as `select_tokens` otherwise.
 
     The hashes are the same, so the exact count of a row would be filled by the same tokens first.
     """
     b0, b1 = split_row_key(plan.selection_key, row_id)
     threshold = (np.uint64(plan.rate_ppm) << _SHIFT_32) // _PPM
-    _mark_maskable(ids, plan, marks)
+    beyond = np.int64(plan.kinds.shape[0] - 1)
     filled = np.int64(0)
     for i in range(ids.shape[0]):
         positions[filled] = np.uint32(i)
         drawn = np.uint64(hash_position(b0, b1, np.uint32(i))) < threshold
-        filled += np.int64(drawn & (marks[i] != 0))
+        filled += np.int64(drawn & (plan.kinds[min(np.int64(ids[i]), beyond)] != UNMASKABLE))
     return filled
-
-
-@njit(cache=True, nogil=True)
-def _mark_maskable(ids: Any, plan: MaskPlan, marks: Any) -> None:
-    """Write 1 where a token may be selected and 0 elsewhere."""
-    if plan.by_kind:
-        beyond = np.int64(plan.kinds.shape[0] - 1)
-        for i in range(ids.shape[0]):
-            marks[i] = np.uint32(plan.kinds[min(np.int64(ids[i]), beyond)] != UNMASKABLE)
-        return
-    # Four comparisons, not a table: they vectorise.
-    for i in range(ids.shape[0]):
-        token = np.uint32(ids[i])
-        wanted = (token != plan.pad_id) & (token != plan.cls_id) & (token != plan.sep_id) & (token != plan.mask_id)
-        marks[i] = np.uint32(wanted)

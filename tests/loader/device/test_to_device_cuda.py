@@ -23,7 +23,10 @@ def without_waits(batch):
     return replace(batch, waited_seconds=0.0)
 
 
-@pytest.mark.parametrize("masking", [MASKING, Masking(rate=1.0, mask_share=0.3, random_share=0.7), "static"])
+MASKINGS = [MASKING, Masking(rate=1.0, mask_share=0.3, random_share=0.7), Masking(selection="bernoulli"), "static"]
+
+
+@pytest.mark.parametrize("masking", MASKINGS)
 @pytest.mark.parametrize("micro", [None, 4])
 def test_batches_on_the_gpu_are_those_of_the_cpu(dataset, masking, micro):
     loader = open_loader(dataset, global_batch_rows=24, micro_batch_rows=micro, masking=masking).epochs(3)
