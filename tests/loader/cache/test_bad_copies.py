@@ -13,6 +13,7 @@ from maskmill.pipeline.loader.blocks.packed_dataset import PackedDataset
 from maskmill.pipeline.loader.cache.block_cache import BlockCache
 from maskmill.pipeline.loader.cache.block_states import Request, WantedBlock
 from maskmill.pipeline.loader.cache.download_blocks import Downloads
+from maskmill.pipeline.storage.datasets import fingerprint_rows
 from tests.loader.cache.caches import Asked, asked, cache_home, find_blocks, open_dataset, read_all, remote
 
 __all__ = ["asked", "cache_home", "remote"]
@@ -26,7 +27,7 @@ ITEMS = [(SHARD, [block]) for block in range(NUM_BLOCKS)]
 def dataset(remote: str, tmp_path: Path, asked: Asked) -> Iterator[PackedDataset]:
     """A dataset of which all blocks of a shard are in the cache, in one file."""
     opened = open_dataset(remote, tmp_path / "c")
-    cache = BlockCache(str(tmp_path / "c"), 1 << 30, opened.manifest.fingerprint, opened.shards)
+    cache = BlockCache(str(tmp_path / "c"), 1 << 30, fingerprint_rows(opened.manifest), opened.shards)
     cache.ledger.open_pins()
     blocks = list(range(NUM_BLOCKS))
     Downloads(opened.store, opened.shards, cache).download(Request(WantedBlock(SHARD, 0), blocks, 0), lambda *_: True)
@@ -124,7 +125,7 @@ def test_a_file_that_is_gone_while_its_blocks_are_read_is_fetched_again_in_few_r
 
 def test_a_good_copy_that_another_process_wrote_is_kept(dataset: PackedDataset, tmp_path: Path) -> None:
     """A process that still reads the bad file discards the block again."""
-    cache = BlockCache(str(tmp_path / "c"), 1 << 30, dataset.manifest.fingerprint, dataset.shards)
+    cache = BlockCache(str(tmp_path / "c"), 1 << 30, fingerprint_rows(dataset.manifest), dataset.shards)
     damage(dataset, cache.locate(SHARD, 0, NUM_BLOCKS), 4)
     cache.ledger.open_pins()
     wanted = WantedBlock(SHARD, 4, bypasses_disk=True)

@@ -16,6 +16,7 @@ import pytest
 
 from maskmill.pipeline.loader.cache.block_cache import BlockCache
 from maskmill.pipeline.loader.cache.extents import MAX_REQUESTS
+from maskmill.pipeline.storage.datasets import fingerprint_rows
 from maskmill.pipeline.storage.store import Store, open_store
 from maskmill.schemas.errors import ShardCorruptError, TransientStorageError
 from tests.conftest import point_at
@@ -139,7 +140,7 @@ def test_a_block_that_another_process_claims_and_never_brings_is_downloaded_all_
     """After a third of the time that it may take."""
     dataset = open_dataset(remote, tmp_path / "c", timeout_seconds=1.5)
     dataset.read_blocks(0, [0])
-    other = BlockCache(str(tmp_path / "c"), 1 << 30, dataset.manifest.fingerprint)
+    other = BlockCache(str(tmp_path / "c"), 1 << 30, fingerprint_rows(dataset.manifest))
     with other.claim(2, [3]):
         begun = time.monotonic()
         dataset.read_blocks(2, [3])

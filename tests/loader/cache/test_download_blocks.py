@@ -11,6 +11,7 @@ import pytest
 from maskmill.pipeline.loader.cache.block_cache import BlockCache
 from maskmill.pipeline.loader.cache.block_states import Request, Stage, WantedBlock
 from maskmill.pipeline.loader.cache.download_blocks import Downloads
+from maskmill.pipeline.storage.datasets import fingerprint_rows
 from maskmill.pipeline.storage.store import Store
 from maskmill.schemas.errors import TransientStorageError
 from tests.loader.cache.caches import find_blocks, open_dataset
@@ -21,7 +22,7 @@ SHARD = 2
 @pytest.fixture
 def cache(remote, tmp_path):
     dataset = open_dataset(remote, tmp_path / "c")
-    opened = BlockCache(str(tmp_path / "c"), 1 << 30, dataset.manifest.fingerprint, dataset.shards)
+    opened = BlockCache(str(tmp_path / "c"), 1 << 30, fingerprint_rows(dataset.manifest), dataset.shards)
     opened.ledger.open_pins()
     opened.downloads = Downloads(dataset.store, dataset.shards, opened)
     first, stop = dataset.shards.first_block[SHARD : SHARD + 2].tolist()
