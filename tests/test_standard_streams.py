@@ -36,6 +36,7 @@ def _in_shell(command: str, *, unbuffered: bool) -> subprocess.CompletedProcess[
     return subprocess.run(["bash", "-c", line], capture_output=True, text=True, check=False, timeout=60)
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("unbuffered", [False, True])
 @pytest.mark.parametrize(
     "command", ["prepare {run} --json --set output.url={out}", "verify {done}", "verify {done} --json", "--help"]

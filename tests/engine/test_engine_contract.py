@@ -188,6 +188,7 @@ def test_any_other_error_ends_the_stage_with_its_class_and_fields(engine: Engine
     assert count(log, "unit-2") == 1
 
 
+@pytest.mark.long
 def test_a_long_unit_reports_its_progress_about_once_a_second(engine: Engine, output: Store, log: str) -> None:
     events = run(engine, units.report_its_progress, log, output, squares(2))
     reported = [(event.unit, event.share) for event in events if event.event == "unit_progress"]
@@ -273,6 +274,7 @@ def test_a_unit_that_kills_its_worker_every_time_is_named(engine: Engine, output
     assert count(log, "unit-2") == 3
 
 
+@pytest.mark.long
 @pytest.mark.parametrize(
     ("function", "found", "advice"),
     [

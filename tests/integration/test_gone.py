@@ -142,6 +142,7 @@ def test_a_shard_that_is_gone_is_named(
     assert f"ShardCorruptError: {output / path}: the file is gone" in ended.stderr
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("stage", ["map", "sort", "count", "merge", "train", "pack"])
 def test_a_number_that_changed_in_a_receipt_is_found(undisturbed: Undisturbed, tmp_path: Path, stage: str) -> None:
     """It would become a number of the dataset, or of the place where its bytes are looked for."""

@@ -66,8 +66,8 @@ def test_units_are_whole_words_within_a_segment(tables, rows, masking, epoch, ro
 @pytest.mark.parametrize("settings", WORDS, ids=str)
 def test_a_unit_is_masked_random_or_kept_as_a_whole(tables, settings):
     masking = Masking(**settings, rate=0.3, mask_share=0.5, random_share=0.0)
-    rows = text_rows(400)
-    input_ids, labels = mask_rows(rows, np.arange(400, dtype=np.uint64), 0, masking, tables)
+    rows = text_rows(100)
+    input_ids, labels = mask_rows(rows, np.arange(100, dtype=np.uint64), 0, masking, tables)
     mixed = 0
     for number, row in enumerate(rows):
         units = select_by_the_law(row.tolist(), number, 0, masking)

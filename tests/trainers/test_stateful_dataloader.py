@@ -37,6 +37,7 @@ def assert_same(found, expected):
     assert all(map(equal_batches, found, expected))
 
 
+@pytest.mark.long
 @pytest.mark.parametrize(
     ("num_workers", "interval", "places"),
     [
