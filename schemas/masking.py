@@ -187,7 +187,7 @@ class Masking(BaseModel, metaclass=_CheckedCalls):
     def _check_use(self) -> Self:
         for name, strategies in _OF_STRATEGIES.items():
             if self.strategy not in strategies and getattr(self, name) != type(self).model_fields[name].default:
-                used = " and ".join(strategies)
+                used = " and ".join(filter(None, (", ".join(strategies[:-1]), strategies[-1])))
                 raise ValueError(f"{name} is for {used}, and the strategy is {self.strategy}: leave it out")
         return self
 

@@ -121,7 +121,7 @@ def test_masks_never_change(tables, settings, digest):
         ({"max_ngram": 2}, "max_ngram is for ngram, and the strategy is token"),
         ({"strategy": "ngram", "max_span": 4}, "max_span is for span, and the strategy is ngram"),
         ({"strategy": "span", "selection": "bernoulli"}, "selection is for token, and the strategy is span"),
-        ({"replace_by": "unit"}, "replace_by is for whole_word and span and ngram"),
+        ({"replace_by": "unit"}, "replace_by is for whole_word, span and ngram"),
         ({"strategy": "words"}, "strategy"),
         ({"strategy": "ngram", "max_ngram": 0}, "max_ngram"),
     ],
