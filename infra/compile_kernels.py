@@ -61,7 +61,9 @@ def compile_loader(packed: str) -> None:
     for masking in (Masking(), Masking(selection="bernoulli"), "static"):
         batches = MaskedBatches(packed, global_batch_rows=8, masking=masking)
         next(iter(batches.to_device("cpu")))
-        maker = BatchMaker(batches.masking, batches.most_predicted, batches.tables, torch.device("cpu"))
+        maker = BatchMaker(
+            batches.weigher, batches.most_predicted, batches.manifest.vocabulary.pad_id, torch.device("cpu")
+        )
         rows = next(batches.iter_rows())  # what is sent to a GPU
         maker.write(rows, torch.empty(maker.lay_out(rows).capacity_bytes, dtype=torch.uint8))
 

@@ -25,6 +25,12 @@ if TYPE_CHECKING:
         Source,
         iter_fixed_batches,
     )
+    from maskmill.pipeline.loader.batches.objectives import (
+        find_original_ids,
+        find_span_boundaries,
+        label_next_tokens,
+        replace_tokens,
+    )
     from maskmill.pipeline.loader.for_trainers import (
         as_inputs,
         count_labels,
@@ -46,10 +52,14 @@ __all__ = [
     "as_inputs",
     "count_labels",
     "describe_encoder",
+    "find_original_ids",
+    "find_span_boundaries",
     "group_steps",
     "iter_fixed_batches",
+    "label_next_tokens",
     "open_dataset",
     "prepare",
+    "replace_tokens",
     "sum_losses",
     "train",
     "verify",
@@ -57,9 +67,11 @@ __all__ = [
 
 _LOADER = ("Cache", "MaskedBatches", "Mixture", "Phase", "Source", "iter_fixed_batches")
 _FOR_TRAINERS = ("as_inputs", "count_labels", "describe_encoder", "group_steps", "sum_losses")
+_OBJECTIVES = ("find_original_ids", "find_span_boundaries", "label_next_tokens", "replace_tokens")
 _HOMES = {
     **dict.fromkeys(_LOADER, "maskmill.pipeline.loader"),
     **dict.fromkeys(_FOR_TRAINERS, "maskmill.pipeline.loader.for_trainers"),
+    **dict.fromkeys(_OBJECTIVES, "maskmill.pipeline.loader.batches.objectives"),
     "Masking": "maskmill.schemas.masking",
     "open_dataset": "maskmill.pipeline.dataset",
     "prepare": "maskmill.pipeline.run.prepare",

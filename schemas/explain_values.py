@@ -130,9 +130,9 @@ def find_sections(model: type[BaseModel], key: str) -> list[str]:
 
 def section_of(field: FieldInfo) -> type[BaseModel] | None:
     """The model of a field that is a section, an optional one too."""
-    for kind in get_args(field.annotation) or (field.annotation,):
-        if isinstance(kind, type) and issubclass(kind, BaseModel):
-            return kind
+    kinds = [kind for kind in get_args(field.annotation) or (field.annotation,) if kind is not type(None)]
+    if len(kinds) == 1 and isinstance(kinds[0], type) and issubclass(kinds[0], BaseModel):
+        return kinds[0]
     return None
 
 

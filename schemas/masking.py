@@ -13,9 +13,11 @@ from typing import TYPE_CHECKING, Annotated, Any, Self, cast
 from pydantic import (
     BaseModel,
     ConfigDict,
+    Discriminator,
     Field,
     SerializerFunctionWrapHandler,
     StringConstraints,
+    Tag,
     ValidationError,
     field_validator,
     model_serializer,
@@ -24,18 +26,18 @@ from pydantic import (
 
 from maskmill.schemas.errors import ConfigError
 from maskmill.schemas.explain_values import explain_values, show_value
+from maskmill.schemas.rate_schedule import RateSchedule
+from maskmill.schemas.shares import PPM, PpmShare
 
 IGNORE_INDEX = -100
 """The label of a position that is not predicted; torch's cross-entropy skips it by default."""
 
-PPM = 10**6
 _TWO_TO_32 = 2**32
+_DEFAULT_RATE = 0.15
 MAX_COPIES = 100
 """Static masks stored with every row."""
 MAX_PROTECTED = 1 << 16
 """Tokens that are never predicted."""
-_PPM_TOLERANCE = 1e-6
-"""In ppm: accepts 0.1 + 0.05 as 0.15, and rejects 0.1234567."""
 
 
 class MaskStrategy(StrEnum):
@@ -69,6 +71,15 @@ class ReplaceBy(StrEnum):
     """Each selected word, n-gram or run of adjacent spans; random tokens are still drawn one by one."""
 
 
+class LossWeights(StrEnum):
+    """What a predicted token counts in the loss where every sequence has a rate of its own."""
+
+    INVERSE_RATE = "inverse_rate"
+    """1 / rate of its sequence: the bound on the likelihood (MDLM, arXiv 2406.07524, equation 10)."""
+    ONE = "one"
+    """As much as any other."""
+
+
 class SpanLengths(StrEnum):
     """How the geometric distribution (p = 0.2) of the words in a span ends at `max_span`."""
 
@@ -79,7 +90,10 @@ class SpanLengths(StrEnum):
 
 
 Token = Annotated[str, StringConstraints(min_length=1, max_length=4096)]
-Share = Annotated[float, Field(strict=True, ge=0.0, le=1.0, allow_inf_nan=False)]
+Rate = Annotated[
+    Annotated[PpmShare, Tag("share")] | Annotated[RateSchedule, Tag("schedule")],
+    Discriminator(lambda value: "schedule" if isinstance(value, RateSchedule) else "share"),
+]
 
 
 if TYPE_CHECKING:
@@ -127,13 +141,20 @@ class Masking(BaseModel, metaclass=_CheckedCalls):
     strategy: MaskStrategy = MaskStrategy.TOKEN
     """How the positions that are predicted are chosen: `token`, each alone; `whole_word`; `span`, runs of words;
     `ngram`, one to `max_ngram` words. None reaches over a [SEP] or another token that is never predicted."""
-    rate: Share = 0.15
+    rate: Rate = _DEFAULT_RATE
     """Share of a row's maskable tokens that is predicted, in whole ppm. `token` and `span` predict exactly as many, and
     at least one of any row that has one; `whole_word` and `ngram` at most as many, for words are not cut. At 0 none is
-    predicted."""
-    mask_share: Share = 0.8
+    predicted. A rate may change over the steps of a run: `{curve = "linear", points = [[0, 0.3], [100000, 0.15]]}` goes
+    evenly from 30 % at the first step to 15 % at step 100,000 and stays there; with `curve = "cosine"` it leaves and
+    arrives slowly, and with `"piecewise"` it changes at each point at once."""
+    per_sequence_rate: tuple[PpmShare, PpmShare] | None = None
+    """`[low, high]` in place of `rate`, for `token`: each sequence draws its own rate between the two, and each of its
+    tokens is predicted with that probability, as in masked diffusion."""
+    loss_weights: LossWeights = LossWeights.INVERSE_RATE
+    """What a predicted token counts in the loss then: `inverse_rate`, 1 / rate of its sequence, or `one`."""
+    mask_share: PpmShare = 0.8
     """Share of the predicted tokens that is shown as [MASK], in whole ppm."""
-    random_share: Share = 0.1
+    random_share: PpmShare = 0.1
     """Share of the predicted tokens that is shown as a random ordinary token; the rest is shown as it is."""
     seed: Annotated[int, Field(strict=True, ge=0, lt=2**64)] = 0
     """Decides the masks, with a row's number and the epoch."""
@@ -155,19 +176,36 @@ class Masking(BaseModel, metaclass=_CheckedCalls):
 
     @model_validator(mode="before")
     @classmethod
-    def _replace_as_the_paper_does(cls, values: Any) -> Any:
-        if isinstance(values, dict) and values.get("strategy") == MaskStrategy.SPAN:
-            return {"replace_by": ReplaceBy.UNIT, **values}
+    def _choose_as_the_papers_do(cls, values: Any) -> Any:
+        if not isinstance(values, dict):
+            return values
+        if values.get("strategy") == MaskStrategy.SPAN:
+            values = {"replace_by": ReplaceBy.UNIT, **values}
+        if values.get("per_sequence_rate") is not None:
+            if values.get("strategy", MaskStrategy.TOKEN) == MaskStrategy.TOKEN:
+                values = {"selection": Selection.BERNOULLI, **values}
+            if values.get("rate", _DEFAULT_RATE) != _DEFAULT_RATE:
+                raise ValueError("per_sequence_rate takes the place of rate: leave one of the two out")
         return values
 
-    @field_validator("rate", "mask_share", "random_share")
+    @field_validator("rate", mode="before")
     @classmethod
-    def _round_to_ppm(cls, value: float) -> float:
-        ppm = round(value * PPM)
-        if abs(value * PPM - ppm) > _PPM_TOLERANCE:
-            nearest = max(1, ppm) / PPM if value > 0 else 0  # 0 would mean no mask at all
-            raise ValueError(f"masks are computed in whole millionths: write {nearest:.6f} instead of {value!r}")
-        return ppm / PPM
+    def _read_schedule(cls, value: Any) -> Any:
+        if not isinstance(value, dict):
+            return value
+        try:
+            return RateSchedule.model_validate(value)
+        except ValidationError as error:
+            found = explain_values(RateSchedule, error, "rate")
+            said = [found.what, found.expected and f"expected {found.expected}", found.found and f"found {found.found}"]
+            raise ValueError(", ".join(filter(None, said))) from None
+
+    @field_validator("per_sequence_rate")
+    @classmethod
+    def _check_bounds(cls, bounds: tuple[float, float] | None) -> tuple[float, float] | None:
+        if bounds is not None and bounds[0] > bounds[1]:
+            raise ValueError(f"the lowest rate of a sequence, {bounds[0]}, is above the highest, {bounds[1]}")
+        return bounds
 
     @field_validator("protect")
     @classmethod
@@ -189,6 +227,10 @@ class Masking(BaseModel, metaclass=_CheckedCalls):
             if self.strategy not in strategies and getattr(self, name) != type(self).model_fields[name].default:
                 used = " and ".join(filter(None, (", ".join(strategies[:-1]), strategies[-1])))
                 raise ValueError(f"{name} is for {used}, and the strategy is {self.strategy}: leave it out")
+        if self.per_sequence_rate is None and self.loss_weights != LossWeights.INVERSE_RATE:
+            raise ValueError("loss_weights is for per_sequence_rate: leave it out")
+        if self.per_sequence_rate is not None and self.selection != Selection.BERNOULLI:
+            raise ValueError('with per_sequence_rate every token is selected by itself: leave out selection = "exact"')
         return self
 
     @model_serializer(mode="wrap")
@@ -203,12 +245,33 @@ class Masking(BaseModel, metaclass=_CheckedCalls):
             unused.add("selection")
         if not self.protect:
             unused.add("protect")
+        unused |= {"per_sequence_rate", "loss_weights"} if self.per_sequence_rate is None else {"rate", "selection"}
         return {name: value for name, value in written.items() if name not in unused}
 
     @property
+    def schedule(self) -> RateSchedule | None:
+        """How the rate changes over the steps of a run; None where it does not."""
+        return self.rate if isinstance(self.rate, RateSchedule) else None
+
+    def at(self, step: int) -> Masking:
+        """The settings of a step, without a schedule; `step` counts global batches from the start of the run."""
+        if self.schedule is None:
+            return self
+        return self.model_copy(update={"rate": self.schedule.find_ppm(step) / PPM})
+
+    @property
+    def rate_bounds_ppm(self) -> tuple[int, int]:
+        """The lowest and the highest rate of a sequence in millionths, 0 to 10**6; of a schedule the highest twice."""
+        if self.per_sequence_rate is not None:
+            low, high = self.per_sequence_rate
+            return round(low * PPM), round(high * PPM)
+        ppm = self.rate.most_ppm if isinstance(self.rate, RateSchedule) else round(self.rate * PPM)
+        return ppm, ppm
+
+    @property
     def rate_ppm(self) -> int:
-        """The rate in millionths, 0 to 10**6."""
-        return round(self.rate * PPM)
+        """The rate in millionths, 0 to 10**6; the highest where it changes."""
+        return self.rate_bounds_ppm[1]
 
     def most_predicted(self, num_tokens: int) -> int:
         """The most of so many tokens that are predicted: what is reserved for a row in storage and on a device."""
@@ -229,6 +292,7 @@ class Masking(BaseModel, metaclass=_CheckedCalls):
 
 _OF_STRATEGIES = {
     "selection": (MaskStrategy.TOKEN,),
+    "per_sequence_rate": (MaskStrategy.TOKEN,),
     "replace_by": (MaskStrategy.WHOLE_WORD, MaskStrategy.SPAN, MaskStrategy.NGRAM),
     "max_ngram": (MaskStrategy.NGRAM,),
     "max_span": (MaskStrategy.SPAN,),

@@ -110,6 +110,12 @@ class MaskSection(Masking):
     """Number of masks to store with every row: those of epochs 0, 1 and so on. With 0, none is stored, and the loader
     computes masks as it reads."""
 
+    @model_validator(mode="after")
+    def _copies_have_one_rate(self) -> MaskSection:
+        if self.copies and self.schedule is not None:
+            raise ValueError("a stored mask has one rate: give rate a number, or let the loader draw masks, copies = 0")
+        return self
+
     def masking(self) -> Masking:
         """The settings without `copies`, as the loader takes them."""
         return Masking.model_validate(self.model_dump(exclude={"copies"}))

@@ -16,7 +16,9 @@ from maskmill.pipeline.loader.check_arguments import check, check_between
 from maskmill.pipeline.loader.resume.batch_place import BatchPlace
 from maskmill.pipeline.loader.rows.row_batch import RowBatch
 from maskmill.pipeline.loader.rows.stage_rows import StagedRows
-from maskmill.pipeline.masking.mask_plan import MaskPlan, plan_masks
+from maskmill.pipeline.masking.mask_plan import MaskPlan
+from maskmill.pipeline.masking.plan_masks import plan_masks
+from maskmill.schemas.errors import ConfigError
 from maskmill.schemas.masking import Masking
 
 
@@ -61,6 +63,14 @@ def iter_fixed_batches(
         ShardCorruptError: While iterating: a block is not what was written.
     """
     masking, batch_rows, epoch = check("masking", masking), check("batch_rows", batch_rows), check("epoch", epoch)
+    if masking.schedule is not None:
+        raise ConfigError(
+            "an evaluation has one rate of masks",
+            path="masking.rate",
+            expected="a number",
+            found="a schedule",
+            action="give the masking of a step, masking.at(step), or another rate",
+        )
     world_size = check("world_size", world_size)
     rank = check_between("rank", rank, 0, world_size - 1)
     dataset = PackedDataset(check("data", url), check("storage_options", storage_options))
@@ -102,7 +112,7 @@ def _iter_batches(
             start += size
             slots, epochs, datasets = np.zeros_like(places), np.full_like(places, epoch), np.zeros_like(places)
             place = BatchPlace(epoch=epoch, step=step)
-            chosen = RowBatch(staged, slots, places, epochs, datasets, [epoch], place)
+            chosen = RowBatch(staged, slots, places, epochs, datasets, [epoch], place=place)
             yield fill_batch(chosen, {epoch: plan}, dataset.manifest.vocabulary.pad_id)
     finally:
         dataset.close()

@@ -9,27 +9,28 @@ from typing import Any, Literal
 import torch
 from torch.utils.data import IterableDataset, get_worker_info
 
+from maskmill.pipeline.loader.batches.another_mask import AnotherMask
 from maskmill.pipeline.loader.batches.batch import Batch
 from maskmill.pipeline.loader.batches.fill_batch import fill_batch
 from maskmill.pipeline.loader.batches.lasting_failure import LastingFailure
+from maskmill.pipeline.loader.batches.loss_weights import Weigher
 from maskmill.pipeline.loader.cache.cache_settings import Cache
 from maskmill.pipeline.loader.check_arguments import MAX_STEPS, check, check_between, check_instance
 from maskmill.pipeline.loader.device.device_batches import DeviceBatches
 from maskmill.pipeline.loader.order.epoch_order import LastBatch
 from maskmill.pipeline.loader.order.rank_schedule import RankSchedule, ScheduledBatch
+from maskmill.pipeline.loader.plan.choose_masks import choose_masking, open_step_masks
 from maskmill.pipeline.loader.plan.mixture import Data, Phase, list_phases
-from maskmill.pipeline.loader.plan.open_sources import Order, choose_masking, plan_run
+from maskmill.pipeline.loader.plan.open_sources import Order, plan_run
 from maskmill.pipeline.loader.resume.batch_place import BatchPlace
 from maskmill.pipeline.loader.resume.loader_state import LoaderState, Position, check_place, count_steps
 from maskmill.pipeline.loader.resume.progress import Progress
 from maskmill.pipeline.loader.rows.read_rows import RowReader
 from maskmill.pipeline.loader.rows.row_batch import RowBatch
-from maskmill.pipeline.masking.fit_vocabulary import make_tables
-from maskmill.pipeline.masking.mask_plan import EpochPlans
-from maskmill.pipeline.masking.tables import MaskTables
+from maskmill.pipeline.masking.step_masks import EpochPlans
+from maskmill.pipeline.settings import refuse_argument
 from maskmill.pipeline.standard_error import guard_worker
-from maskmill.pipeline.storage.datasets import fingerprint_rows, read_tokenizer
-from maskmill.pipeline.storage.store import open_store
+from maskmill.pipeline.storage.datasets import fingerprint_rows
 from maskmill.schemas.errors import ConfigError
 from maskmill.schemas.masking import Masking
 
@@ -70,8 +71,9 @@ class MaskedBatches(IterableDataset[Batch]):
 
     Attributes:
         manifest: The manifest of the first dataset.
-        masking: The settings of the masks; None where stored ones are read.
-        tables: Lookup tables that masks are drawn from.
+        masking: The settings of the masks, where a phase has none of its own; None where stored ones are read.
+        masks: The masks of every step; None where stored ones are read.
+        weigher: Gives batches their `loss_weights`.
 
     Raises:
         ConfigError: The numbers do not divide, the datasets do not fit together, one is too small, or one is missing.
@@ -111,10 +113,11 @@ class MaskedBatches(IterableDataset[Batch]):
         self._world_size = world_size
         self._schedule = RankSchedule(self._plan.serving, rank, world_size, micro_batch_rows)
         self.manifest = self._plan.sources[0].manifest
-        self.masking = None if masking == "static" else choose_masking(self._plan.sources, masking)
-        self.tables = self._make_tables()
-        if self.masking is None:
-            self._refuse_without_masks()
+        self.masking = choose_masking(self._plan, masking)
+        self.masks = None if self.masking is None else open_step_masks(self._plan, self.masking, storage_options)
+        stored = [(source.manifest.masking, source.manifest.copies) for source in self._plan.sources]
+        self.weigher = Weigher(self.masks, stored, self.manifest.vocabulary.cls_id)
+        maskings = self._plan.phase_maskings
         self._described = LoaderState(
             dataset=tuple(fingerprint_rows(source.manifest) for source in self._plan.sources),
             seed=seed,
@@ -128,6 +131,7 @@ class MaskedBatches(IterableDataset[Batch]):
             rows_dropped=tuple(source.epoch.dropped for source in self._plan.sources),
             rows_repeated=tuple(source.epoch.repeated for source in self._plan.sources),
             masking=self.masking,
+            phase_maskings=maskings if any(maskings) else (),
         )
         self._progress = Progress()
         self._stop_step = self._plan.serving.end_step
@@ -149,8 +153,9 @@ class MaskedBatches(IterableDataset[Batch]):
 
     def most_predicted(self, seq_len: int) -> int:
         """C, the most predicted positions of a row of `seq_len` tokens, by any mask, drawn or stored."""
-        stored = [source.manifest.masking for source in self._plan.sources]
-        return max(one.most_predicted(seq_len) for one in (stored if self.masking is None else [self.masking]))
+        if self.masks is not None:
+            return self.masks.most_predicted(seq_len)
+        return max(source.manifest.masking.most_predicted(seq_len) for source in self._plan.sources)
 
     def __len__(self) -> int:
         """How many batches this rank gets in a whole pass from the start, independent of a loaded state.
@@ -179,6 +184,31 @@ class MaskedBatches(IterableDataset[Batch]):
             ConfigError: There is no such device here.
         """
         return DeviceBatches(self, device)
+
+    def another_mask(self, masking: Masking) -> AnotherMask:
+        """What masks batches of this loader once more, independently: RetroMAE's decoder beside its encoder.
+
+        Args:
+            masking: Settings of those masks, with another seed than this loader's and without a schedule.
+
+        Raises:
+            ConfigError: The seed is one of this loader's masks, the rate has a schedule, or the dataset lacks words or
+                tokens that the settings name.
+        """
+        masking = check("masking", masking)
+        used = [self.masking, *self._plan.phase_maskings]
+        if masking.seed in [one.seed for one in used if one is not None]:
+            raise refuse_argument(
+                "masking.seed",
+                masking.seed,
+                "another seed than that of the loader's masks",
+                "give the second mask a seed of its own, for example Masking(rate=0.5, seed=1)",
+                "two masks of one seed would hide the same tokens",
+            )
+        if masking.schedule is not None or masking.per_sequence_rate is not None:
+            raise refuse_argument("masking.rate", masking.rate, "a number", "give another mask of a row one rate")
+        masks = open_step_masks(self._plan, masking, self._storage_options, own=False)
+        return AnotherMask(masking, masks.find(0).tables)
 
     def epochs(self, count: int) -> MaskedBatches:
         """The same loader, ending after epochs 0 to `count - 1`; the two share one state.
@@ -262,9 +292,10 @@ class MaskedBatches(IterableDataset[Batch]):
         return LastingFailure(self._iter_masked(self._iter_row_batches()))
 
     def _iter_masked(self, batches: Iterator[RowBatch]) -> Generator[Batch]:
-        plans = None if self.masking is None else EpochPlans(self.masking, self.tables)
+        plans = None if self.masks is None else EpochPlans(self.masks)
         for rows in batches:
-            yield fill_batch(rows, plans.of(rows.distinct_epochs) if plans else None, self.manifest.vocabulary.pad_id)
+            drawn = None if plans is None else plans.of(rows.run_step, rows.distinct_epochs)
+            yield self.weigher.weigh(fill_batch(rows, drawn, self.manifest.vocabulary.pad_id), rows.run_step)
 
     def _iter_row_batches(self) -> Generator[RowBatch]:
         worker = get_worker_info()
@@ -303,6 +334,7 @@ class MaskedBatches(IterableDataset[Batch]):
             self._progress.position = (
                 following if is_last else self._place(self._schedule.locate(number + workers - worker))
             )
+            rows.run_step = here.step
             rows.place = BatchPlace(
                 epoch=position.epoch,
                 step=position.step,
@@ -328,22 +360,3 @@ class MaskedBatches(IterableDataset[Batch]):
     def _describe(self, position: Position) -> LoaderState:
         share = self._schedule.locate(self._count_batches(position)).share_rows
         return self._described.model_copy(update={**position._asdict(), "share_rows": share})
-
-    def _make_tables(self) -> MaskTables:
-        if self.masking is None:
-            return MaskTables.build(self.manifest.vocabulary)
-        source = self._plan.sources[0]  # the others have the same tokenizer
-
-        def read() -> bytes:
-            return read_tokenizer(open_store(source.url, self._storage_options), source.manifest)
-
-        return make_tables(self.masking, source.manifest.vocabulary, read, source.shown_url)
-
-    def _refuse_without_masks(self) -> None:
-        for source in self._plan.sources:
-            if not source.manifest.copies:
-                raise ConfigError(
-                    "the dataset has no stored masks",
-                    path=source.shown_url,
-                    action='prepare it with mask.copies > 0, or give a Masking instead of "static"',
-                )

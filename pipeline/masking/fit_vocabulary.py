@@ -4,10 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
+from maskmill.pipeline.masking.strategies.table import find_strategy
 from maskmill.pipeline.masking.tables import MaskTables
 from maskmill.schemas.errors import ConfigError
 from maskmill.schemas.mask_vocabulary import MaskVocabulary
-from maskmill.schemas.masking import Masking, MaskStrategy
+from maskmill.schemas.masking import Masking
 from maskmill.schemas.tokenizer.tokenizer_file import check_tokenizer_json
 
 
@@ -22,7 +23,7 @@ def check_words(masking: Masking, vocabulary: MaskVocabulary, path: str) -> None
     Raises:
         ConfigError: The dataset's manifest does not say which pieces continue a word.
     """
-    if masking.strategy != MaskStrategy.TOKEN and vocabulary.continuation_bits is None:
+    if find_strategy(masking).needs_words and vocabulary.continuation_bits is None:
         raise ConfigError(
             "the words of this dataset are not known",
             path=path,

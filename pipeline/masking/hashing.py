@@ -33,8 +33,10 @@ from numba import njit
 
 from maskmill.pipeline.keyed_order import GAMMA, MIX_1, MIX_2, absorb
 
-SELECTION_STREAM = 0x6D61736B5F73656C  # "mask_sel", "mask_len", "mask_act" and "mask_rep" in ASCII
+SELECTION_STREAM = 0x6D61736B5F73656C  # "mask_sel" in ASCII, and so on
 LENGTH_STREAM = 0x6D61736B5F6C656E
+RATE_STREAM = 0x6D61736B5F726174
+SAMPLE_STREAM = 0x6D61736B5F73616D
 ACTION_STREAM = 0x6D61736B5F616374
 REPLACEMENT_STREAM = 0x6D61736B5F726570
 
@@ -53,7 +55,7 @@ def derive_stream_key(stream: int, seed: int, epoch: int) -> int:
     """Derive the 64-bit key of a stream for one epoch, in plain integers.
 
     Args:
-        stream: One of the four stream constants above.
+        stream: One of the stream constants above.
         seed: 0 <= seed < 2**64.
         epoch: 0 <= epoch < 2**63, counted from 0.
     """

@@ -14,37 +14,13 @@ from numba import njit
 from numpy.typing import NDArray
 
 from maskmill.pipeline.masking.hashing import hash_position, split_row_key
-from maskmill.pipeline.masking.mask_plan import ANY_TOKENS, EXACT_TOKENS, SPANS, MaskPlan, plan_masks
-from maskmill.pipeline.masking.scratch import POSITIONS, RANDOMS, SCRATCH_ROWS, SHOWN, TAKEN, UNITS
-from maskmill.pipeline.masking.strategies.ngram import select_ngrams
-from maskmill.pipeline.masking.strategies.span import select_spans
-from maskmill.pipeline.masking.strategies.token import select_any_tokens, select_tokens
+from maskmill.pipeline.masking.mask_plan import MaskPlan
+from maskmill.pipeline.masking.plan_masks import plan_masks
+from maskmill.pipeline.masking.scratch import POSITIONS, RANDOMS, SCRATCH_ROWS, SHOWN, UNITS
+from maskmill.pipeline.masking.strategies.table import select_row
 from maskmill.pipeline.masking.tables import MaskTables
 from maskmill.schemas.masking import IGNORE_INDEX, Masking
 from maskmill.schemas.rows import MAX_SEQ_LEN
-
-
-@njit(cache=True, nogil=True)
-def select_row(ids: Any, row_id: np.uint64, plan: MaskPlan, scratch: Any) -> np.int64:
-    """Select the positions of a row by the plan's strategy, for `draw_row`.
-
-    Returns:
-        Their number. They are in `scratch[POSITIONS]`, ascending, and of strategies of words the start of each one's
-        unit in `scratch[UNITS]`.
-    """
-    if plan.kernel == EXACT_TOKENS:
-        return np.int64(select_tokens(ids, row_id, plan, scratch[SHOWN], scratch[POSITIONS]))
-    if plan.kernel == ANY_TOKENS:
-        return np.int64(select_any_tokens(ids, row_id, plan, scratch[POSITIONS]))
-    count = np.int64(
-        select_spans(ids, row_id, plan, scratch) if plan.kernel == SPANS else select_ngrams(ids, row_id, plan, scratch)
-    )
-    filled, taken = np.int64(0), scratch[TAKEN]
-    for i in range(ids.shape[0]):
-        scratch[POSITIONS, filled] = i
-        scratch[UNITS, filled] = taken[i] - np.uint32(1)
-        filled += np.int64(taken[i] != 0)
-    return count
 
 
 @njit(cache=True, nogil=True)

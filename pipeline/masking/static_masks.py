@@ -8,8 +8,9 @@ import numpy as np
 from numba import njit
 from numpy.typing import NDArray
 
-from maskmill.pipeline.masking.mask_plan import MaskPlan, plan_masks
+from maskmill.pipeline.masking.mask_plan import MaskPlan
 from maskmill.pipeline.masking.numba_masks import check_rows, draw_row
+from maskmill.pipeline.masking.plan_masks import plan_masks
 from maskmill.pipeline.masking.scratch import POSITIONS, SCRATCH_ROWS, SHOWN
 from maskmill.pipeline.masking.tables import MaskTables
 from maskmill.schemas.masking import Masking

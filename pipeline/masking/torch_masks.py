@@ -1,8 +1,7 @@
 """Token masks on a trainer's device: the same bits as the CPU's, in tensor operations that never synchronise.
 
-torch has no unsigned 32-bit arithmetic on the CPU, so 32-bit words live in int64 and are cut back after every
-step; 64-bit words are int64 with the same bits, whose sums and products wrap alike. The `count` smallest keys
-come from one `topk` whose size depends on S and the rate alone, hence no value has to travel to the host.
+The `count` smallest keys of a row come from one `topk` whose size depends on S and the rate alone, hence no value has
+to travel to the host.
 
 A batch is small for a GPU, so what it costs is the number of operations: 56 for `draw_masks` and `apply_masks`
 together, whatever B and S. What only depends on the settings is made once, by `plan_masks_torch`.
@@ -18,14 +17,13 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from maskmill.pipeline.keyed_order import GAMMA, MIX_1, MIX_2, absorb
-from maskmill.pipeline.masking.hashing import M1, M2, G
-from maskmill.pipeline.masking.row_keys import derive_seed_keys
+from maskmill.pipeline.masking.hashing import G
+from maskmill.pipeline.masking.row_keys import STREAMS
 from maskmill.pipeline.masking.tables import MaskTables
+from maskmill.pipeline.masking.torch_hashing import derive_row_words_torch, hash_positions_torch
 from maskmill.schemas.masking import IGNORE_INDEX, Masking, count_selected
 from maskmill.schemas.rows import MAX_SEQ_LEN
 
-_LOW_32 = 0xFFFFFFFF
 _NEVER = 1 << 48
 """Above every key of a maskable position."""
 
@@ -90,15 +88,24 @@ class MaskedRows(NamedTuple):
     masked_labels: Tensor
 
 
-def plan_masks_torch(masking: Masking, tables: MaskTables, seq_len: int, device: torch.device) -> TorchMaskPlan:
+def plan_masks_torch(
+    masking: Masking, tables: MaskTables, seq_len: int, device: torch.device, most: int | None = None
+) -> TorchMaskPlan:
     """Place on a device what all masks of rows of one length share: once, then `draw_masks` for each batch.
 
     Every tensor is made on the host and copied over by a call that waits: kernels of any stream may read it then.
+
+    Args:
+        masking: The settings in force.
+        tables: Built from the dataset's vocabulary.
+        seq_len: S.
+        device: Where to.
+        most: C; by default the most that these settings select.
     """
     vocabulary = tables.vocabulary
     counts = [count_selected(num_maskable, masking.rate_ppm) for num_maskable in range(seq_len, -1, -1)]
     never_selected = [vocabulary.pad_id, vocabulary.cls_id, vocabulary.sep_id, vocabulary.mask_id]
-    most = masking.most_predicted(seq_len)
+    most = masking.most_predicted(seq_len) if most is None else most
 
     def place(values: object) -> Tensor:
         return torch.from_numpy(np.asarray(values, np.int64)).to(device)
@@ -127,13 +134,13 @@ def draw_masks(rows: Tensor, row_words: Tensor, plan: TorchMaskPlan) -> SparseMa
     starts = _row_starts(rows)
     is_special = (rows == plan.never_selected).any(dim=0)
     counts = plan.counts[is_special.sum(dim=1)]
-    keys = (_hash_positions(plan.steps, row_words[:, 0]) << 16) + plan.positions
+    keys = (hash_positions_torch(plan.steps, row_words[:, 0]) << 16) + plan.positions
     selected = keys.masked_fill(is_special, _NEVER).topk(plan.most, dim=1, largest=False, sorted=True).indices
     is_spare = plan.ranks >= counts[:, None]  # the smallest keys come first, whatever is beyond the count last
     places = (selected + starts).masked_fill(is_spare, rows.numel()).sort(dim=1, stable=True).values
 
     tokens = rows.reshape(-1)[places.masked_fill(is_spare, 0)]
-    action, word = _hash_positions((places - starts) * G, row_words[:, 1:]).unbind()
+    action, word = hash_positions_torch((places - starts) * G, row_words[:, 1:]).unbind()
     randoms = plan.replacements[word % len(plan.replacements)]
     shown = torch.where(action < plan.masking.random_threshold, randoms, tokens)
     shown = shown.masked_fill(action < plan.masking.mask_threshold, plan.mask_id)
@@ -210,7 +217,7 @@ def mask_rows_torch(
     elif not 0 <= epoch < 2**63:
         raise ValueError(f"epochs count from 0 and stay below 2**63, got {epoch}")
     plan = _plan_cached(masking, tables, rows.shape[1], rows.device)
-    masked = apply_masks(rows, draw_masks(rows, _derive_row_words(masking.seed, epoch, row_ids), plan))
+    masked = apply_masks(rows, draw_masks(rows, derive_row_words_torch(STREAMS, masking.seed, epoch, row_ids), plan))
     return masked.input_ids, masked.labels
 
 
@@ -221,48 +228,3 @@ def _row_starts(rows: Tensor) -> Tensor:
     """The start of each row in the flattened rows, int64 `(B, 1)`."""
     num_rows, seq_len = rows.shape
     return torch.arange(0, num_rows * max(1, seq_len), max(1, seq_len), device=rows.device)[:, None]
-
-
-def _hash_positions(steps: Tensor, row_words: Tensor) -> Tensor:
-    """Hash positions of rows to words in [0, 2**32).
-
-    Args:
-        steps: int64 (..., n), position * G.
-        row_words: int64 (2, ..., B).
-
-    Returns:
-        int64 (..., B, n).
-    """
-    b0, b1 = row_words[..., None].unbind()
-    x = (b0 + steps) & _LOW_32
-    x = ((x ^ (x >> 16)) * M1) & _LOW_32
-    x = ((x ^ (x >> 15) ^ b1) * M2) & _LOW_32
-    return x ^ (x >> 16)
-
-
-def _derive_row_words(seed: int, epoch: int | Tensor, row_ids: Tensor) -> Tensor:
-    """`derive_row_words` on the device of the row ids (B,): int64 (2, 3, B)."""
-    keys = []
-    for seed_key in derive_seed_keys(seed):
-        epoch_key = _absorb(epoch, seed_key) if isinstance(epoch, Tensor) else absorb(seed_key, epoch)
-        keys.append(_absorb(row_ids, epoch_key))
-    row_keys = torch.stack(keys)
-    return torch.stack((row_keys & _LOW_32, _shift_right(row_keys, 32)))
-
-
-def _absorb(words: Tensor, key: int | Tensor) -> Tensor:
-    """Work words into 64-bit keys, or one key; see `keyed_order.absorb`."""
-    z = (words ^ (key if isinstance(key, Tensor) else _as_int64(key))) + _as_int64(GAMMA)
-    z = (z ^ _shift_right(z, 30)) * _as_int64(MIX_1)
-    z = (z ^ _shift_right(z, 27)) * _as_int64(MIX_2)
-    return z ^ _shift_right(z, 31)
-
-
-def _as_int64(word: int) -> int:
-    """Give the int64 with the bits of an unsigned 64-bit word."""
-    return word - 2**64 if word >= 2**63 else word
-
-
-def _shift_right(words: Tensor, bits: int) -> Tensor:
-    """Shift int64 words right as if unsigned."""
-    return (words >> bits) & ((1 << (64 - bits)) - 1)

@@ -34,7 +34,7 @@ from tests.loader.device.device_rows import LateStream
 def use(loader):
     list(loader.epochs(2) if loader._plan.steps_per_epoch else islice(loader, 20))
     list(islice(loader.to_device("cpu"), 3))
-    maker = BatchMaker(loader.masking, loader.most_predicted, loader.tables, torch.device("cpu"))
+    maker = BatchMaker(loader.weigher, loader.most_predicted, loader.manifest.vocabulary.pad_id, torch.device("cpu"))
     list(islice(iter_ahead(loader.iter_rows(), maker, LateStream()), 3))
 
 def main():

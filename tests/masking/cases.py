@@ -18,6 +18,8 @@ EXACT_TOKENS = ({"strategy": "token"},)
 STRATEGIES = (
     *EXACT_TOKENS,
     {"strategy": "token", "selection": "bernoulli"},
+    {"per_sequence_rate": (0.0, 1.0)},
+    {"per_sequence_rate": (0.15, 0.3)},
     {"strategy": "whole_word"},
     {"strategy": "whole_word", "replace_by": "unit"},
     {"strategy": "ngram"},
@@ -32,12 +34,14 @@ STRATEGIES = (
 def maskings(draw, strategies=STRATEGIES):
     mask_ppm = draw(ppms)
     random_ppm = min(draw(ppms), 10**6 - mask_ppm)
+    strategy = draw(st.sampled_from(strategies))
+    rate = {} if "per_sequence_rate" in strategy else {"rate": draw(ppms) / 10**6}
     return Masking(
-        rate=draw(ppms) / 10**6,
+        **rate,
+        **strategy,
         mask_share=mask_ppm / 10**6,
         random_share=random_ppm / 10**6,
         seed=draw(uint64s),
-        **draw(st.sampled_from(strategies)),
     )
 
 

@@ -116,7 +116,16 @@ def select_by_the_law(ids, row_id, epoch, masking, protected=()):
     def length_word(position):
         return hash32("mask_len", masking.seed, epoch, row_id, position)
 
-    if masking.strategy == "token":
+    if masking.per_sequence_rate is not None:
+        low, high = (round(rate * 10**6) for rate in masking.per_sequence_rate)
+        selected, start = [], 0
+        for position, token in enumerate(ids):
+            start = position if token == CLS else start
+            rate = low + (high - low + 1) * hash32("mask_rat", masking.seed, epoch, row_id, start) // 2**32
+            if position in maskable and key(position) < 2**32 * rate // 10**6:
+                selected.append(position)
+        unit_of = {position: position for position in selected}
+    elif masking.strategy == "token":
         if masking.selection == "bernoulli":
             threshold = 2**32 * masking.rate_ppm // 10**6
             selected = [p for p in maskable if key(p) < threshold]

@@ -7,8 +7,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from maskmill.pipeline.masking.mask_plan import plan_masks
 from maskmill.pipeline.masking.numba_masks import draw_row, mask_rows
+from maskmill.pipeline.masking.plan_masks import plan_masks
 from maskmill.pipeline.masking.scratch import SCRATCH_ROWS, SHOWN
 from maskmill.pipeline.masking.static_masks import static_masks
 from maskmill.pipeline.masking.strategies.token import find_threshold
@@ -29,7 +29,7 @@ from tests.masking.oracle import (
     hash32,
 )
 
-NESTED = [strategy for strategy in STRATEGIES if strategy["strategy"] in ("token", "span")]
+NESTED = [strategy for strategy in STRATEGIES if strategy.get("strategy") in ("token", "span")]
 """A word that exceeds the budget is skipped, so for words and n-grams a lower rate may select others."""
 quick = settings(deadline=None, max_examples=60)
 

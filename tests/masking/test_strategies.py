@@ -7,16 +7,17 @@ import hashlib
 import numpy as np
 import pytest
 from hypothesis import given, settings
+from hypothesis import strategies as st
 
-from maskmill.pipeline.masking.mask_plan import list_length_shares
 from maskmill.pipeline.masking.numba_masks import mask_rows
+from maskmill.pipeline.masking.strategies.table import find_strategy
 from maskmill.schemas.errors import ConfigError
 from maskmill.schemas.masking import Masking
 from maskmill.schemas.run_file import MaskSection
 from tests.masking.cases import STRATEGIES, epochs, maskings, rows_of_ids, uint64s
 from tests.masking.oracle import CLS, MASK, PAD, SEP, segments_of, select_by_the_law
 
-WORDS = [strategy for strategy in STRATEGIES if strategy["strategy"] != "token"]
+WORDS = [strategy for strategy in STRATEGIES if strategy.get("strategy", "token") != "token"]
 quick = settings(deadline=None, max_examples=60)
 
 
@@ -45,7 +46,7 @@ def text_rows(num_rows, seed=0):
     ],
 )
 def test_units_are_as_long_as_the_papers_say(settings, mean):
-    shares = list_length_shares(Masking(**settings))
+    shares = find_strategy(masking := Masking(**settings)).list_length_shares(masking)
     assert sum(shares) == 1
     assert float(sum(n * share for n, share in enumerate(shares, 1))) == pytest.approx(mean, abs=5e-4)
 
@@ -85,7 +86,16 @@ def test_the_rate_is_met(tables, settings):
     maskable = ~np.isin(rows, [PAD, CLS, SEP, MASK])
     picked = select(rows, Masking(**settings), tables)
     budget = maskable.sum(axis=1) * 0.15
-    if settings.get("selection") == "bernoulli":
+    if "per_sequence_rate" in settings:
+        mean = sum(settings["per_sequence_rate"]) / 2
+        shares = [
+            picked[:, a:b].sum(axis=1) / maskable[:, a:b].sum(axis=1) for a, b in ((0, 80), (80, 160), (160, 240))
+        ]
+        spread = (settings["per_sequence_rate"][1] - settings["per_sequence_rate"][0]) / 12**0.5
+        assert abs(np.mean(shares) - mean) < 5 * np.hypot(spread, 0.06) / 1500**0.5
+        assert np.std(shares) == pytest.approx(np.hypot(spread, 0.046), rel=0.15)
+        assert abs(np.corrcoef(shares[0], shares[1])[0, 1]) < 0.2
+    elif settings.get("selection") == "bernoulli":
         n = maskable.sum()
         assert abs(picked.sum() - 0.15 * n) < 5 * (n * 0.15 * 0.85) ** 0.5
         assert len(set(picked.sum(axis=1).tolist())) > 10
@@ -95,6 +105,14 @@ def test_the_rate_is_met(tables, settings):
             picked.sum(axis=1) >= np.floor(budget + 0.5) - (0 if settings["strategy"] in ("token", "span") else 3)
         ).all()
     assert picked.sum(axis=1).max() <= Masking(**settings).most_predicted(256)
+
+
+@given(rows=rows_of_ids(), bounds=st.lists(st.integers(0, 10**6), min_size=4, max_size=4), seed=uint64s)
+@quick
+def test_lower_bounds_of_the_rate_of_a_sequence_select_a_subset(tables, rows, bounds, seed):
+    a, b, c, d = sorted(bounds)
+    few, many = (Masking(per_sequence_rate=(x / 10**6, y / 10**6), seed=seed) for x, y in ((a, c), (b, d)))
+    assert not (select(rows, few, tables) & ~select(rows, many, tables)).any()
 
 
 @pytest.mark.parametrize(
@@ -123,6 +141,11 @@ def test_masks_never_change(tables, settings, digest):
         ({"strategy": "span", "selection": "bernoulli"}, "selection is for token, and the strategy is span"),
         ({"replace_by": "unit"}, "replace_by is for whole_word, span and ngram"),
         ({"strategy": "words"}, "strategy"),
+        ({"per_sequence_rate": (0.5, 0.1)}, "the lowest rate of a sequence, 0.5, is above the highest, 0.1"),
+        ({"per_sequence_rate": (0.1, 0.5), "rate": 0.3}, "per_sequence_rate takes the place of rate"),
+        ({"per_sequence_rate": (0.1, 0.5), "strategy": "span"}, "per_sequence_rate is for token"),
+        ({"per_sequence_rate": (0.1, 0.5), "selection": "exact"}, "every token is selected by itself"),
+        ({"loss_weights": "one"}, "loss_weights is for per_sequence_rate"),
         ({"strategy": "ngram", "max_ngram": 0}, "max_ngram"),
     ],
 )

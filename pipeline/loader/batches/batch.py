@@ -37,6 +37,8 @@ class Batch(BatchPlace):
             b has the entries from b * C on, ascending, spare ones last, with C the most that any row can have
             predicted: every batch has the same shape. Spare entries are 0.
         masked_labels: int64 `(B * C,)`, the labels there; IGNORE_INDEX in spare entries.
+        loss_weights: float32 `(B, S)`, what each predicted token counts in the loss, 0 elsewhere; None where all count
+            the same. It is not None with `Masking.per_sequence_rate`.
     """
 
     input_ids: torch.Tensor
@@ -51,6 +53,7 @@ class Batch(BatchPlace):
     row_epochs: torch.Tensor
     masked_positions: torch.Tensor | None = None
     masked_labels: torch.Tensor | None = None
+    loss_weights: torch.Tensor | None = None
 
     def model_inputs(self, layout: Layout, model: Any = None) -> dict[str, Any]:
         """Keyword arguments for a `transformers` encoder, so that sequences attend only within themselves.

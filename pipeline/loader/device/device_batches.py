@@ -18,30 +18,30 @@ from torch.utils.data import IterableDataset, get_worker_info
 
 from maskmill.pipeline.loader.batches.batch import Batch
 from maskmill.pipeline.loader.batches.lasting_failure import LastingFailure
+from maskmill.pipeline.loader.batches.loss_weights import Weigher
 from maskmill.pipeline.loader.device.copy_stream import CopyStream, CudaCopyStream, PendingBatch
 from maskmill.pipeline.loader.device.device_fields import BatchMaker
 from maskmill.pipeline.loader.device.find_device import find_device
 from maskmill.pipeline.loader.device.gather_masked import gather_masked
 from maskmill.pipeline.loader.resume.loader_state import copy_state
 from maskmill.pipeline.loader.rows.row_batch import RowBatch
-from maskmill.pipeline.masking.tables import MaskTables
 from maskmill.schemas.errors import ConfigError, MaskmillError
-from maskmill.schemas.masking import Masking
+from maskmill.schemas.manifest import PackedManifest
 
 
 class RowSource(Protocol):
     """What `DeviceBatches` needs of a loader."""
 
-    @property
-    def masking(self) -> Masking | None:
-        """Settings of dynamic masks; `None` for stored ones."""
-
     def most_predicted(self, seq_len: int) -> int:
         """C, the most predicted positions of a row of `seq_len` tokens, by any mask, dynamic or stored."""
 
     @property
-    def tables(self) -> MaskTables:
-        """What masks are drawn from."""
+    def weigher(self) -> Weigher:
+        """Gives batches their `loss_weights`."""
+
+    @property
+    def manifest(self) -> PackedManifest:
+        """Of the first dataset."""
 
     def iter_rows(self) -> Iterator[RowBatch]:
         """Batches before they are masked, each valid until the next is asked for."""
@@ -83,7 +83,9 @@ class DeviceBatches(IterableDataset[Batch]):
             device, "to_device", action="name another device, or move each batch of the loader with batch.to(device)"
         )
         self._batches = batches
-        self._maker = BatchMaker(batches.masking, batches.most_predicted, batches.tables, self.device)
+        self._maker = BatchMaker(
+            batches.weigher, batches.most_predicted, batches.manifest.vocabulary.pad_id, self.device
+        )
         self._given: dict[str, Any] | None = None  # the state after the last batch that was returned
 
     def state_dict(self) -> dict[str, Any]:

@@ -7,6 +7,7 @@ from collections.abc import Callable
 import torch
 
 from maskmill.pipeline.loader.batches.batch import Batch
+from maskmill.pipeline.loader.batches.loss_weights import Weigher
 from maskmill.pipeline.loader.device.host_masks import draw_into
 from maskmill.pipeline.loader.device.transfer_layout import (
     SentRows,
@@ -19,9 +20,8 @@ from maskmill.pipeline.loader.device.transfer_layout import (
 )
 from maskmill.pipeline.loader.resume.batch_place import BatchPlace
 from maskmill.pipeline.loader.rows.row_batch import RowBatch
-from maskmill.pipeline.masking.mask_plan import EpochPlans, is_drawn_on_device
 from maskmill.pipeline.masking.row_keys import derive_row_words
-from maskmill.pipeline.masking.tables import MaskTables
+from maskmill.pipeline.masking.step_masks import EpochPlans, PhaseMasks
 from maskmill.pipeline.masking.torch_masks import (
     MaskedRows,
     TorchMaskPlan,
@@ -30,7 +30,6 @@ from maskmill.pipeline.masking.torch_masks import (
     place_stored_masks,
     plan_masks_torch,
 )
-from maskmill.schemas.masking import Masking
 from maskmill.schemas.rows import MASK_INPUT_IDS, MASK_LABELS, MASK_POSITIONS
 
 
@@ -41,28 +40,34 @@ class BatchMaker:
     form of stored ones.
 
     Args:
-        masking: Settings of dynamic masks; `None` for stored ones.
+        weigher: Knows dynamic masks, `None` for stored ones, and gives batches their `loss_weights`.
         most_predicted: C, by the length of rows.
-        tables: What masks are drawn from.
+        pad_id: Id of [PAD].
         device: Where batches are made.
     """
 
     def __init__(
-        self, masking: Masking | None, most_predicted: Callable[[int], int], tables: MaskTables, device: torch.device
+        self,
+        weigher: Weigher,
+        most_predicted: Callable[[int], int],
+        pad_id: int,
+        device: torch.device,
     ) -> None:
-        self._on_device = masking if masking is not None and is_drawn_on_device(masking) else None
-        self._on_host = None if masking is None or self._on_device else EpochPlans(masking, tables)
+        self._masks = weigher.masks
+        self._weigher = weigher
+        self._host_plans = None if self._masks is None else EpochPlans(self._masks)
         self._most_predicted = most_predicted
-        self._tables = tables
+        self._pad_id = pad_id
         self._device = device
-        self._plans: dict[int, TorchMaskPlan] = {}
+        self._plans: dict[tuple[PhaseMasks, int], TorchMaskPlan] = {}
         self._layouts: dict[tuple[object, ...], TransferLayout] = {}
 
     def lay_out(self, rows: RowBatch) -> TransferLayout:
         """The layout of batches with the shapes of this one; a curriculum has several."""
-        shape = (len(rows), rows.staged.seq_len, rows.staged.rows.dtype)
+        on_device = self._masks is not None and self._masks.are_drawn_on_device(rows.run_step)
+        shape = (len(rows), rows.staged.seq_len, rows.staged.rows.dtype, on_device)
         if shape not in self._layouts:
-            sent = 0 if self._on_device else self._most_predicted(rows.staged.seq_len)
+            sent = 0 if on_device else self._most_predicted(rows.staged.seq_len)
             self._layouts[shape] = lay_out_transfer(rows, sent)
         return self._layouts[shape]
 
@@ -76,25 +81,33 @@ class BatchMaker:
         Returns:
             How many bytes of the buffer to copy to the device, and what makes the batch of that copy.
         """
-        seed = self._on_device.seed if self._on_device else 0
         layout = self.lay_out(rows)
-        row_words = derive_row_words(seed, rows.epochs, rows.row_ids)
+        plan = self._plan_on_device(rows.run_step, layout.seq_len)
+        row_words = derive_row_words(0 if plan is None else plan.masking.seed, rows.epochs, rows.row_ids)
         written = write_rows(layout, rows, row_words, buffer.numpy())
-        if self._on_device and layout.seq_len not in self._plans:
-            plan = plan_masks_torch(self._on_device, self._tables, layout.seq_len, self._device)
-            self._plans[layout.seq_len] = plan
-        if self._on_host:
+        if plan is None and self._host_plans is not None:
             masks = view_masks(layout, buffer.numpy())
-            draw_into(masks, rows.row_ids, rows.epochs, self._on_host.of(rows.distinct_epochs))
-        place = rows.place  # copied now: the next rows overwrite these
+            draw_into(masks, rows.row_ids, rows.epochs, self._host_plans.of(rows.run_step, rows.distinct_epochs))
+        place, step = rows.place, rows.run_step  # copied now: the next rows overwrite these
 
         def make(sent: torch.Tensor) -> Batch:
-            return self._make(read_rows(layout, written, sent), written.max_seqlen, place)
+            batch = self._make(read_rows(layout, written, sent), plan, written.max_seqlen, place)
+            return self._weigher.weigh(batch, step)
 
         return written.num_bytes, make
 
-    def _make(self, sent: SentRows, max_seqlen: int, place: BatchPlace) -> Batch:
-        masked = self._mask(sent)
+    def _plan_on_device(self, step: int, seq_len: int) -> TorchMaskPlan | None:
+        """The plan of a step's masks, if they are drawn on the device."""
+        if self._masks is None or not self._masks.are_drawn_on_device(step):
+            return None
+        phase = self._masks.find(step)
+        if (phase, seq_len) not in self._plans:
+            most = self._most_predicted(seq_len)
+            self._plans[phase, seq_len] = plan_masks_torch(phase.masking, phase.tables, seq_len, self._device, most)
+        return self._plans[phase, seq_len]
+
+    def _make(self, sent: SentRows, plan: TorchMaskPlan | None, max_seqlen: int, place: BatchPlace) -> Batch:
+        masked = _mask(sent, plan)
         position_ids, segment_ids = mark_sequences_torch(sent.cu_seqlens, sent.content, sent.rows.shape[1])
         # Copies, so that a batch that is kept does not keep the transferred bytes alive.
         row_ids, row_epochs, datasets = sent.marks.clone().unbind()
@@ -106,7 +119,7 @@ class BatchMaker:
             cu_seqlens=sent.cu_seqlens.clone(),
             max_seqlen=max_seqlen,
             row_ids=row_ids,
-            pad_id=self._tables.vocabulary.pad_id,
+            pad_id=self._pad_id,
             datasets=datasets,
             row_epochs=row_epochs,
             masked_positions=masked.masked_positions,
@@ -114,14 +127,15 @@ class BatchMaker:
             **vars(place),
         )
 
-    def _mask(self, sent: SentRows) -> MaskedRows:
-        rows = widen(sent.rows)
-        if self._on_device:
-            masks = draw_masks(rows, sent.row_words, self._plans[rows.shape[1]])
-        else:
-            positions, shown, wanted = (widen(sent.lists[n]) for n in (MASK_POSITIONS, MASK_INPUT_IDS, MASK_LABELS))
-            masks = place_stored_masks(rows, positions, sent.counts[MASK_POSITIONS], shown, wanted)
-        return apply_masks(rows, masks)
+
+def _mask(sent: SentRows, plan: TorchMaskPlan | None) -> MaskedRows:
+    rows = widen(sent.rows)
+    if plan is not None:
+        masks = draw_masks(rows, sent.row_words, plan)
+    else:
+        positions, shown, wanted = (widen(sent.lists[n]) for n in (MASK_POSITIONS, MASK_INPUT_IDS, MASK_LABELS))
+        masks = place_stored_masks(rows, positions, sent.counts[MASK_POSITIONS], shown, wanted)
+    return apply_masks(rows, masks)
 
 
 def mark_sequences_torch(

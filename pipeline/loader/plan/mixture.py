@@ -11,6 +11,7 @@ from maskmill.pipeline.loader.order.serving_plan import PATTERN_ROWS
 from maskmill.pipeline.settings import refuse_argument
 from maskmill.schemas.errors import ConfigError
 from maskmill.schemas.explain_values import show_value
+from maskmill.schemas.masking import Masking
 
 WEIGHT_UNITS = 1_000_000
 
@@ -77,14 +78,18 @@ class Phase:
         first_step: The first of them, counted in global batches from the start of the run.
         data: The dataset or mixture; its row length may differ from the phase before.
         global_batch_rows: G; None is that of the loader.
+        masking: Settings of its masks; None is that of the loader. The steps of a schedule of the rate count from the
+            start of the run.
     """
 
     first_step: int
     data: Data
     global_batch_rows: int | None = None
+    masking: Masking | None = None
 
     def __post_init__(self) -> None:
-        check_settings(self, {name: name for name in ("first_step", "global_batch_rows")})
+        names = {name: name for name in ("first_step", "global_batch_rows")}
+        check_settings(self, {**names, "masking": "masking or none"})
         if not isinstance(self.data, (Source, Mixture)):
             check("data", self.data)
 
@@ -96,6 +101,7 @@ class MixedPhase:
     first_step: int
     mixture: Mixture
     global_batch_rows: int | None
+    masking: Masking | None = None
 
 
 def list_phases(data: Data | Sequence[Phase]) -> list[MixedPhase]:
@@ -115,7 +121,7 @@ def list_phases(data: Data | Sequence[Phase]) -> list[MixedPhase]:
                 found=show_value(phase),
                 action="write Phase(first_step, data) for each; several datasets at once are a Mixture",
             )
-        phases.append(MixedPhase(phase.first_step, _as_mixture(phase.data), phase.global_batch_rows))
+        phases.append(MixedPhase(phase.first_step, _as_mixture(phase.data), phase.global_batch_rows, phase.masking))
     steps = [phase.first_step for phase in phases]
     if not steps or steps[0] != 0 or steps != sorted(set(steps)):
         raise ConfigError(

@@ -24,7 +24,6 @@ from maskmill.pipeline.loader.order.epoch_order import (
 from maskmill.pipeline.loader.order.serving_plan import PATTERN_ROWS, RowSupply, ServingPlan, WeightedPhase, apportion
 from maskmill.pipeline.loader.plan.check_fit import check_one_length, check_one_tokenizer
 from maskmill.pipeline.loader.plan.mixture import MixedPhase, weigh
-from maskmill.pipeline.masking.fit_vocabulary import check_words
 from maskmill.pipeline.storage.datasets import fingerprint_rows
 from maskmill.schemas.errors import ConfigError, StaleArtifactError
 from maskmill.schemas.manifest import PackedManifest
@@ -99,12 +98,14 @@ class RunPlan:
     Attributes:
         sources: Its datasets, by their numbers.
         phases: Its phases, with weights.
+        phase_maskings: Settings of masks that phases have of their own, one for each; None where it is the loader's.
         serving: Which rows of which dataset each step takes.
         steps_per_epoch: Where one dataset is read in whole global batches; None where epochs end inside them.
     """
 
     sources: tuple[SourcePlan, ...]
     phases: tuple[WeightedPhase, ...]
+    phase_maskings: tuple[Masking | None, ...]
     serving: ServingPlan
     steps_per_epoch: int | None
 
@@ -148,45 +149,7 @@ def plan_run(
     steps = sources[0].epoch.rows // weighted[0].global_batch_rows if alone else None
     serving = ServingPlan(weighted, supplies, order.seed)
     _refuse_unreached(serving, weighted, sources)
-    return RunPlan(sources, weighted, serving, steps)
-
-
-def choose_masking(sources: Sequence[SourcePlan], wanted: Masking | None) -> Masking:
-    """The masking in force: the one that is asked for, which may differ from the datasets' own, or theirs.
-
-    Raises:
-        ConfigError: None is asked for, and the datasets were prepared with different ones; or it is one of words, and
-            those of a dataset are not known.
-    """
-    own = sources[0].manifest.masking
-    if wanted is None:
-        for source in sources:
-            theirs = source.manifest.masking
-            if theirs != own:
-                raise ConfigError(
-                    "the datasets were prepared with different masking",
-                    path=source.shown_url,
-                    expected=f"{_name_difference(own, theirs)}, as {sources[0].shown_url}",
-                    found=_name_difference(theirs, own),
-                    action="choose one for the whole run, such as masking=Masking(rate=0.3)",
-                )
-        wanted = own
-    for source in sources:
-        check_words(wanted, source.manifest.vocabulary, source.shown_url)
-        theirs = source.manifest.masking
-        changes = [
-            f"{name} = {value} instead of its own {getattr(theirs, name)}"
-            for name, value in wanted
-            if value != getattr(theirs, name)
-        ]
-        if changes:
-            _LOG.info("%s: masking with %s", make_printable(source.shown_url), make_printable(", ".join(changes)))
-    return wanted
-
-
-def _name_difference(one: Masking, other: Masking) -> str:
-    """The fields of `one` in which `other` differs."""
-    return ", ".join(f"{name} = {value}" for name, value in one if value != getattr(other, name))
+    return RunPlan(sources, weighted, tuple(phase.masking for phase in phases), serving, steps)
 
 
 def _refuse_unreached(serving: ServingPlan, phases: Sequence[WeightedPhase], sources: Sequence[SourcePlan]) -> None:

@@ -23,6 +23,7 @@ class RowBatch:
         epochs: `(B,)` int64, the epoch each is in: rows of a mixture are in those of their datasets.
         datasets: `(B,)` int64, the dataset each comes from.
         distinct_epochs: Every epoch among them.
+        run_step: Global batches before this one since the start of the run.
         place: Of the batch in the run.
     """
 
@@ -32,6 +33,7 @@ class RowBatch:
     epochs: npt.NDArray[np.int64]
     datasets: npt.NDArray[np.int64]
     distinct_epochs: list[int]
+    run_step: int = 0
     place: BatchPlace = BatchPlace()  # noqa: RUF009  # frozen
 
     def __len__(self) -> int:

@@ -11,6 +11,7 @@ take the place of others.
 
 from __future__ import annotations
 
+from fractions import Fraction
 from typing import Any
 
 import numpy as np
@@ -19,8 +20,19 @@ from numba import njit
 from maskmill.pipeline.masking.hashing import hash_position, split_row_key
 from maskmill.pipeline.masking.mask_plan import MaskPlan
 from maskmill.pipeline.masking.scratch import KEYS, ORDER, STARTS, STOPS, TAKEN
+from maskmill.pipeline.masking.strategies.strategy import Strategy
 from maskmill.pipeline.masking.strategies.token import count_selected
 from maskmill.pipeline.masking.strategies.words import find_last_word, list_words, order_lazily, take_next
+from maskmill.schemas.masking import Masking, MaskStrategy
+
+
+def _list_length_shares(masking: Masking) -> list[Fraction]:
+    longest = masking.max_ngram if masking.strategy == MaskStrategy.NGRAM else 1
+    shares = [Fraction(1, words) for words in range(1, longest + 1)]
+    return [share / sum(shares) for share in shares]
+
+
+NGRAMS = Strategy(selector=2, needs_words=True, list_length_shares=_list_length_shares)
 
 
 @njit(cache=True, nogil=True)

@@ -11,6 +11,7 @@ A lower rate selects a subset of a higher one: the spans are the same, cut earli
 
 from __future__ import annotations
 
+from fractions import Fraction
 from typing import Any
 
 import numpy as np
@@ -19,8 +20,23 @@ from numba import njit
 from maskmill.pipeline.masking.hashing import hash_position, split_row_key
 from maskmill.pipeline.masking.mask_plan import MaskPlan
 from maskmill.pipeline.masking.scratch import KEYS, ORDER, POSITIONS, STARTS, STOPS, TAKEN, WORDS
+from maskmill.pipeline.masking.strategies.strategy import Strategy
 from maskmill.pipeline.masking.strategies.token import count_selected
 from maskmill.pipeline.masking.strategies.words import find_last_word, list_words, order_lazily, take_next
+from maskmill.schemas.masking import Masking, SpanLengths
+
+_P = Fraction(1, 5)
+"""Of the geometric distribution of a span's words (SpanBERT, section 3.1)."""
+
+
+def _list_length_shares(masking: Masking) -> list[Fraction]:
+    shares = [_P * (1 - _P) ** before for before in range(masking.max_span)]
+    if masking.span_lengths == SpanLengths.CLIPPED:
+        shares[-1] += 1 - sum(shares)
+    return [share / sum(shares) for share in shares]
+
+
+SPANS = Strategy(selector=3, needs_words=True, list_length_shares=_list_length_shares)
 
 
 @njit(cache=True, nogil=True)

@@ -15,15 +15,19 @@ from numba import njit
 
 from maskmill.pipeline.masking.hashing import hash_position, split_row_key
 from maskmill.pipeline.masking.mask_plan import MaskPlan
+from maskmill.pipeline.masking.strategies.strategy import Strategy
 from maskmill.pipeline.masking.tables import UNMASKABLE
-from maskmill.schemas import masking
+from maskmill.schemas import masking, shares
+
+EXACT_TOKENS = Strategy(selector=0)
+ANY_TOKENS = Strategy(selector=1)
 
 _NEVER = np.uint32(2**32 - 1)
 _INTERPOLATIONS = 16
 
 count_selected = njit(cache=True, nogil=True)(masking.count_selected)
 """For use inside numba kernels."""
-_PPM = np.uint64(masking.PPM)
+_PPM = np.uint64(shares.PPM)
 _SHIFT_32 = np.uint64(32)
 
 

@@ -11,8 +11,8 @@ from maskmill.pipeline.loader.batches.fill_batch import fill_batch
 from maskmill.pipeline.loader.fixed_rows import iter_fixed_batches
 from maskmill.pipeline.loader.rows.row_batch import RowBatch
 from maskmill.pipeline.loader.rows.stage_rows import StagedRows
-from maskmill.pipeline.masking.mask_plan import plan_masks
 from maskmill.pipeline.masking.numba_masks import mask_rows
+from maskmill.pipeline.masking.plan_masks import plan_masks
 from maskmill.pipeline.masking.tables import MaskTables
 from maskmill.schemas.errors import ConfigError
 from maskmill.schemas.rows import Per

@@ -11,21 +11,38 @@ import torch
 from hypothesis import strategies as st
 
 from maskmill.pipeline.loader.batches.batch import Batch
+from maskmill.pipeline.loader.batches.loss_weights import Weigher
+from maskmill.pipeline.loader.device.device_fields import BatchMaker
 from maskmill.pipeline.loader.resume.batch_place import BatchPlace
 from maskmill.pipeline.loader.rows.row_batch import RowBatch
 from maskmill.pipeline.loader.rows.stage_rows import StagedRows
 from maskmill.pipeline.masking.numba_masks import mask_rows
+from maskmill.pipeline.masking.step_masks import PhaseMasks, StepMasks
 from maskmill.pipeline.masking.tables import MaskTables
 from maskmill.schemas.mask_vocabulary import write_continuation_bits
 from maskmill.schemas.masking import Masking
 from maskmill.schemas.rows import Per
 from tests.loader.datasets import VOCABULARY
+from tests.masking.oracle import hash32
 
 
 def _make_tables(vocab_size: int) -> MaskTables:
     """Tables of a vocabulary whose odd ids continue a word."""
     bits = write_continuation_bits([token % 2 == 1 for token in range(vocab_size)])
     return MaskTables.build(VOCABULARY.model_copy(update={"vocab_size": vocab_size, "continuation_bits": bits}))
+
+
+def make_maker(
+    masking: Masking | None, most: Any, dtype: Any, device: torch.device, stored: Masking | None = None
+) -> BatchMaker:
+    """What makes batches of rows of a type, with dynamic masks or stored ones."""
+    masks = None if masking is None else StepMasks([PhaseMasks(0, masking, TABLES[dtype])])
+    vocabulary = TABLES[dtype].vocabulary
+    weigher = Weigher(masks, [(Masking(), 1)], vocabulary.cls_id)
+    if stored is not None:
+        drawn = Weigher(StepMasks([PhaseMasks(0, stored, TABLES[dtype])]), [], vocabulary.cls_id)
+        weigher.weigh = drawn.weigh  # `make_rows` stores the masks of each row's own epoch, whatever it is
+    return BatchMaker(weigher, most, vocabulary.pad_id, device)
 
 
 TABLES = {np.uint16: _make_tables(65_536), np.uint32: _make_tables(70_000)}
@@ -155,8 +172,25 @@ def expect_batch(batch: RowBatch, masking: Masking, tables: MaskTables) -> Batch
         row_epochs=torch.tensor(batch.epochs),
         masked_positions=entries,
         masked_labels=wanted,
+        loss_weights=_weigh_labels(batch, labels, masking, tables),
         **vars(batch.place),
     )
+
+
+def _weigh_labels(batch: RowBatch, labels: torch.Tensor, masking: Masking, tables: MaskTables) -> torch.Tensor | None:
+    if masking.per_sequence_rate is None:
+        return None
+    low, high = (round(rate * 10**6) for rate in masking.per_sequence_rate)
+    weights = np.zeros(labels.shape, np.float32)
+    for b, (ids, row_id, epoch) in enumerate(zip(ids_of(batch), batch.row_ids, batch.epochs, strict=True)):
+        rate = 0
+        for i, token in enumerate(ids.tolist()):
+            if i == 0 or token == tables.vocabulary.cls_id:
+                word = hash32("mask_rat", masking.seed, int(epoch), int(row_id), i)
+                rate = low + (high - low + 1) * word // 2**32
+            if labels[b, i] != -100:
+                weights[b, i] = 1.0 if masking.loss_weights == "one" else 10**6 / rate
+    return torch.tensor(weights)
 
 
 def list_masked(labels: torch.Tensor, most: int) -> tuple[torch.Tensor, torch.Tensor]:

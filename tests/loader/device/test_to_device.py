@@ -26,6 +26,7 @@ from tests.loader.device.device_rows import (
     assert_equal_batches,
     expect_batch,
     list_masked,
+    make_maker,
     make_rows,
     row_batches,
 )
@@ -37,8 +38,9 @@ CPU = torch.device("cpu")
 
 def make_batches(stream, masking, *, static=False, copy_stream=None, device=CPU):
     """Batches of a stream of rows, by tensor operations; the rows stand in one place that is written again."""
-    tables = TABLES[stream[0].staged.rows.dtype.type]
-    maker = BatchMaker(None if static else masking, masking.most_predicted, tables, device)
+    dtype = stream[0].staged.rows.dtype.type
+    drawn, stored = (None, masking) if static else (masking, None)
+    maker = make_maker(drawn, masking.most_predicted, dtype, device, stored)
 
     def reuse():
         for batch in stream:
@@ -112,7 +114,7 @@ def test_batches_before_a_broken_block_are_given_out_first():
         yield from rows
         raise ShardCorruptError("a block is not what was written", path="here")
 
-    maker = BatchMaker(MASKING, MASKING.most_predicted, TABLES[np.uint16], CPU)
+    maker = make_maker(MASKING, MASKING.most_predicted, np.uint16, CPU)
     stream = iter_ahead(broken(of_lengths(32, 32)), maker, LateStream())
     assert [batch.row_epochs.tolist() for batch in itertools.islice(stream, 2)] == [[0, 0], [1, 1]]
     with pytest.raises(ShardCorruptError, match="not what was written"):
@@ -120,7 +122,7 @@ def test_batches_before_a_broken_block_are_given_out_first():
 
 
 def test_no_rows_make_no_batches():
-    assert list(iter_ahead(iter(()), BatchMaker(MASKING, 1, TABLES[np.uint16], CPU), LateStream())) == []
+    assert list(iter_ahead(iter(()), make_maker(MASKING, 1, np.uint16, CPU), LateStream())) == []
 
 
 def test_a_batch_that_is_kept_keeps_nothing_else():
@@ -148,7 +150,7 @@ def test_a_batch_takes_one_number_of_operations_and_reads_no_value_back(static):
     counted = []
     for num_rows, seq_len in [(1, 32), (64, 32), (2, 2000)]:
         rows = make_rows(3, num_rows, seq_len, np.uint16, "any", [0] * num_rows, MASKING, static)
-        maker = BatchMaker(None if static else MASKING, MASKING.most_predicted, TABLES[np.uint16], torch.device("meta"))
+        maker = make_maker(None if static else MASKING, MASKING.most_predicted, np.uint16, torch.device("meta"))
         buffer = torch.empty(maker.lay_out(rows).capacity_bytes, dtype=torch.uint8)
         num_bytes, make = maker.write(rows, buffer)
         sent = buffer[:num_bytes].to("meta")
@@ -188,7 +190,7 @@ def test_on_the_cpu_the_batches_are_the_loaders_own(dataset, masking, micro):
 def test_tensor_operations_make_the_loaders_batches(dataset, masking, micro):
     """What a GPU runs, on the CPU: epoch after epoch, both kinds of masks, whole and micro-batches."""
     loader = open_loader(dataset, global_batch_rows=24, micro_batch_rows=micro, masking=masking).epochs(3)
-    maker = BatchMaker(loader.masking, loader.most_predicted, loader.tables, CPU)
+    maker = BatchMaker(loader.weigher, loader.most_predicted, loader.manifest.vocabulary.pad_id, CPU)
     served = list(iter_ahead(loader.iter_rows(), maker, LateStream()))
     law = list(loader.to_device("cpu"))
     assert len(served) == len(law)
@@ -201,7 +203,7 @@ def test_at_a_rate_of_0_nothing_is_predicted_and_every_row_is_as_stored(tmp_path
     write_dataset(str(tmp_path), stored_masking=Masking(rate=0.0))
     stored = read_stored_rows(str(tmp_path))
     loader = open_loader(str(tmp_path), masking=masking).epochs(2)
-    maker = BatchMaker(loader.masking, loader.most_predicted, loader.tables, CPU)
+    maker = BatchMaker(loader.weigher, loader.most_predicted, loader.manifest.vocabulary.pad_id, CPU)
     made = iter_ahead(loader.iter_rows(), maker, LateStream())
     for batches in (loader, loader.to_device("cpu"), made):
         rows = 0

@@ -11,9 +11,15 @@ import torch
 from maskmill.pipeline.loader import Masking
 from maskmill.pipeline.loader.device.copy_stream import CudaCopyStream
 from maskmill.pipeline.loader.device.device_batches import iter_ahead
-from maskmill.pipeline.loader.device.device_fields import BatchMaker
 from tests.loader.datasets import write_dataset
-from tests.loader.device.device_rows import TABLES, assert_equal_batches, copy_batch, expect_batch, make_rows
+from tests.loader.device.device_rows import (
+    TABLES,
+    assert_equal_batches,
+    copy_batch,
+    expect_batch,
+    make_maker,
+    make_rows,
+)
 from tests.loader.streams import MASKING, open_loader
 
 pytestmark = pytest.mark.skipif(not torch.cuda.is_available(), reason="no CUDA device here")
@@ -77,7 +83,7 @@ def test_batches_that_are_dropped_at_once_are_whole_when_they_are_used(dataset):
 def test_nothing_waits_for_the_gpu():
     """Any operation that would synchronise is an error meanwhile; waiting for an event is not."""
     stream = [make_rows(i, 4, 64, np.uint16, "any", [i] * 4, MASKING, static=False) for i in range(6)]
-    maker = BatchMaker(MASKING, MASKING.most_predicted, TABLES[np.uint16], torch.device("cuda:0"))
+    maker = make_maker(MASKING, MASKING.most_predicted, np.uint16, torch.device("cuda:0"))
     served = iter_ahead(iter(stream), maker, CudaCopyStream(torch.device("cuda:0")))
     batches = [next(served)]  # makes the plan, which is copied to the device and waited for
     torch.cuda.set_sync_debug_mode("error")

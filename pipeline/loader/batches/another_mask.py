@@ -1,0 +1,60 @@
+"""Further masks of rows that are masked already, as an encoder and a decoder that hide different tokens need them."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import numpy as np
+import torch
+
+from maskmill.pipeline.loader.batches.batch import Batch
+from maskmill.pipeline.loader.batches.objectives import find_original_ids
+from maskmill.pipeline.masking.numba_masks import mask_rows
+from maskmill.pipeline.masking.strategies.table import is_drawn_on_device
+from maskmill.pipeline.masking.tables import MaskTables
+from maskmill.pipeline.masking.torch_masks import mask_rows_torch
+from maskmill.schemas.errors import ConfigError
+from maskmill.schemas.masking import Masking
+
+
+class AnotherMask:
+    """Masks the rows of batches once more, from their true ids: RetroMAE's decoder (arXiv 2205.12035, section 3.2).
+
+    Row by row, the masks are those that a loader with these settings would draw. With another seed than the loader's
+    the two masks are independent.
+
+    Args:
+        masking: Settings without a schedule.
+        tables: Built from the dataset's vocabulary.
+    """
+
+    def __init__(self, masking: Masking, tables: MaskTables) -> None:
+        self._masking = masking
+        self._tables = tables
+
+    def __call__(self, batch: Batch) -> Batch:
+        """The same rows with these masks, on the same device; without `masked_positions` and `loss_weights`.
+
+        Raises:
+            ConfigError: The batch is on a GPU, and the strategy is one whose masks are drawn on the host.
+        """
+        rows = find_original_ids(batch)
+        if rows.device.type != "cpu":
+            if not is_drawn_on_device(self._masking):
+                raise ConfigError(
+                    "masks of this strategy are drawn on the host, and the batch is on a device",
+                    path="another_mask",
+                    expected="a batch in host memory",
+                    found=f"one on {rows.device}",
+                    action='call it on batches of the loader itself and move both with .to(device), or use "token"',
+                )
+            shown, labels = mask_rows_torch(rows, batch.row_ids, batch.row_epochs, self._masking, self._tables)
+        else:
+            shown, labels = torch.empty_like(rows), torch.empty_like(rows)
+            for epoch in np.unique(batch.row_epochs.numpy()).tolist():
+                here = batch.row_epochs == epoch
+                masked = mask_rows(rows[here].numpy(), batch.row_ids[here].numpy(), epoch, self._masking, self._tables)
+                shown[here], labels[here] = map(torch.from_numpy, masked)
+        return replace(
+            batch, input_ids=shown, labels=labels, masked_positions=None, masked_labels=None, loss_weights=None
+        )

@@ -1,0 +1,63 @@
+"""What each predicted token counts in the loss, where every sequence has a rate of its own."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import replace
+
+import torch
+
+from maskmill.pipeline.loader.batches.batch import Batch
+from maskmill.pipeline.masking.hashing import RATE_STREAM
+from maskmill.pipeline.masking.step_masks import StepMasks
+from maskmill.pipeline.masking.torch_hashing import derive_row_words_torch, hash_positions_torch, multiples_of_g
+from maskmill.schemas.masking import IGNORE_INDEX, LossWeights, Masking
+from maskmill.schemas.shares import PPM
+
+
+class Weigher:
+    """Adds `loss_weights` to batches whose masks ask for them.
+
+    Args:
+        masks: Dynamic masks; `None` for stored ones.
+        stored: Then the settings of each dataset's, and how many copies it has.
+        cls_id: Id of [CLS], with which sequences begin.
+
+    Attributes:
+        masks: As given.
+    """
+
+    def __init__(self, masks: StepMasks | None, stored: Sequence[tuple[Masking, int]], cls_id: int) -> None:
+        self.masks = masks
+        self._stored = list(stored)
+        self._cls_id = cls_id
+
+    def weigh(self, batch: Batch, step: int) -> Batch:
+        """The batch with its weights, on its device; as it is where every token counts the same.
+
+        Args:
+            batch: Masked.
+            step: Of the run.
+        """
+        masking = self._stored[0][0] if self.masks is None else self.masks.find(step).masking
+        if masking.per_sequence_rate is None:
+            return batch
+        epochs = batch.row_epochs
+        if self.masks is None:
+            copies = torch.tensor([copies for _, copies in self._stored], device=epochs.device)
+            epochs = epochs % copies[batch.datasets]
+        predicted = batch.labels != IGNORE_INDEX
+        if masking.loss_weights == LossWeights.ONE:
+            return replace(batch, loss_weights=predicted.to(torch.float32))
+        rates = _find_rates(batch, epochs, masking, self._cls_id)
+        weights = (PPM / rates.clamp_min(1).to(torch.float64)).to(torch.float32)
+        return replace(batch, loss_weights=weights.masked_fill(~predicted, 0.0))
+
+
+def _find_rates(batch: Batch, epochs: torch.Tensor, masking: Masking, cls_id: int) -> torch.Tensor:
+    """The rate of the sequence that each position is in, in ppm: int64 `(B, S)`; see `strategies.sequence_rates`."""
+    places = torch.arange(batch.input_ids.shape[1], device=batch.input_ids.device).expand(batch.input_ids.shape)
+    starts = torch.where(batch.input_ids == cls_id, places, 0).cummax(1).values
+    words = derive_row_words_torch((RATE_STREAM,), masking.seed, epochs, batch.row_ids)[:, 0]
+    low, high = masking.rate_bounds_ppm
+    return low + ((hash_positions_torch(multiples_of_g(starts), words) * (high - low + 1)) >> 32)
