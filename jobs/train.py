@@ -38,8 +38,7 @@ class TrainLines:
             resumed = f", continuing from step {event.resumed_from}" if event.resumed_from is not None else ""
             size = f"{event.num_parameters / 1e6:.1f} M parameters"
             self._print(f"training {size} on {event.device} in {event.precision}{resumed}")
-            settings = event.masking.model_dump(mode="json").items()
-            self._print("masking: " + ", ".join(f"{name} {value}" for name, value in settings))
+            self._print("masking: " + ", ".join(f"{name} {value}" for name, value in event.masking.show().items()))
             if event.step > self._total_steps:
                 self._print(
                     f"run.steps = {self._total_steps} is below step {event.step} of the checkpoint: no step is taken"

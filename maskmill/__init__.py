@@ -41,6 +41,7 @@ if TYPE_CHECKING:
     from maskmill.pipeline.run.prepare import prepare
     from maskmill.pipeline.training.train import train
     from maskmill.pipeline.verification.verify import verify
+    from maskmill.pipeline.wordpiece.vocabulary.weigh_pieces import find_rare_first
 
 __all__ = [
     "Cache",
@@ -53,6 +54,7 @@ __all__ = [
     "count_labels",
     "describe_encoder",
     "find_original_ids",
+    "find_rare_first",
     "find_span_boundaries",
     "group_steps",
     "iter_fixed_batches",
@@ -72,6 +74,7 @@ _HOMES = {
     **dict.fromkeys(_LOADER, "maskmill.pipeline.loader"),
     **dict.fromkeys(_FOR_TRAINERS, "maskmill.pipeline.loader.for_trainers"),
     **dict.fromkeys(_OBJECTIVES, "maskmill.pipeline.loader.batches.objectives"),
+    "find_rare_first": "maskmill.pipeline.wordpiece.vocabulary.weigh_pieces",
     "Masking": "maskmill.schemas.masking",
     "open_dataset": "maskmill.pipeline.dataset",
     "prepare": "maskmill.pipeline.run.prepare",

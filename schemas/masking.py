@@ -7,6 +7,7 @@ is the most common number of maskable tokens in a row.
 
 from __future__ import annotations
 
+import base64
 from enum import StrEnum
 from typing import TYPE_CHECKING, Annotated, Any, Self, cast
 
@@ -26,6 +27,7 @@ from pydantic import (
 
 from maskmill.schemas.errors import ConfigError
 from maskmill.schemas.explain_values import explain_values, show_value
+from maskmill.schemas.mask_vocabulary import MAX_VOCAB_SIZE
 from maskmill.schemas.rate_schedule import RateSchedule
 from maskmill.schemas.shares import PPM, PpmShare
 
@@ -36,6 +38,8 @@ _TWO_TO_32 = 2**32
 _DEFAULT_RATE = 0.15
 MAX_COPIES = 100
 """Static masks stored with every row."""
+MAX_WEIGHT = 255
+"""Of a token: its key is the smallest of as many hashes."""
 MAX_PROTECTED = 1 << 16
 """Tokens that are never predicted."""
 
@@ -170,6 +174,11 @@ class Masking(BaseModel, metaclass=_CheckedCalls):
     """Words of the longest span."""
     span_lengths: SpanLengths = SpanLengths.RENORMALISED
     """How longer spans are avoided: `renormalised`, as SpanBERT does, or `clipped`, as Megatron does."""
+    token_weights: Annotated[str, Field(max_length=MAX_VOCAB_SIZE * 4 // 3 + 4)] | None = None
+    """How much sooner a token is selected than another: a whole number from 1 to 255 for each id, in files base64 of
+    one byte for each. The next token is any of those left with a probability proportional to its weight; a word has the
+    largest weight of its pieces, and a span begins at a token by its weight. `maskmill.find_rare_first` makes weights
+    of the counts of words."""
     protect: Annotated[tuple[Token, ...], Field(max_length=MAX_PROTECTED)] = ()
     """Tokens that are never predicted, besides [PAD], [CLS], [SEP] and [MASK]; DeBERTa protects `[UNK]`. They are still
     random replacements, unless they are special, and they end words, n-grams and spans as a [SEP] does."""
@@ -207,6 +216,33 @@ class Masking(BaseModel, metaclass=_CheckedCalls):
             raise ValueError(f"the lowest rate of a sequence, {bounds[0]}, is above the highest, {bounds[1]}")
         return bounds
 
+    @field_validator("token_weights", mode="before")
+    @classmethod
+    def _pack_weights(cls, weights: Any) -> Any:
+        if weights is None or isinstance(weights, str):
+            return weights
+        try:
+            listed = list(weights)
+            wrong = [one for one in listed if not (float(one).is_integer() and 1 <= one <= MAX_WEIGHT)]
+        except (TypeError, ValueError):
+            raise ValueError("token_weights is a list of a whole number for each id") from None
+        if wrong:
+            raise ValueError(f"a weight of a token is a whole number from 1 to {MAX_WEIGHT}, and one is {wrong[0]}")
+        numbers = map(int, listed)
+        return base64.b64encode(bytes(numbers)).decode("ascii")
+
+    @field_validator("token_weights")
+    @classmethod
+    def _check_weights(cls, weights: str | None) -> str | None:
+        if weights is not None:
+            try:
+                unpacked = base64.b64decode(weights, validate=True)
+            except ValueError:
+                raise ValueError("token_weights is not base64 of one byte for each id") from None
+            if not unpacked or 0 in unpacked or base64.b64encode(unpacked).decode("ascii") != weights:
+                raise ValueError("token_weights is not base64 of one byte from 1 to 255 for each id")
+        return weights
+
     @field_validator("protect")
     @classmethod
     def _sort(cls, tokens: tuple[str, ...]) -> tuple[str, ...]:
@@ -229,6 +265,8 @@ class Masking(BaseModel, metaclass=_CheckedCalls):
                 raise ValueError(f"{name} is for {used}, and the strategy is {self.strategy}: leave it out")
         if self.per_sequence_rate is None and self.loss_weights != LossWeights.INVERSE_RATE:
             raise ValueError("loss_weights is for per_sequence_rate: leave it out")
+        if self.token_weights is not None and self.selection == Selection.BERNOULLI:
+            raise ValueError("token_weights order the tokens of a row, and here each is selected alone: leave one out")
         if self.per_sequence_rate is not None and self.selection != Selection.BERNOULLI:
             raise ValueError('with per_sequence_rate every token is selected by itself: leave out selection = "exact"')
         return self
@@ -243,8 +281,7 @@ class Masking(BaseModel, metaclass=_CheckedCalls):
         unused = {name for name, strategies in _OF_STRATEGIES.items() if self.strategy not in strategies}
         if self.selection == Selection.EXACT:
             unused.add("selection")
-        if not self.protect:
-            unused.add("protect")
+        unused |= {name for name in ("protect", "token_weights") if not getattr(self, name)}
         unused |= {"per_sequence_rate", "loss_weights"} if self.per_sequence_rate is None else {"rate", "selection"}
         return {name: value for name, value in written.items() if name not in unused}
 
@@ -278,6 +315,16 @@ class Masking(BaseModel, metaclass=_CheckedCalls):
         if self.selection == Selection.BERNOULLI:
             return num_tokens if self.rate_ppm else 0
         return count_selected(num_tokens, self.rate_ppm)
+
+    def show(self) -> dict[str, str]:
+        """The settings for people to read, by their names."""
+        shown = {name: str(value) for name, value in self.model_dump(mode="json").items()}
+        weights = self.list_weights()
+        return shown if weights is None else shown | {"token_weights": f"of {len(weights)} ids"}
+
+    def list_weights(self) -> bytes | None:
+        """The weight of each id, 1 to 255; None where all weigh the same."""
+        return None if self.token_weights is None else base64.b64decode(self.token_weights)
 
     @property
     def mask_threshold(self) -> int:

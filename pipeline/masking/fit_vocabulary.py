@@ -45,11 +45,25 @@ def make_tables(
         path: The dataset, for messages.
 
     Raises:
-        ConfigError: Its words are not known and the strategy needs them, or it lacks a protected token.
+        ConfigError: Its words are not known and the strategy needs them, it lacks a protected token, or there are not
+            as many weights as ids.
     """
     check_words(masking, vocabulary, path)
+    weights = masking.list_weights()
+    if weights is not None and len(weights) != vocabulary.vocab_size:
+        raise ConfigError(
+            "there are not as many weights as ids",
+            path="mask.token_weights",
+            expected=f"{vocabulary.vocab_size}, one for each id of {path}",
+            found=str(len(weights)),
+            action="make them for this tokenizer",
+        )
+    return MaskTables.build(vocabulary, _find_protected(masking, read_tokenizer, path))
+
+
+def _find_protected(masking: Masking, read_tokenizer: Callable[[], bytes], path: str) -> list[int]:
     if not masking.protect:
-        return MaskTables.build(vocabulary)
+        return []
     pieces = check_tokenizer_json(read_tokenizer(), path).list_pieces()
     ids = {piece: number for number, piece in enumerate(pieces)}
     missing = sorted(set(masking.protect) - ids.keys())
@@ -61,4 +75,4 @@ def make_tables(
             found=", ".join(repr(token) for token in missing),
             action="write it as the vocabulary does, such as ##ing for a piece that continues a word, or leave it out",
         )
-    return MaskTables.build(vocabulary, (ids[token] for token in masking.protect))
+    return [ids[token] for token in masking.protect]

@@ -30,8 +30,9 @@ class MaskPlan(NamedTuple):
         cls_id: Of [CLS].
         sep_id: Of [SEP].
         mask_id: Of [MASK].
-        by_kind: Whether more ids than these four are never selected.
+        by_kind: Whether ids must be looked up: more than these four are never selected, or ids have weights.
         kinds: See `MaskTables`.
+        weights: Of each id, 1 to 255; of none where all weigh the same.
         replacements: See `MaskTables`.
     """
 
@@ -53,4 +54,5 @@ class MaskPlan(NamedTuple):
     mask_id: np.uint32
     by_kind: np.bool_
     kinds: NDArray[np.uint8]
+    weights: NDArray[np.uint8]
     replacements: NDArray[np.uint32]

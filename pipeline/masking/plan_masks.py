@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 import itertools
 import math
 from fractions import Fraction
@@ -52,10 +53,16 @@ def plan_masks(masking: Masking, tables: MaskTables, epoch: int) -> MaskPlan:
         cls_id=np.uint32(vocabulary.cls_id),
         sep_id=np.uint32(vocabulary.sep_id),
         mask_id=np.uint32(vocabulary.mask_id),
-        by_kind=np.bool_(len(tables.protected) > 0),
+        by_kind=np.bool_(len(tables.protected) > 0 or masking.token_weights is not None),
         kinds=tables.kinds,
+        weights=_unpack_weights(masking.token_weights),
         replacements=tables.replacements,
     )
+
+
+@lru_cache(maxsize=16)
+def _unpack_weights(token_weights: str | None) -> NDArray[np.uint8]:
+    return np.frombuffer(b"" if token_weights is None else base64.b64decode(token_weights), np.uint8)
 
 
 @lru_cache(maxsize=16)

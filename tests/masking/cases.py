@@ -14,6 +14,7 @@ epochs = st.one_of(st.integers(0, 3), st.just(2**63 - 1))
 ppms = st.one_of(st.sampled_from([0, 1, 150_000, 300_000, 999_999, 1_000_000]), st.integers(0, 10**6))
 
 
+WEIGHTS = [1 + (7 * token) % 5 * (token % 3) ** 4 for token in range(VOCAB_SIZE)]
 EXACT_TOKENS = ({"strategy": "token"},)
 STRATEGIES = (
     *EXACT_TOKENS,
@@ -26,6 +27,9 @@ STRATEGIES = (
     {"strategy": "ngram", "max_ngram": 5, "replace_by": "unit"},
     {"strategy": "span"},
     {"strategy": "span", "replace_by": "token"},
+    {"strategy": "token", "token_weights": WEIGHTS},
+    {"strategy": "ngram", "token_weights": WEIGHTS},
+    {"strategy": "span", "token_weights": WEIGHTS},
     {"strategy": "span", "max_span": 4, "span_lengths": "clipped", "replace_by": "token"},
 )
 

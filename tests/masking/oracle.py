@@ -65,7 +65,7 @@ def select_ngrams(segments, budget, longest, key, length_word):
         for words in segments
         for at in range(len(words))
     ]
-    candidates.sort(key=lambda candidate: key(candidate[0][0]))
+    candidates.sort(key=lambda candidate: key(candidate[0][0], candidate[0]))
     unit_of = {}
     for candidate in candidates:
         if len(unit_of) >= budget:
@@ -110,8 +110,12 @@ def select_by_the_law(ids, row_id, epoch, masking, protected=()):
     maskable = sorted(chain(*chain(*segments)))
     budget = count_by_the_law(len(maskable), masking.rate)
 
-    def key(position):
-        return hash32("mask_sel", masking.seed, epoch, row_id, position)
+    weights = masking.list_weights()
+
+    def key(position, word=()):
+        weight = 1 if weights is None else max(weights[ids[p]] for p in word or [position])
+        draws = [position + 65_536 * draw for draw in range(weight)]
+        return min(hash32("mask_sel", masking.seed, epoch, row_id, draw) for draw in draws)
 
     def length_word(position):
         return hash32("mask_len", masking.seed, epoch, row_id, position)

@@ -15,7 +15,7 @@ from maskmill.schemas.errors import ConfigError
 from maskmill.schemas.masking import Masking
 from maskmill.schemas.run_file import MaskSection
 from tests.masking.cases import STRATEGIES, epochs, maskings, rows_of_ids, uint64s
-from tests.masking.oracle import CLS, MASK, PAD, SEP, segments_of, select_by_the_law
+from tests.masking.oracle import CLS, MASK, PAD, SEP, VOCAB_SIZE, segments_of, select_by_the_law
 
 WORDS = [strategy for strategy in STRATEGIES if strategy.get("strategy", "token") != "token"]
 quick = settings(deadline=None, max_examples=60)
@@ -113,6 +113,48 @@ def test_lower_bounds_of_the_rate_of_a_sequence_select_a_subset(tables, rows, bo
     a, b, c, d = sorted(bounds)
     few, many = (Masking(per_sequence_rate=(x / 10**6, y / 10**6), seed=seed) for x, y in ((a, c), (b, d)))
     assert not (select(rows, few, tables) & ~select(rows, many, tables)).any()
+
+
+@pytest.mark.parametrize("settings", [{}, {"strategy": "whole_word"}], ids=str)
+def test_the_first_token_is_drawn_in_proportion_to_its_weight(tables, settings):
+    """One of six words of one token in 20,000 rows, within five deviations."""
+    weights = [1] * VOCAB_SIZE
+    row = np.array([CLS, 10, 12, 14, 16, 18, 20, SEP], np.uint16)
+    for token, weight in zip((10, 12, 14, 16, 18, 20), (1, 2, 5, 20, 60, 255), strict=True):
+        weights[token] = weight
+    masking = Masking(**settings, rate=0.15, token_weights=weights)
+    n = 20_000
+    picked = select(np.tile(row, (n, 1)), masking, tables)
+    assert (picked.sum(axis=1) == 1).all()
+    shares = np.array([0, 1, 2, 5, 20, 60, 255, 0]) / 343
+    assert (np.abs(picked.sum(axis=0) - n * shares) <= 5 * np.sqrt(n * shares * (1 - shares))).all()
+
+
+def test_weights_of_one_change_nothing(tables):
+    rows = text_rows(50)
+    for strategy in ("token", "ngram", "span"):
+        plain, weighed = Masking(strategy=strategy), Masking(strategy=strategy, token_weights=[1] * VOCAB_SIZE)
+        assert (select(rows, plain, tables) == select(rows, weighed, tables)).all()
+
+
+@pytest.mark.parametrize(
+    ("weights", "words"),
+    [
+        ([1, 0, 3], "from 1 to 255, and one is 0"),
+        ([1, 2.5], "from 1 to 255, and one is 2.5"),
+        ([256], "and one is 256"),
+        (7, "a list of a whole number for each id"),
+        (["a"], "a list of a whole number for each id"),
+        ("AAA!", "base64 of one byte"),
+        ("AAEC", "base64 of one byte from 1 to 255"),
+        ("", "base64 of one byte from 1 to 255"),
+    ],
+)
+def test_weights_that_make_no_sense_are_refused(weights, words):
+    with pytest.raises(ConfigError, match=words):
+        Masking(token_weights=weights)
+    with pytest.raises(ConfigError, match="leave one out"):
+        Masking(token_weights=[1, 2], selection="bernoulli")
 
 
 @pytest.mark.parametrize(

@@ -122,15 +122,17 @@ def _explain_difference(one: SourcePlan, other: SourcePlan, action: str) -> Conf
 def _log_changes(used: Masking, sources: Sequence[SourcePlan]) -> None:
     for source in sources:
         theirs = source.manifest.masking
-        changes = [
-            f"{name} = {value} instead of its own {getattr(theirs, name)}"
-            for name, value in used
-            if value != getattr(theirs, name)
-        ]
-        if changes:
+        if used != theirs:
+            own, changed = theirs.show(), used.show()
+            changes = [
+                f"{name} = {changed.get(name, 'unset')} instead of its own {own.get(name, 'unset')}"
+                for name in changed | own
+                if changed.get(name) != own.get(name)
+            ]
             _LOG.info("%s: masking with %s", make_printable(source.shown_url), make_printable(", ".join(changes)))
 
 
 def _name_difference(one: Masking, other: Masking) -> str:
-    """The fields of `one` in which `other` differs."""
-    return ", ".join(f"{name} = {value}" for name, value in one if value != getattr(other, name))
+    """The settings of `one` in which `other` differs."""
+    own, theirs = one.show(), other.show()
+    return ", ".join(f"{name} = {own.get(name, 'unset')}" for name in own | theirs if own.get(name) != theirs.get(name))

@@ -22,6 +22,7 @@ from maskmill.pipeline.masking.mask_plan import MaskPlan
 from maskmill.pipeline.masking.scratch import KEYS, ORDER, STARTS, STOPS, TAKEN
 from maskmill.pipeline.masking.strategies.strategy import Strategy
 from maskmill.pipeline.masking.strategies.token import count_selected
+from maskmill.pipeline.masking.strategies.weights import draw_key, find_weight
 from maskmill.pipeline.masking.strategies.words import find_last_word, list_words, order_lazily, take_next
 from maskmill.schemas.masking import Masking, MaskStrategy
 
@@ -43,7 +44,10 @@ def select_ngrams(ids: Any, row_id: np.uint64, plan: MaskPlan, scratch: Any) -> 
     budget = np.int64(count_selected(num_maskable, plan.rate_ppm))
     b0, b1 = split_row_key(plan.selection_key, row_id)
     for word in range(num_words):
-        keys[word] = hash_position(b0, b1, starts[word])
+        weight = np.uint32(1)
+        for i in range(starts[word], stops[word]):
+            weight = max(weight, find_weight(ids[i], plan.weights))
+        keys[word] = draw_key(b0, b1, starts[word], weight)
     order_lazily(order, keys, num_words)
     for i in range(ids.shape[0]):
         taken[i] = 0

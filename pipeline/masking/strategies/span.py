@@ -22,6 +22,7 @@ from maskmill.pipeline.masking.mask_plan import MaskPlan
 from maskmill.pipeline.masking.scratch import KEYS, ORDER, POSITIONS, STARTS, STOPS, TAKEN, WORDS
 from maskmill.pipeline.masking.strategies.strategy import Strategy
 from maskmill.pipeline.masking.strategies.token import count_selected
+from maskmill.pipeline.masking.strategies.weights import draw_key, find_weight
 from maskmill.pipeline.masking.strategies.words import find_last_word, list_words, order_lazily, take_next
 from maskmill.schemas.masking import Masking, SpanLengths
 
@@ -51,7 +52,7 @@ def select_spans(ids: Any, row_id: np.uint64, plan: MaskPlan, scratch: Any) -> n
     for number in range(num_words):
         for i in range(starts[number], stops[number]):
             positions[left], words[left] = i, number
-            keys[left] = hash_position(b0, b1, np.uint32(i))
+            keys[left] = draw_key(b0, b1, np.uint32(i), find_weight(ids[i], plan.weights))
             left += 1
     order_lazily(order, keys, left)
     for i in range(ids.shape[0]):

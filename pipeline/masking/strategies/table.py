@@ -43,7 +43,8 @@ def is_drawn_on_device(masking: Masking) -> bool:
 
     So are those of a schedule: tables of a rate would have to be sent for every step.
     """
-    return find_strategy(masking) is EXACT_TOKENS and not masking.protect and masking.schedule is None
+    is_plain = not masking.protect and masking.token_weights is None and masking.schedule is None
+    return find_strategy(masking) is EXACT_TOKENS and is_plain
 
 
 @njit(cache=True, nogil=True)

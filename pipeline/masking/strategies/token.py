@@ -16,6 +16,7 @@ from numba import njit
 from maskmill.pipeline.masking.hashing import hash_position, split_row_key
 from maskmill.pipeline.masking.mask_plan import MaskPlan
 from maskmill.pipeline.masking.strategies.strategy import Strategy
+from maskmill.pipeline.masking.strategies.weights import draw_key, find_weight
 from maskmill.pipeline.masking.tables import UNMASKABLE
 from maskmill.schemas import masking, shares
 
@@ -70,7 +71,7 @@ def select_tokens(ids: Any, row_id: np.uint64, plan: MaskPlan, hashes: Any, posi
         for i in range(ids.shape[0]):
             wanted = plan.kinds[min(np.int64(ids[i]), beyond)] != UNMASKABLE
             maskable = np.uint32(maskable + np.uint32(wanted))
-            hashes[i] = hash_position(b0, b1, np.uint32(i)) if wanted else _NEVER
+            hashes[i] = draw_key(b0, b1, np.uint32(i), find_weight(ids[i], plan.weights)) if wanted else _NEVER
             positions[i] = np.uint32(wanted)
     else:
         # Four comparisons, not a table: they vectorise.
