@@ -14,6 +14,7 @@ from rich.console import Console
 from rich.table import Table
 
 from tests.benchmarks import (
+    bench_distributions,
     bench_encoding,
     bench_loader,
     bench_loader_s3,
@@ -30,6 +31,7 @@ BENCHMARKS = {
     "tokenizer": bench_tokenizer.measure,
     "packing": bench_packing.measure,
     "masks": bench_masks.measure,
+    "distributions": bench_distributions.measure,
     "memory": bench_prepare.measure_memory,
     "prepare": bench_prepare.measure,
     "loader": bench_loader.measure,

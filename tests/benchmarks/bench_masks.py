@@ -17,6 +17,7 @@ import torch
 from maskmill.pipeline.loader.blocks.packed_dataset import PackedDataset
 from maskmill.pipeline.masking.numba_masks import mask_rows
 from maskmill.pipeline.masking.tables import CONTINUES_WORD, UNMASKABLE, MaskTables
+from maskmill.pipeline.wordpiece.vocabulary.weigh_pieces import weigh_rare_first
 from maskmill.schemas.masking import Masking
 from tests.benchmarks.measuring import Figure, prepare_packed, seconds_of
 from tests.benchmarks.python_masks import mask_row, select_ngrams, select_spans
@@ -30,17 +31,20 @@ STRATEGIES: dict[str, dict[str, Any]] = {
     "whole_word": {"strategy": "whole_word"},
     "ngram": {"strategy": "ngram"},
     "span": {"strategy": "span"},
+    "rate for each sequence": {"per_sequence_rate": (0.0, 0.3)},
+    "token, rare first": {},
 }
 
 
 def measure(scratch: str) -> list[Figure]:
     """Millions of tokens a second."""
     packed, name = prepare_packed(scratch)
-    rows, row_ids, tables = _read_rows(packed)
+    rows, row_ids, tables = read_rows(packed)
     theirs = _measure_peers(packed, rows[:PEER_ROWS], tables)
     figures = []
     for strategy, settings in STRATEGIES.items():
-        masking = Masking(**settings)
+        weights = _weigh(rows, tables) if strategy == "token, rare first" else None
+        masking = Masking(**settings, token_weights=weights)
 
         def work(masking: Masking = masking) -> None:
             for start in range(0, len(rows), BATCH_ROWS):
@@ -53,12 +57,17 @@ def measure(scratch: str) -> list[Figure]:
     return figures
 
 
-def _read_rows(packed: str) -> tuple[Any, Any, MaskTables]:
+def read_rows(packed: str) -> tuple[Any, Any, MaskTables]:
+    """Rows of the first shard, numbers for them, and the tables of their vocabulary."""
     dataset = PackedDataset(packed)
     num_blocks = -(-int(dataset.shards.rows[0]) // dataset.manifest.block_rows)
     blocks = dataset.read_blocks(0, list(range(num_blocks)), [])
     rows = np.concatenate([block.input_ids for block in blocks])[:NUM_ROWS]
     return rows, np.arange(len(rows), dtype=np.uint64), dataset.make_tables(Masking())
+
+
+def _weigh(rows: Any, tables: MaskTables) -> tuple[int, ...]:
+    return weigh_rare_first(np.bincount(rows.reshape(-1), minlength=tables.vocabulary.vocab_size))
 
 
 def _measure_peers(packed: str, rows: Any, tables: MaskTables) -> dict[str, tuple[str, float]]:
@@ -98,6 +107,8 @@ def _measure_peers(packed: str, rows: Any, tables: MaskTables) -> dict[str, tupl
     return {
         "token": plain,
         "token, bernoulli": plain,
+        "rate for each sequence": plain,
+        "token, rare first": plain,
         "whole_word": ("the same, whole_word_mask", collate(words)),
         "ngram": ("ALBERT's rule in Python", follow(select_ngrams)),
         "span": ("SpanBERT's rule in Python", follow(select_spans)),
