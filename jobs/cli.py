@@ -188,6 +188,50 @@ def pack(
 
 
 @app.command(cls=Command)
+def mask(
+    dataset: Annotated[
+        str,
+        typer.Argument(
+            metavar="DATASET",
+            help="A packed dataset's folder, or a run's output with one of them to train on: a path or URL.",
+        ),
+    ],
+    set_: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--set",
+            metavar="SECTION.KEY=VALUE",
+            help=r"A key of \[mask] or \[engine], such as mask.copies=4; may be repeated. Keys that are not given are "
+            "those of the dataset; with another mask.strategy than the dataset's they have their defaults.",
+        ),
+    ] = None,
+    remove_old: Annotated[
+        bool,
+        typer.Option(
+            "--remove-old",
+            help="Delete the files of earlier versions at the end. Without this option they stay, for loaders that "
+            "still read them.",
+        ),
+    ] = False,
+    json: JsonOption = False,
+    debug: DebugOption = False,
+) -> None:
+    """Add static copies of the masks to finished rows, or replace them, without packing again.
+
+    Copy k of a row is its mask of epoch k, as prepare would have stored it:
+
+        maskmill mask out/packed --set mask.copies=4
+        maskmill mask out/packed --set mask.strategy=span --set mask.rate=0.2
+
+    The rows stay readable as they were until all is written, and the same command continues after an interruption.
+    Remove the copies, and what is left of earlier ones:
+
+        maskmill mask out/packed --set mask.copies=0 --remove-old
+    """
+    run_command(lambda: _job("mask")(dataset, set_ or [], json, remove_old), debug, RESUMES)
+
+
+@app.command(cls=Command)
 def verify(dataset: DatasetArgument, json: JsonOption = False, debug: DebugOption = False) -> None:
     """Re-read a dataset and check every checksum, count, boundary, special token and mask.
 

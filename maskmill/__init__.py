@@ -38,6 +38,7 @@ if TYPE_CHECKING:
         group_steps,
         sum_losses,
     )
+    from maskmill.pipeline.run.mask import mask
     from maskmill.pipeline.run.prepare import prepare
     from maskmill.pipeline.training.train import train
     from maskmill.pipeline.verification.verify import verify
@@ -59,6 +60,7 @@ __all__ = [
     "group_steps",
     "iter_fixed_batches",
     "label_next_tokens",
+    "mask",
     "open_dataset",
     "prepare",
     "replace_tokens",
@@ -76,6 +78,7 @@ _HOMES = {
     **dict.fromkeys(_OBJECTIVES, "maskmill.pipeline.loader.batches.objectives"),
     "find_rare_first": "maskmill.pipeline.wordpiece.vocabulary.weigh_pieces",
     "Masking": "maskmill.schemas.masking",
+    "mask": "maskmill.pipeline.run.mask",
     "open_dataset": "maskmill.pipeline.dataset",
     "prepare": "maskmill.pipeline.run.prepare",
     "train": "maskmill.pipeline.training.train",

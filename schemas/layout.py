@@ -4,6 +4,10 @@
 quarantine/inputs-<map unit>-<part>.arrow
 quarantine/<folder of rows>-shard-<document shard>.arrow
 
+Rows that `mask` has given other static copies lie in a folder of their dataset, under the same names:
+
+<folder of rows>/masks-<digest of rows and settings>/shard-<number>[-<part>].arrow
+
 An output has one set of documents, and any number of tokenizers and packings: the default ones without a name, and
 others named by `tokenizer.name` and `pack.name`.
 """
@@ -152,6 +156,28 @@ def shard_path(dataset: str, shard: int) -> str:
 def packed_shard_path(dataset: str, shard: int, part: int, is_whole: bool) -> str:
     """The path of the rows of a document shard, or of part number `part` if they are in several files."""
     return shard_path(dataset, shard) if is_whole else f"{dataset}/shard-{shard:05d}-{part:04d}.arrow"
+
+
+MASKS_PATTERN = "masks-[0-9a-f]{32}"
+"""The names of folders with the shards that `mask` writes."""
+_MASKS = re.compile(f"({MASKS_PATTERN})/")
+_PACKED_SHARD = re.compile(r"shards\.arrow|shard-[0-9]{5,}(-[0-9]{4,})?\.arrow")
+
+
+def masks_folder(digest: str) -> str:
+    """The folder inside a packed dataset for the shards with new static copies, by the digest of what decides them."""
+    return f"masks-{digest}"
+
+
+def version_of_path(path: str) -> str | None:
+    """The version of a packed dataset that a file belongs to: the folder of its shards, "" for those of packing.
+
+    Args:
+        path: Relative to the dataset. `None` is returned for the files of no version.
+    """
+    if found := _MASKS.match(path):
+        return found[1]
+    return "" if _PACKED_SHARD.fullmatch(path) else None
 
 
 def quarantined_inputs_path(unit: int, part: int) -> str:

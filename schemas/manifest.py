@@ -10,6 +10,7 @@ from pydantic import BaseModel, Field, ValidationError, model_validator
 from maskmill.schemas.bounded_json import check_parts
 from maskmill.schemas.counts import Count, DocumentCounts, EncodingCounts, PackingCounts, SourceReport, Written
 from maskmill.schemas.errors import RESTORE, ConfigError, ShardCorruptError
+from maskmill.schemas.layout import MASKS_PATTERN
 from maskmill.schemas.mask_vocabulary import MAX_VOCAB_SIZE, MaskVocabulary
 from maskmill.schemas.masking import MAX_COPIES, Masking
 from maskmill.schemas.rows import Compression, SeqLen, rows_per_block
@@ -46,6 +47,10 @@ MAX_MANIFEST_PARTS = 1 << 16
 """Of objects and lists; parsing takes up to a kilobyte for each, as often as a field is missing."""
 MAX_MANIFEST_COMMAS = 1 << 18
 """A tokenizer's manifest with a thousand sources has 15,000, and those in their names."""
+
+
+def _is_empty(value: str) -> bool:
+    return not value
 
 
 class Manifest(Written):
@@ -110,6 +115,11 @@ class PackedManifest(Manifest):
         masking: The settings of these masks, and the default of loaders.
         text_bytes: UTF-8 bytes of text that the rows were encoded from.
         counts: Counts of these rows and documents alone.
+        shards_folder: The folder inside the dataset with `shards.arrow` and the shards, whose paths are relative to
+            it; empty if they lie beside the manifest, where packing writes them. `mask` gives each set of static
+            copies a folder of its own.
+        rows_fingerprint: The identity of the rows as they were packed, whatever static copies they got since; empty
+            if they have those that they were packed with.
     """
 
     kind: Literal["packed"] = "packed"
@@ -127,6 +137,8 @@ class PackedManifest(Manifest):
     masking: Masking
     text_bytes: Count
     counts: PackingCounts
+    shards_folder: Annotated[str, Field(pattern=rf"^({MASKS_PATTERN})?\z", exclude_if=_is_empty)] = ""
+    rows_fingerprint: Annotated[str, Field(pattern=r"^([0-9a-f]{32})?\z", exclude_if=_is_empty)] = ""
 
     @model_validator(mode="after")
     def _blocks_are_small(self) -> PackedManifest:

@@ -17,6 +17,7 @@ __all__ = [
     "DocumentsSection",
     "EngineSection",
     "InputSection",
+    "MaskFile",
     "MaskSection",
     "OutputSection",
     "PackSection",
@@ -132,6 +133,13 @@ class EngineSection(Section):
     address: str = ""
     """Address of a running Ray cluster; if it is "", that in `RAY_ADDRESS`, and if that is unset too, Ray starts
     here."""
+
+
+class MaskFile(Section):
+    """What `maskmill mask` is told: the sections of a run file that it needs."""
+
+    mask: MaskSection = MaskSection()
+    engine: EngineSection = EngineSection()
 
 
 class RunFile(Section):

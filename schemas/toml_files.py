@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import tomllib
 from collections.abc import Sequence
 from typing import Any, TypeVar
@@ -32,7 +33,13 @@ def parse_toml(model: type[Model], text: str, path: str, overrides: Sequence[str
         raise ConfigError(
             "not valid TOML", path=path, found=str(error), action="fix it; text values need quotes"
         ) from error
-    given = dict(_apply_override(model, values, override) for override in overrides)
+    return parse_values(model, values, path, overrides)
+
+
+def parse_values(model: type[Model], values: dict[str, Any], path: str, overrides: Sequence[str] = ()) -> Model:
+    """Validate what a TOML document says, and overrides of it; see `parse_toml`."""
+    plain = copy.deepcopy(values)
+    given = apply_overrides(model, values, overrides)
     try:
         return model.model_validate(values)
     except ValidationError as error:
@@ -44,9 +51,20 @@ def parse_toml(model: type[Model], text: str, path: str, overrides: Sequence[str
     try:
         return model.model_validate(values)
     except ValidationError as error:
-        alone = _findings_of(model, tomllib.loads(text))
+        alone = _findings_of(model, plain)
         of_options = {} if _findings(error)[0] in alone else given
         raise explain_values(model, error, path, of_options) from None
+
+
+def apply_overrides(
+    model: type[BaseModel], values: dict[str, Any], overrides: Sequence[str]
+) -> dict[tuple[str, ...], str]:
+    """Apply overrides to the values of a TOML document; returns each as text, by its key.
+
+    Raises:
+        ConfigError: One is not of the form `section.key=value`.
+    """
+    return dict(_apply_override(model, values, override) for override in overrides)
 
 
 def _findings_of(model: type[BaseModel], values: dict[str, Any]) -> list[tuple[tuple[int | str, ...], str]]:

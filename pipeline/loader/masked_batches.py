@@ -30,7 +30,7 @@ from maskmill.pipeline.loader.rows.row_batch import RowBatch
 from maskmill.pipeline.masking.step_masks import EpochPlans
 from maskmill.pipeline.settings import refuse_argument
 from maskmill.pipeline.standard_error import guard_worker
-from maskmill.pipeline.storage.datasets import fingerprint_rows
+from maskmill.pipeline.storage.datasets import fingerprint_blocks, fingerprint_rows
 from maskmill.schemas.errors import ConfigError
 from maskmill.schemas.masking import Masking
 
@@ -118,8 +118,9 @@ class MaskedBatches(IterableDataset[Batch]):
         stored = [(source.manifest.masking, source.manifest.copies) for source in self._plan.sources]
         self.weigher = Weigher(self.masks, stored, self.manifest.vocabulary.cls_id)
         maskings = self._plan.phase_maskings
+        identify = fingerprint_blocks if self.masking is None else fingerprint_rows
         self._described = LoaderState(
-            dataset=tuple(fingerprint_rows(source.manifest) for source in self._plan.sources),
+            dataset=tuple(identify(source.manifest) for source in self._plan.sources),
             seed=seed,
             first_steps=tuple(phase.first_step for phase in self._plan.phases),
             global_batch_rows=tuple(phase.global_batch_rows for phase in self._plan.phases),

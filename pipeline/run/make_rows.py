@@ -45,6 +45,7 @@ from maskmill.schemas.manifest import (
 from maskmill.schemas.receipt import Receipt, ShardReceipt
 from maskmill.schemas.rows import rows_per_block
 from maskmill.schemas.version import PACKED_MANIFEST_VERSION
+from maskmill.schemas.wording import count_of
 
 Packed = Receipts[PackUnit, PackDetails]
 _Table = tuple[int, str, Counter[str]]
@@ -137,20 +138,35 @@ def _read_own(run: Run, target: _Target) -> PackedManifest:
 def _set_masking(run: Run, targets: list[_Target]) -> list[PackedManifest]:
     """Read finished manifests, and write the run's `[mask]` into those of rows without static copies.
 
-    There it is only the default of loaders, so no row changes. With copies, the fingerprint covers it.
+    There it is only the default of loaders, so no row changes. With copies, the fingerprint covers it. Rows that `mask`
+    has given other copies keep those, and their settings.
     """
     masking = run.settings.mask.masking()
     manifests = []
     for target in targets:
         manifest = _read_own(run, target)
-        if manifest.masking != masking and not manifest.copies:
+        if manifest.shards_folder:
+            _note_own_copies(run, target, manifest)
+        elif manifest.masking != masking and not manifest.copies:
             dataset = run.output.below(target.folder)
             changed = {"masking": masking, "schema_version": PACKED_MANIFEST_VERSION}
             make_tables(masking, manifest.vocabulary, partial(read_tokenizer, dataset, manifest), dataset.display_url)
             manifest = write_manifest(run.output, target.folder, manifest.model_copy(update=changed))
         manifests.append(manifest)
-    _note_masking(run)
+    if not all(manifest.shards_folder for manifest in manifests):
+        _note_masking(run)
     return manifests
+
+
+def _note_own_copies(run: Run, target: _Target, manifest: PackedManifest) -> None:
+    """Tell the user of rows whose static copies `mask` has written since, if they are not those of `[mask]`."""
+    wanted = run.settings.mask
+    if (manifest.copies, manifest.masking) != (wanted.copies, wanted.masking()):
+        has = count_of(manifest.copies, "static copy", "static copies")
+        run.note(
+            f"{target.folder}/ keeps what maskmill mask has stored, {has} by the strategy {manifest.masking.strategy}; "
+            f"[mask] does not change it"
+        )
 
 
 def _note_masking(run: Run) -> None:
@@ -285,6 +301,11 @@ def _write_packed(
     if encoded is not None:
         counts = take_encoding(counts, encoded.counts)
     run.output.write_bytes(f"{folder}/tokenizer.json", context.tokenizer_json)
+    if run.is_whole(folder):
+        standing = _read_own(run, target)
+        if standing.shards_folder:  # written anew beside it, for a part that is missing
+            _note_own_copies(run, target, standing)
+            return standing
     vocabulary, _ = describe_tokenizer(context.tokenizer_json)
     return write_manifest(
         run.output,

@@ -15,7 +15,6 @@ from pydantic import BaseModel, ValidationError
 
 from maskmill.pipeline.corpus.list_inputs import InputFile, list_inputs
 from maskmill.pipeline.corpus.plan import plan_shard_bytes
-from maskmill.pipeline.engine.local_engine import LocalEngine
 from maskmill.pipeline.engine.ray_job import refuse_lost_output
 from maskmill.pipeline.engine.receipts import Receipts, Unit
 from maskmill.pipeline.engine.stage import Context, Engine, Stage, Watch, run_stage
@@ -23,6 +22,7 @@ from maskmill.pipeline.run.claim_output import claim_output
 from maskmill.pipeline.run.describe_run import describe_run
 from maskmill.pipeline.run.parts import Names, Part, is_of_run
 from maskmill.pipeline.run.stages import name_stage
+from maskmill.pipeline.run.start_engine import start_engine
 from maskmill.pipeline.storage.datasets import MANIFEST
 from maskmill.pipeline.storage.leases import Lease, hold_output
 from maskmill.pipeline.storage.paths import split_url
@@ -90,15 +90,8 @@ class Run:
     def engine(self) -> Engine:
         """The engine, started at its first use: a finished run starts none."""
         if self._engine is None:
-            settings = self.settings.engine
-            if settings.kind == "ray":
-                from maskmill.pipeline.engine.ray_engine import RayEngine
-
-                ray_engine = RayEngine(settings.workers, settings.address)
-                self._engine = ray_engine
-                ray_engine.probe(self.output, [file.url for file in self.inputs[:1]])
-            else:
-                self._engine = LocalEngine(settings.workers)
+            urls = [file.url for file in self.inputs[:1]]
+            self._engine = start_engine(self.settings.engine, self.output, urls)
         return self._engine
 
     def report(self, event: RunEvent) -> None:

@@ -7,6 +7,7 @@ from typing import Any
 from maskmill.pipeline.corpus.map_documents import MAP
 from maskmill.pipeline.corpus.sort_documents import SORT
 from maskmill.pipeline.engine.stage import Stage
+from maskmill.pipeline.packing.mask_stage import MASK
 from maskmill.pipeline.packing.pack_stage import PACK
 from maskmill.pipeline.run.parts import Names, Part
 from maskmill.pipeline.wordpiece.counting.collect_stage import COLLECT
@@ -22,8 +23,8 @@ STAGES: dict[Part, tuple[Stage[Any, Any, Any], ...]] = {
     Part.PACK: (PACK,),
 }
 
-STAGE_OF_NAME = {stage.name: stage for stages in STAGES.values() for stage in stages}
-"""By name, in the order in which they run."""
+STAGE_OF_NAME = {stage.name: stage for stages in (*STAGES.values(), (MASK,)) for stage in stages}
+"""By name, in the order in which they run; the last one is of `mask`, which no run has."""
 
 
 def name_stage(stage: Stage[Any, Any, Any], names: Names) -> str:

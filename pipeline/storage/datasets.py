@@ -13,7 +13,7 @@ import xxhash
 
 from maskmill.pipeline.storage.checksums import check_bytes
 from maskmill.pipeline.storage.store import Store
-from maskmill.schemas.errors import RESTORE, ConfigError, ShardCorruptError
+from maskmill.schemas.errors import RESTORE, ConfigError, MaskmillError, ShardCorruptError, StaleArtifactError
 from maskmill.schemas.manifest import (
     MAX_MANIFEST_BYTES,
     AnyManifest,
@@ -43,7 +43,8 @@ _OF_VOCABULARY = (
 def write_manifest(output: Store, folder: str, manifest: AnyManifest) -> AnyManifest:
     """Write a manifest with its fingerprint, last: this makes the dataset complete."""
     finished = cast(AnyManifest, manifest.model_copy(update={"fingerprint": fingerprint_manifest(manifest)}))
-    output.write_bytes(f"{folder}/{MANIFEST}", (finished.model_dump_json(indent=2) + "\n").encode())
+    path = f"{folder}/{MANIFEST}" if folder else MANIFEST
+    output.write_bytes(path, (finished.model_dump_json(indent=2) + "\n").encode())
     return finished
 
 
@@ -53,6 +54,14 @@ def fingerprint_manifest(manifest: KindOfManifest) -> str:
 
 
 def fingerprint_rows(manifest: PackedManifest) -> str:
+    """The identity of a packed dataset's rows, which stays when they get other static copies.
+
+    So a state of a loader that draws its masks stays valid. Static copies that rows were packed with are part of it.
+    """
+    return manifest.rows_fingerprint or fingerprint_blocks(manifest)
+
+
+def fingerprint_blocks(manifest: PackedManifest) -> str:
     """The identity of a packed dataset's rows and stored masks: the fingerprint that its manifest had at version 2.0.
 
     Which pieces continue a word follows from the tokenizer, so saying it must not invalidate loader states, checkpoints
@@ -157,6 +166,40 @@ def read_checked(dataset: Store, read: Callable[[str], Any], name: str, checksum
         ) from None
     check_bytes(data, checksum, path)
     return data
+
+
+def refuse_replaced(dataset: Store, manifest: PackedManifest) -> None:
+    """After something of a dataset could not be read: explain it if the dataset was replaced since it was opened.
+
+    Args:
+        dataset: The dataset.
+        manifest: The manifest that it was opened with.
+
+    Raises:
+        StaleArtifactError: It has other rows or other static copies now.
+    """
+    try:
+        current = read_manifest(dataset, PackedManifest)
+    except MaskmillError:
+        return
+    check_same_blocks(dataset, manifest, current)
+
+
+def check_same_blocks(dataset: Store, opened: PackedManifest, current: PackedManifest) -> None:
+    """Make sure that a dataset has the rows and static copies that it was opened with.
+
+    Raises:
+        StaleArtifactError: It has others.
+    """
+    expected, found = fingerprint_blocks(opened), fingerprint_blocks(current)
+    if expected != found:
+        raise StaleArtifactError(
+            "the dataset was replaced while it was read",
+            path=dataset.display_url,
+            expected=f"fingerprint {expected}",
+            found=found,
+            action="start again with the new one, or put the old one back",
+        )
 
 
 def explain_gone(path: str) -> ShardCorruptError:

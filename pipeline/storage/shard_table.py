@@ -34,7 +34,7 @@ class ShardTable:
     """The shards of a dataset as columns of K shards and N blocks; those of very many are mapped from the file.
 
     Attributes:
-        paths: K strings, relative to the dataset.
+        paths: K strings, relative to `folder`.
         first_row_id: `(K,)` uint64, the number of each shard's first row.
         rows: `(K,)` int64.
         text_bytes: `(K,)` int64, of the text that a shard holds or was encoded from.
@@ -44,6 +44,7 @@ class ShardTable:
         block_offsets: `(N,)` int64, bytes into the file.
         block_lengths: `(N,)` uint32, bytes.
         block_checksums: `(N,)` uint64, xxh3-64.
+        folder: The folder of the table, relative to the dataset; empty if it is that of the dataset.
     """
 
     paths: pa.StringArray
@@ -56,13 +57,28 @@ class ShardTable:
     block_offsets: npt.NDArray[np.int64]
     block_lengths: npt.NDArray[np.uint32]
     block_checksums: npt.NDArray[np.uint64]
+    folder: str = ""
 
     def path(self, shard: int) -> str:
-        """Relative path of a shard."""
-        return str(self.paths[shard].as_py())
+        """Path of a shard, relative to the dataset."""
+        return join_names(self.folder, str(self.paths[shard].as_py()))
 
     def __len__(self) -> int:
         return len(self.rows)
+
+
+def join_names(folder: str, name: str) -> str:
+    """The path of a file in a folder inside a dataset, or in the dataset itself if the folder is empty."""
+    return f"{folder}/{name}" if folder else name
+
+
+def table_path(manifest: DocumentsManifest | EncodedManifest | PackedManifest) -> str:
+    """The path of a dataset's table of shards."""
+    return join_names(_folder_of(manifest), SHARD_TABLE)
+
+
+def _folder_of(manifest: DocumentsManifest | EncodedManifest | PackedManifest) -> str:
+    return manifest.shards_folder if isinstance(manifest, PackedManifest) else ""
 
 
 def write_shard_table(output: Store, folder: str, receipts: Iterable[ShardReceipt]) -> tuple[int, str]:
@@ -115,15 +131,23 @@ def _load_table(dataset: Store, name: str) -> pa.Buffer:
     return pa.py_buffer(dataset.read_bytes(name))
 
 
-def read_shard_table(dataset: Store, manifest: DocumentsManifest | EncodedManifest | PackedManifest) -> ShardTable:
+def read_shard_table(
+    dataset: Store, manifest: DocumentsManifest | EncodedManifest | PackedManifest, name: str | None = None
+) -> ShardTable:
     """Read `shards.arrow`, checked against the manifest, as columns.
+
+    Args:
+        dataset: Where it is.
+        manifest: The manifest of the dataset.
+        name: The path of the table; `None` is where the manifest says.
 
     Raises:
         ShardCorruptError: It is missing, has changed, is invalid, contradicts the manifest, or names a path
             outside the dataset.
     """
-    path = dataset.locate(SHARD_TABLE)
-    data = read_checked(dataset, partial(_load_table, dataset), SHARD_TABLE, manifest.shards_checksum)
+    name = table_path(manifest) if name is None else name
+    path = dataset.locate(name)
+    data = read_checked(dataset, partial(_load_table, dataset), name, manifest.shards_checksum)
     file = ArrowFile.of(data, SHARD_TABLE_SCHEMA, path)
     if len(file) > 1:
         raise ShardCorruptError(
@@ -155,6 +179,7 @@ def read_shard_table(dataset: Store, manifest: DocumentsManifest | EncodedManife
         block_offsets=block_offsets.view(np.int64),
         block_lengths=view_lists(lines.column("block_lengths"), np.uint32)[1],
         block_checksums=view_lists(lines.column("block_checksums"), np.uint64)[1],
+        folder=_folder_of(manifest),
     )
     if isinstance(manifest, PackedManifest):
         check_packed(manifest, table.rows, table.first_block, table.block_lengths, path)

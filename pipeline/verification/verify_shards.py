@@ -12,10 +12,11 @@ import pyarrow as pa
 from maskmill.pipeline.storage.arrow_batches import check_block
 from maskmill.pipeline.storage.arrow_reader import ArrowFile
 from maskmill.pipeline.storage.checksums import check_file, read_span
-from maskmill.pipeline.storage.shard_table import SHARD_TABLE, ShardTable
+from maskmill.pipeline.storage.shard_table import SHARD_TABLE, ShardTable, join_names
 from maskmill.pipeline.storage.store import Store
 from maskmill.pipeline.verification.findings import Finding
 from maskmill.schemas.errors import RESTORE, MaskmillError, ShardCorruptError, TransientStorageError
+from maskmill.schemas.layout import version_of_path
 
 Result = TypeVar("Result")
 Block = TypeVar("Block", bound=Sized)
@@ -140,12 +141,15 @@ def check_each_shard(
 
 
 def find_strangers(store: Store, shards: ShardTable) -> list[Finding]:
-    """Find shards in a dataset's folder that are not in its table: a reader that uses a glob would read them."""
-    named = set(shards.paths.to_pylist())
+    """Find shards in a dataset's folder that are not in its table: a reader that uses a glob would read them.
+
+    Files of other versions, which lie in other folders, are not among them.
+    """
+    named = {join_names(shards.folder, name) for name in (*shards.paths.to_pylist(), SHARD_TABLE)}
     return [
         Finding(store.locate(path), "a shard that is not in the table of shards")
         for path in store.list()
-        if path.endswith(".arrow") and path not in named and path != SHARD_TABLE
+        if path.endswith(".arrow") and path not in named and version_of_path(path) in (None, shards.folder)
     ]
 
 

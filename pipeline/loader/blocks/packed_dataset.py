@@ -20,7 +20,13 @@ from maskmill.pipeline.loader.cache.fetch_blocks import BlockFetcher
 from maskmill.pipeline.loader.cache.own_files import find_own_folder
 from maskmill.pipeline.masking.fit_vocabulary import make_tables
 from maskmill.pipeline.masking.tables import MaskTables
-from maskmill.pipeline.storage.datasets import MANIFEST, fingerprint_rows, read_manifest, read_tokenizer
+from maskmill.pipeline.storage.datasets import (
+    MANIFEST,
+    fingerprint_blocks,
+    read_manifest,
+    read_tokenizer,
+    refuse_replaced,
+)
 from maskmill.pipeline.storage.packed_blocks import PackedBlock, PackedBlocks
 from maskmill.pipeline.storage.shard_table import ShardTable, read_shard_table
 from maskmill.pipeline.storage.store import Store, open_store
@@ -53,16 +59,28 @@ class PackedDataset:
         self.store = open_store(url, storage_options)
         self.manifest = read_packed_manifest(self.store)
         self._settings = cache or Cache()
-        if self.store.capabilities.local_paths:
-            self.shards = read_shard_table(self.store, self.manifest)
-        else:
-            patience = self._settings.timeout_seconds
-            self.shards = read_cached_table(self.store, self.manifest, self._open_cache(), patience)
+        with self._explained():
+            self.shards = self._read_table()
         self._blocks = PackedBlocks(self.manifest)
         self._files = files or ShardFiles()
         self._fetcher: BlockFetcher | None = None
         self._open_blocks = 1
         self._earlier_seconds, self._earlier_bytes = 0.0, 0
+
+    def _read_table(self) -> ShardTable:
+        if self.store.capabilities.local_paths:
+            return read_shard_table(self.store, self.manifest)
+        patience = self._settings.timeout_seconds
+        return read_cached_table(self.store, self.manifest, self._open_cache(), patience)
+
+    @contextlib.contextmanager
+    def _explained(self) -> Iterator[None]:
+        """Tell a dataset that was replaced since it was opened, whose old files may be gone, from a damaged one."""
+        try:
+            yield
+        except ShardCorruptError:
+            refuse_replaced(self.store, self.manifest)
+            raise
 
     def make_tables(self, masking: Masking) -> MaskTables:
         """The tables that masks of some settings are drawn from; see `fit_vocabulary.make_tables`."""
@@ -94,8 +112,13 @@ class PackedDataset:
 
         Raises:
             ShardCorruptError: A block is not what was written; a remote one is fetched twice first.
+            StaleArtifactError: It is gone because the dataset was replaced since it was opened.
             TransientStorageError: A block did not come within the cache's `timeout_seconds`.
         """
+        with self._explained():
+            return self._read_blocks(shard, blocks, copies)
+
+    def _read_blocks(self, shard: int, blocks: Sequence[int], copies: Sequence[int]) -> list[PackedBlock]:
         if self.store.capabilities.local_paths:
             return [self._validate(self._read_local(shard, block), shard, block, copies) for block in blocks]
         fetched = self._open_fetcher().read(shard, blocks)
@@ -160,7 +183,7 @@ class PackedDataset:
             fetcher.close()
 
     def _open_cache(self, shards: ShardTable | None = None) -> BlockCache:
-        dataset = fingerprint_rows(self.manifest)
+        dataset = fingerprint_blocks(self.manifest)
         folder = find_own_folder(self._settings.locate(), dataset)
         return BlockCache(folder, self._settings.max_bytes, dataset, shards)
 

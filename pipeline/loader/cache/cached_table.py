@@ -13,7 +13,13 @@ from maskmill.pipeline.loader.cache.block_cache import BlockCache
 from maskmill.pipeline.loader.cache.cache_locks import Claim
 from maskmill.pipeline.loader.cache.evict_blocks import TABLE_SHARD
 from maskmill.pipeline.loader.cache.own_files import is_own_file
-from maskmill.pipeline.storage.shard_table import MAX_TABLE_BYTES, SHARD_TABLE, ShardTable, read_shard_table
+from maskmill.pipeline.storage.shard_table import (
+    MAX_TABLE_BYTES,
+    SHARD_TABLE,
+    ShardTable,
+    read_shard_table,
+    table_path,
+)
 from maskmill.pipeline.storage.store import Store, open_store
 from maskmill.schemas.errors import RESTORE, MaskmillError, ShardCorruptError
 from maskmill.schemas.manifest import PackedManifest
@@ -58,7 +64,7 @@ def _read_copy(manifest: PackedManifest, cache: BlockCache) -> ShardTable | None
     except OSError:
         return None
     try:
-        table = read_shard_table(open_store(cache.dataset_folder), manifest)
+        table = read_shard_table(open_store(cache.dataset_folder), manifest, SHARD_TABLE)
     except MaskmillError:
         cache.discard(TABLE_SHARD, 0)
         return None
@@ -76,7 +82,7 @@ def _claim(cache: BlockCache, patience_seconds: float) -> Claim | None:
 
 def _copy_table(store: Store, manifest: PackedManifest, cache: BlockCache) -> bool:
     try:
-        size = store.size(SHARD_TABLE)
+        size = store.size(table_path(manifest))
         if size > MAX_TABLE_BYTES or not cache.ledger.reserve(size):
             return False
         written = 0
@@ -93,10 +99,10 @@ def _copy_table(store: Store, manifest: PackedManifest, cache: BlockCache) -> bo
 
 def _iter_pieces(store: Store, manifest: PackedManifest, size: int) -> Iterator[bytes]:
     """Read the table in pieces, never 150 MB at once; raises at its end if its checksum is wrong."""
-    digest = xxhash.xxh3_128()
+    digest, path = xxhash.xxh3_128(), table_path(manifest)
     for offset in range(0, size, _PIECE_BYTES):
-        piece = store.read_range(SHARD_TABLE, offset, min(_PIECE_BYTES, size - offset))
+        piece = store.read_range(path, offset, min(_PIECE_BYTES, size - offset))
         digest.update(piece)
         yield piece
     if digest.hexdigest() != manifest.shards_checksum:
-        raise ShardCorruptError("the bytes of a file have changed", path=store.locate(SHARD_TABLE), action=RESTORE)
+        raise ShardCorruptError("the bytes of a file have changed", path=store.locate(path), action=RESTORE)

@@ -24,8 +24,8 @@ from maskmill.pipeline.loader.order.epoch_order import (
 from maskmill.pipeline.loader.order.serving_plan import PATTERN_ROWS, RowSupply, ServingPlan, WeightedPhase, apportion
 from maskmill.pipeline.loader.plan.check_fit import check_one_length, check_one_tokenizer
 from maskmill.pipeline.loader.plan.mixture import MixedPhase, weigh
-from maskmill.pipeline.storage.datasets import fingerprint_rows
-from maskmill.schemas.errors import ConfigError, StaleArtifactError
+from maskmill.pipeline.storage.datasets import check_same_blocks
+from maskmill.schemas.errors import ConfigError
 from maskmill.schemas.manifest import PackedManifest
 from maskmill.schemas.masking import Masking
 from maskmill.schemas.printable import make_printable
@@ -79,15 +79,7 @@ class SourcePlan:
             StaleArtifactError: It was replaced since the plan was made.
         """
         dataset = PackedDataset(self.url, storage_options, cache, files)
-        expected, found = fingerprint_rows(self.manifest), fingerprint_rows(dataset.manifest)
-        if expected != found:
-            raise StaleArtifactError(
-                "the dataset was replaced while it was read",
-                path=dataset.store.display_url,
-                expected=f"fingerprint {expected}",
-                found=found,
-                action="start again with the new one, or put the old one back",
-            )
+        check_same_blocks(dataset.store, self.manifest, dataset.manifest)
         return dataset
 
 

@@ -77,17 +77,33 @@ class RowWriter:
         block_rows = rows_per_block(rows.input_ids.shape[1], self.tables.vocabulary.vocab_size)
         for start in range(0, len(rows), block_rows):
             block = rows.slice(start, start + block_rows)
-            flat = pa.array(block.input_ids.reshape(-1))
-            arrays: list[pa.Array] = [
-                pa.FixedSizeListArray.from_arrays(flat, type=schema.field("input_ids").type),
-                *(_list_array(block.lists[column.name]) for column in LIST_COLUMNS),
-            ]
-            row_ids = np.arange(len(block), dtype=np.uint64) + np.uint64(first_row_id + start)
-            for copy in range(self.copies):
-                offsets, *columns = static_masks(block.input_ids, row_ids, copy, self.masking, self.tables)
-                arrays += [_list_array(RowLists(offsets, column)) for column in columns]
-            cast = [array.cast(field.type) for array, field in zip(arrays, schema, strict=True)]
-            yield pa.record_batch(cast, schema=schema)
+            yield make_block(block, first_row_id + start, schema, self.tables, self.masking, self.copies)
+
+
+def make_block(
+    rows: PackedRows, first_row_id: int, schema: pa.Schema, tables: MaskTables, masking: Masking, copies: int
+) -> pa.RecordBatch:
+    """Make the record batch of the rows of one block, with their static copies.
+
+    Args:
+        rows: R rows of S places.
+        first_row_id: The id of the first; the others follow.
+        schema: Of the shard.
+        tables: The masks are drawn from them.
+        masking: Settings of the masks.
+        copies: How many of them.
+    """
+    flat = pa.array(rows.input_ids.reshape(-1))
+    arrays: list[pa.Array] = [
+        pa.FixedSizeListArray.from_arrays(flat, type=schema.field("input_ids").type),
+        *(_list_array(rows.lists[column.name]) for column in LIST_COLUMNS),
+    ]
+    row_ids = np.arange(len(rows), dtype=np.uint64) + np.uint64(first_row_id)
+    for copy in range(copies):
+        offsets, *columns = static_masks(rows.input_ids, row_ids, copy, masking, tables)
+        arrays += [_list_array(RowLists(offsets, column)) for column in columns]
+    cast = [array.cast(field.type) for array, field in zip(arrays, schema, strict=True)]
+    return pa.record_batch(cast, schema=schema)
 
 
 def count_tokens(rows: PackedRows) -> int:
