@@ -15,7 +15,7 @@ import numpy as np
 import numpy.typing as npt
 
 from maskmill.pipeline.settings import check_url
-from maskmill.pipeline.storage.datasets import read_manifest, read_tokenizer
+from maskmill.pipeline.storage.datasets import read_manifest, read_tokenizer, refuse_replaced
 from maskmill.pipeline.storage.packed_blocks import PackedBlock, PackedBlocks
 from maskmill.pipeline.storage.shard_table import read_shard_table
 from maskmill.pipeline.storage.store import open_store
@@ -113,6 +113,7 @@ class Dataset:
         Raises:
             ConfigError: There is no such row.
             ShardCorruptError: Its block is not what was written.
+            StaleArtifactError: It is gone because the dataset was replaced since it was opened.
         """
         place = self._check_place(row)
         shard = int(np.searchsorted(self._first_row, place, side="right")) - 1
@@ -151,6 +152,7 @@ class Dataset:
         try:
             data = self._store.read_range(path, int(shards.block_offsets[index]), int(shards.block_lengths[index]))
         except FileNotFoundError:
+            refuse_replaced(self._store, self.manifest)
             raise ShardCorruptError(
                 "the shard is gone",
                 path=self._store.locate(path),

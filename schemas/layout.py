@@ -160,7 +160,7 @@ def packed_shard_path(dataset: str, shard: int, part: int, is_whole: bool) -> st
 
 MASKS_PATTERN = "masks-[0-9a-f]{32}"
 """The names of folders with the shards that `mask` writes."""
-_MASKS = re.compile(f"({MASKS_PATTERN})/")
+_MASKS = re.compile(MASKS_PATTERN)
 _PACKED_SHARD = re.compile(r"shards\.arrow|shard-[0-9]{5,}(-[0-9]{4,})?\.arrow")
 
 
@@ -173,10 +173,11 @@ def version_of_path(path: str) -> str | None:
     """The version of a packed dataset that a file belongs to: the folder of its shards, "" for those of packing.
 
     Args:
-        path: Relative to the dataset. `None` is returned for the files of no version.
+        path: Relative to the dataset, or the name of a folder in it. `None` is returned for what is of no version.
     """
-    if found := _MASKS.match(path):
-        return found[1]
+    first, _, _ = path.partition("/")
+    if _MASKS.fullmatch(first):
+        return first
     return "" if _PACKED_SHARD.fullmatch(path) else None
 
 

@@ -212,10 +212,11 @@ def _refusal(
         f'the rows "{first[1]}" were made with' if first[0] is Part.PACK and first[1] else "the output was made with"
     )
     elsewhere = _advise_appending(theirs, output) if INPUT_KEYS.issuperset(names) else _ANOTHER
+    action = f"{elsewhere}, or delete this output" if first == DOCUMENTS else _explain_ways(ours, theirs, first)
+    if all(section == "mask" for section, _, _ in differing):
+        action += "; `maskmill mask` gives rows other static copies without packing them again"
     return ConfigError(
-        f"{subject} {', '.join(made_with)}, and you ask for {', '.join(asked_for)}",
-        path=path,
-        action=f"{elsewhere}, or delete this output" if first == DOCUMENTS else _explain_ways(ours, theirs, first),
+        f"{subject} {', '.join(made_with)}, and you ask for {', '.join(asked_for)}", path=path, action=action
     )
 
 

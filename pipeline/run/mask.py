@@ -25,7 +25,7 @@ from maskmill.pipeline.run.start_engine import start_engine
 from maskmill.pipeline.settings import check_callback, check_flag, check_url, refuse_argument
 from maskmill.pipeline.storage.datasets import fingerprint_rows, read_manifest, read_tokenizer, write_manifest
 from maskmill.pipeline.storage.leases import Lease, hold_output
-from maskmill.pipeline.storage.shard_table import SHARD_TABLE, read_shard_table, write_shard_table
+from maskmill.pipeline.storage.shard_table import read_shard_table, write_shard_table
 from maskmill.pipeline.storage.store import Store, open_store
 from maskmill.schemas.errors import ConfigError
 from maskmill.schemas.events import RunEvent, RunFinished, RunListener
@@ -134,13 +134,11 @@ def mask_dataset(store: Store, settings: MaskFile, listen: RunListener, *, remov
             new = _write(context, settings.engine, listen, lease)
         if new.shards_folder:
             store.below(new.shards_folder).delete_tree(WORK)
-        left = list(_iter_old_files(store, new))
         if remove_old:
-            for path in left:
-                lease.check()
-                store.delete(path)
+            _remove_old(store, new, lease)
+        old_files = sum(1 for path in store.list() if _is_of_other_version(path, new))
         listen(RunFinished(seconds=round(time.perf_counter() - started, 3)))
-        return Masked(store.display_url, new, is_there, 0 if remove_old else len(left))
+        return Masked(store.display_url, new, is_there, old_files)
 
 
 def _plan(old: PackedManifest, masking: Masking, copies: int) -> PackedManifest:
@@ -187,10 +185,15 @@ def _iter_shards(receipts: Receipts[MaskUnit, MaskDetails]) -> Iterator[ShardRec
     return (shard for receipt in receipts for shard in receipt.shards)
 
 
-def _iter_old_files(store: Store, manifest: PackedManifest) -> Iterator[str]:
-    """The files of all versions but the current one; tables come first, so that nothing incomplete looks whole."""
-    old = [path for path in store.list() if version_of_path(path) not in (None, manifest.shards_folder)]
-    return iter(sorted(old, key=lambda path: (not path.endswith(SHARD_TABLE), path)))
+def _remove_old(store: Store, manifest: PackedManifest, lease: Lease) -> None:
+    for name in store.list_names():
+        if _is_of_other_version(name, manifest):
+            lease.check()
+            store.delete_tree(name)
+
+
+def _is_of_other_version(path: str, manifest: PackedManifest) -> bool:
+    return version_of_path(path) not in (None, manifest.shards_folder)
 
 
 def _refuse_no_copies(store: Store) -> ConfigError:

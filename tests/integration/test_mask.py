@@ -2,18 +2,30 @@
 
 from __future__ import annotations
 
-import json
+import os
+import random
+import re
 import shutil
+import signal
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+from maskmill import mask as mask_rows
+from maskmill import open_dataset, verify
 from maskmill.pipeline.loader import MaskedBatches, Masking
+from maskmill.pipeline.storage.datasets import write_manifest
+from maskmill.pipeline.storage.leases import hold_output
+from maskmill.pipeline.storage.store import open_store
 from maskmill.schemas.errors import ConfigError, StaleArtifactError
 from tests.integration.conftest import Undisturbed
+from tests.integration.dying_driver import STEPS
 from tests.integration.runs import (
+    Driver,
     Ended,
+    assert_same_tree,
     list_leftovers,
     prepare,
     read_tree,
@@ -24,6 +36,7 @@ from tests.integration.runs import (
 )
 from tests.integration.shards import read_manifest, read_shards
 from tests.loader.streams import hash_batches
+from tests.servers.processes import is_stopped, wait_until
 
 SETTINGS = {
     "span": ["mask.strategy=span", "mask.rate=0.2", "mask.copies=3"],
@@ -32,6 +45,8 @@ SETTINGS = {
     "none": ["mask.copies=0"],
 }
 QUICK = ("span",)
+ALONE = {"workers": 1}
+"""An engine without other processes."""
 VERSION = {"shards_folder", "rows_fingerprint", "run_fingerprint", "fingerprint"}
 
 
@@ -42,10 +57,6 @@ def mask(dataset: Path, *sets: str, workers: int = 1) -> Ended:
     ended = run_maskmill("mask", dataset, *set_options([*settings, f"engine.workers={workers}"]), *options)
     assert ended.status == 0, ended.stderr
     return ended
-
-
-def versions_of(dataset: Path) -> list[Path]:
-    return sorted(dataset.glob("masks-*"))
 
 
 @pytest.fixture
@@ -85,3 +96,231 @@ def test_a_loader_reads_the_new_copies(output: Path) -> None:
     drawn = MaskedBatches(str(output / "packed"), global_batch_rows=8).epochs(2)
     assert drawn.masking == Masking(strategy="ngram")
     assert hash_batches(stored) == hash_batches(drawn)
+
+
+def test_states_of_drawn_masks_stay_valid_and_those_of_stored_ones_do_not(output: Path) -> None:
+    dataset = str(output / "packed")
+    drawn = MaskedBatches(dataset, global_batch_rows=8, masking=Masking(rate=0.3))
+    stored = MaskedBatches(dataset, global_batch_rows=8, masking="static")
+    states = drawn.at(3).state_dict(), stored.at(3).state_dict()
+    expected = hash_batches(list(drawn.at(3).epochs(1)))
+    mask_rows(dataset, Masking(strategy="span"), engine=ALONE)
+    mask_rows(dataset, copies=4, engine=ALONE)  # from the version before
+    again = MaskedBatches(dataset, global_batch_rows=8, masking=Masking(rate=0.3))
+    again.load_state_dict(states[0])
+    assert hash_batches(list(again.epochs(1))) == expected
+    with pytest.raises(StaleArtifactError, match="another dataset"):
+        MaskedBatches(dataset, global_batch_rows=8, masking="static").load_state_dict(states[1])
+
+
+def count_steps(dataset: Path) -> int:
+    """How often a driver gives a file its final name, or deletes something, before it ends well."""
+    steps = 0
+
+    def count(step: Callable[..., None]) -> Callable[..., None]:
+        def take(*arguments: object, **options: object) -> None:
+            nonlocal steps
+            steps += 1
+            step(*arguments, **options)
+
+        return take
+
+    with pytest.MonkeyPatch.context() as patch:
+        for name in STEPS:
+            patch.setattr(os, name, count(getattr(os, name)))
+        mask_rows(dataset, Masking(strategy="span"), 1, engine=ALONE, remove_old=True)
+    return steps
+
+
+def kill_at(step: int, log: Path, *arguments: object) -> int:
+    """Run `mask` and kill it before a step; returns its status."""
+    return Driver("step", step, "mask", *arguments, log=log, module="tests.integration.dying_driver").finish()
+
+
+@pytest.mark.parametrize(
+    "steps", [pytest.param("some", id="some"), pytest.param("all", id="all", marks=pytest.mark.long)]
+)
+def test_killed_anywhere_the_old_version_stays_and_the_same_command_finishes(
+    undisturbed: Undisturbed, output: Path, tmp_path: Path, steps: str
+) -> None:
+    """Killed before every file that it writes, and every one that it deletes."""
+    dataset = output / "packed"
+    arguments = [dataset, *set_options(["mask.strategy=span", "mask.copies=1", "engine.workers=1"]), "--remove-old"]
+    rows = read_rows_of(dataset)
+    number = count_steps(dataset)
+    whole = read_tree(output, ["packed"])
+    tried = range(1, number + 1) if steps == "all" else sorted(random.Random(0).sample(range(1, number + 1), 4))
+    for step in tried:
+        shutil.rmtree(output)
+        shutil.copytree(undisturbed.output, output)
+        assert kill_at(step, tmp_path / "log", *arguments) == -signal.SIGKILL, (tmp_path / "log").read_text()
+        assert verify(output).findings == ()
+        assert read_rows_of(dataset) == rows
+        found = read_manifest(dataset)
+        assert (found["copies"], found["masking"]["strategy"]) in ((2, "token"), (1, "span"))
+        mask_rows(dataset, Masking(strategy="span"), 1, engine=ALONE, remove_old=True)
+        assert_same_tree(read_tree(output, ["packed"]), whole)
+        assert list_leftovers(output) == []
+    assert verify(output).findings == ()
+
+
+@pytest.mark.long
+def test_killed_again_and_again_at_any_moment(output: Path, tmp_path: Path) -> None:
+    """With several workers, and after other settings were begun and given up."""
+    rng = random.Random(1)
+    dataset = output / "packed"
+    for copies in (3, 5, 3, 5, 3, 3, 3):
+        sets = set_options(["mask.strategy=ngram", f"mask.copies={copies}", "engine.workers=2"])
+        place = f"mask:{rng.randrange(1, 3)}:{rng.uniform(0, 0.01)}"
+        module = "tests.integration.dying_driver"
+        driver = Driver("unit_done", place, "mask", dataset, *sets, log=tmp_path / "log", module=module)
+        wait_until(lambda pid=driver.process.pid: is_stopped(pid), "the moment to kill the driver")
+        driver.kill()
+        assert verify(output).findings == ()
+    mask(dataset, "mask.strategy=ngram", "mask.copies=3", "--remove-old", workers=2)
+    found = read_tree(output, ["packed"])
+    mask_rows(dataset, copies=1, engine=ALONE)
+    mask_rows(dataset, copies=3, engine=ALONE, remove_old=True)
+    assert_same_tree(read_tree(output, ["packed"]), found)
+    assert verify(output).findings == ()
+
+
+def read_rows_of(dataset: Path) -> list[tuple[int, bytes]]:
+    """Number and ids of every row, through the checks of a reader."""
+    return [(row.row_id, row.input_ids.tobytes()) for row in open_dataset(dataset)]
+
+
+def test_a_loader_of_the_old_version_goes_on_and_is_told_when_its_files_are_gone(output: Path) -> None:
+    dataset = str(output / "packed")
+    expected = hash_batches(list(MaskedBatches(dataset, global_batch_rows=8, masking="static").epochs(1)))
+    running = MaskedBatches(dataset, global_batch_rows=8, masking="static").epochs(1)
+    batches = iter(running)
+    served = [next(batches)]
+    mask_rows(dataset, Masking(strategy="span"), engine=ALONE)
+    served += batches
+    assert hash_batches(served) == expected
+    opened = open_dataset(dataset)
+    old = MaskedBatches(dataset, global_batch_rows=8, masking="static")
+    mask_rows(dataset, copies=1, engine=ALONE, remove_old=True)
+    with pytest.raises(StaleArtifactError, match="the dataset was replaced while it was read"):
+        list(old.epochs(1))
+    with pytest.raises(StaleArtifactError, match="the dataset was replaced while it was read"):
+        list(opened)
+
+
+def test_the_files_of_other_versions_stay_until_they_are_to_go(output: Path) -> None:
+    dataset = output / "packed"
+    said = mask(dataset, "mask.strategy=span").stdout
+    assert f"maskmill mask {dataset} --remove-old" in said
+    first = sorted(path.name for path in dataset.glob("*.arrow"))
+    assert "shards.arrow" in first
+    mask(dataset, "mask.copies=1")
+    assert len(list(dataset.glob("masks-*"))) == 2
+    (dataset / "notes.txt").write_text("of a user")
+    said = mask(dataset, "--remove-old").stdout
+    assert "nothing to do" in said
+    assert "--remove-old" not in said
+    assert sorted(path.name for path in dataset.iterdir()) == sorted(
+        ["manifest.json", "notes.txt", "tokenizer.json", read_manifest(dataset)["shards_folder"]]
+    )
+    assert verify(output).findings == ()
+
+
+def test_prepare_over_the_output_keeps_the_copies(undisturbed: Undisturbed, output: Path, tmp_path: Path) -> None:
+    mask(output / "packed", "mask.strategy=span", "--remove-old")
+    before = read_tree(output)
+    run_file = write_run_file(tmp_path / "run.toml", undisturbed.corpus_folder, output)
+    events = prepare(run_file).events
+    assert units_done(events) == set()
+    (note,) = [event["message"] for event in events if event["event"] == "note"]
+    assert "packed/ keeps what maskmill mask has stored, 2 static copies by the strategy span" in note
+    assert_same_tree(read_tree(output), before)
+    shutil.rmtree(output / "packed-heldout")  # what is missing is made again; the rest stays
+    prepare(run_file)
+    assert read_manifest(output / "packed")["masking"]["strategy"] == "span"
+    assert verify(output).findings == ()
+    refused = run_maskmill("prepare", run_file, "--set", "mask.strategy=span")
+    assert refused.status == 1
+    assert "maskmill mask" in refused.stderr
+    prepare(run_file, "mask.strategy=span", "--replace")
+    assert "shards_folder" not in read_manifest(output / "packed")
+    assert verify(output).findings == ()
+
+
+def test_prepare_leaves_the_default_masking_of_such_rows_alone(undisturbed: Undisturbed, tmp_path: Path) -> None:
+    run_file = write_run_file(tmp_path / "run.toml", undisturbed.corpus_folder, tmp_path / "out")
+    prepare(run_file, "mask.copies=0")
+    mask(tmp_path / "out" / "packed", "mask.strategy=span", "mask.copies=1")
+    prepare(run_file, "mask.copies=0", "mask.rate=0.3")
+    assert read_manifest(tmp_path / "out" / "packed")["masking"]["rate"] == 0.15
+    assert read_manifest(tmp_path / "out" / "packed-heldout")["masking"]["rate"] == 0.3
+    assert verify(tmp_path / "out").findings == ()
+
+
+def test_verify_sees_a_copy_that_is_not_the_mask_of_its_epoch(output: Path) -> None:
+    dataset = output / "packed"
+    mask(dataset, "mask.strategy=span")
+    store, manifest = open_store(str(dataset)), open_dataset(dataset).manifest
+    claimed = manifest.model_copy(update={"masking": Masking(strategy="ngram")})
+    write_manifest(store, "", claimed)
+    findings = [str(finding) for finding in verify(dataset).findings]
+    assert any("is not the mask of epoch 0" in finding for finding in findings)
+
+
+def test_what_cannot_be_masked_is_refused_by_name(undisturbed: Undisturbed, output: Path, tmp_path: Path) -> None:
+    dataset = output / "packed"
+    before = read_tree(output, ["packed"])
+
+    def refused(*arguments: object, sets: Sequence[str] = ()) -> str:
+        ended = run_maskmill("mask", *arguments, *set_options(sets))
+        assert ended.status == 1
+        assert "ConfigError" in ended.stderr
+        assert "unexpected" not in ended.stderr
+        return ended.stderr
+
+    assert "mask.strategy" in refused(dataset, sets=["mask.strategy=words"])
+    assert "pack" in refused(dataset, sets=["pack.seq_len=64"])
+    assert "mask.copies" in refused(dataset, sets=["mask.copies=101"])
+    assert "max_span is for span" in refused(dataset, sets=["mask.max_span=3"])
+    assert "a protected token is not in the vocabulary" in refused(dataset, sets=["mask.protect=['nope']"])
+    assert "no dataset here" in refused(tmp_path / "nothing")
+    assert "of another kind" in refused(output / "documents")
+    (output / "packed-64").mkdir()
+    assert "maskmill prepare" in refused(output / "packed-64")
+    manifest = (output / "packed" / "manifest.json").read_bytes()
+    (output / "packed" / "manifest.json").unlink()
+    assert "maskmill prepare" in refused(output)
+    (output / "packed" / "manifest.json").write_bytes(manifest)
+    with hold_output(open_store(str(output))):
+        assert "another" in refused(dataset, sets=["mask.strategy=span"])
+    mask(dataset, "mask.copies=0", "--remove-old")
+    assert_same_tree(
+        read_tree(output, ["tokenizer"]), {k: v for k, v in undisturbed.tree.items() if k.startswith("tokenizer/")}
+    )
+    assert before
+
+
+@pytest.mark.parametrize(
+    ("given", "said"),
+    [
+        ({"masking": "span"}, "masking: these are not mask settings"),
+        ({"copies": 1.5}, "mask.copies"),
+        ({"copies": -1}, "mask.copies"),
+        ({"engine": "ray"}, "engine: these are not settings of an engine"),
+        ({"engine": {"kind": "spark"}}, "engine.kind"),
+        ({"on_event": 3}, "on_event"),
+        ({"remove_old": "yes"}, "remove_old"),
+    ],
+)
+def test_arguments_of_a_program_are_checked(undisturbed: Undisturbed, given: dict[str, Any], said: str) -> None:
+    with pytest.raises(ConfigError, match=re.escape(said)):
+        mask_rows(undisturbed.output / "packed", **given)
+
+
+def test_rows_without_copies_and_none_asked_for(undisturbed: Undisturbed, output: Path) -> None:
+    mask_rows(output / "packed", copies=0, engine=ALONE)
+    assert mask_rows(output / "packed", copies=0, engine=ALONE).is_unchanged
+    with pytest.raises(ConfigError, match="no static copies"):
+        mask_rows(output / "packed", Masking(strategy="span"), engine=ALONE)
+    with pytest.raises(ConfigError, match="static"):
+        MaskedBatches(str(output / "packed"), global_batch_rows=8, masking="static")
