@@ -69,7 +69,7 @@ reads a line back. A later version may add events and fields, so ignore what you
 """
 LARGEST_SHOWN = 1 << 53
 """A bound beyond it is that of a 64-bit integer, and of no interest to a person."""
-COMMAND_EVENTS = {"prepare, shard, tokenizer, pack": RunEvent, "verify": VerifyEvent, "train": TrainEvent}
+COMMAND_EVENTS = {"prepare, shard, tokenizer, pack, mask": RunEvent, "verify": VerifyEvent, "train": TrainEvent}
 TYPES = {"string": "string", "integer": "integer", "number": "number", "boolean": "`true` or `false`"}
 
 

@@ -5,6 +5,7 @@ A line has `time`, seconds since 1970, and the fields of its event: `{"time": 17
 
     prepare   stage_started (unit_progress | unit_done)* stage_done, for each stage; warning, note; finished
     tokenizer the same, and with --compare tokenizer_measured
+    mask      stage_started (unit_progress | unit_done)* stage_done, if there is something to write; finished
     verify    shard_verified, verified
     train     start, train_step, checkpoint, held_out, export
 """

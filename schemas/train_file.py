@@ -50,6 +50,9 @@ class DataSection(Section):
     its own, so the gradient is a different one from the same distribution."""
     seed: UInt63 = 0
     """Decides the order of the rows."""
+    stored_masks: Annotated[bool, Field(exclude_if=lambda stored: not stored)] = False
+    """Read the static copies that are stored with the rows, one an epoch, instead of drawing masks. If there is a
+    `[mask]`, it must be the settings of the copies."""
 
     @model_validator(mode="after")
     def _micro_batches_divide(self) -> DataSection:

@@ -8,8 +8,8 @@ from typing import Any
 from maskmill.pipeline.loader import MaskedBatches
 from maskmill.pipeline.loader.blocks.packed_dataset import read_packed_manifest
 from maskmill.pipeline.loader.fixed_rows import iter_fixed_batches
-from maskmill.pipeline.loader.plan.check_fit import check_one_length, check_one_tokenizer
-from maskmill.pipeline.storage.datasets import fingerprint_rows, read_tokenizer
+from maskmill.pipeline.loader.plan.check_fit import check_one_length, check_one_tokenizer, check_stored_masks
+from maskmill.pipeline.storage.datasets import fingerprint_blocks, fingerprint_rows, read_tokenizer
 from maskmill.pipeline.storage.store import open_store
 from maskmill.pipeline.training.masked_loss import TrainingBatch
 from maskmill.pipeline.training.score_held_out import HELD_OUT_MASKING
@@ -39,6 +39,8 @@ def open_train_data(config: TrainFile) -> TrainData:
             found=str(masking.rate),
             action="give [mask] of the train file a rate such as 0.15, or --set mask.rate=0.15",
         )
+    if data.stored_masks:
+        check_stored_masks(manifest, config.mask, dataset.display_url)
     open_held_out: Callable[[], Iterable[TrainingBatch]] | None = None
     if data.held_out is not None:
         held_out_url = data.held_out
@@ -53,7 +55,7 @@ def open_train_data(config: TrainFile) -> TrainData:
         global_batch_rows=data.global_batch_rows,
         micro_batch_rows=data.micro_batch_rows,
         seed=data.seed,
-        masking=config.mask,
+        masking="static" if data.stored_masks else config.mask,
     )
 
     def state_after(steps: int) -> dict[str, Any]:
@@ -61,7 +63,7 @@ def open_train_data(config: TrainFile) -> TrainData:
         return batches.at(step, epoch).state_dict()
 
     return TrainData(
-        fingerprint=fingerprint_rows(manifest),
+        fingerprint=(fingerprint_blocks if data.stored_masks else fingerprint_rows)(manifest),
         seq_len=manifest.seq_len,
         vocab_size=manifest.vocabulary.vocab_size,
         pad_id=manifest.vocabulary.pad_id,

@@ -46,8 +46,9 @@ DETAILS: dict[str, dict[str, Any]] = {
         "fell_back": None,
         "sentences_unmatched": 0,
     },
+    "mask": {},
 }
-"""Of each stage what version 0.2 wrote, keys in their order."""
+"""Of each stage what version 0.2 wrote, keys in their order; it had no `mask`."""
 COUNTS = {"words": 1, "written": 2, "duplicates": 3, "text_bytes": 4}
 
 

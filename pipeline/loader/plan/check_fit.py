@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from maskmill.schemas.errors import ConfigError
 from maskmill.schemas.manifest import PackedManifest
+from maskmill.schemas.masking import Masking
 
 
 def check_one_tokenizer(first: PackedManifest, other: PackedManifest, shown_urls: tuple[str, str]) -> None:
@@ -33,6 +34,34 @@ def check_one_tokenizer(first: PackedManifest, other: PackedManifest, shown_urls
 def check_one_length(first: PackedManifest, other: PackedManifest, shown_urls: tuple[str, str]) -> None:
     """Refuse two datasets whose rows are not equally long; see `check_one_tokenizer`."""
     _check_equal(first.seq_len, other.seq_len, "seq_len", shown_urls)
+
+
+def check_stored_masks(manifest: PackedManifest, asked: Masking | None, shown_url: str) -> None:
+    """Refuse static copies of other settings than those asked for.
+
+    Args:
+        manifest: Of the dataset.
+        asked: The settings asked for; `None` takes the copies as they are.
+        shown_url: Where the dataset is, for people.
+
+    Raises:
+        ConfigError: The copies were drawn with other settings.
+    """
+    stored = manifest.masking
+    if asked is None or asked == stored or not manifest.copies:  # rows without copies are refused elsewhere
+        return
+    differing = [name for name, value in asked if value != getattr(stored, name)]
+    expected, found = (
+        ", ".join(f"{name} = {getattr(masking, name)}" for name in differing) for masking in (asked, stored)
+    )
+    raise ConfigError(
+        "the static copies of this dataset were drawn with other settings",
+        path=shown_url,
+        expected=f"{expected}, as [mask] asks",
+        found=found,
+        action="store others by `maskmill mask`, leave [mask] out to take the copies as they are, or draw masks as "
+        "rows are read",
+    )
 
 
 def _check_equal(expected: object, found: object, name: str, shown_urls: tuple[str, str]) -> None:
