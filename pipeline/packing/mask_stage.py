@@ -42,7 +42,7 @@ class MaskContext:
         dataset: The packed dataset.
         old: Its manifest as it is.
         new: Its manifest as it will be, but for the table of shards: settings, number and folder of the new copies.
-        tokenizer_json: Its tokenizer, for settings that protect tokens.
+        tokenizer_json: Its tokenizer, where the settings protect tokens; else empty.
         fingerprints: Of the two manifests: equal contexts have equal ones.
     """
 

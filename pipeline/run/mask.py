@@ -122,7 +122,7 @@ def mask_dataset(store: Store, settings: MaskFile, listen: RunListener, *, remov
         store.delete_partials()
         old = read_manifest(store, PackedManifest)
         masking, copies = settings.mask.masking(), settings.mask.copies
-        tokenizer_json = read_tokenizer(store, old)
+        tokenizer_json = read_tokenizer(store, old) if masking.protect else b""
         make_tables(masking, old.vocabulary, lambda: tokenizer_json, store.display_url)  # or refuse
         is_there = old.copies == copies and old.masking == masking
         is_pointless = not (copies or old.copies or old.shards_folder or remove_old)
@@ -189,7 +189,10 @@ def _remove_old(store: Store, manifest: PackedManifest, lease: Lease) -> None:
     for name in store.list_names():
         if _is_of_other_version(name, manifest):
             lease.check()
-            store.delete_tree(name)
+            if version_of_path(name):
+                store.delete_tree(name)
+            else:
+                store.delete(name)
 
 
 def _is_of_other_version(path: str, manifest: PackedManifest) -> bool:
