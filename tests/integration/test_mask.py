@@ -324,3 +324,34 @@ def test_rows_without_copies_and_none_asked_for(undisturbed: Undisturbed, output
         mask_rows(output / "packed", Masking(strategy="span"), engine=ALONE)
     with pytest.raises(ConfigError, match="static"):
         MaskedBatches(str(output / "packed"), global_batch_rows=8, masking="static")
+
+
+@pytest.mark.long
+def test_ray_writes_the_same_bytes(output: Path, tmp_path: Path) -> None:
+    other = Path(shutil.copytree(output, tmp_path / "other"))
+    mask(output / "packed", "mask.strategy=span")
+    sets = set_options(["mask.strategy=span", "engine.kind=ray", "engine.workers=2"])
+    ended = run_maskmill("mask", other / "packed", *sets)
+    assert ended.status == 0, ended.stderr
+    assert_same_tree(read_tree(other, ["packed"]), read_tree(output, ["packed"]))
+
+
+def test_with_json_it_writes_the_events_of_a_stage(output: Path) -> None:
+    events = mask(output, "mask.copies=1", "--json").events
+    assert [event["event"] for event in events if event["event"] not in ("unit_done", "unit_progress")] == [
+        "stage_started",
+        "stage_done",
+        "finished",
+    ]
+    assert {event["stage"] for event in events if "stage" in event} == {"mask"}
+    assert [event["event"] for event in mask(output, "mask.copies=1", "--json").events] == ["finished"]
+
+
+def test_an_output_with_several_datasets_names_them(undisturbed: Undisturbed, tmp_path: Path) -> None:
+    run_file = write_run_file(tmp_path / "run.toml", undisturbed.corpus_folder, tmp_path / "out")
+    prepare(run_file, "pack.seq_len=[64, 128]", "mask.copies=0")
+    refused = run_maskmill("mask", tmp_path / "out", "--set", "mask.copies=1")
+    assert refused.status == 1
+    assert f"{tmp_path}/out/packed-64 or {tmp_path}/out/packed-128" in refused.stderr
+    mask(tmp_path / "out" / "packed-64", "mask.copies=1")
+    assert verify(tmp_path / "out").findings == ()

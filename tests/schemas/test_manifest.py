@@ -367,3 +367,16 @@ def test_a_manifest_of_a_thousand_sources_is_parsed() -> None:
     source = {name: "s" * 5000 if name == "source" else (1 << 40) + 1 for name in names}
     data = json.dumps(copy_of(TOKENIZER, sources=[source] * 1000), indent=2).encode()
     assert len(parse_manifest(TokenizerManifest, data, "manifest.json").sources) == 1000
+
+
+VERSION = "masks-" + "0" * 32
+
+
+@pytest.mark.parametrize("folder", ["..", "a", "masks-", VERSION[:-1], f"{VERSION}/..", f"{VERSION}\n"])
+def test_shards_lie_in_the_dataset_or_in_a_folder_of_mask(folder: str) -> None:
+    whole = parse_manifest(PackedManifest, json.dumps(PACKED).encode(), "m").model_dump(mode="json")
+    assert not {"shards_folder", "rows_fingerprint"} & whole.keys()
+    with pytest.raises(ShardCorruptError, match="shards_folder"):
+        parse_manifest(PackedManifest, json.dumps(PACKED | {"shards_folder": folder}).encode(), "m")
+    named = whole | {"shards_folder": VERSION, "rows_fingerprint": "1" * 32}
+    assert parse_manifest(PackedManifest, json.dumps(named).encode(), "m").model_dump(mode="json") == named

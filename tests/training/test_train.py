@@ -15,6 +15,7 @@ import xxhash
 from tokenizers import Tokenizer
 from transformers import AutoModelForMaskedLM, AutoTokenizer
 
+from maskmill import MaskedBatches, mask
 from maskmill.pipeline.loader.fixed_rows import iter_fixed_batches
 from maskmill.pipeline.settings import read_toml
 from maskmill.pipeline.storage.datasets import read_manifest, write_manifest
@@ -339,3 +340,29 @@ def test_a_checkpoint_whose_loader_stands_at_another_step_is_refused(prepared, t
         run(make_train_file(prepared, tmp_path))
     assert caught.value.path == str(path)
     assert caught.value.found.startswith(found)
+
+
+def test_stored_masks_are_read_and_must_be_those_that_are_asked_for(prepared, tmp_path):
+    shutil.copytree(prepared, tmp_path / "rows")
+    config = make_train_file(tmp_path / "rows", tmp_path / "out", steps=3, evaluate_every=3)
+    drawn = config.fingerprinted()
+    assert "data.stored_masks" not in drawn
+    config = config.model_copy(update={"data": config.data.model_copy(update={"stored_masks": True})})
+    with pytest.raises(ConfigError, match="the dataset has no stored masks"):
+        open_train_data(config)
+    masking = Masking(rate=0.3)
+    mask(tmp_path / "rows" / "packed", masking, 2, engine={"workers": 1})
+    _, losses = run(config)
+    assert list(losses) == [1, 2, 3]
+    batches = MaskedBatches(f"{tmp_path}/rows/packed", global_batch_rows=16, masking="static")
+    (first,) = batches.steps(1)
+    read = next(iter(open_train_data(config.model_copy(update={"mask": masking})).batches))
+    assert torch.equal(first.labels[:4], read.labels)
+    asked = config.model_copy(update={"mask": Masking(strategy="whole_word", rate=0.3)})
+    with pytest.raises(
+        ConfigError, match=r"strategy = whole_word.*as \[mask\] asks; found strategy = token.*maskmill mask"
+    ):
+        open_train_data(asked)
+    mask(tmp_path / "rows" / "packed", Masking(rate=0.2), engine={"workers": 1})
+    with pytest.raises(StaleArtifactError):
+        run(config)
