@@ -27,7 +27,7 @@ def mask(dataset: str, overrides: Sequence[str], as_json: bool, remove_old: bool
         remove_old: Delete the files of all other versions.
     """
     store = find_packed(open_store(dataset))
-    settings = read_mask_settings(read_manifest(store, PackedManifest), overrides, "--set")
+    settings = read_mask_settings(read_manifest(store, PackedManifest), overrides, store.display_url)
     if settings.engine.kind == "local":
         fork_ahead(settings.engine.workers)
     console = open_console(soft_wrap=True)

@@ -152,7 +152,7 @@ class Dataset:
         try:
             data = self._store.read_range(path, int(shards.block_offsets[index]), int(shards.block_lengths[index]))
         except FileNotFoundError:
-            refuse_replaced(self._store, self.manifest)
+            refuse_replaced(self._store, self.manifest, path)
             raise ShardCorruptError(
                 "the shard is gone",
                 path=self._store.locate(path),

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+
 from maskmill.pipeline.run.list_parts import list_parts
 from maskmill.pipeline.storage.datasets import MANIFEST
 from maskmill.pipeline.storage.paths import split_file_url
@@ -51,7 +53,8 @@ def _refuse(store: Store, found: str, action: str) -> ConfigError:
 
 def find_owner(dataset: Store) -> Store:
     """The folder that a driver of a dataset holds: the run's output around it, or else the dataset itself."""
-    folder, name = split_file_url(dataset.url)
+    is_local = dataset.capabilities.local_paths
+    folder, name = split_file_url(os.path.realpath(dataset.root) if is_local else dataset.url)
     if Folder.parse(name) is not None:
         output = open_store(folder, dataset.options)
         if output.exists(RUN_RECORD):

@@ -168,17 +168,20 @@ def read_checked(dataset: Store, read: Callable[[str], Any], name: str, checksum
     return data
 
 
-def refuse_replaced(dataset: Store, manifest: PackedManifest) -> None:
-    """After something of a dataset could not be read: explain it if the dataset was replaced since it was opened.
+def refuse_replaced(dataset: Store, manifest: PackedManifest, path: str) -> None:
+    """After a file of a dataset could not be read: explain it if it is gone because the dataset was replaced.
 
     Args:
         dataset: The dataset.
         manifest: The manifest that it was opened with.
+        path: The file.
 
     Raises:
         StaleArtifactError: It has other rows or other static copies now.
     """
     try:
+        if dataset.exists(path):
+            return
         current = read_manifest(dataset, PackedManifest)
     except MaskmillError:
         return

@@ -28,7 +28,7 @@ from maskmill.pipeline.storage.datasets import (
     refuse_replaced,
 )
 from maskmill.pipeline.storage.packed_blocks import PackedBlock, PackedBlocks
-from maskmill.pipeline.storage.shard_table import ShardTable, read_shard_table
+from maskmill.pipeline.storage.shard_table import ShardTable, read_shard_table, table_path
 from maskmill.pipeline.storage.store import Store, open_store
 from maskmill.schemas.errors import ConfigError, MaskmillError, ShardCorruptError
 from maskmill.schemas.manifest import PackedManifest
@@ -59,7 +59,7 @@ class PackedDataset:
         self.store = open_store(url, storage_options)
         self.manifest = read_packed_manifest(self.store)
         self._settings = cache or Cache()
-        with self._explained():
+        with self._explained(table_path(self.manifest)):
             self.shards = self._read_table()
         self._blocks = PackedBlocks(self.manifest)
         self._files = files or ShardFiles()
@@ -74,12 +74,12 @@ class PackedDataset:
         return read_cached_table(self.store, self.manifest, self._open_cache(), patience)
 
     @contextlib.contextmanager
-    def _explained(self) -> Iterator[None]:
-        """Tell a dataset that was replaced since it was opened, whose old files may be gone, from a damaged one."""
+    def _explained(self, path: str) -> Iterator[None]:
+        """Tell a file that is gone because the dataset was replaced since it was opened from a damaged one."""
         try:
             yield
         except ShardCorruptError:
-            refuse_replaced(self.store, self.manifest)
+            refuse_replaced(self.store, self.manifest, path)
             raise
 
     def make_tables(self, masking: Masking) -> MaskTables:
@@ -115,7 +115,7 @@ class PackedDataset:
             StaleArtifactError: It is gone because the dataset was replaced since it was opened.
             TransientStorageError: A block did not come within the cache's `timeout_seconds`.
         """
-        with self._explained():
+        with self._explained(self.shards.path(shard)):
             return self._read_blocks(shard, blocks, copies)
 
     def _read_blocks(self, shard: int, blocks: Sequence[int], copies: Sequence[int]) -> list[PackedBlock]:
