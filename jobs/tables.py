@@ -13,6 +13,7 @@ from maskmill.pipeline.run.prepare import Prepared
 from maskmill.pipeline.run.stages import label_stage, place_stage
 from maskmill.schemas.counts import SourceReport
 from maskmill.schemas.manifest import DocumentsManifest, PackedManifest
+from maskmill.schemas.masking import Masking
 from maskmill.schemas.wording import count_of
 
 
@@ -70,10 +71,14 @@ def packed_lines(manifest: PackedManifest) -> list[tuple[str, str]]:
         ("  above the fewest", f"{count_of(over[0], 'row')} above the bound L1, {over[1]:,} above L2"),
         ("  cuts", f"{counts.cuts:,}, {counts.cuts_inside_words:,} inside words, {counts.cuts_to_fill:,} to fill rows"),
         ("  set aside", f"{count_of(counts.quarantined, 'document')}, {counts.too_long:,} of them longer than a row"),
-        ("  static copies", str(manifest.copies)),
+        ("  static copies", f"{manifest.copies}{_name_masks(manifest.masking) if manifest.copies else ''}"),
         ("  special in text", f"{counts.special_in_text:,}"),
         ("  proven by sample", f"{count_of(counts.proof_documents, 'document')}, {counts.proof_bytes / 1e6:.1f} MB"),
     ]
+
+
+def _name_masks(masking: Masking) -> str:
+    return f", by the strategy {masking.strategy} at a rate of {masking.rate}"
 
 
 def table_of_pairs(title: str, lines: list[tuple[str, Any]], *, explain: bool = True) -> Table:

@@ -24,8 +24,10 @@ from maskmill.pipeline.packing.rows.write_rows import count_tokens, make_block
 from maskmill.pipeline.storage.arrow_files import write_blocks
 from maskmill.pipeline.storage.datasets import explain_gone
 from maskmill.pipeline.storage.packed_blocks import PackedBlock, PackedBlocks
-from maskmill.pipeline.storage.shard_table import ShardTable, read_shard_table
+from maskmill.pipeline.storage.shard_table import SHARD_TABLE, ShardTable, read_shard_table
 from maskmill.pipeline.storage.store import Store
+from maskmill.schemas.errors import ShardCorruptError
+from maskmill.schemas.layout import version_of_path
 from maskmill.schemas.manifest import PackedManifest
 from maskmill.schemas.receipt import Details
 from maskmill.schemas.rows import Per
@@ -85,10 +87,9 @@ def mask_rows(context: MaskContext, unit: MaskUnit) -> UnitOutcome[MaskDetails]:
             row_id = first_row_id + number * old.block_rows
             yield make_block(rows, row_id, new.schema, tables, context.new.masking, context.new.copies)
 
-    name = str(shards.paths[unit.unit].as_py())
     receipt = write_blocks(
         context.dataset,
-        f"{context.new.shards_folder}/{name}",
+        f"{context.new.shards_folder}/{_name_shard(context.dataset, shards, unit.unit)}",
         new.schema,
         iter_masked(),
         text_bytes=int(shards.text_bytes[unit.unit]),
@@ -111,6 +112,20 @@ def _read_table(context: MaskContext) -> ShardTable:
 def _make_tables(context: MaskContext) -> MaskTables:
     path = context.dataset.display_url
     return make_tables(context.new.masking, context.new.vocabulary, lambda: context.tokenizer_json, path)
+
+
+def _name_shard(dataset: Store, shards: ShardTable, shard: int) -> str:
+    """The name of a shard in its folder; another than packing gives could be that of something else there."""
+    name = str(shards.paths[shard].as_py())
+    if version_of_path(name) != "" or name == SHARD_TABLE:
+        raise ShardCorruptError(
+            "a shard has another name than packing gives it",
+            path=dataset.locate(shards.path(shard)),
+            expected="shard-<number>.arrow",
+            found=name,
+            action="write the dataset again",
+        )
+    return name
 
 
 def _iter_blocks(dataset: Store, manifest: PackedManifest, shards: ShardTable, shard: int) -> Iterator[PackedBlock]:

@@ -11,6 +11,7 @@ from maskmill import MaskedBatches, mask
 from maskmill.pipeline.dataset import open_dataset
 from maskmill.pipeline.loader.cache.cache_settings import Cache
 from maskmill.pipeline.packing import mask_stage
+from maskmill.pipeline.storage.leases import hold_output
 from maskmill.pipeline.storage.shard_table import SHARD_TABLE
 from maskmill.pipeline.storage.store import Store, open_store
 from maskmill.schemas.errors import ConfigError, ShardCorruptError, StaleArtifactError
@@ -122,3 +123,26 @@ def test_a_remote_dataset_and_its_cached_blocks(moto_url: str, tmp_path: Path) -
     store = open_store(url)
     kept = {path.partition("/")[0] for path in store.list()}
     assert kept == {"manifest.json", open_dataset(url).manifest.shards_folder}
+
+
+@pytest.mark.parametrize("name", ["shards.arrow", "work/receipts/mask/000001.json", "a.arrow"])
+def test_a_shard_with_the_name_of_something_else_is_refused(tmp_path: Path, name: str) -> None:
+    write_dataset(
+        f"{tmp_path}/given",
+        change_receipts=lambda receipts: [receipts[0].model_copy(update={"path": f"given/{name}"}), *receipts[1:]],
+    )
+    before = (tmp_path / "given" / "manifest.json").read_bytes()
+    with pytest.raises(ShardCorruptError, match="a shard has another name than packing gives it"):
+        mask(tmp_path / "given", WANTED, engine=ALONE)
+    assert (tmp_path / "given" / "manifest.json").read_bytes() == before
+
+
+def test_another_driver_of_the_same_dataset_is_refused_also_behind_a_link(tmp_path: Path) -> None:
+    write_dataset(f"{tmp_path}/packed")
+    (tmp_path / "run.json").write_text("{}")
+    (tmp_path / "elsewhere").mkdir()
+    (tmp_path / "elsewhere" / "rows").symlink_to(tmp_path / "packed")
+    with hold_output(open_store(str(tmp_path))):
+        for path in (tmp_path / "packed", tmp_path / "elsewhere" / "rows"):
+            with pytest.raises(ConfigError, match="another driver is at work here"):
+                mask(path, WANTED, engine=ALONE)
