@@ -186,10 +186,12 @@ def _iter_shards(receipts: Receipts[MaskUnit, MaskDetails]) -> Iterator[ShardRec
 
 
 def _remove_old(store: Store, manifest: PackedManifest, lease: Lease) -> None:
+    """Delete all other versions; of one that was given up the receipts first, for they speak of its shards."""
     for name in store.list_names():
         if _is_of_other_version(name, manifest):
             lease.check()
             if version_of_path(name):
+                store.delete_tree(f"{name}/{WORK}")
                 store.delete_tree(name)
             else:
                 store.delete(name)

@@ -88,6 +88,10 @@ def test_the_rows_are_those_that_packing_with_these_settings_writes(
     for place in (output, output / "packed"):
         verified = run_maskmill("verify", place)
         assert verified.status == 0, verified.stdout
+    mask(output / "packed", "mask.copies=4")  # what is not given stays
+    again = read_manifest(output / "packed")
+    assert (again["copies"], again["masking"]) == (4, found["masking"])
+    assert verify(output / "packed").findings == ()
 
 
 def test_a_loader_reads_the_new_copies(output: Path) -> None:
@@ -183,6 +187,27 @@ def test_killed_again_and_again_at_any_moment(output: Path, tmp_path: Path) -> N
     mask_rows(dataset, copies=3, engine=ALONE, remove_old=True)
     assert_same_tree(read_tree(output, ["packed"]), found)
     assert verify(output).findings == ()
+
+
+@pytest.mark.long
+def test_killed_while_it_deletes_a_version_that_was_given_up(output: Path, tmp_path: Path) -> None:
+    """The receipts of that version go before its shards, so it can be begun again."""
+    dataset, log = output / "packed", tmp_path / "log"
+    sets = set_options(["mask.strategy=ngram", "engine.workers=1"])
+    assert kill_at(4, log, dataset, *sets) == -signal.SIGKILL  # after two shards and their receipts
+    mask_rows(dataset, Masking(strategy="span"), engine=ALONE)
+    state = Path(shutil.copytree(output, tmp_path / "state"))
+    removing = [dataset, *set_options(["engine.workers=1"]), "--remove-old"]
+    step = 0
+    while True:
+        step += 1
+        shutil.rmtree(output)
+        shutil.copytree(state, output)
+        if kill_at(step, log, *removing) == 0:
+            break
+        mask_rows(dataset, Masking(strategy="ngram"), engine=ALONE)
+        assert verify(output).findings == ()
+    assert step > 10
 
 
 def read_rows_of(dataset: Path) -> list[tuple[int, bytes]]:
