@@ -302,10 +302,10 @@ def _write_packed(
         counts = take_encoding(counts, encoded.counts)
     run.output.write_bytes(f"{folder}/tokenizer.json", context.tokenizer_json)
     if run.is_whole(folder):
-        standing = _read_own(run, target)
-        if standing.shards_folder:  # written anew beside it, for a part that is missing
-            _note_own_copies(run, target, standing)
-            return standing
+        existing = _read_own(run, target)
+        if existing.shards_folder:  # written anew beside it, for a part that is missing
+            _note_own_copies(run, target, existing)
+            return existing
     vocabulary, _ = describe_tokenizer(context.tokenizer_json)
     return write_manifest(
         run.output,
