@@ -53,6 +53,7 @@ class Row:
         segment_document: uint64 (D,), the document that a segment is of: document shard * 2^32 + row in it.
         segment_offset: uint32 (D,), tokens into the document.
         masks: The stored copies.
+        sequence_labels: uint8 (Q,), of sequences that are pairs; `None` if they are not.
     """
 
     row_id: int
@@ -62,6 +63,7 @@ class Row:
     segment_document: npt.NDArray[np.uint64]
     segment_offset: npt.NDArray[np.uint32]
     masks: tuple[StoredMask, ...]
+    sequence_labels: npt.NDArray[np.uint8] | None = None
 
 
 class Dataset:

@@ -55,18 +55,19 @@ class PackingCounts(Written):
     """What became of every document and token; a manifest whose sums do not add up is rejected.
 
     Attributes:
-        documents: Documents in the document shards; = packed + without_tokens + quarantined.
-        packed: Documents with tokens in rows.
+        documents: Documents in the document shards; = packed + without_tokens + quarantined + unpaired.
+        packed: Documents with tokens in rows; with pairs, those of which a pair was made.
         without_tokens: Documents whose text encodes to nothing, such as one of control characters alone.
         quarantined: Documents that could not be encoded, or that are longer than a row and may not be cut.
         too_long: The quarantined documents that are longer than a row.
-        tokens_encoded: Tokens of all documents; = tokens_in_rows.
+        tokens_encoded: Tokens of all documents; = tokens_in_rows. With pairs, tokens_encoded + tokens_repeated +
+            tokens_of_others = tokens_in_rows + tokens_truncated + tokens_unpaired.
         tokens_in_rows: Tokens of all segments, without the special tokens added by packing.
         rows: Rows of `seq_len` positions.
-        segments: Pieces of documents in the rows; = packed + cuts.
+        segments: Pieces of documents in the rows; = packed + cuts, or 2 * pairs.
         special_tokens: [CLS] and [SEP] added by packing.
         padding: [PAD] at the ends of rows.
-        cuts: Places where a document was cut.
+        cuts: Places where a document was cut; 0 with pairs, for which the last counts are.
         cuts_to_fill: Cuts made only to fill a row.
         cuts_inside_sentences: Cuts not at a sentence start; counted if sentences are looked for.
         cuts_inside_words: Cuts inside a word, because no word start fits.
@@ -76,6 +77,14 @@ class PackingCounts(Written):
         proof_documents: Documents whose encoding was compared with `tokenizers`.
         proof_bytes: Their bytes of text.
         fallback_shards: Shards encoded by `tokenizers` because the fast path is not proven for this tokenizer.
+        pairs: Sequences of two segments, A and B.
+        pairs_of_label_1: Pairs whose B is from another document (NSP), or precedes A in the document (SOP).
+        pairs_truncated: Pairs that lost tokens because they were too long.
+        unpaired: Documents of which no pair could be made, such as those of one sentence with SOP.
+        tokens_repeated: Tokens of all documents once for each duplicate but the first.
+        tokens_of_others: Tokens in rows of segments B that are from another document than A.
+        tokens_truncated: Tokens that pairs lost, other than those of another document.
+        tokens_unpaired: Tokens of sentences with which no pair could be made, once for each duplicate.
     """
 
     documents: Count
@@ -99,23 +108,39 @@ class PackingCounts(Written):
     proof_documents: Count
     proof_bytes: Count
     fallback_shards: Count
+    pairs: LateCount = 0
+    pairs_of_label_1: LateCount = 0
+    pairs_truncated: LateCount = 0
+    unpaired: LateCount = 0
+    tokens_repeated: LateCount = 0
+    tokens_of_others: LateCount = 0
+    tokens_truncated: LateCount = 0
+    tokens_unpaired: LateCount = 0
 
     @model_validator(mode="after")
     def _nothing_is_lost(self) -> PackingCounts:
-        if self.documents != self.packed + self.without_tokens + self.quarantined:
+        if self.documents != self.packed + self.without_tokens + self.quarantined + self.unpaired:
             raise ValueError(
-                f"{self.documents} documents but {self.packed} packed, {self.without_tokens} without tokens "
-                f"and {self.quarantined} quarantined"
+                f"{self.documents} documents but {self.packed} packed, {self.without_tokens} without tokens, "
+                f"{self.quarantined} quarantined and {self.unpaired} unpaired"
             )
-        if self.tokens_encoded != self.tokens_in_rows:
-            raise ValueError(f"{self.tokens_encoded} tokens encoded but {self.tokens_in_rows} in rows")
-        if self.segments != self.packed + self.cuts:
+        taken = self.tokens_encoded + self.tokens_repeated + self.tokens_of_others
+        left_out = self.tokens_truncated + self.tokens_unpaired
+        if taken != self.tokens_in_rows + left_out:
+            raise ValueError(f"{taken} tokens encoded but {self.tokens_in_rows} in rows and {left_out} left out")
+        if self.segments != (2 * self.pairs or self.packed + self.cuts):
             raise ValueError(f"{self.segments} segments of {self.packed} documents cut in {self.cuts} places")
+        if max(self.pairs_of_label_1, self.pairs_truncated) > self.pairs:
+            raise ValueError(f"more labels or truncations than the {self.pairs} pairs")
         if max(self.cuts_inside_words, self.cuts_inside_sentences, self.cuts_to_fill) > self.cuts:
             raise ValueError(f"more cuts inside words or sentences, or to fill rows, than the {self.cuts} cuts")
         if self.too_long > self.quarantined:
             raise ValueError(f"{self.too_long} of {self.quarantined} quarantined documents are too long")
         return self
+
+
+PAIR_COUNTS = tuple(name for name, field in PackingCounts.model_fields.items() if not field.is_required())
+"""The fields of `PackingCounts` that only datasets of pairs have."""
 
 
 class EncodingCounts(Written):

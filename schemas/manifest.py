@@ -8,11 +8,20 @@ import pyarrow as pa
 from pydantic import BaseModel, Field, ValidationError, model_validator
 
 from maskmill.schemas.bounded_json import check_parts
-from maskmill.schemas.counts import Count, DocumentCounts, EncodingCounts, PackingCounts, SourceReport, Written
+from maskmill.schemas.counts import (
+    PAIR_COUNTS,
+    Count,
+    DocumentCounts,
+    EncodingCounts,
+    PackingCounts,
+    SourceReport,
+    Written,
+)
 from maskmill.schemas.errors import RESTORE, ConfigError, ShardCorruptError
 from maskmill.schemas.layout import MASKS_PATTERN
 from maskmill.schemas.mask_vocabulary import MAX_VOCAB_SIZE, MaskVocabulary
 from maskmill.schemas.masking import MAX_COPIES, Masking
+from maskmill.schemas.pack_section import MAX_DUPLICATES, Pairs
 from maskmill.schemas.rows import Compression, SeqLen, rows_per_block
 from maskmill.schemas.version import (
     PACKED_MANIFEST_VERSION,
@@ -120,6 +129,9 @@ class PackedManifest(Manifest):
             copies a folder of its own.
         rows_fingerprint: The identity of the rows as they were packed, whatever static copies they got since; empty
             if they have those that they were packed with.
+        pairs: Which pairs the sequences are; `None` if they are none.
+        duplicates: How often the documents were made into pairs.
+        sop_random_single: Whether a single sentence was paired with another document's.
     """
 
     kind: Literal["packed"] = "packed"
@@ -139,6 +151,20 @@ class PackedManifest(Manifest):
     counts: PackingCounts
     shards_folder: Annotated[str, Field(pattern=rf"^({MASKS_PATTERN})?\z", exclude_if=_is_empty)] = ""
     rows_fingerprint: Annotated[str, Field(pattern=r"^([0-9a-f]{32})?\z", exclude_if=_is_empty)] = ""
+    pairs: Annotated[Pairs | None, Field(exclude_if=lambda pairs: pairs is None)] = None
+    duplicates: Annotated[int, Field(ge=1, le=MAX_DUPLICATES, exclude_if=lambda count: count == 1)] = 1
+    sop_random_single: Annotated[bool, Field(exclude_if=lambda flag: not flag)] = False
+
+    @model_validator(mode="after")
+    def _pairs_are_counted(self) -> PackedManifest:
+        counts = self.counts
+        if self.pairs is None and (any(getattr(counts, name) for name in PAIR_COUNTS) or self.duplicates > 1):
+            raise ValueError("it has counts of pairs, but does not say which pairs they are")
+        if counts.tokens_repeated != (self.duplicates - 1) * counts.tokens_encoded:
+            raise ValueError(f"{counts.tokens_repeated} tokens repeated in {self.duplicates} duplicates")
+        if self.pairs is not None and counts.segments != 2 * counts.pairs:
+            raise ValueError(f"{counts.segments} segments in {counts.pairs} pairs")
+        return self
 
     @model_validator(mode="after")
     def _blocks_are_small(self) -> PackedManifest:

@@ -11,6 +11,8 @@ from pydantic import AfterValidator, Discriminator, Field, Tag, model_validator
 from maskmill.schemas.rows import Compression, SeqLen
 from maskmill.schemas.section import SHOWN_CHARACTERS, AtLeastOne, Name, Section, Share
 
+MAX_DUPLICATES = 100
+
 
 class Sequences(StrEnum):
     """What a sequence is made of: it is what attends within itself."""
@@ -23,6 +25,16 @@ class Sequences(StrEnum):
     """A row of whole sentences from one document after the other (RoBERTa's FULL-SENTENCES)."""
     DOCUMENT = "document"
     """One segment, alone in its row: for models that cannot keep several sequences apart."""
+
+
+class Pairs(StrEnum):
+    """Which pairs of segments a sequence is, and what its label says."""
+
+    NSP = "nsp"
+    """Next sentence prediction (BERT, arXiv 1810.04805, section 3.1): 0 if B follows A, 1 if B is from another
+    document."""
+    SOP = "sop"
+    """Sentence order prediction (ALBERT, arXiv 1909.11942, section 3.1): 0 if B follows A, 1 if A follows B."""
 
 
 class Cut(StrEnum):
@@ -69,6 +81,18 @@ class PackSection(Section):
     sequences: Annotated[Sequences, Field(strict=False)] = Sequences.SEGMENT
     """What a sequence is: a `segment` (`[CLS] text [SEP]`, the default), whole sentences of one document
     (`doc_sentences`) or of consecutive documents (`full_sentences`), or a `document` alone in its row."""
+    pairs: Annotated[Pairs, Field(strict=False)] | None = None
+    """Make every sequence a pair, `[CLS] A [SEP] B [SEP]`, with a label: `nsp` for next sentence prediction as BERT,
+    `sop` for sentence order prediction as ALBERT. A and B are whole sentences, truncated where a pair is too long;
+    several pairs share a row. It goes with `sequences = "segment"` and `split = "long"`; `min_segment` is not used."""
+    duplicates: Annotated[int, Field(strict=True, ge=1, le=MAX_DUPLICATES)] = 1
+    """With `pairs`: how often the documents are made into pairs, each time with other draws (BERT's `dupe_factor`, 10).
+    The rows of a document shard, which a worker holds in memory, grow with it. `mask.copies` instead stores several
+    masks of the same rows."""
+    sop_random_single: bool = False
+    """With `pairs = "sop"`: pair a single sentence, at the end of a document or as long as a pair, with sentences of
+    another document, with the label 1, as ALBERT's code does. Without it a pair has at least two sentences, and a
+    single one at the end of a document is left out and counted."""
     length_bins: Annotated[tuple[SeqLen, ...], Field(strict=False)] = ()
     """With `sequences = "document"`: row lengths in ascending order, the last one equal to `seq_len`. A document goes
     into the shortest row that holds it, and each length is a dataset of its own, such as `packed-128/`."""
@@ -99,6 +123,7 @@ class PackSection(Section):
             raise ValueError("seq_len names a length twice")
         if self.min_segment > min(lengths) // 2:
             raise ValueError(f"min_segment {self.min_segment} is more than half of a row of {min(lengths)}")
+        self._check_pairs()
         if self.length_bins:
             if self.sequences is not Sequences.DOCUMENT or not isinstance(self.seq_len, int):
                 raise ValueError('length_bins goes with sequences = "document" and one seq_len')
@@ -110,6 +135,17 @@ class PackSection(Section):
             raise ValueError(f'split = "never" does not go with sequences = "{self.sequences}"')
         return self
 
+    def _check_pairs(self) -> None:
+        if self.pairs is None and (self.duplicates > 1 or self.sop_random_single):
+            key = "duplicates" if self.duplicates > 1 else "sop_random_single"
+            raise ValueError(f'{key} goes with pairs = "nsp" or "sop"')
+        if self.sop_random_single and self.pairs is not Pairs.SOP:
+            raise ValueError('sop_random_single goes with pairs = "sop"')
+        if self.pairs is not None and self.sequences is not Sequences.SEGMENT:
+            raise ValueError(f'pairs = "{self.pairs}" does not go with sequences = "{self.sequences}"')
+        if self.pairs is not None and self.split is not Split.LONG:
+            raise ValueError(f'pairs = "{self.pairs}" does not go with split = "{self.split}"')
+
     @property
     def seq_lens(self) -> tuple[int, ...]:
         """The lengths of rows that are asked for, as given."""
@@ -118,4 +154,5 @@ class PackSection(Section):
     @property
     def needs_sentences(self) -> bool:
         """Whether sentences must be found."""
-        return self.cut is Cut.SENTENCE or self.sequences in (Sequences.FULL_SENTENCES, Sequences.DOC_SENTENCES)
+        of_sentences = self.sequences in (Sequences.FULL_SENTENCES, Sequences.DOC_SENTENCES)
+        return self.cut is Cut.SENTENCE or of_sentences or self.pairs is not None

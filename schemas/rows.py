@@ -64,6 +64,19 @@ class Per(StrEnum):
     """Each position that a stored copy of the masks predicts; every copy has its own columns."""
 
 
+class Of(StrEnum):
+    """Some of the datasets."""
+
+    ALL = "all"
+    PAIRS = "pairs"
+    """Those whose sequences are pairs of segments with a label."""
+    NONE = "none"
+
+    def includes(self, pairs: bool) -> bool:
+        """Whether a dataset is among them, given whether it has pairs."""
+        return self is Of.ALL or (pairs and self is Of.PAIRS)
+
+
 @dataclass(frozen=True)
 class RowColumn:
     """One column of a packed row.
@@ -72,14 +85,16 @@ class RowColumn:
         name: Its name; in a file, copy k of the masks has `mask_{k}_` where this has `mask_`.
         per: What it has one value for.
         type: The type of a value; `None` for that of token ids, which depends on the vocabulary size.
-        is_staged: Whether batches use it; a loader leaves the others in their blocks.
+        staged: The datasets whose batches use it; a loader leaves other columns in their blocks.
+        stored: The datasets that have it.
         below: An exclusive upper bound of the values; that of token ids is the vocabulary size. `None`: no bound.
     """
 
     name: str
     per: Per
     type: pa.DataType | None
-    is_staged: bool
+    staged: Of
+    stored: Of = Of.ALL
     below: int | None = None
 
     def type_of(self, vocab_size: int) -> pa.DataType:
@@ -96,28 +111,42 @@ class RowColumn:
 
 
 INPUT_IDS, SEQUENCE_LENGTHS, SEGMENT_LENGTHS = "input_ids", "sequence_lengths", "segment_lengths"
+SEQUENCE_LABELS, NUM_LABELS = "sequence_labels", 2
 MASK_POSITIONS, MASK_INPUT_IDS, MASK_LABELS = "mask_positions", "mask_input_ids", "mask_labels"
 
 ROW_COLUMNS = (
-    RowColumn(INPUT_IDS, Per.TOKEN, None, is_staged=True),
-    RowColumn(SEQUENCE_LENGTHS, Per.SEQUENCE, pa.uint16(), is_staged=True),
-    RowColumn(SEGMENT_LENGTHS, Per.SEGMENT, pa.uint16(), is_staged=False),
-    RowColumn("segment_document", Per.SEGMENT, pa.uint64(), is_staged=False),
-    RowColumn("segment_offset", Per.SEGMENT, pa.uint32(), is_staged=False),
-    RowColumn(MASK_POSITIONS, Per.MASKED, pa.uint16(), is_staged=True),
-    RowColumn(MASK_INPUT_IDS, Per.MASKED, None, is_staged=True),
-    RowColumn(MASK_LABELS, Per.MASKED, None, is_staged=True),
+    RowColumn(INPUT_IDS, Per.TOKEN, None, Of.ALL),
+    RowColumn(SEQUENCE_LENGTHS, Per.SEQUENCE, pa.uint16(), Of.ALL),
+    RowColumn(SEGMENT_LENGTHS, Per.SEGMENT, pa.uint16(), Of.PAIRS),
+    RowColumn("segment_document", Per.SEGMENT, pa.uint64(), Of.NONE),
+    RowColumn("segment_offset", Per.SEGMENT, pa.uint32(), Of.NONE),
+    RowColumn(SEQUENCE_LABELS, Per.SEQUENCE, pa.uint8(), Of.PAIRS, stored=Of.PAIRS, below=NUM_LABELS),
+    RowColumn(MASK_POSITIONS, Per.MASKED, pa.uint16(), Of.ALL),
+    RowColumn(MASK_INPUT_IDS, Per.MASKED, None, Of.ALL),
+    RowColumn(MASK_LABELS, Per.MASKED, None, Of.ALL),
 )
 """In the order of a file, in which the columns of the masks are repeated for each copy."""
 
 
-def columns_per(per: Per) -> tuple[RowColumn, ...]:
-    """The columns of one kind, in the order of a file."""
-    return tuple(column for column in ROW_COLUMNS if column.per is per)
+def columns_per(per: Per, *, pairs: bool = False) -> tuple[RowColumn, ...]:
+    """The columns of one kind in datasets of pairs or others, in the order of a file."""
+    return tuple(column for column in ROW_COLUMNS if column.per is per and column.stored.includes(pairs))
 
 
-LIST_COLUMNS = tuple(column for column in ROW_COLUMNS if column.per in (Per.SEQUENCE, Per.SEGMENT))
-"""The kinds of lists in every row."""
+def list_columns(*, pairs: bool = False) -> tuple[RowColumn, ...]:
+    """The lists in every row besides those of masks, in the order of a file."""
+    return tuple(
+        column for column in ROW_COLUMNS if column.per in (Per.SEQUENCE, Per.SEGMENT) and column.stored.includes(pairs)
+    )
+
+
+def staged_lists(*, pairs: bool = False) -> dict[Per, tuple[RowColumn, ...]]:
+    """The columns of lists that batches use, by kind."""
+    return {
+        per: columns
+        for per in (Per.SEQUENCE, Per.SEGMENT, Per.MASKED)
+        if (columns := tuple(column for column in columns_per(per, pairs=pairs) if column.staged.includes(pairs)))
+    }
 
 
 def most_values(seq_len: int, most_masked: int) -> dict[Per, int]:
@@ -130,13 +159,14 @@ def most_values(seq_len: int, most_masked: int) -> dict[Per, int]:
     }
 
 
-def packed_row_schema(seq_len: int, vocab_size: int, copies: int) -> pa.Schema:
+def packed_row_schema(seq_len: int, vocab_size: int, copies: int, *, pairs: bool = False) -> pa.Schema:
     """The schema of a packed shard.
 
     Args:
         seq_len: Token ids in a row.
         vocab_size: Decides the width of an id.
         copies: Number of static mask copies; each adds the columns of the masks.
+        pairs: Whether sequences are pairs, which have a label.
     """
 
     def describe(column: RowColumn, name: str) -> pa.Field:
@@ -144,6 +174,6 @@ def packed_row_schema(seq_len: int, vocab_size: int, copies: int) -> pa.Schema:
         lists = pa.list_(values, seq_len) if column.per is Per.TOKEN else pa.list_(values)
         return pa.field(name, lists, nullable=False)
 
-    fields = [describe(column, column.name) for column in ROW_COLUMNS if column.per is not Per.MASKED]
+    fields = [describe(column, column.name) for column in (*columns_per(Per.TOKEN), *list_columns(pairs=pairs))]
     fields += [describe(column, column.name_of(copy)) for copy in range(copies) for column in columns_per(Per.MASKED)]
     return pa.schema(fields, metadata={"maskmill_kind": "packed", "maskmill_schema_version": SCHEMA_VERSION})

@@ -7,7 +7,7 @@ from typing import Annotated, Literal
 from pydantic import Field, model_validator
 
 from maskmill.schemas.masking import MAX_COPIES, Masking
-from maskmill.schemas.pack_section import Cut, PackSection, Sequences, Split
+from maskmill.schemas.pack_section import Cut, PackSection, Pairs, Sequences, Split
 from maskmill.schemas.redaction import redact
 from maskmill.schemas.section import Section, Share, UInt63, Url
 from maskmill.schemas.tokenizer_section import TokenizerSection
@@ -21,6 +21,7 @@ __all__ = [
     "MaskSection",
     "OutputSection",
     "PackSection",
+    "Pairs",
     "RunFile",
     "Sequences",
     "Split",
@@ -173,6 +174,9 @@ class RunFile(Section):
         whole.pop("output")
         whole["tokenizer"].pop("name")
         whole["pack"].pop("name")
+        if self.pack.pairs is None:  # these keys came later, and change nothing then
+            for name in ("pairs", "duplicates", "sop_random_single"):
+                whole["pack"].pop(name)
         if not self.mask.copies:
             whole["mask"] = {"copies": 0}  # no row depends on the rest: it is the default of loaders
         whole["input"].pop("max_quarantined")  # says when to stop, not what is written: it may be raised

@@ -13,7 +13,14 @@ from maskmill.schemas.errors import RESTORE, ConfigError
 SCHEMA_VERSION = "2.0"
 """In all files but those below: what is written has not changed since."""
 PACKED_MANIFEST_VERSION = "2.1"
-"""In manifests of packed datasets, which say since then which pieces continue a word; the newest that is read."""
+"""In manifests of packed datasets, which say since then which pieces continue a word."""
+PAIRS_MANIFEST_VERSION = "2.2"
+"""In those of datasets with pairs, whose counts no earlier version accepts; the newest that is read."""
+
+
+def packed_manifest_version(pairs: bool) -> str:
+    """The version in the manifest of a packed dataset, given whether it has pairs."""
+    return PAIRS_MANIFEST_VERSION if pairs else PACKED_MANIFEST_VERSION
 
 
 def check_schema_version(found: str, path: str) -> None:
@@ -74,4 +81,4 @@ def split_version(version: str) -> tuple[int, int] | None:
     return (int(match[1]), int(match[2])) if match else None
 
 
-_OUR_MAJOR, _OUR_MINOR = split_version(PACKED_MANIFEST_VERSION) or (0, 0)
+_OUR_MAJOR, _OUR_MINOR = split_version(PAIRS_MANIFEST_VERSION) or (0, 0)

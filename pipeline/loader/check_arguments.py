@@ -141,6 +141,12 @@ ARGUMENTS = {
         'pass for example storage_options={"anon": True}',
         "storage_options is not a dictionary of options",
     ),
+    "pairs": Argument(
+        Literal["nsp", "sop"],
+        "nsp or sop",
+        'give "nsp" for next sentence prediction, "sop" for sentence order prediction, or None for any pairs',
+        "no such pairs",
+    ),
     "layout": Argument(
         Literal["sdpa", "varlen", "padded"],
         "sdpa, varlen or padded",

@@ -19,6 +19,7 @@ from maskmill.pipeline.loader.check_arguments import MAX_STEPS, check, check_bet
 from maskmill.pipeline.loader.device.device_batches import DeviceBatches
 from maskmill.pipeline.loader.order.epoch_order import LastBatch
 from maskmill.pipeline.loader.order.rank_schedule import RankSchedule, ScheduledBatch
+from maskmill.pipeline.loader.plan.check_fit import require_pairs
 from maskmill.pipeline.loader.plan.choose_masks import choose_masking, open_step_masks
 from maskmill.pipeline.loader.plan.mixture import Data, Phase, list_phases
 from maskmill.pipeline.loader.plan.open_sources import Order, plan_run
@@ -33,6 +34,7 @@ from maskmill.pipeline.standard_error import guard_worker
 from maskmill.pipeline.storage.datasets import fingerprint_blocks, fingerprint_rows
 from maskmill.schemas.errors import ConfigError
 from maskmill.schemas.masking import Masking
+from maskmill.schemas.pack_section import Pairs
 
 
 class UnboundedError(ConfigError, TypeError):
@@ -157,6 +159,16 @@ class MaskedBatches(IterableDataset[Batch]):
         if self.masks is not None:
             return self.masks.most_predicted(seq_len)
         return max(source.manifest.masking.most_predicted(seq_len) for source in self._plan.sources)
+
+    def require_pairs(self, pairs: Pairs | Literal["nsp", "sop"] | None = None) -> None:
+        """Check that the sequences of every dataset are pairs with a label, for objectives that need them.
+
+        Raises:
+            ConfigError: A dataset has none, or others than `pairs`.
+        """
+        wanted = None if pairs is None else Pairs(check("pairs", pairs))
+        for source in self._plan.sources:
+            require_pairs(source.manifest, wanted, source.shown_url)
 
     def __len__(self) -> int:
         """How many batches this rank gets in a whole pass from the start, independent of a loaded state.

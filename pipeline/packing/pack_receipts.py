@@ -65,7 +65,8 @@ class PackDetails(Details):
 
 
 def _check_names(counts: dict[str, int], model: type[BaseModel]) -> dict[str, int]:
-    if missing := sorted({*model.model_fields, "text_bytes"} - counts.keys()):
+    required = {name for name, field in model.model_fields.items() if field.is_required()}
+    if missing := sorted({*required, "text_bytes"} - counts.keys()):
         raise ValueError(f"it lacks {', '.join(missing)}")
     return counts
 

@@ -60,7 +60,7 @@ def pack_documents(context: PackContext, unit: PackUnit) -> UnitOutcome[PackDeta
         work.check_documents(encoded)
         sentence_starts, unmatched = locate_sentences(work.encoder, work.texts, encoded, pack.sentence_language)
     columns = TokenColumns(encoded.ids, encoded.offsets, work.is_continuation, sentence_starts)
-    plans = plan_rows(columns, pack)
+    plans = plan_rows(columns, pack, unit.shard, context.seed)
     del sentence_starts
     columns = columns.without_sentences()
     counts = {"text_bytes": encoded.text_bytes, "documents": len(encoded.offsets) - 1, "tokens": len(encoded.ids)}
@@ -160,6 +160,7 @@ class _Work:
             context.copies,
             context.pack.rows_per_shard,
             context.pack.compression,
+            pairs=context.pack.pairs is not None,
         )
         written = writer.write(folder, unit.shard, rows, text_bytes)
         reasons = explain_too_long(plan.too_long, encoded.offsets, plan.seq_len)
@@ -215,4 +216,5 @@ def _count(
         "cuts_inside_words": plan.cuts_inside_words,
         "rows_lower_bound_l1": plan.rows_lower_bound_l1,
         "rows_lower_bound_l2": plan.rows_lower_bound_l2,
+        **plan.pair_counts,
     }

@@ -24,7 +24,7 @@ class PackContext:
         pack: `[pack]` of the run file.
         masking: Settings of the static masks.
         copies: How many of them.
-        seed: Key of the order of rows.
+        seed: Key of the order of rows, and of the random choices of pairs.
         tokenizer_json: The tokenizer.
         special_in_text: What a special token's string in raw text is.
         proof: Whether the fast encoder may be used for it.

@@ -44,7 +44,7 @@ from maskmill.schemas.manifest import (
 )
 from maskmill.schemas.receipt import Receipt, ShardReceipt
 from maskmill.schemas.rows import rows_per_block
-from maskmill.schemas.version import PACKED_MANIFEST_VERSION
+from maskmill.schemas.version import packed_manifest_version
 from maskmill.schemas.wording import count_of
 
 Packed = Receipts[PackUnit, PackDetails]
@@ -149,7 +149,7 @@ def _set_masking(run: Run, targets: list[_Target]) -> list[PackedManifest]:
             _note_own_copies(run, target, manifest)
         elif manifest.masking != masking and not manifest.copies:
             dataset = run.output.below(target.folder)
-            changed = {"masking": masking, "schema_version": PACKED_MANIFEST_VERSION}
+            changed = {"masking": masking, "schema_version": packed_manifest_version(manifest.pairs is not None)}
             make_tables(masking, manifest.vocabulary, partial(read_tokenizer, dataset, manifest), dataset.display_url)
             manifest = write_manifest(run.output, target.folder, manifest.model_copy(update=changed))
         manifests.append(manifest)
@@ -327,5 +327,9 @@ def _write_packed(
             masking=context.masking,
             text_bytes=counts["text_bytes"],
             counts=run.add_up(PackingCounts, counts, PACK),
+            pairs=context.pack.pairs,
+            duplicates=context.pack.duplicates,
+            sop_random_single=context.pack.sop_random_single,
+            schema_version=packed_manifest_version(context.pack.pairs is not None),
         ),
     )

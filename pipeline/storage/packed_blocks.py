@@ -20,7 +20,14 @@ import pyarrow as pa
 from maskmill.pipeline.storage.arrow_batches import check_block, read_batch, view_batch
 from maskmill.pipeline.storage.arrow_layout import BatchLayout
 from maskmill.pipeline.storage.arrow_views import BatchBuffers
-from maskmill.pipeline.storage.packed_values import ROW_FAULTS, check_masks, check_rows, find_beyond, find_difference
+from maskmill.pipeline.storage.packed_values import (
+    ROW_FAULTS,
+    check_masks,
+    check_pairs,
+    check_rows,
+    find_beyond,
+    find_difference,
+)
 from maskmill.schemas.errors import ShardCorruptError
 from maskmill.schemas.manifest import PackedManifest
 from maskmill.schemas.rows import (
@@ -125,11 +132,12 @@ class PackedBlocks:
         self._manifest = manifest
         self._vocab_size = manifest.vocabulary.vocab_size
         self._most_masked = manifest.masking.most_predicted(manifest.seq_len)
-        self.schema = packed_row_schema(manifest.seq_len, self._vocab_size, manifest.copies)
+        self._has_pairs = manifest.pairs is not None
+        self.schema = packed_row_schema(manifest.seq_len, self._vocab_size, manifest.copies, pairs=self._has_pairs)
         (ids,) = columns_per(Per.TOKEN)
         self._ids = self._locate(ids, ids.name)._replace(first_buffer=0)
         self._lists = {
-            per: tuple(self._locate(column, column.name) for column in columns_per(per))
+            per: tuple(self._locate(column, column.name) for column in columns_per(per, pairs=self._has_pairs))
             for per in (Per.SEQUENCE, Per.SEGMENT)
         }
         self._masks = tuple(
@@ -184,9 +192,14 @@ class PackedBlocks:
         sequences, segments = kinds = [
             _view_lists(buffers, columns, num_rows, refuse) for columns in self._lists.values()
         ]
-        lengths = sequences.values[SEQUENCE_LENGTHS], segments.values[SEGMENT_LENGTHS]
+        bounds = (
+            (sequences.offsets, sequences.values[SEQUENCE_LENGTHS]),
+            (segments.offsets, segments.values[SEGMENT_LENGTHS]),
+        )
         used = np.empty(num_rows, np.int64)
-        fault, row = check_rows(seq_len, (sequences.offsets, lengths[0]), (segments.offsets, lengths[1]), used)
+        fault, row = check_rows(seq_len, *bounds, used)
+        if not fault and self._has_pairs:
+            fault, row = check_pairs(*bounds)
         if fault:
             raise refuse(row, ROW_FAULTS[fault])
         for (per, columns), lists in zip(self._lists.items(), kinds, strict=True):

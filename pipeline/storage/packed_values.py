@@ -19,6 +19,7 @@ ROW_FAULTS = (
     "more positions are masked than the masking of the dataset selects",
     "the masked positions are not in ascending order",
     "a masked position is outside its sequences",
+    "a sequence is not a pair of segments",
 )
 """By number: what may be wrong with the boundaries or the masks of a row that Arrow finds nothing wrong with."""
 
@@ -59,6 +60,25 @@ def check_rows(seq_len: int, sequences: Any, segments: Any, used: Any) -> Any:
         filled = _add_lengths(segment_lengths, segment_offsets[r], segment_offsets[r + 1], MIN_SEGMENT_TOKENS)
         if filled != used[r]:
             return 4 if filled < 0 else 5, r
+    return 0, -1
+
+
+@njit(cache=True, nogil=True)
+def check_pairs(sequences: Any, segments: Any) -> Any:
+    """The same of pairs: every sequence is two segments, with a token each; after `check_rows`."""
+    sequence_offsets, sequence_lengths = sequences
+    segment_offsets, segment_lengths = segments
+    for r in range(len(sequence_offsets) - 1):
+        if segment_offsets[r + 1] - segment_offsets[r] != 2 * (sequence_offsets[r + 1] - sequence_offsets[r]):
+            return 9, r
+        segment = segment_offsets[r]
+        for sequence in range(sequence_offsets[r], sequence_offsets[r + 1]):
+            length = np.int64(segment_lengths[segment])
+            if length < MIN_SEQUENCE_TOKENS or length + np.int64(segment_lengths[segment + 1]) != np.int64(
+                sequence_lengths[sequence]
+            ):
+                return 9, r
+            segment += 2
     return 0, -1
 
 

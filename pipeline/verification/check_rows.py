@@ -34,7 +34,7 @@ def find_row_faults(
     segments: tuple[npt.NDArray[Any], npt.NDArray[Any]],
     special: tuple[int, int, int],
     vocab_size: int,
-    made_of: str,
+    made_of: str | None,
 ) -> tuple[npt.NDArray[np.int8], npt.NDArray[np.int64]]:
     """Check every row of a block.
 
@@ -44,7 +44,8 @@ def find_row_faults(
         segments: The same for their segments, D in all.
         special: Ids of [PAD], [CLS] and [SEP].
         vocab_size: Exclusive upper bound of the ids.
-        made_of: What a sequence is made of, a value of `Sequences`.
+        made_of: What a sequence is made of, a value of `Sequences`; `None` for pairs of segments, which the reader of
+            blocks has checked.
 
     Returns:
         The first of `FAULTS` in each row, `(R,)` int8, and the document tokens of every segment, `(D,)` int64.
@@ -53,7 +54,7 @@ def find_row_faults(
     num_sequences, num_segments = np.diff(sequences[0]), np.diff(segments[0])
     if made_of in (Sequences.FULL_SENTENCES, Sequences.DOCUMENT):
         faults[(faults == 0) & (num_sequences > 1)] = _FULL_WITH_SEQUENCE
-    if made_of != Sequences.FULL_SENTENCES:
+    if made_of not in (Sequences.FULL_SENTENCES, None):
         faults[(faults == 0) & (num_segments != num_sequences)] = _WITH_SEGMENTS
     return faults, tokens
 

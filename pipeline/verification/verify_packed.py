@@ -18,17 +18,20 @@ from maskmill.pipeline.storage.datasets import MANIFEST, TOKENIZER, read_manifes
 from maskmill.pipeline.storage.packed_blocks import PackedBlock, PackedBlocks
 from maskmill.pipeline.storage.shard_table import ShardTable, read_shard_table
 from maskmill.pipeline.storage.store import Store
+from maskmill.pipeline.verification.check_pairs import PairCheck, check_origins, count_pairs
 from maskmill.pipeline.verification.check_provenance import Places, check_provenance
 from maskmill.pipeline.verification.check_rows import FAULTS, find_row_faults
 from maskmill.pipeline.verification.findings import MAX_FINDINGS_PER_SHARD, Finding
 from maskmill.pipeline.verification.verify_shards import check_each_shard, find_misnumbered, find_strangers, read_shard
 from maskmill.schemas.errors import MaskmillError
 from maskmill.schemas.manifest import PackedManifest
+from maskmill.schemas.pack_section import Pairs
 from maskmill.schemas.rows import SEGMENT_LENGTHS, SEQUENCE_LENGTHS, Per, columns_per
 from maskmill.schemas.run_file import Sequences
 from maskmill.schemas.wording import count_of
 
-_COUNTED = ("rows", "segments", "packed", "cuts", "tokens_in_rows", "special_tokens", "padding")
+_COUNTED = ("rows", "segments", "packed", "tokens_in_rows", "special_tokens", "padding")
+_COUNTED_OF_PAIRS = ("pairs", "pairs_of_label_1", "tokens_of_others")
 
 
 def verify_packed(
@@ -40,7 +43,8 @@ def verify_packed(
 
     Returns:
         The manifest, the findings, and the number of segments that continue a document whose preceding segments are
-        missing in this dataset. Only a length bin may have these; with other sequences they are already findings.
+        missing in this dataset. Only a length bin may have these; with other sequences they are already findings, and
+        of pairs none are counted.
 
     Raises:
         ConfigError: There is no dataset, or a newer maskmill wrote it.
@@ -80,8 +84,13 @@ def verify_packed(
         if _is_last_part(shards, shard):
             if is_whole:
                 document_shard = int(shards.first_row_id[shard]) >> 32
-                gaps, found = check_provenance(Places.join(held), document_shard, store.locate(shards.path(shard)))
-                num_gaps += gaps
+                origins, where = Places.join(held), store.locate(shards.path(shard))
+                if manifest.pairs is None:
+                    gaps, found = check_provenance(origins, document_shard, where)
+                    num_gaps += gaps
+                else:
+                    packed, found = check_origins(origins, document_shard, where)
+                    counts["packed"] += packed
                 findings += found
             held, is_whole = [], True
     if not findings:
@@ -102,11 +111,11 @@ def _is_last_part(shards: ShardTable, shard: int) -> bool:
 def _check_sums(
     path: str, manifest: PackedManifest, shards: ShardTable, counts: Counter[str], num_gaps: int
 ) -> list[Finding]:
-    expected = manifest.counts.model_dump() | {"text_bytes": manifest.text_bytes}
+    expected = dict(manifest.counts) | {"text_bytes": manifest.text_bytes}
     found = dict(counts) | {"text_bytes": int(shards.text_bytes.sum())}
     findings = [
         Finding(path, f"{name}: {expected[name]} counted when written, {found.get(name, 0)} found")
-        for name in (*_COUNTED, "text_bytes")
+        for name in (*_COUNTED, "text_bytes", *(("cuts",) if manifest.pairs is None else _COUNTED_OF_PAIRS))
         if found.get(name, 0) != expected[name]
     ]
     if num_gaps and manifest.sequences != Sequences.DOCUMENT:
@@ -122,6 +131,8 @@ class _ShardCheck:
         self._path = path
         self._manifest = manifest
         self._tables = tables
+        others = manifest.pairs is Pairs.NSP or manifest.sop_random_single
+        self._pairs = None if manifest.pairs is None else PairCheck(manifest.pairs, others)
         self._findings: list[Finding] = []
 
     def check(
@@ -138,8 +149,11 @@ class _ShardCheck:
             tokens = int(here.length.sum())
             counts["rows"] += len(block)
             counts["segments"] += len(here.length)
-            counts["packed"] += int(np.count_nonzero(here.offset == 0))
-            counts["cuts"] += int(np.count_nonzero(here.offset))
+            if self._pairs is None:
+                counts["packed"] += int(np.count_nonzero(here.offset == 0))
+                counts["cuts"] += int(np.count_nonzero(here.offset))
+            else:
+                counts.update(count_pairs(block, here))
             counts["tokens_in_rows"] += tokens
             counts["special_tokens"] += used - tokens
             counts["padding"] += len(block) * self._manifest.seq_len - used
@@ -154,13 +168,18 @@ class _ShardCheck:
             (block.segments.offsets, block.segments.values[SEGMENT_LENGTHS]),
             (vocabulary.pad_id, vocabulary.cls_id, vocabulary.sep_id),
             vocabulary.vocab_size,
-            manifest.sequences,
+            manifest.sequences if manifest.pairs is None else None,
         )
         for row in np.flatnonzero(faults)[:MAX_FINDINGS_PER_SHARD].tolist():
             self._find(f"row {number * manifest.block_rows + row}: {FAULTS[faults[row]]}")
         self._check_masks(block, number, rows, np.arange(len(rows), dtype=np.uint64) + np.uint64(first_row_id))
         of_segments = block.segments.values
-        return Places(of_segments["segment_document"], of_segments["segment_offset"].astype(np.int64), tokens)
+        places = Places(of_segments["segment_document"], of_segments["segment_offset"].astype(np.int64), tokens)
+        if self._pairs is not None:
+            wrong = np.flatnonzero(self._pairs.find_faults(block, places))[:MAX_FINDINGS_PER_SHARD]
+            for row in (np.searchsorted(block.sequences.offsets, wrong, side="right") - 1).tolist():
+                self._find(f"row {number * manifest.block_rows + row}: the label of a pair does not fit its segments")
+        return places
 
     def _check_masks(
         self, block: PackedBlock, number: int, rows: npt.NDArray[Any], row_ids: npt.NDArray[np.uint64]

@@ -44,7 +44,14 @@ class StoredRow:
 
 
 def pack_random_documents(
-    num_rows: int, seq_len: int, vocab_size: int, shard: int, seed: int, sequences: str = "segment", pad_id: int = PAD
+    num_rows: int,
+    seq_len: int,
+    vocab_size: int,
+    shard: int,
+    seed: int,
+    sequences: str = "segment",
+    pad_id: int = PAD,
+    pairs: str | None = None,
 ) -> Any:
     """`num_rows` packed rows of random documents; long ones fill rows, short ones share them."""
     random = np.random.default_rng([seed, shard])
@@ -55,8 +62,8 @@ def pack_random_documents(
     ids = random.integers(5, vocab_size, offsets[-1]).astype(dtype)
     starts = random.integers(0, 4, offsets[-1]) == 0  # sentences of four tokens
     columns = TokenColumns(ids, offsets, np.zeros(vocab_size, np.bool_), starts)
-    pack = PackSection(seq_len=seq_len, min_segment=1, sequences=sequences)
-    plan = plan_rows(columns, pack)[seq_len]
+    pack = PackSection(seq_len=seq_len, min_segment=1, sequences=sequences, pairs=pairs)
+    plan = plan_rows(columns, pack, shard, seed)[seq_len]
     rows = assemble_rows(columns, plan, SpecialIds(CLS, SEP, pad_id, dtype), document_shard=shard, seed=seed)
     assert len(rows) >= num_rows
     return rows.slice(0, num_rows)
@@ -68,8 +75,7 @@ def make_block(
     """A block of packed rows, with as many static masks as its schema has."""
     flat = pa.array(rows.input_ids.reshape(-1))
     columns = [pa.FixedSizeListArray.from_arrays(flat, type=schema.field("input_ids").type)]
-    for name in ("sequence_lengths", "segment_lengths", "segment_document", "segment_offset"):
-        lists = getattr(rows, name)
+    for lists in rows.lists.values():
         columns.append(pa.ListArray.from_arrays(pa.array(lists.offsets), pa.array(lists.values)))
     row_ids = np.arange(len(rows), dtype=np.uint64) + np.uint64(first_row_id)
     for copy in range((len(schema) - len(columns)) // 3):
@@ -93,6 +99,7 @@ def write_dataset(
     sequences: str = "segment",
     pad_id: int = PAD,
     compression: Compression = Compression.NONE,
+    pairs: str | None = None,
     rows_per_shard: int | None = None,
     change_receipts: Any = None,
     **changes: Any,
@@ -100,14 +107,14 @@ def write_dataset(
     """Write a packed dataset with the project's own functions; `changes` replace fields of its manifest."""
     parent, _, folder = url.rpartition("/")
     store = open_store(parent)
-    schema = packed_row_schema(seq_len, vocab_size, copies)
+    schema = packed_row_schema(seq_len, vocab_size, copies, pairs=pairs is not None)
     swapped = {"pad_id": pad_id, "unk_id": PAD if pad_id == UNK else UNK}  # ids below 5 are no words
     vocabulary = VOCABULARY.model_copy(update={"vocab_size": vocab_size} | swapped)
     tables = MaskTables.build(vocabulary)
     receipts = []
     ids = []
     for shard, num_rows in enumerate(shard_rows):
-        rows = pack_random_documents(num_rows, seq_len, vocab_size, shard, seed, sequences, pad_id)
+        rows = pack_random_documents(num_rows, seq_len, vocab_size, shard, seed, sequences, pad_id, pairs)
         ids.append(rows.input_ids)
         for part, start in enumerate(range(0, max(1, num_rows), rows_per_shard or max(1, num_rows))):
             stop = min(num_rows, start + (rows_per_shard or num_rows))
@@ -137,7 +144,10 @@ def write_dataset(
     every = np.concatenate([block.reshape(-1) for block in ids])
     special = int(np.isin(every, (CLS, SEP)).sum())
     padding = int((every == pad_id).sum())
+    num_pairs = int((every == CLS).sum()) if pairs else 0
     counts = dict.fromkeys(PackingCounts.model_fields, 0) | {
+        "pairs": num_pairs,
+        "segments": 2 * num_pairs,
         "rows": sum(shard_rows),
         "special_tokens": special,
         "padding": padding,
@@ -161,6 +171,7 @@ def write_dataset(
         masking=stored_masking,
         text_bytes=0,
         counts=PackingCounts(**counts),
+        pairs=pairs,
     )
     return write_manifest(store, folder, manifest.model_copy(update=changes))
 

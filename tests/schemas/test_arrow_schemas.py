@@ -57,17 +57,19 @@ def test_the_table_of_shards_has_these_columns() -> None:
 
 
 @pytest.mark.parametrize(("vocab_size", "ids"), [(65_536, "uint16"), (65_537, "uint32")])
-def test_packed_shards_have_these_columns(vocab_size: int, ids: str) -> None:
+@pytest.mark.parametrize("pairs", [False, True])
+def test_packed_shards_have_these_columns(vocab_size: int, ids: str, pairs: bool) -> None:
     def lists(name: str, values: str) -> str:
         return f"pyarrow.Field<{name}: list<item: {values} not null> not null>"
 
-    assert describe(packed_row_schema(512, vocab_size, 2)) == [
+    assert describe(packed_row_schema(512, vocab_size, 2, pairs=pairs)) == [
         "packed",
         f"pyarrow.Field<input_ids: fixed_size_list<item: {ids} not null>[512] not null>",
         lists("sequence_lengths", "uint16"),
         lists("segment_lengths", "uint16"),
         lists("segment_document", "uint64"),
         lists("segment_offset", "uint32"),
+        *([lists("sequence_labels", "uint8")] if pairs else []),
         *(
             lists(f"mask_{copy}_{name}", values)
             for copy in (0, 1)

@@ -358,6 +358,9 @@ SPECIAL = {
     ("tokenizer", "extend_into"): "append",
     ("tokenizer", "long_words"): "train",
     ("pack", "sequences"): "doc_sentences",
+    ("pack", "pairs"): "nsp",
+    ("pack", "duplicates"): None,  # goes with pairs, and has a test of its own
+    ("pack", "sop_random_single"): None,
     ("pack", "length_bins"): None,  # goes with another value of sequences, which the fingerprint covers
     ("pack", "split"): "fill",
     ("pack", "cut"): "token",
@@ -389,6 +392,38 @@ def test_the_fingerprint_covers_every_key_that_decides_bytes() -> None:
             same = RunFile.model_validate(whole).fingerprinted() == before.fingerprinted()
             free = section in ("engine", "output", "mask") or (section, key) in DECIDES_NO_BYTES
             assert same == (free and key != "copies"), (section, key)
+
+
+def test_the_keys_of_pairs_are_in_the_fingerprint_where_there_are_pairs() -> None:
+    keys = {"pairs", "duplicates", "sop_random_single"}
+    assert not keys & parse(SHORTEST).fingerprinted()["pack"].keys()  # as before there were these keys
+    ways = [["pairs=nsp"], ["pairs=sop"], ["pairs=sop", "duplicates=3"], ["pairs=sop", "sop_random_single=true"]]
+    prints = [parse(SHORTEST, *(f"pack.{one}" for one in way)).fingerprinted() for way in ways]
+    assert len({str(one) for one in prints}) == len(ways)
+    assert all(keys <= one["pack"].keys() for one in prints)
+
+
+@pytest.mark.parametrize(
+    ("settings", "word"),
+    [
+        (["pairs=nps"], r'pack\.pairs is wrong; expected "nsp" or "sop"'),
+        (["pairs=nsp", "sequences=full_sentences"], 'pairs = "nsp" does not go with sequences = "full_sentences"'),
+        (["pairs=sop", "sequences=document", "length_bins=[64,512]"], 'does not go with sequences = "document"'),
+        (["pairs=sop", "length_bins=[64,512]"], "length_bins goes with"),
+        (["pairs=nsp", "split=fill"], 'does not go with split = "fill"'),
+        (["pairs=nsp", "split=never"], 'does not go with split = "never"'),
+        (["pairs=nsp", "sop_random_single=true"], 'sop_random_single goes with pairs = "sop"'),
+        (["sop_random_single=true"], 'sop_random_single goes with pairs = "nsp" or "sop"'),
+        (["duplicates=2"], 'duplicates goes with pairs = "nsp" or "sop"'),
+        (["pairs=nsp", "duplicates=0"], r"pack\.duplicates"),
+        (["pairs=nsp", "duplicates=101"], r"pack\.duplicates"),
+        (["pairs=nsp", "duplicates=1.5"], r"pack\.duplicates"),
+        (["pairs=nsp", "seq_len=4", "min_segment=1"], r"pack\.seq_len"),
+    ],
+)
+def test_keys_that_do_not_go_with_pairs_are_refused(settings: list[str], word: str) -> None:
+    with pytest.raises(ConfigError, match=word):
+        parse(SHORTEST, *(f"pack.{one}" for one in settings))
 
 
 def test_another_output_to_reuse_is_not_in_the_fingerprint() -> None:

@@ -224,5 +224,8 @@ def _write_packed(
             masking=Masking(),
             text_bytes=counts["text_bytes"],
             counts=PackingCounts(**{name: counts[name] for name in PackingCounts.model_fields}),
+            pairs=output.pack.pairs,
+            duplicates=output.pack.duplicates,
+            sop_random_single=output.pack.sop_random_single,
         ),
     )

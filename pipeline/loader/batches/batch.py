@@ -39,6 +39,13 @@ class Batch(BatchPlace):
         masked_labels: int64 `(B * C,)`, the labels there; IGNORE_INDEX in spare entries.
         loss_weights: float32 `(B, S)`, what each predicted token counts in the loss, 0 elsewhere; None where all count
             the same. It is not None with `Masking.per_sequence_rate`.
+        token_type_ids: int64 `(B, S)`, 1 in the second segment of every sequence, its [SEP] included, 0 elsewhere. This
+            field and the next two are `None` for datasets without pairs.
+        sequence_labels: int64 `(N,)`, the label of each of the N sequences of the batch, in the order of rows, paddings
+            not counted: with `pack.pairs = "nsp"` 0 if B follows A and 1 if it is from another document, with `"sop"` 0
+            if they are in order and 1 if they are swapped. N changes from batch to batch, as that of `cu_seqlens` does;
+            it is known on the host, so no device is waited for.
+        cls_positions: int64 `(N,)`, where these sequences begin with [CLS] in the flattened B * S positions.
     """
 
     input_ids: torch.Tensor
@@ -54,6 +61,9 @@ class Batch(BatchPlace):
     masked_positions: torch.Tensor | None = None
     masked_labels: torch.Tensor | None = None
     loss_weights: torch.Tensor | None = None
+    token_type_ids: torch.Tensor | None = None
+    sequence_labels: torch.Tensor | None = None
+    cls_positions: torch.Tensor | None = None
 
     def model_inputs(self, layout: Layout, model: Any = None) -> dict[str, Any]:
         """Keyword arguments for a `transformers` encoder, so that sequences attend only within themselves.

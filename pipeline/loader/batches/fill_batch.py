@@ -10,6 +10,7 @@ import torch
 from numba import njit
 
 from maskmill.pipeline.loader.batches.batch import Batch
+from maskmill.pipeline.loader.batches.mark_pairs import mark_pairs
 from maskmill.pipeline.loader.rows.row_batch import RowBatch
 from maskmill.pipeline.masking.mask_plan import MaskPlan
 from maskmill.pipeline.masking.numba_masks import mask_row
@@ -55,6 +56,7 @@ def fill_batch(rows: RowBatch, plans: Mapping[int, MaskPlan] | None, pad_id: int
         pad_id=pad_id,
         datasets=torch.from_numpy(rows.datasets),
         row_epochs=torch.from_numpy(rows.epochs),
+        **(mark_pairs(rows) if staged.has_pairs else {}),
         **vars(rows.place),
     )
 

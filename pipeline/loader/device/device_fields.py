@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from typing import Any
 
 import torch
 
@@ -10,6 +11,7 @@ from maskmill.pipeline.loader.batches.batch import Batch
 from maskmill.pipeline.loader.batches.loss_weights import Weigher
 from maskmill.pipeline.loader.device.host_masks import draw_into
 from maskmill.pipeline.loader.device.transfer_layout import (
+    SentPairs,
     SentRows,
     TransferLayout,
     lay_out_transfer,
@@ -65,7 +67,7 @@ class BatchMaker:
     def lay_out(self, rows: RowBatch) -> TransferLayout:
         """The layout of batches with the shapes of this one; a curriculum has several."""
         on_device = self._masks is not None and self._masks.are_drawn_on_device(rows.run_step)
-        shape = (len(rows), rows.staged.seq_len, rows.staged.rows.dtype, on_device)
+        shape = (len(rows), rows.staged.seq_len, rows.staged.rows.dtype, rows.staged.has_pairs, on_device)
         if shape not in self._layouts:
             sent = 0 if on_device else self._most_predicted(rows.staged.seq_len)
             self._layouts[shape] = lay_out_transfer(rows, sent)
@@ -124,6 +126,7 @@ class BatchMaker:
             row_epochs=row_epochs,
             masked_positions=masked.masked_positions,
             masked_labels=masked.masked_labels,
+            **({} if sent.pairs is None else mark_pairs_torch(sent.pairs, sent.cu_seqlens, sent.rows.shape)),
             **vars(place),
         )
 
@@ -159,3 +162,20 @@ def mark_sequences_torch(
     number = number.view(shape)
     is_padding = places[None, :seq_len] >= content[:, None]
     return position_ids, (number - number[:, :1] + 1).masked_fill(is_padding, 0)
+
+
+def mark_pairs_torch(pairs: SentPairs, cu_seqlens: torch.Tensor, shape: tuple[int, ...]) -> dict[str, Any]:
+    """The fields of a `Batch` that only datasets of pairs have; copies, as above.
+
+    Args:
+        pairs: As they were sent.
+        cu_seqlens: int32, over the flattened B * S positions.
+        shape: (B, S).
+    """
+    places = torch.arange(shape[0] * shape[1], dtype=torch.int32, device=cu_seqlens.device)
+    number = torch.searchsorted(cu_seqlens, places, right=True, out_int32=True) - 1
+    return {
+        "token_type_ids": (places >= pairs.turns[number]).to(torch.int64).view(shape),
+        "sequence_labels": pairs.labels.to(torch.int64),
+        "cls_positions": pairs.starts.to(torch.int64),
+    }

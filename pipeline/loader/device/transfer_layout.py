@@ -1,11 +1,13 @@
 """One batch of rows as one run of bytes: what travels to a device in a single copy.
 
-    | marks | words | content | rows | lists of rows, their lengths | cu_seqlens ...
-    fixed by B, S, C and the width of an id                           as many as there are
+    | marks | words | content | rows | masks, their numbers | ends: cu_seqlens, then of pairs turns, starts, labels
+    fixed by B, S, C and the width of an id                  as many as there are
 
 Ids travel as they are stored, 2 or 4 bytes wide, a quarter or half of what the model reads. Ends of sequences travel
 instead of lengths: their number, which shapes `cu_seqlens`, has to be known on the host, and a batch of 32 rows has
-some hundred of them where its lengths take 11 KB of mostly empty places.
+some hundred of them where its lengths take 11 KB of mostly empty places. So do, for datasets of pairs, the places where
+the second segment of a sequence begins (for padding its end, as if it had none), and for the N sequences that are no
+padding, where they begin and their labels.
 """
 
 from __future__ import annotations
@@ -18,14 +20,16 @@ import numpy.typing as npt
 import torch
 from numba import njit
 
+from maskmill.pipeline.loader.batches.mark_pairs import FoundPairs, find_pairs
 from maskmill.pipeline.loader.rows.row_batch import RowBatch
-from maskmill.pipeline.loader.rows.stage_rows import STAGED_LISTS, dtype_of, take_lists, take_rows
+from maskmill.pipeline.loader.rows.stage_rows import dtype_of, take_lists, take_rows
 from maskmill.schemas.rows import (
     MASK_INPUT_IDS,
     MASK_LABELS,
     MASK_POSITIONS,
     SEQUENCE_LENGTHS,
     Per,
+    columns_per,
     most_values,
 )
 
@@ -52,17 +56,19 @@ class TransferLayout:
     """Where everything lies that is sent of batches of one shape.
 
     Attributes:
-        spans: Of each array by its name; `cu_seqlens` is the last, as long as it can ever be.
+        spans: Of each array by its name; `ends` is the last, as long as it can ever be.
         seq_len: S.
+        has_pairs: Whether sequences are pairs.
     """
 
     spans: dict[str, Span]
     seq_len: int
+    has_pairs: bool
 
     @property
     def capacity_bytes(self) -> int:
         """The most bytes that a batch takes."""
-        return self.spans["cu_seqlens"].stop_bytes
+        return self.spans["ends"].stop_bytes
 
 
 class Written(NamedTuple):
@@ -70,13 +76,29 @@ class Written(NamedTuple):
 
     Attributes:
         num_bytes: To send.
-        num_ends: N + 1, entries of `cu_seqlens`.
+        num_ends: Entries of `cu_seqlens`.
+        num_pairs: N, sequences that are pairs.
         max_seqlen: The longest sequence, or padding.
     """
 
     num_bytes: int
     num_ends: int
+    num_pairs: int
     max_seqlen: int
+
+
+class SentPairs(NamedTuple):
+    """The pairs of a batch on a device.
+
+    Attributes:
+        turns: int32, for each interval of `cu_seqlens` where its second segment begins, its end if it has none.
+        starts: int32 `(N,)`, where sequences begin in the flattened B * S positions.
+        labels: int32 `(N,)`.
+    """
+
+    turns: torch.Tensor
+    starts: torch.Tensor
+    labels: torch.Tensor
 
 
 class SentRows(NamedTuple):
@@ -87,8 +109,9 @@ class SentRows(NamedTuple):
         row_words: int64 `(2, 3, B)`, see `derive_row_words`.
         content: int32 `(B,)`, positions of a row before its padding.
         rows: int16 or int32 `(B, S)`, the bits of unsigned ids: `widen` them.
-        cu_seqlens: int32 `(N + 1,)`.
-        lists: `(B, m)` of each column of lists, by its name: `widen` them. Of masks m is C, 0 with dynamic ones.
+        cu_seqlens: int32, the ends of sequences and paddings.
+        pairs: Of datasets of pairs.
+        lists: `(B, C)` of each column of masks, by its name: `widen` them. C is 0 if they are drawn on the device.
         counts: int32 `(B,)`, how many values of a column a row has.
     """
 
@@ -97,6 +120,7 @@ class SentRows(NamedTuple):
     content: torch.Tensor
     rows: torch.Tensor
     cu_seqlens: torch.Tensor
+    pairs: SentPairs | None
     lists: dict[str, torch.Tensor]
     counts: dict[str, torch.Tensor]
 
@@ -119,10 +143,8 @@ class WrittenMasks(NamedTuple):
     counts: npt.NDArray[np.int32]
 
 
-_SENT_LISTS = [
-    (per, column) for per, columns in STAGED_LISTS.items() for column in columns if column.name != SEQUENCE_LENGTHS
-]
-"""The staged columns are sent; for sequences, `cu_seqlens` instead of their lengths."""
+_SENT_LISTS = columns_per(Per.MASKED)
+"""The lists that are sent as they are staged; of sequences and segments, the ends are sent instead."""
 
 
 def lay_out_transfer(batch: RowBatch, num_sent: int) -> TransferLayout:
@@ -141,16 +163,16 @@ def lay_out_transfer(batch: RowBatch, num_sent: int) -> TransferLayout:
         ("content", (num_rows,), np.int32),
         ("rows", (num_rows, seq_len), ids),
     ]
-    for per, column in _SENT_LISTS:
+    for column in _SENT_LISTS:
         fields.append((f"counts/{column.name}", (num_rows,), np.int32))
-        fields.append((f"lists/{column.name}", (num_rows, most[per]), dtype_of(column, ids)))
-    fields.append(("cu_seqlens", (most_ends,), np.int32))
+        fields.append((f"lists/{column.name}", (num_rows, most[column.per]), dtype_of(column, ids)))
+    fields.append(("ends", (most_ends * (4 if batch.staged.has_pairs else 1),), np.int32))
     spans: dict[str, Span] = {}
     start = 0
     for name, shape, dtype in fields:
         spans[name] = Span(start, shape, np.dtype(dtype))
         start = -(-spans[name].stop_bytes // _ALIGNMENT_BYTES) * _ALIGNMENT_BYTES
-    return TransferLayout(spans, seq_len)
+    return TransferLayout(spans, seq_len, batch.staged.has_pairs)
 
 
 def write_rows(
@@ -169,16 +191,22 @@ def write_rows(
     arrays["marks"][:] = batch.row_ids.view(np.int64), batch.epochs, batch.datasets
     arrays["row_words"][:] = row_words
     take_rows(staged.rows, slots, places, targets, arrays["rows"])
-    for per, column in _SENT_LISTS:
+    for column in _SENT_LISTS:
         out, counts = arrays[f"lists/{column.name}"], arrays[f"counts/{column.name}"]
-        take_lists(staged.lists[per], column.name, slots, places, targets, out, counts)
+        take_lists(staged.lists[column.per], column.name, slots, places, targets, out, counts)
     sequences = staged.lists[Per.SEQUENCE]
     lengths = sequences.values[SEQUENCE_LENGTHS]
     num_ends, longest = _close_sequences(
-        lengths, sequences.counts, slots, places, layout.seq_len, arrays["content"], arrays["cu_seqlens"]
+        lengths, sequences.counts, slots, places, layout.seq_len, arrays["content"], arrays["ends"]
     )
-    ends = layout.spans["cu_seqlens"]
-    return Written(ends.start_bytes + num_ends * ends.dtype.itemsize, int(num_ends), int(longest))
+    ends = layout.spans["ends"]
+    num_pairs, num_values = 0, int(num_ends)
+    if layout.has_pairs:
+        pairs = find_pairs(batch)
+        num_pairs = len(pairs.starts)
+        num_values = _append_pairs(pairs, int(num_ends), arrays["ends"])
+    num_bytes = ends.start_bytes + num_values * ends.dtype.itemsize
+    return Written(num_bytes, int(num_ends), num_pairs, int(longest))
 
 
 def view_masks(layout: TransferLayout, buffer: npt.NDArray[np.uint8]) -> WrittenMasks:
@@ -190,16 +218,32 @@ def view_masks(layout: TransferLayout, buffer: npt.NDArray[np.uint8]) -> Written
 
 def read_rows(layout: TransferLayout, written: Written, sent: torch.Tensor) -> SentRows:
     """See the bytes of a batch, uint8 on any device, as what they are."""
-    spans = layout.spans | {"cu_seqlens": layout.spans["cu_seqlens"]._replace(shape=(written.num_ends,))}
+    sizes = [written.num_ends]
+    if layout.has_pairs:
+        sizes += [written.num_ends - 1, written.num_pairs, written.num_pairs]
+    spans = layout.spans | {"ends": layout.spans["ends"]._replace(shape=(sum(sizes),))}
     seen = {name: _view_tensor(sent, span) for name, span in spans.items()}
-    names = [column.name for _, column in _SENT_LISTS]
+    names = [column.name for column in _SENT_LISTS]
     lists, counts = ({name: seen.pop(f"{kind}/{name}") for name in names} for kind in ("lists", "counts"))
-    return SentRows(**seen, lists=lists, counts=counts)
+    cu_seqlens, *pairs = torch.split(seen.pop("ends"), sizes)
+    return SentRows(
+        **seen, cu_seqlens=cu_seqlens, pairs=SentPairs(*pairs) if pairs else None, lists=lists, counts=counts
+    )
 
 
 def widen(ids: torch.Tensor) -> torch.Tensor:
     """Signed words that hold the bits of unsigned ones, as int64."""
     return ids.to(torch.int64) & ((1 << 8 * ids.element_size()) - 1)
+
+
+def _append_pairs(pairs: FoundPairs, num_ends: int, ends: npt.NDArray[np.int32]) -> int:
+    """Write the values of `SentPairs` behind the ends of sequences; returns the number of all values."""
+    turns = ends[num_ends : 2 * num_ends - 1]
+    turns[:] = ends[1:num_ends]
+    turns[np.searchsorted(ends[:num_ends], pairs.starts)] = pairs.turns
+    rest = np.concatenate([pairs.starts, pairs.labels])
+    ends[2 * num_ends - 1 : 2 * num_ends - 1 + len(rest)] = rest
+    return 2 * num_ends - 1 + len(rest)
 
 
 def _view_array(buffer: npt.NDArray[np.uint8], span: Span) -> npt.NDArray[Any]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 from dataclasses import dataclass
 from typing import Any
 
@@ -38,6 +39,7 @@ class Encoder:
         padding_idx: The id that the model uses for padding, if positions begin after it.
         max_positions: Positions in the model's table; `None` if it has none.
         windows: The masks that the model needs, by their names in the model; `None` for a single one without limits.
+        token_types: Types in the model's table; below 2 it is not given `token_type_ids`.
     """
 
     name: str = "a BERT"
@@ -47,6 +49,7 @@ class Encoder:
     padding_idx: int | None = None
     max_positions: int | None = None
     windows: Windows | None = None
+    token_types: int = 2
 
     def check_takes(self, layout: Layout) -> None:
         """Reject a layout in which the model would let sequences see each other, or fail.
@@ -154,6 +157,7 @@ def describe_encoder(model: Any) -> Encoder:
         padding_idx=_find_padding_idx(shown, base) if family.positions is Positions.AFTER_PADDING else None,
         max_positions=_find_max_positions(config, family),
         windows=_find_windows(config, family.masks),
+        token_types=_find_token_types(model, config),
     )
 
 
@@ -226,3 +230,9 @@ def _find_windows(config: Any, masks: Masks) -> Windows | None:
         layers = range(config.num_hidden_layers)
         return tuple((layer, config.per_layer_config[layer].sliding_window) for layer in layers)
     return None
+
+
+def _find_token_types(model: Any, config: Any) -> int:
+    """The types in the model's table; 0 if it accepts no `token_type_ids`."""
+    accepts = "token_type_ids" in inspect.signature(type(model).forward).parameters
+    return int(getattr(config, "type_vocab_size", None) or 0) if accepts else 0

@@ -34,6 +34,8 @@ class PackedTensors(Protocol):
     def max_seqlen(self) -> int: ...  # noqa: D102
     @property
     def pad_id(self) -> int: ...  # noqa: D102
+    @property
+    def token_type_ids(self) -> torch.Tensor | None: ...  # noqa: D102
 
 
 def lay_out_inputs(batch: PackedTensors, layout: Layout, encoder: Encoder) -> dict[str, Any]:
@@ -71,12 +73,14 @@ def _find(layout: str) -> _Maker:
 def _make_masked(batch: PackedTensors, encoder: Encoder) -> dict[str, Any]:
     _check_row(batch, encoder)
     together = batch.segment_ids[:, None, :, None] == batch.segment_ids[:, None, None, :]  # (B, 1, S, S)
-    return {"input_ids": batch.input_ids, **_number(batch, encoder), "attention_mask": _make_masks(together, encoder)}
+    by_position = {**_number(batch, encoder), **_tell_types(batch, encoder)}
+    return {"input_ids": batch.input_ids, **by_position, "attention_mask": _make_masks(together, encoder)}
 
 
 def _make_varlen(batch: PackedTensors, encoder: Encoder) -> dict[str, Any]:
     _check_row(batch, encoder)
-    flat = {name: value.view(1, -1) for name, value in _number(batch, encoder).items()}
+    by_position = {**_number(batch, encoder), **_tell_types(batch, encoder)}
+    flat = {name: value.view(1, -1) for name, value in by_position.items()}
     return {
         "input_ids": batch.input_ids.view(1, -1),
         **flat,
@@ -97,7 +101,11 @@ def _make_padded(batch: PackedTensors, encoder: Encoder) -> dict[str, Any]:
     attention_mask = torch.zeros(shape, dtype=torch.int64, device=device)
     input_ids[rows, columns] = batch.input_ids[taken]
     attention_mask[rows, columns] = 1
-    return {"input_ids": input_ids, "attention_mask": attention_mask}
+    inputs = {"input_ids": input_ids, "attention_mask": attention_mask}
+    for name, types in _tell_types(batch, encoder).items():
+        inputs[name] = torch.zeros(shape, dtype=torch.int64, device=device)
+        inputs[name][rows, columns] = types[taken]
+    return inputs
 
 
 def _label_rows(batch: PackedTensors) -> torch.Tensor:
@@ -132,6 +140,13 @@ def _number(batch: PackedTensors, encoder: Encoder) -> dict[str, torch.Tensor]:
     if encoder.padding_idx == batch.pad_id:
         return {"position_ids": batch.position_ids + (encoder.padding_idx + 1)}
     return {"position_ids": _renumber(batch, encoder.padding_idx)}
+
+
+def _tell_types(batch: PackedTensors, encoder: Encoder) -> dict[str, torch.Tensor]:
+    """The model's `token_type_ids`, if the sequences are pairs and it tells their segments apart."""
+    if batch.token_type_ids is None or encoder.token_types < 2:
+        return {}
+    return {"token_type_ids": batch.token_type_ids}
 
 
 def _renumber(batch: PackedTensors, padding_idx: int) -> torch.Tensor:

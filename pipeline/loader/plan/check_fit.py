@@ -1,10 +1,11 @@
-"""Whether datasets can be read as one: encoded by one tokenizer, with rows of one length."""
+"""Whether datasets can be read as one: encoded by one tokenizer, with rows of one length and pairs of one kind."""
 
 from __future__ import annotations
 
 from maskmill.schemas.errors import ConfigError
 from maskmill.schemas.manifest import PackedManifest
 from maskmill.schemas.masking import Masking
+from maskmill.schemas.pack_section import Pairs
 
 
 def check_one_tokenizer(first: PackedManifest, other: PackedManifest, shown_urls: tuple[str, str]) -> None:
@@ -62,6 +63,44 @@ def check_stored_masks(manifest: PackedManifest, asked: Masking | None, shown_ur
         action="store others by `maskmill mask`, leave [mask] out to take the copies as they are, or draw masks as "
         "rows are read",
     )
+
+
+def check_one_kind(first: PackedManifest, other: PackedManifest, shown_urls: tuple[str, str]) -> None:
+    """Refuse two datasets whose sequences have other labels, or of which one has none; see `check_one_tokenizer`."""
+    if first.pairs is not other.pairs:
+        raise ConfigError(
+            "the datasets have other pairs",
+            path=shown_urls[1],
+            expected=f"{_name_pairs(first)}, as {shown_urls[0]}",
+            found=_name_pairs(other),
+            action="in one phase, read datasets that were prepared with one pack.pairs",
+        )
+
+
+def require_pairs(manifest: PackedManifest, wanted: Pairs | None, shown_url: str) -> None:
+    """Refuse a dataset without pairs, or with others than are wanted.
+
+    Args:
+        manifest: Of the dataset.
+        wanted: `None` accepts any pairs.
+        shown_url: Where the dataset is, for people.
+
+    Raises:
+        ConfigError: It is refused.
+    """
+    if manifest.pairs is None or wanted not in (manifest.pairs, None):
+        kind = '"nsp" or "sop"' if wanted is None else f'"{wanted}"'
+        raise ConfigError(
+            "the dataset has no pairs of segments" if manifest.pairs is None else "the dataset has other pairs",
+            path=shown_url,
+            expected=f"rows that were prepared with pack.pairs = {kind}",
+            found=_name_pairs(manifest),
+            action=f"prepare it with pack.pairs = {kind}, or choose an objective that fits it",
+        )
+
+
+def _name_pairs(manifest: PackedManifest) -> str:
+    return "no pairs" if manifest.pairs is None else f'pairs = "{manifest.pairs}"'
 
 
 def _check_equal(expected: object, found: object, name: str, shown_urls: tuple[str, str]) -> None:

@@ -22,7 +22,7 @@ from maskmill.pipeline.loader.order.epoch_order import (
     measure_flowing_epoch,
 )
 from maskmill.pipeline.loader.order.serving_plan import PATTERN_ROWS, RowSupply, ServingPlan, WeightedPhase, apportion
-from maskmill.pipeline.loader.plan.check_fit import check_one_length, check_one_tokenizer
+from maskmill.pipeline.loader.plan.check_fit import check_one_kind, check_one_length, check_one_tokenizer
 from maskmill.pipeline.loader.plan.mixture import MixedPhase, weigh
 from maskmill.pipeline.storage.datasets import check_same_blocks
 from maskmill.schemas.errors import ConfigError
@@ -176,14 +176,16 @@ def _weigh_phase(phase: MixedPhase, default_rows: int | None, datasets: dict[str
 
 
 def _check_fit(phases: Sequence[MixedPhase], datasets: dict[str, PackedDataset]) -> None:
-    """Require one vocabulary for the whole run, and one row length for each phase."""
+    """Require one vocabulary for the whole run, and one row length and kind of pairs for each phase."""
     first = next(iter(datasets.values()))
     for phase in phases:
         inside = [datasets[source.url] for source in phase.mixture.sources]
         for dataset in inside:
             shown_url = dataset.store.display_url
             check_one_tokenizer(first.manifest, dataset.manifest, (first.store.display_url, shown_url))
-            check_one_length(inside[0].manifest, dataset.manifest, (inside[0].store.display_url, shown_url))
+            shown_urls = (inside[0].store.display_url, shown_url)
+            check_one_length(inside[0].manifest, dataset.manifest, shown_urls)
+            check_one_kind(inside[0].manifest, dataset.manifest, shown_urls)
 
 
 def _plan_source(

@@ -136,10 +136,12 @@ class RowReader:
         manifests = [self._plan.sources[dataset].manifest for dataset in datasets]
         seq_len = manifests[0].seq_len
         masked = max(m.masking.most_predicted(seq_len) for m in manifests) if self._static else 0
+        has_pairs = manifests[0].pairs is not None  # in one phase all have the same
+        wanted = (num_rows, seq_len, masked, has_pairs)
         gathered = self._gathered
-        if gathered is None or (*gathered.rows.shape[1:], gathered.num_masked) != (num_rows, seq_len, masked):
+        if gathered is None or (*gathered.rows.shape[1:], gathered.num_masked, gathered.has_pairs) != wanted:
             ids = id_type(manifests[0].vocabulary.vocab_size).to_pandas_dtype()
-            gathered = self._gathered = StagedRows(1, num_rows, seq_len, ids, masked)
+            gathered = self._gathered = StagedRows(1, num_rows, seq_len, ids, masked, has_pairs=has_pairs)
         return gathered
 
     def close(self) -> None:

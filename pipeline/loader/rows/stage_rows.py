@@ -17,7 +17,7 @@ from numba import njit
 
 from maskmill.pipeline.loader.blocks.packed_dataset import PackedDataset
 from maskmill.schemas.manifest import PackedManifest
-from maskmill.schemas.rows import MASK_POSITIONS, Per, RowColumn, columns_per, id_type, most_values
+from maskmill.schemas.rows import MASK_POSITIONS, Per, RowColumn, id_type, most_values, staged_lists
 
 
 @dataclass(frozen=True)
@@ -42,6 +42,7 @@ class StagedRows:
         seq_len: S.
         id_dtype: uint16 or uint32.
         num_masked: M, stored masks of a row; 0 where none are staged.
+        has_pairs: Whether sequences are pairs, whose labels and segments are staged too.
 
     Attributes:
         rows: `(L, C, S)` uint16 or uint32 token ids.
@@ -49,7 +50,9 @@ class StagedRows:
         lists: Of each kind of column that is staged; those of the masks hold nothing where M is 0.
     """
 
-    def __init__(self, num_slots: int, capacity: int, seq_len: int, id_dtype: Any, num_masked: int) -> None:
+    def __init__(
+        self, num_slots: int, capacity: int, seq_len: int, id_dtype: Any, num_masked: int, *, has_pairs: bool = False
+    ) -> None:
         shape = (num_slots, capacity)
         most = most_values(seq_len, num_masked)
         self.rows = np.empty((*shape, seq_len), id_dtype)
@@ -59,8 +62,9 @@ class StagedRows:
                 np.zeros(shape, np.int32),
                 {column.name: np.empty((*shape, most[per]), dtype_of(column, id_dtype)) for column in columns},
             )
-            for per, columns in STAGED_LISTS.items()
+            for per, columns in staged_lists(pairs=has_pairs).items()
         }
+        self.has_pairs = has_pairs
         self._held = {per: lists for per, lists in self.lists.items() if most[per]}
 
     @staticmethod
@@ -68,7 +72,8 @@ class StagedRows:
         """Memory for rows of a dataset, with its stored masks or without."""
         ids = id_type(manifest.vocabulary.vocab_size).to_pandas_dtype()
         num_masked = manifest.masking.most_predicted(manifest.seq_len) if static else 0
-        return StagedRows(num_slots, capacity, manifest.seq_len, ids, num_masked)
+        has_pairs = manifest.pairs is not None
+        return StagedRows(num_slots, capacity, manifest.seq_len, ids, num_masked, has_pairs=has_pairs)
 
     @property
     def seq_len(self) -> int:
@@ -146,14 +151,6 @@ class StagedRows:
         for per, lists in self.lists.items():
             for name, out in lists.values.items():
                 take_lists(staged.lists[per], name, slots, places, targets, out[0], lists.counts[0])
-
-
-STAGED_LISTS = {
-    per: columns
-    for per in (Per.SEQUENCE, Per.SEGMENT, Per.MASKED)
-    if (columns := tuple(column for column in columns_per(per) if column.is_staged))
-}
-"""The staged columns of lists, by kind."""
 
 
 def dtype_of(column: RowColumn, id_dtype: Any) -> np.dtype[Any]:

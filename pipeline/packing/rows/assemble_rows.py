@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
@@ -17,7 +17,7 @@ from maskmill.pipeline.packing.rows.order_rows import order_rows
 from maskmill.pipeline.packing.rows.packed_rows import PackedRows, RowLists
 from maskmill.pipeline.packing.sequences.row_plan import RowPlan
 from maskmill.schemas.mask_vocabulary import MaskVocabulary
-from maskmill.schemas.rows import id_type
+from maskmill.schemas.rows import SEQUENCE_LABELS, id_type
 
 
 @dataclass(frozen=True, slots=True)
@@ -101,12 +101,14 @@ def assemble_rows(
         input_ids,
     )
     segment_lengths = (segments.num_tokens[placed] + begins_sequence + 1).astype(np.uint16)
-    lists = {
+    lists: dict[str, RowLists[Any]] = {
         "sequence_lengths": RowLists(sequence_offsets, lengths[sequences].astype(np.uint16)),
         "segment_lengths": RowLists(segment_offsets, segment_lengths),
         "segment_document": RowLists(segment_offsets, document_ids[placed]),
         "segment_offset": RowLists(segment_offsets, segments.start[placed]),
     }
+    if plan.labels is not None:
+        lists[SEQUENCE_LABELS] = RowLists(sequence_offsets, plan.labels[sequences])
     return PackedRows(input_ids, lists)
 
 
@@ -153,6 +155,8 @@ def _check_sequences(plan: RowPlan) -> None:
     first = plan.first_segment
     if first.size == 0 or first[0] != 0 or first[-1] != len(plan.segments) or (first[1:] <= first[:-1]).any():
         raise ValueError(f"first_segment: expected values that rise from 0 to {len(plan.segments)}, the segments")
+    if plan.labels is not None and plan.labels.shape != plan.row_of_sequence.shape:
+        raise ValueError(f"labels: expected {plan.row_of_sequence.size}, one a sequence, found {plan.labels.size}")
 
 
 def _check_rows(

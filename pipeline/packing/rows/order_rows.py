@@ -38,6 +38,9 @@ def order_rows(
 ) -> npt.NDArray[np.int64]:
     """The rows in the order they are written: by key, then document, then start, which is a total order.
 
+    Only rows of pairs may begin alike. The n-th of these, as they are numbered, is ordered by its key mixed n - 1 times
+    more, so that they do not end up side by side.
+
     Args:
         first_document: Document id of each row's first segment, uint64 (R,).
         start: Tokens of that document before the segment, uint32 (R,).
@@ -47,4 +50,20 @@ def order_rows(
         Indices of rows, int64 (R,).
     """
     key = row_order_key(first_document, start, seed)
+    repeats = _count_repeats(first_document, start)
+    for more in range(int(repeats.max(initial=0))):
+        again = repeats > more
+        key[again] = mix_64(key[again] + np.uint64(GAMMA))
     return np.lexsort((start, first_document, key)).astype(np.int64, copy=False)
+
+
+def _count_repeats(first_document: npt.NDArray[np.uint64], start: npt.NDArray[np.uint32]) -> npt.NDArray[np.int64]:
+    """How many rows before each begin as it does, int64 (R,)."""
+    order = np.lexsort((start, first_document))  # stable
+    document, offset = first_document[order], start[order]
+    begins = np.ones(order.size, np.bool_)
+    begins[1:] = (document[1:] != document[:-1]) | (offset[1:] != offset[:-1])
+    places = np.arange(order.size)
+    repeats = np.empty(order.size, np.int64)
+    repeats[order] = places - np.maximum.accumulate(np.where(begins, places, 0))
+    return repeats

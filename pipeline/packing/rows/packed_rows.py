@@ -44,7 +44,7 @@ class PackedRows:
 
     Attributes:
         input_ids: uint16 or uint32 (R, S).
-        lists: The `LIST_COLUMNS` of `maskmill.schemas.rows`, by name.
+        lists: The `list_columns` of `maskmill.schemas.rows`, by name.
     """
 
     input_ids: TokenIds

@@ -17,7 +17,7 @@ from maskmill.pipeline.storage.store import Store
 from maskmill.schemas.layout import packed_shard_path
 from maskmill.schemas.masking import Masking
 from maskmill.schemas.receipt import ShardReceipt
-from maskmill.schemas.rows import LIST_COLUMNS, Compression, packed_row_schema, rows_per_block
+from maskmill.schemas.rows import SEQUENCE_LABELS, Compression, list_columns, packed_row_schema, rows_per_block
 
 
 @dataclass(frozen=True)
@@ -31,6 +31,7 @@ class RowWriter:
         copies: How many of them.
         rows_per_shard: Rows in a packed shard at most; None: all rows of a document shard.
         compression: Of the blocks.
+        pairs: Whether sequences are pairs, which have a label.
     """
 
     output: Store
@@ -39,6 +40,7 @@ class RowWriter:
     copies: int
     rows_per_shard: int | None
     compression: Compression
+    pairs: bool = False
 
     def write(self, folder: str, document_shard: int, rows: PackedRows, text_bytes: int) -> list[ShardReceipt]:
         """Write the rows of a document shard as one packed shard, or as several.
@@ -54,7 +56,7 @@ class RowWriter:
                 falls to its tokens.
         """
         seq_len = rows.input_ids.shape[1]
-        schema = packed_row_schema(seq_len, self.tables.vocabulary.vocab_size, self.copies)
+        schema = packed_row_schema(seq_len, self.tables.vocabulary.vocab_size, self.copies, pairs=self.pairs)
         size = self.rows_per_shard or max(1, len(rows))
         starts = list(range(0, max(1, len(rows)), size))
         tokens = [count_tokens(rows.slice(start, start + size)) for start in starts]
@@ -96,7 +98,7 @@ def make_block(
     flat = pa.array(rows.input_ids.reshape(-1))
     arrays: list[pa.Array] = [
         pa.FixedSizeListArray.from_arrays(flat, type=schema.field("input_ids").type),
-        *(_list_array(rows.lists[column.name]) for column in LIST_COLUMNS),
+        *(_list_array(rows.lists[column.name]) for column in list_columns(pairs=SEQUENCE_LABELS in schema.names)),
     ]
     row_ids = np.arange(len(rows), dtype=np.uint64) + np.uint64(first_row_id)
     for copy in range(copies):

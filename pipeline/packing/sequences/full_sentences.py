@@ -15,6 +15,14 @@ from maskmill.pipeline.packing.cutting.split_documents import (
     make_segment_arrays,
 )
 from maskmill.pipeline.packing.cutting.token_columns import CutPlaces, TokenColumns
+from maskmill.pipeline.packing.sequences.placed import Building, Placed
+
+
+def place_full_sentences(building: Building) -> Placed:
+    """Fill one row after another in the order of the documents (see `fill_with_sentences`)."""
+    segments, first_segment = fill_with_sentences(building.columns, building.rules)
+    num_rows = first_segment.size - 1
+    return Placed(segments, first_segment, np.arange(num_rows), num_rows)
 
 
 def fill_with_sentences(columns: TokenColumns, rules: CutRules) -> tuple[Segments, npt.NDArray[np.int64]]:

@@ -2,7 +2,7 @@
 
     documents -> segments -> sequences -> rows
 
-Every way to pack that the run file knows is put together here from the parts that do the work.
+How sequences are made and placed is looked up in the table of builders; what became of the documents is counted here.
 """
 
 from __future__ import annotations
@@ -13,28 +13,29 @@ import numpy as np
 import numpy.typing as npt
 
 from maskmill.pipeline.packing.cutting.cut_rules import CutRules, max_segment_tokens
-from maskmill.pipeline.packing.cutting.split_documents import Segments, split_documents
+from maskmill.pipeline.packing.cutting.split_documents import split_documents
 from maskmill.pipeline.packing.cutting.token_columns import TokenColumns
-from maskmill.pipeline.packing.fitting.best_fit import pack_best_fit
-from maskmill.pipeline.packing.fitting.fill_rows import fill_rows
 from maskmill.pipeline.packing.fitting.lower_bound import lower_bound_l2
-from maskmill.pipeline.packing.sequences.full_sentences import fill_with_sentences
+from maskmill.pipeline.packing.sequences.builders import find_builder
+from maskmill.pipeline.packing.sequences.placed import Building, Placed
 from maskmill.pipeline.packing.sequences.row_plan import RowPlan, measure_sequences
+from maskmill.pipeline.packing.sequences.segments import place_alone
 from maskmill.schemas.layout import DataSplit, packed_folders
-from maskmill.schemas.run_file import PackSection, Sequences, Split
+from maskmill.schemas.run_file import PackSection, Split
 
 
-def plan_rows(columns: TokenColumns, pack: PackSection) -> dict[int, RowPlan]:
+def plan_rows(columns: TokenColumns, pack: PackSection, document_shard: int = 0, seed: int = 0) -> dict[int, RowPlan]:
     """Plans the rows of every dataset that is asked for.
 
-    `segment` and `doc_sentences` cut documents (see `split_documents`) and put the pieces, each a sequence, into rows
-    by best fit (see `pack_best_fit`); `doc_sentences` cuts at sentences whatever `pack.cut`. `full_sentences` fills
-    one row after another in the order of the documents (see `fill_with_sentences`). `document` gives every piece a row
-    of its own, in the dataset of the shortest length bin that holds it. The plan is a function of the arguments alone.
+    The builder of `pack.sequences` or `pack.pairs` makes them (see `builders`); with length bins, every document or
+    piece of one has a row of its own, in the dataset of the shortest length that holds it. The plan is a function of
+    the arguments alone.
 
     Args:
         columns: The documents, with their sentences where `pack.needs_sentences`; else these are not used.
         pack: How to pack.
+        document_shard: Number of the document shard, on which random choices depend.
+        seed: Key of random choices, if the builder makes any.
 
     Returns:
         A plan for each length of rows, in the order of `maskmill.schemas.layout.packed_folders`.
@@ -49,68 +50,36 @@ def plan_rows(columns: TokenColumns, pack: PackSection) -> dict[int, RowPlan]:
     lengths = list(packed_folders(pack, DataSplit.TRAIN))
     if pack.length_bins:
         return _plan_bins(columns, pack, lengths)
-    return {seq_len: _plan_one(columns, pack, seq_len) for seq_len in lengths}
-
-
-@dataclass(frozen=True, slots=True)
-class _Placed:
-    """Segments in sequences in rows, nothing counted yet."""
-
-    segments: Segments
-    first_segment: npt.NDArray[np.int64]
-    row_of_sequence: npt.NDArray[np.int64]
-    num_rows: int
-    cuts_to_fill: int = 0
+    return {seq_len: _plan_one(Building(columns, pack, seq_len, document_shard, seed)) for seq_len in lengths}
 
 
 @dataclass(frozen=True, slots=True)
 class _Tally:
-    """The documents of one dataset; see `RowPlan`."""
+    """The documents of one dataset; see `RowPlan`. `with_tokens` are packed or unpaired."""
 
-    packed: int
+    with_tokens: int
     without_tokens: int
     too_long: npt.NDArray[np.int64]
     tokens_encoded: int
 
 
-def _plan_one(columns: TokenColumns, pack: PackSection, seq_len: int) -> RowPlan:
-    tokens = columns.document_tokens
-    too_long = _find_too_long(tokens, pack, seq_len)
+def _plan_one(building: Building) -> RowPlan:
+    tokens = building.columns.document_tokens
+    too_long = _find_too_long(tokens, building.pack, building.seq_len)
     without_tokens = int(np.count_nonzero(tokens == 0))
     tally = _Tally(
-        packed=tokens.size - without_tokens - too_long.size,
+        with_tokens=tokens.size - without_tokens - too_long.size,
         without_tokens=without_tokens,
         too_long=too_long,
         tokens_encoded=int(tokens.sum() - tokens[too_long].sum()),
     )
-    return _count(columns, _place(columns, pack, seq_len), seq_len, tally)
+    return _count(building.columns, find_builder(building.pack)(building), building.seq_len, tally)
 
 
 def _find_too_long(tokens: npt.NDArray[np.int64], pack: PackSection, seq_len: int) -> npt.NDArray[np.int64]:
     if pack.split is not Split.NEVER:
         return np.empty(0, np.int64)
     return np.flatnonzero(tokens > max_segment_tokens(seq_len))
-
-
-def _place(columns: TokenColumns, pack: PackSection, seq_len: int) -> _Placed:
-    rules = CutRules.from_pack(pack, seq_len)
-    if pack.sequences is Sequences.FULL_SENTENCES:
-        segments, first_segment = fill_with_sentences(columns, rules)
-        num_rows = first_segment.size - 1
-        return _Placed(segments, first_segment, np.arange(num_rows), num_rows)
-    segments = split_documents(columns, rules)
-    if pack.sequences is Sequences.DOCUMENT:
-        return _place_alone(segments)
-    row_of_segment, num_rows = pack_best_fit(segments.lengths, seq_len)
-    cuts_to_fill = 0
-    if pack.split is Split.FILL:
-        segments, row_of_segment, num_rows, cuts_to_fill = fill_rows(columns, segments, row_of_segment, num_rows, rules)
-    return _Placed(segments, np.arange(len(segments) + 1), row_of_segment, num_rows, cuts_to_fill)
-
-
-def _place_alone(segments: Segments) -> _Placed:
-    rows = np.arange(len(segments))
-    return _Placed(segments, np.arange(len(segments) + 1), rows, len(segments))
 
 
 def _plan_bins(columns: TokenColumns, pack: PackSection, bins: list[int]) -> dict[int, RowPlan]:
@@ -133,7 +102,7 @@ def _plan_bins(columns: TokenColumns, pack: PackSection, bins: list[int]) -> dic
         left = moved[home[segments.document[moved]] == index]
         came = moved[bin_of_segment[moved] == index]
         tally = _Tally(
-            packed=int(np.count_nonzero(home == index)),
+            with_tokens=int(np.count_nonzero(home == index)),
             without_tokens=int(np.count_nonzero(tokens == 0)) if index == 0 else 0,
             too_long=too_long if seq_len == bins[-1] else too_long[:0],
             tokens_encoded=int(
@@ -142,13 +111,14 @@ def _plan_bins(columns: TokenColumns, pack: PackSection, bins: list[int]) -> dic
                 + segments.num_tokens[came].sum(dtype=np.int64)
             ),
         )
-        plans[seq_len] = _count(columns, _place_alone(segments.select(bin_of_segment == index)), seq_len, tally)
+        plans[seq_len] = _count(columns, place_alone(segments.select(bin_of_segment == index)), seq_len, tally)
     return plans
 
 
-def _count(columns: TokenColumns, placed: _Placed, seq_len: int, tally: _Tally) -> RowPlan:
+def _count(columns: TokenColumns, placed: Placed, seq_len: int, tally: _Tally) -> RowPlan:
     segments = placed.segments
-    is_cut = segments.start > 0
+    # Segments of pairs repeat, and lose tokens: they have counts of their own.
+    is_cut = np.zeros(len(segments), np.bool_) if placed.pair_counts else segments.start > 0
     cut_before = columns.offsets[segments.document[is_cut]] + segments.start[is_cut]
     lengths = measure_sequences(segments, placed.first_segment)
     places = int(lengths.sum(dtype=np.int64))
@@ -159,8 +129,8 @@ def _count(columns: TokenColumns, placed: _Placed, seq_len: int, tally: _Tally) 
         first_segment=placed.first_segment,
         row_of_sequence=placed.row_of_sequence,
         num_rows=placed.num_rows,
-        documents=tally.packed + tally.without_tokens + tally.too_long.size,
-        packed=tally.packed,
+        documents=tally.with_tokens + tally.without_tokens + tally.too_long.size,
+        packed=tally.with_tokens - placed.pair_counts.get("unpaired", 0),
         without_tokens=tally.without_tokens,
         too_long=tally.too_long,
         tokens_encoded=tally.tokens_encoded,
@@ -172,4 +142,6 @@ def _count(columns: TokenColumns, placed: _Placed, seq_len: int, tally: _Tally) 
         padding=placed.num_rows * seq_len - places,
         rows_lower_bound_l1=-(-places // seq_len),
         rows_lower_bound_l2=lower_bound_l2(lengths, seq_len),
+        labels=placed.labels,
+        pair_counts=placed.pair_counts,
     )

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 
 import numpy as np
 import numpy.typing as npt
@@ -20,16 +21,16 @@ class RowPlan:
         first_segment: Sequence q is segments `first_segment[q]` to `first_segment[q + 1] - 1`; int64 (Q + 1,).
         row_of_sequence: Row of every sequence, int64 (Q,); rows are numbered as they were opened.
         num_rows: R.
-        documents: That belong to this dataset; = packed + without_tokens + the number of too_long. With length bins a
-            document belongs to the dataset that holds its first segment, one without tokens to the shortest bin's, one
-            that is too long to the longest's.
+        documents: That belong to this dataset; = packed + without_tokens + unpaired + the number of too_long. With
+            length bins a document belongs to the dataset that holds its first segment, one without tokens to the
+            shortest bin's, one that is too long to the longest's.
         packed: Of them those with tokens in rows.
         without_tokens: Of them those that have no tokens.
         too_long: Of them those that are longer than a row and may not be cut, indices of documents, int64.
         tokens_encoded: Tokens of the packed documents, counted from where documents start and end: whatever planning
             loses or doubles makes it differ from `tokens_in_rows`. With length bins the pieces of a document that
             are in another dataset than its first are counted there.
-        cuts: Segments that do not begin their document: `segments = packed + cuts`.
+        cuts: Segments that do not begin their document: `segments = packed + cuts`. 0 for pairs.
         cuts_to_fill: Cuts made only to fill a row.
         cuts_inside_sentences: Cuts at no sentence start; 0 where sentences are not known.
         cuts_inside_words: Cuts before a token that continues a word.
@@ -37,6 +38,8 @@ class RowPlan:
         padding: `[PAD]`.
         rows_lower_bound_l1: Rows that the sequences would fill if they could be poured.
         rows_lower_bound_l2: Martello and Toth's L2 of the lengths of the sequences.
+        labels: Of the sequences, uint8 (Q,); `None` if they have none.
+        pair_counts: `PAIR_COUNTS` of `maskmill.schemas.counts`, if sequences are pairs.
     """
 
     seq_len: int
@@ -57,6 +60,8 @@ class RowPlan:
     padding: int
     rows_lower_bound_l1: int
     rows_lower_bound_l2: int
+    labels: npt.NDArray[np.uint8] | None = None
+    pair_counts: Mapping[str, int] = field(default_factory=dict)
 
     @property
     def tokens_in_rows(self) -> int:

@@ -16,7 +16,7 @@ from maskmill.pipeline.packing.rows.assemble_rows import SpecialIds, assemble_ro
 from maskmill.pipeline.packing.rows.order_rows import row_order_key
 from maskmill.pipeline.packing.rows.packed_rows import PackedRows, RowLists
 from maskmill.pipeline.packing.sequences.row_plan import RowPlan
-from maskmill.schemas.rows import LIST_COLUMNS
+from maskmill.schemas.rows import list_columns
 from tests.packing.documents import CLS, FIRST_ID, PAD, SEP, Documents, documents, row_settings
 
 SHARD = 7
@@ -31,6 +31,7 @@ def plan(segments: Segments, rows: list[int] | np.ndarray, num_rows: int, seq_le
         "first_segment": np.arange(len(segments) + 1),
         "row_of_sequence": np.array(rows, np.int64),
         "num_rows": num_rows,
+        "labels": None,
     }
     return RowPlan(**(counts | placed | changes))
 
@@ -113,7 +114,7 @@ def test_blocks_of_rows_are_the_rows_and_arrow_takes_their_lists_as_they_are(
     packed = pack(docs, *settings)
     blocks = [packed.slice(start, start + block_rows) for start in range(0, len(packed), block_rows)]
     assert [row for block in blocks for row in sequences(block)] == sequences(packed)
-    assert list(packed.lists) == [column.name for column in LIST_COLUMNS]
+    assert list(packed.lists) == [column.name for column in list_columns()]
     for name, whole in packed.lists.items():
         lists = []
         for block in blocks:

@@ -73,3 +73,19 @@ def test_another_seed_gives_another_order() -> None:
     orders = {tuple(order_rows(documents, starts, seed).tolist()) for seed in range(5)}
     assert len(orders) == 5
     assert tuple(range(100)) not in orders
+
+
+@given(st.lists(st.tuples(st.integers(0, 3), st.integers(0, 2)), max_size=40), UINT64)
+def test_rows_that_begin_alike_are_ordered_by_their_key_mixed_once_more_each(
+    rows: list[tuple[int, int]], seed: int
+) -> None:
+    documents = np.array([document for document, _ in rows], np.uint64)
+    starts = np.array([start for _, start in rows], np.uint32)
+    keys = []
+    for number, row in enumerate(rows):
+        key = key_plainly(*row, seed)
+        for _ in range(rows[:number].count(row)):
+            key = mix_plainly((key + GAMMA) % 2**64)
+        keys.append(key)
+    expected = sorted(range(len(rows)), key=lambda index: (keys[index], *rows[index], index))
+    assert order_rows(documents, starts, seed).tolist() == expected

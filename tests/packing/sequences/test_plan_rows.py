@@ -310,10 +310,12 @@ def test_tokens_encoded_do_not_come_from_the_segments(monkeypatch: pytest.Monkey
         segments = split(*arguments, **options)
         return segments.select(np.arange(1, len(segments)))
 
-    from maskmill.pipeline.packing.sequences import plan_rows as module
+    from maskmill.pipeline.packing.sequences import plan_rows as of_bins
+    from maskmill.pipeline.packing.sequences import segments as of_segments
 
-    split = module.split_documents
-    monkeypatch.setattr(module, "split_documents", lose_one)
+    split = of_bins.split_documents
+    for module in (of_bins, of_segments):
+        monkeypatch.setattr(module, "split_documents", lose_one)
     docs = Documents([[1] * 20, [1] * 33])
     for pack in (PackSection(seq_len=64), PackSection(seq_len=64, length_bins=[32, 64], sequences="document")):
         plans = plan(docs, pack).values()
