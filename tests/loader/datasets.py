@@ -75,8 +75,7 @@ def make_block(
     """A block of packed rows, with as many static masks as its schema has."""
     flat = pa.array(rows.input_ids.reshape(-1))
     columns = [pa.FixedSizeListArray.from_arrays(flat, type=schema.field("input_ids").type)]
-    for lists in rows.lists.values():
-        columns.append(pa.ListArray.from_arrays(pa.array(lists.offsets), pa.array(lists.values)))
+    columns += [pa.ListArray.from_arrays(pa.array(one.offsets), pa.array(one.values)) for one in rows.lists.values()]
     row_ids = np.arange(len(rows), dtype=np.uint64) + np.uint64(first_row_id)
     for copy in range((len(schema) - len(columns)) // 3):
         offsets, *masks = static_masks(rows.input_ids, row_ids, copy, masking, tables)
