@@ -22,6 +22,7 @@ from maskmill.pipeline.storage.shard_table import write_shard_table
 from maskmill.pipeline.storage.store import open_store
 from maskmill.pipeline.verification.check_parts import check_between
 from maskmill.pipeline.verification.verify_output import Verified, verify_output
+from maskmill.schemas.errors import ShardCorruptError
 from maskmill.schemas.layout import DataSplit
 from maskmill.schemas.manifest import EncodedManifest, PackedManifest, TokenizerManifest
 from maskmill.schemas.receipt import ShardReceipt
@@ -53,6 +54,11 @@ LAYOUTS = {
     "bins": {"sequences": "document", "length_bins": [32, 48, 64], "rows_per_shard": 4},
     "bins, never": {"sequences": "document", "length_bins": [32, 64], "split": "never"},
     "documents of several lengths": {"sequences": "document", "seq_len": [32, 64]},
+    "nsp": {"pairs": "nsp", "rows_per_shard": 4},
+    "nsp, duplicates": {"pairs": "nsp", "duplicates": 3, "seq_len": [64, 32], "compression": "zstd"},
+    "sop": {"pairs": "sop", "duplicates": 2},
+    "sop, single": {"pairs": "sop", "sop_random_single": True, "cut": "token"},
+    "encoded pairs": {"pairs": "sop", "keep_encoded": True},
     "encoded": {"keep_encoded": True},
     "encoded, never": {"keep_encoded": True, "split": "never"},
     "encoded bins": {"keep_encoded": True, "sequences": "document", "length_bins": [32, 64]},
@@ -438,3 +444,132 @@ def test_rows_packed_again_from_encoded_documents_are_verified(tmp_path: Path) -
     output.pack = make_pack("encoded bins")
     pack_output(output, encoded_of(output))
     assert findings_of(output) == []
+
+
+PAIRS_SCHEMA = packed_row_schema(64, 1000, 0, pairs=True)
+
+
+def find_pair(rows: list[dict[str, Any]], label: int, other: bool | None = None) -> tuple[dict[str, Any], int]:
+    """A row and the number of a sequence in it with a label; `other` says whether B is of another document."""
+    for row in rows:
+        for sequence, found in enumerate(row["sequence_labels"]):
+            a, b = row["segment_document"][2 * sequence : 2 * sequence + 2]
+            if found == label and other in (a != b, None):
+                return row, sequence
+    raise AssertionError("no such pair")
+
+
+def flip_0(rows: list[dict[str, Any]]) -> list[dict[str, Any]]:
+    row, sequence = find_pair(rows, 0)
+    row["sequence_labels"][sequence] = 1
+    return rows
+
+
+def flip_1(rows: list[dict[str, Any]]) -> list[dict[str, Any]]:
+    row, sequence = find_pair(rows, 1)
+    row["sequence_labels"][sequence] = 0
+    return rows
+
+
+def label_2(rows: list[dict[str, Any]]) -> list[dict[str, Any]]:
+    rows[0]["sequence_labels"][0] = 2
+    return rows
+
+
+def add_label(rows: list[dict[str, Any]]) -> list[dict[str, Any]]:
+    rows[0]["sequence_labels"].append(0)
+    return rows
+
+
+def lose_label(rows: list[dict[str, Any]]) -> list[dict[str, Any]]:
+    rows[0]["sequence_labels"].pop()
+    return rows
+
+
+def join_segments(rows: list[dict[str, Any]]) -> list[dict[str, Any]]:
+    """A sequence of one segment, and one of three."""
+    row = next(row for row in rows if len(row["segment_lengths"]) > 3 and row["segment_lengths"][3] > 3)
+    a, b, c, d, *rest = row["segment_lengths"]
+    row["segment_lengths"] = [a + b, c, d // 2, d - d // 2, *rest]
+    return rows
+
+
+def swap_origins(rows: list[dict[str, Any]]) -> list[dict[str, Any]]:
+    """Pretend that B precedes A in the document."""
+    row, sequence = find_pair(rows, 0)
+    a = 2 * sequence
+    for name in ("segment_document", "segment_offset"):
+        row[name][a], row[name][a + 1] = row[name][a + 1], row[name][a]
+    return rows
+
+
+def of_another_document(rows: list[dict[str, Any]]) -> list[dict[str, Any]]:
+    """Pretend that a pair of a document that has several is from one that has none."""
+    firsts = [document for row in rows for document in row["segment_document"][::2]]
+    for row in rows:
+        for sequence, label in enumerate(row["sequence_labels"]):
+            if label == 0 and firsts.count(row["segment_document"][2 * sequence]) > 1:
+                row["segment_document"][2 * sequence : 2 * sequence + 2] = [90, 90]
+                return rows
+    raise AssertionError("no such pair")
+
+
+NOT_OF_LABEL = "the label of a pair does not fit its segments"
+
+
+@pytest.mark.parametrize("layout", ["nsp", "sop", "sop, single"])
+@pytest.mark.parametrize(
+    ("change", "word"),
+    [
+        (flip_0, NOT_OF_LABEL),
+        (flip_1, NOT_OF_LABEL),
+        (swap_origins, NOT_OF_LABEL),
+        (label_2, "a value of sequence_labels is not below 2"),
+        (add_label, "not every sequence has a value in every column"),
+        (lose_label, "not every sequence has a value in every column"),
+        (join_segments, "a sequence is not a pair of segments"),
+        (of_another_shard, "from another document shard"),
+        (of_another_document, "packed: "),
+    ],
+)
+def test_pairs_that_are_not_what_they_say_are_found(tmp_path: Path, layout: str, change: Any, word: str) -> None:
+    pack = make_pack(layout).model_copy(update={"rows_per_shard": None})
+    output = write_output(str(tmp_path), pack, TRAIN)
+    assert findings_of(output) == []
+    change_table(output, "packed", rewrite_shard(output, "packed/shard-00000.arrow", change, PAIRS_SCHEMA))
+    assert any(word in found for found in findings_of(output)), findings_of(output)
+
+
+@pytest.mark.parametrize("name", ["pairs", "pairs_of_label_1", "tokens_of_others", "segments", "packed"])
+def test_counts_of_pairs_that_are_not_those_of_the_rows_are_found(tmp_path: Path, name: str) -> None:
+    output = write_output(str(tmp_path), make_pack("nsp"), TRAIN)
+    counts = read_manifest(output.store.below("packed"), PackedManifest).counts
+    more = {
+        "pairs": {"pairs": counts.pairs + 1, "segments": counts.segments + 2},
+        "segments": {"pairs": counts.pairs + 1, "segments": counts.segments + 2},
+        "pairs_of_label_1": {name: counts.pairs_of_label_1 - 1},
+        "tokens_of_others": {name: counts.tokens_of_others + 1, "tokens_truncated": counts.tokens_truncated + 1},
+        "packed": {name: counts.packed - 1, "unpaired": counts.unpaired + 1},
+    }
+    change_table(output, "packed", lambda receipts: receipts, **more[name])
+    assert any(found.partition(": ")[2].startswith(f"{name}: ") for found in findings_of(output)), findings_of(output)
+
+
+def test_the_manifest_of_pairs_adds_up(tmp_path: Path) -> None:
+    output = write_output(str(tmp_path), make_pack("sop"), TRAIN)
+    packed = output.store.below("packed")
+    manifest = read_manifest(packed, PackedManifest)
+    assert (manifest.pairs, manifest.duplicates, manifest.sop_random_single) == ("sop", 2, False)
+    counts = manifest.counts
+    assert counts.tokens_repeated == counts.tokens_encoded > 0
+    assert counts.tokens_encoded * 2 == counts.tokens_in_rows + counts.tokens_truncated + counts.tokens_unpaired
+    assert counts.documents == counts.packed + counts.without_tokens + counts.unpaired
+    for changes in ({"duplicates": 1}, {"duplicates": 3}, {"pairs": None}):
+        write_manifest(output.store, "packed", manifest.model_copy(update=changes))
+        with pytest.raises(ShardCorruptError, match="the manifest is invalid"):
+            read_manifest(packed, PackedManifest)
+    for name in ("tokens_truncated", "tokens_unpaired", "tokens_repeated", "unpaired"):
+        changed = counts.model_copy(update={name: getattr(counts, name) + 1})
+        write_manifest(output.store, "packed", manifest.model_copy(update={"counts": changed}))
+        with pytest.raises(ShardCorruptError, match="the manifest is invalid"):
+            read_manifest(packed, PackedManifest)

@@ -218,17 +218,15 @@ def view_masks(layout: TransferLayout, buffer: npt.NDArray[np.uint8]) -> Written
 
 def read_rows(layout: TransferLayout, written: Written, sent: torch.Tensor) -> SentRows:
     """See the bytes of a batch, uint8 on any device, as what they are."""
-    sizes = [written.num_ends]
-    if layout.has_pairs:
-        sizes += [written.num_ends - 1, written.num_pairs, written.num_pairs]
-    spans = layout.spans | {"ends": layout.spans["ends"]._replace(shape=(sum(sizes),))}
+    num_ends = written.num_ends
+    num_values = 2 * (num_ends + written.num_pairs) - 1 if layout.has_pairs else num_ends
+    spans = layout.spans | {"ends": layout.spans["ends"]._replace(shape=(num_values,))}
     seen = {name: _view_tensor(sent, span) for name, span in spans.items()}
     names = [column.name for column in _SENT_LISTS]
     lists, counts = ({name: seen.pop(f"{kind}/{name}") for name in names} for kind in ("lists", "counts"))
-    cu_seqlens, *pairs = torch.split(seen.pop("ends"), sizes)
-    return SentRows(
-        **seen, cu_seqlens=cu_seqlens, pairs=SentPairs(*pairs) if pairs else None, lists=lists, counts=counts
-    )
+    ends = seen.pop("ends")
+    pairs = _view_pairs(ends[num_ends:], num_ends - 1, written.num_pairs) if layout.has_pairs else None
+    return SentRows(**seen, cu_seqlens=ends[:num_ends], pairs=pairs, lists=lists, counts=counts)
 
 
 def widen(ids: torch.Tensor) -> torch.Tensor:
@@ -244,6 +242,11 @@ def _append_pairs(pairs: FoundPairs, num_ends: int, ends: npt.NDArray[np.int32])
     rest = np.concatenate([pairs.starts, pairs.labels])
     ends[2 * num_ends - 1 : 2 * num_ends - 1 + len(rest)] = rest
     return 2 * num_ends - 1 + len(rest)
+
+
+def _view_pairs(values: torch.Tensor, num_turns: int, num_pairs: int) -> SentPairs:
+    turns, rest = values[:num_turns], values[num_turns:]
+    return SentPairs(turns, rest[:num_pairs], rest[num_pairs:])
 
 
 def _view_array(buffer: npt.NDArray[np.uint8], span: Span) -> npt.NDArray[Any]:

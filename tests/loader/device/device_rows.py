@@ -50,23 +50,40 @@ SHAPES = [(1, 32), (3, 33), (4, 64), (2, 200)]
 
 
 @st.composite
-def row_batches(draw: Any, *, masking: Masking, static: bool = False, shape: Any = None, dtype: Any = None) -> RowBatch:
+def row_batches(
+    draw: Any,
+    *,
+    masking: Masking,
+    static: bool = False,
+    shape: Any = None,
+    dtype: Any = None,
+    has_pairs: bool | None = None,
+) -> RowBatch:
     """Draw a batch whose unused places hold rubbish, as those of a reused buffer do."""
     num_rows, seq_len = shape or draw(st.sampled_from(SHAPES))
     dtype = dtype or draw(st.sampled_from(list(TABLES)))
     kind = draw(st.sampled_from(["full", "one sequence", "padded", "any"]))
+    has_pairs = draw(st.booleans()) if has_pairs is None else has_pairs
     seed = draw(st.integers(0, 2**32 - 1))
     epochs = draw(st.lists(st.sampled_from([0, 1, 2, 2**40, 2**63 - 1]), min_size=num_rows, max_size=num_rows))
-    return make_rows(seed, num_rows, seq_len, dtype, kind, epochs, masking, static)
+    return make_rows(seed, num_rows, seq_len, dtype, kind, epochs, masking, static, has_pairs)
 
 
 def make_rows(
-    seed: int, num_rows: int, seq_len: int, dtype: Any, kind: str, epochs: list[int], masking: Masking, static: bool
+    seed: int,
+    num_rows: int,
+    seq_len: int,
+    dtype: Any,
+    kind: str,
+    epochs: list[int],
+    masking: Masking,
+    static: bool,
+    has_pairs: bool = False,
 ) -> RowBatch:
     random = np.random.default_rng(seed)
     tables = TABLES[dtype]
     num_masked = masking.most_predicted(seq_len) if static else 0
-    staged = StagedRows(2, num_rows + 1, seq_len, dtype, num_masked)
+    staged = StagedRows(2, num_rows + 1, seq_len, dtype, num_masked, has_pairs=has_pairs)
     for array in arrays_of(staged):
         array[:] = random.integers(0, 2**16, array.shape)
     where = random.permutation(2 * (num_rows + 1))[:num_rows]
@@ -92,6 +109,8 @@ def make_rows(
         lengths = _draw_lengths(random, seq_len, kind)
         sequences.values["sequence_lengths"][slot, place, : len(lengths)] = lengths
         sequences.counts[slot, place] = len(lengths)
+        if has_pairs:
+            _split_sequences(random, staged, (slot, place), lengths)
         ids[b, sum(lengths) :] = VOCABULARY.pad_id
     staged.rows[batch.slots, batch.places] = ids
     staged.row_ids[batch.slots, batch.places] = random.integers(0, 2**64, num_rows, np.uint64)
@@ -122,6 +141,16 @@ def _draw_lengths(random: np.random.Generator, seq_len: int, kind: str) -> list[
         lengths.append(length)
         room -= length
     return lengths
+
+
+def _split_sequences(random: np.random.Generator, staged: StagedRows, place: Any, lengths: list[int]) -> None:
+    """Make each sequence a pair of segments, with a label; here a segment may be a special token alone."""
+    segments = staged.lists[Per.SEGMENT]
+    halves = [(first, length - first) for length in lengths for first in [int(random.integers(1, length))]]
+    segments.counts[place] = 2 * len(lengths)
+    segments.values["segment_lengths"][place][: 2 * len(lengths)] = np.array(halves, np.uint16).reshape(-1)
+    labels = random.integers(0, 2, len(lengths))
+    staged.lists[Per.SEQUENCE].values["sequence_labels"][place][: len(lengths)] = labels
 
 
 def _store_masks(batch: RowBatch, masking: Masking, tables: MaskTables) -> None:
@@ -157,6 +186,7 @@ def expect_batch(batch: RowBatch, masking: Masking, tables: MaskTables) -> Batch
         segments.append([n for n, length in enumerate(lengths, 1) for _ in range(length)] + [0] * padding)
         for length in lengths + [padding] * (padding > 0):
             ends.append(ends[-1] + length)
+    pairs = _expect_pairs(batch) if batch.staged.has_pairs else {}
     labels = torch.tensor(np.array([labels for _, labels in masked]))
     entries, wanted = list_masked(labels, masking.most_predicted(seq_len))
     return Batch(
@@ -173,6 +203,7 @@ def expect_batch(batch: RowBatch, masking: Masking, tables: MaskTables) -> Batch
         masked_positions=entries,
         masked_labels=wanted,
         loss_weights=_weigh_labels(batch, labels, masking, tables),
+        **pairs,
         **vars(batch.place),
     )
 
@@ -191,6 +222,27 @@ def _weigh_labels(batch: RowBatch, labels: torch.Tensor, masking: Masking, table
             if labels[b, i] != -100:
                 weights[b, i] = 1.0 if masking.loss_weights == "one" else 10**6 / rate
     return torch.tensor(weights)
+
+
+def _expect_pairs(batch: RowBatch) -> dict[str, Any]:
+    """What a batch has of pairs, place by place."""
+    num_rows, seq_len = ids_of(batch).shape
+    segments, sequences = batch.staged.lists[Per.SEGMENT], batch.staged.lists[Per.SEQUENCE]
+    types: list[list[int]] = []
+    labels: list[int] = []
+    starts: list[int] = []
+    for b in range(num_rows):
+        here = batch.slots[b], batch.places[b]
+        lengths = segments.values["segment_lengths"][here][: segments.counts[here]].tolist()
+        row = [number % 2 for number, length in enumerate(lengths) for _ in range(length)]
+        types.append(row + [0] * (seq_len - len(row)))
+        starts += [b * seq_len + sum(lengths[:number]) for number in range(0, len(lengths), 2)]
+        labels += sequences.values["sequence_labels"][here][: sequences.counts[here]].tolist()
+    return {
+        "token_type_ids": torch.tensor(types),
+        "sequence_labels": torch.tensor(labels, dtype=torch.int64),
+        "cls_positions": torch.tensor(starts, dtype=torch.int64),
+    }
 
 
 def list_masked(labels: torch.Tensor, most: int) -> tuple[torch.Tensor, torch.Tensor]:

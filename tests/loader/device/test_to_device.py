@@ -73,7 +73,8 @@ def test_the_longest_rows_have_places_beyond_32767(static):
 @settings(deadline=None, max_examples=25)
 def test_no_batch_changes_while_later_ones_are_made(data, static):
     """Rows are copied as late as a device may: had a buffer been written too early, a batch would show it."""
-    drawn = row_batches(masking=MASKING, static=static, shape=(3, 64), dtype=np.uint16)
+    has_pairs = data.draw(st.booleans())
+    drawn = row_batches(masking=MASKING, static=static, shape=(3, 64), dtype=np.uint16, has_pairs=has_pairs)
     stream = data.draw(st.lists(drawn, min_size=1, max_size=6))
     law = [expect_batch(rows, MASKING, TABLES[np.uint16]) for rows in stream]
     copy_stream = LateStream(is_busy=True)
