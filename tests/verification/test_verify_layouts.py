@@ -488,10 +488,12 @@ def lose_label(rows: list[dict[str, Any]]) -> list[dict[str, Any]]:
 
 def join_segments(rows: list[dict[str, Any]]) -> list[dict[str, Any]]:
     """A sequence of one segment, and one of three."""
-    row = next(row for row in rows if len(row["segment_lengths"]) > 3 and row["segment_lengths"][3] > 3)
-    a, b, c, d, *rest = row["segment_lengths"]
-    row["segment_lengths"] = [a + b, c, d // 2, d - d // 2, *rest]
-    return rows
+    for row in rows:
+        lengths = row["segment_lengths"]
+        if len(lengths) > 2 and lengths[0] > 5:
+            row["segment_lengths"] = [3, lengths[0] - 3, *lengths[1:-2], sum(lengths[-2:])]
+            return rows
+    raise AssertionError("no such row")
 
 
 def swap_origins(rows: list[dict[str, Any]]) -> list[dict[str, Any]]:
