@@ -26,6 +26,7 @@ WAYS_TO_PACK: tuple[dict[str, Any], ...] = (
     {"sequences": "full_sentences"},
     {"split": "fill", "max_waste": 0.0, "min_segment": 1, "cut": "sentence"},
     {},
+    {"pairs": "nsp", "name": "pairs"},
 )
 TOKENIZER: dict[str, Any] = {"vocab_size": 64, "min_frequency": 1, "max_words": 5}
 
@@ -46,7 +47,7 @@ def compile_kernels() -> None:
         beyond_uint16 = {**TOKENIZER, "vocab_size": 66_000, "unused": 1 << 16}
         wide = {**run, "tokenizer": beyond_uint16, "output": {"url": os.path.join(folder, "wide")}}
         for settings in (wide, *({**run, "pack": {"seq_len": 64, **pack}} for pack in WAYS_TO_PACK)):
-            prepare(settings, replace=True)
+            prepare(settings, replace="name" not in settings["pack"])
         brought = {"from": os.path.join(folder, "out", "tokenizer"), "extend": 3, "extend_into": "append"}
         extended = {**run, "tokenizer": brought, "output": {"url": os.path.join(folder, "extended")}}
         prepare(extended, up_to="tokenizer")
@@ -54,6 +55,7 @@ def compile_kernels() -> None:
             for _ in verify_output(open_store(os.path.join(folder, name)), progress=lambda *_: None):
                 pass
             compile_loader(os.path.join(folder, name, "packed"))
+        compile_loader(os.path.join(folder, "out", "packed-pairs"))
 
 
 def compile_loader(packed: str) -> None:

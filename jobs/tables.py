@@ -63,13 +63,18 @@ def packed_lines(manifest: PackedManifest) -> list[tuple[str, str]]:
     """The counts of a packed dataset, one per line."""
     counts = manifest.counts
     places = max(1, counts.rows * manifest.seq_len)
+    made = (
+        f"{counts.pairs:,} {manifest.pairs}, {counts.pairs_of_label_1 / max(1, counts.pairs):.1%} with label 1, "
+        f"{counts.pairs_truncated:,} truncated"
+    )
+    cuts = f"{counts.cuts:,}, {counts.cuts_inside_words:,} inside words, {counts.cuts_to_fill:,} to fill rows"
     over = [counts.rows - bound for bound in (counts.rows_lower_bound_l1, counts.rows_lower_bound_l2)]
     return [
         ("tokens", f"{counts.tokens_in_rows:,}"),
         ("rows", f"{counts.rows:,} of {manifest.seq_len} in {count_of(manifest.num_shards, 'shard')}"),
         ("  fill", f"{1 - counts.padding / places:.2%}, text {manifest.text_fill_ppm / 1e6:.2%}"),
         ("  above the fewest", f"{count_of(over[0], 'row')} above the bound L1, {over[1]:,} above L2"),
-        ("  cuts", f"{counts.cuts:,}, {counts.cuts_inside_words:,} inside words, {counts.cuts_to_fill:,} to fill rows"),
+        ("  cuts", cuts) if manifest.pairs is None else ("  pairs", made),
         ("  set aside", f"{count_of(counts.quarantined, 'document')}, {counts.too_long:,} of them longer than a row"),
         ("  static copies", f"{manifest.copies}{_name_masks(manifest.masking) if manifest.copies else ''}"),
         ("  special in text", f"{counts.special_in_text:,}"),

@@ -16,6 +16,7 @@ TERMS = {
     "above the fewest": "rows above the minimum that these lengths need. L1 is the bound if text could be cut "
     "anywhere, L2 (Martello and Toth) a tighter one that knows which lengths cannot share a row",
     "cuts": "places where a document was divided between rows",
+    "pairs": "sequences of two segments; truncated: longer than a row, so that they lost tokens",
     "set aside": "documents that could not be packed; quarantine/ has them",
     "static copies": "masks that are stored with every row; with 0 the loader computes masks as it reads",
     "special in text": "how often the text itself contains the name of a special token, such as [MASK]",

@@ -276,7 +276,7 @@ def _judge_rows(run: Run, counted: Mapping[str, Counter[str]]) -> None:
         found = (
             f"of {counts['documents']:,} documents {counts['without_tokens']:,} without tokens, "
             f"{counts['too_long']:,} longer than a row, {counts['quarantined'] - counts['too_long']:,} not encoded"
-        )
+        ) + (f", {counts['unpaired']:,} of one sentence" if counts["unpaired"] else "")
         if not any(other["rows"] for other in counted.values()):
             raise InputDataError(
                 "there is no row to train on",
