@@ -1,4 +1,4 @@
-"""Document shards to packed shards on one core, against the `run_mlm.py` way with `datasets.map`."""
+"""Document shards to packed shards on one core, against the `run_mlm.py` way with `datasets.map`; pairs beside them."""
 
 from __future__ import annotations
 
@@ -11,12 +11,20 @@ from maskmill.pipeline.packing import prepare_encoder
 from maskmill.pipeline.run.make_rows import make_rows
 from maskmill.pipeline.run.open_run import open_run
 from maskmill.pipeline.run.parts import Part
-from maskmill.pipeline.run.prepare import prepare
+from maskmill.pipeline.run.prepare import Prepared, prepare
 from maskmill.pipeline.storage.store import open_store
+from maskmill.schemas.layout import DataSplit, packed_folders
+from maskmill.schemas.run_file import Cut, Pairs, RunFile
 from tests.benchmarks.measuring import Figure, find_text, make_run_file, seconds_of
 
 PEER_BYTES = 16_000_000
 SEQ_LEN = 512
+OTHER_WAYS: dict[str, dict[str, Any]] = {
+    "cut at sentences": {"cut": Cut.SENTENCE},
+    "NSP pairs": {"pairs": Pairs.NSP},
+    "SOP pairs": {"pairs": Pairs.SOP},
+    "NSP pairs, 10 duplicates": {"pairs": Pairs.NSP, "duplicates": 10},
+}
 
 
 def measure(scratch: str) -> list[Figure]:
@@ -25,21 +33,29 @@ def measure(scratch: str) -> list[Figure]:
     output = os.path.join(scratch, "packing")
     settings = make_run_file([path], output, workers=1)
     prepared = prepare(settings, str, Part.TOKENIZER)
+    ours, ratio = _pack(settings, prepared), {}
+    for number, (way, pack) in enumerate(OTHER_WAYS.items()):
+        named = settings.pack.model_copy(update={"name": f"way{number}", **pack})
+        ratio[way] = _pack(settings.model_copy(update={"pack": named}), prepared)
+    theirs = _measure_run_mlm(output)
+    work = f"documents to rows of {SEQ_LEN}, {name}, {prepared.documents[0].text_bytes / 1e6:.0f} MB"
+    lines = [Figure(work, ours, "datasets.map, the run_mlm.py way", theirs, "MB/s")]
+    return lines + [Figure(f"the same, {way}", found, "single segments", ours, "MB/s") for way, found in ratio.items()]
+
+
+def _pack(settings: RunFile, prepared: Prepared) -> float:
+    """MB/s of the pack stage."""
     assert prepared.tokenizer is not None
-    text_bytes = prepared.documents[0].text_bytes
+    tokenizer, text_bytes = prepared.tokenizer, prepared.documents[0].text_bytes
     with open_run(settings, str) as run:
-        tokenizer = prepared.tokenizer
 
         def pack_again() -> None:
             prepare_encoder._load_fast.cache_clear()  # a cold encoder: its cache of words makes a second pass quicker
-            run.output.delete_tree("packed")
+            run.output.delete_tree(packed_folders(settings.pack, DataSplit.TRAIN)[SEQ_LEN])
             make_rows(run, prepared.documents, tokenizer)
 
         pack_again()  # compiles
-        ours = text_bytes / 1e6 / seconds_of(pack_again, repeats=3)
-    theirs = _measure_run_mlm(output)
-    work = f"documents to rows of {SEQ_LEN}, {name}, {text_bytes / 1e6:.0f} MB"
-    return [Figure(work, ours, "datasets.map, the run_mlm.py way", theirs, "MB/s")]
+        return text_bytes / 1e6 / seconds_of(pack_again, repeats=3)
 
 
 def _measure_run_mlm(output: str) -> float:
