@@ -17,7 +17,7 @@ import pytest
 from tests.servers.command_line import run_command_line
 
 ROOT = Path(__file__).parents[2]
-PAGES = ("getting-started", "own-text", "own-trainer", "masks")
+PAGES = ("getting-started", "own-text", "own-trainer", "masks", "pairs")
 ELSEWHERE = ("make demo", "make test", "pip install", "ray job submit")
 """What these tests do not run: the commands that run the tests, an installation, and what needs a cluster."""
 
