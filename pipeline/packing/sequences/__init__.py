@@ -7,5 +7,6 @@ full_sentences   rows filled as RoBERTa does
 next_sentence    pairs as BERT makes them
 sentence_order   pairs as ALBERT makes them
 
-The pairs of both are built in pair_chunks, by the draws of pair_draws; placed says what a builder gets and returns.
+The pairs of both are built in pair_chunks, of pair_sentences and by pair_draws; placed says what a builder gets and
+returns.
 """

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 
 from maskmill.pipeline.packing.cutting.token_columns import TokenColumns
 from maskmill.pipeline.packing.rows.assemble_rows import SpecialIds, assemble_rows
-from maskmill.pipeline.packing.sequences.pair_chunks import list_sentences
+from maskmill.pipeline.packing.sequences.pair_sentences import list_sentences
 from maskmill.pipeline.packing.sequences.plan_rows import plan_rows
 from maskmill.pipeline.packing.sequences.row_plan import RowPlan
 from maskmill.schemas.errors import ConfigError
