@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from itertools import pairwise
 from pathlib import Path
 
 import numpy as np
@@ -20,8 +21,8 @@ from maskmill.schemas.errors import ShardCorruptError
 from maskmill.schemas.manifest import PackedManifest
 from maskmill.schemas.rows import Compression
 from tests.loader.datasets import read_stored_rows, write_dataset
-from tests.storage.crafted import Message
-from tests.storage.damaged_rows import DAMAGE
+from tests.storage.crafted import SEGMENTS, Message, offsets_of, values_of
+from tests.storage.damaged_rows import DAMAGE, Change, cut_values, move_a_value, poke, poke_offset
 
 Read = Callable[[bytes], PackedBlock]
 
@@ -51,6 +52,42 @@ def test_a_block_that_is_not_as_it_may_be_is_refused_by_name(folder: str, name: 
         PackedBlocks(manifest).read(
             bytes(message.data), xxhash.xxh3_64_intdigest(bytes(message.data)), 4, "shard", 0, copies=(0, 1)
         )
+
+
+SEQUENCE_LABELS = 5
+"""The column that only datasets of pairs have, after those of segments."""
+
+
+def lengthen_a_pair(message: Message) -> None:
+    """The second segment of a sequence takes all but three places of the next sequence's first one."""
+    bounds = [message.peek(offsets_of(SEGMENTS), "i", row) for row in range(5)]
+    first = next(start for start, stop in pairwise(bounds) if stop - start > 2)
+    second, third = (message.peek(values_of(SEGMENTS), "H", first + place) for place in (1, 2))
+    assert third > 3
+    message.poke(values_of(SEGMENTS), "H", first + 1, second + third - 3)
+    message.poke(values_of(SEGMENTS), "H", first + 2, 3)
+
+
+@pytest.mark.parametrize(
+    ("change", "words"),
+    [
+        (poke(SEQUENCE_LABELS, "B", 0, 2), "row 0: .*a value of sequence_labels is not below 2"),
+        (poke(SEQUENCE_LABELS, "B", -1, 255), "a value of sequence_labels is not below 2"),
+        (move_a_value(SEQUENCE_LABELS), "not every sequence has a value in every column"),
+        (poke_offset(SEQUENCE_LABELS, 4, 1 << 30), "is invalid"),
+        (cut_values(SEQUENCE_LABELS), "a buffer is shorter than its values"),
+        (lengthen_a_pair, "a sequence is not a pair of segments"),
+    ],
+)
+def test_a_block_whose_pairs_are_not_as_they_may_be_is_refused(tmp_path: Path, change: Change, words: str) -> None:
+    write_dataset(str(tmp_path), pairs="nsp", seed=2)
+    manifest, table, data = open_dataset(str(tmp_path))
+    found = PackedBlocks(manifest).read(data, int(table.block_checksums[0]), 4, "shard", 0)
+    assert len(found.sequences.values["sequence_labels"]) == len(found.sequences.values["sequence_lengths"]) > 4
+    message = Message(data)
+    change(message)
+    with pytest.raises(ShardCorruptError, match=f"^shard, block 0.*({words})"):
+        PackedBlocks(manifest).read(bytes(message.data), xxhash.xxh3_64_intdigest(bytes(message.data)), 4, "shard", 0)
 
 
 @pytest.mark.parametrize("compression", Compression)
