@@ -61,9 +61,9 @@ SEQUENCE_LABELS = 5
 def lengthen_a_pair(message: Message) -> None:
     """The second segment of a sequence takes all but three places of the next sequence's first one."""
     bounds = [message.peek(offsets_of(SEGMENTS), "i", row) for row in range(5)]
-    first = next(start for start, stop in pairwise(bounds) if stop - start > 2)
-    second, third = (message.peek(values_of(SEGMENTS), "H", first + place) for place in (1, 2))
-    assert third > 3
+    lengths = [message.peek(values_of(SEGMENTS), "H", place) for place in range(bounds[-1])]
+    first = next(start for start, stop in pairwise(bounds) if stop - start > 2 and lengths[start + 2] > 3)
+    second, third = lengths[first + 1 : first + 3]
     message.poke(values_of(SEGMENTS), "H", first + 1, second + third - 3)
     message.poke(values_of(SEGMENTS), "H", first + 2, 3)
 
