@@ -2,8 +2,8 @@
 
 Staged rows are copied once out of their blocks, so that a batch is filled by one compiled loop with no Python at a
 row, for any number of partitions. For P partitions, windows of C rows and rows of S:
-P * C * (S ids + S/3 sequence lengths) are held, 22 MB at 64 partitions of one 256 KiB block; memory of partitions that
-a rank never serves is never touched.
+P * C * (S ids + S/3 sequence lengths) are held, 22 MB at 64 partitions of one 256 KiB block, for pairs S/2 segment
+lengths and S/3 labels of a byte more; memory of partitions that a rank never serves is never touched.
 """
 
 from __future__ import annotations

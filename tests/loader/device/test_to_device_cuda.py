@@ -34,8 +34,10 @@ MASKINGS = [MASKING, Masking(rate=1.0, mask_share=0.3, random_share=0.7), Maskin
 
 @pytest.mark.parametrize("masking", MASKINGS)
 @pytest.mark.parametrize("micro", [None, 4])
-def test_batches_on_the_gpu_are_those_of_the_cpu(dataset, masking, micro):
-    loader = open_loader(dataset, global_batch_rows=24, micro_batch_rows=micro, masking=masking).epochs(3)
+@pytest.mark.parametrize("pairs", [None, "nsp"])
+def test_batches_on_the_gpu_are_those_of_the_cpu(tmp_path, masking, micro, pairs):
+    write_dataset(str(tmp_path), pairs=pairs)
+    loader = open_loader(str(tmp_path), global_batch_rows=24, micro_batch_rows=micro, masking=masking).epochs(3)
     served = list(loader.to_device("cuda"))
     law = list(loader.to_device("cpu"))
     assert len(served) == len(law)
@@ -80,9 +82,10 @@ def test_batches_that_are_dropped_at_once_are_whole_when_they_are_used(dataset):
     assert [(int(a), int(b)) for a, b in sums] == [(int(a), int(b)) for a, b in law]
 
 
-def test_nothing_waits_for_the_gpu():
+@pytest.mark.parametrize("has_pairs", [False, True])
+def test_nothing_waits_for_the_gpu(has_pairs):
     """Any operation that would synchronise is an error meanwhile; waiting for an event is not."""
-    stream = [make_rows(i, 4, 64, np.uint16, "any", [i] * 4, MASKING, static=False) for i in range(6)]
+    stream = [make_rows(i, 4, 64, np.uint16, "any", [i] * 4, MASKING, False, has_pairs) for i in range(6)]
     maker = make_maker(MASKING, MASKING.most_predicted, np.uint16, torch.device("cuda:0"))
     served = iter_ahead(iter(stream), maker, CudaCopyStream(torch.device("cuda:0")))
     batches = [next(served)]  # makes the plan, which is copied to the device and waited for
