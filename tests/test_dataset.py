@@ -30,13 +30,15 @@ def read_plainly(folder: Path) -> list[dict[str, Any]]:
 
 
 def as_plain(row: Row) -> dict[str, Any]:
-    plain = {name: value for name, value in vars(row).items() if name != "masks"}
+    plain = {name: value for name, value in vars(row).items() if name != "masks" and value is not None}
     for copy, mask in enumerate(row.masks):
         plain |= {f"mask_{copy}_{name}": values for name, values in mask._asdict().items()}
     return {name: value.tolist() if isinstance(value, np.ndarray) else value for name, value in plain.items()}
 
 
-@pytest.mark.parametrize("layout", [{}, {"rows_per_shard": 5}, {"copies": 0, "sequences": "full_sentences"}])
+@pytest.mark.parametrize(
+    "layout", [{}, {"rows_per_shard": 5}, {"copies": 0, "sequences": "full_sentences"}, {"pairs": "nsp"}]
+)
 def test_every_row_is_what_plain_arrow_reads(tmp_path: Path, layout: dict[str, Any]) -> None:
     manifest = write_dataset(f"{tmp_path}/packed", **layout)
     dataset = open_dataset(tmp_path / "packed")
