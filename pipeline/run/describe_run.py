@@ -79,7 +79,8 @@ def _settings_of(settings: RunFile) -> dict[str, dict[str, object]]:
         {key: list(value) if isinstance(value, tuple) else value for key, value in section}
         for section in (settings.documents, settings.mask)
     )
-    return {**settings.fingerprinted(), "documents": documents, "mask": mask}
+    pack = settings.pack.model_dump(mode="json", exclude={"name"})
+    return {**settings.fingerprinted(), "documents": documents, "mask": mask, "pack": pack}
 
 
 def _version(library: str) -> str:
