@@ -34,7 +34,7 @@ from maskmill.schemas.manifest import PackedManifest
 from maskmill.schemas.masking import Masking
 from maskmill.schemas.receipt import ShardReceipt
 from maskmill.schemas.run_file import EngineSection, MaskFile, MaskSection
-from maskmill.schemas.version import PACKED_MANIFEST_VERSION
+from maskmill.schemas.version import packed_manifest_version
 
 
 @dataclass(frozen=True)
@@ -150,7 +150,7 @@ def _plan(old: PackedManifest, masking: Masking, copies: int) -> PackedManifest:
     decisive = MaskSection.model_validate({**masking.model_dump(), "copies": copies}) if copies else MaskSection()
     digest = xxhash.xxh3_128_hexdigest(f"{rows} {decisive.model_dump_json()}".encode())
     changed = {
-        "schema_version": PACKED_MANIFEST_VERSION,
+        "schema_version": packed_manifest_version(old.pairs is not None),
         "copies": copies,
         "masking": masking,
         "shards_folder": masks_folder(digest),

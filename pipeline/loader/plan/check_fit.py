@@ -51,9 +51,10 @@ def check_stored_masks(manifest: PackedManifest, asked: Masking | None, shown_ur
     stored = manifest.masking
     if asked is None or asked == stored or not manifest.copies:  # rows without copies are refused elsewhere
         return
-    differing = [name for name, value in asked if value != getattr(stored, name)]
+    theirs, wanted = stored.show(), asked.show()
+    differing = [name for name in wanted | theirs if wanted.get(name) != theirs.get(name)]
     expected, found = (
-        ", ".join(f"{name} = {getattr(masking, name)}" for name in differing) for masking in (asked, stored)
+        ", ".join(f"{name} = {shown.get(name, 'unset')}" for name in differing) for shown in (wanted, theirs)
     )
     raise ConfigError(
         "the static copies of this dataset were drawn with other settings",
