@@ -38,6 +38,7 @@ def read_version(url: str, folder: str) -> dict[str, bytes]:
         {"compression": Compression.ZSTD, "rows_per_shard": 10},
         {"compression": Compression.LZ4, "seq_len": 64, "block_rows": 1},
         {"vocab_size": 70_000, "rows_per_shard": 1},
+        {"pairs": "nsp"},
     ],
 )
 @pytest.mark.parametrize("copies", [0, 1, 3])
