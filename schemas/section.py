@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import re
-from typing import Annotated
+from collections.abc import Iterable
+from typing import Annotated, Any
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field
 
 AtLeastOne = Annotated[int, Field(ge=1, lt=1 << 63)]
 AtLeastZero = Annotated[int, Field(ge=0, lt=1 << 63)]
 Share = Annotated[float, Field(ge=0.0, le=1.0)]
+Probability = Annotated[float, Field(ge=0.0, lt=1.0)]
 UInt63 = Annotated[int, Field(ge=0, lt=1 << 63)]
 """A seed: integers in TOML are signed and have 64 bits."""
 Url = Annotated[str, Field(min_length=1)]
@@ -40,3 +42,13 @@ class Section(BaseModel):
     """The base class of all sections: frozen, no unknown keys, no silent conversions, no infinities."""
 
     model_config = ConfigDict(frozen=True, extra="forbid", strict=True, allow_inf_nan=False)
+
+
+def leave_out_defaults(section: Section, written: dict[str, Any], later: Iterable[str]) -> dict[str, Any]:
+    """What a section writes, without the keys that earlier versions did not know where they have their defaults.
+
+    So a file that uses none of them is written, and fingerprinted, as those versions did.
+    """
+    fields = type(section).model_fields
+    unused = {name for name in later if getattr(section, name) == fields[name].default}
+    return {name: value for name, value in written.items() if name not in unused}

@@ -1,4 +1,4 @@
-"""The train file: one TOML document that describes the training of one BERT on one packed dataset.
+"""The train file: one TOML document that describes the training of one encoder on one packed dataset.
 
 ```toml
 [data]
@@ -24,15 +24,25 @@ change when a run continues from a checkpoint; every other key decides the weigh
 
 from __future__ import annotations
 
-from typing import Annotated, Literal
+from enum import StrEnum
+from typing import Annotated, Any, Literal
 
-from pydantic import Field, model_validator
+from pydantic import Field, SerializerFunctionWrapHandler, model_serializer, model_validator
 
 from maskmill.schemas.masking import Masking
-from maskmill.schemas.section import AtLeastOne, Section, UInt63, Url
+from maskmill.schemas.model_section import ModelSection
+from maskmill.schemas.section import (
+    AtLeastOne,
+    AtLeastZero,
+    Probability,
+    Section,
+    Share,
+    UInt63,
+    Url,
+    leave_out_defaults,
+)
 
-Probability = Annotated[float, Field(ge=0.0, lt=1.0)]
-Width = Annotated[int, Field(ge=1, le=1 << 20)]
+__all__ = ["DataSection", "ModelSection", "OptimizerSection", "RunSection", "TrainFile"]
 
 
 class DataSection(Section):
@@ -63,43 +73,36 @@ class DataSection(Section):
         return self
 
 
-class ModelSection(Section):
-    """`[model]`: a BERT encoder; the vocabulary and the longest sequence are the dataset's."""
+class Decay(StrEnum):
+    """How the learning rate falls."""
 
-    hidden_size: Width = 768
-    """Width of the residual stream; a multiple of `num_heads`."""
-    num_layers: Annotated[int, Field(ge=1, le=1024)] = 12
-    """Encoder layers."""
-    num_heads: Width = 12
-    """Attention heads in a layer."""
-    intermediate_size: Width | None = None
-    """Width inside the feed-forward layers; if unset, four times `hidden_size`."""
-    dropout: Probability = 0.1
-    """Probability of dropping an activation or an attention weight. Zero suits a run that sees its text only about
-    once."""
-    initializer_range: Annotated[float, Field(gt=0.0)] = 0.02
-    """Standard deviation of the initial weights."""
-
-    @model_validator(mode="after")
-    def _heads_divide_width(self) -> ModelSection:
-        if self.hidden_size % self.num_heads:
-            raise ValueError(f"hidden_size {self.hidden_size} is not a multiple of num_heads {self.num_heads}")
-        return self
+    LINEAR = "linear"
+    COSINE = "cosine"
+    ONE_MINUS_SQRT = "one_minus_sqrt"
 
 
 class OptimizerSection(Section):
     """`[optimizer]`: AdamW, and the learning rate of each step.
 
-    The rate rises linearly over `warmup_steps`, then falls linearly to zero at `decay_steps`. `decay_steps` is a
-    separate key from `run.steps`, so that the rate of a step does not depend on where a run stops.
+    The rate rises linearly over `warmup_steps`, stays at its highest for `stable_steps`, then falls as `decay` says and
+    reaches `final_share` of it at `decay_steps`. `decay_steps` is a separate key from `run.steps`, so that the rate of
+    a step does not depend on where a run stops.
     """
 
     learning_rate: Annotated[float, Field(gt=0.0)] = 5e-4
     """The highest learning rate."""
     warmup_steps: Annotated[int, Field(ge=0)] = 1000
     """Steps until the highest rate is reached."""
+    stable_steps: AtLeastZero = 0
+    """Steps after the warmup in which the rate stays the highest."""
     decay_steps: AtLeastOne | None = None
-    """The step at which the rate reaches zero; if unset, the rate stays constant after warmup."""
+    """The step at which the rate has fallen to `final_share`, counted from the start of training; if unset, the rate
+    stays constant after warmup."""
+    decay: Annotated[Decay, Field(strict=False)] = Decay.LINEAR
+    """How the rate falls: `linear`, as half a `cosine`, or as `one_minus_sqrt` of the share of the decay that has
+    passed."""
+    final_share: Share = 0.0
+    """Share of the highest rate that is left at `decay_steps`, and that stays after it."""
     weight_decay: Annotated[float, Field(ge=0.0)] = 0.01
     """Decoupled weight decay of matrices; biases, LayerNorm weights and other vectors are exempt."""
     betas: Annotated[tuple[Probability, Probability], Field(strict=False)] = (0.9, 0.98)
@@ -111,9 +114,20 @@ class OptimizerSection(Section):
 
     @model_validator(mode="after")
     def _decay_follows_warmup(self) -> OptimizerSection:
-        if self.decay_steps is not None and self.decay_steps <= self.warmup_steps:
-            raise ValueError(f"decay_steps {self.decay_steps} is not after warmup_steps {self.warmup_steps}")
+        if self.decay_steps is None:
+            if unused := [name for name in _OF_DECAY if getattr(self, name) != type(self).model_fields[name].default]:
+                raise ValueError(f"{unused[0]} needs decay_steps: without it the rate stays constant after warmup")
+        elif self.decay_steps <= self.warmup_steps + self.stable_steps:
+            stable = f" and stable_steps {self.stable_steps}" if self.stable_steps else ""
+            raise ValueError(f"decay_steps {self.decay_steps} is not after warmup_steps {self.warmup_steps}{stable}")
         return self
+
+    @model_serializer(mode="wrap")
+    def _write_what_is_used(self, serialise: SerializerFunctionWrapHandler) -> dict[str, Any]:
+        return leave_out_defaults(self, serialise(self), _OF_DECAY)
+
+
+_OF_DECAY = ("stable_steps", "decay", "final_share")
 
 
 class RunSection(Section):
@@ -157,7 +171,7 @@ class TrainFile(Section):
     @model_validator(mode="after")
     def _keys_agree(self) -> TrainFile:
         decay_steps = self.optimizer.decay_steps
-        if decay_steps is not None and self.run.steps > decay_steps:
+        if decay_steps is not None and self.run.steps > decay_steps and not self.optimizer.final_share:
             raise ValueError(
                 f"run.steps {self.run.steps} goes beyond optimizer.decay_steps {decay_steps}, where the learning "
                 "rate is zero"

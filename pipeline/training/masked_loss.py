@@ -1,10 +1,11 @@
 """The loss of a global batch: the sum of cross-entropy over the labelled positions, over their number.
 
 Both are counted over every micro-batch of the step. A mean of micro-batch means would weigh a token by how few
-others are labelled beside it: rows differ in length, so the counts do too.
+others are labelled beside it: rows differ in length, so the counts do too. Where pairs of segments have labels too,
+their loss is a sum over the pairs of the global batch, over their number, and is added with the same weight (BERT,
+arXiv 1810.04805, appendix A.2).
 
-The output layer runs at the labelled positions alone. At a rate of 0.15 that leaves out 85 % of the largest
-product of a small model, and of the (B, S, vocab) logits that fill a GPU first.
+Heads run at the labelled positions alone (`families/family.py`).
 """
 
 from __future__ import annotations
@@ -18,42 +19,44 @@ from torch import Tensor
 from torch.nn import functional
 
 from maskmill.pipeline.loader.for_trainers import count_labels
+from maskmill.pipeline.training.families import Family, family_of
+from maskmill.schemas.errors import ConfigError
 from maskmill.schemas.masking import IGNORE_INDEX
+
+Layout = Literal["sdpa", "padded"]
 
 
 class TrainingBatch(Protocol):
-    """The part of the loader's batch that training uses: B rows of S tokens, on the CPU."""
+    """The part of the loader's batch that training uses: B rows of S tokens, on the CPU.
+
+    A batch of rows that were packed as pairs has `sequence_labels`, int64 `(N,)`, the label of each pair, and
+    `cls_positions`, int64 `(N,)`, the places of their [CLS] in the flattened B * S positions.
+    """
 
     @property
     def labels(self) -> Tensor:
         """int64 (B, S): the id to predict, `IGNORE_INDEX` elsewhere."""
 
-    def model_inputs(self, layout: Literal["sdpa"], model: Any) -> dict[str, Any]:
-        """The model's keyword arguments, a block-diagonal attention mask (B, 1, S, S) among them."""
+    def model_inputs(self, layout: Layout, model: Any) -> dict[str, Any]:
+        """The model's keyword arguments, with a mask that keeps sequences apart among them."""
+
+    def model_labels(self, layout: Layout) -> Tensor:
+        """The labels in the shape of the layout's input ids."""
 
 
 def sum_masked_loss(model: Any, batch: TrainingBatch, *, device: torch.device | str = "cpu") -> Tensor:
     """Run the encoder on a batch and sum the cross-entropy, in nats, over its labelled positions.
 
     Args:
-        model: A `BertForMaskedLM`; its encoder sees all positions, its head the labelled ones.
+        model: A model of `build_model`; its encoder sees all positions, its head the labelled ones.
         batch: B rows.
         device: Where the model is.
 
     Returns:
         A scalar in at least float32; zero, with a gradient of zeros, for a batch without labels.
     """
-    labels = batch.labels.reshape(-1)
-    # Found on the CPU: the same on a GPU would wait for all that is queued there.
-    positions = (labels != IGNORE_INDEX).nonzero().squeeze(1)
-    inputs = {
-        name: value.to(device, non_blocking=True) if isinstance(value, Tensor) else value
-        for name, value in batch.model_inputs("sdpa", model).items()
-    }
-    hidden = model.bert(**inputs).last_hidden_state.flatten(0, 1)  # (B*S, hidden_size)
-    logits = model.cls(hidden.index_select(0, positions.to(device)))  # (labelled, vocab_size)
-    precise = logits.to(torch.promote_types(logits.dtype, torch.float32))
-    return functional.cross_entropy(precise, labels[positions].to(device), reduction="sum")
+    family = family_of(model)
+    return _sum_token_loss(model, family, _encode(model, family, batch, device), batch)
 
 
 def accumulate_gradients(
@@ -69,19 +72,78 @@ def accumulate_gradients(
     own backward pass, so one micro-batch's activations are held at a time.
 
     Args:
-        model: A `BertForMaskedLM`.
+        model: A model of `build_model`.
         micro_batches: All micro-batches of the step, in order.
         device: Where the model is.
         autocast: Context of the forward passes, entered once for each; none for the parameters' own precision.
 
     Returns:
-        The loss of the global batch in nats a token; zero if nothing is labelled.
+        The loss of the global batch in nats a token, and for a model that judges pairs that in nats a pair added to
+        it; zero if nothing is labelled.
+
+    Raises:
+        ConfigError: The model judges pairs, and the rows hold none.
     """
-    num_labels = max(1, count_labels(micro_batches))
-    total = 0.0
+    family = family_of(model)
+    counts = [max(1, count_labels(micro_batches))]
+    if family.judges_pairs(model):
+        counts.append(max(1, sum(len(_find_pairs(batch)[0]) for batch in micro_batches)))
+    totals = [0.0 for _ in counts]
     for micro_batch in micro_batches:
         with autocast or nullcontext():
-            loss_sum = sum_masked_loss(model, micro_batch, device=device)
-        (loss_sum / num_labels).backward()  # type: ignore[no-untyped-call]
-        total += loss_sum.item()
-    return total / num_labels
+            hidden = _encode(model, family, micro_batch, device)
+            sums = [_sum_token_loss(model, family, hidden, micro_batch)]
+            if family.judges_pairs(model):
+                sums.append(_sum_pair_loss(model, family, hidden, micro_batch))
+        loss = torch.stack([one / count for one, count in zip(sums, counts, strict=True)]).sum()
+        loss.backward()  # type: ignore[no-untyped-call]
+        totals = [total + one.item() for total, one in zip(totals, sums, strict=True)]
+    return sum(total / count for total, count in zip(totals, counts, strict=True))
+
+
+def _encode(model: Any, family: Family, batch: TrainingBatch, device: torch.device | str) -> Tensor:
+    inputs = {
+        name: _move(value, device) if isinstance(value, Tensor | dict) else value
+        for name, value in batch.model_inputs(family.layout, model).items()
+    }
+    return family.encode(model, inputs)
+
+
+def _move(value: Any, device: torch.device | str) -> Any:
+    """A tensor, or the masks of several kinds of layers, on a device."""
+    if isinstance(value, dict):
+        return {key: _move(one, device) for key, one in value.items()}
+    return value.to(device, non_blocking=True)
+
+
+def _sum_token_loss(model: Any, family: Family, hidden: Tensor, batch: TrainingBatch) -> Tensor:
+    labels = batch.model_labels(family.layout).reshape(-1)
+    # Found on the CPU: the same on a GPU would wait for all that is queued there.
+    positions = (labels != IGNORE_INDEX).nonzero().squeeze(1)
+    logits = family.predict(model, hidden.index_select(0, positions.to(hidden.device)))  # (labelled, vocab_size)
+    return _sum_cross_entropy(logits, labels[positions])
+
+
+def _sum_pair_loss(model: Any, family: Family, hidden: Tensor, batch: TrainingBatch) -> Tensor:
+    labels, positions = _find_pairs(batch)
+    assert family.pairs is not None  # noqa: S101  # the model has its head
+    return _sum_cross_entropy(family.pairs.judge(model, hidden.index_select(0, positions.to(hidden.device))), labels)
+
+
+def _sum_cross_entropy(logits: Tensor, labels: Tensor) -> Tensor:
+    precise = logits.to(torch.promote_types(logits.dtype, torch.float32))
+    return functional.cross_entropy(precise, labels.to(logits.device), reduction="sum")
+
+
+def _find_pairs(batch: TrainingBatch) -> tuple[Tensor, Tensor]:
+    """The labels of a batch's pairs, and the places of their [CLS] in the flattened rows."""
+    labels, positions = getattr(batch, "sequence_labels", None), getattr(batch, "cls_positions", None)
+    if labels is None or positions is None:
+        raise ConfigError(
+            "the rows hold no pairs of segments whose label could be predicted",
+            path="model.sentence_task",
+            expected="a dataset that was packed with pack.pairs",
+            found="rows without labels of sequences",
+            action="prepare with pack.pairs, or set model.sentence_task to false",
+        )
+    return labels, positions

@@ -67,6 +67,7 @@ def open_train_data(config: TrainFile) -> TrainData:
         seq_len=manifest.seq_len,
         vocab_size=manifest.vocabulary.vocab_size,
         pad_id=manifest.vocabulary.pad_id,
+        mask_id=manifest.vocabulary.mask_id,
         tokenizer_json=read_tokenizer(dataset, manifest),
         batches=batches,
         state_after=state_after,

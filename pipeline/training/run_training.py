@@ -1,4 +1,4 @@
-"""Train one BERT on one packed dataset, on one device, continuing from the last checkpoint.
+"""Train one encoder on one packed dataset, on one device, continuing from the last checkpoint.
 
 A step takes the micro-batches of one global batch, adds up their gradients, clips, and updates. What the next
 step depends on is in the checkpoint, and evaluation draws no random number, so a run that was stopped and resumed
@@ -108,6 +108,7 @@ class _Run:
             vocab_size=data.vocab_size,
             seq_len=data.seq_len,
             pad_id=data.pad_id,
+            mask_id=data.mask_id,
             seed=config.run.seed,
         ).to(device)
         self.optimizer = build_optimizer(self.model, config.optimizer)

@@ -46,6 +46,7 @@ class TrainData:
         seq_len: Tokens of a row.
         vocab_size: Rows of the embedding.
         pad_id: Id of [PAD].
+        mask_id: Id of [MASK].
         tokenizer_json: The dataset's tokenizer.
         batches: Rows to train on.
         state_after: Gives the state of `batches` after so many global batches.
@@ -57,6 +58,7 @@ class TrainData:
     seq_len: int
     vocab_size: int
     pad_id: int
+    mask_id: int
     tokenizer_json: bytes
     batches: ResumableBatches
     state_after: Callable[[int], dict[str, Any]]

@@ -46,6 +46,10 @@ class Batch:
             "position_ids": positions,
         }
 
+    def model_labels(self, layout: str) -> Tensor:
+        assert layout == "sdpa"
+        return self.labels
+
 
 def make_rows(num_rows: int = NUM_ROWS) -> tuple[Tensor, Tensor]:
     """Rows of ids, low ones the most frequent, and their segments; row r has r % 5 places of padding."""
@@ -106,6 +110,7 @@ def make_data(*, held_out: bool = True, fingerprint: str = "f" * 32) -> TrainDat
         seq_len=SEQ_LEN,
         vocab_size=VOCAB_SIZE,
         pad_id=PAD,
+        mask_id=MASK,
         tokenizer_json=make_tokenizer_json(),
         batches=Batches(global_rows=6, micro_rows=4),
         state_after=lambda steps: {"next_step": steps, "rows_served": 0},

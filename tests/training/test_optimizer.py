@@ -1,6 +1,10 @@
 from __future__ import annotations
 
+import math
+
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 from torch import nn
 
 from maskmill.pipeline.training.optimizer import build_optimizer, compute_learning_rate, set_learning_rate
@@ -31,3 +35,28 @@ def test_every_group_gets_the_rate():
     optimizer = build_optimizer(nn.Linear(2, 2), OptimizerSection())
     set_learning_rate(optimizer, 0.5)
     assert [group["lr"] for group in optimizer.param_groups] == pytest.approx([0.5, 0.5])
+
+
+def test_the_rate_rests_at_its_highest_then_falls_to_the_final_share():
+    """The formulas of the papers, written out: half a cosine, and one minus the root of the share that has passed."""
+    keys = {"learning_rate": 8e-4, "warmup_steps": 10, "stable_steps": 20, "decay_steps": 130, "final_share": 0.1}
+    for decay, shape in {
+        "linear": lambda passed: 1 - passed,
+        "cosine": lambda passed: (1 + math.cos(math.pi * passed)) / 2,
+        "one_minus_sqrt": lambda passed: 1 - passed**0.5,
+    }.items():
+        section = OptimizerSection(**keys, decay=decay)
+        rates = [compute_learning_rate(section, step) for step in range(140)]
+        assert rates[:10] == pytest.approx([8e-5 * (step + 1) for step in range(10)])
+        assert rates[10:31] == [8e-4] * 21
+        expected = [8e-5 + 7.2e-4 * shape((step - 30) / 100) for step in range(30, 130)]
+        assert rates[30:130] == pytest.approx(expected)
+        assert rates[130:] == pytest.approx([8e-5] * 10)
+
+
+@given(st.integers(0, 10**6), st.integers(1, 10**6), st.integers(0, 2 * 10**6))
+def test_the_rate_of_a_file_without_the_later_keys_is_what_it_was(warmup, steps, step):
+    """To the bit: a run that continues must not change course."""
+    section = OptimizerSection(learning_rate=5e-4, warmup_steps=warmup, decay_steps=warmup + steps)
+    if step >= warmup:
+        assert compute_learning_rate(section, step) == 5e-4 * max(0, warmup + steps - step) / steps

@@ -1,0 +1,48 @@
+"""BERT (arXiv 1810.04805)."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from torch import Tensor
+from transformers import BertConfig, BertForMaskedLM, BertForPreTraining
+
+from maskmill.pipeline.training.families.family import Dimensions, Family, PairHead
+from maskmill.schemas.model_section import ModelSection
+
+
+def configure_learned_positions(config: type[Any], section: ModelSection, dimensions: Dimensions, **keys: Any) -> Any:
+    """The configuration of a family with BERT's keys; `keys` are added or replaced."""
+    shared = {
+        "vocab_size": dimensions.vocab_size,
+        "hidden_size": section.hidden_size,
+        "num_hidden_layers": section.num_layers,
+        "num_attention_heads": section.num_heads,
+        "intermediate_size": section.intermediate_size or 4 * section.hidden_size,
+        "max_position_embeddings": dimensions.seq_len,
+        "hidden_dropout_prob": section.dropout,
+        "attention_probs_dropout_prob": section.dropout,
+        "initializer_range": section.initializer_range,
+        "pad_token_id": dimensions.pad_id,
+        "attn_implementation": "sdpa",
+    }
+    return config(**shared | keys)
+
+
+def _configure(section: ModelSection, dimensions: Dimensions) -> Any:
+    return configure_learned_positions(BertConfig, section, dimensions)
+
+
+def _predict(model: Any, hidden: Tensor) -> Tensor:
+    head = model.cls.predictions if isinstance(model, BertForPreTraining) else model.cls
+    logits: Tensor = head(hidden)
+    return logits
+
+
+def _judge(model: Any, hidden: Tensor) -> Tensor:
+    pooler = model.bert.pooler
+    logits: Tensor = model.cls.seq_relationship(pooler.activation(pooler.dense(hidden)))
+    return logits
+
+
+BERT = Family(_configure, BertForMaskedLM, _predict, PairHead(BertForPreTraining, _judge))

@@ -1,0 +1,142 @@
+"""`[model]` of the train file: the family and the size of the encoder."""
+
+from __future__ import annotations
+
+from enum import StrEnum
+from typing import Annotated, Any
+
+from pydantic import Field, SerializerFunctionWrapHandler, model_serializer, model_validator
+
+from maskmill.schemas.section import Probability, Section, leave_out_defaults
+
+Width = Annotated[int, Field(ge=1, le=1 << 20)]
+
+
+class ModelFamily(StrEnum):
+    """Which encoder of `transformers` is trained."""
+
+    BERT = "bert"
+    ROBERTA = "roberta"
+    ALBERT = "albert"
+    DEBERTA_V2 = "deberta-v2"
+    MODERNBERT = "modernbert"
+    EUROBERT = "eurobert"
+
+
+class ModelSize(StrEnum):
+    """A size that papers name."""
+
+    TINY = "tiny"
+    SMALL = "small"
+    BASE = "base"
+    LARGE = "large"
+
+
+def _sized(hidden_size: int, num_layers: int, num_heads: int, intermediate_size: int | None = None) -> dict[str, int]:
+    sized = {"hidden_size": hidden_size, "num_layers": num_layers, "num_heads": num_heads}
+    return sized if intermediate_size is None else sized | {"intermediate_size": intermediate_size}
+
+
+_TINY, _SMALL, _BASE, _LARGE = _sized(128, 2, 2), _sized(512, 4, 8), _sized(768, 12, 12), _sized(1024, 24, 16)
+_OF_BERT = {ModelSize.TINY: _TINY, ModelSize.SMALL: _SMALL, ModelSize.BASE: _BASE, ModelSize.LARGE: _LARGE}
+SIZES: dict[ModelFamily, dict[ModelSize, dict[str, int]]] = {
+    ModelFamily.BERT: _OF_BERT,
+    ModelFamily.ROBERTA: _OF_BERT,
+    ModelFamily.ALBERT: _OF_BERT,
+    ModelFamily.DEBERTA_V2: _OF_BERT | {ModelSize.SMALL: _sized(768, 6, 12)},
+    ModelFamily.MODERNBERT: {
+        ModelSize.TINY: _sized(128, 2, 2, 192),
+        ModelSize.SMALL: _sized(512, 6, 8, 768),
+        ModelSize.BASE: _sized(768, 22, 12, 1152),
+        ModelSize.LARGE: _sized(1024, 28, 16, 2624),
+    },
+    ModelFamily.EUROBERT: _OF_BERT | {ModelSize.LARGE: _sized(1152, 26, 18, 4096)},
+}
+"""The keys of each size. BERT's tiny and small are those of arXiv 1908.08962, base and large those of arXiv 1810.04805;
+DeBERTa-v2's small is that of DeBERTa-v3; ModernBERT's base and large are those of arXiv 2412.13663, table 4; EuroBERT's
+base and large are its models of 210 and 610 million parameters (arXiv 2503.05500). Other tiny and small ones are ours.
+"""
+_OF_FAMILIES = {
+    "embedding_size": (ModelFamily.ALBERT,),
+    "conv_kernel_size": (ModelFamily.DEBERTA_V2,),
+    "local_attention": (ModelFamily.MODERNBERT,),
+    "rope_theta": (ModelFamily.EUROBERT,),
+    "sentence_task": (ModelFamily.BERT, ModelFamily.ALBERT),
+}
+
+
+class ModelSection(Section):
+    """`[model]`: an encoder of `transformers`; the vocabulary and the longest sequence are the dataset's."""
+
+    family: Annotated[ModelFamily, Field(strict=False)] = ModelFamily.BERT
+    """The kind of encoder. All keep the sequences of a packed row apart; `deberta-v2` reads each sequence in a padded
+    row of its own, which is slower: its attention cannot be told where the sequences of a row end."""
+    size: Annotated[ModelSize, Field(strict=False)] = ModelSize.BASE
+    """A name for the four keys below, as the papers of the family use it; each of them may still be set to another
+    value."""
+    hidden_size: Width = 768
+    """Width of the residual stream; a multiple of `num_heads`. This and the next two defaults are those of a BERT of
+    the size `base`."""
+    num_layers: Annotated[int, Field(ge=1, le=1024)] = 12
+    """Encoder layers."""
+    num_heads: Width = 12
+    """Attention heads in a layer."""
+    intermediate_size: Width | None = None
+    """Width inside the feed-forward layers; if unset, that of the size, or four times `hidden_size`."""
+    embedding_size: Width | None = None
+    """With `albert`: width of the embeddings; if unset, 128."""
+    conv_kernel_size: Annotated[int, Field(ge=1, le=255)] | None = None
+    """With `deberta-v2`: tokens that a convolution beside the first layer sees, an odd number, 3 in DeBERTa-v2's
+    largest models; if unset, there is no convolution."""
+    local_attention: Annotated[int, Field(ge=2, le=1 << 20)] | None = None
+    """With `modernbert`: tokens that two of three layers see, half of them on each side; if unset, 128."""
+    rope_theta: Annotated[float, Field(gt=0.0)] | None = None
+    """With `eurobert`: base of the rotations that tell positions apart; if unset, 250,000."""
+    dropout: Probability = 0.1
+    """Probability of dropping an activation or an attention weight; `eurobert` drops attention weights only. Zero suits
+    a run that sees its text only about once."""
+    initializer_range: Annotated[float, Field(gt=0.0)] = 0.02
+    """Standard deviation of the initial weights."""
+    sentence_task: bool = False
+    """With `bert` and `albert`: predict the label of each pair of segments too, as `BertForPreTraining` and
+    `AlbertForPreTraining` do. The rows must have been packed as pairs."""
+
+    @model_validator(mode="before")
+    @classmethod
+    def _take_the_size(cls, values: Any) -> Any:
+        """Set the keys that the size means, under those that are given. Names that do not exist are reported later."""
+        if not isinstance(values, dict):
+            return values
+        sizes = {str(family): sized for family, sized in SIZES.items()}.get(str(values.get("family", "bert")), {})
+        sized = {str(size): keys for size, keys in sizes.items()}.get(str(values.get("size", "base")), {})
+        return {**sized, **values}
+
+    @model_validator(mode="after")
+    def _keys_agree(self) -> ModelSection:
+        if self.hidden_size % self.num_heads:
+            raise ValueError(f"hidden_size {self.hidden_size} is not a multiple of num_heads {self.num_heads}")
+        for name, families in _OF_FAMILIES.items():
+            if self.family not in families and getattr(self, name) != type(self).model_fields[name].default:
+                raise ValueError(
+                    f"{name} is for {' and '.join(families)}, and the family is {self.family}: leave it out"
+                )
+        if self.conv_kernel_size is not None and self.conv_kernel_size % 2 == 0:
+            raise ValueError(f"conv_kernel_size {self.conv_kernel_size} is even: there is no middle")
+        if self.local_attention is not None and self.local_attention % 2:
+            raise ValueError(f"local_attention {self.local_attention} is odd: half of it is on each side")
+        if self.family in _ROTARY and self.hidden_size // self.num_heads % 2:
+            raise ValueError(
+                f"hidden_size {self.hidden_size} leaves each of num_heads {self.num_heads} an odd width, which "
+                f"cannot be rotated as {self.family} does"
+            )
+        return self
+
+    @model_serializer(mode="wrap")
+    def _write_what_is_used(self, serialise: SerializerFunctionWrapHandler) -> dict[str, Any]:
+        """Leave out the size, whose keys are written, and what came later."""
+        written = leave_out_defaults(self, serialise(self), ("family", *_OF_FAMILIES))
+        written.pop("size", None)
+        return written
+
+
+_ROTARY = (ModelFamily.MODERNBERT, ModelFamily.EUROBERT)
