@@ -162,18 +162,23 @@ def _as_toml(value: object) -> str:
 
 
 def _iter_commands() -> Iterator[str]:
-    group: Any = typer.main.get_command(app)
+    yield from _iter_group("maskmill", typer.main.get_command(app))
+
+
+def _iter_group(before: str, group: Any) -> Iterator[str]:
     for name, command in group.commands.items():
         if command.hidden:
             continue
         arguments = [param for param in command.params if param.param_type_name == "argument"]
         options = [param for param in command.params if param.param_type_name == "option"]
-        shown = " ".join([f"maskmill {name}", *(param.name.upper() for param in arguments)])
+        shown = " ".join([before, name, *(param.name.upper() for param in arguments)])
         yield f"\n## `{shown}`\n\n{_as_markdown(command.help)}\n"
         if options:
             yield "\n| option | what it does |\n| --- | --- |\n"
             for param in options:
                 yield f"| `{param.opts[0]}` | {' '.join(_as_markdown(param.help).split())} |\n"
+        if hasattr(command, "commands"):
+            yield from _iter_group(f"{before} {name}", command)
 
 
 def _iter_events() -> Iterator[str]:

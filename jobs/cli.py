@@ -51,6 +51,15 @@ ReplaceOption = Annotated[
         "name: pack.name or tokenizer.name.",
     ),
 ]
+RecipeOption = Annotated[
+    str | None,
+    typer.Option(
+        "--recipe",
+        metavar="NAME",
+        help="Take the keys of a recipe where neither the file nor --set has them: a name that `maskmill recipes` "
+        "lists, or the path of your own copy.",
+    ),
+]
 JsonOption = Annotated[
     bool, typer.Option("--json", help="Write one JSON line for each event, instead of bars and tables.")
 ]
@@ -105,6 +114,7 @@ def options(
 @app.command(cls=Command)
 def prepare(
     run_file: RunFileArgument,
+    recipe: RecipeOption = None,
     set_: SetOption = None,
     replace: ReplaceOption = False,
     json: JsonOption = False,
@@ -123,26 +133,32 @@ def prepare(
 
         maskmill prepare run.toml
         maskmill prepare run.toml --set engine.kind=ray --set pack.seq_len=1024
+        maskmill prepare run.toml --recipe roberta
 
     Give the same command again after an interruption: it continues, and ends with the same bytes.
     """
-    run_command(lambda: _job("prepare")(run_file, set_ or [], json, "pack", replace), debug, RESUMES)
+    run_command(lambda: _job("prepare")(run_file, set_ or [], json, "pack", replace, recipe=recipe), debug, RESUMES)
 
 
 @app.command(cls=Command)
 def shard(
-    run_file: RunFileArgument, set_: SetOption = None, json: JsonOption = False, debug: DebugOption = False
+    run_file: RunFileArgument,
+    recipe: RecipeOption = None,
+    set_: SetOption = None,
+    json: JsonOption = False,
+    debug: DebugOption = False,
 ) -> None:
     """Only shuffle, deduplicate and shard the documents: the first part of prepare.
 
     maskmill shard run.toml
     """
-    run_command(lambda: _job("prepare")(run_file, set_ or [], json, "shard"), debug, RESUMES)
+    run_command(lambda: _job("prepare")(run_file, set_ or [], json, "shard", recipe=recipe), debug, RESUMES)
 
 
 @app.command(cls=Command)
 def tokenizer(
     run_file: RunFileArgument,
+    recipe: RecipeOption = None,
     set_: SetOption = None,
     compare: Annotated[
         list[str] | None,
@@ -166,13 +182,14 @@ def tokenizer(
         maskmill tokenizer run.toml --set tokenizer.vocab_size=50000 --replace
     """
     run_command(
-        lambda: _job("prepare")(run_file, set_ or [], json, "tokenizer", replace, compare or []), debug, RESUMES
+        lambda: _job("prepare")(run_file, set_ or [], json, "tokenizer", replace, compare or [], recipe), debug, RESUMES
     )
 
 
 @app.command(cls=Command)
 def pack(
     run_file: RunFileArgument,
+    recipe: RecipeOption = None,
     set_: SetOption = None,
     replace: ReplaceOption = False,
     json: JsonOption = False,
@@ -184,7 +201,7 @@ def pack(
 
         maskmill pack run.toml --set pack.name=long --set pack.seq_len=1024
     """
-    run_command(lambda: _job("prepare")(run_file, set_ or [], json, "pack", replace), debug, RESUMES)
+    run_command(lambda: _job("prepare")(run_file, set_ or [], json, "pack", replace, recipe=recipe), debug, RESUMES)
 
 
 @app.command(cls=Command)
@@ -259,11 +276,12 @@ def train(
     train_file: Annotated[
         str, typer.Argument(metavar="TRAIN.toml", help="The train file, at a path or any fsspec URL.")
     ],
+    recipe: RecipeOption = None,
     set_: SetOption = None,
     json: JsonOption = False,
     debug: DebugOption = False,
 ) -> None:
-    r"""Train a BERT on a packed dataset, continuing from the newest checkpoint in its output.
+    r"""Train an encoder on a packed dataset, continuing from the newest checkpoint in its output.
 
     The shortest train file; every other key has a default:
 
@@ -276,12 +294,45 @@ def train(
     Then
 
         maskmill train train.toml --set run.steps=20000
+        maskmill train train.toml --recipe roberta --set model.size=small
     """
     run_command(
-        lambda: _job("train")(train_file, set_ or [], json),
+        lambda: _job("train")(train_file, set_ or [], json, recipe),
         debug,
         TRAINING_RESUMES,
     )
+
+
+recipes = typer.Typer(cls=Group, invoke_without_command=True, rich_markup_mode="rich")
+app.add_typer(recipes, name="recipes")
+
+
+@recipes.callback()
+def list_recipes(context: typer.Context, debug: DebugOption = False) -> None:
+    """List the recipes: settings of known systems, from the packing of rows to the learning rate.
+
+    maskmill recipes
+
+    To see what one sets, with the paper and the section of each key, and to make your own of it:
+
+        maskmill recipes show roberta
+        maskmill recipes show roberta > mine.toml
+        maskmill prepare run.toml --recipe mine.toml
+    """
+    if context.invoked_subcommand is None:
+        run_command(lambda: _job("recipes")(None), debug)
+
+
+@recipes.command("show", cls=Command)
+def show_recipe(
+    name: Annotated[str, typer.Argument(metavar="NAME", help="One that `maskmill recipes` lists, or a path.")],
+    debug: DebugOption = False,
+) -> None:
+    """Print a recipe as the TOML that it is, each key with its paper and section.
+
+    maskmill recipes show roberta
+    """
+    run_command(lambda: _job("recipes")(name), debug)
 
 
 @app.command(cls=Command)

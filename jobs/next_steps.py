@@ -21,13 +21,15 @@ from maskmill.schemas.wording import setting_of
 EXAMPLE_BATCH_ROWS = 256
 
 
-def warn_overridden(settings: RunFile, last_part: Part, run_file: str, overrides: Sequence[str]) -> list[str]:
+def warn_overridden(
+    settings: RunFile, last_part: Part, run_file: str, overrides: Sequence[str], recipe: str | None = None
+) -> list[str]:
     """Warn that the output is not what the run file describes, if `--set` changed it."""
     if not overrides:
         return []
     given = {override.partition("=")[0].replace(" ", "") for override in overrides}
     try:
-        plain = read_toml(RunFile, run_file)
+        plain = read_toml(RunFile, run_file, recipe=recipe)
     except ConfigError:  # the file alone is not a whole run
         plain = None
     differing = {key: values for key, values in find_differing(settings, plain, last_part).items() if key in given}
@@ -45,7 +47,12 @@ def warn_overridden(settings: RunFile, last_part: Part, run_file: str, overrides
 
 
 def next_steps(
-    settings: RunFile, prepared: Prepared, last_part: Part, run_file: str, overrides: Sequence[str]
+    settings: RunFile,
+    prepared: Prepared,
+    last_part: Part,
+    run_file: str,
+    overrides: Sequence[str],
+    recipe: str | None = None,
 ) -> list[str]:
     """The next commands, with the paths of this run.
 
@@ -55,9 +62,13 @@ def next_steps(
         last_part: The last part that was asked for.
         run_file: The path or URL of the run file.
         overrides: As given with `--set`.
+        recipe: As given with `--recipe`.
     """
     output = open_store(settings.output.url).display_url
-    again = shlex.join([run_file, *(word for override in overrides for word in ("--set", redact(override)))])
+    of_recipe = [] if recipe is None else ["--recipe", redact(recipe)]
+    again = shlex.join(
+        [run_file, *of_recipe, *(word for override in overrides for word in ("--set", redact(override)))]
+    )
     if last_part == Part.SHARD:
         return ["next:", f"  maskmill tokenizer {again}", f"  maskmill prepare {again}"]
     if last_part == Part.TOKENIZER or not prepared.packed:
@@ -68,7 +79,7 @@ def next_steps(
         "next:",
         f"  maskmill verify {shlex.quote(output)}  # re-reads and checks everything",
         f"  maskmill report {shlex.quote(output)}  # shows these numbers again, of every part",
-        "  maskmill train train.toml  # with these lines in the file:",
+        f"  maskmill train {shlex.join(['train.toml', *of_recipe])}  # with these lines in the file:",
         "      [data]",
         f"      dataset = {trained_on}",
     ]

@@ -25,6 +25,7 @@ def prepare(
     last_part: str,
     replace: bool = False,
     compare: Sequence[str] = (),
+    recipe: str | None = None,
 ) -> int:
     """Make the parts of a run up to one of them, and show what was made; returns the exit status.
 
@@ -35,9 +36,10 @@ def prepare(
         last_part: `shard`, `tokenizer` or `pack`.
         replace: Make parts again that were made with other settings.
         compare: Other tokenizers to measure beside the run's.
+        recipe: As given with `--recipe`.
     """
     part = parse_part(last_part, "up_to")
-    settings = read_toml(RunFile, run_file, overrides)
+    settings = read_toml(RunFile, run_file, overrides, recipe)
     if settings.engine.kind == "local":
         preload_workers()
         fork_ahead(settings.engine.workers)
@@ -56,8 +58,8 @@ def prepare(
         for table in tables_of_run(prepared, compared, open_store(settings.output.url).display_url):
             console.print(table)
             console.print()
-        lines = warn_overridden(settings, part, run_file, overrides)
-        lines += next_steps(settings, prepared, part, run_file, overrides)
+        lines = warn_overridden(settings, part, run_file, overrides, recipe)
+        lines += next_steps(settings, prepared, part, run_file, overrides, recipe)
         for line in lines:
             console.print(line, soft_wrap=True)
     return 0

@@ -60,9 +60,9 @@ class TrainLines:
         self._console.print(text)
 
 
-def train(path: str, overrides: list[str], as_json: bool) -> int:
+def train(path: str, overrides: list[str], as_json: bool, recipe: str | None = None) -> int:
     """Train as the train file says; returns the exit status: 130 after SIGINT, 143 after SIGTERM, as in shells."""
-    config = read_toml(TrainFile, path, overrides)
+    config = read_toml(TrainFile, path, overrides, recipe)
     console = open_console()
     lines = TrainLines(console)
     lines.expect(config.run.steps)

@@ -8,37 +8,49 @@ from typing import Any
 
 from pydantic import ValidationError
 
+from maskmill.pipeline.recipes import read_recipe
 from maskmill.pipeline.storage.paths import split_file_url
 from maskmill.pipeline.storage.store import open_store
 from maskmill.schemas.errors import ConfigError
 from maskmill.schemas.explain_values import explain_values, show_value
 from maskmill.schemas.redaction import redact
-from maskmill.schemas.toml_files import Model, parse_toml
+from maskmill.schemas.toml_files import NO_DEFAULTS, Defaults, Model, parse_toml
 
 MAX_TOML_BYTES = 4 << 20
 """Limit of a run or train file; one that lists ten thousand inputs has a fifth of it."""
 
 
-def load_settings(model: type[Model], given: object, argument: str) -> Model:
+def load_settings(model: type[Model], given: object, argument: str, recipe: str | None = None) -> Model:
     """A run or train file in whichever form a program has it.
 
     Args:
         model: `RunFile` or `TrainFile`.
         given: The path or URL of a TOML file, a dictionary of its sections, or a model.
         argument: What it was given as, for the message.
+        recipe: The name or path of a recipe whose keys go under what was given.
 
     Raises:
-        ConfigError: It is none of these, the file is missing, or a key or value is wrong.
+        ConfigError: It is none of these, a file is missing, or a key or value is wrong.
     """
     if isinstance(given, model):
+        if recipe is not None:
+            raise refuse_argument(
+                "recipe",
+                recipe,
+                f"None: a {model.__name__} is complete, and a recipe goes under what is not set",
+                f"give {argument} as a path or a dictionary of its sections",
+                "this cannot be applied",
+            )
         return given
     if isinstance(given, Mapping):
+        defaults = _read_defaults(model, recipe)
         try:
-            return model.model_validate(dict(given))
+            return model.model_validate(defaults.under(given))
         except ValidationError as error:
-            raise explain_values(model, error, argument) from None
+            shown = f"{argument} with {defaults.said_by}" if recipe is not None else argument
+            raise explain_values(model, error, shown) from None
     if isinstance(given, (str, os.PathLike)):
-        return read_toml(model, check_url(given, argument))
+        return read_toml(model, check_url(given, argument), recipe=recipe)
     example = (
         '{"input": {"paths": ["corpus/*.jsonl"]}, "output": {"url": "out"}}'
         if argument == "run"
@@ -49,12 +61,19 @@ def load_settings(model: type[Model], given: object, argument: str) -> Model:
     raise refuse_argument(argument, given, expected, f"give for example {example}", f"this is not a {kind}")
 
 
-def read_toml(model: type[Model], path: str, overrides: Sequence[str] = ()) -> Model:
+def read_toml(model: type[Model], path: str, overrides: Sequence[str] = (), recipe: str | None = None) -> Model:
     """Read and check a run or train file at any fsspec URL.
 
+    Args:
+        model: `RunFile` or `TrainFile`.
+        path: The path or URL.
+        overrides: As given with `--set`; they win over the file.
+        recipe: The name or path of a recipe, whose keys go under those of the file.
+
     Raises:
-        ConfigError: It is missing, no TOML, or a key or value is wrong.
+        ConfigError: A file is missing or no TOML, or a key or value is wrong.
     """
+    defaults = _read_defaults(model, recipe)
     folder, name = split_file_url(path)
     shown = redact(path)
     try:
@@ -63,7 +82,16 @@ def read_toml(model: type[Model], path: str, overrides: Sequence[str] = ()) -> M
         raise ConfigError("the file does not exist", path=shown, action="check the path") from None
     except UnicodeDecodeError as error:
         raise ConfigError("the file is not UTF-8", path=shown, found=str(error), action="save it as UTF-8") from None
-    return parse_toml(model, text, shown, overrides)
+    return parse_toml(model, text, shown, overrides, defaults)
+
+
+def _read_defaults(model: type[Model], recipe: object) -> Defaults:
+    if recipe is None:
+        return NO_DEFAULTS
+    if not isinstance(recipe, str) or not recipe:
+        expected = "the name of a recipe, or the path or URL of one"
+        raise refuse_argument("recipe", recipe, expected, 'give for example recipe="roberta"', "this is no recipe")
+    return Defaults(f"--recipe {redact(recipe)}", read_recipe(recipe).keys_of(model))
 
 
 def check_url(given: object, argument: str) -> str:

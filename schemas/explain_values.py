@@ -124,8 +124,8 @@ def show_value(value: object) -> str:
 
 def find_sections(model: type[BaseModel], key: str) -> list[str]:
     """The sections that have a key of this name."""
-    sections = ((name, section_of(field)) for name, field in _fields(model).items())
-    return [name for name, section in sections if section is not None and key in _fields(section)]
+    sections = ((name, section_of(field)) for name, field in fields_of(model).items())
+    return [name for name, section in sections if section is not None and key in fields_of(section)]
 
 
 def section_of(field: FieldInfo) -> type[BaseModel] | None:
@@ -136,10 +136,15 @@ def section_of(field: FieldInfo) -> type[BaseModel] | None:
     return None
 
 
+def fields_of(model: type[BaseModel]) -> dict[str, FieldInfo]:
+    """The fields of a model by their keys in a file."""
+    return {field.alias or name: field for name, field in model.model_fields.items()}
+
+
 def _locate(model: type[BaseModel], location: Sequence[str | int]) -> _Place:
     """The place of a finding. Within a key that takes a number or a list, pydantic also names which it tried."""
     for depth, part in enumerate(location):
-        field = _fields(model).get(str(part))
+        field = fields_of(model).get(str(part))
         section = section_of(field) if field else None
         if section is None:
             numbers = [inner for inner in location[depth + 1 :] if isinstance(inner, int)]
@@ -147,10 +152,6 @@ def _locate(model: type[BaseModel], location: Sequence[str | int]) -> _Place:
             return _Place(keys, model, field, numbers[0] if numbers else None)
         model = section
     return _Place(tuple(map(str, location)), model, None, None)
-
-
-def _fields(model: type[BaseModel]) -> dict[str, FieldInfo]:
-    return {field.alias or name: field for name, field in model.model_fields.items()}
 
 
 def _blame(place: _Place, said: str, path: str, given: Mapping[tuple[str, ...], str]) -> str:
@@ -166,7 +167,7 @@ def _blame(place: _Place, said: str, path: str, given: Mapping[tuple[str, ...], 
 
 def _explain_unknown(model: type[BaseModel], place: _Place, path: str, more: str) -> ConfigError:
     *sections, key = place.keys
-    known = sorted(_fields(place.model))
+    known = sorted(fields_of(place.model))
     near = difflib.get_close_matches(key, known, n=len(known), cutoff=CLOSE)
     elsewhere = find_sections(model, key)
     if elsewhere:

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import copy
 import tomllib
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from typing import Any, TypeVar
 
 from pydantic import BaseModel, ValidationError
@@ -15,7 +16,32 @@ from maskmill.schemas.explain_values import explain_values, find_sections, order
 Model = TypeVar("Model", bound=BaseModel)
 
 
-def parse_toml(model: type[Model], text: str, path: str, overrides: Sequence[str] = ()) -> Model:
+@dataclass(frozen=True)
+class Defaults:
+    """Keys that hold where a file does not set them.
+
+    Attributes:
+        said_by: The option that gave them, for messages.
+        sections: The keys by section.
+    """
+
+    said_by: str
+    sections: Mapping[str, Mapping[str, Any]]
+
+    def under(self, values: Mapping[str, Any]) -> dict[str, Any]:
+        """The values of a file with these keys under them; a section that is none is left for validation."""
+        together = {name: dict(keys) for name, keys in self.sections.items()}
+        for name, keys in values.items():
+            together[name] = {**together.get(name, {}), **keys} if isinstance(keys, Mapping) else keys
+        return together
+
+
+NO_DEFAULTS = Defaults("", {})
+
+
+def parse_toml(
+    model: type[Model], text: str, path: str, overrides: Sequence[str] = (), defaults: Defaults = NO_DEFAULTS
+) -> Model:
     """Validate a TOML document against a model.
 
     Args:
@@ -23,6 +49,7 @@ def parse_toml(model: type[Model], text: str, path: str, overrides: Sequence[str
         text: The document.
         path: Its file, for messages.
         overrides: Strings `section.key=value`, with the value as TOML or, failing that, as plain text.
+        defaults: Keys for what neither the document nor an override sets.
 
     Raises:
         ConfigError: The text is not TOML, a key is unknown or a value is not allowed.
@@ -33,13 +60,20 @@ def parse_toml(model: type[Model], text: str, path: str, overrides: Sequence[str
         raise ConfigError(
             "not valid TOML", path=path, found=str(error), action="fix it; text values need quotes"
         ) from error
-    return parse_values(model, values, path, overrides)
+    return parse_values(model, values, path, overrides, defaults)
 
 
-def parse_values(model: type[Model], values: dict[str, Any], path: str, overrides: Sequence[str] = ()) -> Model:
+def parse_values(
+    model: type[Model],
+    values: dict[str, Any],
+    path: str,
+    overrides: Sequence[str] = (),
+    defaults: Defaults = NO_DEFAULTS,
+) -> Model:
     """Validate what a TOML document says, and overrides of it; see `parse_toml`."""
     plain = copy.deepcopy(values)
     given = apply_overrides(model, values, overrides)
+    alone, values = values, defaults.under(values)
     try:
         return model.model_validate(values)
     except ValidationError as error:
@@ -51,9 +85,10 @@ def parse_values(model: type[Model], values: dict[str, Any], path: str, override
     try:
         return model.model_validate(values)
     except ValidationError as error:
-        alone = _findings_of(model, plain)
-        of_options = {} if _findings(error)[0] in alone else given
-        raise explain_values(model, error, path, of_options) from None
+        first = _findings(error)[0]
+        of_options = {} if first in _findings_of(model, plain) else given
+        of_file = not defaults.sections or first in _findings_of(model, alone)
+        raise explain_values(model, error, path if of_file else f"{path} with {defaults.said_by}", of_options) from None
 
 
 def apply_overrides(

@@ -62,6 +62,7 @@ def prepare(
     up_to: Part | str = Part.PACK,
     *,
     replace: bool = False,
+    recipe: str | None = None,
 ) -> Prepared:
     """Prepare what a run file asks for: shuffled documents, a tokenizer, packed rows.
 
@@ -79,6 +80,7 @@ def prepare(
         up_to: The last part to make: `shard`, `tokenizer` or `pack`.
         replace: Make the tokenizer or the rows again where they were made with other settings. Without it a change of
             settings is refused.
+        recipe: The name of a recipe, or the path of one: its keys go under those of the run file.
 
     Returns:
         What the run has written.
@@ -90,7 +92,7 @@ def prepare(
         ShardCorruptError: Something in the output is not what was written.
         TransientStorageError: The store failed every attempt.
     """
-    settings = load_settings(RunFile, run, "run")
+    settings = load_settings(RunFile, run, "run", recipe)
     check_callback(on_event, "on_event")
     last_part = parse_part(up_to, "up_to")
     with open_run(settings, on_event or _ignore, last_part, replace=check_flag(replace, "replace")) as opened:

@@ -21,7 +21,10 @@ from maskmill.schemas.train_file import TrainFile
 
 
 def train(
-    train_file: TrainFile | Mapping[str, Any] | str | os.PathLike[str], on_event: TrainListener | None = None
+    train_file: TrainFile | Mapping[str, Any] | str | os.PathLike[str],
+    on_event: TrainListener | None = None,
+    *,
+    recipe: str | None = None,
 ) -> TrainResult:
     """Train as a train file says, continuing from the newest checkpoint in its output, and export the model.
 
@@ -36,6 +39,7 @@ def train(
     Args:
         train_file: The path or URL of a train file, a dictionary of its sections, or a `TrainFile`.
         on_event: Callback that receives every event (`maskmill.schemas.events`), in this process.
+        recipe: The name of a recipe, or the path of one: its keys go under those of the train file.
 
     Raises:
         ConfigError: An argument or a key of the train file is wrong, a dataset or device is not there, another process
@@ -46,7 +50,7 @@ def train(
         TransientStorageError: The store failed every attempt.
         TrainingInterruptedError: A signal has stopped it; the error says where the same train file continues.
     """
-    config = load_settings(TrainFile, train_file, "train_file")
+    config = load_settings(TrainFile, train_file, "train_file", recipe)
     check_callback(on_event, "on_event")
     refuse_lost_output(config.run.output, "run.output")
     output = open_store(config.run.output)

@@ -7,7 +7,7 @@ from typer.testing import CliRunner
 
 from maskmill.jobs.cli import app
 
-COMMANDS = ["prepare", "shard", "tokenizer", "pack", "mask", "verify", "report", "train", "demo"]
+COMMANDS = ["prepare", "shard", "tokenizer", "pack", "mask", "verify", "report", "train", "recipes", "demo"]
 
 
 @pytest.mark.parametrize("command", ["", *COMMANDS])

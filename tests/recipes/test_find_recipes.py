@@ -1,0 +1,142 @@
+"""Every recipe of the package is whole and explained; a user's own is one too, or is refused by name."""
+
+from __future__ import annotations
+
+import re
+import tomllib
+
+import pytest
+
+from maskmill.pipeline.recipes import list_recipes, read_recipe
+from maskmill.pipeline.settings import load_settings, read_toml
+from maskmill.schemas.errors import ConfigError
+from maskmill.schemas.recipe_file import RecipeFile
+from maskmill.schemas.run_file import RunFile
+from maskmill.schemas.train_file import TrainFile
+
+NAMES = [recipe.name for recipe in list_recipes()]
+KEY = re.compile(r"([a-z_]+) = (.+?)(?: # (.+))?")
+RUN = {"input": {"paths": ["corpus/*.txt"]}, "output": {"url": "out"}}
+TRAIN = {"data": {"dataset": "out/packed"}, "run": {"output": "out/training"}}
+
+
+def test_the_recipes_of_the_literature_are_there():
+    assert {"deberta", "modernbert", "mosaicbert", "neobert", "roberta", "spanbert"} <= set(NAMES)
+    assert sorted(NAMES) == NAMES
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_every_key_says_where_it_comes_from(name):
+    """A key is on one line, with a comment; the description names the paper."""
+    recipe = read_recipe(name)
+    described, _, rest = recipe.text.partition("\n[")
+    assert recipe.summary.endswith(".")
+    assert re.search(r"arXiv \d{4}\.\d{5}|github\.com", described)
+    found = {}
+    for line in f"[{rest}".splitlines():
+        if line.startswith("["):
+            section = line.strip("[]")
+            assert section in RecipeFile.model_fields
+        elif line:
+            match = KEY.fullmatch(line)
+            assert match, line
+            assert match[3], line
+            found[section, match[1]] = match[2]
+    assert found.keys() == {(section, key) for section, keys in recipe.sections.items() for key in keys}
+    assert {"pack", "mask", "model", "optimizer"} <= {section for section, _ in found}
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_run_and_train_files_take_the_keys_that_they_have(name):
+    recipe = tomllib.loads(read_recipe(name).text)
+    run, train = load_settings(RunFile, RUN, "run", name), load_settings(TrainFile, TRAIN, "train_file", name)
+    for model, sections in ((run, ("documents", "tokenizer", "pack", "mask")), (train, ("data", "model", "optimizer"))):
+        for section in sections:
+            for key, value in recipe.get(section, {}).items():
+                found = getattr(getattr(model, section), key if key != "from" else "from_")
+                assert (list(found) if isinstance(found, tuple) else found) == value, (section, key)
+    assert train.run.steps == recipe["run"]["steps"]
+    assert train.mask == run.mask.masking()
+
+
+def test_a_users_keys_win_over_a_recipe_and_options_over_both(tmp_path):
+    (tmp_path / "train.toml").write_text(
+        '[data]\ndataset = "d"\nglobal_batch_rows = 32\n[model]\nsize = "tiny"\n[run]\noutput = "o"\n'
+    )
+    train = read_toml(TrainFile, str(tmp_path / "train.toml"), ["optimizer.weight_decay=0.5"], "roberta")
+    assert (train.data.global_batch_rows, train.model.hidden_size, train.model.family) == (32, 128, "roberta")
+    assert (train.optimizer.weight_decay, train.optimizer.betas, train.run.steps) == (0.5, (0.9, 0.98), 500000)
+
+
+def test_a_copy_with_a_change_is_a_recipe(tmp_path):
+    path = tmp_path / "mine.toml"
+    path.write_text(read_recipe("roberta").text.replace("rate = 0.15", "rate = 0.4"))
+    assert read_recipe(str(path)).sections["mask"]["rate"] == 0.4
+    run = load_settings(RunFile, RUN, "run", str(path))
+    assert (run.mask.rate, run.pack.sequences) == (0.4, "full_sentences")
+    assert run.model_dump(exclude={"mask"}) == load_settings(RunFile, RUN, "run", "roberta").model_dump(
+        exclude={"mask"}
+    )
+
+
+@pytest.mark.parametrize(
+    ("text", "named"),
+    [
+        ("[mask]\nrat = 0.15\n", "unknown key mask.rat; expected one of rate"),
+        ("[mask]\nrate = 2.0\n", "the value of mask.rate is wrong"),
+        ("[masks]\nrate = 0.15\n", "unknown key masks"),
+        ('[output]\nurl = "out"\n', "unknown key output"),
+        ("[optimizer]\nwarmup_steps = 10\ndecay_steps = 10\n", "decay_steps 10 is not after warmup_steps 10"),
+        ('[model]\nfamily = "bort"\n', "the value of model.family is wrong"),
+        ("mask = 3\n", "mask is not a section"),
+        ("[mask\n", "not valid TOML"),
+    ],
+)
+def test_a_recipe_that_is_none_is_refused_with_its_path(tmp_path, text, named):
+    path = tmp_path / "mine.toml"
+    path.write_text(text)
+    with pytest.raises(ConfigError) as caught:
+        load_settings(RunFile, RUN, "run", str(path))
+    assert named in str(caught.value)
+    assert str(path) in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("name", "named"),
+    [
+        ("robert", "did you mean roberta?"),
+        ("gpt", "expected one of"),
+        ("./nothing.toml", "does not exist"),
+        ("", "this is no recipe"),
+        (3, "this is no recipe"),
+    ],
+)
+def test_a_recipe_that_is_not_there_is_refused_with_what_is(name, named):
+    with pytest.raises(ConfigError) as caught:
+        load_settings(TrainFile, TRAIN, "train_file", name)
+    assert named in str(caught.value)
+
+
+def test_bytes_that_are_no_text_are_refused(tmp_path):
+    (tmp_path / "mine.toml").write_bytes(b"\xff")
+    with pytest.raises(ConfigError, match="the recipe is not UTF-8"):
+        read_recipe(str(tmp_path / "mine.toml"))
+
+
+def test_what_only_the_recipe_has_wrong_beside_the_file_is_said_to_be_of_both(tmp_path):
+    """Neither is wrong alone."""
+    (tmp_path / "run.toml").write_text('[input]\npaths = ["a"]\n[output]\nurl = "o"\n[pack]\nsplit = "fill"\n')
+    assert read_toml(RunFile, str(tmp_path / "run.toml")).pack.split == "fill"
+    with pytest.raises(ConfigError, match=r"run\.toml with --recipe roberta.*does not go with sequences"):
+        read_toml(RunFile, str(tmp_path / "run.toml"), recipe="roberta")
+    with pytest.raises(ConfigError, match=r"run with --recipe roberta.*does not go with sequences"):
+        load_settings(RunFile, RUN | {"pack": {"split": "fill"}}, "run", "roberta")
+    (tmp_path / "wrong.toml").write_text('[input]\npaths = ["a"]\n[output]\nurl = "o"\n[pack]\nseq_len = "long"\n')
+    with pytest.raises(ConfigError) as caught:
+        read_toml(RunFile, str(tmp_path / "wrong.toml"), recipe="roberta")
+    assert "--recipe" not in str(caught.value)
+
+
+def test_a_recipe_is_refused_beside_settings_that_are_complete():
+    with pytest.raises(ConfigError, match="a recipe goes under what is not set"):
+        load_settings(RunFile, RunFile.model_validate(RUN), "run", "roberta")
