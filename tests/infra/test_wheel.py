@@ -99,6 +99,8 @@ def test_the_wheel_holds_one_package_and_its_types(wheel: Path) -> None:
         for folder in ("jobs", "pipeline", "schemas")
         for path in (ROOT / folder).rglob("*.py")
     }
+    recipes = {f"maskmill/{path.relative_to(ROOT)}" for path in (ROOT / "pipeline" / "recipes").glob("*.toml")}
+    assert recipes == {name for name in names if name.endswith(".toml")} != set()
     assert in_tree == {name for name in names if name.endswith(".py") and name.count("/") > 1}
 
 
