@@ -83,6 +83,9 @@ class ModelSection(Section):
     """Attention heads in a layer."""
     intermediate_size: Width | None = None
     """Width inside the feed-forward layers; if unset, that of the size, or four times `hidden_size`."""
+    max_positions: Width | None = None
+    """Longest sequence that the model has positions for, if they are learned; if unset, a row of the dataset. More than
+    that suits a model that is trained on longer rows later."""
     embedding_size: Width | None = None
     """With `albert`: width of the embeddings; if unset, 128."""
     conv_kernel_size: Annotated[int, Field(ge=1, le=255)] | None = None
@@ -134,7 +137,7 @@ class ModelSection(Section):
     @model_serializer(mode="wrap")
     def _write_what_is_used(self, serialise: SerializerFunctionWrapHandler) -> dict[str, Any]:
         """Leave out the size, whose keys are written, and what came later."""
-        written = leave_out_defaults(self, serialise(self), ("family", *_OF_FAMILIES))
+        written = leave_out_defaults(self, serialise(self), ("family", "max_positions", *_OF_FAMILIES))
         written.pop("size", None)
         return written
 

@@ -72,6 +72,10 @@ class DataSection(Section):
             )
         return self
 
+    @model_serializer(mode="wrap")
+    def _write_what_is_used(self, serialise: SerializerFunctionWrapHandler) -> dict[str, Any]:
+        return leave_out_defaults(self, serialise(self), ("stored_masks",))
+
 
 class Decay(StrEnum):
     """How the learning rate falls."""

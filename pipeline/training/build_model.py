@@ -7,6 +7,7 @@ from typing import Any
 import torch
 
 from maskmill.pipeline.training.families import FAMILIES, Dimensions
+from maskmill.schemas.errors import ConfigError
 from maskmill.schemas.model_section import ModelSection
 
 
@@ -22,13 +23,25 @@ def build_model(
     Args:
         section: Family, width, depth, dropout.
         vocab_size: Rows of the embedding.
-        seq_len: Longest sequence; positions are learned up to it.
+        seq_len: Longest sequence; positions are learned up to it, or further if the section says so.
         pad_id: Id whose embedding is zero and gets no gradient from the input side.
         seed: Of torch's generators.
         mask_id: Id of [MASK], for configurations that name it.
+
+    Raises:
+        ConfigError: The section asks for fewer positions than a row has.
     """
     family = FAMILIES[section.family]
-    config = family.configure(section, Dimensions(vocab_size, seq_len, pad_id, mask_id))
+    num_positions = section.max_positions or seq_len
+    if num_positions < seq_len:
+        raise ConfigError(
+            "the model would have fewer positions than a row has tokens",
+            path="model.max_positions",
+            expected=f"at least {seq_len}",
+            found=str(num_positions),
+            action="leave it out, or pack shorter rows",
+        )
+    config = family.configure(section, Dimensions(vocab_size, num_positions, pad_id, mask_id))
     torch.manual_seed(seed)
     model = family.pairs.model(config) if section.sentence_task and family.pairs else family.model(config)
     model.train()

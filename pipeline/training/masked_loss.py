@@ -27,15 +27,19 @@ Layout = Literal["sdpa", "padded"]
 
 
 class TrainingBatch(Protocol):
-    """The part of the loader's batch that training uses: B rows of S tokens, on the CPU.
-
-    A batch of rows that were packed as pairs has `sequence_labels`, int64 `(N,)`, the label of each pair, and
-    `cls_positions`, int64 `(N,)`, the places of their [CLS] in the flattened B * S positions.
-    """
+    """The part of the loader's batch that training uses: B rows of S tokens, on the CPU."""
 
     @property
     def labels(self) -> Tensor:
         """int64 (B, S): the id to predict, `IGNORE_INDEX` elsewhere."""
+
+    @property
+    def sequence_labels(self) -> Tensor | None:
+        """int64 (N,): the label of each pair of segments; None for rows without pairs."""
+
+    @property
+    def cls_positions(self) -> Tensor | None:
+        """int64 (N,): where these pairs begin in the flattened B * S positions."""
 
     def model_inputs(self, layout: Layout, model: Any) -> dict[str, Any]:
         """The model's keyword arguments, with a mask that keeps sequences apart among them."""
@@ -137,7 +141,7 @@ def _sum_cross_entropy(logits: Tensor, labels: Tensor) -> Tensor:
 
 def _find_pairs(batch: TrainingBatch) -> tuple[Tensor, Tensor]:
     """The labels of a batch's pairs, and the places of their [CLS] in the flattened rows."""
-    labels, positions = getattr(batch, "sequence_labels", None), getattr(batch, "cls_positions", None)
+    labels, positions = batch.sequence_labels, batch.cls_positions
     if labels is None or positions is None:
         raise ConfigError(
             "the rows hold no pairs of segments whose label could be predicted",

@@ -57,6 +57,8 @@ def open_train_data(config: TrainFile) -> TrainData:
         seed=data.seed,
         masking="static" if data.stored_masks else config.mask,
     )
+    if config.model.sentence_task:
+        batches.require_pairs()
 
     def state_after(steps: int) -> dict[str, Any]:
         epoch, step = divmod(steps, batches.steps_per_epoch)

@@ -32,6 +32,8 @@ class Batch:
     state: dict[str, Any]
     rows_before: int = 0
     waited_seconds: float = 0.25
+    sequence_labels: Tensor | None = None
+    cls_positions: Tensor | None = None
 
     def model_inputs(self, layout: str, _model: Any = None) -> dict[str, Any]:
         assert layout == "sdpa"

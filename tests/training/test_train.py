@@ -7,6 +7,7 @@ import json
 import re
 import shutil
 import signal
+from itertools import islice
 from pathlib import Path
 
 import pytest
@@ -17,6 +18,7 @@ from transformers import AutoModelForMaskedLM, AutoTokenizer
 
 from maskmill import MaskedBatches, mask
 from maskmill.pipeline.loader.fixed_rows import iter_fixed_batches
+from maskmill.pipeline.run.prepare import prepare
 from maskmill.pipeline.settings import read_toml
 from maskmill.pipeline.storage.datasets import read_manifest, write_manifest
 from maskmill.pipeline.storage.leases import Lease, hold_output
@@ -366,3 +368,10 @@ def test_stored_masks_are_read_and_must_be_those_that_are_asked_for(prepared, tm
     mask(tmp_path / "rows" / "packed", Masking(rate=0.2), engine={"workers": 1})
     with pytest.raises(StaleArtifactError):
         run(config)
+
+
+def test_a_sentence_task_is_refused_for_rows_without_pairs(prepared, tmp_path):
+    config = make_train_file(prepared, tmp_path)
+    model = config.model.model_copy(update={"sentence_task": True})
+    with pytest.raises(ConfigError, match="the dataset has no pairs of segments"):
+        open_train_data(config.model_copy(update={"model": model}))

@@ -19,7 +19,7 @@ def configure_learned_positions(config: type[Any], section: ModelSection, dimens
         "num_hidden_layers": section.num_layers,
         "num_attention_heads": section.num_heads,
         "intermediate_size": section.intermediate_size or 4 * section.hidden_size,
-        "max_position_embeddings": dimensions.seq_len,
+        "max_position_embeddings": dimensions.num_positions,
         "hidden_dropout_prob": section.dropout,
         "attention_probs_dropout_prob": section.dropout,
         "initializer_range": section.initializer_range,

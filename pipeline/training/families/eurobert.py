@@ -20,7 +20,7 @@ def _configure(section: ModelSection, dimensions: Dimensions) -> Any:
         num_hidden_layers=section.num_layers,
         num_attention_heads=section.num_heads,
         intermediate_size=section.intermediate_size or 4 * section.hidden_size,
-        max_position_embeddings=dimensions.seq_len,
+        max_position_embeddings=dimensions.num_positions,
         rope_parameters={"rope_type": "default", "rope_theta": section.rope_theta or _ROPE_THETA},
         attention_dropout=section.dropout,
         initializer_range=section.initializer_range,

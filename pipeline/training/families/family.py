@@ -18,13 +18,13 @@ class Dimensions:
 
     Attributes:
         vocab_size: Rows of the embedding.
-        seq_len: Longest sequence; where positions are learned, they are learned up to it.
+        num_positions: Longest sequence; where positions are learned, they are learned up to it.
         pad_id: Id whose embedding is zero and gets no gradient from the input side.
         mask_id: Id of [MASK], for configurations that name it.
     """
 
     vocab_size: int
-    seq_len: int
+    num_positions: int
     pad_id: int
     mask_id: int | None = None
 

@@ -20,7 +20,7 @@ def _configure(section: ModelSection, dimensions: Dimensions) -> Any:
         num_hidden_layers=section.num_layers,
         num_attention_heads=section.num_heads,
         intermediate_size=section.intermediate_size or 4 * section.hidden_size,
-        max_position_embeddings=dimensions.seq_len,
+        max_position_embeddings=dimensions.num_positions,
         local_attention=section.local_attention or _LOCAL_ATTENTION,
         attention_dropout=section.dropout,
         embedding_dropout=section.dropout,

@@ -17,7 +17,7 @@ def _configure(section: ModelSection, dimensions: Dimensions) -> Any:
         RobertaConfig,
         section,
         dimensions,
-        max_position_embeddings=dimensions.seq_len + dimensions.pad_id + 1,
+        max_position_embeddings=dimensions.num_positions + dimensions.pad_id + 1,
         bos_token_id=None,
         eos_token_id=None,
     )

@@ -32,7 +32,7 @@ def make_labels(sequence: torch.Tensor) -> torch.Tensor:
     return labels
 
 
-def make_packed(pad_id: int, kind: type[Batch] = Batch, **fields: Any) -> Batch:
+def make_packed(pad_id: int, **fields: Any) -> Batch:
     """The batch that a loader would give for these rows, with further fields."""
     rows = make_sequences(pad_id)
     shape = len(rows), SEQ_LEN
@@ -50,7 +50,7 @@ def make_packed(pad_id: int, kind: type[Batch] = Batch, **fields: Any) -> Batch:
         if start < SEQ_LEN:
             positions[row, start:] = torch.arange(SEQ_LEN - start)
             lengths.append(SEQ_LEN - start)
-    return kind(
+    return Batch(
         input_ids=ids,
         labels=labels,
         position_ids=positions,

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-from dataclasses import dataclass
 from itertools import chain
 
 import pytest
@@ -90,21 +89,12 @@ def test_a_convolution_sees_over_the_ends_of_sequences_in_rows_that_are_not_padd
     assert (whole - model(input_ids=row[0][None]).logits[0]).abs().max() > 0.001
 
 
-@dataclass(frozen=True, kw_only=True)
-class PairBatch(Batch):
-    """Rows of two sequences' worth of pairs, as a loader gives them."""
-
-    sequence_labels: torch.Tensor
-    cls_positions: torch.Tensor
-    token_type_ids: torch.Tensor
-
-
 def make_pairs(pad_id=0):
     batch = make_packed(pad_id)
     starts = ((batch.position_ids == 0) & (batch.segment_ids > 0)).flatten().nonzero().squeeze(1)
     types = (batch.position_ids >= 4).long() * (batch.segment_ids > 0)
     labels = torch.arange(len(starts)) % 2
-    return make_packed(pad_id, PairBatch, sequence_labels=labels, cls_positions=starts, token_type_ids=types)
+    return make_packed(pad_id, sequence_labels=labels, cls_positions=starts, token_type_ids=types)
 
 
 @pytest.mark.parametrize("family", ["bert", "albert"])
@@ -153,7 +143,7 @@ def slice_pairs(batch, start, stop):
         "sequence_labels": batch.sequence_labels[taken],
         "cls_positions": batch.cls_positions[taken] - start * SEQ_LEN,
     }
-    return PairBatch(**rows, **others, **pairs)
+    return Batch(**rows, **others, **pairs)
 
 
 def test_rows_without_pairs_are_refused_by_name():
