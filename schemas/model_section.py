@@ -7,7 +7,7 @@ from typing import Annotated, Any
 
 from pydantic import Field, SerializerFunctionWrapHandler, model_serializer, model_validator
 
-from maskmill.schemas.section import Probability, Section, leave_out_defaults
+from maskmill.schemas.section import Probability, Section, Url, leave_out_defaults
 
 Width = Annotated[int, Field(ge=1, le=1 << 20)]
 
@@ -56,6 +56,8 @@ SIZES: dict[ModelFamily, dict[ModelSize, dict[str, int]]] = {
 DeBERTa-v2's small is that of DeBERTa-v3; ModernBERT's base and large are those of arXiv 2412.13663, table 4; EuroBERT's
 base and large are its models of 210 and 610 million parameters (arXiv 2503.05500). Other tiny and small ones are ours.
 """
+SIZE_KEYS = ("hidden_size", "num_layers", "num_heads", "intermediate_size")
+"""The keys that a size means."""
 _OF_FAMILIES = {
     "embedding_size": (ModelFamily.ALBERT,),
     "conv_kernel_size": (ModelFamily.DEBERTA_V2,),
@@ -72,8 +74,14 @@ class ModelSection(Section):
     """The kind of encoder. All keep the sequences of a packed row apart; `deberta-v2` reads each sequence in a padded
     row of its own, which is slower: its attention cannot be told where the sequences of a row end."""
     size: Annotated[ModelSize, Field(strict=False)] = ModelSize.BASE
-    """A name for the four keys below, as the papers of the family use it; each of them may still be set to another
-    value."""
+    """A name for `hidden_size`, `num_layers`, `num_heads` and `intermediate_size`, as the papers of the family use it;
+    each of them may still be set to another value."""
+    init: Url | None = None
+    """Path or URL of a folder of `transformers` to begin with instead of fresh weights: `config.json`,
+    `model.safetensors` and the tokenizer, such as `model/` of another run. The size is the folder's, and so is the
+    dropout, unless they are set here. The rows must have been encoded with its tokenizer, or with an extension of it
+    (`tokenizer.from` and `tokenizer.extend` of the run file): a new piece begins as the mean of the pieces that wrote
+    it before."""
     hidden_size: Width = 768
     """Width of the residual stream; a multiple of `num_heads`. This and the next two defaults are those of a BERT of
     the size `base`."""
@@ -110,6 +118,8 @@ class ModelSection(Section):
         """Set the keys that the size means, under those that are given. Names that do not exist are reported later."""
         if not isinstance(values, dict):
             return values
+        if values.get("init") is not None and "size" not in values:
+            return values
         sizes = {str(family): sized for family, sized in SIZES.items()}.get(str(values.get("family", "bert")), {})
         sized = {str(size): keys for size, keys in sizes.items()}.get(str(values.get("size", "base")), {})
         return {**sized, **values}
@@ -137,9 +147,9 @@ class ModelSection(Section):
     @model_serializer(mode="wrap")
     def _write_what_is_used(self, serialise: SerializerFunctionWrapHandler) -> dict[str, Any]:
         """Leave out the size, whose keys are written, and what came later."""
-        written = leave_out_defaults(self, serialise(self), ("family", "max_positions", *_OF_FAMILIES))
-        written.pop("size", None)
-        return written
+        written = leave_out_defaults(self, serialise(self), ("family", "init", "max_positions", *_OF_FAMILIES))
+        of_folder = {*SIZE_KEYS, "dropout"} - self.model_fields_set if self.init is not None else set()
+        return {name: value for name, value in written.items() if name not in {"size", *of_folder}}
 
 
 _ROTARY = (ModelFamily.MODERNBERT, ModelFamily.EUROBERT)

@@ -31,6 +31,7 @@ from pydantic import Field, SerializerFunctionWrapHandler, model_serializer, mod
 
 from maskmill.schemas.masking import Masking
 from maskmill.schemas.model_section import ModelSection
+from maskmill.schemas.redaction import redact
 from maskmill.schemas.section import (
     AtLeastOne,
     AtLeastZero,
@@ -191,4 +192,6 @@ class TrainFile(Section):
         sections: dict[str, dict[str, object] | None] = self.model_dump(mode="json")
         given = {section: keys for section, keys in sections.items() if keys is not None}
         flat = {f"{section}.{key}": value for section, keys in given.items() for key, value in keys.items()}
+        if self.model.init is not None:
+            flat["model.init"] = redact(self.model.init)
         return {key: value for key, value in flat.items() if key not in free}

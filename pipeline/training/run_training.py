@@ -18,7 +18,6 @@ from torch.nn.utils import clip_grad_norm_
 
 from maskmill.pipeline.loader.batches.gather_steps import gather_steps
 from maskmill.pipeline.storage.store import Store
-from maskmill.pipeline.training.build_model import build_model
 from maskmill.pipeline.training.checkpoints import (
     Checkpoint,
     check_belongs,
@@ -29,6 +28,7 @@ from maskmill.pipeline.training.checkpoints import (
 )
 from maskmill.pipeline.training.device import open_autocast, resolve_device, resolve_precision
 from maskmill.pipeline.training.export_model import export_model
+from maskmill.pipeline.training.load_model import make_initial_model
 from maskmill.pipeline.training.masked_loss import accumulate_gradients
 from maskmill.pipeline.training.optimizer import build_optimizer, compute_learning_rate, set_learning_rate
 from maskmill.pipeline.training.score_held_out import HeldOutScore, score_held_out
@@ -103,14 +103,7 @@ class _Run:
         # Checkpoints name the masking in force, also where the train file has none.
         self.settled = config.model_copy(update={"mask": config.mask or data.masking}).fingerprinted()
         self.precision = resolve_precision(config.run.precision, device)
-        self.model = build_model(
-            config.model,
-            vocab_size=data.vocab_size,
-            seq_len=data.seq_len,
-            pad_id=data.pad_id,
-            mask_id=data.mask_id,
-            seed=config.run.seed,
-        ).to(device)
+        self.model = make_initial_model(config.model, data, config.run.seed).to(device)
         self.optimizer = build_optimizer(self.model, config.optimizer)
         self.step = 0
         self.saved_step: int | None = None

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 import subprocess
 import sys
 import time
@@ -75,13 +76,35 @@ def collect_losses(settings, name):
 
 
 @pytest.mark.parametrize(
-    "name", [pytest.param(name, marks=pytest.mark.long) if name in SLOW else name for name in NAMES]
+    "name",
+    [pytest.param(name, marks=pytest.mark.long) if name in SLOW else name for name in NAMES if name != "domain"],
 )
 def test_a_recipe_learns_from_raw_text(prepared, tmp_path, name):
     (dataset,) = prepared(name).packed_urls()
     losses = collect_losses(describe_training(dataset, str(tmp_path)), name)
     assert list(losses) == list(range(1, STEPS + 1))
     assert fmean(list(losses.values())[-5:]) < fmean(list(losses.values())[:5]) - 0.5
+
+
+def test_the_recipe_of_a_domain_goes_on_with_a_model_and_a_larger_vocabulary(prepared, corpus, tmp_path):
+    """Its first loss is far below that of a model that knows nothing; it continues to the bit."""
+    (dataset,) = prepared("mosaicbert").packed_urls()
+    collect_losses(describe_training(dataset, str(tmp_path / "first")), "mosaicbert")
+    folder = str(tmp_path / "first/model")
+    run = describe_run(corpus, str(tmp_path / "out"))
+    run["tokenizer"] = {"from": folder, "extend": 60, "extend_into": "append"}
+    extended = prepare(run, recipe="domain")
+    settings = describe_training(extended.packed_urls()[0], str(tmp_path / "second"))
+    settings["model"] = {"init": folder}
+    losses = collect_losses(settings, "domain")
+    assert extended.tokenizer.vocab_size == prepared("mosaicbert").tokenizer.vocab_size + 60
+    assert losses[1] < math.log(extended.tokenizer.vocab_size) - 0.3
+    assert fmean(list(losses.values())[-10:]) < fmean(list(losses.values())[:5])
+    settings["run"] = {**settings["run"], "output": str(tmp_path / "third"), "steps": 10}
+    settings["optimizer"] = {**settings["optimizer"], "decay_steps": 2 * STEPS}
+    first = collect_losses(settings, "domain")
+    settings["run"]["steps"] = 15
+    assert first | collect_losses(settings, "domain") == {step: losses[step] for step in range(1, 16)}
 
 
 def test_a_recipe_is_recorded_as_if_its_keys_were_written_by_hand(prepared, corpus, tmp_path):
