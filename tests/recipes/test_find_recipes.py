@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import re
 import tomllib
+from pathlib import Path
 
 import pytest
 
+import tests
 from maskmill.pipeline.recipes import list_recipes, read_recipe
 from maskmill.pipeline.settings import load_settings, read_toml
 from maskmill.schemas.errors import ConfigError
@@ -24,6 +26,11 @@ def test_the_recipes_of_the_literature_are_there():
     bert_and_its_heirs = {"albert", "bert", "bert-wwm", "deberta", "roberta", "spanbert"}
     assert bert_and_its_heirs | {"modernbert", "mosaicbert", "neobert"} <= set(NAMES)
     assert sorted(NAMES) == NAMES
+
+
+def test_the_guide_lists_every_recipe():
+    page = (Path(tests.__file__).parents[1] / "docs" / "recipes.md").read_text()
+    assert sorted(re.findall(r"^\| `([a-z-]+)` \|", page, re.MULTILINE)) == NAMES
 
 
 @pytest.mark.parametrize("name", NAMES)
