@@ -18,7 +18,7 @@ output = "out/training"
 steps = 100000
 ```
 
-The keys of `[run]` except `seed`, the two URLs and `micro_batch_rows` say where and how long to train. They may
+The keys of `[run]` except `seed`, the URLs of `[data]` and `micro_batch_rows` say where and how long to train. They may
 change when a run continues from a checkpoint; every other key decides the weights and may not.
 """
 
@@ -46,11 +46,21 @@ from maskmill.schemas.section import (
 __all__ = ["DataSection", "ModelSection", "OptimizerSection", "RunSection", "TrainFile"]
 
 
+MAX_MORE = 999
+"""A mixture holds at most a thousand datasets."""
+
+
 class DataSection(Section):
     """`[data]`: the rows to train on, and the batches."""
 
     dataset: Url
     """fsspec URL of a packed dataset."""
+    more_datasets: Annotated[tuple[Url, ...], Field(strict=False, max_length=MAX_MORE)] = ()
+    """URLs of further packed datasets, such as one for each other language: of the same tokenizer and row length. Rows
+    of all of them are mixed, as `alpha` says."""
+    alpha: Share = 1.0
+    """With `more_datasets`: a dataset of n rows is read as often as if it had n^alpha. 1 reads every row equally often,
+    0.7 is the value of multilingual BERT, 0.3 that of XLM-R, 0 reads every dataset equally often."""
     held_out: Url | None = None
     """fsspec URL of the packed held-out documents; without it there is no evaluation."""
     global_batch_rows: AtLeastOne = 256
@@ -71,11 +81,14 @@ class DataSection(Section):
             raise ValueError(
                 f"micro_batch_rows {self.micro_batch_rows} does not divide global_batch_rows {self.global_batch_rows}"
             )
+        urls = [self.dataset, *self.more_datasets]
+        if len(set(urls)) < len(urls):
+            raise ValueError("dataset and more_datasets name a dataset twice")
         return self
 
     @model_serializer(mode="wrap")
     def _write_what_is_used(self, serialise: SerializerFunctionWrapHandler) -> dict[str, Any]:
-        return leave_out_defaults(self, serialise(self), ("stored_masks",))
+        return leave_out_defaults(self, serialise(self), ("more_datasets", "alpha", "stored_masks"))
 
 
 class Decay(StrEnum):
@@ -187,7 +200,7 @@ class TrainFile(Section):
 
     def fingerprinted(self) -> dict[str, object]:
         """The keys that decide the weights, as `{"section.key": value}`; a resumed run must not change them."""
-        free = {"data.dataset", "data.held_out", "data.micro_batch_rows"}
+        free = {"data.dataset", "data.more_datasets", "data.held_out", "data.micro_batch_rows"}
         free |= {f"run.{name}" for name in RunSection.model_fields if name != "seed"}
         sections: dict[str, dict[str, object] | None] = self.model_dump(mode="json")
         given = {section: keys for section, keys in sections.items() if keys is not None}

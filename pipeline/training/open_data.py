@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable
 from typing import Any
 
-from maskmill.pipeline.loader import MaskedBatches
+from maskmill.pipeline.loader import MaskedBatches, Mixture, Source
 from maskmill.pipeline.loader.blocks.packed_dataset import read_packed_manifest
 from maskmill.pipeline.loader.fixed_rows import iter_fixed_batches
 from maskmill.pipeline.loader.plan.check_fit import check_one_length, check_one_tokenizer, check_stored_masks
@@ -16,7 +16,7 @@ from maskmill.pipeline.training.score_held_out import HELD_OUT_MASKING
 from maskmill.pipeline.training.train_data import TrainData
 from maskmill.schemas.errors import ConfigError
 from maskmill.schemas.manifest import PackedManifest
-from maskmill.schemas.train_file import TrainFile
+from maskmill.schemas.train_file import DataSection, TrainFile
 
 
 def open_train_data(config: TrainFile) -> TrainData:
@@ -29,6 +29,7 @@ def open_train_data(config: TrainFile) -> TrainData:
     data = config.data
     dataset = open_store(data.dataset)
     manifest = read_packed_manifest(dataset)
+    more = {url: read_packed_manifest(open_store(url)) for url in data.more_datasets}
     masking = config.mask or manifest.masking
     if masking.rate_ppm == 0:
         raise ConfigError(
@@ -40,7 +41,8 @@ def open_train_data(config: TrainFile) -> TrainData:
             action="give [mask] of the train file a rate such as 0.15, or --set mask.rate=0.15",
         )
     if data.stored_masks:
-        check_stored_masks(manifest, config.mask, dataset.display_url)
+        for url, one in {data.dataset: manifest, **more}.items():
+            check_stored_masks(one, config.mask, open_store(url).display_url)
     open_held_out: Callable[[], Iterable[TrainingBatch]] | None = None
     if data.held_out is not None:
         held_out_url = data.held_out
@@ -51,7 +53,7 @@ def open_train_data(config: TrainFile) -> TrainData:
             return iter_fixed_batches(held_out_url, HELD_OUT_MASKING, batch_rows)
 
     batches = MaskedBatches(
-        data.dataset,
+        _mix(data),
         global_batch_rows=data.global_batch_rows,
         micro_batch_rows=data.micro_batch_rows,
         seed=data.seed,
@@ -61,11 +63,14 @@ def open_train_data(config: TrainFile) -> TrainData:
         batches.require_pairs()
 
     def state_after(steps: int) -> dict[str, Any]:
+        if more:
+            return batches.at(steps).state_dict()
         epoch, step = divmod(steps, batches.steps_per_epoch)
         return batches.at(step, epoch).state_dict()
 
+    identify = fingerprint_blocks if data.stored_masks else fingerprint_rows
     return TrainData(
-        fingerprint=(fingerprint_blocks if data.stored_masks else fingerprint_rows)(manifest),
+        fingerprint=" ".join(map(identify, (manifest, *more.values()))),
         seq_len=manifest.seq_len,
         vocab_size=manifest.vocabulary.vocab_size,
         pad_id=manifest.vocabulary.pad_id,
@@ -76,6 +81,14 @@ def open_train_data(config: TrainFile) -> TrainData:
         masking=masking,
         open_held_out=open_held_out,
     )
+
+
+def _mix(data: DataSection) -> str | Mixture:
+    """The one dataset, or all of them with the weights that `data.alpha` gives them."""
+    if not data.more_datasets:
+        return data.dataset
+    sources = tuple(map(Source, (data.dataset, *data.more_datasets)))
+    return Mixture(sources, temperature=1 / data.alpha if data.alpha else None)
 
 
 def _check_fits(trained: PackedManifest, held_out: PackedManifest, url: str) -> None:

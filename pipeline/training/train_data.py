@@ -42,7 +42,7 @@ class TrainData:
     """All that a run reads.
 
     Attributes:
-        fingerprint: The identity of the packed dataset.
+        fingerprint: The identity of the packed dataset, or of all of them.
         seq_len: Tokens of a row.
         vocab_size: Rows of the embedding.
         pad_id: Id of [PAD].

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import json
+import random
 import re
 import shutil
 import signal
@@ -368,6 +369,55 @@ def test_stored_masks_are_read_and_must_be_those_that_are_asked_for(prepared, tm
     mask(tmp_path / "rows" / "packed", Masking(rate=0.2), engine={"workers": 1})
     with pytest.raises(StaleArtifactError):
         run(config)
+
+
+def make_languages(folder):
+    """Two datasets of one tokenizer, the second with a few rows."""
+    words = [f"{first}{last}" for first in ("mo", "ne", "pi") for last in ("ra", "to", "su")]
+    urls = []
+    for name, lines in (("large", 600), ("small", 60)):
+        generator = random.Random(name)
+        text = "\n".join(" ".join(generator.choices(words, k=generator.randint(20, 60))) for _ in range(lines))
+        (folder / f"{name}.txt").write_text(text)
+        brought = {"from": f"{folder}/large/tokenizer"} if urls else {"vocab_size": 40}
+        prepare(
+            {
+                "input": {"paths": [str(folder / f"{name}.txt")], "text_document": "line"},
+                "output": {"url": str(folder / name)},
+                "documents": {"held_out": 0.0},
+                "tokenizer": brought,
+                "pack": {"seq_len": 32},
+                "engine": {"workers": 1},
+            }
+        )
+        urls.append(str(folder / name / "packed"))
+    return urls
+
+
+def test_datasets_are_mixed_by_alpha_and_a_run_of_them_continues_to_the_bit(tmp_path):
+    large, small = make_languages(tmp_path)
+    rows = [read_manifest(open_store(url), PackedManifest).counts.rows for url in (large, small)]
+
+    def describe(output, alpha, steps=12):
+        return {
+            "data": {"dataset": large, "more_datasets": [small], "alpha": alpha, "global_batch_rows": 40},
+            "model": {"hidden_size": 16, "num_layers": 1, "num_heads": 2},
+            "run": {"output": str(tmp_path / output), "steps": steps, "log_every": 1, "checkpoint_every": 5},
+        }
+
+    for alpha in (0.0, 0.3, 1.0):
+        data = open_train_data(TrainFile.model_validate(describe("none", alpha)))
+        counts = torch.zeros(2)
+        for batch in islice(data.batches, 25):  # a thousand rows: the period of a mixture
+            counts += torch.bincount(batch.datasets, minlength=2)
+        weights = [count**alpha for count in rows]
+        assert (counts / 1000).tolist() == pytest.approx([one / sum(weights) for one in weights], abs=0.002)
+    _, whole = run(describe("whole", 0.3))
+    _, first = run(describe("parts", 0.3, steps=7))
+    _, second = run(describe("parts", 0.3))
+    assert first | second == whole
+    with pytest.raises(StaleArtifactError, match=r"data\.alpha"):
+        run(describe("whole", 0.5, steps=13))
 
 
 def test_a_sentence_task_is_refused_for_rows_without_pairs(prepared, tmp_path):

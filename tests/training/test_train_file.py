@@ -32,6 +32,8 @@ def test_what_is_not_given_has_a_default():
         ("optimizer.decay_steps=2000", "goes beyond optimizer.decay_steps 2000"),
         ("run.target_gap_nats=0.3", "needs data.held_out"),
         ("run.steps=0", "run.steps"),
+        ('data.more_datasets=["out/packed"]', "name a dataset twice"),
+        ("data.alpha=1.5", "data.alpha"),
         ("model.num_layers=1025", "model.num_layers"),
         ("model.intermediate_size=1048577", "model.intermediate_size"),
         ("run.steps=1.5", "run.steps"),
