@@ -13,6 +13,7 @@ from maskmill.pipeline.storage.paths import split_file_url
 from maskmill.pipeline.storage.store import open_store
 from maskmill.schemas.errors import ConfigError
 from maskmill.schemas.explain_values import explain_values, show_value
+from maskmill.schemas.recipe_file import GIVE_WAY
 from maskmill.schemas.redaction import redact
 from maskmill.schemas.toml_files import NO_DEFAULTS, Defaults, Model, parse_toml
 
@@ -91,7 +92,7 @@ def _read_defaults(model: type[Model], recipe: object) -> Defaults:
     if not isinstance(recipe, str) or not recipe:
         expected = "the name of a recipe, or the path or URL of one"
         raise refuse_argument("recipe", recipe, expected, 'give for example recipe="roberta"', "this is no recipe")
-    return Defaults(f"--recipe {redact(recipe)}", read_recipe(recipe).keys_of(model))
+    return Defaults(f"--recipe {redact(recipe)}", read_recipe(recipe).keys_of(model), GIVE_WAY)
 
 
 def check_url(given: object, argument: str) -> str:

@@ -26,7 +26,7 @@ from typing import Any
 from pydantic import BaseModel
 
 from maskmill.schemas.explain_values import fields_of, section_of
-from maskmill.schemas.model_section import ModelSection
+from maskmill.schemas.model_section import SIZE_KEYS, ModelSection
 from maskmill.schemas.pack_section import PackSection
 from maskmill.schemas.run_file import DocumentsSection, MaskSection, TokenizerSection
 from maskmill.schemas.section import Section
@@ -53,6 +53,10 @@ class RecipeFile(Section):
     model: ModelSection = ModelSection()
     optimizer: OptimizerSection = OptimizerSection()
     run: _RunSection = _RunSection()
+
+
+GIVE_WAY = {("model", "size"): SIZE_KEYS, ("model", "init"): ("size", *SIZE_KEYS)}
+"""Keys of a recipe that a file's own size, or the folder that it begins with, replaces."""
 
 
 @dataclass(frozen=True)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import copy
 import tomllib
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, TypeVar
 
 from pydantic import BaseModel, ValidationError
@@ -23,14 +23,22 @@ class Defaults:
     Attributes:
         said_by: The option that gave them, for messages.
         sections: The keys by section.
+        give_way: Keys of the same section that do not hold where a file sets a certain one, which says the same in
+            other words; by section and that key.
     """
 
     said_by: str
     sections: Mapping[str, Mapping[str, Any]]
+    give_way: Mapping[tuple[str, str], Sequence[str]] = field(default_factory=dict)
 
     def under(self, values: Mapping[str, Any]) -> dict[str, Any]:
         """The values of a file with these keys under them; a section that is none is left for validation."""
         together = {name: dict(keys) for name, keys in self.sections.items()}
+        for (section, key), names in self.give_way.items():
+            given = values.get(section)
+            if isinstance(given, Mapping) and given.get(key) is not None:
+                for name in names:
+                    together.get(section, {}).pop(name, None)
         for name, keys in values.items():
             together[name] = {**together.get(name, {}), **keys} if isinstance(keys, Mapping) else keys
         return together

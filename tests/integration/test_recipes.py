@@ -63,7 +63,7 @@ def describe_training(dataset, output, **run):
     """A train file that makes a recipe small: the model, the batch and the steps."""
     return {
         "data": {"dataset": dataset, "global_batch_rows": 16},
-        "model": {"size": "tiny", "num_layers": 2, "hidden_size": 64, "num_heads": 2, "intermediate_size": 128},
+        "model": {"size": "tiny"},
         "optimizer": {"learning_rate": 3e-3, "warmup_steps": 10, "stable_steps": 0, "decay_steps": 2 * STEPS},
         "run": {"output": output, "steps": STEPS, "log_every": 1, "checkpoint_every": 20, "device": "cpu"} | run,
     }

@@ -76,6 +76,18 @@ def test_a_users_keys_win_over_a_recipe_and_options_over_both(tmp_path):
     assert (train.optimizer.weight_decay, train.optimizer.betas, train.run.steps) == (0.5, (0.9, 0.98), 500000)
 
 
+@pytest.mark.parametrize("name", NAMES)
+def test_a_users_size_or_folder_replaces_that_of_the_recipe(name, tmp_path):
+    """Also where the recipe has single widths, as that of NeoBERT."""
+    (tmp_path / "train.toml").write_text('[data]\ndataset = "d"\n[run]\noutput = "o"\n')
+    tiny = read_toml(TrainFile, str(tmp_path / "train.toml"), ["model.size=tiny"], name).model
+    assert (tiny.hidden_size, tiny.num_layers, tiny.num_heads) == (128, 2, 2)
+    begun = load_settings(TrainFile, TRAIN | {"model": {"init": "folder"}}, "train_file", name).model
+    assert not {"size", "hidden_size", "num_layers", "num_heads", "intermediate_size"} & begun.model_fields_set
+    wide = load_settings(TrainFile, TRAIN | {"model": {"num_layers": 3}}, "train_file", "neobert").model
+    assert (wide.hidden_size, wide.num_layers) == (768, 3)
+
+
 def test_a_copy_with_a_change_is_a_recipe(tmp_path):
     path = tmp_path / "mine.toml"
     path.write_text(read_recipe("roberta").text.replace("rate = 0.15", "rate = 0.4"))
