@@ -62,7 +62,7 @@ def describe_run(corpus, output):
 def describe_training(dataset, output, **run):
     """A train file that makes a recipe small: the model, the batch and the steps."""
     return {
-        "data": {"dataset": dataset, "global_batch_rows": 16},
+        "data": {"dataset": dataset, "global_batch_rows": 8},
         "model": {"size": "tiny"},
         "optimizer": {"learning_rate": 3e-3, "warmup_steps": 10, "stable_steps": 0, "decay_steps": 2 * STEPS},
         "run": {"output": output, "steps": STEPS, "log_every": 1, "checkpoint_every": 20, "device": "cpu"} | run,
@@ -86,6 +86,7 @@ def test_a_recipe_learns_from_raw_text(prepared, tmp_path, name):
     assert fmean(list(losses.values())[-5:]) < fmean(list(losses.values())[:5]) - 0.5
 
 
+@pytest.mark.long
 def test_the_recipe_of_a_domain_goes_on_with_a_model_and_a_larger_vocabulary(prepared, corpus, tmp_path):
     """Its first loss is far below that of a model that knows nothing; it continues to the bit."""
     (dataset,) = prepared("mosaicbert").packed_urls()
