@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from pydantic import ValidationError
 from transformers.utils import logging
 
 from maskmill.pipeline.storage.store import Store, open_store
@@ -22,6 +23,7 @@ from maskmill.pipeline.wordpiece.files.tokenizer_files import list_pieces, load_
 from maskmill.schemas.bounded_json import parse_json
 from maskmill.schemas.errors import ConfigError
 from maskmill.schemas.explain_values import show_value
+from maskmill.schemas.mask_vocabulary import MAX_VOCAB_SIZE
 from maskmill.schemas.model_section import SIZE_KEYS, ModelSection
 
 CONFIG = "config.json"
@@ -106,6 +108,7 @@ def _read_config(section: ModelSection, family: Family, store: Store) -> Any:
         config = family.model.config_class.from_dict(values)
     except Exception as error:  # noqa: BLE001  # of a library, about a file that anybody may have written
         raise _refuse_folder(store, f"{CONFIG}: {type(error).__name__}: {error}") from None
+    _check_bounds(section, config, store)
     for key in SIZE_KEYS:
         asked, there = getattr(section, key), getattr(config, _IN_CONFIG[key])
         if key in section.model_fields_set and asked not in (None, there):
@@ -122,6 +125,20 @@ def _read_config(section: ModelSection, family: Family, store: Store) -> Any:
     return config
 
 
+def _check_bounds(section: ModelSection, config: Any, store: Store) -> None:
+    """Refuse sizes that no train file could ask for, before anything of that size is built."""
+    values = {key: getattr(config, name) for key, name in _IN_CONFIG.items()}
+    try:
+        ModelSection.model_validate(
+            {"family": section.family, **values, "max_positions": config.max_position_embeddings}
+        )
+    except ValidationError as error:
+        first = error.errors(include_url=False, include_context=False, include_input=False)[0]
+        raise _refuse_folder(store, f"{CONFIG}: {'.'.join(map(str, first['loc']))}: {first['msg']}") from None
+    if not 0 < config.vocab_size <= MAX_VOCAB_SIZE:
+        raise _refuse_folder(store, f"{CONFIG}: a vocabulary of {config.vocab_size} pieces")
+
+
 def _read_weights(section: ModelSection, family: Family, store: Store, config: Any) -> Any:
     """Build the model from the folder's files of safetensors, which need no pickle and no code of the folder."""
     names = [name for name in store.list_names() if name.endswith(WEIGHTS) or name == INDEX]
@@ -132,7 +149,7 @@ def _read_weights(section: ModelSection, family: Family, store: Store, config: A
         for name in names:
             Path(folder, name).write_bytes(store.read_bytes(name))
         try:
-            with _without_bars():
+            with _silence():
                 model, report = kind.from_pretrained(
                     folder,
                     config=config,
@@ -142,6 +159,8 @@ def _read_weights(section: ModelSection, family: Family, store: Store, config: A
                     attn_implementation="sdpa" if family.layout == "sdpa" else "eager",
                     output_loading_info=True,
                 )
+        except RuntimeError:  # it says which in its log alone
+            raise _refuse_folder(store, f"weights of other shapes than {CONFIG} says") from None
         except Exception as error:  # noqa: BLE001  # transformers raises errors of many kinds
             raise _refuse_folder(store, f"{type(error).__name__}: {str(error).partition(chr(10))[0]}") from None
     missing = sorted(name for name in report["missing_keys"] if not name.startswith(_PAIR_HEADS))
@@ -151,13 +170,15 @@ def _read_weights(section: ModelSection, family: Family, store: Store, config: A
 
 
 @contextmanager
-def _without_bars() -> Iterator[None]:
-    """Keep transformers from drawing a bar for each file."""
-    was_shown = logging.is_progress_bar_enabled()
+def _silence() -> Iterator[None]:
+    """Keep transformers from drawing a bar, and from a table of what it found, which is checked here."""
+    was_shown, verbosity = logging.is_progress_bar_enabled(), logging.get_verbosity()
     logging.disable_progress_bar()
+    logging.set_verbosity(logging.CRITICAL)
     try:
         yield
     finally:
+        logging.set_verbosity(verbosity)
         if was_shown:
             logging.enable_progress_bar()
 

@@ -115,24 +115,12 @@ def damage_config(folder):
     (folder / "config.json").write_text("{")
 
 
-def name_other_family(folder):
-    values = json.loads((folder / "config.json").read_text())
-    (folder / "config.json").write_text(json.dumps(values | {"model_type": "gpt2"}))
+def change_config(**values):
+    def change(folder):
+        found = json.loads((folder / "config.json").read_text())
+        (folder / "config.json").write_text(json.dumps(found | values))
 
-
-def set_nonsense(folder):
-    values = json.loads((folder / "config.json").read_text())
-    (folder / "config.json").write_text(json.dumps(values | {"hidden_size": "wide"}))
-
-
-def widen(folder):
-    values = json.loads((folder / "config.json").read_text())
-    (folder / "config.json").write_text(json.dumps(values | {"hidden_size": 32}))
-
-
-def deepen(folder):
-    values = json.loads((folder / "config.json").read_text())
-    (folder / "config.json").write_text(json.dumps(values | {"num_hidden_layers": 3}))
+    return change
 
 
 def damage_weights(folder):
@@ -147,10 +135,18 @@ def remove(name):
     ("damage", "named"),
     [
         (damage_config, "config.json"),
-        (name_other_family, "found 'gpt2'"),
-        (set_nonsense, "config.json"),
-        (widen, "there is no model here to begin with"),
-        (deepen, "no weights for bert.encoder.layer.2"),
+        (change_config(model_type="gpt2"), "found 'gpt2'"),
+        (change_config(hidden_size="wide"), "config.json"),
+        (change_config(hidden_size=32), "weights of other shapes than config.json says"),
+        (change_config(vocab_size=33), "weights of other shapes"),
+        (change_config(num_hidden_layers=10**7), "config.json: num_layers"),
+        (change_config(num_hidden_layers=-1), "config.json: num_layers"),
+        (change_config(num_attention_heads=0), "config.json: num_heads"),
+        (change_config(hidden_size=10**12), "config.json: hidden_size"),
+        (change_config(max_position_embeddings=10**12), "config.json: max_positions"),
+        (change_config(vocab_size=10**12), "config.json: a vocabulary of 1000000000000 pieces"),
+        (change_config(hidden_act="nothing"), "there is no model here to begin with"),
+        (change_config(num_hidden_layers=3), "no weights for bert.encoder.layer.2"),
         (damage_weights, "there is no model here to begin with"),
         (remove("config.json"), "no config.json"),
         (remove("model.safetensors"), "no file of safetensors"),
