@@ -234,5 +234,6 @@ def _find_windows(config: Any, masks: Masks) -> Windows | None:
 
 def _find_token_types(model: Any, config: Any) -> int:
     """The types in the model's table; 0 if it accepts no `token_type_ids`."""
-    accepts = "token_type_ids" in inspect.signature(type(model).forward).parameters
+    forward = getattr(type(model), "forward", None)
+    accepts = forward is not None and "token_type_ids" in inspect.signature(forward).parameters
     return int(getattr(config, "type_vocab_size", None) or 0) if accepts else 0
