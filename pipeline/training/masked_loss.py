@@ -34,6 +34,14 @@ class TrainingBatch(Protocol):
         """int64 (B, S): the id to predict, `IGNORE_INDEX` elsewhere."""
 
     @property
+    def segment_ids(self) -> Tensor:
+        """int32 (B, S): number of the sequence, 0 in padding."""
+
+    @property
+    def loss_weights(self) -> Tensor | None:
+        """float32 (B, S): what each label counts; None where all count the same."""
+
+    @property
     def sequence_labels(self) -> Tensor | None:
         """int64 (N,): the label of each pair of segments; None for rows without pairs."""
 
@@ -46,6 +54,9 @@ class TrainingBatch(Protocol):
 
     def model_labels(self, layout: Layout) -> Tensor:
         """The labels in the shape of the layout's input ids."""
+
+    def model_weights(self, layout: Layout) -> Tensor | None:
+        """What each label counts, in the same shape; None where all count the same."""
 
 
 def sum_masked_loss(model: Any, batch: TrainingBatch, *, device: torch.device | str = "cpu") -> Tensor:
@@ -89,7 +100,7 @@ def accumulate_gradients(
         ConfigError: The model judges pairs, and the rows hold none.
     """
     family = family_of(model)
-    counts = [max(1, count_labels(micro_batches))]
+    counts = [max(1, _count_tokens(micro_batches))]
     if family.judges_pairs(model):
         counts.append(max(1, sum(len(_find_pairs(batch)[0]) for batch in micro_batches)))
     totals = [0.0 for _ in counts]
@@ -125,7 +136,18 @@ def _sum_token_loss(model: Any, family: Family, hidden: Tensor, batch: TrainingB
     # Found on the CPU: the same on a GPU would wait for all that is queued there.
     positions = (labels != IGNORE_INDEX).nonzero().squeeze(1)
     logits = family.predict(model, hidden.index_select(0, positions.to(hidden.device)))  # (labelled, vocab_size)
-    return _sum_cross_entropy(logits, labels[positions])
+    weights = batch.model_weights(family.layout)
+    return _sum_cross_entropy(logits, labels[positions], None if weights is None else weights.reshape(-1)[positions])
+
+
+def _count_tokens(micro_batches: Sequence[TrainingBatch]) -> int:
+    """What the sum of a global batch is divided by: its labels, or where these have weights all of its tokens.
+
+    A label with the weight 1 / rate is as much as all tokens that its sequence might have predicted in its place.
+    """
+    if any(batch.loss_weights is not None for batch in micro_batches):
+        return sum(int((batch.segment_ids > 0).sum()) for batch in micro_batches)
+    return count_labels(micro_batches)
 
 
 def _sum_pair_loss(model: Any, family: Family, hidden: Tensor, batch: TrainingBatch) -> Tensor:
@@ -134,9 +156,12 @@ def _sum_pair_loss(model: Any, family: Family, hidden: Tensor, batch: TrainingBa
     return _sum_cross_entropy(family.pairs.judge(model, hidden.index_select(0, positions.to(hidden.device))), labels)
 
 
-def _sum_cross_entropy(logits: Tensor, labels: Tensor) -> Tensor:
+def _sum_cross_entropy(logits: Tensor, labels: Tensor, weights: Tensor | None = None) -> Tensor:
     precise = logits.to(torch.promote_types(logits.dtype, torch.float32))
-    return functional.cross_entropy(precise, labels.to(logits.device), reduction="sum")
+    if weights is None:
+        return functional.cross_entropy(precise, labels.to(logits.device), reduction="sum")
+    each = functional.cross_entropy(precise, labels.to(logits.device), reduction="none")
+    return each @ weights.to(each)
 
 
 def _find_pairs(batch: TrainingBatch) -> tuple[Tensor, Tensor]:

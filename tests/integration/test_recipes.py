@@ -22,6 +22,9 @@ from maskmill.pipeline.training.train import train
 NAMES = [recipe.name for recipe in list_recipes()]
 SLOW = ("deberta",)
 """Recipes whose model takes more than five seconds."""
+NOISY = {"diffusion": 20}
+"""Recipes whose loss jumps from step to step, and over how many steps it is averaged: a label of a sequence of which
+few tokens are hidden counts for all of them."""
 STEPS = 50
 CORPUS_BYTES = 400_000
 SEQ_LEN = 64
@@ -83,7 +86,8 @@ def test_a_recipe_learns_from_raw_text(prepared, tmp_path, name):
     (dataset,) = prepared(name).packed_urls()
     losses = collect_losses(describe_training(dataset, str(tmp_path)), name)
     assert list(losses) == list(range(1, STEPS + 1))
-    assert fmean(list(losses.values())[-5:]) < fmean(list(losses.values())[:5]) - 0.5
+    steps = NOISY.get(name, 5)
+    assert fmean(list(losses.values())[-steps:]) < fmean(list(losses.values())[:steps]) - 0.5
 
 
 @pytest.mark.long

@@ -7,6 +7,7 @@ import tomllib
 from pathlib import Path
 
 import pytest
+from pydantic import BaseModel
 
 import tests
 from maskmill.pipeline.recipes import list_recipes, read_recipe
@@ -62,6 +63,7 @@ def test_run_and_train_files_take_the_keys_that_they_have(name):
         for section in sections:
             for key, value in recipe.get(section, {}).items():
                 found = getattr(getattr(model, section), key if key != "from" else "from_")
+                found = found.model_dump(mode="json") if isinstance(found, BaseModel) else found
                 assert (list(found) if isinstance(found, tuple) else found) == value, (section, key)
     assert train.run.steps == recipe["run"]["steps"]
     assert train.mask == run.mask.masking()

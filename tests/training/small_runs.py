@@ -34,6 +34,7 @@ class Batch:
     waited_seconds: float = 0.25
     sequence_labels: Tensor | None = None
     cls_positions: Tensor | None = None
+    loss_weights: Tensor | None = None
 
     def model_inputs(self, layout: str, _model: Any = None) -> dict[str, Any]:
         assert layout == "sdpa"
@@ -51,6 +52,10 @@ class Batch:
     def model_labels(self, layout: str) -> Tensor:
         assert layout == "sdpa"
         return self.labels
+
+    def model_weights(self, layout: str) -> Tensor | None:
+        assert layout == "sdpa"
+        return self.loss_weights
 
 
 def make_rows(num_rows: int = NUM_ROWS) -> tuple[Tensor, Tensor]:

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+from dataclasses import replace
 from itertools import pairwise
 
 import pytest
@@ -95,3 +96,24 @@ def test_losses_are_summed_in_at_least_float32():
     batch = make_batch([0, 1, 2], seed=3)
     assert sum_masked_loss(build_exact_model().bfloat16(), batch).dtype == torch.float32
     assert sum_masked_loss(MODEL, batch).dtype == torch.float64
+
+
+def test_weights_of_labels_and_all_tokens_make_the_bound_on_the_likelihood():
+    batch = make_batch(list(range(8)), seed=3)
+    weights = torch.rand(batch.labels.shape, generator=torch.Generator().manual_seed(1)) * (
+        batch.labels != IGNORE_INDEX
+    )
+    weighted = replace(batch, loss_weights=weights)
+    loss, gradients = collect_gradients([weighted])
+    MODEL.zero_grad()
+    inputs = batch.model_inputs("sdpa")
+    logits = MODEL(**{name: inputs[name] for name in ("input_ids", "attention_mask", "position_ids")}).logits
+    each = functional.cross_entropy(logits.flatten(0, 1), batch.labels.flatten(), reduction="none")
+    expected = (each * weights.flatten()).sum() / (batch.segment_ids > 0).sum()
+    expected.backward()
+    assert loss == pytest.approx(expected.item(), abs=1e-7)
+    for name, parameter in MODEL.named_parameters():
+        torch.testing.assert_close(gradients[name], parameter.grad, rtol=1e-6, atol=1e-7)
+    pieces = [slice_batch(weighted, 0, 3), slice_batch(weighted, 3, 8)]
+    pieces = [replace(piece, loss_weights=part) for piece, part in zip(pieces, (weights[:3], weights[3:]), strict=True)]
+    assert collect_gradients(pieces)[0] == pytest.approx(loss, abs=1e-12)

@@ -12,7 +12,12 @@ from torch.utils.data._utils.collate import default_collate_fn_map
 from maskmill.pipeline.loader.batches.one_storage import Place, find_packed, pack, unpack
 from maskmill.pipeline.loader.encoders.encoder import Encoder, describe_encoder
 from maskmill.pipeline.loader.encoders.families import Layout
-from maskmill.pipeline.loader.encoders.layouts import lay_out_inputs, lay_out_labels, warn_of_wide_masks
+from maskmill.pipeline.loader.encoders.layouts import (
+    lay_out_inputs,
+    lay_out_labels,
+    lay_out_weights,
+    warn_of_wide_masks,
+)
 from maskmill.pipeline.loader.resume.batch_place import BatchPlace
 from maskmill.schemas.errors import ConfigError
 
@@ -38,7 +43,8 @@ class Batch(BatchPlace):
             predicted: every batch has the same shape. Spare entries are 0.
         masked_labels: int64 `(B * C,)`, the labels there; IGNORE_INDEX in spare entries.
         loss_weights: float32 `(B, S)`, what each predicted token counts in the loss, 0 elsewhere; None where all count
-            the same. It is not None with `Masking.per_sequence_rate`.
+            the same. With `Masking.per_sequence_rate` it is 1 / rate of the sequence: divide the weighted sum by the
+            tokens of the batch, not by its labels.
         token_type_ids: int64 `(B, S)`, 1 in the second segment of every sequence, its [SEP] included, 0 elsewhere. This
             field and the next two are `None` for datasets without pairs.
         sequence_labels: int64 `(N,)`, the label of each of the N sequences of the batch, in the order of rows, paddings
@@ -95,6 +101,14 @@ class Batch(BatchPlace):
             ConfigError: No such layout.
         """
         return lay_out_labels(self, layout)
+
+    def model_weights(self, layout: Layout) -> torch.Tensor | None:
+        """`loss_weights` in the shape of `model_labels`; None where every label counts the same.
+
+        Raises:
+            ConfigError: No such layout.
+        """
+        return lay_out_weights(self, layout)
 
     def to(self, device: torch.device | str, *, non_blocking: bool = False) -> Batch:
         """The same batch with its tensors on a device; in one copy where they are in one storage."""

@@ -40,15 +40,13 @@ class Weigher:
             step: Of the run.
         """
         masking = self._stored[0][0] if self.masks is None else self.masks.find(step).masking
-        if masking.per_sequence_rate is None:
+        if masking.per_sequence_rate is None or masking.loss_weights == LossWeights.ONE:
             return batch
         epochs = batch.row_epochs
         if self.masks is None:
             copies = torch.tensor([copies for _, copies in self._stored], device=epochs.device)
             epochs = epochs % copies[batch.datasets]
         predicted = batch.labels != IGNORE_INDEX
-        if masking.loss_weights == LossWeights.ONE:
-            return replace(batch, loss_weights=predicted.to(torch.float32))
         rates = _find_rates(batch, epochs, masking, self._cls_id)
         weights = (PPM / rates.clamp_min(1).to(torch.float64)).to(torch.float32)
         return replace(batch, loss_weights=weights.masked_fill(~predicted, 0.0))

@@ -36,6 +36,8 @@ class PackedTensors(Protocol):
     def pad_id(self) -> int: ...  # noqa: D102
     @property
     def token_type_ids(self) -> torch.Tensor | None: ...  # noqa: D102
+    @property
+    def loss_weights(self) -> torch.Tensor | None: ...  # noqa: D102
 
 
 def lay_out_inputs(batch: PackedTensors, layout: Layout, encoder: Encoder) -> dict[str, Any]:
@@ -56,14 +58,20 @@ def warn_of_wide_masks() -> None:
 
 def lay_out_labels(batch: PackedTensors, layout: Layout) -> torch.Tensor:
     """See `Batch.model_labels`."""
-    return _find(layout).make_labels(batch)
+    return _find(layout).lay_out(batch, batch.labels, IGNORE_INDEX)
+
+
+def lay_out_weights(batch: PackedTensors, layout: Layout) -> torch.Tensor | None:
+    """See `Batch.model_weights`."""
+    found = _find(layout)
+    return None if batch.loss_weights is None else found.lay_out(batch, batch.loss_weights, 0)
 
 
 class _Maker(NamedTuple):
-    """A function that makes a layout."""
+    """How a layout is made: inputs, and one value for each position."""
 
     make_inputs: Callable[[PackedTensors, Encoder], dict[str, Any]]
-    make_labels: Callable[[PackedTensors], torch.Tensor]
+    lay_out: Callable[[PackedTensors, torch.Tensor, int], torch.Tensor]
 
 
 def _find(layout: str) -> _Maker:
@@ -108,25 +116,25 @@ def _make_padded(batch: PackedTensors, encoder: Encoder) -> dict[str, Any]:
     return inputs
 
 
-def _label_rows(batch: PackedTensors) -> torch.Tensor:
-    return batch.labels
+def _keep_rows(_batch: PackedTensors, values: torch.Tensor, _fill: int) -> torch.Tensor:
+    return values
 
 
-def _label_varlen(batch: PackedTensors) -> torch.Tensor:
-    return batch.labels.view(1, -1)
+def _flatten_rows(_batch: PackedTensors, values: torch.Tensor, _fill: int) -> torch.Tensor:
+    return values.view(1, -1)
 
 
-def _label_padded(batch: PackedTensors) -> torch.Tensor:
+def _pad_sequences(batch: PackedTensors, values: torch.Tensor, fill: int) -> torch.Tensor:
     rows, columns = _places_in_padded(batch)
-    labels = torch.full(_padded_shape(batch), IGNORE_INDEX, dtype=torch.int64, device=batch.labels.device)
-    labels[rows, columns] = batch.labels[batch.segment_ids > 0]
-    return labels
+    padded = torch.full(_padded_shape(batch), fill, dtype=values.dtype, device=values.device)
+    padded[rows, columns] = values[batch.segment_ids > 0]
+    return padded
 
 
 _MAKERS = {
-    "sdpa": _Maker(_make_masked, _label_rows),
-    "varlen": _Maker(_make_varlen, _label_varlen),
-    "padded": _Maker(_make_padded, _label_padded),
+    "sdpa": _Maker(_make_masked, _keep_rows),
+    "varlen": _Maker(_make_varlen, _flatten_rows),
+    "padded": _Maker(_make_padded, _pad_sequences),
 }
 
 

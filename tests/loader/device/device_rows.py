@@ -209,7 +209,7 @@ def expect_batch(batch: RowBatch, masking: Masking, tables: MaskTables) -> Batch
 
 
 def _weigh_labels(batch: RowBatch, labels: torch.Tensor, masking: Masking, tables: MaskTables) -> torch.Tensor | None:
-    if masking.per_sequence_rate is None:
+    if masking.per_sequence_rate is None or masking.loss_weights == "one":
         return None
     low, high = (round(rate * 10**6) for rate in masking.per_sequence_rate)
     weights = np.zeros(labels.shape, np.float32)
@@ -220,7 +220,7 @@ def _weigh_labels(batch: RowBatch, labels: torch.Tensor, masking: Masking, table
                 word = hash32("mask_rat", masking.seed, int(epoch), int(row_id), i)
                 rate = low + (high - low + 1) * word // 2**32
             if labels[b, i] != -100:
-                weights[b, i] = 1.0 if masking.loss_weights == "one" else 10**6 / rate
+                weights[b, i] = 10**6 / rate
     return torch.tensor(weights)
 
 

@@ -115,9 +115,21 @@ def test_stored_masks_of_sequence_rates_have_the_weights_of_their_copy(tmp_path,
     write_dataset(str(tmp_path), stored_masking=masking)
     stored, drawn = (list(open_loader(str(tmp_path), masking=m).epochs(2)) for m in ("static", masking))
     assert hash_steps(stored) == hash_steps(drawn)
+    if weights == "one":
+        assert all(batch.loss_weights is None for batch in [*stored, *drawn])
+        return
     for one, other in zip(stored, drawn, strict=True):
         assert torch.equal(one.loss_weights, other.loss_weights)
         assert ((one.loss_weights > 0) == (one.labels != -100)).all()
+    for layout in ("sdpa", "varlen", "padded"):
+        labels, weighed = stored[0].model_labels(layout), stored[0].model_weights(layout)
+        assert ((weighed > 0) == (labels != -100)).all()
+        assert sorted(zip(labels[weighed > 0].tolist(), weighed[weighed > 0].tolist(), strict=True)) == sorted(
+            zip(
+                *(one[stored[0].loss_weights > 0].tolist() for one in (stored[0].labels, stored[0].loss_weights)),
+                strict=True,
+            )
+        )
     later = list(open_loader(str(tmp_path), masking="static").epochs(4))[2 * len(stored) // 2 :]
     seen = {}
     for batch in stored + later:
