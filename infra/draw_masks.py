@@ -33,8 +33,8 @@ STRATEGIES: tuple[tuple[str, dict[str, Any]], ...] = (
     ("span", {"strategy": "span"}),
 )
 FILLS = {"as [MASK]": "#1b5e9e", "as a random token": "#b5403a", "as it is": "#2a7d4f"}
-WIDTH, MARGIN, GAP, LINE, LETTER = 900, 14, 4, 27, 6.8
-EPOCH = 3
+WIDTH, MARGIN, GAP, LINE, LETTER = 900, 14, 4, 27, 7.8  # a letter of a monospaced font of 13 is 7.8 wide
+EPOCH = 12
 
 
 def main(path: str) -> None:
@@ -58,11 +58,11 @@ def main(path: str) -> None:
     for meaning, fill in FILLS.items():
         parts.append(f'<rect x="{x}" y="{y}" width="14" height="14" fill="{fill}"/>')
         parts.append(f'<text x="{x + 20}" y="{y + 12}">predicted, shown {meaning}</text>')
-        x += 230
+        x += 44 + LETTER * len(f"predicted, shown {meaning}")
     height = y + 28
     with open(path, "w", encoding="utf-8") as file:
         file.write(
-            f'<svg xmlns="http://www.w3.org/2000/svg" font-family="sans-serif" font-size="13" '
+            f'<svg xmlns="http://www.w3.org/2000/svg" font-family="monospace" font-size="13" '
             f'viewBox="0 0 {WIDTH} {height}">\n<rect width="{WIDTH}" height="{height}" fill="white"/>\n'
             + "\n".join(parts)
             + "\n</svg>\n"
