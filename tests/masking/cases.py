@@ -34,6 +34,11 @@ STRATEGIES = (
 )
 
 
+def name_of(settings):
+    """Settings of a strategy in short, for the names of tests."""
+    return ", ".join(name if name == "token_weights" else f"{name}={value}" for name, value in settings.items())
+
+
 @st.composite
 def maskings(draw, strategies=STRATEGIES):
     mask_ppm = draw(ppms)

@@ -7,7 +7,7 @@ import pytest
 from maskmill.pipeline.masking.strategies.table import find_strategy
 from maskmill.schemas.masking import Masking
 from tests.benchmarks.mask_statistics import count_masks
-from tests.masking.cases import STRATEGIES
+from tests.masking.cases import STRATEGIES, name_of
 from tests.masking.test_strategies import text_rows
 
 
@@ -15,7 +15,7 @@ def within_bounds(found, n, share):
     return abs(found - n * share) <= 5 * (n * share * (1 - share)) ** 0.5 + 1
 
 
-@pytest.mark.parametrize("settings", STRATEGIES, ids=str)
+@pytest.mark.parametrize("settings", STRATEGIES, ids=name_of)
 def test_shares_and_lengths_are_those_of_the_papers(tables, settings):
     masking = Masking(**{"replace_by": "token"} | settings if "strategy" in settings else settings)
     counted = count_masks(text_rows(200), 20, masking, tables)

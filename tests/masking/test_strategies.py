@@ -14,7 +14,7 @@ from maskmill.pipeline.masking.strategies.table import find_strategy
 from maskmill.schemas.errors import ConfigError
 from maskmill.schemas.masking import Masking
 from maskmill.schemas.run_file import MaskSection
-from tests.masking.cases import STRATEGIES, epochs, maskings, rows_of_ids, uint64s
+from tests.masking.cases import STRATEGIES, WEIGHTS, epochs, maskings, name_of, rows_of_ids, uint64s
 from tests.masking.oracle import CLS, MASK, PAD, SEP, VOCAB_SIZE, segments_of, select_by_the_law
 
 WORDS = [strategy for strategy in STRATEGIES if strategy.get("strategy", "token") != "token"]
@@ -64,7 +64,7 @@ def test_units_are_whole_words_within_a_segment(tables, rows, masking, epoch, ro
             assert not {PAD, CLS, SEP, MASK} & set(row[unit : position + 1].tolist())
 
 
-@pytest.mark.parametrize("settings", WORDS, ids=str)
+@pytest.mark.parametrize("settings", WORDS, ids=name_of)
 def test_a_unit_is_masked_random_or_kept_as_a_whole(tables, settings):
     masking = Masking(**settings, rate=0.3, mask_share=0.5, random_share=0.0)
     rows = text_rows(100)
@@ -79,7 +79,7 @@ def test_a_unit_is_masked_random_or_kept_as_a_whole(tables, settings):
     assert (mixed == 0) == (masking.replace_by == "unit")
 
 
-@pytest.mark.parametrize("settings", STRATEGIES, ids=str)
+@pytest.mark.parametrize("settings", STRATEGIES, ids=name_of)
 def test_the_rate_is_met(tables, settings):
     """Exact budgets to within a word; single tokens by themselves within five deviations."""
     rows = text_rows(500)
@@ -115,7 +115,7 @@ def test_lower_bounds_of_the_rate_of_a_sequence_select_a_subset(tables, rows, bo
     assert not (select(rows, few, tables) & ~select(rows, many, tables)).any()
 
 
-@pytest.mark.parametrize("settings", [{}, {"strategy": "whole_word"}], ids=str)
+@pytest.mark.parametrize("settings", [{}, {"strategy": "whole_word"}], ids=name_of)
 def test_the_first_token_is_drawn_in_proportion_to_its_weight(tables, settings):
     """One of six words of one token in 20,000 rows, within five deviations."""
     weights = [1] * VOCAB_SIZE
@@ -167,7 +167,14 @@ def test_weights_that_make_no_sense_are_refused(weights, words):
         ({"strategy": "whole_word"}, "1eaf3e0bc9299fd797c1f7b4d1f57803c8e847b32cdcb0fb3ac0268e27f1ae2e"),
         ({"strategy": "ngram"}, "382e421c4dc9934adab1602e0ecd861ca4f69f1da87fa26a780b37e8e337a459"),
         ({"strategy": "span"}, "9c3b4a0715c7c9a78d1eb862f0a8a25369578e62c7acc9058e2209af144fc21b"),
+        ({"per_sequence_rate": (0.1, 0.9)}, "a893af856c0d9147d18e362c2230592bd290a811971edc8dea52e6ab10d7e9d1"),
+        ({"token_weights": WEIGHTS}, "4ff610b26b031b42c8afcbf965528e4230b841bb5c95bb8c7101076b34a76e24"),
+        (
+            {"strategy": "ngram", "token_weights": WEIGHTS},
+            "c53334dd8b9305e57b769571886a029cce71340cc4025b47346f555da594cb6d",
+        ),
     ],
+    ids=lambda value: value[:8] if isinstance(value, str) else name_of(value),
 )
 def test_masks_never_change(tables, settings, digest):
     """Values of the first release with these strategies."""
