@@ -21,6 +21,14 @@ class ModelFamily(StrEnum):
     DEBERTA_V2 = "deberta-v2"
     MODERNBERT = "modernbert"
     EUROBERT = "eurobert"
+    ELECTRA = "electra"
+
+
+class ObjectiveName(StrEnum):
+    """What a model is trained to do."""
+
+    MASKED = "masked"
+    REPLACED_TOKEN = "replaced_token"  # noqa: S105  # the name of an objective
 
 
 class ModelSize(StrEnum):
@@ -51,20 +59,28 @@ SIZES: dict[ModelFamily, dict[ModelSize, dict[str, int]]] = {
         ModelSize.LARGE: _sized(1024, 28, 16, 2624),
     },
     ModelFamily.EUROBERT: _OF_BERT | {ModelSize.LARGE: _sized(1152, 26, 18, 4096)},
+    ModelFamily.ELECTRA: _OF_BERT | {ModelSize.SMALL: _sized(256, 12, 4)},
 }
 """The keys of each size. BERT's tiny and small are those of arXiv 1908.08962, base and large those of arXiv 1810.04805;
 DeBERTa-v2's small is that of DeBERTa-v3; ModernBERT's base and large are those of arXiv 2412.13663, table 4; EuroBERT's
-base and large are its models of 210 and 610 million parameters (arXiv 2503.05500). Other tiny and small ones are ours.
+base and large are its models of 210 and 610 million parameters (arXiv 2503.05500); ELECTRA's small is that of arXiv
+2003.10555, table 6. Other tiny and small ones are ours.
 """
 SIZE_KEYS = ("hidden_size", "num_layers", "num_heads", "intermediate_size")
 """The keys that a size means."""
 _OF_FAMILIES = {
-    "embedding_size": (ModelFamily.ALBERT,),
+    "embedding_size": (ModelFamily.ALBERT, ModelFamily.ELECTRA),
     "conv_kernel_size": (ModelFamily.DEBERTA_V2,),
     "local_attention": (ModelFamily.MODERNBERT,),
     "rope_theta": (ModelFamily.EUROBERT,),
     "sentence_task": (ModelFamily.BERT, ModelFamily.ALBERT),
 }
+_OF_OBJECTIVES = {
+    "generator_share": ObjectiveName.REPLACED_TOKEN,
+    "discriminator_weight": ObjectiveName.REPLACED_TOKEN,
+}
+_TRAINED_FOR = {ObjectiveName.REPLACED_TOKEN: (ModelFamily.ELECTRA,)}
+"""Families that an objective is for; those that are not named are for all."""
 
 
 class ModelSection(Section):
@@ -95,7 +111,8 @@ class ModelSection(Section):
     """Longest sequence that the model has positions for, if they are learned; if unset, a row of the dataset. More than
     that suits a model that is trained on longer rows later."""
     embedding_size: Width | None = None
-    """With `albert`: width of the embeddings; if unset, 128."""
+    """With `albert` and `electra`: width of the embeddings. If unset, 128, but `hidden_size` for an `electra` that is
+    wider than 256, as in the paper."""
     conv_kernel_size: Annotated[int, Field(ge=1, le=255)] | None = None
     """With `deberta-v2`: tokens that a convolution beside the first layer sees, an odd number, 3 in DeBERTa-v2's
     largest models; if unset, there is no convolution."""
@@ -111,6 +128,15 @@ class ModelSection(Section):
     sentence_task: bool = False
     """With `bert` and `albert`: predict the label of each pair of segments too, as `BertForPreTraining` and
     `AlbertForPreTraining` do. The rows must have been packed as pairs."""
+    objective: Annotated[ObjectiveName, Field(strict=False)] = ObjectiveName.MASKED
+    """What the model is trained to do. `masked`: predict the tokens that `[mask]` selects. `replaced_token`, with
+    `electra`: find the tokens that a smaller generator, trained beside it, has put in their places (ELECTRA); the
+    discriminator is exported, and the held-out score is the generator's."""
+    generator_share: Annotated[float, Field(gt=0.0, le=1.0)] = 0.25
+    """With `replaced_token`: width, heads and intermediate width of the generator as a share of the discriminator's,
+    rounded."""
+    discriminator_weight: Annotated[float, Field(gt=0.0)] = 50.0
+    """With `replaced_token`: weight of the discriminator's loss beside the generator's."""
 
     @model_validator(mode="before")
     @classmethod
@@ -144,12 +170,48 @@ class ModelSection(Section):
             )
         return self
 
+    @model_validator(mode="after")
+    def _objective_fits(self) -> ModelSection:
+        for name, objective in _OF_OBJECTIVES.items():
+            if self.objective is not objective and getattr(self, name) != type(self).model_fields[name].default:
+                raise ValueError(
+                    f"{name} is for the objective {objective}, and the objective is {self.objective}: leave it out"
+                )
+        families = _TRAINED_FOR.get(self.objective, tuple(ModelFamily))
+        if self.family not in families:
+            raise ValueError(
+                f"objective {self.objective} is for {' and '.join(families)}, and the family is {self.family}"
+            )
+        if self.objective is ObjectiveName.REPLACED_TOKEN and self.init is None:
+            self.shrink()
+        return self
+
+    def shrink(self) -> ModelSection:
+        """The section of the generator beside this model (ELECTRA, arXiv 2003.10555, section 3.2).
+
+        Raises:
+            ValueError: Its width is not a multiple of its heads.
+        """
+        widths = {
+            "hidden_size": self.hidden_size,
+            "num_heads": self.num_heads,
+            "intermediate_size": self.intermediate_size or 4 * self.hidden_size,
+        }
+        shrunk = {name: max(1, round(width * self.generator_share)) for name, width in widths.items()}
+        if shrunk["hidden_size"] % shrunk["num_heads"]:
+            raise ValueError(
+                f"generator_share {self.generator_share} leaves a generator of hidden_size {shrunk['hidden_size']}, "
+                f"which is not a multiple of its num_heads {shrunk['num_heads']}"
+            )
+        return self.model_copy(update={**shrunk, "objective": ObjectiveName.MASKED})
+
     @model_serializer(mode="wrap")
     def _write_what_is_used(self, serialise: SerializerFunctionWrapHandler) -> dict[str, Any]:
         """Leave out the size, whose keys are written, and what came later."""
-        written = leave_out_defaults(self, serialise(self), ("family", "init", "max_positions", *_OF_FAMILIES))
+        written = leave_out_defaults(self, serialise(self), _LATER)
         of_folder = {*SIZE_KEYS, "dropout"} - self.model_fields_set if self.init is not None else set()
         return {name: value for name, value in written.items() if name not in {"size", *of_folder}}
 
 
+_LATER = ("family", "init", "max_positions", "objective", *_OF_FAMILIES, *_OF_OBJECTIVES)
 _ROTARY = (ModelFamily.MODERNBERT, ModelFamily.EUROBERT)

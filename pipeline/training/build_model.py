@@ -14,7 +14,7 @@ from maskmill.schemas.model_section import ModelSection
 def build_model(
     section: ModelSection, *, vocab_size: int, seq_len: int, pad_id: int, seed: int, mask_id: int | None = None
 ) -> Any:
-    """Build a model with fresh weights and a head for tokens, in training mode, on the CPU in float32.
+    """Build a model with fresh weights and the heads that are asked for, in training mode, on the CPU in float32.
 
     Weights are drawn on the CPU, so every device starts from the same ones. torch's generators are seeded here and
     go on from where the weights end: dropout, which has no generator of its own, draws from them. A caller that
@@ -43,6 +43,6 @@ def build_model(
         )
     config = family.configure(section, Dimensions(vocab_size, num_positions, pad_id, mask_id))
     torch.manual_seed(seed)
-    model = family.pairs.model(config) if section.sentence_task and family.pairs else family.model(config)
+    model = family.choose_class(section)(config)
     model.train()
     return model

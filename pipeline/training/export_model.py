@@ -15,12 +15,12 @@ MODEL_FOLDER = "model"
 def export_model(store: Store, model: Any, *, tokenizer_json: bytes, seq_len: int) -> str:
     """Write `model/` below the output, `config.json` last: without it transformers does not load the folder.
 
-    `AutoModelForMaskedLM.from_pretrained` and `AutoTokenizer.from_pretrained` load it. Tied weights are stored once, as
-    transformers does.
+    `AutoModelForMaskedLM.from_pretrained` loads it, or `AutoModelForPreTraining.from_pretrained` a discriminator, and
+    `AutoTokenizer.from_pretrained` the tokenizer. Tied weights are stored once, as transformers does.
 
     Args:
         store: The output.
-        model: A `BertForMaskedLM`.
+        model: A model of `build_model`.
         tokenizer_json: The packed dataset's `tokenizer.json`.
         seq_len: Longest sequence the model has positions for.
 

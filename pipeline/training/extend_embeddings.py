@@ -79,7 +79,8 @@ def extend_embeddings(model: Any, new_pieces: Mapping[int, Sequence[int]], vocab
     if vocab_size > model.config.vocab_size:
         model.resize_token_embeddings(vocab_size, mean_resizing=False)
     output = model.get_output_embeddings()
-    tables = [model.get_input_embeddings().weight, output.weight, output.bias]
+    of_output = [] if output is None else [output.weight, output.bias]  # a discriminator predicts no tokens
+    tables = [model.get_input_embeddings().weight, *of_output]
     distinct = {id(table): table for table in tables if table is not None}
     with torch.no_grad():
         for table in distinct.values():

@@ -144,13 +144,12 @@ def _read_weights(section: ModelSection, family: Family, store: Store, config: A
     names = [name for name in store.list_names() if name.endswith(WEIGHTS) or name == INDEX]
     if not any(name.endswith(WEIGHTS) for name in names):
         raise _refuse_folder(store, "no file of safetensors")
-    kind = family.pairs.model if section.sentence_task and family.pairs else family.model
     with tempfile.TemporaryDirectory(prefix="maskmill-model-") as folder:
         for name in names:
             Path(folder, name).write_bytes(store.read_bytes(name))
         try:
             with _silence():
-                model, report = kind.from_pretrained(
+                model, report = family.choose_class(section).from_pretrained(
                     folder,
                     config=config,
                     use_safetensors=True,

@@ -1,9 +1,4 @@
-"""The loss of a global batch: the sum of cross-entropy over the labelled positions, over their number.
-
-Both are counted over every micro-batch of the step. A mean of micro-batch means would weigh a token by how few
-others are labelled beside it: rows differ in length, so the counts do too. Where pairs of segments have labels too,
-their loss is a sum over the pairs of the global batch, over their number, and is added with the same weight (BERT,
-arXiv 1810.04805, appendix A.2).
+"""The sums of cross-entropy over the labelled positions of a batch, and over its pairs of segments.
 
 Heads run at the labelled positions alone (`families/family.py`).
 """
@@ -11,7 +6,6 @@ Heads run at the labelled positions alone (`families/family.py`).
 from __future__ import annotations
 
 from collections.abc import Sequence
-from contextlib import AbstractContextManager, nullcontext
 from typing import Any, Literal, Protocol
 
 import torch
@@ -71,57 +65,20 @@ def sum_masked_loss(model: Any, batch: TrainingBatch, *, device: torch.device | 
         A scalar in at least float32; zero, with a gradient of zeros, for a batch without labels.
     """
     family = family_of(model)
-    return _sum_token_loss(model, family, _encode(model, family, batch, device), batch)
+    return sum_token_loss(model, family, encode(model, family, batch, device), batch)
 
 
-def accumulate_gradients(
-    model: Any,
-    micro_batches: Sequence[TrainingBatch],
-    *,
-    device: torch.device | str = "cpu",
-    autocast: AbstractContextManager[Any] | None = None,
-) -> float:
-    """Add the gradient of one global batch's loss to the parameters.
-
-    The labels are counted first; each micro-batch's sum is then divided by the count of all of them before its
-    own backward pass, so one micro-batch's activations are held at a time.
-
-    Args:
-        model: A model of `build_model`.
-        micro_batches: All micro-batches of the step, in order.
-        device: Where the model is.
-        autocast: Context of the forward passes, entered once for each; none for the parameters' own precision.
-
-    Returns:
-        The loss of the global batch in nats a token, and for a model that judges pairs that in nats a pair added to
-        it; zero if nothing is labelled.
-
-    Raises:
-        ConfigError: The model judges pairs, and the rows hold none.
-    """
-    family = family_of(model)
-    counts = [max(1, _count_tokens(micro_batches))]
-    if family.judges_pairs(model):
-        counts.append(max(1, sum(len(_find_pairs(batch)[0]) for batch in micro_batches)))
-    totals = [0.0 for _ in counts]
-    for micro_batch in micro_batches:
-        with autocast or nullcontext():
-            hidden = _encode(model, family, micro_batch, device)
-            sums = [_sum_token_loss(model, family, hidden, micro_batch)]
-            if family.judges_pairs(model):
-                sums.append(_sum_pair_loss(model, family, hidden, micro_batch))
-        loss = torch.stack([one / count for one, count in zip(sums, counts, strict=True)]).sum()
-        loss.backward()  # type: ignore[no-untyped-call]
-        totals = [total + one.item() for total, one in zip(totals, sums, strict=True)]
-    return sum(total / count for total, count in zip(totals, counts, strict=True))
+def encode(model: Any, family: Family, batch: TrainingBatch, device: torch.device | str) -> Tensor:
+    """The hidden states `(positions, hidden_size)` of all positions of a batch, in the order of the family's layout."""
+    return family.encode(model, make_inputs(model, family, batch, device))
 
 
-def _encode(model: Any, family: Family, batch: TrainingBatch, device: torch.device | str) -> Tensor:
-    inputs = {
+def make_inputs(model: Any, family: Family, batch: TrainingBatch, device: torch.device | str) -> dict[str, Any]:
+    """The keyword arguments of an encoder, on a device."""
+    return {
         name: _move(value, device) if isinstance(value, Tensor | dict) else value
         for name, value in batch.model_inputs(family.layout, model).items()
     }
-    return family.encode(model, inputs)
 
 
 def _move(value: Any, device: torch.device | str) -> Any:
@@ -131,16 +88,17 @@ def _move(value: Any, device: torch.device | str) -> Any:
     return value.to(device, non_blocking=True)
 
 
-def _sum_token_loss(model: Any, family: Family, hidden: Tensor, batch: TrainingBatch) -> Tensor:
+def sum_token_loss(model: Any, family: Family, hidden: Tensor, batch: TrainingBatch) -> Tensor:
+    """Sum the cross-entropy over the labelled positions, from the hidden states of all."""
     labels = batch.model_labels(family.layout).reshape(-1)
     # Found on the CPU: the same on a GPU would wait for all that is queued there.
     positions = (labels != IGNORE_INDEX).nonzero().squeeze(1)
     logits = family.predict(model, hidden.index_select(0, positions.to(hidden.device)))  # (labelled, vocab_size)
     weights = batch.model_weights(family.layout)
-    return _sum_cross_entropy(logits, labels[positions], None if weights is None else weights.reshape(-1)[positions])
+    return sum_cross_entropy(logits, labels[positions], None if weights is None else weights.reshape(-1)[positions])
 
 
-def _count_tokens(micro_batches: Sequence[TrainingBatch]) -> int:
+def count_tokens(micro_batches: Sequence[TrainingBatch]) -> int:
     """What the sum of a global batch is divided by: its labels, or where these have weights all of its tokens.
 
     A label with the weight 1 / rate is as much as all tokens that its sequence might have predicted in its place.
@@ -150,13 +108,24 @@ def _count_tokens(micro_batches: Sequence[TrainingBatch]) -> int:
     return count_labels(micro_batches)
 
 
-def _sum_pair_loss(model: Any, family: Family, hidden: Tensor, batch: TrainingBatch) -> Tensor:
+def sum_pair_loss(model: Any, family: Family, hidden: Tensor, batch: TrainingBatch) -> Tensor:
+    """Sum the cross-entropy over the pairs of segments, from the hidden states of all positions."""
     labels, positions = _find_pairs(batch)
     assert family.pairs is not None  # noqa: S101  # the model has its head
-    return _sum_cross_entropy(family.pairs.judge(model, hidden.index_select(0, positions.to(hidden.device))), labels)
+    return sum_cross_entropy(family.pairs.judge(model, hidden.index_select(0, positions.to(hidden.device))), labels)
 
 
-def _sum_cross_entropy(logits: Tensor, labels: Tensor, weights: Tensor | None = None) -> Tensor:
+def count_pairs(batch: TrainingBatch) -> int:
+    """The pairs of a batch that have a label.
+
+    Raises:
+        ConfigError: The rows hold none.
+    """
+    return len(_find_pairs(batch)[0])
+
+
+def sum_cross_entropy(logits: Tensor, labels: Tensor, weights: Tensor | None = None) -> Tensor:
+    """Sum the cross-entropy of logits `(N, classes)`, in nats and in at least float32, each times its weight `(N,)`."""
     precise = logits.to(torch.promote_types(logits.dtype, torch.float32))
     if weights is None:
         return functional.cross_entropy(precise, labels.to(logits.device), reduction="sum")

@@ -75,6 +75,7 @@ def open_train_data(config: TrainFile) -> TrainData:
         vocab_size=manifest.vocabulary.vocab_size,
         pad_id=manifest.vocabulary.pad_id,
         mask_id=manifest.vocabulary.mask_id,
+        vocabulary=manifest.vocabulary,
         tokenizer_json=read_tokenizer(dataset, manifest),
         batches=batches,
         state_after=state_after,

@@ -18,6 +18,7 @@ from torch.nn.utils import clip_grad_norm_
 
 from maskmill.pipeline.loader.batches.gather_steps import gather_steps
 from maskmill.pipeline.storage.store import Store
+from maskmill.pipeline.training.accumulate_gradients import accumulate_gradients
 from maskmill.pipeline.training.checkpoints import (
     Checkpoint,
     check_belongs,
@@ -29,7 +30,7 @@ from maskmill.pipeline.training.checkpoints import (
 from maskmill.pipeline.training.device import open_autocast, resolve_device, resolve_precision
 from maskmill.pipeline.training.export_model import export_model
 from maskmill.pipeline.training.load_model import make_initial_model
-from maskmill.pipeline.training.masked_loss import accumulate_gradients
+from maskmill.pipeline.training.objectives import OBJECTIVES
 from maskmill.pipeline.training.optimizer import build_optimizer, compute_learning_rate, set_learning_rate
 from maskmill.pipeline.training.score_held_out import HeldOutScore, score_held_out
 from maskmill.pipeline.training.stop_signals import StopRequestedError, StopSignals
@@ -103,7 +104,9 @@ class _Run:
         # Checkpoints name the masking in force, also where the train file has none.
         self.settled = config.model_copy(update={"mask": config.mask or data.masking}).fingerprinted()
         self.precision = resolve_precision(config.run.precision, device)
-        self.model = make_initial_model(config.model, data, config.run.seed).to(device)
+        self.objective = OBJECTIVES[config.model.objective]
+        initial = make_initial_model(config.model, data, config.run.seed)
+        self.model = self.objective.extend(initial, config.model, data).to(device)
         self.optimizer = build_optimizer(self.model, config.optimizer)
         self.step = 0
         self.saved_step: int | None = None
@@ -144,8 +147,9 @@ class _Run:
         self._save()
         self._evaluate()
         seconds = self._measure_seconds()
+        exported = self.objective.take_exported(self.model)
         model_url = export_model(
-            self.store, self.model, tokenizer_json=self.data.tokenizer_json, seq_len=self.data.seq_len
+            self.store, exported, tokenizer_json=self.data.tokenizer_json, seq_len=self.data.seq_len
         )
         self.report(ModelExported(step=self.step, url=model_url))
         return TrainResult(
@@ -197,7 +201,9 @@ class _Run:
         set_learning_rate(self.optimizer, learning_rate)
         self.optimizer.zero_grad(set_to_none=True)
         autocast = open_autocast(self.precision, self.device)
-        loss = accumulate_gradients(self.model, micro_batches, device=self.device, autocast=autocast)
+        loss = accumulate_gradients(
+            self.model, micro_batches, objective=self.objective, device=self.device, autocast=autocast
+        )
         norm = clip_grad_norm_(self.model.parameters(), section.clip_norm).item()
         if not (math.isfinite(loss) and math.isfinite(norm)):
             # Before the update: the weights of the last checkpoint stay the last good ones.
@@ -258,7 +264,7 @@ class _Run:
         if self.data.open_held_out is None or self.scored_step == self.step:
             return
         score = score_held_out(
-            self.model,
+            self.objective.take_scored(self.model),
             self.data.open_held_out(),
             vocab_size=self.data.vocab_size,
             device=self.device,

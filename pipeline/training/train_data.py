@@ -8,6 +8,7 @@ from typing import Any, Protocol
 
 from maskmill.pipeline.loader.batches.gather_steps import MicroBatch
 from maskmill.pipeline.training.masked_loss import TrainingBatch
+from maskmill.schemas.mask_vocabulary import MaskVocabulary
 from maskmill.schemas.masking import Masking
 
 
@@ -47,6 +48,7 @@ class TrainData:
         vocab_size: Rows of the embedding.
         pad_id: Id of [PAD].
         mask_id: Id of [MASK].
+        vocabulary: What masks need to know of the pieces.
         tokenizer_json: The dataset's tokenizer.
         batches: Rows to train on.
         state_after: Gives the state of `batches` after so many global batches.
@@ -59,6 +61,7 @@ class TrainData:
     vocab_size: int
     pad_id: int
     mask_id: int
+    vocabulary: MaskVocabulary
     tokenizer_json: bytes
     batches: ResumableBatches
     state_after: Callable[[int], dict[str, Any]]

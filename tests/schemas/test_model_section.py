@@ -68,7 +68,7 @@ def test_single_keys_of_a_size_may_be_set():
     [
         (["model.family=bart"], "model.family"),
         (["model.size=huge"], "model.size"),
-        (["model.embedding_size=64"], "embedding_size is for albert, and the family is bert"),
+        (["model.embedding_size=64"], "embedding_size is for albert and electra, and the family is bert"),
         (["model.conv_kernel_size=3"], "conv_kernel_size is for deberta-v2"),
         (["model.family=deberta-v2", "model.conv_kernel_size=4"], "conv_kernel_size 4 is even"),
         (["model.local_attention=64"], "local_attention is for modernbert"),

@@ -11,11 +11,15 @@ from tokenizers import Tokenizer, models, pre_tokenizers
 from torch import Tensor
 
 from maskmill.pipeline.training.train_data import TrainData
+from maskmill.schemas.mask_vocabulary import MaskVocabulary
 from maskmill.schemas.masking import IGNORE_INDEX, Masking
 from maskmill.schemas.train_file import TrainFile
 
 VOCAB_SIZE, SEQ_LEN, NUM_ROWS = 40, 12, 20
 PAD, UNK, CLS, SEP, MASK = range(5)
+VOCABULARY = MaskVocabulary(
+    vocab_size=VOCAB_SIZE, pad_id=PAD, unk_id=UNK, cls_id=CLS, sep_id=SEP, mask_id=MASK, excluded_ranges=((0, 5),)
+)
 SPECIAL_TOKENS = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]"]
 
 
@@ -110,7 +114,13 @@ class Batches:
                 yield make_batch(micro_rows, seed=seed, epoch=epoch, step=step, state=state, rows_before=start)
 
 
-def make_data(*, held_out: bool = True, fingerprint: str = "f" * 32) -> TrainData:
+def make_data(
+    *,
+    held_out: bool = True,
+    fingerprint: str = "f" * 32,
+    vocabulary: MaskVocabulary = VOCABULARY,
+    masking: Masking | None = None,
+) -> TrainData:
     """The data of a run, with a loader at its start."""
     return TrainData(
         fingerprint=fingerprint,
@@ -118,10 +128,11 @@ def make_data(*, held_out: bool = True, fingerprint: str = "f" * 32) -> TrainDat
         vocab_size=VOCAB_SIZE,
         pad_id=PAD,
         mask_id=MASK,
+        vocabulary=vocabulary,
         tokenizer_json=make_tokenizer_json(),
         batches=Batches(global_rows=6, micro_rows=4),
         state_after=lambda steps: {"next_step": steps, "rows_served": 0},
-        masking=Masking(),
+        masking=masking or Masking(),
         open_held_out=(lambda: [make_batch([0, 3, 4], seed=9), make_batch([7], seed=10)]) if held_out else None,
     )
 

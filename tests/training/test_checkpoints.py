@@ -6,6 +6,7 @@ import pytest
 import torch
 
 from maskmill.pipeline.storage.store import open_store
+from maskmill.pipeline.training.accumulate_gradients import accumulate_gradients
 from maskmill.pipeline.training.build_model import build_model
 from maskmill.pipeline.training.checkpoints import (
     Checkpoint,
@@ -14,7 +15,6 @@ from maskmill.pipeline.training.checkpoints import (
     load_checkpoint,
     write_checkpoint,
 )
-from maskmill.pipeline.training.masked_loss import accumulate_gradients
 from maskmill.pipeline.training.optimizer import build_optimizer
 from maskmill.schemas.errors import ConfigError, ShardCorruptError, StaleArtifactError
 from maskmill.schemas.train_file import ModelSection, OptimizerSection

@@ -10,8 +10,9 @@ from hypothesis import strategies as st
 from torch.nn import functional
 
 from maskmill.pipeline.loader.for_trainers import count_labels
+from maskmill.pipeline.training.accumulate_gradients import accumulate_gradients
 from maskmill.pipeline.training.build_model import build_model
-from maskmill.pipeline.training.masked_loss import accumulate_gradients, sum_masked_loss
+from maskmill.pipeline.training.masked_loss import sum_masked_loss
 from maskmill.schemas.masking import IGNORE_INDEX
 from maskmill.schemas.train_file import ModelSection
 from tests.training.small_runs import PAD, SEQ_LEN, VOCAB_SIZE, make_batch

@@ -9,7 +9,7 @@ from typing import Any, Literal
 from torch import Tensor
 
 from maskmill.pipeline.loader.encoders.families import FAMILIES as ENCODERS
-from maskmill.schemas.model_section import ModelSection
+from maskmill.schemas.model_section import ModelSection, ObjectiveName
 
 
 @dataclass(frozen=True)
@@ -43,6 +43,19 @@ class PairHead:
 
 
 @dataclass(frozen=True)
+class TokenHead:
+    """The part of a model that finds replaced tokens.
+
+    Attributes:
+        model: The class with this head alone, such as `transformers.ElectraForPreTraining`.
+        judge: Logits `(N,)` from such a model and N hidden states `(N, hidden_size)`.
+    """
+
+    model: type[Any]
+    judge: Callable[[Any, Tensor], Tensor]
+
+
+@dataclass(frozen=True)
 class Family:
     """A family of encoders in `transformers`, and how its models are built and read.
 
@@ -54,17 +67,25 @@ class Family:
         model: The class with a head for tokens, such as `transformers.BertForMaskedLM`.
         predict: Logits `(N, vocab_size)` from a model and N hidden states `(N, hidden_size)`.
         pairs: The head for pairs; `None` if the family has none.
+        replaced: The head for replaced tokens; `None` if the family has none.
     """
 
     configure: Callable[[ModelSection, Dimensions], Any]
     model: type[Any]
     predict: Callable[[Any, Tensor], Tensor]
     pairs: PairHead | None = None
+    replaced: TokenHead | None = None
 
     @property
     def layout(self) -> Literal["sdpa", "padded"]:
         """The layout of a batch that the model is given: rows as they are, if it can keep their sequences apart."""
         return "padded" if ENCODERS[self.model.config_class.model_type].refusal("sdpa") else "sdpa"
+
+    def choose_class(self, section: ModelSection) -> type[Any]:
+        """The class with the heads that a section asks for."""
+        if section.objective is ObjectiveName.REPLACED_TOKEN and self.replaced is not None:
+            return self.replaced.model
+        return self.pairs.model if section.sentence_task and self.pairs is not None else self.model
 
     def judges_pairs(self, model: Any) -> bool:
         """Whether a model of the family has the head for pairs."""

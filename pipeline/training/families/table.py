@@ -7,6 +7,7 @@ from typing import Any
 from maskmill.pipeline.training.families.albert import ALBERT
 from maskmill.pipeline.training.families.bert import BERT
 from maskmill.pipeline.training.families.deberta_v2 import DEBERTA_V2
+from maskmill.pipeline.training.families.electra import ELECTRA
 from maskmill.pipeline.training.families.eurobert import EUROBERT
 from maskmill.pipeline.training.families.family import Family
 from maskmill.pipeline.training.families.modernbert import MODERNBERT
@@ -20,6 +21,7 @@ FAMILIES: dict[ModelFamily, Family] = {
     ModelFamily.DEBERTA_V2: DEBERTA_V2,
     ModelFamily.MODERNBERT: MODERNBERT,
     ModelFamily.EUROBERT: EUROBERT,
+    ModelFamily.ELECTRA: ELECTRA,
 }
 """Their names are the `model_type`s of `transformers`."""
 

@@ -11,10 +11,11 @@ from torch.nn import functional
 
 from maskmill.pipeline.loader.batches.batch import Batch
 from maskmill.pipeline.storage.store import open_store
+from maskmill.pipeline.training.accumulate_gradients import accumulate_gradients
 from maskmill.pipeline.training.build_model import build_model
 from maskmill.pipeline.training.export_model import export_model
 from maskmill.pipeline.training.families import FAMILIES, family_of
-from maskmill.pipeline.training.masked_loss import accumulate_gradients, sum_masked_loss
+from maskmill.pipeline.training.masked_loss import sum_masked_loss
 from maskmill.schemas.errors import ConfigError
 from maskmill.schemas.masking import IGNORE_INDEX
 from maskmill.schemas.model_section import SIZES, ModelFamily, ModelSection, ModelSize
@@ -36,6 +37,8 @@ CASES = [
     ("modernbert", 5, {}),
     ("eurobert", 0, {}),
     ("eurobert", 5, {"rope_theta": 100.0}),
+    ("electra", 0, {"embedding_size": 12}),
+    ("electra", 5, {"embedding_size": 16}),
 ]
 
 

@@ -1,0 +1,13 @@
+"""The objectives by name."""
+
+from __future__ import annotations
+
+from maskmill.pipeline.training.objectives.masked import MASKED
+from maskmill.pipeline.training.objectives.objective import Objective
+from maskmill.pipeline.training.objectives.replaced_token import REPLACED_TOKEN
+from maskmill.schemas.model_section import ObjectiveName
+
+OBJECTIVES: dict[ObjectiveName, Objective] = {
+    ObjectiveName.MASKED: MASKED,
+    ObjectiveName.REPLACED_TOKEN: REPLACED_TOKEN,
+}

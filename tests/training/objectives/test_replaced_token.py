@@ -1,0 +1,155 @@
+"""ELECTRA: the losses of transformers' two models, each sequence alone; one set of embeddings; runs that go on."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+from torch.nn import functional
+from transformers import AutoModelForPreTraining
+
+from maskmill.pipeline.loader.batches.objectives import find_original_ids, replace_tokens
+from maskmill.pipeline.training.families import FAMILIES, Dimensions
+from maskmill.pipeline.training.objectives import OBJECTIVES
+from maskmill.pipeline.training.train import train
+from maskmill.schemas.errors import ConfigError
+from maskmill.schemas.masking import IGNORE_INDEX
+from maskmill.schemas.model_section import ModelSection, ObjectiveName
+from tests.training.families.packed_rows import make_packed
+from tests.training.objectives.trained import (
+    assert_same,
+    build_trained,
+    collect_gradients,
+    compute,
+    split_rows,
+    split_sequences,
+)
+
+ELECTRA = {"family": "electra", "objective": "replaced_token", "embedding_size": 12}
+
+
+def replace_with_samples(models, batch):
+    """The discriminator's rows, from the generator's logits of each sequence alone."""
+    predicted = (batch.labels != IGNORE_INDEX).flatten().nonzero().squeeze(1)
+    alone = [models.generator(input_ids=ids[None]).logits[0] for ids in split_sequences(batch, batch.input_ids)]
+    labels = split_sequences(batch, batch.labels)
+    logits = torch.cat([one[label != IGNORE_INDEX] for one, label in zip(alone, labels, strict=True)])
+    return replace_tokens(batch, predicted, logits, seed=5), logits
+
+
+@pytest.mark.parametrize("keys", [{}, {"embedding_size": 16, "generator_share": 0.5}, {"discriminator_weight": 3.0}])
+def test_packed_rows_give_the_losses_and_gradients_of_both_models_on_sequences_alone(keys):
+    models, batch = build_trained(**ELECTRA | keys), make_packed(0)
+    shown, logits = replace_with_samples(models, batch)
+    expected = functional.cross_entropy(logits, batch.labels[batch.labels != IGNORE_INDEX])
+    judged = [models.discriminator(input_ids=ids[None]).logits[0] for ids in split_sequences(batch, shown.input_ids)]
+    is_replaced = torch.cat(split_sequences(batch, shown.input_ids != find_original_ids(batch)))
+    assert 0 < is_replaced.sum() < len(is_replaced)
+    of_discriminator = functional.binary_cross_entropy_with_logits(torch.cat(judged), is_replaced.double())
+    expected = expected + keys.get("discriminator_weight", 50.0) * of_discriminator
+    expected.backward()
+    wanted = collect_gradients(models)
+
+    loss, found = compute(models, [batch], "replaced_token")
+    assert loss == pytest.approx(expected.item(), abs=1e-10)
+    assert_same(found, wanted)
+    assert wanted.keys() == dict(models.named_parameters()).keys()
+
+
+def test_both_losses_are_counted_over_the_whole_global_batch():
+    models, batch = build_trained(**ELECTRA), make_packed(0)
+    loss, gradients = compute(models, [batch], "replaced_token")
+    in_parts, found = compute(models, split_rows(batch, 1), "replaced_token")
+    assert in_parts == pytest.approx(loss, abs=1e-10)
+    assert_same(found, gradients)
+
+
+def test_the_generator_is_narrower_and_shares_every_embedding():
+    models = build_trained(**ELECTRA)
+    small, large = models.generator.config, models.discriminator.config
+    assert (small.hidden_size, small.num_attention_heads, small.intermediate_size) == (4, 1, 6)
+    assert (small.num_hidden_layers, small.embedding_size) == (large.num_hidden_layers, large.embedding_size)
+    assert models.generator.electra.embeddings is models.discriminator.electra.embeddings
+    assert models.generator.generator_lm_head.weight is models.discriminator.get_input_embeddings().weight
+    names = [name for name, _ in models.named_parameters()]
+    assert sum("word_embeddings" in name for name in names) == 1
+    assert "generator.generator_lm_head.weight" not in names
+
+
+@pytest.mark.parametrize(
+    ("size", "share", "hidden_size", "heads", "embedding_size"),
+    [("small", 0.25, 64, 1, 128), ("base", 0.3333, 256, 4, 768), ("large", 0.25, 256, 4, 1024)],
+)
+def test_the_sizes_of_the_paper(size, share, hidden_size, heads, embedding_size):
+    """Table 6."""
+    section = ModelSection(family="electra", objective="replaced_token", size=size, generator_share=share)
+    generator = section.shrink()
+    assert (generator.hidden_size, generator.num_heads) == (hidden_size, heads)
+    assert generator.intermediate_size == 4 * hidden_size
+    assert FAMILIES[section.family].configure(section, Dimensions(99, 8, 0)).embedding_size == embedding_size
+
+
+def describe(dataset, output, **keys):
+    return {
+        "data": {"dataset": f"{dataset}/packed", "held_out": f"{dataset}/packed-heldout", "global_batch_rows": 8},
+        "model": {**ELECTRA, "hidden_size": 32, "num_layers": 2, "num_heads": 4, **keys},
+        "optimizer": {"learning_rate": 3e-3, "warmup_steps": 2},
+        "run": {"output": output, "steps": 8, "checkpoint_every": 4, "log_every": 1, "device": "cpu"},
+    }
+
+
+class Stopped(BaseException):
+    """The end of the process."""
+
+
+def test_a_run_that_ends_in_the_middle_continues_to_the_bit_and_its_discriminator_loads(prepared, tmp_path):
+    whole, parts = [], []
+    result = train(describe(prepared, str(tmp_path / "whole")), whole.append)
+
+    def stop(event):
+        parts.append(event)
+        if (event.event, event.step) == ("train_step", 6):
+            raise Stopped
+
+    with pytest.raises(Stopped):
+        train(describe(prepared, str(tmp_path / "parts")), stop)
+    train(describe(prepared, str(tmp_path / "parts")), parts.append)
+    losses = [(event.step, event.loss) for event in whole if event.event == "train_step"]
+    found = [(event.step, event.loss) for event in parts if event.event == "train_step"]
+    assert found[-4:] == losses[4:]
+    weights = [(tmp_path / name / "model/model.safetensors").read_bytes() for name in ("whole", "parts")]
+    assert weights[0] == weights[1]
+
+    model = AutoModelForPreTraining.from_pretrained(result.model_url)
+    assert type(model).__name__ == "ElectraForPreTraining"
+    assert model(input_ids=torch.tensor([[2, 7, 8, 3]])).logits.shape == (1, 4)
+    assert 0 < result.held_out.loss < 8  # nats a token, the generator's
+
+    again = describe(prepared, str(tmp_path / "again"), init=result.model_url)
+    again["model"] = {name: again["model"][name] for name in ("family", "objective", "init")}
+    assert train(again).step == 8
+    again["model"]["generator_share"] = 0.4
+    again["run"]["output"] = str(tmp_path / "refused")
+    with pytest.raises(ConfigError, match=r"generator_share.*hidden_size 13.*num_heads 2"):
+        train(again)
+
+
+@pytest.mark.parametrize(
+    ("keys", "named"),
+    [
+        ({"objective": "replaced_token"}, "objective replaced_token is for electra, and the family is bert"),
+        ({"family": "electra", "generator_share": 0.5}, "generator_share is for the objective replaced_token"),
+        ({**ELECTRA, "hidden_size": 20, "generator_share": 0.45}, "is not a multiple of its num_heads"),
+        ({**ELECTRA, "generator_share": 0.0}, "generator_share"),
+        ({"objective": "nothing"}, "objective"),
+    ],
+)
+def test_what_does_not_fit_is_refused_by_name(prepared, tmp_path, keys, named):
+    settings = describe(prepared, str(tmp_path))
+    settings["model"] = {"hidden_size": 32, "num_layers": 2, "num_heads": 4, **keys}
+    with pytest.raises(ConfigError) as caught:
+        train(settings)
+    assert named in str(caught.value)
+
+
+def test_every_objective_has_an_entry():
+    assert OBJECTIVES.keys() == set(ObjectiveName)
