@@ -126,7 +126,7 @@ def test_a_recipe_is_recorded_as_if_its_keys_were_written_by_hand(prepared, corp
 
 
 @pytest.mark.long
-@pytest.mark.parametrize("name", ["roberta", "modernbert"])
+@pytest.mark.parametrize("name", ["roberta", "modernbert", "electra"])
 def test_a_run_that_is_killed_continues_to_the_bit(prepared, tmp_path, name):
     """By SIGKILL, of the command itself, at a moment that nothing chooses."""
     (dataset,) = prepared(name).packed_urls()
