@@ -29,6 +29,7 @@ class ObjectiveName(StrEnum):
 
     MASKED = "masked"
     REPLACED_TOKEN = "replaced_token"  # noqa: S105  # the name of an objective
+    SPAN_BOUNDARY = "span_boundary"
 
 
 class ModelSize(StrEnum):
@@ -79,8 +80,12 @@ _OF_OBJECTIVES = {
     "generator_share": ObjectiveName.REPLACED_TOKEN,
     "discriminator_weight": ObjectiveName.REPLACED_TOKEN,
 }
-_TRAINED_FOR = {ObjectiveName.REPLACED_TOKEN: (ModelFamily.ELECTRA,)}
-"""Families that an objective is for; those that are not named are for all."""
+_TRAINED_FOR = {
+    ObjectiveName.REPLACED_TOKEN: (ModelFamily.ELECTRA,),
+    ObjectiveName.SPAN_BOUNDARY: tuple(family for family in ModelFamily if family is not ModelFamily.DEBERTA_V2),
+}
+"""Families that an objective is for; an objective without an entry is for all. The positions of boundaries are those of
+packed rows, which `deberta-v2` does not read."""
 
 
 class ModelSection(Section):
@@ -131,7 +136,9 @@ class ModelSection(Section):
     objective: Annotated[ObjectiveName, Field(strict=False)] = ObjectiveName.MASKED
     """What the model is trained to do. `masked`: predict the tokens that `[mask]` selects. `replaced_token`, with
     `electra`: find the tokens that a smaller generator, trained beside it, has put in their places (ELECTRA); the
-    discriminator is exported, and the held-out score is the generator's."""
+    discriminator is exported, and the held-out score is the generator's. `span_boundary`, with any family but
+    `deberta-v2`: predict masked tokens, and each of them once more from the two tokens beside its run of masked tokens
+    and its place in the run (SpanBERT)."""
     generator_share: Annotated[float, Field(gt=0.0, le=1.0)] = 0.25
     """With `replaced_token`: width, heads and intermediate width of the generator as a share of the discriminator's,
     rounded."""

@@ -114,13 +114,7 @@ class Batches:
                 yield make_batch(micro_rows, seed=seed, epoch=epoch, step=step, state=state, rows_before=start)
 
 
-def make_data(
-    *,
-    held_out: bool = True,
-    fingerprint: str = "f" * 32,
-    vocabulary: MaskVocabulary = VOCABULARY,
-    masking: Masking | None = None,
-) -> TrainData:
+def make_data(*, held_out: bool = True, fingerprint: str = "f" * 32) -> TrainData:
     """The data of a run, with a loader at its start."""
     return TrainData(
         fingerprint=fingerprint,
@@ -128,11 +122,11 @@ def make_data(
         vocab_size=VOCAB_SIZE,
         pad_id=PAD,
         mask_id=MASK,
-        vocabulary=vocabulary,
+        vocabulary=VOCABULARY,
         tokenizer_json=make_tokenizer_json(),
         batches=Batches(global_rows=6, micro_rows=4),
         state_after=lambda steps: {"next_step": steps, "rows_served": 0},
-        masking=masking or Masking(),
+        masking=Masking(),
         open_held_out=(lambda: [make_batch([0, 3, 4], seed=9), make_batch([7], seed=10)]) if held_out else None,
     )
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from typing import Any
 
 import torch
@@ -35,12 +36,13 @@ def build_section(**keys: Any) -> ModelSection:
 def build_trained(**keys: Any) -> Any:
     """The module that an objective trains, in float64, for the rows of `packed_rows`."""
     section = build_section(**keys)
-    data = make_data(vocabulary=VOCABULARY, masking=Masking(seed=5))
+    data = dataclasses.replace(make_data(), vocabulary=VOCABULARY, seq_len=SEQ_LEN, masking=Masking(seed=5))
     with torch.random.fork_rng():
         model = build_model(section, vocab_size=VOCAB_SIZE, seq_len=SEQ_LEN, pad_id=0, mask_id=4, seed=1)
         module = OBJECTIVES[section.objective].extend(model, section, data)
-        for parameter in module.parameters():
-            torch.nn.init.normal_(parameter, std=0.3)
+        for part in module.modules():  # the row of the padding is zero at first, which would hide what it adds
+            if isinstance(part, torch.nn.Embedding):
+                torch.nn.init.normal_(part.weight, std=0.3)
     return module.double()
 
 

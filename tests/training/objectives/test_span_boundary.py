@@ -1,0 +1,155 @@
+"""SpanBERT: the head for boundaries gives what a loop over runs gives, and its loss is added to that of tokens."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+from torch.nn import functional
+from transformers import AutoModelForMaskedLM
+
+from maskmill.pipeline.training.families import FAMILIES
+from maskmill.pipeline.training.train import train
+from maskmill.schemas.errors import ConfigError
+from maskmill.schemas.masking import IGNORE_INDEX
+from maskmill.schemas.model_section import ModelFamily
+from tests.training.families.packed_rows import SEQ_LEN, make_packed
+from tests.training.objectives.trained import (
+    VOCABULARY,
+    assert_same,
+    build_trained,
+    collect_gradients,
+    compute,
+    split_rows,
+    split_sequences,
+)
+
+
+def make_spans():
+    """Rows whose sequences begin with [CLS], end with [SEP] and have runs of several lengths, some at their edges."""
+    batch = make_packed(0)
+    ids, labels = batch.input_ids, torch.full_like(batch.labels, IGNORE_INDEX)
+    starts = (batch.position_ids == 0) & (batch.segment_ids > 0)
+    ends = torch.zeros_like(starts)
+    ends[:, :-1] = (batch.segment_ids[:, 1:] != batch.segment_ids[:, :-1]) & (batch.segment_ids[:, :-1] > 0)
+    ends[:, -1] = batch.segment_ids[:, -1] > 0
+    ids[starts], ids[ends] = VOCABULARY.cls_id, VOCABULARY.sep_id
+    for row, first, last in ((0, 1, 2), (0, 4, 5), (0, 12, 12), (0, 18, 19), (1, 3, 9), (1, 11, 11), (2, 2, 2)):
+        labels[row, first : last + 1] = ids[row, first : last + 1]
+        ids[row, first : last + 1] = VOCABULARY.mask_id
+    batch.labels.copy_(labels)
+    return batch
+
+
+def normalise(values, norm):
+    centred = values - values.mean()
+    return centred / (centred.square().mean() + norm.eps).sqrt() * norm.weight + norm.bias
+
+
+def gelu(values):
+    return values * 0.5 * (1 + torch.erf(values / 2**0.5))
+
+
+def loop_over_runs(module, batch, states):
+    """The losses of all tokens that a run's boundaries predict, one sequence, one run and one token at a time."""
+    losses, head = [], module.head
+    embeddings = module.model.get_input_embeddings().weight
+    for hidden, labels in zip(states, split_sequences(batch, batch.labels), strict=True):
+        position = 0
+        while position < len(labels):
+            if labels[position] == IGNORE_INDEX:
+                position += 1
+                continue
+            first = position
+            while labels[position] != IGNORE_INDEX:
+                position += 1
+            if first - 1 == 0 or position == len(labels) - 1:  # beside [CLS] or [SEP]
+                continue
+            for place in range(first, position):
+                offset = head.offsets.weight[place - first]
+                joined = torch.cat([hidden[first - 1], hidden[position], offset])
+                inner = normalise(gelu(head.first.weight @ joined + head.first.bias), head.first_norm)
+                inner = normalise(gelu(head.second.weight @ inner + head.second.bias), head.second_norm)
+                logits = embeddings @ inner + head.bias
+                losses.append(logits.logsumexp(0) - logits[labels[place]])
+    return losses
+
+
+@pytest.mark.parametrize("family", ["bert", "roberta", "albert", "modernbert", "eurobert", "electra"])
+def test_a_loop_over_runs_gives_the_same_loss_and_gradients(family):
+    module, batch = build_trained(family=family, objective="span_boundary"), make_spans()
+    # One pass of each sequence: some families pass float32 gradients on, which are rounded once for each pass.
+    states = [
+        module.model.base_model(input_ids=ids[None]).last_hidden_state[0]
+        for ids in split_sequences(batch, batch.input_ids)
+    ]
+    losses = loop_over_runs(module, batch, states)
+    assert len(losses) == 2 + 1 + 7 + 1 + 1  # the runs beside a [CLS] or a [SEP] have none
+    logits = FAMILIES[ModelFamily(family)].predict(module.model, torch.cat(states))
+    expected = functional.cross_entropy(logits, torch.cat(split_sequences(batch, batch.labels)))
+    expected = expected + torch.stack(losses).mean()
+    expected.backward()
+    wanted = collect_gradients(module)
+    loss, found = compute(module, [batch], "span_boundary")
+    assert loss == pytest.approx(expected.item(), abs=1e-10)
+    assert_same(found, wanted)
+    assert {name for name in wanted if name.startswith("head.")} == {
+        f"head.{n}" for n, _ in module.head.named_parameters()
+    }
+
+
+def test_boundaries_are_counted_over_the_whole_global_batch():
+    module, batch = build_trained(objective="span_boundary"), make_spans()
+    loss, gradients = compute(module, [batch], "span_boundary")
+    in_parts, found = compute(module, split_rows(batch, 1), "span_boundary")
+    assert in_parts == pytest.approx(loss, abs=1e-10)
+    assert_same(found, gradients)
+
+
+def test_rows_without_a_whole_run_have_the_loss_of_tokens_alone():
+    module, batch = build_trained(objective="span_boundary"), make_packed(0)
+    batch.labels.fill_(IGNORE_INDEX)
+    batch.labels[0, 0] = 9
+    loss, found = compute(module, [batch], "span_boundary")
+    alone, wanted = compute(module.model, [batch], "masked")
+    assert loss == pytest.approx(alone, abs=1e-10)
+    assert not any(gradient.any() for name, gradient in found.items() if name.startswith("head."))
+    assert_same({name.removeprefix("model."): one for name, one in found.items() if name.startswith("model.")}, wanted)
+
+
+def test_every_place_of_a_row_has_an_embedding():
+    module, batch = build_trained(objective="span_boundary"), make_packed(0)
+    batch.labels[1] = batch.input_ids[1]
+    batch.labels[1, 0] = batch.labels[1, -1] = IGNORE_INDEX
+    assert compute(module, [batch], "span_boundary")[0] > 0
+    assert len(module.head.offsets.weight) == SEQ_LEN
+
+
+class Stopped(BaseException):
+    """The end of the process."""
+
+
+def test_a_run_that_ends_in_the_middle_continues_to_the_bit_and_its_model_loads(prepared, tmp_path):
+    def describe(output):
+        return {
+            "data": {"dataset": f"{prepared}/packed", "global_batch_rows": 8, "micro_batch_rows": 4},
+            "mask": {"strategy": "span", "rate": 0.15},
+            "model": {"hidden_size": 32, "num_layers": 2, "num_heads": 4, "objective": "span_boundary"},
+            "optimizer": {"learning_rate": 3e-3, "warmup_steps": 2},
+            "run": {"output": output, "steps": 6, "checkpoint_every": 3, "log_every": 1, "device": "cpu"},
+        }
+
+    def stop(event):
+        if (event.event, event.step) == ("train_step", 4):
+            raise Stopped
+
+    result = train(describe(str(tmp_path / "whole")))
+    with pytest.raises(Stopped):
+        train(describe(str(tmp_path / "parts")), stop)
+    assert train(describe(str(tmp_path / "parts"))).resumed_from == 3
+    weights = [(tmp_path / name / "model/model.safetensors").read_bytes() for name in ("whole", "parts")]
+    assert weights[0] == weights[1]
+    AutoModelForMaskedLM.from_pretrained(result.model_url)
+    settings = describe(str(tmp_path / "refused"))
+    settings["model"]["family"] = "deberta-v2"
+    with pytest.raises(ConfigError, match=r"objective span_boundary is for bert and .* the family is deberta-v2"):
+        train(settings)
