@@ -30,6 +30,7 @@ class ObjectiveName(StrEnum):
     MASKED = "masked"
     REPLACED_TOKEN = "replaced_token"  # noqa: S105  # the name of an objective
     SPAN_BOUNDARY = "span_boundary"
+    TWO_MASKS = "two_masks"
 
 
 class ModelSize(StrEnum):
@@ -79,13 +80,15 @@ _OF_FAMILIES = {
 _OF_OBJECTIVES = {
     "generator_share": ObjectiveName.REPLACED_TOKEN,
     "discriminator_weight": ObjectiveName.REPLACED_TOKEN,
+    "decoder_rate": ObjectiveName.TWO_MASKS,
 }
 _TRAINED_FOR = {
     ObjectiveName.REPLACED_TOKEN: (ModelFamily.ELECTRA,),
     ObjectiveName.SPAN_BOUNDARY: tuple(family for family in ModelFamily if family is not ModelFamily.DEBERTA_V2),
+    ObjectiveName.TWO_MASKS: (ModelFamily.BERT, ModelFamily.ROBERTA),
 }
 """Families that an objective is for; an objective without an entry is for all. The positions of boundaries are those of
-packed rows, which `deberta-v2` does not read."""
+packed rows, which `deberta-v2` does not read. A decoder of two masks is a layer of BERT above its embeddings."""
 
 
 class ModelSection(Section):
@@ -138,12 +141,17 @@ class ModelSection(Section):
     `electra`: find the tokens that a smaller generator, trained beside it, has put in their places (ELECTRA); the
     discriminator is exported, and the held-out score is the generator's. `span_boundary`, with any family but
     `deberta-v2`: predict masked tokens, and each of them once more from the two tokens beside its run of masked tokens
-    and its place in the run (SpanBERT)."""
+    and its place in the run (SpanBERT). `two_masks`, with `bert` and `roberta`: predict masked tokens, and let a
+    decoder of one layer predict those of a second mask from the [CLS] of each sequence and the rest of the text
+    (RetroMAE)."""
     generator_share: Annotated[float, Field(gt=0.0, le=1.0)] = 0.25
     """With `replaced_token`: width, heads and intermediate width of the generator as a share of the discriminator's,
     rounded."""
     discriminator_weight: Annotated[float, Field(gt=0.0)] = 50.0
     """With `replaced_token`: weight of the discriminator's loss beside the generator's."""
+    decoder_rate: Annotated[float, Field(gt=0.0, le=1.0)] = 0.5
+    """With `two_masks`: share of the tokens that the decoder does not see: single ones, shown as [MASK], drawn
+    independently of those of `[mask]`."""
 
     @model_validator(mode="before")
     @classmethod

@@ -1,0 +1,119 @@
+"""RetroMAE: the decoder gives what it gives for each sequence alone, and sees of the encoder nothing but [CLS]."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+from torch.nn import functional
+from transformers import AutoModelForMaskedLM
+
+from maskmill.pipeline.training.objectives.two_masks import TWO_MASKS
+from maskmill.pipeline.training.train import train
+from maskmill.schemas.errors import ConfigError
+from maskmill.schemas.masking import IGNORE_INDEX
+from tests.training.families.packed_rows import FIRST_ORDINARY, make_packed
+from tests.training.objectives.trained import (
+    VOCABULARY,
+    assert_same,
+    build_trained,
+    collect_gradients,
+    compute,
+    split_rows,
+    split_sequences,
+)
+
+
+def make_rows():
+    """Rows whose sequences begin with [CLS], with ordinary tokens in their text."""
+    batch = make_packed(0)
+    batch.labels[batch.labels == 0] = FIRST_ORDINARY
+    batch.input_ids[(batch.position_ids == 0) & (batch.segment_ids > 0)] = VOCABULARY.cls_id
+    return batch
+
+
+@pytest.mark.parametrize("family", ["bert", "roberta"])
+def test_packed_rows_give_the_losses_and_gradients_of_sequences_alone(family):
+    module, batch = build_trained(family=family, objective="two_masks"), make_rows()
+    model, again = module.model, module.mask(batch)
+    assert not torch.equal(again.labels, batch.labels)
+    of_encoder, of_decoder = [], []
+    for ids, shown in zip(
+        split_sequences(batch, batch.input_ids), split_sequences(batch, again.input_ids), strict=True
+    ):
+        output = model(input_ids=ids[None], output_hidden_states=True)
+        embedded = model.base_model.embeddings(input_ids=shown[None])
+        joined = torch.cat([output.hidden_states[-1][:, :1], embedded[:, 1:]], dim=1)
+        head = model.cls if family == "bert" else model.lm_head
+        of_encoder.append(output.logits[0])
+        of_decoder.append(head(module.decoder(joined))[0])
+    expected = sum(
+        functional.cross_entropy(torch.cat(logits), torch.cat(split_sequences(batch, labels)))
+        for logits, labels in ((of_encoder, batch.labels), (of_decoder, again.labels))
+    )
+    expected.backward()
+    wanted = collect_gradients(module)
+    loss, found = compute(module, [batch], "two_masks")
+    assert loss == pytest.approx(expected.item(), abs=1e-10)
+    assert_same(found, wanted)
+    assert wanted.keys() == dict(module.named_parameters()).keys()
+
+
+def test_both_masks_are_counted_over_the_whole_global_batch():
+    module, batch = build_trained(objective="two_masks"), make_rows()
+    loss, gradients = compute(module, [batch], "two_masks")
+    in_parts, found = compute(module, split_rows(batch, 1), "two_masks")
+    assert in_parts == pytest.approx(loss, abs=1e-10)
+    assert_same(found, gradients)
+
+
+def test_the_decoder_hides_its_share_of_tokens_behind_masks_of_its_own():
+    """Half of the maskable tokens of every row, never [CLS], all shown as [MASK], and others than the encoder's."""
+    module, batch = build_trained(objective="two_masks"), make_rows()
+    again = module.mask(batch)
+    predicted = again.labels != IGNORE_INDEX
+    assert (again.input_ids[predicted] == VOCABULARY.mask_id).all()
+    starts = (batch.position_ids == 0) & (batch.segment_ids > 0)
+    assert not (predicted & (starts | (batch.segment_ids == 0))).any()
+    maskable = ((batch.segment_ids > 0) & ~starts).sum(1)
+    assert torch.equal(predicted.sum(1), (maskable + 1) // 2)
+
+
+def test_the_decoders_loss_reaches_the_encoder_through_cls_alone():
+    module, batch = build_trained(objective="two_masks"), make_rows()
+    kept = []
+    module.model.base_model.encoder.layer[-1].register_forward_hook(lambda _layer, _inputs, output: kept.append(output))
+    *_, of_decoder = TWO_MASKS.sum_losses(module, batch, "cpu")
+    (gradient,) = torch.autograd.grad(of_decoder, kept[0])
+    starts = (batch.position_ids == 0) & (batch.segment_ids > 0)
+    assert torch.equal(gradient.abs().sum(2) > 0, starts)
+
+
+class Stopped(BaseException):
+    """The end of the process."""
+
+
+def test_a_run_that_ends_in_the_middle_continues_to_the_bit_and_its_model_loads(prepared, tmp_path):
+    def describe(output):
+        return {
+            "data": {"dataset": f"{prepared}/packed", "global_batch_rows": 8, "micro_batch_rows": 4},
+            "mask": {"rate": 0.3},
+            "model": {"hidden_size": 32, "num_layers": 2, "num_heads": 4, "objective": "two_masks"},
+            "optimizer": {"learning_rate": 3e-3, "warmup_steps": 2},
+            "run": {"output": output, "steps": 6, "checkpoint_every": 3, "log_every": 1, "device": "cpu"},
+        }
+
+    def stop(event):
+        if (event.event, event.step) == ("train_step", 4):
+            raise Stopped
+
+    result = train(describe(str(tmp_path / "whole")))
+    with pytest.raises(Stopped):
+        train(describe(str(tmp_path / "parts")), stop)
+    assert train(describe(str(tmp_path / "parts"))).resumed_from == 3
+    weights = [(tmp_path / name / "model/model.safetensors").read_bytes() for name in ("whole", "parts")]
+    assert weights[0] == weights[1]
+    AutoModelForMaskedLM.from_pretrained(result.model_url)
+    settings = describe(str(tmp_path / "refused"))
+    settings["model"]["family"] = "modernbert"
+    with pytest.raises(ConfigError, match="objective two_masks is for bert and roberta, and the family is modernbert"):
+        train(settings)
