@@ -14,7 +14,7 @@ from maskmill.pipeline.run.mask_settings import read_mask_settings
 from maskmill.pipeline.storage.datasets import read_manifest
 from maskmill.pipeline.storage.store import open_store
 from maskmill.schemas.manifest import PackedManifest
-from maskmill.schemas.wording import count_of, setting_of
+from maskmill.schemas.wording import count_of
 
 
 def mask(dataset: str, overrides: Sequence[str], as_json: bool, remove_old: bool) -> int:
@@ -46,9 +46,7 @@ def _describe(masked: Masked) -> list[str]:
     manifest, quoted = masked.manifest, shlex.quote(masked.url)
     copies = count_of(manifest.copies, "static copy", "static copies")
     rows = count_of(manifest.counts.rows, "row")
-    settings = ", ".join(
-        f"{name} = {setting_of(value)}" for name, value in manifest.masking.model_dump(mode="json").items()
-    )
+    settings = ", ".join(f"{name} = {value}" for name, value in manifest.masking.show().items())
     lines = ["nothing to do: the dataset has these static copies"] if masked.is_unchanged else []
     lines.append(f"{masked.url}: {copies} of {rows}, {settings}")
     if masked.old_files:

@@ -8,6 +8,8 @@ is the most common number of maskable tokens in a row.
 from __future__ import annotations
 
 import base64
+import itertools
+from collections.abc import Mapping, Set
 from enum import StrEnum
 from typing import TYPE_CHECKING, Annotated, Any, Self, cast
 
@@ -178,7 +180,7 @@ class Masking(BaseModel, metaclass=_CheckedCalls):
     """How much sooner a token is selected than another: a whole number from 1 to 255 for each id, in files base64 of
     one byte for each. The next token is any of those left with a probability proportional to its weight; a word has the
     largest weight of its pieces, and a span begins at a token by its weight. `maskmill.find_rare_first` makes weights
-    of the counts of words."""
+    of the counts of words. An empty text is none."""
     protect: Annotated[tuple[Token, ...], Field(max_length=MAX_PROTECTED)] = ()
     """Tokens that are never predicted, besides [PAD], [CLS], [SEP] and [MASK]; DeBERTa protects `[UNK]`. They are still
     random replacements, unless they are special, and they end words, n-grams and spans as a [SEP] does."""
@@ -220,16 +222,19 @@ class Masking(BaseModel, metaclass=_CheckedCalls):
     @classmethod
     def _pack_weights(cls, weights: Any) -> Any:
         if weights is None or isinstance(weights, str):
-            return weights
+            return weights or None
         try:
-            listed = list(weights)
-            wrong = [one for one in listed if not (float(one).is_integer() and 1 <= one <= MAX_WEIGHT)]
+            named = () if isinstance(weights, bytes | Mapping | Set) else weights
+            listed = list(itertools.islice(named, MAX_VOCAB_SIZE + 1))
+            wrong = [one for one in listed if isinstance(one, bool) or not 1 <= one <= MAX_WEIGHT or one != int(one)]
         except (TypeError, ValueError):
             raise ValueError("token_weights is a list of a whole number for each id") from None
         if wrong:
-            raise ValueError(f"a weight of a token is a whole number from 1 to {MAX_WEIGHT}, and one is {wrong[0]}")
-        numbers = map(int, listed)
-        return base64.b64encode(bytes(numbers)).decode("ascii")
+            found = show_value(wrong[0])
+            raise ValueError(f"a weight of a token is a whole number from 1 to {MAX_WEIGHT}, and one is {found}")
+        if not 0 < len(listed) <= MAX_VOCAB_SIZE:
+            raise ValueError(f"token_weights is a list of a whole number for each id, 1 to {MAX_VOCAB_SIZE:,} of them")
+        return base64.b64encode(bytes(map(int, listed))).decode("ascii")
 
     @field_validator("token_weights")
     @classmethod
@@ -345,6 +350,15 @@ _OF_STRATEGIES = {
     "max_span": (MaskStrategy.SPAN,),
     "span_lengths": (MaskStrategy.SPAN,),
 }
+
+
+GIVE_WAY = {
+    "strategy": (*_OF_STRATEGIES, "loss_weights", "token_weights"),
+    "selection": ("per_sequence_rate", "loss_weights", "token_weights"),
+    "rate": ("per_sequence_rate", "loss_weights"),
+    "per_sequence_rate": ("rate", "selection", "token_weights"),
+}
+"""Settings that do not hold any more where another value of a certain one replaces theirs."""
 
 
 def count_selected(num_maskable: int, rate_ppm: int) -> int:

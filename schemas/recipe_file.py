@@ -25,6 +25,7 @@ from typing import Any
 
 from pydantic import BaseModel
 
+from maskmill.schemas import masking
 from maskmill.schemas.explain_values import fields_of, section_of
 from maskmill.schemas.model_section import SIZE_KEYS, ModelSection
 from maskmill.schemas.pack_section import PackSection
@@ -55,8 +56,12 @@ class RecipeFile(Section):
     run: _RunSection = _RunSection()
 
 
-GIVE_WAY = {("model", "size"): SIZE_KEYS, ("model", "init"): ("size", *SIZE_KEYS)}
-"""Keys of a recipe that a file's own size, or the folder that it begins with, replaces."""
+GIVE_WAY = {
+    ("model", "size"): SIZE_KEYS,
+    ("model", "init"): ("size", *SIZE_KEYS),
+    **{("mask", key): names for key, names in masking.GIVE_WAY.items()},
+}
+"""Keys of a recipe that a file's own size, the folder that it begins with, or another way to mask replaces."""
 
 
 @dataclass(frozen=True)

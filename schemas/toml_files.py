@@ -23,8 +23,8 @@ class Defaults:
     Attributes:
         said_by: The option that gave them, for messages.
         sections: The keys by section.
-        give_way: Keys of the same section that do not hold where a file sets a certain one, which says the same in
-            other words; by section and that key.
+        give_way: Keys of the same section that do not hold where a file sets a certain one to another value, by section
+            and that key: it says the same in other words, or excludes them.
     """
 
     said_by: str
@@ -36,7 +36,7 @@ class Defaults:
         together = {name: dict(keys) for name, keys in self.sections.items()}
         for (section, key), names in self.give_way.items():
             given = values.get(section)
-            if isinstance(given, Mapping) and given.get(key) is not None:
+            if isinstance(given, Mapping) and given.get(key, own := self.sections.get(section, {}).get(key)) != own:
                 for name in names:
                     together.get(section, {}).pop(name, None)
         for name, keys in values.items():

@@ -133,7 +133,7 @@ ARGUMENTS = {
     "number of steps": _STEPS,
     "last_batch": Argument(Literal["drop", "wrap"], '"drop" or "wrap"', "give one of the two"),
     "masking": Argument(Masking, "a Masking", _MASKING),
-    "masking or none": Argument(Masking | None, "a Masking", _MASKING),
+    "masking or none": Argument(Masking | None, "a Masking or None", _MASKING),
     "masking or static": Argument(Masking | Literal["static"] | None, 'a Masking or "static"', _MASKING),
     "storage_options": Argument(
         Annotated[dict[str, Any], PlainValidator(_as_options)] | None,

@@ -209,7 +209,8 @@ class MaskedBatches(IterableDataset[Batch]):
                 tokens that the settings name.
         """
         masking = check("masking", masking)
-        used = [self.masking, *self._plan.phase_maskings]
+        stored = [source.manifest.masking for source in self._plan.sources] if self.masks is None else []
+        used = [self.masking, *self._plan.phase_maskings, *stored]
         if masking.seed in [one.seed for one in used if one is not None]:
             raise refuse_argument(
                 "masking.seed",
@@ -218,8 +219,10 @@ class MaskedBatches(IterableDataset[Batch]):
                 "give the second mask a seed of its own, for example Masking(rate=0.5, seed=1)",
                 "two masks of one seed would hide the same tokens",
             )
-        if masking.schedule is not None or masking.per_sequence_rate is not None:
-            raise refuse_argument("masking.rate", masking.rate, "a number", "give another mask of a row one rate")
+        for name in ("rate", "per_sequence_rate"):
+            value = getattr(masking, name)
+            if not isinstance(value, float | None):
+                raise refuse_argument(f"masking.{name}", value, "one rate", "give another mask one rate, such as 0.5")
         masks = open_step_masks(self._plan, masking, self._storage_options, own=False)
         return AnotherMask(masking, masks.find(0).tables)
 

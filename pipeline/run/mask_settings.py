@@ -10,15 +10,16 @@ from pydantic import ValidationError
 from maskmill.pipeline.settings import refuse_argument
 from maskmill.schemas.explain_values import explain_values
 from maskmill.schemas.manifest import PackedManifest
+from maskmill.schemas.masking import GIVE_WAY
 from maskmill.schemas.run_file import EngineSection, MaskFile
-from maskmill.schemas.toml_files import apply_overrides, parse_values
+from maskmill.schemas.toml_files import Defaults, apply_overrides, parse_values
 
 
 def read_mask_settings(manifest: PackedManifest, overrides: Sequence[str], path: str) -> MaskFile:
     """Read the settings of a command line.
 
-    A key of `[mask]` that is not given is as the dataset has it. With another strategy than the dataset's, all but
-    `copies` have their defaults, since many of them are of one strategy.
+    A key of `[mask]` that is not given is as the dataset has it, unless one that is given replaces it: another strategy
+    than the dataset's sets all but `copies` back.
 
     Args:
         manifest: Of the dataset.
@@ -34,6 +35,9 @@ def read_mask_settings(manifest: PackedManifest, overrides: Sequence[str], path:
     own = manifest.masking.model_dump(mode="json")
     if isinstance(mask, dict) and mask.get("strategy", own["strategy"]) != own["strategy"]:
         own = {}
+    defaults = Defaults("the dataset", {"mask": own}, {("mask", key): names for key, names in GIVE_WAY.items()})
+    own = defaults.under({"mask": mask})["mask"] if isinstance(mask, dict) else own
+    own = {name: value for name, value in own.items() if not isinstance(mask, dict) or name not in mask}
     return parse_values(MaskFile, {"mask": own | {"copies": manifest.copies}}, path, overrides)
 
 

@@ -32,12 +32,13 @@ def open_train_data(config: TrainFile) -> TrainData:
     more = {url: read_packed_manifest(open_store(url)) for url in data.more_datasets}
     masking = config.mask or manifest.masking
     if masking.rate_ppm == 0:
+        key = "rate" if masking.per_sequence_rate is None else "per_sequence_rate"
         raise ConfigError(
             "no token would have a label, and there would be nothing to learn",
-            path="mask.rate" if config.mask is not None else dataset.display_url,
-            place=None if config.mask is not None else "mask.rate",
+            path=f"mask.{key}" if config.mask is not None else dataset.display_url,
+            place=None if config.mask is not None else f"mask.{key}",
             expected="more than 0",
-            found=str(masking.rate),
+            found=str(getattr(masking, key)),
             action="give [mask] of the train file a rate such as 0.15, or --set mask.rate=0.15",
         )
     if data.stored_masks:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import itertools
 
 import numpy as np
 import pytest
@@ -147,7 +148,12 @@ def test_weights_of_one_change_nothing(tables):
         (["a"], "a list of a whole number for each id"),
         ("AAA!", "base64 of one byte"),
         ("AAEC", "base64 of one byte from 1 to 255"),
-        ("", "base64 of one byte from 1 to 255"),
+        ([], "a list of a whole number for each id"),
+        ({1: 2}, "a list of a whole number for each id"),
+        (b"abc", "a list of a whole number for each id"),
+        ([True], "from 1 to 255, and one is True"),
+        ([10**400], "from 1 to 255, and one is 1000"),
+        (itertools.repeat(1), "1 to 1,048,576 of them"),
     ],
 )
 def test_weights_that_make_no_sense_are_refused(weights, words):

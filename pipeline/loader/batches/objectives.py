@@ -11,6 +11,7 @@ import torch
 from torch import Tensor
 
 from maskmill.pipeline.loader.batches.batch import Batch
+from maskmill.pipeline.loader.check_arguments import check
 from maskmill.pipeline.masking.hashing import SAMPLE_STREAM
 from maskmill.pipeline.masking.torch_hashing import derive_row_words_torch, hash_positions_torch, multiples_of_g
 from maskmill.schemas.errors import ConfigError
@@ -104,8 +105,9 @@ def replace_tokens(batch: Batch, positions: Tensor, logits: Tensor, seed: int = 
         seed: Of the samples, 0 <= seed < 2**64.
 
     Raises:
-        ConfigError: There are not as many logits as positions.
+        ConfigError: There are not as many logits as positions, or no such seed.
     """
+    seed = check("seed", seed)
     if logits.ndim != 2 or positions.shape != logits.shape[:1]:  # positions and vocabulary
         raise ConfigError(
             "there are not as many logits as positions",

@@ -89,7 +89,8 @@ class Phase:
 
     def __post_init__(self) -> None:
         names = {name: name for name in ("first_step", "global_batch_rows")}
-        check_settings(self, {**names, "masking": "masking or none"})
+        check_settings(self, names)
+        object.__setattr__(self, "masking", check("masking or none", self.masking, called="masking"))
         if not isinstance(self.data, (Source, Mixture)):
             check("data", self.data)
 
