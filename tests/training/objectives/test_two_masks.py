@@ -7,10 +7,12 @@ import torch
 from torch.nn import functional
 from transformers import AutoModelForMaskedLM
 
+from maskmill.pipeline.loader.batches.another_mask import AnotherMask
+from maskmill.pipeline.masking.tables import MaskTables
 from maskmill.pipeline.training.objectives.two_masks import TWO_MASKS
 from maskmill.pipeline.training.train import train
 from maskmill.schemas.errors import ConfigError
-from maskmill.schemas.masking import IGNORE_INDEX
+from maskmill.schemas.masking import IGNORE_INDEX, Masking
 from tests.training.families.packed_rows import FIRST_ORDINARY, make_packed
 from tests.training.objectives.trained import (
     VOCABULARY,
@@ -76,6 +78,8 @@ def test_the_decoder_hides_its_share_of_tokens_behind_masks_of_its_own():
     assert not (predicted & (starts | (batch.segment_ids == 0))).any()
     maskable = ((batch.segment_ids > 0) & ~starts).sum(1)
     assert torch.equal(predicted.sum(1), (maskable + 1) // 2)
+    same_seed = Masking(rate=0.5, mask_share=1.0, random_share=0.0, seed=5)  # 5 is that of the encoder's masks
+    assert not torch.equal(AnotherMask(same_seed, MaskTables.build(VOCABULARY))(batch).labels, again.labels)
 
 
 def test_the_decoders_loss_reaches_the_encoder_through_cls_alone():
