@@ -9,7 +9,8 @@ from __future__ import annotations
 
 import base64
 import itertools
-from collections.abc import Mapping, Set
+from collections.abc import Mapping
+from collections.abc import Set as AbstractSet
 from enum import StrEnum
 from typing import TYPE_CHECKING, Annotated, Any, Self, cast
 
@@ -224,7 +225,7 @@ class Masking(BaseModel, metaclass=_CheckedCalls):
         if weights is None or isinstance(weights, str):
             return weights or None
         try:
-            named = () if isinstance(weights, bytes | Mapping | Set) else weights
+            named = () if isinstance(weights, bytes | Mapping | AbstractSet) else weights
             listed = list(itertools.islice(named, MAX_VOCAB_SIZE + 1))
             wrong = [one for one in listed if isinstance(one, bool) or not 1 <= one <= MAX_WEIGHT or one != int(one)]
         except (TypeError, ValueError):

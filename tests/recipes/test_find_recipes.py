@@ -90,6 +90,24 @@ def test_a_users_size_or_folder_replaces_that_of_the_recipe(name, tmp_path):
     assert (wide.hidden_size, wide.num_layers) == (768, 3)
 
 
+@pytest.mark.parametrize(
+    ("name", "mask", "gone"),
+    [
+        ("spanbert", {"strategy": "token"}, {"replace_by", "max_span", "span_lengths"}),
+        ("spanbert", {"strategy": "span"}, set()),
+        ("diffusion", {"rate": 0.3}, {"per_sequence_rate", "loss_weights", "selection"}),
+        ("diffusion", {"strategy": "span", "rate": 0.2}, {"per_sequence_rate", "loss_weights", "selection"}),
+        ("roberta", {"per_sequence_rate": [0.1, 0.5]}, {"rate"}),
+    ],
+)
+def test_another_way_to_mask_replaces_what_it_excludes(name, mask, gone):
+    found = load_settings(RunFile, RUN | {"mask": mask}, "run", name).mask.model_dump(mode="json", exclude_unset=True)
+    kept = {key: value for key, value in read_recipe(name).sections["mask"].items() if key not in gone | mask.keys()}
+    assert kept.items() <= found.items()
+    assert not gone & found.keys()
+    assert mask.items() <= found.items()
+
+
 def test_a_copy_with_a_change_is_a_recipe(tmp_path):
     path = tmp_path / "mine.toml"
     path.write_text(read_recipe("roberta").text.replace("rate = 0.15", "rate = 0.4"))

@@ -16,7 +16,7 @@ from maskmill.pipeline.loader.device.device_fields import BatchMaker
 from maskmill.pipeline.masking.numba_masks import mask_rows
 from maskmill.pipeline.masking.tables import MaskTables
 from maskmill.schemas.errors import ConfigError, StaleArtifactError
-from tests.loader.datasets import SEQ_LEN, VOCABULARY, write_dataset
+from tests.loader.datasets import SEQ_LEN, STATIC_MASKING, VOCABULARY, write_dataset
 from tests.loader.device.device_rows import LateStream, assert_equal_batches
 from tests.loader.streams import MASKING, hash_steps, join_ranks, open_loader
 
@@ -150,5 +150,8 @@ def test_another_mask_is_that_of_a_loader_with_its_settings(dataset):
         assert torch.equal(second.segment_ids, batch.segment_ids)
     with pytest.raises(ConfigError, match="would hide the same tokens"):
         ours.another_mask(Masking(seed=MASKING.seed))
-    with pytest.raises(ConfigError, match=r"masking\.rate"):
-        ours.another_mask(LINEAR)
+    with pytest.raises(ConfigError, match="would hide the same tokens"):
+        open_loader(dataset, masking="static").another_mask(Masking(rate=0.5, seed=STATIC_MASKING.seed))
+    for masking, key in ((LINEAR, "rate"), (Masking(per_sequence_rate=(0.1, 0.2), seed=2), "per_sequence_rate")):
+        with pytest.raises(ConfigError, match=rf"masking\.{key}: .*expected one rate"):
+            ours.another_mask(masking)
