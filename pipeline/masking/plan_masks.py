@@ -5,7 +5,6 @@ from __future__ import annotations
 import base64
 import itertools
 import math
-from fractions import Fraction
 from functools import lru_cache
 
 import numpy as np
@@ -45,7 +44,7 @@ def plan_masks(masking: Masking, tables: MaskTables, epoch: int) -> MaskPlan:
         replacement_key=np.uint64(derive_stream_key(REPLACEMENT_STREAM, masking.seed, epoch)),
         rate_ppm=np.int64(high),
         least_ppm=np.int64(low),
-        length_thresholds=_find_thresholds(tuple(strategy.list_length_shares(masking))),
+        length_thresholds=_find_thresholds(masking),
         by_unit=np.bool_(masking.replace_by == ReplaceBy.UNIT),
         mask_threshold=np.uint64(masking.mask_threshold),
         random_threshold=np.uint64(masking.random_threshold),
@@ -66,9 +65,9 @@ def _unpack_weights(token_weights: str | None) -> NDArray[np.uint8]:
 
 
 @lru_cache(maxsize=16)
-def _find_thresholds(length_shares: tuple[Fraction, ...]) -> NDArray[np.uint64]:
+def _find_thresholds(masking: Masking) -> NDArray[np.uint64]:
     """A unit of which a hash is below the first of these has one word, below the second two, and so on."""
-    sums = itertools.accumulate(length_shares)
+    sums = itertools.accumulate(find_strategy(masking).list_length_shares(masking))
     thresholds = np.array([math.ceil(2**32 * share) for share in sums], np.uint64)
     thresholds.setflags(write=False)
     return thresholds
