@@ -9,7 +9,7 @@
 1. The reader (`blocks.packed_dataset`) gives `fetch_blocks` an iterator of the blocks it will read, in order.
 2. `fetch_planner` draws from it, not too far ahead of the reader (`read_ahead`), and notes how far each block has come
    (`block_states`). It decides what to ask for next: the first blocks one by one, so that the first batch comes soon,
-   then extents of up to 8 MiB (`extents`).
+   then extents of up to 8 and later 16 MiB (`extents`).
 3. A thread of `fetch_blocks` downloads the request: `download_blocks` claims its blocks among the processes of the node
    (`cache_locks`), reserves their bytes (`cache_ledger`, which evicts by `evict_blocks`), compares each block with its
    checksum and writes neighbours to one file (`block_writer`).

@@ -1,8 +1,8 @@
 """One request: neighbouring blocks from the store to the disk, each checked on its way.
 
-A block is written as soon as it has arrived, from memory that the next one reuses: of an extent of 8 MiB from S3 one
-block is in memory, and what arrived before a connection broke is kept. Blocks stay in memory where the disk has no
-space for them, and where their checksum is wrong.
+A block is written as soon as it has arrived, from memory that the next one reuses: of an extent from S3 one block is in
+memory, and what arrived before a connection broke is kept. Blocks stay in memory where the disk has no space for them,
+and where their checksum is wrong.
 """
 
 from __future__ import annotations
@@ -144,22 +144,25 @@ class Downloads:
                     progress.outcomes.setdefault(block, (Stage.CACHED, None))
 
     def _iter_blocks(self, shard: int, blocks: list[int]) -> Arriving:
-        """Download neighbouring blocks with one request; a damaged one is requested a second time."""
+        """Download blocks and what lies between them with one request; a damaged one is requested a second time."""
         start = int(self._shards.first_block[shard])
         span = slice(start + blocks[0], start + blocks[-1] + 1)
         offsets = self._shards.block_offsets[span].tolist()
         lengths = self._shards.block_lengths[span].tolist()
         checksums = self._shards.block_checksums[span].tolist()
         path = self._shards.path(shard)
+        wanted = set(blocks)
         try:
             for place, data in enumerate(self._store.iter_pieces(path, offsets[0], lengths)):
                 self._count(data)
+                if blocks[0] + place not in wanted:
+                    continue
                 is_whole = xxhash.xxh3_64_intdigest(data) == checksums[place]
                 if not is_whole:
                     data = memoryview(self._store.read_range(path, offsets[place], lengths[place]))
                     self._count(data)
                     is_whole = xxhash.xxh3_64_intdigest(data) == checksums[place]
-                yield blocks[place], data, is_whole
+                yield blocks[0] + place, data, is_whole
         except FileNotFoundError:
             raise explain_gone(self._store.locate(path)) from None
 

@@ -23,7 +23,14 @@ from collections.abc import Iterator, Sequence
 from maskmill.pipeline.loader.cache.block_cache import BlockCache
 from maskmill.pipeline.loader.cache.block_states import Request, Stage, WantedBlock
 from maskmill.pipeline.loader.cache.cache_settings import Cache
-from maskmill.pipeline.loader.cache.extents import EXTENT_BYTES, choose_blocks, find_extent, limit_requests
+from maskmill.pipeline.loader.cache.extents import (
+    EXTENT_BYTES,
+    FIRST_EXTENT_BYTES,
+    MAX_PASSED,
+    choose_blocks,
+    find_extent,
+    limit_requests,
+)
 from maskmill.pipeline.loader.cache.read_ahead import ReadAhead
 from maskmill.pipeline.storage.shard_table import ShardTable
 
@@ -57,7 +64,7 @@ class FetchPlanner:
         self.has_more = self.is_behind = False
         self._shards = shards
         self._cache = cache
-        self._extent_blocks = max(1, EXTENT_BYTES // block_bytes)
+        self._block_bytes = block_bytes
         self._announced: Iterator[tuple[int, Sequence[int]]] | None = None
         self._blocks: dict[tuple[int, int], WantedBlock] = {}
         self._awaited: deque[WantedBlock] = deque()
@@ -175,13 +182,13 @@ class FetchPlanner:
             self._queued.appendleft(entry)  # the reader needs it before later blocks
 
     def fetch_again(self, entry: WantedBlock) -> None:
-        """Queue a block that was here and cannot be read, and those of its extent that are gone with it.
+        """Queue a block that was here and cannot be read, and those of its shard that are gone with it.
 
         The second time it bypasses the disk.
         """
         entry.stage = Stage.QUEUED
         entry.bypasses_disk, entry.was_lost = entry.was_lost, True
-        for block in reversed(self._extent_of(entry)):
+        for block in reversed(range(self._count_blocks(entry.shard))):
             other = self._blocks.get((entry.shard, block))
             if other is not None and other.stage is Stage.CACHED and self._cache.find(entry.shard, block) is None:
                 other.stage = Stage.QUEUED
@@ -264,11 +271,16 @@ class FetchPlanner:
                 return False
             return self._cache.find(shard, block) is None
 
-        return choose_blocks(entry.block, self._extent_of(entry), is_wanted)
+        return choose_blocks(entry.block, self._extent_of(entry), is_wanted, MAX_PASSED if takes_all else 0)
 
     def _extent_of(self, entry: WantedBlock) -> range:
+        is_early = entry.bytes_before < self.read_ahead.max_bytes
+        num_bytes = FIRST_EXTENT_BYTES if is_early else EXTENT_BYTES
+        return find_extent(entry.block, self._count_blocks(entry.shard), num_bytes // self._block_bytes)
+
+    def _count_blocks(self, shard: int) -> int:
         first = self._shards.first_block
-        return find_extent(entry.block, int(first[entry.shard + 1] - first[entry.shard]), self._extent_blocks)
+        return int(first[shard + 1] - first[shard])
 
     def _begin(self, cause: WantedBlock, blocks: list[int]) -> Request:
         for block in blocks:

@@ -68,10 +68,12 @@ def test_what_came_before_a_connection_broke_is_kept_and_not_asked_for_again(cac
     assert [len(sizes) for _, sizes in asked] == [len(cache.blocks), len(cache.blocks) - came]
 
 
-def test_files_hold_neighbours(cache):
+def test_files_hold_neighbours_and_one_request_passes_over_a_block(cache, monkeypatch):
     assert len(cache.blocks) >= 5
+    asked = break_after(monkeypatch, len(cache.blocks), None)
     wanted = [block for block in cache.blocks if block != 2]
     assert set(download(cache, wanted).values()) == {Stage.CACHED}
+    assert [len(sizes) for _, sizes in asked] == [len(cache.blocks)]
     assert cache.find(SHARD, 2, look=True) is None
     assert cache.find(SHARD, 1) == (0, 2)
     assert cache.find(SHARD, 3) == (3, len(cache.blocks) - 3)

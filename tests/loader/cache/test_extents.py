@@ -8,6 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from maskmill.pipeline.loader.cache.extents import (
+    MAX_PASSED,
     MAX_REQUESTS,
     choose_blocks,
     fetches_whole_extents,
@@ -33,31 +34,41 @@ def test_extents_cut_a_shard_into_as_few_equal_parts_as_the_limit_allows(num_blo
     assert max(map(len, extents)) - min(map(len, extents)) <= 1
 
 
-@given(shards())
-def test_a_request_holds_its_block_and_wanted_neighbours_of_its_extent_alone(shard):
+@given(shards(), st.integers(0, 3))
+def test_a_request_holds_its_block_and_wanted_ones_near_it_in_its_extent_alone(shard, max_passed):
     block, wanted, most = shard
     extent = find_extent(block, len(wanted), most)
-    chosen = choose_blocks(block, extent, wanted.__getitem__)
+    chosen = choose_blocks(block, extent, wanted.__getitem__, max_passed)
     assert block in chosen
-    assert chosen == list(range(chosen[0], chosen[-1] + 1))
     assert all(other in extent and (other == block or wanted[other]) for other in chosen)
-    for beside in (chosen[0] - 1, chosen[-1] + 1):
-        assert beside not in extent or not wanted[beside]
+    for one, following in itertools.pairwise(chosen):
+        assert following - one - 1 <= max_passed
+        assert not any(wanted[between] for between in range(one + 1, following) if between != block)
+    for beside in (
+        range(max(extent.start, chosen[0] - max_passed - 1), chosen[0]),
+        range(chosen[-1] + 1, min(extent.stop, chosen[-1] + max_passed + 2)),
+    ):
+        assert not any(wanted[other] for other in beside)
 
 
 @given(shards())
-def test_an_extent_of_wanted_blocks_takes_one_request(shard):
+def test_an_extent_takes_one_request_even_around_a_block_that_is_here(shard):
     block, wanted, most = shard
     extent = find_extent(block, len(wanted), most)
-    assert choose_blocks(block, extent, lambda _: True) == list(extent)
+    assert choose_blocks(block, extent, lambda _: True, 0) == list(extent)
+    is_here = len(wanted) // 2
+    chosen = choose_blocks(block, extent, lambda other: other != is_here, MAX_PASSED)
+    assert chosen == [other for other in extent if other != is_here or other == block]
+    assert len(group_neighbours(chosen)) == 1
 
 
 @given(st.sets(st.integers(0, 40)))
 def test_neighbours_are_grouped(blocks):
     groups = group_neighbours(sorted(blocks))
     assert [block for group in groups for block in group] == sorted(blocks)
-    assert all(group == list(range(group[0], group[-1] + 1)) for group in groups)
-    assert all(group[-1] + 1 < following[0] for group, following in itertools.pairwise(groups))
+    near, far = MAX_PASSED + 1, MAX_PASSED + 2
+    assert all(following - one <= near for group in groups for one, following in itertools.pairwise(group))
+    assert all(following[0] - group[-1] >= far for group, following in itertools.pairwise(groups))
 
 
 @given(st.integers(0, 1 << 40), st.integers(0, 1 << 40), st.integers(1, 1 << 40))

@@ -100,6 +100,44 @@ def test_what_was_postponed_comes_before_what_was_announced_since(planner):
     assert planner.next_request() is None  # block 2 is far
 
 
+def test_requests_grow_after_as_much_as_is_read_ahead_and_pass_over_a_block_that_is_here(tmp_path, monkeypatch):
+    mib, num_blocks = 1 << 20, 32
+    shards = SimpleNamespace(
+        first_block=np.array([0, num_blocks, 2 * num_blocks]),
+        block_lengths=np.full(2 * num_blocks, mib, np.uint32),
+        size_bytes=np.full(2, num_blocks * mib, np.uint64),
+    )
+    cache = BlockCache(str(tmp_path / "c"), 4 * num_blocks * mib, "ab" * 16, shards)  # of which a quarter is read ahead
+    cache.ledger.open_pins()
+    here = set()
+    monkeypatch.setattr(cache, "find", lambda shard, block, **_: (block, 1) if (shard, block) in here else None)
+    planner = FetchPlanner(shards, cache, Cache(fetch="shard"))
+    planner.announce(iter([(shard, [block]) for shard in range(2) for block in range(num_blocks)]))
+
+    def request():
+        while (made := planner.next_request()) is None:
+            assert planner.has_more
+        here.update((made.cause.shard, block) for block in made.blocks)
+        planner.finish(made, dict.fromkeys(made.blocks, (Stage.CACHED, None)))
+        return made.blocks
+
+    assert request() == [0]  # the first batch waits for it
+    entries = [planner.want(0, block) for block in range(8)]
+    assert request() == [*range(1, 8)]
+    here.difference_update([(0, 3), (0, 5)])
+    planner.fetch_again(entries[3])
+    assert request() == [3, 5]
+    for entry in entries:
+        planner.take(entry)
+    assert [request() for _ in range(3)] == [[*range(first, first + 8)] for first in (8, 16, 24)]
+    for block in range(8, num_blocks):
+        planner.take(planner.want(0, block))
+    here.add((1, 5))
+    assert request() == [*range(5), *range(6, 16)]
+    assert request() == [*range(16, 32)]
+    cache.ledger.close()
+
+
 class Shared:
     """A full cache of ten blocks in two shards, a planner that uses it, and another process that evicts."""
 
