@@ -4,18 +4,25 @@ from __future__ import annotations
 
 import atexit
 import contextlib
-import gc
-import importlib
 import os
 import sys
-from collections.abc import Callable
 from importlib import metadata
 from typing import Annotated
 
 import typer
 
 from maskmill.jobs.console import open_console
-from maskmill.jobs.run_command import run_command
+from maskmill.jobs.options import (
+    DatasetArgument,
+    DebugOption,
+    JsonOption,
+    RecipeOption,
+    ReplaceOption,
+    RunFileArgument,
+    SetOption,
+)
+from maskmill.jobs.recipe_commands import recipes
+from maskmill.jobs.run_command import load_job, run_command
 from maskmill.jobs.usage import Command, Group
 from maskmill.pipeline.standard_error import guard_libraries
 from maskmill.pipeline.standard_streams import open_streams
@@ -29,58 +36,8 @@ app = typer.Typer(
     rich_markup_mode="rich",
 )
 
-RunFileArgument = Annotated[str, typer.Argument(metavar="RUN.toml", help="The run file, at a path or any fsspec URL.")]
-DatasetArgument = Annotated[
-    str, typer.Argument(metavar="DATASET", help="A dataset's folder, or the whole output of a run: a path or URL.")
-]
-SetOption = Annotated[
-    list[str] | None,
-    typer.Option(
-        "--set",
-        metavar="SECTION.KEY=VALUE",
-        help="Override a key of the file, such as pack.seq_len=1024; may be repeated. VALUE is written as in the file; "
-        "text needs no quotes.",
-    ),
-]
-ReplaceOption = Annotated[
-    bool,
-    typer.Option(
-        "--replace",
-        help=r"If \[tokenizer], \[pack] or \[mask] have changed since the output was written: delete what they "
-        "decide and make it again. Without this option such a change is refused. To keep both, give the new one a "
-        "name: pack.name or tokenizer.name.",
-    ),
-]
-RecipeOption = Annotated[
-    str | None,
-    typer.Option(
-        "--recipe",
-        metavar="NAME",
-        help="Take the keys of a recipe where neither the file nor --set has them: a name that `maskmill recipes` "
-        "lists, or the path of your own copy.",
-    ),
-]
-JsonOption = Annotated[
-    bool, typer.Option("--json", help="Write one JSON line for each event, instead of bars and tables.")
-]
-DebugOption = Annotated[bool, typer.Option("--debug", help="Show the traceback of an error.")]
 RESUMES = "interrupted; the same command continues from here"
 TRAINING_RESUMES = "interrupted; the same command continues from the newest checkpoint, if there is one"
-
-
-def _job(name: str) -> Callable[..., int]:
-    """Import the function of a command at its first use: `--help` imports nothing of the pipeline.
-
-    What importing makes stays until the end, so the garbage collector need not look at it: that took 0.2 s.
-    """
-    gc.disable()
-    try:
-        job: Callable[..., int] = getattr(importlib.import_module(f"maskmill.jobs.{name}"), name)
-        importlib.import_module("maskmill.pipeline.engine.leave_out_pandas").leave_out_pandas()
-    finally:
-        gc.freeze()
-        gc.enable()
-    return job
 
 
 def _show_version(wanted: bool) -> None:
@@ -137,7 +94,7 @@ def prepare(
 
     Give the same command again after an interruption: it continues, and ends with the same bytes.
     """
-    run_command(lambda: _job("prepare")(run_file, set_ or [], json, "pack", replace, recipe=recipe), debug, RESUMES)
+    run_command(lambda: load_job("prepare")(run_file, set_ or [], json, "pack", replace, recipe=recipe), debug, RESUMES)
 
 
 @app.command(cls=Command)
@@ -152,7 +109,7 @@ def shard(
 
     maskmill shard run.toml
     """
-    run_command(lambda: _job("prepare")(run_file, set_ or [], json, "shard", recipe=recipe), debug, RESUMES)
+    run_command(lambda: load_job("prepare")(run_file, set_ or [], json, "shard", recipe=recipe), debug, RESUMES)
 
 
 @app.command(cls=Command)
@@ -182,7 +139,9 @@ def tokenizer(
         maskmill tokenizer run.toml --set tokenizer.vocab_size=50000 --replace
     """
     run_command(
-        lambda: _job("prepare")(run_file, set_ or [], json, "tokenizer", replace, compare or [], recipe), debug, RESUMES
+        lambda: load_job("prepare")(run_file, set_ or [], json, "tokenizer", replace, compare or [], recipe),
+        debug,
+        RESUMES,
     )
 
 
@@ -201,7 +160,7 @@ def pack(
 
         maskmill pack run.toml --set pack.name=long --set pack.seq_len=1024
     """
-    run_command(lambda: _job("prepare")(run_file, set_ or [], json, "pack", replace, recipe=recipe), debug, RESUMES)
+    run_command(lambda: load_job("prepare")(run_file, set_ or [], json, "pack", replace, recipe=recipe), debug, RESUMES)
 
 
 @app.command(cls=Command)
@@ -245,7 +204,7 @@ def mask(
 
         maskmill mask out/packed --set mask.copies=0 --remove-old
     """
-    run_command(lambda: _job("mask")(dataset, set_ or [], json, remove_old), debug, RESUMES)
+    run_command(lambda: load_job("mask")(dataset, set_ or [], json, remove_old), debug, RESUMES)
 
 
 @app.command(cls=Command)
@@ -257,7 +216,7 @@ def verify(dataset: DatasetArgument, json: JsonOption = False, debug: DebugOptio
         maskmill verify out
         maskmill verify s3://bucket/run/packed
     """
-    run_command(lambda: _job("verify")(dataset, json), debug)
+    run_command(lambda: load_job("verify")(dataset, json), debug)
 
 
 @app.command(cls=Command)
@@ -268,7 +227,7 @@ def report(dataset: DatasetArgument, debug: DebugOption = False) -> None:
 
         maskmill report out
     """
-    run_command(lambda: _job("report")(dataset), debug)
+    run_command(lambda: load_job("report")(dataset), debug)
 
 
 @app.command(cls=Command)
@@ -297,42 +256,13 @@ def train(
         maskmill train train.toml --recipe roberta --set model.size=small
     """
     run_command(
-        lambda: _job("train")(train_file, set_ or [], json, recipe),
+        lambda: load_job("train")(train_file, set_ or [], json, recipe),
         debug,
         TRAINING_RESUMES,
     )
 
 
-recipes = typer.Typer(cls=Group, invoke_without_command=True, rich_markup_mode="rich")
 app.add_typer(recipes, name="recipes")
-
-
-@recipes.callback()
-def list_recipes(context: typer.Context, debug: DebugOption = False) -> None:
-    """List the recipes: settings of known systems, from the packing of rows to the learning rate.
-
-    maskmill recipes
-
-    To see what one sets, with the paper and the section of each key, and to make your own of it:
-
-        maskmill recipes show roberta
-        maskmill recipes show roberta > mine.toml
-        maskmill prepare run.toml --recipe mine.toml
-    """
-    if context.invoked_subcommand is None:
-        run_command(lambda: _job("recipes")(None), debug)
-
-
-@recipes.command("show", cls=Command)
-def show_recipe(
-    name: Annotated[str, typer.Argument(metavar="NAME", help="One that `maskmill recipes` lists, or a path.")],
-    debug: DebugOption = False,
-) -> None:
-    """Print a recipe as the TOML that it is, each key with its paper and section.
-
-    maskmill recipes show roberta
-    """
-    run_command(lambda: _job("recipes")(name), debug)
 
 
 @app.command(cls=Command)
@@ -350,7 +280,7 @@ def demo(
 
         maskmill demo --output demo-out
     """
-    run_command(lambda: _job("demo")(output, megabytes, json), debug, RESUMES)
+    run_command(lambda: load_job("demo")(output, megabytes, json), debug, RESUMES)
 
 
 def main() -> None:

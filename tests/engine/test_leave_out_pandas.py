@@ -39,9 +39,9 @@ assert list(pa.table({"number": [1, 2]}).to_pandas()["number"]) == [1, 2]
 A_COMMAND = """
 import sys
 import pyarrow as pa
-from maskmill.jobs.cli import _job
+from maskmill.jobs.run_command import load_job
 
-_job("prepare")
+load_job("prepare")
 pa.array(["a"])
 assert "pandas" not in sys.modules
 import pandas as pd
