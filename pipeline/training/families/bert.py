@@ -7,26 +7,14 @@ from typing import Any
 from torch import Tensor
 from transformers import BertConfig, BertForMaskedLM, BertForPreTraining
 
-from maskmill.pipeline.training.families.family import Dimensions, Family, PairHead
+from maskmill.pipeline.training.families.family import Dimensions, Family, PairHead, list_common_keys
 from maskmill.schemas.model_section import ModelSection
 
 
 def configure_learned_positions(config: type[Any], section: ModelSection, dimensions: Dimensions, **keys: Any) -> Any:
     """The configuration of a family with BERT's keys; `keys` are added or replaced."""
-    shared = {
-        "vocab_size": dimensions.vocab_size,
-        "hidden_size": section.hidden_size,
-        "num_hidden_layers": section.num_layers,
-        "num_attention_heads": section.num_heads,
-        "intermediate_size": section.intermediate_size or 4 * section.hidden_size,
-        "max_position_embeddings": dimensions.num_positions,
-        "hidden_dropout_prob": section.dropout,
-        "attention_probs_dropout_prob": section.dropout,
-        "initializer_range": section.initializer_range,
-        "pad_token_id": dimensions.pad_id,
-        "attn_implementation": "sdpa",
-    }
-    return config(**shared | keys)
+    dropout = {"hidden_dropout_prob": section.dropout, "attention_probs_dropout_prob": section.dropout}
+    return config(**list_common_keys(section, dimensions) | dropout | keys)
 
 
 def _configure(section: ModelSection, dimensions: Dimensions) -> Any:

@@ -29,6 +29,21 @@ class Dimensions:
     mask_id: int | None = None
 
 
+def list_common_keys(section: ModelSection, dimensions: Dimensions) -> dict[str, Any]:
+    """The keys that the configurations of all families have, by the names of `transformers`."""
+    return {
+        "vocab_size": dimensions.vocab_size,
+        "hidden_size": section.hidden_size,
+        "num_hidden_layers": section.num_layers,
+        "num_attention_heads": section.num_heads,
+        "intermediate_size": section.intermediate_size or 4 * section.hidden_size,
+        "max_position_embeddings": dimensions.num_positions,
+        "initializer_range": section.initializer_range,
+        "pad_token_id": dimensions.pad_id,
+        "attn_implementation": "sdpa",
+    }
+
+
 @dataclass(frozen=True)
 class PairHead:
     """The part of a model that judges pairs of segments.

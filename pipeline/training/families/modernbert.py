@@ -7,7 +7,7 @@ from typing import Any
 from torch import Tensor
 from transformers import ModernBertConfig, ModernBertForMaskedLM
 
-from maskmill.pipeline.training.families.family import Dimensions, Family
+from maskmill.pipeline.training.families.family import Dimensions, Family, list_common_keys
 from maskmill.schemas.model_section import ModelSection
 
 _LOCAL_ATTENTION = 128
@@ -15,19 +15,11 @@ _LOCAL_ATTENTION = 128
 
 def _configure(section: ModelSection, dimensions: Dimensions) -> Any:
     return ModernBertConfig(
-        vocab_size=dimensions.vocab_size,
-        hidden_size=section.hidden_size,
-        num_hidden_layers=section.num_layers,
-        num_attention_heads=section.num_heads,
-        intermediate_size=section.intermediate_size or 4 * section.hidden_size,
-        max_position_embeddings=dimensions.num_positions,
+        **list_common_keys(section, dimensions),
         local_attention=section.local_attention or _LOCAL_ATTENTION,
         attention_dropout=section.dropout,
         embedding_dropout=section.dropout,
         mlp_dropout=section.dropout,
-        initializer_range=section.initializer_range,
-        pad_token_id=dimensions.pad_id,
-        attn_implementation="sdpa",
         bos_token_id=None,
         eos_token_id=None,
         cls_token_id=None,
