@@ -7,10 +7,6 @@ is the most common number of maskable tokens in a row.
 
 from __future__ import annotations
 
-import base64
-import itertools
-from collections.abc import Mapping
-from collections.abc import Set as AbstractSet
 from enum import StrEnum
 from typing import TYPE_CHECKING, Annotated, Any, Self, cast
 
@@ -31,8 +27,9 @@ from pydantic import (
 from maskmill.schemas.errors import ConfigError
 from maskmill.schemas.explain_values import explain_values, show_value
 from maskmill.schemas.mask_vocabulary import MAX_VOCAB_SIZE
-from maskmill.schemas.rate_schedule import RateSchedule
+from maskmill.schemas.rate_schedule import RateSchedule, read_schedule
 from maskmill.schemas.shares import PPM, PpmShare
+from maskmill.schemas.token_weights import pack_weights, unpack_weights
 
 IGNORE_INDEX = -100
 """The label of a position that is not predicted; torch's cross-entropy skips it by default."""
@@ -41,8 +38,6 @@ _TWO_TO_32 = 2**32
 _DEFAULT_RATE = 0.15
 MAX_COPIES = 100
 """Static masks stored with every row."""
-MAX_WEIGHT = 255
-"""Of a token: its key is the smallest of as many hashes."""
 MAX_PROTECTED = 1 << 16
 """Tokens that are never predicted."""
 
@@ -203,14 +198,7 @@ class Masking(BaseModel, metaclass=_CheckedCalls):
     @field_validator("rate", mode="before")
     @classmethod
     def _read_schedule(cls, value: Any) -> Any:
-        if not isinstance(value, dict):
-            return value
-        try:
-            return RateSchedule.model_validate(value)
-        except ValidationError as error:
-            found = explain_values(RateSchedule, error, "rate")
-            said = [found.what, found.expected and f"expected {found.expected}", found.found and f"found {found.found}"]
-            raise ValueError(", ".join(filter(None, said))) from None
+        return read_schedule(value) if isinstance(value, dict) else value
 
     @field_validator("per_sequence_rate")
     @classmethod
@@ -222,31 +210,13 @@ class Masking(BaseModel, metaclass=_CheckedCalls):
     @field_validator("token_weights", mode="before")
     @classmethod
     def _pack_weights(cls, weights: Any) -> Any:
-        if weights is None or isinstance(weights, str):
-            return weights or None
-        try:
-            named = () if isinstance(weights, bytes | Mapping | AbstractSet) else weights
-            listed = list(itertools.islice(named, MAX_VOCAB_SIZE + 1))
-            wrong = [one for one in listed if isinstance(one, bool) or not 1 <= one <= MAX_WEIGHT or one != int(one)]
-        except (TypeError, ValueError):
-            raise ValueError("token_weights is a list of a whole number for each id") from None
-        if wrong:
-            found = show_value(wrong[0])
-            raise ValueError(f"a weight of a token is a whole number from 1 to {MAX_WEIGHT}, and one is {found}")
-        if not 0 < len(listed) <= MAX_VOCAB_SIZE:
-            raise ValueError(f"token_weights is a list of a whole number for each id, 1 to {MAX_VOCAB_SIZE:,} of them")
-        return base64.b64encode(bytes(map(int, listed))).decode("ascii")
+        return (weights or None) if isinstance(weights, str | None) else pack_weights(weights)
 
     @field_validator("token_weights")
     @classmethod
     def _check_weights(cls, weights: str | None) -> str | None:
         if weights is not None:
-            try:
-                unpacked = base64.b64decode(weights, validate=True)
-            except ValueError:
-                raise ValueError("token_weights is not base64 of one byte for each id") from None
-            if not unpacked or 0 in unpacked or base64.b64encode(unpacked).decode("ascii") != weights:
-                raise ValueError("token_weights is not base64 of one byte from 1 to 255 for each id")
+            unpack_weights(weights)
         return weights
 
     @field_validator("protect")
@@ -330,7 +300,7 @@ class Masking(BaseModel, metaclass=_CheckedCalls):
 
     def list_weights(self) -> bytes | None:
         """The weight of each id, 1 to 255; None where all weigh the same."""
-        return None if self.token_weights is None else base64.b64decode(self.token_weights)
+        return None if self.token_weights is None else unpack_weights(self.token_weights)
 
     @property
     def mask_threshold(self) -> int:

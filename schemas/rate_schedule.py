@@ -4,10 +4,11 @@ from __future__ import annotations
 
 from bisect import bisect_right
 from enum import StrEnum
-from typing import Annotated, Self
+from typing import Annotated, Any, Self
 
-from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
 
+from maskmill.schemas.explain_values import explain_values
 from maskmill.schemas.shares import PPM, PpmShare
 
 MAX_POINTS = 10_000
@@ -77,6 +78,20 @@ class RateSchedule(BaseModel):
         if self.curve == Curve.COSINE:
             numerator, denominator = 2**_BITS - _cosine(_PI * numerator // denominator), 2 ** (_BITS + 1)
         return before + (2 * change * numerator + denominator) // (2 * denominator)
+
+
+def read_schedule(value: dict[str, Any]) -> RateSchedule:
+    """Read the schedule of the key `rate`.
+
+    Raises:
+        ValueError: It is none, in words for an error of that key.
+    """
+    try:
+        return RateSchedule.model_validate(value)
+    except ValidationError as error:
+        found = explain_values(RateSchedule, error, "rate")
+        said = [found.what, found.expected and f"expected {found.expected}", found.found and f"found {found.found}"]
+        raise ValueError(", ".join(filter(None, said))) from None
 
 
 def _cosine(angle: int) -> int:

@@ -9,7 +9,7 @@ from typing import Any, Literal
 import torch
 from torch.utils.data import IterableDataset, get_worker_info
 
-from maskmill.pipeline.loader.batches.another_mask import AnotherMask
+from maskmill.pipeline.loader.batches.another_mask import AnotherMask, open_another_mask
 from maskmill.pipeline.loader.batches.batch import Batch
 from maskmill.pipeline.loader.batches.fill_batch import fill_batch
 from maskmill.pipeline.loader.batches.lasting_failure import LastingFailure
@@ -21,6 +21,7 @@ from maskmill.pipeline.loader.order.epoch_order import LastBatch
 from maskmill.pipeline.loader.order.rank_schedule import RankSchedule, ScheduledBatch
 from maskmill.pipeline.loader.plan.check_fit import require_pairs
 from maskmill.pipeline.loader.plan.choose_masks import choose_masking, open_step_masks
+from maskmill.pipeline.loader.plan.describe_run import describe_run
 from maskmill.pipeline.loader.plan.mixture import Data, Phase, list_phases
 from maskmill.pipeline.loader.plan.open_sources import Order, plan_run
 from maskmill.pipeline.loader.resume.batch_place import BatchPlace
@@ -29,9 +30,7 @@ from maskmill.pipeline.loader.resume.progress import Progress
 from maskmill.pipeline.loader.rows.read_rows import RowReader
 from maskmill.pipeline.loader.rows.row_batch import RowBatch
 from maskmill.pipeline.masking.step_masks import EpochPlans
-from maskmill.pipeline.settings import refuse_argument
 from maskmill.pipeline.standard_error import guard_worker
-from maskmill.pipeline.storage.datasets import fingerprint_blocks, fingerprint_rows
 from maskmill.schemas.errors import ConfigError
 from maskmill.schemas.masking import Masking
 from maskmill.schemas.pack_section import Pairs
@@ -119,23 +118,7 @@ class MaskedBatches(IterableDataset[Batch]):
         self.masks = None if self.masking is None else open_step_masks(self._plan, self.masking, storage_options)
         stored = [(source.manifest.masking, source.manifest.copies) for source in self._plan.sources]
         self.weigher = Weigher(self.masks, stored, self.manifest.vocabulary.cls_id)
-        maskings = self._plan.phase_maskings
-        identify = fingerprint_blocks if self.masking is None else fingerprint_rows
-        self._described = LoaderState(
-            dataset=tuple(identify(source.manifest) for source in self._plan.sources),
-            seed=seed,
-            first_steps=tuple(phase.first_step for phase in self._plan.phases),
-            global_batch_rows=tuple(phase.global_batch_rows for phase in self._plan.phases),
-            weights=tuple(phase.weights for phase in self._plan.phases),
-            partitions=tuple(source.settings.partitions for source in self._plan.sources),
-            max_epochs=tuple(source.max_epochs for source in self._plan.sources),
-            shuffle_blocks=shuffle_blocks,
-            last_batch=order.last_batch,
-            rows_dropped=tuple(source.epoch.dropped for source in self._plan.sources),
-            rows_repeated=tuple(source.epoch.repeated for source in self._plan.sources),
-            masking=self.masking,
-            phase_maskings=maskings if any(maskings) else (),
-        )
+        self._described = describe_run(self._plan, order, self.masking)
         self._progress = Progress()
         self._stop_step = self._plan.serving.end_step
 
@@ -211,20 +194,7 @@ class MaskedBatches(IterableDataset[Batch]):
         masking = check("masking", masking)
         stored = [source.manifest.masking for source in self._plan.sources] if self.masks is None else []
         used = [self.masking, *self._plan.phase_maskings, *stored]
-        if masking.seed in [one.seed for one in used if one is not None]:
-            raise refuse_argument(
-                "masking.seed",
-                masking.seed,
-                "another seed than that of the loader's masks",
-                "give the second mask a seed of its own, for example Masking(rate=0.5, seed=1)",
-                "two masks of one seed would hide the same tokens",
-            )
-        for name in ("rate", "per_sequence_rate"):
-            value = getattr(masking, name)
-            if not isinstance(value, float | None):
-                raise refuse_argument(f"masking.{name}", value, "one rate", "give another mask one rate, such as 0.5")
-        masks = open_step_masks(self._plan, masking, self._storage_options, own=False)
-        return AnotherMask(masking, masks.find(0).tables)
+        return open_another_mask(self._plan, masking, [one for one in used if one is not None], self._storage_options)
 
     def epochs(self, count: int) -> MaskedBatches:
         """The same loader, ending after epochs 0 to `count - 1`; the two share one state.

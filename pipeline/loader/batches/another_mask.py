@@ -2,17 +2,22 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import replace
+from typing import Any
 
 import numpy as np
 import torch
 
 from maskmill.pipeline.loader.batches.batch import Batch
 from maskmill.pipeline.loader.batches.objectives import find_original_ids
+from maskmill.pipeline.loader.plan.choose_masks import open_step_masks
+from maskmill.pipeline.loader.plan.open_sources import RunPlan
 from maskmill.pipeline.masking.numba_masks import mask_rows
 from maskmill.pipeline.masking.strategies.table import is_drawn_on_device
 from maskmill.pipeline.masking.tables import MaskTables
 from maskmill.pipeline.masking.torch_masks import mask_rows_torch
+from maskmill.pipeline.settings import refuse_argument
 from maskmill.schemas.errors import ConfigError
 from maskmill.schemas.masking import Masking
 
@@ -58,3 +63,34 @@ class AnotherMask:
         return replace(
             batch, input_ids=shown, labels=labels, masked_positions=None, masked_labels=None, loss_weights=None
         )
+
+
+def open_another_mask(
+    plan: RunPlan, masking: Masking, used: Sequence[Masking], storage_options: dict[str, Any] | None
+) -> AnotherMask:
+    """Fit further masks to the datasets of a run.
+
+    Args:
+        plan: Of the run.
+        masking: Settings of the further masks.
+        used: Those of the run's own masks, drawn or stored.
+        storage_options: Of the fsspec file systems.
+
+    Raises:
+        ConfigError: The seed is that of a mask of the run, the rate has a schedule, or a dataset lacks words or tokens
+            that the settings name.
+    """
+    if masking.seed in [one.seed for one in used]:
+        raise refuse_argument(
+            "masking.seed",
+            masking.seed,
+            "another seed than that of the loader's masks",
+            "give the second mask a seed of its own, for example Masking(rate=0.5, seed=1)",
+            "two masks of one seed would hide the same tokens",
+        )
+    for name in ("rate", "per_sequence_rate"):
+        value = getattr(masking, name)
+        if not isinstance(value, float | None):
+            raise refuse_argument(f"masking.{name}", value, "one rate", "give another mask one rate, such as 0.5")
+    masks = open_step_masks(plan, masking, storage_options, own=False)
+    return AnotherMask(masking, masks.find(0).tables)

@@ -18,7 +18,7 @@ from maskmill.pipeline.wordpiece.encoding.load_encoders import SpecialInText, lo
 from maskmill.pipeline.wordpiece.vocabulary.match_pieces import make_tokenizer_trie, match_words
 from maskmill.schemas.errors import ConfigError
 from maskmill.schemas.layout import WORD_COUNTS
-from maskmill.schemas.masking import MAX_WEIGHT
+from maskmill.schemas.token_weights import MAX_WEIGHT
 
 
 def find_rare_first(tokenizer: str, storage_options: dict[str, Any] | None = None) -> tuple[int, ...]:
