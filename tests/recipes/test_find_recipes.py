@@ -7,11 +7,13 @@ import tomllib
 from pathlib import Path
 
 import pytest
+import torch
 from pydantic import BaseModel
 
 import tests
 from maskmill.pipeline.recipes import list_recipes, read_recipe
 from maskmill.pipeline.settings import load_settings, read_toml
+from maskmill.pipeline.training.optimizer import build_optimizer
 from maskmill.schemas.errors import ConfigError
 from maskmill.schemas.recipe_file import RecipeFile
 from maskmill.schemas.run_file import RunFile
@@ -67,6 +69,18 @@ def test_run_and_train_files_take_the_keys_that_they_have(name):
                 assert (list(found) if isinstance(found, tuple) else found) == value, (section, key)
     assert train.run.steps == recipe["run"]["steps"]
     assert train.mask == run.mask.masking()
+
+
+@pytest.mark.parametrize(("name", "share"), [("mosaicbert", 1e-5), ("modernbert", 1e-5), ("mmbert", 8e-5)])
+def test_decay_that_a_paper_gives_for_a_step_takes_as_much_of_a_weight_here(name, share):
+    """The optimizers of these three do not multiply it by the learning rate; AdamW does (arXiv 1711.05101)."""
+    section = load_settings(TrainFile, TRAIN, "train_file", name).optimizer
+    weight = torch.nn.Linear(1, 1, bias=False).double()
+    before = weight.weight.item()
+    optimizer = build_optimizer(weight, section)
+    weight.weight.grad = torch.zeros(1, 1).double()
+    optimizer.step()
+    assert 1 - weight.weight.item() / before == pytest.approx(share, rel=0.01)
 
 
 def test_a_users_keys_win_over_a_recipe_and_options_over_both(tmp_path):
