@@ -98,14 +98,22 @@ def sum_token_loss(model: Any, family: Family, hidden: Tensor, batch: TrainingBa
     return sum_cross_entropy(logits, labels[positions], None if weights is None else weights.reshape(-1)[positions])
 
 
-def count_tokens(micro_batches: Sequence[TrainingBatch]) -> int:
+def count_token_terms(micro_batches: Sequence[TrainingBatch]) -> int:
     """What the sum of a global batch is divided by: its labels, or where these have weights all of its tokens.
 
     A label with the weight 1 / rate is as much as all tokens that its sequence might have predicted in its place.
     """
-    if any(batch.loss_weights is not None for batch in micro_batches):
-        return sum(int((batch.segment_ids > 0).sum()) for batch in micro_batches)
-    return count_labels(micro_batches)
+    return count_tokens(micro_batches) if have_weights(micro_batches) else count_labels(micro_batches)
+
+
+def have_weights(micro_batches: Sequence[TrainingBatch]) -> bool:
+    """Whether the labels of a global batch have weights."""
+    return any(batch.loss_weights is not None for batch in micro_batches)
+
+
+def count_tokens(micro_batches: Sequence[TrainingBatch]) -> int:
+    """All tokens of a global batch but padding."""
+    return sum(int((batch.segment_ids > 0).sum()) for batch in micro_batches)
 
 
 def sum_pair_loss(model: Any, family: Family, hidden: Tensor, batch: TrainingBatch) -> Tensor:

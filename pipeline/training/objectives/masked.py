@@ -15,7 +15,7 @@ from maskmill.pipeline.training.families import family_of
 from maskmill.pipeline.training.masked_loss import (
     TrainingBatch,
     count_pairs,
-    count_tokens,
+    count_token_terms,
     encode,
     sum_pair_loss,
     sum_token_loss,
@@ -29,7 +29,7 @@ def count_masked(model: Any, micro_batches: Sequence[TrainingBatch]) -> list[int
     Raises:
         ConfigError: The model judges pairs, and the rows hold none.
     """
-    counts = [count_tokens(micro_batches)]
+    counts = [count_token_terms(micro_batches)]
     if family_of(model).judges_pairs(model):
         counts.append(sum(map(count_pairs, micro_batches)))
     return counts

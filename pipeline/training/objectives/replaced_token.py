@@ -3,6 +3,7 @@
 The generator predicts masked tokens. What it samples in their places is shown to the discriminator, which says of every
 token whether it is the text's. As in ELECTRA's code, that is asked of [CLS] and [SEP] too, but not of padding, and the
 two share all embeddings: of tokens, positions and types. No gradient goes from the discriminator through the samples.
+Where masked tokens have weights, they are the generator's: the discriminator judges all tokens, each with weight 1.
 """
 
 from __future__ import annotations
@@ -16,9 +17,15 @@ from torch.nn import functional
 
 from maskmill.pipeline.loader.batches.batch import Batch
 from maskmill.pipeline.loader.batches.objectives import replace_tokens
-from maskmill.pipeline.loader.for_trainers import count_labels
 from maskmill.pipeline.training.families import FAMILIES, Dimensions, family_of
-from maskmill.pipeline.training.masked_loss import TrainingBatch, encode, make_inputs, sum_cross_entropy
+from maskmill.pipeline.training.masked_loss import (
+    TrainingBatch,
+    count_token_terms,
+    count_tokens,
+    encode,
+    make_inputs,
+    sum_cross_entropy,
+)
 from maskmill.pipeline.training.objectives.objective import Objective
 from maskmill.pipeline.training.train_data import TrainData
 from maskmill.schemas.errors import ConfigError
@@ -74,8 +81,7 @@ def _describe_generator(section: ModelSection, config: Any) -> ModelSection:
 
 
 def _count(_models: TwoModels, micro_batches: Sequence[TrainingBatch]) -> list[int]:
-    batches = cast("Sequence[Batch]", micro_batches)
-    return [count_labels(batches), sum(int((batch.segment_ids > 0).sum()) for batch in batches)]
+    return [count_token_terms(micro_batches), count_tokens(micro_batches)]
 
 
 def _sum(models: TwoModels, micro_batch: TrainingBatch, device: torch.device | str) -> list[Tensor]:
@@ -87,7 +93,8 @@ def _sum(models: TwoModels, micro_batch: TrainingBatch, device: torch.device | s
     real = (batch.segment_ids.flatten() > 0).nonzero().squeeze(1).to(device)
     hidden = encode(generator, family, batch, device)
     logits = family.predict(generator, hidden.index_select(0, positions.to(device)))  # (labelled, vocab_size)
-    of_generator = sum_cross_entropy(logits, labels[positions])
+    weights = None if batch.loss_weights is None else batch.loss_weights.flatten()[positions]
+    of_generator = sum_cross_entropy(logits, labels[positions], weights)
 
     shown = replace_tokens(batch.to(device), positions.to(device), logits, models.seed)
     inputs = make_inputs(discriminator, family, batch, device) | {"input_ids": shown.input_ids}

@@ -1,7 +1,8 @@
 """Span boundaries (SpanBERT, arXiv 1907.10529, section 3.2), beside masked tokens and with the same weight.
 
 Each token of a masked run is predicted from the hidden states of the two tokens beside the run and from its place in
-it. Spans that touch are one run; a run at the edge of its segment has no boundary there, and is left out.
+it. Spans that touch are one run; a run at the edge of its segment has no boundary there, and is left out. Where masked
+tokens have weights, they count in both losses, and both are divided by the number of all tokens.
 """
 
 from __future__ import annotations
@@ -16,7 +17,13 @@ from torch.nn import functional
 from maskmill.pipeline.loader.batches.batch import Batch
 from maskmill.pipeline.loader.batches.objectives import find_span_boundaries
 from maskmill.pipeline.training.families import family_of
-from maskmill.pipeline.training.masked_loss import TrainingBatch, encode, sum_cross_entropy
+from maskmill.pipeline.training.masked_loss import (
+    TrainingBatch,
+    count_tokens,
+    encode,
+    have_weights,
+    sum_cross_entropy,
+)
 from maskmill.pipeline.training.objectives.masked import count_masked, sum_from_hidden
 from maskmill.pipeline.training.objectives.objective import Objective
 from maskmill.pipeline.training.train_data import TrainData
@@ -34,7 +41,7 @@ class BoundaryHead(nn.Module):
         hidden_size: Width H of the encoder.
         embedding_size: Width E of the embeddings, which are the weights of the output.
         vocab_size: Rows V of the embedding.
-        num_offsets: The longest run; SpanBERT's code leaves out what is beyond 20.
+        num_offsets: The longest run; SpanBERT's code leaves out what is beyond 20, unless told otherwise.
         initializer_range: Standard deviation of the initial weights.
     """
 
@@ -92,9 +99,10 @@ def _extend(model: Any, _section: ModelSection, data: TrainData) -> WithBoundari
 
 
 def _count(module: WithBoundaries, micro_batches: Sequence[TrainingBatch]) -> list[int]:
-    batches = cast("Sequence[Batch]", micro_batches)
-    boundaries = (find_span_boundaries(batch, module.vocabulary) for batch in batches)
-    return [*count_masked(module.model, batches), sum(int(found.is_valid.sum()) for found in boundaries)]
+    batches, counts = cast("Sequence[Batch]", micro_batches), count_masked(module.model, micro_batches)
+    if have_weights(micro_batches):
+        return [*counts, count_tokens(micro_batches)]
+    return [*counts, sum(int(find_span_boundaries(batch, module.vocabulary).is_valid.sum()) for batch in batches)]
 
 
 def _sum(module: WithBoundaries, micro_batch: TrainingBatch, device: torch.device | str) -> list[Tensor]:
@@ -110,7 +118,8 @@ def _sum(module: WithBoundaries, micro_batch: TrainingBatch, device: torch.devic
         found.offsets[rows, places].to(device),
         model.get_input_embeddings().weight,
     )
-    of_boundaries = sum_cross_entropy(logits, batch.labels[rows, places])
+    weights = None if batch.loss_weights is None else batch.loss_weights[rows, places]
+    of_boundaries = sum_cross_entropy(logits, batch.labels[rows, places], weights)
     return [*sum_from_hidden(model, hidden, batch), of_boundaries]
 
 

@@ -3,7 +3,8 @@
 The encoder predicts the tokens of its own mask. A decoder of one layer reads the same rows under a second, heavier
 mask, with the encoder's state of [CLS] in the first place of every sequence, and predicts what that mask hides.
 Embeddings and the head for tokens are the encoder's. This is the basic decoder, not the enhanced one (section 3.3),
-which samples an attention mask for every position.
+which samples an attention mask for every position. Where masked tokens have weights, they are the encoder's: the second
+mask has one rate, and each of its tokens counts the same.
 """
 
 from __future__ import annotations

@@ -16,31 +16,36 @@ from maskmill.schemas.masking import IGNORE_INDEX
 from maskmill.schemas.model_section import ModelSection, ObjectiveName
 from tests.training.families.packed_rows import make_packed
 from tests.training.objectives.trained import (
+    assert_continues,
+    assert_parts_add_up,
     assert_same,
     build_trained,
     collect_gradients,
     compute,
-    split_rows,
+    compute_token_loss,
     split_sequences,
+    weigh,
 )
 
 ELECTRA = {"family": "electra", "objective": "replaced_token", "embedding_size": 12}
 
 
 def replace_with_samples(models, batch):
-    """The discriminator's rows, from the generator's logits of each sequence alone."""
+    """The discriminator's rows, and the generator's logits of each sequence alone."""
     predicted = (batch.labels != IGNORE_INDEX).flatten().nonzero().squeeze(1)
     alone = [models.generator(input_ids=ids[None]).logits[0] for ids in split_sequences(batch, batch.input_ids)]
-    labels = split_sequences(batch, batch.labels)
-    logits = torch.cat([one[label != IGNORE_INDEX] for one, label in zip(alone, labels, strict=True)])
-    return replace_tokens(batch, predicted, logits, seed=5), logits
+    logits, labels = torch.cat(alone), torch.cat(split_sequences(batch, batch.labels))
+    return replace_tokens(batch, predicted, logits[labels != IGNORE_INDEX], seed=5), logits
 
 
+@pytest.mark.parametrize("weighted", [False, True])
 @pytest.mark.parametrize("keys", [{}, {"embedding_size": 16, "generator_share": 0.5}, {"discriminator_weight": 3.0}])
-def test_packed_rows_give_the_losses_and_gradients_of_both_models_on_sequences_alone(keys):
+def test_packed_rows_give_the_losses_and_gradients_of_both_models_on_sequences_alone(keys, weighted):
+    """Weights of labels are the generator's: the discriminator's loss is a mean over all tokens."""
     models, batch = build_trained(**ELECTRA | keys), make_packed(0)
+    batch = weigh(batch) if weighted else batch
     shown, logits = replace_with_samples(models, batch)
-    expected = functional.cross_entropy(logits, batch.labels[batch.labels != IGNORE_INDEX])
+    expected = compute_token_loss(batch, logits)
     judged = [models.discriminator(input_ids=ids[None]).logits[0] for ids in split_sequences(batch, shown.input_ids)]
     is_replaced = torch.cat(split_sequences(batch, shown.input_ids != find_original_ids(batch)))
     assert 0 < is_replaced.sum() < len(is_replaced)
@@ -55,12 +60,10 @@ def test_packed_rows_give_the_losses_and_gradients_of_both_models_on_sequences_a
     assert wanted.keys() == dict(models.named_parameters()).keys()
 
 
-def test_both_losses_are_counted_over_the_whole_global_batch():
-    models, batch = build_trained(**ELECTRA), make_packed(0)
-    loss, gradients = compute(models, [batch], "replaced_token")
-    in_parts, found = compute(models, split_rows(batch, 1), "replaced_token")
-    assert in_parts == pytest.approx(loss, abs=1e-10)
-    assert_same(found, gradients)
+@pytest.mark.parametrize("weighted", [False, True])
+def test_both_losses_are_counted_over_the_whole_global_batch(weighted):
+    batch = make_packed(0)
+    assert_parts_add_up(build_trained(**ELECTRA), weigh(batch) if weighted else batch, "replaced_token")
 
 
 def test_the_generator_is_narrower_and_shares_every_embedding():
@@ -97,28 +100,8 @@ def describe(dataset, output, **keys):
     }
 
 
-class Stopped(BaseException):
-    """The end of the process."""
-
-
 def test_a_run_that_ends_in_the_middle_continues_to_the_bit_and_its_discriminator_loads(prepared, tmp_path):
-    whole, parts = [], []
-    result = train(describe(prepared, str(tmp_path / "whole")), whole.append)
-
-    def stop(event):
-        parts.append(event)
-        if (event.event, event.step) == ("train_step", 6):
-            raise Stopped
-
-    with pytest.raises(Stopped):
-        train(describe(prepared, str(tmp_path / "parts")), stop)
-    train(describe(prepared, str(tmp_path / "parts")), parts.append)
-    losses = [(event.step, event.loss) for event in whole if event.event == "train_step"]
-    found = [(event.step, event.loss) for event in parts if event.event == "train_step"]
-    assert found[-4:] == losses[4:]
-    weights = [(tmp_path / name / "model/model.safetensors").read_bytes() for name in ("whole", "parts")]
-    assert weights[0] == weights[1]
-
+    result = assert_continues(lambda output: describe(prepared, output), tmp_path, stop_at=6)
     model = AutoModelForPreTraining.from_pretrained(result.model_url)
     assert type(model).__name__ == "ElectraForPreTraining"
     assert model(input_ids=torch.tensor([[2, 7, 8, 3]])).logits.shape == (1, 4)

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import pytest
 import torch
-from torch.nn import functional
 from transformers import AutoModelForMaskedLM
 
 from maskmill.pipeline.training.families import FAMILIES
@@ -15,12 +14,15 @@ from maskmill.schemas.model_section import ModelFamily
 from tests.training.families.packed_rows import SEQ_LEN, make_packed
 from tests.training.objectives.trained import (
     VOCABULARY,
+    assert_continues,
+    assert_parts_add_up,
     assert_same,
     build_trained,
     collect_gradients,
     compute,
-    split_rows,
+    compute_token_loss,
     split_sequences,
+    weigh,
 )
 
 
@@ -50,10 +52,15 @@ def gelu(values):
 
 
 def loop_over_runs(module, batch, states):
-    """The losses of all tokens that a run's boundaries predict, one sequence, one run and one token at a time."""
+    """The losses of all tokens that a run's boundaries predict, one sequence, one run and one token at a time.
+
+    Each is times its weight, if labels have weights.
+    """
     losses, head = [], module.head
     embeddings = module.model.get_input_embeddings().weight
-    for hidden, labels in zip(states, split_sequences(batch, batch.labels), strict=True):
+    weights = torch.ones(batch.labels.shape) if batch.loss_weights is None else batch.loss_weights
+    of_sequences = (split_sequences(batch, values) for values in (batch.labels, weights))
+    for hidden, labels, counted in zip(states, *of_sequences, strict=True):
         position = 0
         while position < len(labels):
             if labels[position] == IGNORE_INDEX:
@@ -70,13 +77,18 @@ def loop_over_runs(module, batch, states):
                 inner = normalise(gelu(head.first.weight @ joined + head.first.bias), head.first_norm)
                 inner = normalise(gelu(head.second.weight @ inner + head.second.bias), head.second_norm)
                 logits = embeddings @ inner + head.bias
-                losses.append(logits.logsumexp(0) - logits[labels[place]])
+                losses.append(counted[place] * (logits.logsumexp(0) - logits[labels[place]]))
     return losses
 
 
-@pytest.mark.parametrize("family", ["bert", "roberta", "albert", "modernbert", "eurobert", "electra"])
-def test_a_loop_over_runs_gives_the_same_loss_and_gradients(family):
+@pytest.mark.parametrize(
+    ("family", "weighted"),
+    [*((one, False) for one in ("bert", "roberta", "albert", "modernbert", "eurobert", "electra")), ("bert", True)],
+)
+def test_a_loop_over_runs_gives_the_same_loss_and_gradients(family, weighted):
+    """Where labels have weights, both losses are weighted sums over the number of all tokens."""
     module, batch = build_trained(family=family, objective="span_boundary"), make_spans()
+    batch = weigh(batch) if weighted else batch
     # One pass of each sequence: some families pass float32 gradients on, which are rounded once for each pass.
     states = [
         module.model.base_model(input_ids=ids[None]).last_hidden_state[0]
@@ -85,8 +97,8 @@ def test_a_loop_over_runs_gives_the_same_loss_and_gradients(family):
     losses = loop_over_runs(module, batch, states)
     assert len(losses) == 2 + 1 + 7 + 1 + 1  # the runs beside a [CLS] or a [SEP] have none
     logits = FAMILIES[ModelFamily(family)].predict(module.model, torch.cat(states))
-    expected = functional.cross_entropy(logits, torch.cat(split_sequences(batch, batch.labels)))
-    expected = expected + torch.stack(losses).mean()
+    expected = compute_token_loss(batch, logits)
+    expected = expected + sum(losses) / (len(logits) if weighted else len(losses))
     expected.backward()
     wanted = collect_gradients(module)
     loss, found = compute(module, [batch], "span_boundary")
@@ -97,12 +109,10 @@ def test_a_loop_over_runs_gives_the_same_loss_and_gradients(family):
     }
 
 
-def test_boundaries_are_counted_over_the_whole_global_batch():
-    module, batch = build_trained(objective="span_boundary"), make_spans()
-    loss, gradients = compute(module, [batch], "span_boundary")
-    in_parts, found = compute(module, split_rows(batch, 1), "span_boundary")
-    assert in_parts == pytest.approx(loss, abs=1e-10)
-    assert_same(found, gradients)
+@pytest.mark.parametrize("weighted", [False, True])
+def test_boundaries_are_counted_over_the_whole_global_batch(weighted):
+    batch = make_spans()
+    assert_parts_add_up(build_trained(objective="span_boundary"), weigh(batch) if weighted else batch, "span_boundary")
 
 
 def test_rows_without_a_whole_run_have_the_loss_of_tokens_alone():
@@ -124,10 +134,6 @@ def test_every_place_of_a_row_has_an_embedding():
     assert len(module.head.offsets.weight) == SEQ_LEN
 
 
-class Stopped(BaseException):
-    """The end of the process."""
-
-
 def test_a_run_that_ends_in_the_middle_continues_to_the_bit_and_its_model_loads(prepared, tmp_path):
     def describe(output):
         return {
@@ -138,16 +144,7 @@ def test_a_run_that_ends_in_the_middle_continues_to_the_bit_and_its_model_loads(
             "run": {"output": output, "steps": 6, "checkpoint_every": 3, "log_every": 1, "device": "cpu"},
         }
 
-    def stop(event):
-        if (event.event, event.step) == ("train_step", 4):
-            raise Stopped
-
-    result = train(describe(str(tmp_path / "whole")))
-    with pytest.raises(Stopped):
-        train(describe(str(tmp_path / "parts")), stop)
-    assert train(describe(str(tmp_path / "parts"))).resumed_from == 3
-    weights = [(tmp_path / name / "model/model.safetensors").read_bytes() for name in ("whole", "parts")]
-    assert weights[0] == weights[1]
+    result = assert_continues(describe, tmp_path, stop_at=4)
     AutoModelForMaskedLM.from_pretrained(result.model_url)
     settings = describe(str(tmp_path / "refused"))
     settings["model"]["family"] = "deberta-v2"

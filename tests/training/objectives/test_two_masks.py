@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import pytest
 import torch
-from torch.nn import functional
 from transformers import AutoModelForMaskedLM
 
 from maskmill.pipeline.loader.batches.another_mask import AnotherMask
@@ -16,12 +15,15 @@ from maskmill.schemas.masking import IGNORE_INDEX, Masking
 from tests.training.families.packed_rows import FIRST_ORDINARY, make_packed
 from tests.training.objectives.trained import (
     VOCABULARY,
+    assert_continues,
+    assert_parts_add_up,
     assert_same,
     build_trained,
     collect_gradients,
     compute,
-    split_rows,
+    compute_token_loss,
     split_sequences,
+    weigh,
 )
 
 
@@ -33,9 +35,11 @@ def make_rows():
     return batch
 
 
-@pytest.mark.parametrize("family", ["bert", "roberta"])
-def test_packed_rows_give_the_losses_and_gradients_of_sequences_alone(family):
+@pytest.mark.parametrize(("family", "weighted"), [("bert", False), ("roberta", False), ("bert", True)])
+def test_packed_rows_give_the_losses_and_gradients_of_sequences_alone(family, weighted):
+    """Weights of labels are those of the encoder's mask: the decoder's loss is a mean over its own labels."""
     module, batch = build_trained(family=family, objective="two_masks"), make_rows()
+    batch = weigh(batch) if weighted else batch
     model, again = module.model, module.mask(batch)
     assert not torch.equal(again.labels, batch.labels)
     of_encoder, of_decoder = [], []
@@ -48,10 +52,8 @@ def test_packed_rows_give_the_losses_and_gradients_of_sequences_alone(family):
         head = model.cls if family == "bert" else model.lm_head
         of_encoder.append(output.logits[0])
         of_decoder.append(head(module.decoder(joined))[0])
-    expected = sum(
-        functional.cross_entropy(torch.cat(logits), torch.cat(split_sequences(batch, labels)))
-        for logits, labels in ((of_encoder, batch.labels), (of_decoder, again.labels))
-    )
+    of_tokens = compute_token_loss(batch, torch.cat(of_encoder))
+    expected = of_tokens + compute_token_loss(again, torch.cat(of_decoder))
     expected.backward()
     wanted = collect_gradients(module)
     loss, found = compute(module, [batch], "two_masks")
@@ -60,12 +62,10 @@ def test_packed_rows_give_the_losses_and_gradients_of_sequences_alone(family):
     assert wanted.keys() == dict(module.named_parameters()).keys()
 
 
-def test_both_masks_are_counted_over_the_whole_global_batch():
-    module, batch = build_trained(objective="two_masks"), make_rows()
-    loss, gradients = compute(module, [batch], "two_masks")
-    in_parts, found = compute(module, split_rows(batch, 1), "two_masks")
-    assert in_parts == pytest.approx(loss, abs=1e-10)
-    assert_same(found, gradients)
+@pytest.mark.parametrize("weighted", [False, True])
+def test_both_masks_are_counted_over_the_whole_global_batch(weighted):
+    batch = make_rows()
+    assert_parts_add_up(build_trained(objective="two_masks"), weigh(batch) if weighted else batch, "two_masks")
 
 
 def test_the_decoder_hides_its_share_of_tokens_behind_masks_of_its_own():
@@ -92,10 +92,6 @@ def test_the_decoders_loss_reaches_the_encoder_through_cls_alone():
     assert torch.equal(gradient.abs().sum(2) > 0, starts)
 
 
-class Stopped(BaseException):
-    """The end of the process."""
-
-
 def test_a_run_that_ends_in_the_middle_continues_to_the_bit_and_its_model_loads(prepared, tmp_path):
     def describe(output):
         return {
@@ -106,16 +102,7 @@ def test_a_run_that_ends_in_the_middle_continues_to_the_bit_and_its_model_loads(
             "run": {"output": output, "steps": 6, "checkpoint_every": 3, "log_every": 1, "device": "cpu"},
         }
 
-    def stop(event):
-        if (event.event, event.step) == ("train_step", 4):
-            raise Stopped
-
-    result = train(describe(str(tmp_path / "whole")))
-    with pytest.raises(Stopped):
-        train(describe(str(tmp_path / "parts")), stop)
-    assert train(describe(str(tmp_path / "parts"))).resumed_from == 3
-    weights = [(tmp_path / name / "model/model.safetensors").read_bytes() for name in ("whole", "parts")]
-    assert weights[0] == weights[1]
+    result = assert_continues(describe, tmp_path, stop_at=4)
     AutoModelForMaskedLM.from_pretrained(result.model_url)
     settings = describe(str(tmp_path / "refused"))
     settings["model"]["family"] = "modernbert"

@@ -3,16 +3,21 @@
 from __future__ import annotations
 
 import dataclasses
+from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
+import pytest
 import torch
+from torch.nn import functional
 
 from maskmill.pipeline.loader.batches.batch import Batch
 from maskmill.pipeline.training.accumulate_gradients import accumulate_gradients
 from maskmill.pipeline.training.build_model import build_model
 from maskmill.pipeline.training.objectives import OBJECTIVES
+from maskmill.pipeline.training.train import TrainResult, train
 from maskmill.schemas.mask_vocabulary import MaskVocabulary
-from maskmill.schemas.masking import Masking
+from maskmill.schemas.masking import IGNORE_INDEX, Masking
 from maskmill.schemas.model_section import ModelSection
 from tests.training.families.packed_rows import FIRST_ORDINARY, SEQ_LEN, VOCAB_SIZE
 from tests.training.small_runs import make_data
@@ -63,10 +68,66 @@ def assert_same(found: dict[str, torch.Tensor], expected: dict[str, torch.Tensor
         torch.testing.assert_close(found[name], gradient, rtol=1e-10, atol=1e-10)
 
 
+def weigh(batch: Batch) -> Batch:
+    """The batch with a weight for each label, another one in each sequence."""
+    rates = 0.2 + 0.1 * batch.segment_ids + 0.05 * torch.arange(len(batch.labels))[:, None]
+    return dataclasses.replace(batch, loss_weights=torch.where(batch.labels == IGNORE_INDEX, 0.0, 1 / rates).float())
+
+
+def compute_token_loss(batch: Batch, logits: torch.Tensor) -> torch.Tensor:
+    """The loss of masked tokens, from the logits of all tokens of all sequences in their order.
+
+    A mean over labels; if they have weights, the weighted sum over the number of all tokens.
+    """
+    labels = torch.cat(split_sequences(batch, batch.labels))
+    if batch.loss_weights is None:
+        return functional.cross_entropy(logits, labels)
+    each = functional.cross_entropy(logits, labels, reduction="none")
+    return (each * torch.cat(split_sequences(batch, batch.loss_weights))).sum() / len(labels)
+
+
+def assert_parts_add_up(module: Any, batch: Batch, objective: str) -> None:
+    """Two micro-batches give the loss and the gradients of the whole batch."""
+    loss, gradients = compute(module, [batch], objective)
+    in_parts, found = compute(module, split_rows(batch, 1), objective)
+    assert in_parts == pytest.approx(loss, abs=1e-10)
+    assert_same(found, gradients)
+
+
+class Stopped(BaseException):
+    """The end of the process."""
+
+
+def assert_continues(describe: Callable[[str], dict[str, Any]], folder: Path, stop_at: int) -> TrainResult:
+    """A run that ends after a step and begins again reports the losses and the weights of one that does not end."""
+    whole: list[Any] = []
+    parts: list[Any] = []
+    result = train(describe(str(folder / "whole")), whole.append)
+
+    def stop(event: Any) -> None:
+        parts.append(event)
+        if (event.event, event.step) == ("train_step", stop_at):
+            raise Stopped
+
+    with pytest.raises(Stopped):
+        train(describe(str(folder / "parts")), stop)
+    resumed = train(describe(str(folder / "parts")), parts.append)
+    assert resumed.resumed_from is not None
+    losses, found = (
+        [(event.step, event.loss) for event in events if event.event == "train_step"] for events in (whole, parts)
+    )
+    assert found[stop_at:] == losses[resumed.resumed_from :]
+    weights = [(folder / name / "model/model.safetensors").read_bytes() for name in ("whole", "parts")]
+    assert weights[0] == weights[1]
+    return result
+
+
 def split_rows(batch: Batch, stop: int) -> list[Batch]:
     """Two micro-batches: the first rows, and the others."""
-    names = ("input_ids", "labels", "position_ids", "segment_ids", "row_ids", "row_epochs", "datasets")
+    names: tuple[str, ...] = ("input_ids", "labels", "position_ids", "segment_ids", "row_ids", "row_epochs", "datasets")
     others = {name: getattr(batch, name) for name in ("cu_seqlens", "max_seqlen", "pad_id")}
+    if batch.loss_weights is not None:
+        names = (*names, "loss_weights")
     parts = slice(None, stop), slice(stop, None)
     return [Batch(**{name: getattr(batch, name)[part] for name in names}, **others) for part in parts]
 
