@@ -16,13 +16,12 @@ from maskmill.schemas.masking import IGNORE_INDEX
 from maskmill.schemas.model_section import ModelSection, ObjectiveName
 from tests.training.families.packed_rows import make_packed
 from tests.training.objectives.trained import (
+    assert_computes,
     assert_continues,
     assert_parts_add_up,
-    assert_same,
     build_trained,
-    collect_gradients,
-    compute,
     compute_token_loss,
+    describe_run,
     split_sequences,
     weigh,
 )
@@ -51,12 +50,7 @@ def test_packed_rows_give_the_losses_and_gradients_of_both_models_on_sequences_a
     assert 0 < is_replaced.sum() < len(is_replaced)
     of_discriminator = functional.binary_cross_entropy_with_logits(torch.cat(judged), is_replaced.double())
     expected = expected + keys.get("discriminator_weight", 50.0) * of_discriminator
-    expected.backward()
-    wanted = collect_gradients(models)
-
-    loss, found = compute(models, [batch], "replaced_token")
-    assert loss == pytest.approx(expected.item(), abs=1e-10)
-    assert_same(found, wanted)
+    wanted = assert_computes(models, batch, "replaced_token", expected)
     assert wanted.keys() == dict(models.named_parameters()).keys()
 
 
@@ -91,23 +85,14 @@ def test_the_sizes_of_the_paper(size, share, hidden_size, heads, embedding_size)
     assert FAMILIES[section.family].configure(section, Dimensions(99, 8, 0)).embedding_size == embedding_size
 
 
-def describe(dataset, output, **keys):
-    return {
-        "data": {"dataset": f"{dataset}/packed", "held_out": f"{dataset}/packed-heldout", "global_batch_rows": 8},
-        "model": {**ELECTRA, "hidden_size": 32, "num_layers": 2, "num_heads": 4, **keys},
-        "optimizer": {"learning_rate": 3e-3, "warmup_steps": 2},
-        "run": {"output": output, "steps": 8, "checkpoint_every": 4, "log_every": 1, "device": "cpu"},
-    }
-
-
 def test_a_run_that_ends_in_the_middle_continues_to_the_bit_and_its_discriminator_loads(prepared, tmp_path):
-    result = assert_continues(lambda output: describe(prepared, output), tmp_path, stop_at=6)
+    result = assert_continues(lambda output: describe_run(prepared, output, **ELECTRA), tmp_path)
     model = AutoModelForPreTraining.from_pretrained(result.model_url)
     assert type(model).__name__ == "ElectraForPreTraining"
     assert model(input_ids=torch.tensor([[2, 7, 8, 3]])).logits.shape == (1, 4)
     assert 0 < result.held_out.loss < 8  # nats a token, the generator's
 
-    again = describe(prepared, str(tmp_path / "again"), init=result.model_url)
+    again = describe_run(prepared, str(tmp_path / "again"), **ELECTRA, init=result.model_url)
     again["model"] = {name: again["model"][name] for name in ("family", "objective", "init")}
     assert train(again).step == 8
     again["model"]["generator_share"] = 0.4
@@ -127,10 +112,8 @@ def test_a_run_that_ends_in_the_middle_continues_to_the_bit_and_its_discriminato
     ],
 )
 def test_what_does_not_fit_is_refused_by_name(prepared, tmp_path, keys, named):
-    settings = describe(prepared, str(tmp_path))
-    settings["model"] = {"hidden_size": 32, "num_layers": 2, "num_heads": 4, **keys}
     with pytest.raises(ConfigError) as caught:
-        train(settings)
+        train(describe_run(prepared, str(tmp_path), **keys))
     assert named in str(caught.value)
 
 

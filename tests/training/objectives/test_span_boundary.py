@@ -14,13 +14,14 @@ from maskmill.schemas.model_section import ModelFamily
 from tests.training.families.packed_rows import SEQ_LEN, make_packed
 from tests.training.objectives.trained import (
     VOCABULARY,
+    assert_computes,
     assert_continues,
     assert_parts_add_up,
     assert_same,
     build_trained,
-    collect_gradients,
     compute,
     compute_token_loss,
+    describe_run,
     split_sequences,
     weigh,
 )
@@ -99,11 +100,7 @@ def test_a_loop_over_runs_gives_the_same_loss_and_gradients(family, weighted):
     logits = FAMILIES[ModelFamily(family)].predict(module.model, torch.cat(states))
     expected = compute_token_loss(batch, logits)
     expected = expected + sum(losses) / (len(logits) if weighted else len(losses))
-    expected.backward()
-    wanted = collect_gradients(module)
-    loss, found = compute(module, [batch], "span_boundary")
-    assert loss == pytest.approx(expected.item(), abs=1e-10)
-    assert_same(found, wanted)
+    wanted = assert_computes(module, batch, "span_boundary", expected)
     assert {name for name in wanted if name.startswith("head.")} == {
         f"head.{n}" for n, _ in module.head.named_parameters()
     }
@@ -135,18 +132,9 @@ def test_every_place_of_a_row_has_an_embedding():
 
 
 def test_a_run_that_ends_in_the_middle_continues_to_the_bit_and_its_model_loads(prepared, tmp_path):
-    def describe(output):
-        return {
-            "data": {"dataset": f"{prepared}/packed", "global_batch_rows": 8, "micro_batch_rows": 4},
-            "mask": {"strategy": "span", "rate": 0.15},
-            "model": {"hidden_size": 32, "num_layers": 2, "num_heads": 4, "objective": "span_boundary"},
-            "optimizer": {"learning_rate": 3e-3, "warmup_steps": 2},
-            "run": {"output": output, "steps": 6, "checkpoint_every": 3, "log_every": 1, "device": "cpu"},
-        }
-
-    result = assert_continues(describe, tmp_path, stop_at=4)
+    mask, objective = {"strategy": "span", "rate": 0.15}, "span_boundary"
+    result = assert_continues(lambda output: describe_run(prepared, output, mask, objective=objective), tmp_path)
     AutoModelForMaskedLM.from_pretrained(result.model_url)
-    settings = describe(str(tmp_path / "refused"))
-    settings["model"]["family"] = "deberta-v2"
+    settings = describe_run(prepared, str(tmp_path / "refused"), mask, objective=objective, family="deberta-v2")
     with pytest.raises(ConfigError, match=r"objective span_boundary is for bert and .* the family is deberta-v2"):
         train(settings)

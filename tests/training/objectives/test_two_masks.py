@@ -15,13 +15,12 @@ from maskmill.schemas.masking import IGNORE_INDEX, Masking
 from tests.training.families.packed_rows import FIRST_ORDINARY, make_packed
 from tests.training.objectives.trained import (
     VOCABULARY,
+    assert_computes,
     assert_continues,
     assert_parts_add_up,
-    assert_same,
     build_trained,
-    collect_gradients,
-    compute,
     compute_token_loss,
+    describe_run,
     split_sequences,
     weigh,
 )
@@ -54,11 +53,7 @@ def test_packed_rows_give_the_losses_and_gradients_of_sequences_alone(family, we
         of_decoder.append(head(module.decoder(joined))[0])
     of_tokens = compute_token_loss(batch, torch.cat(of_encoder))
     expected = of_tokens + compute_token_loss(again, torch.cat(of_decoder))
-    expected.backward()
-    wanted = collect_gradients(module)
-    loss, found = compute(module, [batch], "two_masks")
-    assert loss == pytest.approx(expected.item(), abs=1e-10)
-    assert_same(found, wanted)
+    wanted = assert_computes(module, batch, "two_masks", expected)
     assert wanted.keys() == dict(module.named_parameters()).keys()
 
 
@@ -93,18 +88,9 @@ def test_the_decoders_loss_reaches_the_encoder_through_cls_alone():
 
 
 def test_a_run_that_ends_in_the_middle_continues_to_the_bit_and_its_model_loads(prepared, tmp_path):
-    def describe(output):
-        return {
-            "data": {"dataset": f"{prepared}/packed", "global_batch_rows": 8, "micro_batch_rows": 4},
-            "mask": {"rate": 0.3},
-            "model": {"hidden_size": 32, "num_layers": 2, "num_heads": 4, "objective": "two_masks"},
-            "optimizer": {"learning_rate": 3e-3, "warmup_steps": 2},
-            "run": {"output": output, "steps": 6, "checkpoint_every": 3, "log_every": 1, "device": "cpu"},
-        }
-
-    result = assert_continues(describe, tmp_path, stop_at=4)
+    mask, objective = {"rate": 0.3}, "two_masks"
+    result = assert_continues(lambda output: describe_run(prepared, output, mask, objective=objective), tmp_path)
     AutoModelForMaskedLM.from_pretrained(result.model_url)
-    settings = describe(str(tmp_path / "refused"))
-    settings["model"]["family"] = "modernbert"
+    settings = describe_run(prepared, str(tmp_path / "refused"), mask, objective=objective, family="modernbert")
     with pytest.raises(ConfigError, match="objective two_masks is for bert and roberta, and the family is modernbert"):
         train(settings)

@@ -58,6 +58,16 @@ def compute(module: Any, micro_batches: list[Any], objective: str) -> tuple[floa
     return loss, collect_gradients(module)
 
 
+def assert_computes(module: Any, batch: Batch, objective: str, expected: torch.Tensor) -> dict[str, torch.Tensor]:
+    """The objective gives this loss, and its gradients, which are returned by name."""
+    expected.backward()  # type: ignore[no-untyped-call]
+    wanted = collect_gradients(module)
+    loss, found = compute(module, [batch], objective)
+    assert loss == pytest.approx(expected.item(), abs=1e-10)
+    assert_same(found, wanted)
+    return wanted
+
+
 def collect_gradients(module: Any) -> dict[str, torch.Tensor]:
     return {name: one.grad.clone() for name, one in module.named_parameters() if one.grad is not None}
 
@@ -94,11 +104,27 @@ def assert_parts_add_up(module: Any, batch: Batch, objective: str) -> None:
     assert_same(found, gradients)
 
 
+def describe_run(dataset: Path, output: str, mask: dict[str, Any] | None = None, **model: Any) -> dict[str, Any]:
+    """Settings of a run of eight steps on prepared text."""
+    return {
+        "data": {
+            "dataset": f"{dataset}/packed",
+            "held_out": f"{dataset}/packed-heldout",
+            "global_batch_rows": 8,
+            "micro_batch_rows": 4,
+        },
+        **({} if mask is None else {"mask": mask}),
+        "model": {"hidden_size": 32, "num_layers": 2, "num_heads": 4, **model},
+        "optimizer": {"learning_rate": 3e-3, "warmup_steps": 2},
+        "run": {"output": output, "steps": 8, "checkpoint_every": 4, "log_every": 1, "device": "cpu"},
+    }
+
+
 class Stopped(BaseException):
     """The end of the process."""
 
 
-def assert_continues(describe: Callable[[str], dict[str, Any]], folder: Path, stop_at: int) -> TrainResult:
+def assert_continues(describe: Callable[[str], dict[str, Any]], folder: Path, stop_at: int = 6) -> TrainResult:
     """A run that ends after a step and begins again reports the losses and the weights of one that does not end."""
     whole: list[Any] = []
     parts: list[Any] = []
