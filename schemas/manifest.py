@@ -127,8 +127,8 @@ class PackedManifest(Manifest):
         shards_folder: The folder inside the dataset with `shards.arrow` and the shards, whose paths are relative to
             it; empty if they lie beside the manifest, where packing writes them. `mask` gives each set of static
             copies a folder of its own.
-        rows_fingerprint: The identity of the rows as they were packed, whatever static copies they got since; empty
-            if they have those that they were packed with.
+        rows_fingerprint: The identity of the rows as they were packed, whatever `mask` has made of them since; empty
+            if they are as packing wrote them.
         pairs: Which pairs the sequences are; `None` if they are none.
         duplicates: How often the documents were made into pairs.
         sop_random_single: Whether a single sentence was paired with another document's.

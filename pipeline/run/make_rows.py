@@ -145,7 +145,7 @@ def _set_masking(run: Run, targets: list[_Target]) -> list[PackedManifest]:
     manifests = []
     for target in targets:
         manifest = _read_own(run, target)
-        if manifest.shards_folder:
+        if manifest.rows_fingerprint:
             _note_own_copies(run, target, manifest)
         elif manifest.masking != masking and not manifest.copies:
             dataset = run.output.below(target.folder)
@@ -153,7 +153,7 @@ def _set_masking(run: Run, targets: list[_Target]) -> list[PackedManifest]:
             make_tables(masking, manifest.vocabulary, partial(read_tokenizer, dataset, manifest), dataset.display_url)
             manifest = write_manifest(run.output, target.folder, manifest.model_copy(update=changed))
         manifests.append(manifest)
-    if not all(manifest.shards_folder for manifest in manifests):
+    if not all(manifest.rows_fingerprint for manifest in manifests):
         _note_masking(run)
     return manifests
 
@@ -303,7 +303,7 @@ def _write_packed(
     run.output.write_bytes(f"{folder}/tokenizer.json", context.tokenizer_json)
     if run.is_whole(folder):
         existing = _read_own(run, target)
-        if existing.shards_folder:  # written anew beside it, for a part that is missing
+        if existing.rows_fingerprint:  # written anew beside it, for a part that is missing
             _note_own_copies(run, target, existing)
             return existing
     vocabulary, _ = describe_tokenizer(context.tokenizer_json)

@@ -3,6 +3,8 @@
 Every shard is written again beside the old one, in a folder of its own, and the manifest that names the new folder
 replaces the old one at the end. Until then a reader finds the old version, and after an interruption the same command
 goes on. The files of the old version stay for loaders that still read them, until `remove_old` is asked for.
+
+Shards that packing has written, and that have the copies that are asked for, are used again: no shard is written then.
 """
 
 from __future__ import annotations
@@ -23,9 +25,15 @@ from maskmill.pipeline.run.find_packed import find_owner, find_packed
 from maskmill.pipeline.run.mask_settings import check_mask_settings
 from maskmill.pipeline.run.start_engine import start_engine
 from maskmill.pipeline.settings import check_callback, check_flag, check_url, refuse_argument
-from maskmill.pipeline.storage.datasets import fingerprint_rows, read_manifest, read_tokenizer, write_manifest
+from maskmill.pipeline.storage.datasets import (
+    fingerprint_blocks,
+    fingerprint_rows,
+    read_manifest,
+    read_tokenizer,
+    write_manifest,
+)
 from maskmill.pipeline.storage.leases import Lease, hold_output
-from maskmill.pipeline.storage.shard_table import read_shard_table, write_shard_table
+from maskmill.pipeline.storage.shard_table import SHARD_TABLE, digest_table, read_shard_table, write_shard_table
 from maskmill.pipeline.storage.store import Store, open_store
 from maskmill.schemas.errors import ConfigError
 from maskmill.schemas.events import RunEvent, RunFinished, RunListener
@@ -125,13 +133,18 @@ def mask_dataset(store: Store, settings: MaskFile, listen: RunListener, *, remov
         tokenizer_json = read_tokenizer(store, old) if masking.protect else b""
         make_tables(masking, old.vocabulary, lambda: tokenizer_json, store.display_url)  # or refuse
         is_there = old.copies == copies and old.masking == masking
-        is_pointless = not (copies or old.copies or old.shards_folder or remove_old)
+        is_pointless = not (copies or old.copies or old.rows_fingerprint or remove_old)
         if is_pointless or not (is_there or copies or old.copies):
             raise _refuse_no_copies(store)
         new = old if is_there else _plan(old, masking, copies)
         if not is_there:
             context = MaskContext(store, old, new, tokenizer_json, (old.fingerprint, new.shards_folder))
-            new = _write(context, settings.engine, listen, lease)
+            back = _go_back(store, new)
+            if back is None:
+                new = _write(context, settings.engine, listen, lease)
+            else:
+                lease.check()
+                new = write_manifest(store, "", back)
         if new.shards_folder:
             store.below(new.shards_folder).delete_tree(WORK)
         if remove_old:
@@ -157,6 +170,25 @@ def _plan(old: PackedManifest, masking: Masking, copies: int) -> PackedManifest:
         "rows_fingerprint": rows,
     }
     return old.model_copy(update=changed)
+
+
+def _go_back(store: Store, new: PackedManifest) -> PackedManifest | None:
+    """The manifest over the shards that packing has written, if they have these copies and are all there.
+
+    The fingerprint of the rows tells: it covers the copies that they were packed with, and the table of the shards.
+    Without copies it does not cover the masking, so that manifest still says that its masking is not that of packing.
+    """
+    try:
+        checksum = digest_table(store, SHARD_TABLE)
+    except FileNotFoundError:
+        return None
+    back = new.model_copy(update={"shards_folder": "", "shards_checksum": checksum})
+    if fingerprint_blocks(back) != new.rows_fingerprint:
+        return None
+    shards = read_shard_table(store, back)
+    if not {shards.path(shard) for shard in range(len(shards))} <= set(store.list_names()):
+        return None
+    return back.model_copy(update={"rows_fingerprint": ""}) if new.copies else back
 
 
 def _write(context: MaskContext, engine: EngineSection, listen: RunListener, lease: Lease) -> PackedManifest:

@@ -66,11 +66,13 @@ def fingerprint_blocks(manifest: PackedManifest) -> str:
 
     Which pieces continue a word follows from the tokenizer, so saying it must not invalidate loader states, checkpoints
     or cached blocks. Nor must another `[mask]` where no copies are stored: there it is only what a loader does by
-    default, and the fingerprint is that of the default masking.
+    default, and the fingerprint is that of the default masking. Nor must the folder that the shards are in: copies
+    that were replaced and written again are the same bytes, which the checksum of their table covers.
     """
     words = {"vocabulary": manifest.vocabulary.model_copy(update={"continuation_bits": None})}
     masking = {} if manifest.copies else {"masking": Masking()}
-    return fingerprint_manifest(manifest.model_copy(update={"schema_version": SCHEMA_VERSION, **words, **masking}))
+    changed = {"schema_version": SCHEMA_VERSION, "shards_folder": "", "rows_fingerprint": "", **words, **masking}
+    return fingerprint_manifest(manifest.model_copy(update=changed))
 
 
 def read_manifest(dataset: Store, model: type[AnyManifest]) -> AnyManifest:
@@ -177,7 +179,7 @@ def refuse_replaced(dataset: Store, manifest: PackedManifest, path: str) -> None
         path: The file.
 
     Raises:
-        StaleArtifactError: It has other rows or other static copies now.
+        StaleArtifactError: It has other rows or other static copies now, or the same ones in another folder.
     """
     try:
         if dataset.exists(path):
@@ -186,6 +188,9 @@ def refuse_replaced(dataset: Store, manifest: PackedManifest, path: str) -> None
     except MaskmillError:
         return
     check_same_blocks(dataset, manifest, current)
+    if current.shards_folder != manifest.shards_folder:
+        before, now = (f"shards in {one.shards_folder or 'its own folder'}" for one in (manifest, current))
+        raise _explain_replaced(dataset, before, now)
 
 
 def check_same_blocks(dataset: Store, opened: PackedManifest, current: PackedManifest) -> None:
@@ -196,13 +201,17 @@ def check_same_blocks(dataset: Store, opened: PackedManifest, current: PackedMan
     """
     expected, found = fingerprint_blocks(opened), fingerprint_blocks(current)
     if expected != found:
-        raise StaleArtifactError(
-            "the dataset was replaced while it was read",
-            path=dataset.display_url,
-            expected=f"fingerprint {expected}",
-            found=found,
-            action="start again with the new one, or put the old one back",
-        )
+        raise _explain_replaced(dataset, f"fingerprint {expected}", found)
+
+
+def _explain_replaced(dataset: Store, expected: str, found: str) -> StaleArtifactError:
+    return StaleArtifactError(
+        "the dataset was replaced while it was read",
+        path=dataset.display_url,
+        expected=expected,
+        found=found,
+        action="start again with the new one, or put the old one back",
+    )
 
 
 def explain_gone(path: str) -> ShardCorruptError:

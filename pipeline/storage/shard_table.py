@@ -10,6 +10,7 @@ from functools import partial
 import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
+import xxhash
 
 from maskmill.pipeline.storage.arrow_reader import ArrowFile
 from maskmill.pipeline.storage.arrow_views import view_lists, view_numbers
@@ -129,6 +130,11 @@ def _load_table(dataset: Store, name: str) -> pa.Buffer:
     if dataset.capabilities.local_paths and size > MAX_TABLE_IN_MEMORY:
         return dataset.map_file(name)
     return pa.py_buffer(dataset.read_bytes(name))
+
+
+def digest_table(dataset: Store, name: str) -> str:
+    """The xxh3-128 of a table of shards, as manifests have it. Raises `FileNotFoundError` if there is none."""
+    return xxhash.xxh3_128_hexdigest(_load_table(dataset, name))
 
 
 def read_shard_table(

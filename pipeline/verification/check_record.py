@@ -80,12 +80,12 @@ def _fingerprint(entries: Mapping[Scope, Entry], folder: str) -> str | None:
 def _has_other_masking(entries: Mapping[Scope, Entry], folder: str, part: Verified) -> bool:
     """Whether the record has another masking for these rows; a record of an earlier version has none.
 
-    Rows with new static copies have a masking of their own, which the record does not describe.
+    Rows that `mask` has changed have a masking of their own, which the record does not describe.
     """
     scope = scope_of_folder(folder)
     if scope is None or scope not in entries or not isinstance(part.manifest, PackedManifest):
         return False
-    return not part.manifest.shards_folder and entries[scope].masking not in (None, part.manifest.masking)
+    return not part.manifest.rows_fingerprint and entries[scope].masking not in (None, part.manifest.masking)
 
 
 def check_quarantine(store: Store, verified: Mapping[str, Verified]) -> list[Finding]:

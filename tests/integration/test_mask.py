@@ -20,6 +20,7 @@ from maskmill.pipeline.storage.datasets import write_manifest
 from maskmill.pipeline.storage.leases import hold_output
 from maskmill.pipeline.storage.store import open_store
 from maskmill.schemas.errors import ConfigError, StaleArtifactError
+from maskmill.schemas.events import RunEvent, UnitDone
 from tests.integration.conftest import Undisturbed
 from tests.integration.dying_driver import STEPS
 from tests.integration.runs import (
@@ -379,4 +380,56 @@ def test_an_output_with_several_datasets_names_them(undisturbed: Undisturbed, tm
     assert refused.status == 1
     assert f"{tmp_path}/out/packed-64 or {tmp_path}/out/packed-128" in refused.stderr
     mask(tmp_path / "out" / "packed-64", "mask.copies=1")
+    assert verify(tmp_path / "out").findings == ()
+
+
+@pytest.mark.parametrize("remove_old", [False, True])
+def test_there_and_back_again_is_the_dataset_that_it_was(output: Path, remove_old: bool) -> None:
+    """States of stored masks depend on bytes, not on the folder that these are in."""
+    dataset = output / "packed"
+    before = read_tree(output, ["packed"])
+    stored = MaskedBatches(str(dataset), global_batch_rows=8, masking="static")
+    state = stored.at(3).state_dict()
+    expected = hash_batches(list(stored.at(3).epochs(1)))
+    first = stored.manifest
+    reader = open_dataset(dataset)
+    mask_rows(dataset, Masking(strategy="span"), 1, engine=ALONE, remove_old=remove_old)
+    with pytest.raises(StaleArtifactError, match="another dataset"):
+        MaskedBatches(str(dataset), global_batch_rows=8, masking="static").load_state_dict(state)
+    events: list[RunEvent] = []
+    masked = mask_rows(dataset, first.masking, first.copies, events.append, engine=ALONE)
+    again = MaskedBatches(str(dataset), global_batch_rows=8, masking="static")
+    again.load_state_dict(state)
+    assert hash_batches(list(again.epochs(1))) == expected
+    assert verify(output).findings == ()
+    if remove_old:
+        assert masked.manifest.shards_folder
+        with pytest.raises(StaleArtifactError, match="the dataset was replaced while it was read"):
+            list(reader)
+    else:  # the files of packing are still there
+        assert not any(isinstance(event, UnitDone) for event in events)
+        mask_rows(dataset, engine=ALONE, remove_old=True)
+        assert_same_tree(read_tree(output, ["packed"]), before)
+        assert len(list(reader)) == len(reader)
+
+
+def test_copies_that_were_added_are_removed_without_a_new_shard(undisturbed: Undisturbed, tmp_path: Path) -> None:
+    run_file = write_run_file(tmp_path / "run.toml", undisturbed.corpus_folder, tmp_path / "out")
+    prepare(run_file, "mask.copies=0")
+    dataset = tmp_path / "out" / "packed"
+    before = read_tree(tmp_path / "out", ["packed"])
+    drawn = MaskedBatches(str(dataset), global_batch_rows=8, masking=Masking())
+    state = drawn.at(2).state_dict()
+    mask_rows(dataset, Masking(strategy="span"), 2, engine=ALONE)
+    events: list[RunEvent] = []
+    masked = mask_rows(dataset, None, 0, events.append, engine=ALONE, remove_old=True)
+    assert not any(isinstance(event, UnitDone) for event in events)
+    assert (masked.manifest.copies, masked.manifest.masking, masked.old_files) == (0, Masking(strategy="span"), 0)
+    after = read_tree(tmp_path / "out", ["packed"])
+    assert {name for name in after if after[name] != before[name]} == {"packed/manifest.json"}
+    assert verify(tmp_path / "out").findings == ()
+    MaskedBatches(str(dataset), global_batch_rows=8, masking=Masking()).load_state_dict(state)
+    prepare(run_file, "mask.copies=0")
+    assert read_manifest(dataset)["masking"]["strategy"] == "span"
+    mask_rows(dataset, Masking(strategy="span"), 1, engine=ALONE)  # and from there to copies again
     assert verify(tmp_path / "out").findings == ()

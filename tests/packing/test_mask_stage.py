@@ -85,6 +85,30 @@ def test_words_that_are_not_known_are_refused(tmp_path: Path) -> None:
         mask(tmp_path / "given", Masking(strategy="whole_word"), engine=ALONE)
 
 
+@pytest.mark.parametrize("damage", ["nothing", "a shard is gone", "the table has changed", "the table is gone"])
+def test_copies_are_removed_by_going_back_to_the_shards_of_packing_if_these_are_whole(
+    tmp_path: Path, damage: str
+) -> None:
+    url = f"{tmp_path}/given"
+    write_dataset(url, copies=0)
+    rows = [row.input_ids.tolist() for row in open_dataset(url)]
+    mask(url, WANTED, 2, engine=ALONE)
+    if damage == "a shard is gone":
+        (tmp_path / "given" / "shard-00002.arrow").unlink()
+    elif damage == "the table has changed":
+        (tmp_path / "given" / SHARD_TABLE).write_bytes((tmp_path / "given" / SHARD_TABLE).read_bytes() + b"\0")
+    elif damage == "the table is gone":
+        (tmp_path / "given" / SHARD_TABLE).unlink()
+    events: list[Any] = []
+    masked = mask(url, copies=0, on_event=events.append, engine=ALONE)
+    assert any(isinstance(event, UnitDone) for event in events) is (damage != "nothing")
+    assert bool(masked.manifest.shards_folder) is (damage != "nothing")
+    assert [row.input_ids.tolist() for row in open_dataset(url)] == rows
+    assert mask(url, copies=0, engine=ALONE).is_unchanged
+    with pytest.raises(ConfigError, match="no stored masks"):
+        MaskedBatches(url, global_batch_rows=4, masking="static")
+
+
 @pytest.mark.parametrize("is_gone", [False, True])
 def test_a_shard_that_is_not_what_was_written_is_refused(tmp_path: Path, is_gone: bool) -> None:
     write_dataset(f"{tmp_path}/given")
