@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 
 from maskmill.pipeline.loader.batches.batch import Batch
-from maskmill.pipeline.loader.check_arguments import check
+from maskmill.pipeline.loader.check_arguments import check, check_instance
 from maskmill.pipeline.masking.hashing import SAMPLE_STREAM
 from maskmill.pipeline.masking.torch_hashing import derive_row_words_torch, hash_positions_torch, multiples_of_g
 from maskmill.schemas.errors import ConfigError
@@ -101,26 +101,22 @@ def replace_tokens(batch: Batch, positions: Tensor, logits: Tensor, seed: int = 
         batch: With masks of any strategy; the generator has read its `input_ids`.
         positions: int64 `(M,)`, of the flattened B * S: predicted ones. Spare entries of `masked_positions` name
             position 0, which is [CLS] or padding: it is not replaced.
-        logits: `(M, V)`, what the generator says of them.
+        logits: Floats `(M, V)`, what the generator says of them, on the device of the batch.
         seed: Of the samples, 0 <= seed < 2**64.
 
     Raises:
-        ConfigError: There are not as many logits as positions, or no such seed.
+        ConfigError: An argument has another type, shape or device, or there is no such seed. In host memory also if a
+            position is not in the batch or a logit is no number; on another device that would have to be waited for.
     """
     seed = check("seed", seed)
-    if logits.ndim != 2 or positions.shape != logits.shape[:1]:  # positions and vocabulary
-        raise ConfigError(
-            "there are not as many logits as positions",
-            path="replace_tokens",
-            expected=f"logits of shape ({len(positions)}, vocabulary)",
-            found=str(tuple(logits.shape)),
-            action="give the generator's logits at these positions",
-        )
+    _check_samples(batch, positions, logits)
     num_positions = batch.input_ids.shape[1]
     rows, places = positions // num_positions, positions % num_positions
     words = derive_row_words_torch((SAMPLE_STREAM,), seed, batch.row_epochs, batch.row_ids)[:, 0]
     drawn = hash_positions_torch(multiples_of_g(places)[:, None], words[:, rows])[:, 0].to(torch.float64)
     sums = logits.detach().to(torch.float32).softmax(1).to(torch.float64).cumsum(1)
+    if sums.is_cpu and not sums[:, -1].isfinite().all():
+        raise _refuse_samples("logits", "are not all numbers", "finite logits", "nan or inf among them")
     threshold = (drawn + 0.5) / _TWO_TO_32 * sums[:, -1]
     samples = torch.searchsorted(sums, threshold[:, None]).clamp_(max=logits.shape[1] - 1)[:, 0]
     original = find_original_ids(batch).flatten()
@@ -128,3 +124,39 @@ def replace_tokens(batch: Batch, positions: Tensor, logits: Tensor, seed: int = 
     kept = torch.where(predicted, samples, original[positions])
     shown = original.scatter(0, positions, kept).view(batch.input_ids.shape)
     return ReplacedTokens(shown, shown != original.view(shown.shape))
+
+
+def _check_samples(batch: Batch, positions: Tensor, logits: Tensor) -> None:
+    """Check what `replace_tokens` is given, without reading a value back from a device."""
+    check_instance("batch", batch, Batch, "a Batch", "give a batch that a loader has served")
+    tensors = {"positions": (positions, "int64, (M,)"), "logits": (logits, "floats, (M, vocabulary)")}
+    for name, (tensor, expected) in tensors.items():
+        check_instance(name, tensor, Tensor, f"a tensor: {expected}", "give the generator's logits at these positions")
+        if tensor.device != batch.input_ids.device:
+            found = f"a tensor on {tensor.device}"
+            raise _refuse_samples(name, "are on another device", f"one on {batch.input_ids.device}", found)
+    if positions.dtype != torch.int64 or positions.ndim != 1:
+        raise _refuse_samples("positions", "are not numbers of positions", "int64, (M,)", _describe(positions))
+    if not logits.is_floating_point():
+        raise _refuse_samples("logits", "are not floats", "float32 or another type of floats", _describe(logits))
+    if logits.ndim != 2 or len(logits) != len(positions) or not logits.shape[1]:  # positions and vocabulary
+        expected = f"logits of shape ({len(positions)}, vocabulary)"
+        raise _refuse_samples("logits", "are not as many as the positions", expected, _describe(logits))
+    places = batch.input_ids.numel()
+    if positions.is_cpu and len(positions) and not 0 <= int(positions.min()) <= int(positions.max()) < places:
+        found = f"{int(positions.min())} to {int(positions.max())}"
+        raise _refuse_samples("positions", "are not all in the batch", f"0 to {places - 1}", found)
+
+
+def _describe(tensor: Tensor) -> str:
+    return f"{str(tensor.dtype).removeprefix('torch.')}, {tuple(tensor.shape)}"
+
+
+def _refuse_samples(name: str, what: str, expected: str, found: str) -> ConfigError:
+    return ConfigError(
+        f"the {name} {what}",
+        path=f"replace_tokens: {name}",
+        expected=expected,
+        found=found,
+        action="give the generator's logits at the predicted positions of this batch",
+    )

@@ -146,8 +146,54 @@ def test_spare_positions_are_not_replaced():
     positions = torch.cat([(batch.labels.flatten() != -100).nonzero()[:, 0], torch.zeros(9, dtype=torch.int64)])
     replaced = replace_tokens(batch, positions, torch.zeros(len(positions), 50))
     assert replaced.input_ids[0, 0] == CLS
-    with pytest.raises(ConfigError, match="not as many logits as positions"):
+    with pytest.raises(ConfigError, match="not as many as the positions"):
         replace_tokens(batch, positions, torch.zeros(3, 50))
+
+
+BROKEN = {
+    "batch": lambda _b, p, x: (None, p, x),
+    "positions: a list": lambda b, p, x: (b, p.tolist(), x),
+    "positions: int32": lambda b, p, x: (b, p.int(), x),
+    "positions: bool": lambda b, p, x: (b, p.bool(), x),
+    "positions: two dimensions": lambda b, p, x: (b, p[None], x),
+    "positions: below": lambda b, p, x: (b, torch.where(p == p[3], -1, p), x),
+    "positions: above": lambda b, p, x: (b, torch.where(p == p[3], 256, p), x),
+    "positions: another device": lambda b, p, x: (b, p.to("meta"), x),
+    "logits: None": lambda b, p, _x: (b, p, None),
+    "logits: integers": lambda b, p, x: (b, p, x.long()),
+    "logits: complex": lambda b, p, x: (b, p, x.to(torch.complex64)),
+    "logits: one dimension": lambda b, p, x: (b, p, x[:, 0]),
+    "logits: three dimensions": lambda b, p, x: (b, p, x[:, None]),
+    "logits: too few": lambda b, p, x: (b, p, x[1:]),
+    "logits: no vocabulary": lambda b, p, x: (b, p, x[:, :0]),
+    "logits: nan": lambda b, p, x: (b, p, torch.where(p[:, None] == p[2], torch.nan, x)),
+    "logits: all -inf": lambda b, p, x: (b, p, torch.where(p[:, None] == p[2], -torch.inf, x)),
+    "logits: another device": lambda b, p, x: (b, p, x.to("meta")),
+}
+
+
+@pytest.mark.parametrize("case", BROKEN)
+def test_arguments_that_do_not_fit_are_refused_by_name(case):
+    batch = text_batch()
+    positions = (batch.labels.flatten() != -100).nonzero()[:, 0]
+    arguments = BROKEN[case](batch, positions, torch.zeros(len(positions), 50))
+    with pytest.raises(ConfigError) as caught:
+        replace_tokens(*arguments)
+    assert case.partition(":")[0] in str(caught.value)
+    assert caught.value.expected
+    assert caught.value.found
+
+
+def test_samples_of_any_floats_and_of_no_position_are_drawn():
+    batch = text_batch()
+    positions = (batch.labels.flatten() != -100).nonzero()[:, 0]
+    logits = torch.zeros(len(positions), 50)
+    logits[:, 7] = -torch.inf  # never drawn
+    for dtype in (torch.float64, torch.bfloat16, torch.float16):
+        assert torch.equal(
+            *(replace_tokens(batch, positions, logits.to(one)).input_ids for one in (dtype, torch.float32))
+        )
+    assert not replace_tokens(batch, positions[:0], logits[:0]).is_replaced.any()
 
 
 def test_nothing_is_read_back():
