@@ -7,6 +7,7 @@ is the most common number of maskable tokens in a row.
 
 from __future__ import annotations
 
+import hashlib
 from enum import StrEnum
 from typing import TYPE_CHECKING, Annotated, Any, Self, cast
 
@@ -38,6 +39,7 @@ _TWO_TO_32 = 2**32
 _DEFAULT_RATE = 0.15
 MAX_COPIES = 100
 """Static masks stored with every row."""
+_DIGEST = "blake2b-"
 MAX_PROTECTED = 1 << 16
 """Tokens that are never predicted."""
 
@@ -330,6 +332,13 @@ GIVE_WAY = {
     "per_sequence_rate": ("rate", "selection", "token_weights"),
 }
 """Settings that do not hold any more where another value of a certain one replaces theirs."""
+
+
+def digest_weights(token_weights: str) -> str:
+    """What stands for `Masking.token_weights` where not all of them need be kept; it is no base64 itself."""
+    if token_weights.startswith(_DIGEST):
+        return token_weights
+    return f"{_DIGEST}{hashlib.blake2b(token_weights.encode(), digest_size=16).hexdigest()}"
 
 
 def count_selected(num_maskable: int, rate_ppm: int) -> int:

@@ -5,13 +5,13 @@ from __future__ import annotations
 import functools
 from typing import Annotated, Any, Literal, NamedTuple
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
 from maskmill.pipeline.loader.check_arguments import MAX_STEPS
 from maskmill.pipeline.loader.order.epoch_order import LastBatch
 from maskmill.schemas.errors import ConfigError, StaleArtifactError
 from maskmill.schemas.explain_values import explain_values
-from maskmill.schemas.masking import Masking
+from maskmill.schemas.masking import Masking, digest_weights
 
 
 class Position(NamedTuple):
@@ -29,6 +29,7 @@ class Position(NamedTuple):
 
 
 _Number = Annotated[int, Field(ge=0, lt=2**64)]
+_Digest = Annotated[str, Field(max_length=64)]
 _MAX_SHOWN = 500
 
 
@@ -51,8 +52,10 @@ class LoaderState(BaseModel):
         last_batch: What happens to the rows of an epoch that fill no global batch.
         rows_dropped: Of each dataset, rows that an epoch leaves out.
         rows_repeated: Of each dataset, rows that an epoch serves a second time.
-        masking: The settings in force; `None` for stored masks.
+        masking: The settings in force, without token weights; `None` for stored masks.
         phase_maskings: Of each phase, its own settings or `None`; empty, and not written, where no phase has any.
+        token_weights: Digests of the token weights of `masking` and of each of `phase_maskings`, which are as long as
+            the vocabulary; empty, and not written, where there are none.
         epoch: Of the next batch.
         step: Of the next batch in its epoch; with several datasets or phases, since the start.
         rows_served: Rows of this rank's share of that global batch that were served already, in micro-batches.
@@ -75,10 +78,16 @@ class LoaderState(BaseModel):
     rows_repeated: tuple[_Number, ...]
     masking: Masking | None
     phase_maskings: Annotated[tuple[Masking | None, ...], Field(default=(), exclude_if=lambda own: not own)]
+    token_weights: Annotated[tuple[_Digest | None, ...], Field(exclude_if=lambda digests: not digests)] = ()
     epoch: int = Field(default=0, ge=0, le=MAX_STEPS, strict=True)
     step: int = Field(default=0, ge=0, le=MAX_STEPS, strict=True)
     rows_served: int = Field(default=0, ge=0, le=MAX_STEPS, strict=True)
     share_rows: int = Field(default=0, ge=0, le=MAX_STEPS, strict=True)
+
+    @model_validator(mode="before")
+    @classmethod
+    def _shorten(cls, values: Any) -> Any:
+        return shorten_state(values) if isinstance(values, dict) else values
 
     def describe(self, position: Position, share_rows: int) -> dict[str, Any]:
         """This loader's state at a position, in JSON's types: a new dictionary, cheap enough for every batch."""
@@ -118,6 +127,31 @@ class LoaderState(BaseModel):
                 action="resume with the settings and the dataset of the run that saved it",
             )
         return other
+
+
+def shorten_state(state: dict[str, Any]) -> dict[str, Any]:
+    """A state with digests of token weights in place of these; earlier versions kept all of them, in JSON's types."""
+    phases = state.get("phase_maskings")
+    maskings = [state.get("masking"), *(phases if isinstance(phases, list | tuple) else ())]
+    weights = [_find_weights(masking) for masking in maskings]
+    if not any(weights):
+        return state
+    first, *others = [_without_weights(masking) for masking in maskings]
+    digests = [None if one is None else digest_weights(one) for one in weights]
+    return {**state, "masking": first, "token_weights": digests} | ({"phase_maskings": others} if others else {})
+
+
+def _find_weights(masking: Any) -> str | None:
+    found = masking.get("token_weights") if isinstance(masking, dict) else getattr(masking, "token_weights", None)
+    return found if isinstance(found, str) and found else None
+
+
+def _without_weights(masking: Any) -> Any:
+    if isinstance(masking, Masking):
+        return masking.model_copy(update={"token_weights": None})
+    if isinstance(masking, dict):
+        return {name: value for name, value in masking.items() if name != "token_weights"}
+    return masking
 
 
 def copy_state(state: dict[str, Any]) -> dict[str, Any]:
