@@ -68,6 +68,7 @@ def packed_lines(manifest: PackedManifest) -> list[tuple[str, str]]:
         f"{counts.pairs_truncated:,} truncated"
     )
     cuts = f"{counts.cuts:,}, {counts.cuts_inside_words:,} inside words, {counts.cuts_to_fill:,} to fill rows"
+    only = manifest.explain_only_label()
     over = [counts.rows - bound for bound in (counts.rows_lower_bound_l1, counts.rows_lower_bound_l2)]
     return [
         ("tokens", f"{counts.tokens_in_rows:,}"),
@@ -75,6 +76,7 @@ def packed_lines(manifest: PackedManifest) -> list[tuple[str, str]]:
         ("  fill", f"{1 - counts.padding / places:.2%}, text {manifest.text_fill_ppm / 1e6:.2%}"),
         ("  above the fewest", f"{count_of(over[0], 'row')} above the bound L1, {over[1]:,} above L2"),
         ("  cuts", cuts) if manifest.pairs is None else ("  pairs", made),
+        *([] if only is None else [("  labels", only)]),
         ("  set aside", f"{count_of(counts.quarantined, 'document')}, {counts.too_long:,} of them longer than a row"),
         ("  static copies", f"{manifest.copies}{_name_masks(manifest.masking) if manifest.copies else ''}"),
         ("  special in text", f"{counts.special_in_text:,}"),

@@ -22,6 +22,8 @@ def verify(dataset: str, as_json: bool) -> int:
             console.print(f"wrong  {finding}", style="red")
         if not part.findings and part.manifest is not None:
             console.print(f"good   {part.path}: {_describe(part.manifest)}")
+        for warning in part.warnings:
+            console.print(f"note   {part.path}: {warning}")
 
     report = verify_dataset(dataset, on_part=print_part)
     if report.findings:

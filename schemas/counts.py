@@ -138,6 +138,12 @@ class PackingCounts(Written):
             raise ValueError(f"{self.too_long} of {self.quarantined} quarantined documents are too long")
         return self
 
+    @property
+    def only_label(self) -> int | None:
+        """The label of every pair, if all have the same; `None` if they differ, or if there is none."""
+        labels = {0} if self.pairs_of_label_1 == 0 else {1} if self.pairs_of_label_1 == self.pairs else set()
+        return next(iter(labels), None) if self.pairs else None
+
 
 PAIR_COUNTS = tuple(name for name, field in PackingCounts.model_fields.items() if not field.is_required())
 """The fields of `PackingCounts` that only datasets of pairs have."""

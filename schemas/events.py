@@ -145,6 +145,8 @@ class PartVerified(Event):
     """The folder that was verified."""
     findings: tuple[str, ...]
     """Everything that is wrong, each with its path."""
+    warnings: Annotated[tuple[str, ...], Field(exclude_if=lambda said: not said)] = ()
+    """What is as it was written, and most likely not what was meant, such as pairs that all have one label."""
 
 
 class TrainStarted(Event):

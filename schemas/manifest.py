@@ -155,6 +155,21 @@ class PackedManifest(Manifest):
     duplicates: Annotated[int, Field(ge=1, le=MAX_DUPLICATES, exclude_if=lambda count: count == 1)] = 1
     sop_random_single: Annotated[bool, Field(exclude_if=lambda flag: not flag)] = False
 
+    def explain_only_label(self) -> str | None:
+        """For people, that all pairs have one label, and why; `None` if they have two, or if there are none."""
+        label = self.counts.only_label
+        if label is None:
+            return None
+        why = (
+            "a B of another document needs two documents in a document shard"
+            if (self.pairs, label) == (Pairs.NSP, 0)
+            else "a B that follows its A needs documents of two sentences"
+            if label == 1 and (self.pairs is Pairs.NSP or self.sop_random_single)
+            else "there are too few of them"
+        )
+        pairs = "the only pair has" if self.counts.pairs == 1 else f"all {self.counts.pairs:,} pairs have"
+        return f"{pairs} the label {label}, so a model learns nothing from it: {why}"
+
     @model_validator(mode="after")
     def _pairs_are_counted(self) -> PackedManifest:
         counts = self.counts

@@ -113,6 +113,10 @@ def make_rows(run: Run, documents: list[DocumentsManifest], tokenizer: Tokenizer
         _write_packed(run, context, target, table, tokenizer, encoded.get(target.split)) for target, table in written
     ]
     run.drop_work(PROVE, PACK)
+    for (target, _), manifest in zip(written, manifests, strict=True):
+        message = None if manifest.held_out else manifest.explain_only_label()
+        if message is not None:
+            run.warn(f"{target.folder}: {message}")
     _note_masking(run)
     return manifests[::-1]
 

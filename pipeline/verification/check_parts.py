@@ -41,6 +41,12 @@ class Verified:
     num_gaps: int = 0
     num_ids: int = 0
 
+    @property
+    def warnings(self) -> list[str]:
+        """What is as it was written, and most likely not what was meant."""
+        said = self.manifest.explain_only_label() if isinstance(self.manifest, PackedManifest) else None
+        return [] if said is None else [said]
+
 
 def check_folders(store: Store, verified: Mapping[str, Verified], unfinished: Sequence[str]) -> list[Finding]:
     """Check the folders of a run: each has the manifest of its own part, and a held-out counterpart.

@@ -76,7 +76,8 @@ def verify(
     for part in verify_output(store, report_shard, threads=len(os.sched_getaffinity(0))):
         parts.append(part)
         if on_event is not None:
-            on_event(PartVerified(path=part.path, findings=tuple(map(str, part.findings))))
+            findings = tuple(map(str, part.findings))
+            on_event(PartVerified(path=part.path, findings=findings, warnings=tuple(part.warnings)))
         if on_part is not None:
             on_part(part)
     return VerifyReport(store.display_url, tuple(parts), store.exists(MANIFEST) or store.exists(RUN_RECORD))

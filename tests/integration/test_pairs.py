@@ -12,6 +12,8 @@ import pytest
 from tokenizers import Tokenizer
 
 from maskmill import MaskedBatches, Masking, prepare, verify
+from maskmill.jobs.report import report
+from maskmill.jobs.verify import verify as print_verified
 from maskmill.pipeline.packing.cutting.sentences import split_sentences
 from maskmill.schemas.errors import InputDataError
 from tests.integration.runs import read_tree
@@ -124,6 +126,41 @@ def test_two_workers_write_the_same_bytes(corpus: Path, nsp: Path) -> None:
     batches = MaskedBatches(str(nsp / "packed"), global_batch_rows=8, masking=Masking())
     batches.require_pairs("nsp")
     assert {label for batch in batches.steps(9) for label in batch.sequence_labels.tolist()} == {0, 1}
+
+
+@pytest.mark.parametrize(
+    ("which", "single", "text", "label"),
+    [
+        ("nsp", False, "One number {n}", 1),  # of one sentence: every B is another document's
+        ("sop", True, "One number {n}", 1),
+        ("nsp", False, "One number {n} came. It went. It sat. It left.", 0),  # one document
+    ],
+)
+def test_labels_that_are_all_equal_are_said(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], which: str, single: bool, text: str, label: int
+) -> None:
+    documents = 40 if label else 1
+    (tmp_path / "text.jsonl").write_text(
+        "".join(json.dumps({"text": text.format(n=n)}) + "\n" for n in range(documents))
+    )
+    settings = make_settings(tmp_path, "out", pairs=which, sop_random_single=single)
+    settings["documents"] = {"held_out": 0.0, "seed": SEED}
+    events: list[Any] = []
+    prepare(settings, events.append)
+    (said,) = [event.message for event in events if event.event == "warning" and "label" in event.message]
+    assert said.startswith("packed: ")
+    assert f"the label {label}, so a model learns nothing from it" in said
+    (part, *_) = [part for part in verify(str(tmp_path / "out")).parts if part.path.endswith("packed")]
+    assert [f"packed: {one}" for one in part.warnings] == [said]
+    assert part.findings == []
+    for command in (report, lambda path: print_verified(path, as_json=False)):
+        assert command(str(tmp_path / "out")) == 0
+        assert said.removeprefix("packed: ").partition(":")[0] in " ".join(capsys.readouterr().out.split())
+
+
+def test_labels_that_differ_are_no_reason_to_warn(nsp: Path) -> None:
+    report = verify(str(nsp))
+    assert [part.warnings for part in report.parts if part.path.endswith("packed")] == [[]]
 
 
 def test_text_without_pairs_is_refused_by_name(tmp_path: Path) -> None:
