@@ -16,7 +16,7 @@ def recipes(name: str | None) -> int:
     """
     console = open_console()
     if name is not None:
-        for line in read_recipe(name).text.splitlines():
+        for line in read_recipe(name, "maskmill recipes show").text.splitlines():
             console.print(line, soft_wrap=True)
         return 0
     table = Table(show_header=False, box=None, pad_edge=False)

@@ -7,11 +7,11 @@ from rich.console import Console
 from maskmill.jobs.console import open_console
 from maskmill.jobs.progress import JsonLines
 from maskmill.jobs.tables import say_gap, table_of_pairs
-from maskmill.pipeline.settings import read_toml
+from maskmill.pipeline.settings import find_origins, read_toml
 from maskmill.pipeline.standard_error import say
 from maskmill.pipeline.training.run_training import TrainResult
 from maskmill.pipeline.training.stop_signals import TrainingInterruptedError
-from maskmill.pipeline.training.train import train as train_model
+from maskmill.pipeline.training.train import train_as
 from maskmill.schemas.events import HeldOutScored, TrainEvent, TrainStarted, TrainStep
 from maskmill.schemas.train_file import TrainFile
 
@@ -67,7 +67,7 @@ def train(path: str, overrides: list[str], as_json: bool, recipe: str | None = N
     lines = TrainLines(console)
     lines.expect(config.run.steps)
     try:
-        result = train_model(config, JsonLines() if as_json else lines)
+        result = train_as(config, JsonLines() if as_json else lines, find_origins(config, recipe))
     except TrainingInterruptedError as interrupted:
         say(str(interrupted))
         return STATUS_OF_SIGNAL + interrupted.number

@@ -3,17 +3,18 @@
 from __future__ import annotations
 
 import os
+import tomllib
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from pydantic import ValidationError
+from pydantic import BaseModel, ValidationError
 
 from maskmill.pipeline.recipes import read_recipe
 from maskmill.pipeline.storage.paths import split_file_url
 from maskmill.pipeline.storage.store import open_store
 from maskmill.schemas.errors import ConfigError
 from maskmill.schemas.explain_values import explain_values, show_value
-from maskmill.schemas.recipe_file import GIVE_WAY
+from maskmill.schemas.recipe_file import GIVE_WAY, NEED
 from maskmill.schemas.redaction import redact
 from maskmill.schemas.toml_files import NO_DEFAULTS, Defaults, Model, parse_toml
 
@@ -44,14 +45,14 @@ def load_settings(model: type[Model], given: object, argument: str, recipe: str 
             )
         return given
     if isinstance(given, Mapping):
-        defaults = _read_defaults(model, recipe)
+        defaults = _read_defaults(model, recipe, "recipe")
         try:
             return model.model_validate(defaults.under(given))
         except ValidationError as error:
             shown = f"{argument} with {defaults.said_by}" if recipe is not None else argument
             raise explain_values(model, error, shown) from None
     if isinstance(given, (str, os.PathLike)):
-        return read_toml(model, check_url(given, argument), recipe=recipe)
+        return _read_toml(model, check_url(given, argument), (), _read_defaults(model, recipe, "recipe"))
     example = (
         '{"input": {"paths": ["corpus/*.jsonl"]}, "output": {"url": "out"}}'
         if argument == "run"
@@ -74,25 +75,45 @@ def read_toml(model: type[Model], path: str, overrides: Sequence[str] = (), reci
     Raises:
         ConfigError: A file is missing or no TOML, or a key or value is wrong.
     """
-    defaults = _read_defaults(model, recipe)
+    return _read_toml(model, path, overrides, _read_defaults(model, recipe, "--recipe"))
+
+
+def list_keys(path: str) -> list[str]:
+    """The keys that a run or train file sets itself, such as `pack.seq_len`; it has been read before."""
+    values = tomllib.loads(_read_text(path))
+    return [f"{section}.{key}" for section, keys in values.items() if isinstance(keys, Mapping) for key in keys]
+
+
+def _read_toml(model: type[Model], path: str, overrides: Sequence[str], defaults: Defaults) -> Model:
+    return parse_toml(model, _read_text(path), redact(path), overrides, defaults)
+
+
+def _read_text(path: str) -> str:
     folder, name = split_file_url(path)
     shown = redact(path)
     try:
-        text = open_store(folder).read_bytes(name, MAX_TOML_BYTES).decode()
+        return open_store(folder).read_bytes(name, MAX_TOML_BYTES).decode()
     except FileNotFoundError:
         raise ConfigError("the file does not exist", path=shown, action="check the path") from None
     except UnicodeDecodeError as error:
         raise ConfigError("the file is not UTF-8", path=shown, found=str(error), action="save it as UTF-8") from None
-    return parse_toml(model, text, shown, overrides, defaults)
 
 
-def _read_defaults(model: type[Model], recipe: object) -> Defaults:
+def find_origins(file: BaseModel, recipe: str | None) -> dict[str, str]:
+    """For messages, the keys of a run file or a train file that a recipe has set, such as `mask.rate`, and its name."""
+    if recipe is None:
+        return {}
+    return dict.fromkeys(read_recipe(recipe).keys_in(file), f"recipe {redact(recipe)}")
+
+
+def _read_defaults(model: type[Model], recipe: object, given_as: str) -> Defaults:
     if recipe is None:
         return NO_DEFAULTS
     if not isinstance(recipe, str) or not recipe:
         expected = "the name of a recipe, or the path or URL of one"
         raise refuse_argument("recipe", recipe, expected, 'give for example recipe="roberta"', "this is no recipe")
-    return Defaults(f"--recipe {redact(recipe)}", read_recipe(recipe).keys_of(model), GIVE_WAY)
+    sections = read_recipe(recipe, given_as).keys_of(model)
+    return Defaults(f"{given_as} {redact(recipe)}", sections, GIVE_WAY, NEED)
 
 
 def check_url(given: object, argument: str) -> str:

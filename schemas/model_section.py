@@ -5,8 +5,9 @@ from __future__ import annotations
 from enum import StrEnum
 from typing import Annotated, Any
 
-from pydantic import Field, SerializerFunctionWrapHandler, model_serializer, model_validator
+from pydantic import Discriminator, Field, SerializerFunctionWrapHandler, Tag, model_serializer, model_validator
 
+from maskmill.schemas.pack_section import Pairs
 from maskmill.schemas.section import Probability, Section, Url, leave_out_defaults
 
 Width = Annotated[int, Field(ge=1, le=1 << 20)]
@@ -91,6 +92,13 @@ _TRAINED_FOR = {
 packed rows, which `deberta-v2` does not read. A decoder of two masks is a layer of BERT above its embeddings."""
 
 
+SentenceTask = Annotated[
+    Annotated[bool, Tag("either")] | Annotated[Pairs, Field(strict=False), Tag("one")],
+    Discriminator(lambda value: "one" if isinstance(value, str) else "either"),
+]
+"""Whether the label of a pair is predicted, or which pairs these must be."""
+
+
 class ModelSection(Section):
     """`[model]`: an encoder of `transformers`; the vocabulary and the longest sequence are the dataset's."""
 
@@ -133,9 +141,10 @@ class ModelSection(Section):
     a run that sees its text only about once."""
     initializer_range: Annotated[float, Field(gt=0.0)] = 0.02
     """Standard deviation of the initial weights."""
-    sentence_task: bool = False
+    sentence_task: SentenceTask = False
     """With `bert` and `albert`: predict the label of each pair of segments too, as `BertForPreTraining` and
-    `AlbertForPreTraining` do. The rows must have been packed as pairs."""
+    `AlbertForPreTraining` do. With `nsp` or `sop` the rows must have been packed with these `pack.pairs`, or they are
+    refused; `true` takes either."""
     objective: Annotated[ObjectiveName, Field(strict=False)] = ObjectiveName.MASKED
     """What the model is trained to do. `masked`: predict the tokens that `[mask]` selects. `replaced_token`, with
     `electra`: find the tokens that a smaller generator, trained beside it, has put in their places (ELECTRA); the

@@ -37,6 +37,7 @@ from maskmill.schemas.train_file import DataSection, OptimizerSection, RunSectio
 
 class _DataSection(DataSection):
     dataset: str = "that of the train file"
+    more_datasets: tuple[str, ...] = ("those of the train file",)
 
 
 class _RunSection(RunSection):
@@ -62,6 +63,9 @@ GIVE_WAY = {
     **{("mask", key): names for key, names in masking.GIVE_WAY.items()},
 }
 """Keys of a recipe that a file's own size, the folder that it begins with, or another way to mask replaces."""
+
+NEED = {("data", "alpha"): "more_datasets"}
+"""Keys of a recipe that mean nothing without another one, which only the file itself can have."""
 
 
 @dataclass(frozen=True)
@@ -92,6 +96,16 @@ class Recipe:
             for name, section in sections.items()
             if section is not None and name in self.sections
         }
+
+    def keys_in(self, file: BaseModel) -> list[str]:
+        """The keys, such as `mask.rate`, that a run file or a train file has as this recipe sets them."""
+        values = file.model_dump(mode="json", by_alias=True)
+        return [
+            f"{name}.{key}"
+            for name, keys in self.keys_of(type(file)).items()
+            for key, value in keys.items()
+            if (values[name] or {}).get(key) == value
+        ]
 
 
 def parse_recipe(name: str, text: str, path: str) -> Recipe:

@@ -25,11 +25,13 @@ class Defaults:
         sections: The keys by section.
         give_way: Keys of the same section that do not hold where a file sets a certain one to another value, by section
             and that key: it says the same in other words, or excludes them.
+        need: Keys that hold only where a file sets a certain one of the same section.
     """
 
     said_by: str
     sections: Mapping[str, Mapping[str, Any]]
     give_way: Mapping[tuple[str, str], Sequence[str]] = field(default_factory=dict)
+    need: Mapping[tuple[str, str], str] = field(default_factory=dict)
 
     def under(self, values: Mapping[str, Any]) -> dict[str, Any]:
         """The values of a file with these keys under them; a section that is none is left for validation."""
@@ -39,6 +41,10 @@ class Defaults:
             if isinstance(given, Mapping) and given.get(key, own := self.sections.get(section, {}).get(key)) != own:
                 for name in names:
                     together.get(section, {}).pop(name, None)
+        for (section, key), needed in self.need.items():
+            given = values.get(section)
+            if not (isinstance(given, Mapping) and given.get(needed)):
+                together.get(section, {}).pop(key, None)
         for name, keys in values.items():
             together[name] = {**together.get(name, {}), **keys} if isinstance(keys, Mapping) else keys
         return together

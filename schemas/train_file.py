@@ -29,7 +29,7 @@ from typing import Annotated, Any, Literal
 
 from pydantic import Field, SerializerFunctionWrapHandler, model_serializer, model_validator
 
-from maskmill.schemas.masking import Masking
+from maskmill.schemas.masking import Masking, digest_weights
 from maskmill.schemas.model_section import ModelSection
 from maskmill.schemas.redaction import redact
 from maskmill.schemas.section import (
@@ -84,6 +84,10 @@ class DataSection(Section):
         urls = [self.dataset, *self.more_datasets]
         if len(set(urls)) < len(urls):
             raise ValueError("dataset and more_datasets name a dataset twice")
+        if self.alpha != type(self).model_fields["alpha"].default and not self.more_datasets:
+            raise ValueError(
+                "alpha says how often each of several datasets is read: give more_datasets, or leave it out"
+            )
         return self
 
     @model_serializer(mode="wrap")
@@ -207,4 +211,8 @@ class TrainFile(Section):
         flat = {f"{section}.{key}": value for section, keys in given.items() for key, value in keys.items()}
         if self.model.init is not None:
             flat["model.init"] = redact(self.model.init)
+        if self.mask is not None and self.mask.token_weights is not None:
+            flat["mask.token_weights"] = digest_weights(self.mask.token_weights)  # as long as the vocabulary
+        if self.model.sentence_task:
+            flat["model.sentence_task"] = True  # which pairs the rows have, their own fingerprint says
         return {key: value for key, value in flat.items() if key not in free}

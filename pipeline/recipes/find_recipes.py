@@ -20,12 +20,13 @@ def list_recipes() -> list[Recipe]:
     return [_read_packaged(name) for name in _list_names()]
 
 
-def read_recipe(name: str) -> Recipe:
+def read_recipe(name: str, given_as: str = "--recipe") -> Recipe:
     """Read a recipe.
 
     Args:
         name: The name of a recipe of the package, or the path or URL of a TOML file: whatever ends in `.toml` or
             contains a slash.
+        given_as: The option, argument or command that names it, for messages.
 
     Raises:
         ConfigError: There is no such recipe, or one of its keys or values is wrong.
@@ -37,7 +38,7 @@ def read_recipe(name: str) -> Recipe:
         near = difflib.get_close_matches(name, names, n=1)
         raise ConfigError(
             "there is no such recipe",
-            path="--recipe",
+            path=given_as,
             expected="one of " + ", ".join(names) + ", or the path of a .toml file",
             found=name,
             action=f"did you mean {near[0]}?" if near else "give one of these names; `maskmill recipes` explains them",

@@ -20,11 +20,12 @@ from torch import nn
 from torch.optim import Optimizer
 
 from maskmill.pipeline.loader.check_arguments import MAX_STEPS
+from maskmill.pipeline.loader.resume.loader_state import shorten_state
 from maskmill.pipeline.storage.store import Store
 from maskmill.pipeline.training.checkpoint_tensors import FILES, TrainingState
 from maskmill.pipeline.training.train_data import TrainData
 from maskmill.schemas.errors import ConfigError, ShardCorruptError, StaleArtifactError
-from maskmill.schemas.masking import Masking
+from maskmill.schemas.masking import Masking, digest_weights
 from maskmill.schemas.version import SCHEMA_VERSION, check_schema_version
 
 CHECKPOINTS = "checkpoints"
@@ -158,6 +159,8 @@ def check_belongs(
     action = "undo the change, or set run.output to another folder"
     for key in sorted({*configuration, *checkpoint.configuration}):
         expected, found = checkpoint.configuration.get(key), configuration.get(key)
+        if key == "mask.token_weights" and isinstance(expected, str):
+            expected = digest_weights(expected)  # earlier checkpoints have all of them
         if expected != found:
             changed = masked_by if key.startswith("mask.") else "the train file"
             asked = "" if changed == "the train file" else f"{_ask_for_masking(checkpoint)} to train as before, or "
@@ -200,7 +203,7 @@ def load_loader_state(store: Store, checkpoint: Checkpoint, data: TrainData) -> 
         data.batches.load_state_dict(checkpoint.loader_state)
     except ConfigError as error:
         raise _refuse_marker(store, checkpoint.folder, f"loader_state: {error.found}") from None
-    if checkpoint.loader_state != data.state_after(checkpoint.step):
+    if shorten_state(checkpoint.loader_state) != data.state_after(checkpoint.step):
         place = {name: checkpoint.loader_state.get(name) for name in ("epoch", "step", "rows_served")}
         found = f"step {checkpoint.step} with a loader_state at {place}"
         raise _refuse_marker(store, checkpoint.folder, found[:_MAX_SHOWN])

@@ -2,13 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
+from types import MappingProxyType
 from typing import Any
 
 from maskmill.pipeline.loader import MaskedBatches, Mixture, Source
 from maskmill.pipeline.loader.blocks.packed_dataset import read_packed_manifest
 from maskmill.pipeline.loader.fixed_rows import iter_fixed_batches
-from maskmill.pipeline.loader.plan.check_fit import check_one_length, check_one_tokenizer, check_stored_masks
+from maskmill.pipeline.loader.plan.check_fit import (
+    check_one_length,
+    check_one_tokenizer,
+    check_stored_masks,
+    require_pairs,
+)
 from maskmill.pipeline.storage.datasets import fingerprint_blocks, fingerprint_rows, read_tokenizer
 from maskmill.pipeline.storage.store import open_store
 from maskmill.pipeline.training.masked_loss import TrainingBatch
@@ -16,11 +22,17 @@ from maskmill.pipeline.training.score_held_out import HELD_OUT_MASKING
 from maskmill.pipeline.training.train_data import TrainData
 from maskmill.schemas.errors import ConfigError
 from maskmill.schemas.manifest import PackedManifest
+from maskmill.schemas.pack_section import Pairs
 from maskmill.schemas.train_file import DataSection, TrainFile
+from maskmill.schemas.wording import setting_of
 
 
-def open_train_data(config: TrainFile) -> TrainData:
+def open_train_data(config: TrainFile, origins: Mapping[str, str] = MappingProxyType({})) -> TrainData:
     """Open the datasets that a train file names.
+
+    Args:
+        config: The train file.
+        origins: For messages, what has set a key, such as `mask.rate`, if it was not the train file.
 
     Raises:
         ConfigError: There is no packed dataset at a URL, the two do not fit together, or no token would have a label.
@@ -43,7 +55,12 @@ def open_train_data(config: TrainFile) -> TrainData:
         )
     if data.stored_masks:
         for url, one in {data.dataset: manifest, **more}.items():
-            check_stored_masks(one, config.mask, open_store(url).display_url)
+            check_stored_masks(one, config.mask, open_store(url).display_url, origins)
+    if task := config.model.sentence_task:
+        wanted = task if isinstance(task, Pairs) else None
+        asked_by = f"model.sentence_task = {setting_of(task)}" + _say_origin(origins.get("model.sentence_task"))
+        for url, one in {data.dataset: manifest, **more}.items():
+            require_pairs(one, wanted, open_store(url).display_url, asked_by)
     open_held_out: Callable[[], Iterable[TrainingBatch]] | None = None
     if data.held_out is not None:
         held_out_url = data.held_out
@@ -60,8 +77,6 @@ def open_train_data(config: TrainFile) -> TrainData:
         seed=data.seed,
         masking="static" if data.stored_masks else config.mask,
     )
-    if config.model.sentence_task:
-        batches.require_pairs()
 
     def state_after(steps: int) -> dict[str, Any]:
         if more:
@@ -91,6 +106,10 @@ def _mix(data: DataSection) -> str | Mixture:
         return data.dataset
     sources = tuple(map(Source, (data.dataset, *data.more_datasets)))
     return Mixture(sources, temperature=1 / data.alpha if data.alpha else None)
+
+
+def _say_origin(origin: str | None) -> str:
+    return "" if origin is None else f" of {origin}"
 
 
 def _check_fits(trained: PackedManifest, held_out: PackedManifest, url: str) -> None:

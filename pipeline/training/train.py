@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from maskmill.pipeline.engine.ray_job import refuse_lost_output
-from maskmill.pipeline.settings import check_callback, load_settings
+from maskmill.pipeline.settings import check_callback, find_origins, load_settings
 from maskmill.pipeline.storage.leases import hold_output
 from maskmill.pipeline.storage.store import open_store
 from maskmill.pipeline.training.checkpoints import CHECKPOINTS, find_checkpoint
@@ -52,6 +52,17 @@ def train(
     """
     config = load_settings(TrainFile, train_file, "train_file", recipe)
     check_callback(on_event, "on_event")
+    return train_as(config, on_event, find_origins(config, recipe))
+
+
+def train_as(config: TrainFile, on_event: TrainListener | None, origins: Mapping[str, str]) -> TrainResult:
+    """Do what `train` does, with settings that were checked.
+
+    Args:
+        config: The train file.
+        on_event: Callback that receives every event.
+        origins: For messages, what has set a key, such as `mask.rate`, if it was not the train file.
+    """
     refuse_lost_output(config.run.output, "run.output")
     output = open_store(config.run.output)
     stop = StopSignals()
@@ -65,7 +76,7 @@ def train(
                     if on_event is not None:
                         on_event(event)
 
-                return run_training(config, open_train_data(config), output, report_while_held, stop)
+                return run_training(config, open_train_data(config, origins), output, report_while_held, stop)
         except StopRequestedError as stopped:  # whenever it came: also while data is being opened
             checkpoint = find_checkpoint(output)
             continues_at = None if checkpoint is None else checkpoint.step

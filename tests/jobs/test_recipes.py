@@ -37,3 +37,4 @@ def test_a_recipe_that_is_not_there_is_one_clear_line(arguments) -> None:
     assert status == 1
     assert "there is no such recipe" in said
     assert "did you mean roberta?" in said
+    assert ("--recipe" in said) is ("--recipe" in arguments)

@@ -23,6 +23,7 @@ NAMES = [recipe.name for recipe in list_recipes()]
 KEY = re.compile(r"([a-z_]+) = (.+?)(?: # (.+))?")
 RUN = {"input": {"paths": ["corpus/*.txt"]}, "output": {"url": "out"}}
 TRAIN = {"data": {"dataset": "out/packed"}, "run": {"output": "out/training"}}
+SEVERAL = TRAIN | {"data": {"dataset": "en/packed", "more_datasets": ["de/packed"]}}
 
 
 def test_the_recipes_of_the_literature_are_there():
@@ -60,7 +61,7 @@ def test_every_key_says_where_it_comes_from(name):
 @pytest.mark.parametrize("name", NAMES)
 def test_run_and_train_files_take_the_keys_that_they_have(name):
     recipe = tomllib.loads(read_recipe(name).text)
-    run, train = load_settings(RunFile, RUN, "run", name), load_settings(TrainFile, TRAIN, "train_file", name)
+    run, train = load_settings(RunFile, RUN, "run", name), load_settings(TrainFile, SEVERAL, "train_file", name)
     for model, sections in ((run, ("documents", "tokenizer", "pack", "mask")), (train, ("data", "model", "optimizer"))):
         for section in sections:
             for key, value in recipe.get(section, {}).items():
@@ -90,6 +91,18 @@ def test_a_users_keys_win_over_a_recipe_and_options_over_both(tmp_path):
     train = read_toml(TrainFile, str(tmp_path / "train.toml"), ["optimizer.weight_decay=0.5"], "roberta")
     assert (train.data.global_batch_rows, train.model.hidden_size, train.model.family) == (32, 128, "roberta")
     assert (train.optimizer.weight_decay, train.optimizer.betas, train.run.steps) == (0.5, (0.9, 0.98), 500000)
+
+
+def test_a_weight_of_datasets_holds_only_beside_several(tmp_path):
+    """That of a recipe is left out; a user's own is a mistake."""
+    assert load_settings(TrainFile, TRAIN, "train_file", "multilingual").data.alpha == 1.0
+    assert load_settings(TrainFile, SEVERAL, "train_file", "multilingual").data.alpha == 0.3
+    for recipe in (None, "multilingual"):
+        with pytest.raises(ConfigError, match=r"alpha .*several datasets.*more_datasets"):
+            load_settings(TrainFile, TRAIN | {"data": {"dataset": "d", "alpha": 0.5}}, "train_file", recipe)
+    (tmp_path / "train.toml").write_text('[data]\ndataset = "d"\n[run]\noutput = "o"\n')
+    with pytest.raises(ConfigError, match="more_datasets"):
+        read_toml(TrainFile, str(tmp_path / "train.toml"), ["data.alpha=0.5"], "multilingual")
 
 
 @pytest.mark.parametrize("name", NAMES)
@@ -169,6 +182,7 @@ def test_a_recipe_that_is_not_there_is_refused_with_what_is(name, named):
     with pytest.raises(ConfigError) as caught:
         load_settings(TrainFile, TRAIN, "train_file", name)
     assert named in str(caught.value)
+    assert "--recipe" not in str(caught.value)  # an option, which a program does not have
 
 
 def test_bytes_that_are_no_text_are_refused(tmp_path):
@@ -183,7 +197,7 @@ def test_what_only_the_recipe_has_wrong_beside_the_file_is_said_to_be_of_both(tm
     assert read_toml(RunFile, str(tmp_path / "run.toml")).pack.split == "fill"
     with pytest.raises(ConfigError, match=r"run\.toml with --recipe roberta.*does not go with sequences"):
         read_toml(RunFile, str(tmp_path / "run.toml"), recipe="roberta")
-    with pytest.raises(ConfigError, match=r"run with --recipe roberta.*does not go with sequences"):
+    with pytest.raises(ConfigError, match=r"run with recipe roberta.*does not go with sequences"):
         load_settings(RunFile, RUN | {"pack": {"split": "fill"}}, "run", "roberta")
     (tmp_path / "wrong.toml").write_text('[input]\npaths = ["a"]\n[output]\nurl = "o"\n[pack]\nseq_len = "long"\n')
     with pytest.raises(ConfigError) as caught:

@@ -41,6 +41,10 @@ def test_a_file_that_uses_no_new_key_keeps_its_fingerprint():
 def test_a_new_key_is_in_the_fingerprint_once_it_says_something_else():
     keys = read("model.family=albert", "model.embedding_size=64", "model.sentence_task=true").fingerprinted().items()
     new = {("model.family", "albert"), ("model.embedding_size", 64), ("model.sentence_task", True)}
+    assert (
+        read("model.family=albert", "model.embedding_size=64", "model.sentence_task=sop").fingerprinted().items()
+        == keys
+    )
     assert new == {(name, value) for name, value in keys if name not in AS_BEFORE}
     decay = read("optimizer.decay_steps=20000", "optimizer.decay=cosine", "optimizer.final_share=0.1")
     assert decay.fingerprinted()["optimizer.decay"] == "cosine"
@@ -74,6 +78,9 @@ def test_single_keys_of_a_size_may_be_set():
         (["model.local_attention=64"], "local_attention is for modernbert"),
         (["model.family=modernbert", "model.local_attention=63"], "local_attention 63 is odd"),
         (["model.rope_theta=1.0"], "rope_theta is for eurobert"),
+        (["model.sentence_task=nps"], "model.sentence_task"),
+        (["model.sentence_task=3"], "model.sentence_task"),
+        (["model.family=roberta", "model.sentence_task=nsp"], "sentence_task is for bert and albert"),
         (["model.family=roberta", "model.sentence_task=true"], "sentence_task is for bert and albert"),
         (["model.family=eurobert", "model.hidden_size=36", "model.num_heads=12"], "an odd width"),
         (["optimizer.decay=cosine"], "decay needs decay_steps"),

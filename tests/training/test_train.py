@@ -363,12 +363,46 @@ def test_stored_masks_are_read_and_must_be_those_that_are_asked_for(prepared, tm
     assert torch.equal(first.labels[:4], read.labels)
     asked = config.model_copy(update={"mask": Masking(strategy="whole_word", rate=0.3)})
     with pytest.raises(
-        ConfigError, match=r"strategy = whole_word.*as \[mask\] asks; found strategy = token.*maskmill mask"
+        ConfigError, match=r"mask\.strategy = whole_word.*as \[mask\] asks; found mask\.strategy = token.*maskmill mask"
     ):
         open_train_data(asked)
+    settings = config.model_dump(mode="json", exclude={"mask"}, exclude_defaults=True)
+    settings["mask"] = {"seed": 7, "mask_share": 1.0, "random_share": 0.0}
+    with pytest.raises(ConfigError, match="drawn with other settings") as caught:
+        train(settings, recipe="bert-wwm")
+    expected = caught.value.expected.split("; ")
+    assert "mask.strategy = whole_word, mask.rate = 0.15, as recipe bert-wwm asks" in expected
+    assert "mask.mask_share = 1.0, mask.random_share = 0.0, mask.seed = 7" in caught.value.expected
+    assert [one for one in expected if one.endswith(", as [mask] asks")]
+    assert "mask.rate = 0.3" in caught.value.found
+    assert "leave [mask] out" not in caught.value.action
     mask(tmp_path / "rows" / "packed", Masking(rate=0.2), engine={"workers": 1})
     with pytest.raises(StaleArtifactError):
         run(config)
+
+
+def test_checkpoints_hold_digests_of_weights_and_those_that_hold_all_of_them_go_on(prepared, tmp_path):
+    size = read_manifest(open_store(f"{prepared}/packed"), PackedManifest).vocabulary.vocab_size
+    masking = Masking(token_weights=[1 + token % 5 for token in range(size)])
+
+    def settle(name, steps, masking=masking):
+        return make_train_file(prepared, tmp_path / name, steps=steps).model_copy(update={"mask": masking})
+
+    _, whole = run(settle("whole", 6))
+    for name in ("new", "old"):
+        _, first = run(settle(name, 3))
+        path = tmp_path / name / "checkpoints/step-00000003/checkpoint.json"
+        marker = json.loads(path.read_text())
+        assert masking.token_weights not in path.read_text()
+        if name == "old":
+            marker["configuration"]["mask.token_weights"] = masking.token_weights
+            marker["loader_state"].pop("token_weights")
+            marker["loader_state"]["masking"] = masking.model_dump(mode="json")
+            path.write_text(json.dumps(marker))
+        with pytest.raises(StaleArtifactError, match=r"mask\.token_weights"):
+            run(settle(name, 6, Masking(token_weights=[1] * size)))
+        _, second = run(settle(name, 6))
+        assert first | second == whole
 
 
 def make_languages(folder):
@@ -423,5 +457,38 @@ def test_datasets_are_mixed_by_alpha_and_a_run_of_them_continues_to_the_bit(tmp_
 def test_a_sentence_task_is_refused_for_rows_without_pairs(prepared, tmp_path):
     config = make_train_file(prepared, tmp_path)
     model = config.model.model_copy(update={"sentence_task": True})
-    with pytest.raises(ConfigError, match="the dataset has no pairs of segments"):
+    with pytest.raises(ConfigError, match=r"the dataset has no pairs of segments.*model\.sentence_task = true"):
         open_train_data(config.model_copy(update={"model": model}))
+
+
+@pytest.mark.parametrize(("packed", "name"), [("nsp", "albert"), ("sop", "bert"), ("sop", "bert-wwm")])
+def test_a_recipe_of_other_pairs_than_the_rows_have_is_refused_by_name(tmp_path, packed, name):
+    (tmp_path / "text.jsonl").write_text(
+        "\n".join(
+            json.dumps({"text": f"One of {n} went. Two of {n} came. Then {n} of them sat down."}) for n in range(60)
+        )
+    )
+    run_file = {
+        "input": {"paths": [str(tmp_path / "text.jsonl")]},
+        "output": {"url": str(tmp_path / "out")},
+        "documents": {"held_out": 0.0},
+        "tokenizer": {"vocab_size": 60},
+        "pack": {"seq_len": 32, "pairs": packed},
+        "mask": {"copies": 1},
+        "engine": {"workers": 1},
+    }
+    prepare(run_file)
+    model = {"size": "tiny", "family": "albert" if name == "albert" else "bert"}
+    settings = {
+        "data": {"dataset": str(tmp_path / "out/packed"), "global_batch_rows": 4, "stored_masks": False},
+        "model": model,
+        "optimizer": {"warmup_steps": 1},
+        "run": {"output": str(tmp_path / "training"), "steps": 1, "device": "cpu"},
+    }
+    other = "sop" if packed == "nsp" else "nsp"
+    with pytest.raises(ConfigError, match="the dataset has other pairs") as caught:
+        train(settings, recipe=name)
+    assert f'model.sentence_task = "{other}" of recipe {name}' in caught.value.expected
+    assert caught.value.found == f'pairs = "{packed}"'
+    for task in (packed, True):
+        assert train(settings | {"model": model | {"sentence_task": task}}, recipe=name).step == 1

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from types import MappingProxyType
+
 from maskmill.schemas.errors import ConfigError
 from maskmill.schemas.manifest import PackedManifest
 from maskmill.schemas.masking import Masking
@@ -37,13 +40,19 @@ def check_one_length(first: PackedManifest, other: PackedManifest, shown_urls: t
     _check_equal(first.seq_len, other.seq_len, "seq_len", shown_urls)
 
 
-def check_stored_masks(manifest: PackedManifest, asked: Masking | None, shown_url: str) -> None:
+def check_stored_masks(
+    manifest: PackedManifest,
+    asked: Masking | None,
+    shown_url: str,
+    origins: Mapping[str, str] = MappingProxyType({}),
+) -> None:
     """Refuse static copies of other settings than those asked for.
 
     Args:
         manifest: Of the dataset.
         asked: The settings asked for; `None` takes the copies as they are.
         shown_url: Where the dataset is, for people.
+        origins: What has set a key, such as `mask.rate`, if it was not `[mask]`.
 
     Raises:
         ConfigError: The copies were drawn with other settings.
@@ -53,17 +62,23 @@ def check_stored_masks(manifest: PackedManifest, asked: Masking | None, shown_ur
         return
     theirs, wanted = stored.show(), asked.show()
     differing = [name for name in wanted | theirs if wanted.get(name) != theirs.get(name)]
-    expected, found = (
-        ", ".join(f"{name} = {shown.get(name, 'unset')}" for name in differing) for shown in (wanted, theirs)
+    asked_by: dict[str, list[str]] = {}
+    for name in differing:
+        asked_by.setdefault(origins.get(f"mask.{name}", "[mask]"), []).append(_say_key(name, wanted))
+    as_they_are = (
+        "give [mask] the values of the copies" if origins else "leave [mask] out to take the copies as they are"
     )
     raise ConfigError(
         "the static copies of this dataset were drawn with other settings",
         path=shown_url,
-        expected=f"{expected}, as [mask] asks",
-        found=found,
-        action="store others by `maskmill mask`, leave [mask] out to take the copies as they are, or draw masks as "
-        "rows are read",
+        expected="; ".join(f"{', '.join(said)}, as {origin} asks" for origin, said in asked_by.items()),
+        found=", ".join(_say_key(name, theirs) for name in differing),
+        action=f"store others by `maskmill mask`, {as_they_are}, or draw masks as rows are read",
     )
+
+
+def _say_key(name: str, shown: Mapping[str, str]) -> str:
+    return f"mask.{name} = {shown.get(name, 'unset')}"
 
 
 def check_one_kind(first: PackedManifest, other: PackedManifest, shown_urls: tuple[str, str]) -> None:
@@ -78,13 +93,14 @@ def check_one_kind(first: PackedManifest, other: PackedManifest, shown_urls: tup
         )
 
 
-def require_pairs(manifest: PackedManifest, wanted: Pairs | None, shown_url: str) -> None:
+def require_pairs(manifest: PackedManifest, wanted: Pairs | None, shown_url: str, asked_by: str = "") -> None:
     """Refuse a dataset without pairs, or with others than are wanted.
 
     Args:
         manifest: Of the dataset.
         wanted: `None` accepts any pairs.
         shown_url: Where the dataset is, for people.
+        asked_by: The key of a file that asks for them, with its value.
 
     Raises:
         ConfigError: It is refused.
@@ -94,7 +110,8 @@ def require_pairs(manifest: PackedManifest, wanted: Pairs | None, shown_url: str
         raise ConfigError(
             "the dataset has no pairs of segments" if manifest.pairs is None else "the dataset has other pairs",
             path=shown_url,
-            expected=f"rows that were prepared with pack.pairs = {kind}",
+            expected=f"rows that were prepared with pack.pairs = {kind}"
+            + (f", as {asked_by} asks" if asked_by else ""),
             found=_name_pairs(manifest),
             action=f"prepare it with pack.pairs = {kind}, or choose an objective that fits it",
         )
