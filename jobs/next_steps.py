@@ -1,15 +1,17 @@
-"""What a command prints last: what differs from the run file, and the next commands with their paths."""
+"""What a command prints last: what differs from the run file or the recipe, and the next commands with their paths."""
 
 from __future__ import annotations
 
 import json
 import shlex
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from typing import Any
 
+from maskmill.pipeline.recipes import read_recipe
 from maskmill.pipeline.run.describe_run import find_differing
-from maskmill.pipeline.run.parts import Part
+from maskmill.pipeline.run.parts import Part, part_of_section
 from maskmill.pipeline.run.prepare import Prepared
-from maskmill.pipeline.settings import read_toml
+from maskmill.pipeline.settings import list_keys, read_toml
 from maskmill.pipeline.storage.paths import join_path
 from maskmill.pipeline.storage.store import open_store
 from maskmill.schemas.errors import ConfigError
@@ -19,15 +21,16 @@ from maskmill.schemas.run_file import RunFile
 from maskmill.schemas.wording import setting_of
 
 EXAMPLE_BATCH_ROWS = 256
+TRAINING, MODEL = "training", "model"
 
 
 def warn_overridden(
     settings: RunFile, last_part: Part, run_file: str, overrides: Sequence[str], recipe: str | None = None
 ) -> list[str]:
-    """Warn that the output is not what the run file describes, if `--set` changed it."""
+    """Warn that the output is not what the run file, and the recipe below it, describe, if `--set` changed it."""
     if not overrides:
         return []
-    given = {override.partition("=")[0].replace(" ", "") for override in overrides}
+    given = _list_overridden(overrides)
     try:
         plain = read_toml(RunFile, run_file, recipe=recipe)
     except ConfigError:  # the file alone is not a whole run
@@ -35,15 +38,54 @@ def warn_overridden(
     differing = {key: values for key, values in find_differing(settings, plain, last_part).items() if key in given}
     if not differing:
         return []
-    said = [
-        f"{key} = {setting_of(ours)}, the file has {setting_of(theirs)}" for key, (ours, theirs) in differing.items()
-    ]
+    of_file = set(list_keys(run_file))
+    of_recipe = {} if recipe is None else _list_recipe(recipe)
+    said = []
+    for key, (ours, theirs) in differing.items():
+        plainly = "the file has" if key in of_file else "the recipe has" if key in of_recipe else "the default is"
+        said.append(f"{key} = {setting_of(ours)}, {plainly} {setting_of(theirs)}")
     is_default_alone = not settings.mask.copies and all(key.startswith("mask.") for key in differing)
     alone = "sets the default masking back" if is_default_alone else "is refused for this output"
+    described_by = run_file if recipe is None else f"{run_file} with --recipe {redact(recipe)}"
     return [
-        f"note: this output differs from {run_file} by --set: {'; '.join(said)}",
+        f"note: this output differs from {described_by} by --set: {'; '.join(said)}",
         f"      write it into the file, or give the same --set again: the file alone {alone}",
     ]
+
+
+def note_replaced(
+    settings: RunFile, last_part: Part, run_file: str, overrides: Sequence[str], recipe: str | None
+) -> list[str]:
+    """Say which keys of a recipe the run file has replaced by others of its own."""
+    if recipe is None:
+        return []
+    own = set(list_keys(run_file)) - _list_overridden(overrides)
+    values = settings.model_dump(mode="json", by_alias=True)
+    replaced = {}
+    for place, theirs in _list_recipe(recipe).items():
+        section, _, key = place.partition(".")
+        if place in own and part_of_section(section) <= last_part and values[section].get(key) != theirs:
+            replaced[place] = values[section].get(key), theirs
+    if not replaced:
+        return []
+    said = [
+        f"{key} = {setting_of(ours)}, the recipe has {setting_of(theirs)}" for key, (ours, theirs) in replaced.items()
+    ]
+    lines = [f"note: {run_file} replaces keys of --recipe {redact(recipe)}: {'; '.join(said)}"]
+    ours, theirs = replaced.get("pack.seq_len", (None, None))
+    if isinstance(ours, int) and isinstance(theirs, list):
+        lines.append("      without pack.seq_len in the file, there is a dataset for each length of the recipe")
+    return lines
+
+
+def _list_overridden(overrides: Sequence[str]) -> set[str]:
+    return {override.partition("=")[0].replace(" ", "") for override in overrides}
+
+
+def _list_recipe(recipe: str) -> dict[str, Any]:
+    """The keys of a recipe that a run file has, such as `pack.seq_len`, with their values."""
+    sections = read_recipe(recipe).keys_of(RunFile)
+    return {f"{section}.{key}": value for section, keys in sections.items() for key, value in keys.items()}
 
 
 def next_steps(
@@ -73,23 +115,38 @@ def next_steps(
         return ["next:", f"  maskmill tokenizer {again}", f"  maskmill prepare {again}"]
     if last_part == Part.TOKENIZER or not prepared.packed:
         return ["next:", f"  maskmill prepare {again}"]
-    folders = {split: join_path(output, list(packed_folders(settings.pack, split).values())[-1]) for split in DataSplit}
-    trained_on = json.dumps(folders[DataSplit.TRAIN])
-    lines = [
+    trained_on = json.dumps(join_path(output, next(iter(packed_folders(settings.pack, DataSplit.TRAIN).values()))))
+    return [
         "next:",
         f"  maskmill verify {shlex.quote(output)}  # re-reads and checks everything",
         f"  maskmill report {shlex.quote(output)}  # shows these numbers again, of every part",
-        f"  maskmill train {shlex.join(['train.toml', *of_recipe])}  # with these lines in the file:",
-        "      [data]",
-        f"      dataset = {trained_on}",
-    ]
-    if any(packed.held_out and packed.counts.rows for packed in prepared.packed):
-        lines.append(f"      held_out = {json.dumps(folders[DataSplit.HELD_OUT])}")
-    return [
-        *lines,
-        "      [run]",
-        f"      output = {json.dumps(join_path(output, 'training'))}",
+        *_describe_training(settings, prepared, output, of_recipe),
         "  or in your own trainer:",
         "      from maskmill import MaskedBatches",
         f"      batches = MaskedBatches({trained_on}, global_batch_rows={EXAMPLE_BATCH_ROWS})",
     ]
+
+
+def _describe_training(settings: RunFile, prepared: Prepared, output: str, of_recipe: Sequence[str]) -> Iterator[str]:
+    """The command that trains, with a train file for each row length: each run begins with the model of the last."""
+    folders = {split: packed_folders(settings.pack, split) for split in DataSplit}
+    has_held_out = any(packed.held_out and packed.counts.rows for packed in prepared.packed)
+    lengths = list(folders[DataSplit.TRAIN])
+    before = ""
+    for length in lengths:
+        name = "train.toml" if not before else f"train-{length}.toml"
+        which = "these lines" if not before else "the model of the run before, and these lines"
+        yield f"  maskmill train {shlex.join([name, *of_recipe])}  # with {which} in the file:"
+        yield "      [data]"
+        yield f"      dataset = {json.dumps(join_path(output, folders[DataSplit.TRAIN][length]))}"
+        if has_held_out:
+            yield f"      held_out = {json.dumps(join_path(output, folders[DataSplit.HELD_OUT][length]))}"
+        if before:
+            yield "      [model]"
+            yield f"      init = {json.dumps(join_path(before, MODEL))}"
+        elif length < max(lengths) and not of_recipe:
+            yield "      [model]"
+            yield f"      max_positions = {max(lengths)}  # of the rows that come later"
+        before = join_path(output, TRAINING if len(lengths) == 1 else f"{TRAINING}-{length}")
+        yield "      [run]"
+        yield f"      output = {json.dumps(before)}"

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from maskmill.jobs.console import open_console
-from maskmill.jobs.next_steps import next_steps, warn_overridden
+from maskmill.jobs.next_steps import next_steps, note_replaced, warn_overridden
 from maskmill.jobs.progress import JsonLines, LiveBars
 from maskmill.jobs.tables import tables_of_run
 from maskmill.pipeline.engine.local_engine import fork_ahead
@@ -58,7 +58,8 @@ def prepare(
         for table in tables_of_run(prepared, compared, open_store(settings.output.url).display_url):
             console.print(table)
             console.print()
-        lines = warn_overridden(settings, part, run_file, overrides, recipe)
+        lines = note_replaced(settings, part, run_file, overrides, recipe)
+        lines += warn_overridden(settings, part, run_file, overrides, recipe)
         lines += next_steps(settings, prepared, part, run_file, overrides, recipe)
         for line in lines:
             console.print(line, soft_wrap=True)

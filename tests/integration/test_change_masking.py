@@ -61,8 +61,8 @@ def test_the_rows_stay_and_the_default_of_loaders_changes(
 @pytest.mark.parametrize(
     ("lines", "options", "said"),
     [
-        ([], ["mask.selection=bernoulli"], 'mask.selection = "bernoulli", the file has "exact"'),
-        ([], ["mask.strategy=span", "mask.replace_by=token"], 'mask.strategy = "span", the file has "token"'),
+        ([], ["mask.selection=bernoulli"], 'mask.selection = "bernoulli", the default is "exact"'),
+        ([], ["mask.strategy=span", "mask.replace_by=token"], 'mask.strategy = "span", the default is "token"'),
         (['selection = "bernoulli"'], ["mask.selection=exact"], 'mask.selection = "exact", the file has "bernoulli"'),
     ],
 )
@@ -83,7 +83,7 @@ def test_the_summary_says_that_the_file_has_another_masking(
 ) -> None:
     run_file = copy_of(unmasked, tmp_path, undisturbed)
     said = run_maskmill("prepare", run_file, *set_options(["mask.copies=0", "mask.rate=0.3"])).stdout
-    assert "mask.rate = 0.3, the file has 0.15" in said
+    assert "mask.rate = 0.3, the default is 0.15" in said
     assert "nothing to do" not in said
     changed = run_maskmill("prepare", run_file, *set_options(["mask.copies=0"])).stdout
     assert "mask.copies = 0, the file has 2" in changed

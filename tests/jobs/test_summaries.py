@@ -168,9 +168,66 @@ def test_a_run_with_other_settings_says_in_what_the_output_differs_from_the_file
     (note,) = (line for line in ended.stdout.splitlines() if line.startswith("note: "))
     assert note == (
         f"note: this output differs from {copy / 'run.toml'} by --set: "
-        "pack.seq_len = 32, the file has 64; pack.min_segment = 8, the file has 16"
+        "pack.seq_len = 32, the file has 64; pack.min_segment = 8, the default is 16"
     )
     assert "note: " not in run("prepare", first_like(copy), "engine.workers=1").stdout
+
+
+def test_keys_of_a_recipe_are_said_to_be_its_own_and_those_that_the_file_replaces_are_named(copy: Path) -> None:
+    """Of `retromae`: 512 tokens in a row, whole words, a rate of 0.3."""
+    shutil.rmtree(copy / "the output")
+    options = ["mask.strategy=ngram", "mask.max_ngram=2", "documents.held_out=0.2", "--recipe=retromae"]
+    ended = run("prepare", copy, *options)
+    assert ended.status == 0, ended.stderr
+    replaced, differs = (line for line in ended.stdout.splitlines() if line.startswith("note: "))
+    assert replaced == (
+        f"note: {copy / 'run.toml'} replaces keys of --recipe retromae: "
+        "tokenizer.vocab_size = 200, the recipe has 30522; pack.seq_len = 64, the recipe has 512"
+    )
+    assert differs == (
+        f"note: this output differs from {copy / 'run.toml'} with --recipe retromae by --set: "
+        'documents.held_out = 0.2, the file has 0.1; mask.strategy = "ngram", the recipe has "whole_word"; '
+        "mask.max_ngram = 2, the default is 3"
+    )
+    shards = run("shard", copy, "documents.held_out=0.2", "--recipe=retromae").stdout
+    assert "replaces keys" not in shards
+
+
+def test_a_length_of_the_file_takes_the_place_of_all_those_of_a_recipe_and_that_is_said(copy: Path) -> None:
+    shutil.rmtree(copy / "the output")
+    said = run("prepare", copy, "--recipe=neobert").stdout
+    assert "pack.seq_len = 64, the recipe has [1024, 4096]" in said
+    assert "without pack.seq_len in the file, there is a dataset for each length of the recipe" in said
+
+
+@pytest.mark.parametrize("recipe", [None, "neobert"])
+def test_several_lengths_are_trained_on_one_after_the_other(copy: Path, recipe: str | None) -> None:
+    """As the run file lists them, each with the model of the one before."""
+    shutil.rmtree(copy / "the output")
+    text = RUN.format(folder=copy).replace("seq_len = 64", "seq_len = [32, 64]\nmin_segment = 8")
+    (copy / "run.toml").write_text(text)
+    ended = run("prepare", copy, *([] if recipe is None else [f"--recipe={recipe}"]))
+    assert ended.status == 0, ended.stderr
+    lines = ended.stdout.partition("next:\n")[2].splitlines()
+    (first, second), end = (
+        [n for n, line in enumerate(lines) if "maskmill train" in line],
+        lines.index("  or in your own trainer:"),
+    )
+    option = "" if recipe is None else f" --recipe {recipe}"
+    assert lines[first].startswith(f"  maskmill train train.toml{option}  # ")
+    assert lines[second].startswith(f"  maskmill train train-64.toml{option}  # ")
+    short, long = (
+        parse_toml(TrainFile, "\n".join(part), "train.toml")
+        for part in (lines[first + 1 : second], lines[second + 1 : end])
+    )
+    output = copy / "the output"
+    assert (short.data.dataset, short.data.held_out) == (f"{output}/packed-32", f"{output}/packed-heldout-32")
+    assert (long.data.dataset, long.data.held_out) == (f"{output}/packed-64", f"{output}/packed-heldout-64")
+    assert short.model.init is None
+    assert short.model.max_positions == (64 if recipe is None else None)  # positions of this recipe are not learned
+    assert long.model.init == f"{short.run.output}/model"
+    assert long.run.output != short.run.output
+    assert f'MaskedBatches("{output}/packed-32"' in lines[end + 2]
 
 
 def first_like(copy: Path) -> Path:
