@@ -40,6 +40,8 @@ _DEFAULT_RATE = 0.15
 MAX_COPIES = 100
 """Static masks stored with every row."""
 _DIGEST = "blake2b-"
+RARE = "rare"
+"""What files may give as `token_weights`; as base64 it would be of three ids, which is no vocabulary."""
 MAX_PROTECTED = 1 << 16
 """Tokens that are never predicted."""
 
@@ -177,8 +179,9 @@ class Masking(BaseModel, metaclass=_CheckedCalls):
     token_weights: Annotated[str, Field(max_length=MAX_VOCAB_SIZE * 4 // 3 + 4)] | None = None
     """How much sooner a token is selected than another: a whole number from 1 to 255 for each id, in files base64 of
     one byte for each. The next token is any of those left with a probability proportional to its weight; a word has the
-    largest weight of its pieces, and a span begins at a token by its weight. `maskmill.find_rare_first` makes weights
-    of the counts of words. An empty text is none."""
+    largest weight of its pieces, and a span begins at a token by its weight. `rare` selects rare tokens sooner, by the
+    counts of the words that the vocabulary was trained on, as `maskmill.find_rare_first` weighs them. An empty text is
+    none."""
     protect: Annotated[tuple[Token, ...], Field(max_length=MAX_PROTECTED)] = ()
     """Tokens that are never predicted, besides [PAD], [CLS], [SEP] and [MASK]; DeBERTa protects `[UNK]`. They are still
     random replacements, unless they are special, and they end words, n-grams and spans as a [SEP] does."""
@@ -297,7 +300,7 @@ class Masking(BaseModel, metaclass=_CheckedCalls):
     def show(self) -> dict[str, str]:
         """The settings for people to read, by their names."""
         shown = {name: str(value) for name, value in self.model_dump(mode="json").items()}
-        weights = self.list_weights()
+        weights = None if self.token_weights == RARE else self.list_weights()
         return shown if weights is None else shown | {"token_weights": f"of {len(weights)} ids"}
 
     def list_weights(self) -> bytes | None:

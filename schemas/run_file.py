@@ -6,7 +6,7 @@ from typing import Annotated, Literal
 
 from pydantic import Field, model_validator
 
-from maskmill.schemas.masking import MAX_COPIES, Masking
+from maskmill.schemas.masking import MAX_COPIES, RARE, Masking
 from maskmill.schemas.pack_section import Cut, PackSection, Pairs, Sequences, Split
 from maskmill.schemas.redaction import redact
 from maskmill.schemas.section import Section, Share, UInt63, Url
@@ -165,6 +165,15 @@ class RunFile(Section):
     def _reuses_what_it_can_give(self) -> RunFile:
         if self.input.reuse is not None and not self.documents.appendable:
             raise ValueError("input.reuse needs documents.appendable = true, as in the output that it names")
+        return self
+
+    @model_validator(mode="after")
+    def _has_words_to_weigh_by(self) -> RunFile:
+        if self.mask.token_weights == RARE and self.tokenizer.from_ is not None and not self.tokenizer.extend:
+            raise ValueError(
+                f'mask.token_weights = "{RARE}" needs counts of words, which training or extending a vocabulary makes, '
+                "and tokenizer.from brings one: leave token_weights out, or extend the vocabulary"
+            )
         return self
 
     def fingerprinted(self) -> dict[str, dict[str, object]]:

@@ -8,7 +8,7 @@ from maskmill.pipeline.masking.strategies.table import find_strategy
 from maskmill.pipeline.masking.tables import MaskTables
 from maskmill.schemas.errors import ConfigError
 from maskmill.schemas.mask_vocabulary import MaskVocabulary
-from maskmill.schemas.masking import Masking
+from maskmill.schemas.masking import RARE, Masking
 from maskmill.schemas.tokenizer.tokenizer_file import check_tokenizer_json
 
 
@@ -49,6 +49,14 @@ def make_tables(
             as many weights as ids.
     """
     check_words(masking, vocabulary, path)
+    if masking.token_weights == RARE:
+        raise ConfigError(
+            f"token_weights = {RARE!r} is for run files, train files and maskmill mask, which find the counts of words",
+            path="mask.token_weights",
+            expected=f"a weight for each id of {path}",
+            found=repr(RARE),
+            action='give Masking(token_weights=find_rare_first("out/tokenizer"))',
+        )
     weights = masking.list_weights()
     if weights is not None and len(weights) != vocabulary.vocab_size:
         raise ConfigError(

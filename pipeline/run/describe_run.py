@@ -12,6 +12,7 @@ import xxhash
 from maskmill.pipeline.corpus.list_inputs import InputFile, digest_inputs
 from maskmill.pipeline.run.parts import Part, part_of_section
 from maskmill.pipeline.run.record import ABOUT_INPUTS, Entry, RunRecord, fingerprint_parts
+from maskmill.schemas.masking import RARE
 from maskmill.schemas.run_file import RunFile
 
 DECISIVE_LIBRARIES = ("maskmill", "pyarrow", "numpy", "tokenizers", "nanotoken", "sentencex", "xxhash")
@@ -41,7 +42,8 @@ def describe_run(settings: RunFile, inputs: Sequence[InputFile], brought: Mappin
             fingerprint=fingerprint,
             versions=versions,
             tokenizer=names[Part.TOKENIZER] if part is Part.PACK else "",
-            masking=settings.mask.masking() if part is Part.PACK else None,
+            # What the tokenizer decides is recorded when that is made.
+            masking=settings.mask.masking() if part is Part.PACK and settings.mask.token_weights != RARE else None,
         )
         for part, fingerprint in fingerprint_parts(decisive).items()
     }

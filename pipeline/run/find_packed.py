@@ -53,10 +53,19 @@ def _refuse(store: Store, found: str, action: str) -> ConfigError:
 
 def find_owner(dataset: Store) -> Store:
     """The folder that a driver of a dataset holds: the run's output around it, or else the dataset itself."""
-    is_local = dataset.capabilities.local_paths
-    folder, name = split_file_url(os.path.realpath(dataset.root) if is_local else dataset.url)
+    folder, name = _split(dataset)
     if Folder.parse(name) is not None:
         output = open_store(folder, dataset.options)
         if output.exists(RUN_RECORD):
             return output
     return dataset
+
+
+def name_of_dataset(dataset: Store) -> str:
+    """The name of a dataset's folder, links resolved."""
+    return _split(dataset)[1]
+
+
+def _split(dataset: Store) -> tuple[str, str]:
+    is_local = dataset.capabilities.local_paths
+    return split_file_url(os.path.realpath(dataset.root) if is_local else dataset.url)

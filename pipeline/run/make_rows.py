@@ -145,7 +145,7 @@ def _set_masking(run: Run, targets: list[_Target]) -> list[PackedManifest]:
     There it is only the default of loaders, so no row changes. With copies, the fingerprint covers it. Rows that `mask`
     has given other copies keep those, and their settings.
     """
-    masking = run.settings.mask.masking()
+    masking = run.masking
     manifests = []
     for target in targets:
         manifest = _read_own(run, target)
@@ -164,8 +164,7 @@ def _set_masking(run: Run, targets: list[_Target]) -> list[PackedManifest]:
 
 def _note_own_copies(run: Run, target: _Target, manifest: PackedManifest) -> None:
     """Tell the user of rows whose static copies `mask` has written since, if they are not those of `[mask]`."""
-    wanted = run.settings.mask
-    if (manifest.copies, manifest.masking) != (wanted.copies, wanted.masking()):
+    if (manifest.copies, manifest.masking) != (run.settings.mask.copies, run.masking):
         has = count_of(manifest.copies, "static copy", "static copies")
         run.note(
             f"{target.folder}/ keeps what maskmill mask has stored, {has} by the strategy {manifest.masking.strategy}; "
@@ -175,12 +174,15 @@ def _note_own_copies(run: Run, target: _Target, manifest: PackedManifest) -> Non
 
 def _note_masking(run: Run) -> None:
     """Update the record of the run, and tell the user if loaders now mask differently."""
-    masking = run.settings.mask.masking()
+    masking = run.masking
     before = record_masking(run.output, run.settings.pack.name, masking)
     if before in (None, masking):
         return
+    ours, theirs = masking.show(), before.show()  # which shorten weights
     changes = [
-        f"{name} = {value} (was {getattr(before, name)})" for name, value in masking if value != getattr(before, name)
+        f"{name} = {ours.get(name, value)} (was {theirs.get(name, getattr(before, name))})"
+        for name, value in masking
+        if value != getattr(before, name)
     ]
     run.has_changed_masking = True
     run.note(f"loaders now mask with {', '.join(changes)} unless they are given other settings")
@@ -190,7 +192,7 @@ def _make_context(run: Run, tokenizer: TokenizerManifest) -> PackContext:
     tokenizer_json = read_tokenizer_json(run, tokenizer)
     special = SpecialInText(run.settings.tokenizer.special_in_text)
     folder = run.output.below(run.tokenizer_folder)
-    masking = run.settings.mask.masking()
+    masking = run.masking
     make_tables(masking, describe_tokenizer(tokenizer_json)[0], lambda: tokenizer_json, folder.display_url)  # or refuse
     if read_proof(folder, tokenizer_json, special) is None:
         prove(run, tokenizer.checksums["tokenizer.json"])

@@ -23,6 +23,7 @@ from maskmill.pipeline.masking.fit_vocabulary import make_tables
 from maskmill.pipeline.packing.mask_stage import MASK, MaskContext, MaskDetails, MaskUnit
 from maskmill.pipeline.run.find_packed import find_owner, find_packed
 from maskmill.pipeline.run.mask_settings import check_mask_settings
+from maskmill.pipeline.run.rare_weights import weigh_by_dataset
 from maskmill.pipeline.run.start_engine import start_engine
 from maskmill.pipeline.settings import check_callback, check_flag, check_url, refuse_argument
 from maskmill.pipeline.storage.datasets import (
@@ -129,7 +130,7 @@ def mask_dataset(store: Store, settings: MaskFile, listen: RunListener, *, remov
     with hold_output(find_owner(store)) as lease:
         store.delete_partials()
         old = read_manifest(store, PackedManifest)
-        masking, copies = settings.mask.masking(), settings.mask.copies
+        masking, copies = weigh_by_dataset(settings.mask.masking(), store, old), settings.mask.copies
         tokenizer_json = read_tokenizer(store, old) if masking.protect else b""
         make_tables(masking, old.vocabulary, lambda: tokenizer_json, store.display_url)  # or refuse
         is_there = old.copies == copies and old.masking == masking

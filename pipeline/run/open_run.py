@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import functools
 import json
 import os
 import time
@@ -21,6 +22,7 @@ from maskmill.pipeline.engine.stage import Context, Engine, Stage, Watch, run_st
 from maskmill.pipeline.run.claim_output import claim_output
 from maskmill.pipeline.run.describe_run import describe_run
 from maskmill.pipeline.run.parts import Names, Part, is_of_run
+from maskmill.pipeline.run.rare_weights import weigh_by_tokenizer
 from maskmill.pipeline.run.stages import name_stage
 from maskmill.pipeline.run.start_engine import start_engine
 from maskmill.pipeline.storage.datasets import MANIFEST
@@ -35,6 +37,7 @@ from maskmill.schemas.errors import ConfigError, ShardCorruptError, StaleArtifac
 from maskmill.schemas.events import Noted, RunEvent, RunFinished, RunListener, StageDone, StageStarted, UnitDone, Warned
 from maskmill.schemas.layout import RECEIPTS, TIMINGS, DataSplit, tokenizer_folder
 from maskmill.schemas.manifest import AnyManifest
+from maskmill.schemas.masking import Masking
 from maskmill.schemas.receipt import AnyDetails
 from maskmill.schemas.redaction import redact
 from maskmill.schemas.run_file import RunFile
@@ -81,6 +84,11 @@ class Run:
     def name_stage(self, stage: Stage[Any, Any, Any]) -> str:
         """The name of a stage of this run in receipts, events and timings."""
         return name_stage(stage, self.names)
+
+    @functools.cached_property
+    def masking(self) -> Masking:
+        """The masking of its rows, which the tokenizer may decide: only once that is made."""
+        return weigh_by_tokenizer(self.settings.mask.masking(), self.output.below(self.tokenizer_folder))
 
     @property
     def shard_bytes(self) -> int:

@@ -15,6 +15,7 @@ from maskmill.pipeline.loader.plan.check_fit import (
     check_stored_masks,
     require_pairs,
 )
+from maskmill.pipeline.run.rare_weights import weigh_by_dataset
 from maskmill.pipeline.storage.datasets import fingerprint_blocks, fingerprint_rows, read_tokenizer
 from maskmill.pipeline.storage.store import open_store
 from maskmill.pipeline.training.masked_loss import TrainingBatch
@@ -22,6 +23,7 @@ from maskmill.pipeline.training.score_held_out import HELD_OUT_MASKING
 from maskmill.pipeline.training.train_data import TrainData
 from maskmill.schemas.errors import ConfigError
 from maskmill.schemas.manifest import PackedManifest
+from maskmill.schemas.masking import RARE
 from maskmill.schemas.pack_section import Pairs
 from maskmill.schemas.train_file import DataSection, TrainFile
 from maskmill.schemas.wording import setting_of
@@ -106,6 +108,19 @@ def _mix(data: DataSection) -> str | Mixture:
         return data.dataset
     sources = tuple(map(Source, (data.dataset, *data.more_datasets)))
     return Mixture(sources, temperature=1 / data.alpha if data.alpha else None)
+
+
+def weigh_tokens(config: TrainFile) -> TrainFile:
+    """Replace token weights "rare" by the weights that the words of the dataset's tokenizer give.
+
+    Raises:
+        ConfigError: It is not known which words its vocabulary was trained on.
+    """
+    if config.mask is None or config.mask.token_weights != RARE:
+        return config
+    dataset = open_store(config.data.dataset)
+    masking = weigh_by_dataset(config.mask, dataset, read_packed_manifest(dataset))
+    return config.model_copy(update={"mask": masking})
 
 
 def _say_origin(origin: str | None) -> str:

@@ -12,7 +12,7 @@ from maskmill.pipeline.storage.leases import hold_output
 from maskmill.pipeline.storage.store import open_store
 from maskmill.pipeline.training.checkpoints import CHECKPOINTS, find_checkpoint
 from maskmill.pipeline.training.export_model import MODEL_FOLDER
-from maskmill.pipeline.training.open_data import open_train_data
+from maskmill.pipeline.training.open_data import open_train_data, weigh_tokens
 from maskmill.pipeline.training.run_training import TrainResult, run_training
 from maskmill.pipeline.training.stop_signals import StopRequestedError, StopSignals, TrainingInterruptedError
 from maskmill.schemas.events import TrainEvent, TrainListener
@@ -76,7 +76,8 @@ def train_as(config: TrainFile, on_event: TrainListener | None, origins: Mapping
                     if on_event is not None:
                         on_event(event)
 
-                return run_training(config, open_train_data(config, origins), output, report_while_held, stop)
+                settled = weigh_tokens(config)
+                return run_training(settled, open_train_data(settled, origins), output, report_while_held, stop)
         except StopRequestedError as stopped:  # whenever it came: also while data is being opened
             checkpoint = find_checkpoint(output)
             continues_at = None if checkpoint is None else checkpoint.step

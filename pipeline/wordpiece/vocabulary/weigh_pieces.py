@@ -14,7 +14,7 @@ from maskmill.pipeline.storage.datasets import TOKENIZER, check_tokenizer
 from maskmill.pipeline.storage.store import open_store
 from maskmill.pipeline.wordpiece.counting.word_arrays import flatten_words
 from maskmill.pipeline.wordpiece.counting.word_counts import WordCounts
-from maskmill.pipeline.wordpiece.encoding.load_encoders import SpecialInText, load_law
+from maskmill.pipeline.wordpiece.files.check_tokenizer import parse_tokenizer_json
 from maskmill.pipeline.wordpiece.vocabulary.match_pieces import make_tokenizer_trie, match_words
 from maskmill.schemas.errors import ConfigError
 from maskmill.schemas.layout import WORD_COUNTS
@@ -52,7 +52,7 @@ def find_rare_first(tokenizer: str, storage_options: dict[str, Any] | None = Non
             action="give the tokenizer of an output whose vocabulary was trained, or make weights in another way",
         ) from None
     vocabulary = check_tokenizer(data, store.locate(TOKENIZER))
-    trie = make_tokenizer_trie(load_law(data, SpecialInText.TEXT))
+    trie = make_tokenizer_trie(parse_tokenizer_json(data, store.locate(TOKENIZER)))
     totals = np.zeros(vocabulary.vocab_size, np.int64)
     for rows in counts.iter_partitions():
         text, offsets = flatten_words(rows["word"])
