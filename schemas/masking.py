@@ -7,7 +7,6 @@ is the most common number of maskable tokens in a row.
 
 from __future__ import annotations
 
-import hashlib
 from enum import StrEnum
 from typing import TYPE_CHECKING, Annotated, Any, Self, cast
 
@@ -30,7 +29,7 @@ from maskmill.schemas.explain_values import explain_values, show_value
 from maskmill.schemas.mask_vocabulary import MAX_VOCAB_SIZE
 from maskmill.schemas.rate_schedule import RateSchedule, read_schedule
 from maskmill.schemas.shares import PPM, PpmShare
-from maskmill.schemas.token_weights import pack_weights, unpack_weights
+from maskmill.schemas.token_weights import RARE, pack_weights, unpack_weights
 
 IGNORE_INDEX = -100
 """The label of a position that is not predicted; torch's cross-entropy skips it by default."""
@@ -39,9 +38,6 @@ _TWO_TO_32 = 2**32
 _DEFAULT_RATE = 0.15
 MAX_COPIES = 100
 """Static masks stored with every row."""
-_DIGEST = "blake2b-"
-RARE = "rare"
-"""What files may give as `token_weights`; as base64 it would be of three ids, which is no vocabulary."""
 MAX_PROTECTED = 1 << 16
 """Tokens that are never predicted."""
 
@@ -335,13 +331,6 @@ GIVE_WAY = {
     "per_sequence_rate": ("rate", "selection", "token_weights"),
 }
 """Settings that do not hold any more where another value of a certain one replaces theirs."""
-
-
-def digest_weights(token_weights: str) -> str:
-    """What stands for `Masking.token_weights` where not all of them need be kept; it is no base64 itself."""
-    if token_weights.startswith(_DIGEST):
-        return token_weights
-    return f"{_DIGEST}{hashlib.blake2b(token_weights.encode(), digest_size=16).hexdigest()}"
 
 
 def count_selected(num_maskable: int, rate_ppm: int) -> int:

@@ -6,10 +6,11 @@ from typing import Annotated, Literal
 
 from pydantic import Field, model_validator
 
-from maskmill.schemas.masking import MAX_COPIES, RARE, Masking
+from maskmill.schemas.masking import MAX_COPIES, Masking
 from maskmill.schemas.pack_section import Cut, PackSection, Pairs, Sequences, Split
 from maskmill.schemas.redaction import redact
 from maskmill.schemas.section import Section, Share, UInt63, Url
+from maskmill.schemas.token_weights import RARE
 from maskmill.schemas.tokenizer_section import TokenizerSection
 
 __all__ = [

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import base64
+import hashlib
 import itertools
 from collections.abc import Mapping
 from collections.abc import Set as AbstractSet
@@ -11,6 +12,9 @@ from typing import Any
 from maskmill.schemas.explain_values import show_value
 from maskmill.schemas.mask_vocabulary import MAX_VOCAB_SIZE
 
+_DIGEST = "blake2b-"
+RARE = "rare"
+"""What files may give as `token_weights`; as base64 it would be of three ids, which is no vocabulary."""
 MAX_WEIGHT = 255
 """Of a token: its key is the smallest of as many hashes."""
 
@@ -48,3 +52,10 @@ def unpack_weights(packed: str) -> bytes:
     if not weights or 0 in weights or base64.b64encode(weights).decode("ascii") != packed:
         raise ValueError("token_weights is not base64 of one byte from 1 to 255 for each id")
     return weights
+
+
+def digest_weights(token_weights: str) -> str:
+    """What stands for `Masking.token_weights` where not all of them need be kept; it is no base64 itself."""
+    if token_weights.startswith(_DIGEST):
+        return token_weights
+    return f"{_DIGEST}{hashlib.blake2b(token_weights.encode(), digest_size=16).hexdigest()}"

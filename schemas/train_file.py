@@ -29,7 +29,7 @@ from typing import Annotated, Any, Literal
 
 from pydantic import Field, SerializerFunctionWrapHandler, model_serializer, model_validator
 
-from maskmill.schemas.masking import Masking, digest_weights
+from maskmill.schemas.masking import Masking
 from maskmill.schemas.model_section import ModelSection
 from maskmill.schemas.redaction import redact
 from maskmill.schemas.section import (
@@ -42,6 +42,7 @@ from maskmill.schemas.section import (
     Url,
     leave_out_defaults,
 )
+from maskmill.schemas.token_weights import digest_weights
 
 __all__ = ["DataSection", "ModelSection", "OptimizerSection", "RunSection", "TrainFile"]
 

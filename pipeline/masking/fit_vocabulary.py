@@ -8,7 +8,8 @@ from maskmill.pipeline.masking.strategies.table import find_strategy
 from maskmill.pipeline.masking.tables import MaskTables
 from maskmill.schemas.errors import ConfigError
 from maskmill.schemas.mask_vocabulary import MaskVocabulary
-from maskmill.schemas.masking import RARE, Masking
+from maskmill.schemas.masking import Masking
+from maskmill.schemas.token_weights import RARE
 from maskmill.schemas.tokenizer.tokenizer_file import check_tokenizer_json
 
 

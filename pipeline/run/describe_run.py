@@ -12,8 +12,8 @@ import xxhash
 from maskmill.pipeline.corpus.list_inputs import InputFile, digest_inputs
 from maskmill.pipeline.run.parts import Part, part_of_section
 from maskmill.pipeline.run.record import ABOUT_INPUTS, Entry, RunRecord, fingerprint_parts
-from maskmill.schemas.masking import RARE
 from maskmill.schemas.run_file import RunFile
+from maskmill.schemas.token_weights import RARE
 
 DECISIVE_LIBRARIES = ("maskmill", "pyarrow", "numpy", "tokenizers", "nanotoken", "sentencex", "xxhash")
 

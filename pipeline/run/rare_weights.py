@@ -16,7 +16,8 @@ from maskmill.pipeline.storage.store import Store
 from maskmill.schemas.errors import ConfigError
 from maskmill.schemas.layout import RUN_RECORD, Folder, tokenizer_folder
 from maskmill.schemas.manifest import PackedManifest
-from maskmill.schemas.masking import RARE, Masking
+from maskmill.schemas.masking import Masking
+from maskmill.schemas.token_weights import RARE
 from maskmill.schemas.tokenizer.tokenizer_file import MAX_TOKENIZER_BYTES
 
 

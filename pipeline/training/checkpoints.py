@@ -25,7 +25,8 @@ from maskmill.pipeline.storage.store import Store
 from maskmill.pipeline.training.checkpoint_tensors import FILES, TrainingState
 from maskmill.pipeline.training.train_data import TrainData
 from maskmill.schemas.errors import ConfigError, ShardCorruptError, StaleArtifactError
-from maskmill.schemas.masking import Masking, digest_weights
+from maskmill.schemas.masking import Masking
+from maskmill.schemas.token_weights import digest_weights
 from maskmill.schemas.version import SCHEMA_VERSION, check_schema_version
 
 CHECKPOINTS = "checkpoints"

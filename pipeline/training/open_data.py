@@ -23,8 +23,8 @@ from maskmill.pipeline.training.score_held_out import HELD_OUT_MASKING
 from maskmill.pipeline.training.train_data import TrainData
 from maskmill.schemas.errors import ConfigError
 from maskmill.schemas.manifest import PackedManifest
-from maskmill.schemas.masking import RARE
 from maskmill.schemas.pack_section import Pairs
+from maskmill.schemas.token_weights import RARE
 from maskmill.schemas.train_file import DataSection, TrainFile
 from maskmill.schemas.wording import setting_of
 

@@ -17,8 +17,8 @@ from maskmill.pipeline.settings import load_settings
 from maskmill.pipeline.wordpiece.vocabulary.weigh_pieces import weigh_rare_first
 from maskmill.schemas.errors import ConfigError
 from maskmill.schemas.events import TrainEvent, TrainStarted
-from maskmill.schemas.masking import RARE
 from maskmill.schemas.run_file import RunFile
+from maskmill.schemas.token_weights import RARE
 from tests.integration.conftest import Undisturbed
 from tests.integration.runs import assert_same_tree, prepare, read_tree, units_done, write_run_file
 from tests.integration.shards import read_shards

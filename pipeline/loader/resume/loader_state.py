@@ -11,7 +11,8 @@ from maskmill.pipeline.loader.check_arguments import MAX_STEPS
 from maskmill.pipeline.loader.order.epoch_order import LastBatch
 from maskmill.schemas.errors import ConfigError, StaleArtifactError
 from maskmill.schemas.explain_values import explain_values
-from maskmill.schemas.masking import Masking, digest_weights
+from maskmill.schemas.masking import Masking
+from maskmill.schemas.token_weights import digest_weights
 
 
 class Position(NamedTuple):
