@@ -39,7 +39,7 @@ class InputSection(Section):
     """`[input]`: which text is read and how."""
 
     paths: Annotated[tuple[Url, ...], Field(min_length=1, strict=False)]
-    """Paths, fsspec URLs and globs of `.jsonl` and `.txt` files, plain or compressed (`.gz`, `.zst`, `.bz2`, `.xz`). A
+    """Paths, fsspec URLs and globs of files, see `format`, plain or compressed (`.gz`, `.zst`, `.bz2`, `.xz`). A
     glob finds what Python's `glob.glob(pattern, recursive=True)` finds, on object stores too: linked folders are
     followed, and names with a leading dot are skipped unless the pattern has the dot. If a `[`, `*` or `?` is part of a
     name, write it as `[[]`, `[*]` or `[?]`. A relative path starts in the working folder, whose own name may contain
@@ -50,14 +50,19 @@ class InputSection(Section):
     `corpus/de/a.jsonl`; `*.jsonl`, in no folder, gives `input`. So with one pattern for each language, each language is
     a source. If patterns in different folders end in the same one, as `de/train/*` and `en/train/*`, the folders above
     it are added: `de/train` and `en/train`."""
+    format: Literal["jsonl", "txt", "parquet", "arrow", "csv", "tsv"] | None = None
+    """The format of all files. If unset, the suffix of each tells: `.jsonl`, `.ndjson` and `.json` (a JSON object a
+    line), `.txt`, `.parquet`, `.arrow` (Arrow IPC, file or stream, as `datasets` saves), `.csv` and `.tsv` (names of
+    columns in the first line); where it does not, the first bytes of the file do."""
     text_field: str = "text"
-    """The key of a JSON line that holds the text."""
+    """The key of a JSON line, or the column of a table, that holds the text. If it lies inside another, join both by a
+    dot: `content.text`."""
     id_field: str | None = None
-    """The key that holds the document's id; without it the id is `<path>#<line>`. The path is relative to the last
-    folder of the pattern before its first glob character. With patterns in different folders it begins with the name of
-    that folder, as in the default of `name`: `de/part-0.jsonl#1`."""
+    """The key or column that holds the document's id; without it the id is `<path>#<line>`. The path is relative to the
+    last folder of the pattern before its first glob character. With patterns in different folders it begins with
+    the name of that folder, as in the default of `name`: `de/part-0.jsonl#1`."""
     source_field: str | None = None
-    """The key that holds the document's source; a document without it has the source `name`."""
+    """The key or column that holds the document's source; a document without it has the source `name`."""
     text_document: Literal["file", "line", "blank_line"] = "file"
     """What counts as one document in a `.txt` file: the file, a line, or the lines up to a blank one. Lines are joined
     by LF, whatever their line endings were, and the last one has no line ending."""

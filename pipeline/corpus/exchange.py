@@ -13,7 +13,7 @@ from typing import Annotated
 import pyarrow as pa
 from pydantic import Field, model_validator
 
-from maskmill.pipeline.corpus.list_inputs import InputFile
+from maskmill.pipeline.corpus.input_file import InputFile
 from maskmill.pipeline.corpus.plan import plan_shard_bytes
 from maskmill.pipeline.storage.store import Store
 from maskmill.schemas.counts import Count

@@ -6,8 +6,8 @@ from collections.abc import Iterator, Mapping, Sequence
 
 from maskmill.pipeline.corpus.exchange import EMPTY_FILES, MISNAMED_FILES, WITHOUT_ID, WITHOUT_SOURCE
 from maskmill.pipeline.corpus.exchange_index import ExchangeTotals
+from maskmill.pipeline.corpus.input_file import InputFile
 from maskmill.pipeline.corpus.judge_quarantine import count_reasons
-from maskmill.pipeline.corpus.list_inputs import InputFile
 from maskmill.schemas.errors import ConfigError, InputDataError
 from maskmill.schemas.run_file import DocumentsSection, InputSection
 from maskmill.schemas.wording import count_of

@@ -5,15 +5,15 @@ from __future__ import annotations
 import itertools
 import os
 from collections.abc import Callable, Hashable, Iterator, Sequence
-from dataclasses import dataclass
 from urllib.parse import parse_qsl
 
 import xxhash
 
-from maskmill.pipeline.corpus.decompress import COMPRESSIONS, compression_of
-from maskmill.pipeline.corpus.formats.table import FORMATS, find_format
-from maskmill.pipeline.corpus.input_pattern import UNNAMED, InputPattern, name_sources
+from maskmill.pipeline.corpus.formats.table import find_format
+from maskmill.pipeline.corpus.input_file import InputFile
+from maskmill.pipeline.corpus.input_pattern import InputPattern, name_sources
 from maskmill.pipeline.corpus.match_files import FoundFile, Tree, match_files
+from maskmill.pipeline.corpus.recognise_file import recognise_file
 from maskmill.pipeline.storage.backends.fsspec_driver import open_filesystem
 from maskmill.pipeline.storage.backends.table import find_backend
 from maskmill.pipeline.storage.failures import explained_failures
@@ -22,44 +22,12 @@ from maskmill.schemas.errors import ConfigError
 from maskmill.schemas.redaction import redact
 from maskmill.schemas.wording import count_of
 
-# Stored bytes are turned into bytes of text by this factor where a file is compressed. It only decides how files are
-# grouped into units and how finely they are partitioned, both of which hold for any factor.
-ASSUMED_COMPRESSION_RATIO = 4
-
-
-@dataclass(frozen=True)
-class InputFile:
-    """One file of raw text.
-
-    Attributes:
-        url: Where it is read; of a local file its absolute path.
-        path: Its name in ids: relative to the fixed folder of the pattern that found it, without the query of a URL.
-            Where patterns have different fixed folders, it begins with the name that `name_sources` gives the folder.
-        size_bytes: As stored.
-        mark: Its time of change or entity tag, as the store gives it; empty where there is none. Never part of what
-            decides bytes.
-        source: The source of its documents, unless they name one.
-    """
-
-    url: str
-    path: str
-    size_bytes: int
-    mark: str = ""
-    source: str = UNNAMED
-
-    @property
-    def compression(self) -> str | None:
-        """Its compression, by its name."""
-        return compression_of(self.path)
-
-    @property
-    def assumed_text_bytes(self) -> int:
-        """Estimate the bytes of text in it from its size and suffix alone."""
-        return self.size_bytes * (ASSUMED_COMPRESSION_RATIO if self.compression else 1)
-
 
 def list_inputs(
-    patterns: Sequence[str], name: str | None = None, warn: Callable[[str], None] = lambda _: None
+    patterns: Sequence[str],
+    name: str | None = None,
+    warn: Callable[[str], None] = lambda _: None,
+    format_name: str | None = None,
 ) -> list[InputFile]:
     """All files that the patterns match, in the order of their relative paths.
 
@@ -74,6 +42,7 @@ def list_inputs(
         patterns: Paths and URLs, with or without `*`, `?`, `[...]` and `**`; see `match_files`.
         name: The source of all files; without it, each pattern's is its last fixed folder, see `name_sources`.
         warn: Receives warnings.
+        format_name: The format of all files; without it, each file's suffix tells, or else its first bytes.
 
     Raises:
         ConfigError: A path is missing, a pattern finds nothing, a file's format or size is unknown, a name is not
@@ -106,19 +75,7 @@ def list_inputs(
                 if is_local
                 else "rename one of the files, or its folder; URLs are not told apart by their hosts and queries",
             )
-    for file in files:
-        if find_format(file.path) is None:
-            known = ", ".join(suffix for format_ in FORMATS for suffix in format_.suffixes)
-            raise ConfigError(
-                "unknown input format",
-                path=redact(file.url),
-                expected=f"one of {known}, plain or with {', '.join(COMPRESSIONS)}",
-                found=_suffixes(file) or "no suffix",
-                action="rename it to .jsonl if each line of it is a JSON object, or leave it out of input.paths"
-                if _suffixes(file).lower().startswith(".json")
-                else "leave it out of input.paths",
-            )
-    return files
+    return [recognise_file(file, format_name) for file in files]
 
 
 def digest_inputs(files: Sequence[InputFile]) -> str:
@@ -237,12 +194,6 @@ def _check_entry(entry: FoundFile, path: str, source: str) -> InputFile:
             action="download the file, and give the path of the copy",
         )
     return InputFile(entry.url, path, entry.size_bytes, entry.mark, source)
-
-
-def _suffixes(file: InputFile) -> str:
-    """The suffix that decides the format, and that of the compression behind it."""
-    stem, last = os.path.splitext(os.path.basename(file.path))
-    return os.path.splitext(stem)[1] + last if file.compression else last
 
 
 def _warn_of_second_names(identities: Sequence[tuple[Hashable, str]], warn: Callable[[str], None]) -> None:

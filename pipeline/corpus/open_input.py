@@ -2,10 +2,15 @@
 
 from __future__ import annotations
 
+import contextlib
+import os
+from collections.abc import Iterator
 from typing import Any, Self
 
+import pyarrow as pa
+
 from maskmill.pipeline.corpus.decompress import FAILURES, decompress
-from maskmill.pipeline.corpus.list_inputs import InputFile
+from maskmill.pipeline.corpus.input_file import InputFile
 from maskmill.pipeline.storage.backends.fsspec_driver import open_filesystem
 from maskmill.pipeline.storage.credentials import find_secrets
 from maskmill.pipeline.storage.failures import explained_failures
@@ -55,6 +60,29 @@ class OpenInput:
         """How much of the stored file has been read, from 0 to 1."""
         return min(1.0, self._raw.position / self._file.size_bytes) if self._file.size_bytes else 1.0
 
+    def open_seekable(self) -> pa.NativeFile:
+        """The file as stored, for Arrow to read at any place; closed with this one.
+
+        Raises:
+            InputDataError: It is not as long as when it was listed.
+        """
+        size_bytes = self._raw.measure()
+        if size_bytes != self._file.size_bytes:
+            raise self._changed(size_bytes)
+        return pa.PythonFile(self._raw, mode="r")
+
+    @contextlib.contextmanager
+    def explain(self, kind: str) -> Iterator[None]:
+        """Raise `InputDataError` where Arrow fails, or what reads files of this kind.
+
+        Args:
+            kind: What the file should be.
+        """
+        try:
+            yield
+        except (*FAILURES, UnicodeDecodeError) as error:  # the latter where a column's name is damaged
+            raise self._unreadable(f"whole {kind} data", error) from error
+
     def read(self) -> bytes:
         """The next 256 KiB, decompressed, or fewer; empty at the end.
 
@@ -68,24 +96,30 @@ class OpenInput:
                 raise EOFError("an empty file, such as a failed upload leaves")
         except FAILURES as error:
             # `_StoredBytes` has translated the store's own failures: these are the decompressor's.
-            raise InputDataError(
-                "the file cannot be read to its end",
-                path=self._shown,
-                place=f"near byte {self._raw.position} of {self._file.size_bytes}",
-                expected=f"whole {self._file.compression or 'plain'} data",
-                found=str(error),
-                action="replace the file, or leave it out of input.paths",
-            ) from error
+            raise self._unreadable(f"whole {self._file.compression or 'plain'} data", error) from error
         is_longer = self._raw.position > self._file.size_bytes  # it may never end
         if is_longer or (not data and self._raw.position != self._file.size_bytes):
-            raise InputDataError(
-                "the file has changed since the run began",
-                path=self._shown,
-                expected=f"{self._file.size_bytes} bytes",
-                found=f"{self._raw.position} bytes",
-                action="restore it, or give another output.url for a new run",
-            )
+            raise self._changed(self._raw.position)
         return data
+
+    def _unreadable(self, expected: str, error: Exception) -> InputDataError:
+        return InputDataError(
+            "the file cannot be read to its end",
+            path=self._shown,
+            place=f"near byte {self._raw.position} of {self._file.size_bytes}",
+            expected=expected,
+            found=redact(str(error)),
+            action="replace the file, or leave it out of input.paths",
+        )
+
+    def _changed(self, size_bytes: int) -> InputDataError:
+        return InputDataError(
+            "the file has changed since the run began",
+            path=self._shown,
+            expected=f"{self._file.size_bytes} bytes",
+            found=f"{size_bytes} bytes",
+            action="restore it, or give another output.url for a new run",
+        )
 
 
 def _open(url: str) -> Any:
@@ -96,7 +130,11 @@ def _open(url: str) -> Any:
 
 
 class _StoredBytes:
-    """The file as stored: counts the bytes read, and translates the store's failures."""
+    """The file as stored: tracks how far it was read, and translates the store's failures.
+
+    Attributes:
+        position: Behind the last byte that was read.
+    """
 
     def __init__(self, raw: Any, url: str) -> None:
         self._raw = raw
@@ -116,6 +154,21 @@ class _StoredBytes:
     def close(self) -> None:  # what Arrow calls when its stream ends, perhaps long after the file was released
         self.closed = True
 
+    def measure(self) -> int:
+        """Its size in bytes; goes on at the start."""
+        with _explained(self._url):
+            size_bytes = int(self._raw.seek(0, os.SEEK_END))
+            self._raw.seek(0)
+        return size_bytes
+
+    def seek(self, offset: int, whence: int = os.SEEK_SET, /) -> int:
+        with _explained(self._url):
+            self.position = int(self._raw.seek(offset, whence))
+        return self.position
+
+    def tell(self) -> int:
+        return self.position
+
     def readable(self) -> bool:
         return True
 
@@ -123,7 +176,7 @@ class _StoredBytes:
         return False
 
     def seekable(self) -> bool:
-        return False
+        return True
 
 
 def _explained(url: str) -> Any:

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 import xxhash
 from pydantic import Field
 
-from maskmill.pipeline.corpus.list_inputs import InputFile
+from maskmill.pipeline.corpus.input_file import InputFile
 from maskmill.pipeline.engine.units import UnitDescription
 from maskmill.schemas.layout import DataSplit
 from maskmill.schemas.run_file import DocumentsSection

@@ -34,7 +34,7 @@ def iter_lines(opened: Blocks, max_line_bytes: int) -> Iterator[list[tuple[int, 
     kept = 0
     length = 0
     ends_with_cr = False
-    for block in _iter_without_bom(opened):
+    for block in iter_without_bom(opened):
         lines: list[tuple[int, bytes, int]] = []
         *whole, rest = block.split(b"\n")
         for line in whole:
@@ -72,7 +72,31 @@ def is_blank(line: bytes) -> bool:
     return _BLANK.fullmatch(line) is not None
 
 
-def _iter_without_bom(opened: Blocks) -> Iterator[bytes]:
+def iter_raw_lines(opened: Blocks, max_line_bytes: int) -> Iterator[tuple[bytes, int]]:
+    """Lines with their ends, LF, and their full lengths; of a longer line the first `max_line_bytes` are given."""
+    pieces: list[bytes] = []
+    kept = length = 0
+    for block in iter_without_bom(opened):
+        *whole, rest = block.split(b"\n")
+        for line in whole:
+            line += b"\n"
+            if length:
+                pieces.append(line[: max_line_bytes - kept])
+                yield b"".join(pieces), length + len(line)
+                pieces, kept, length = [], 0, 0
+            else:
+                yield line[:max_line_bytes], len(line)
+        if rest:
+            length += len(rest)
+            if kept < max_line_bytes:
+                pieces.append(rest[: max_line_bytes - kept])
+                kept += len(pieces[-1])
+    if length:
+        yield b"".join(pieces), length
+
+
+def iter_without_bom(opened: Blocks) -> Iterator[bytes]:
+    """Blocks without the UTF-8 byte order mark at the start of a file."""
     start = b""
     while len(start) < len(_BOM) and (block := opened.read()):
         start += block

@@ -12,7 +12,7 @@ from typing import Any
 
 import xxhash
 
-from maskmill.pipeline.corpus.list_inputs import InputFile
+from maskmill.pipeline.corpus.input_file import InputFile
 from maskmill.pipeline.corpus.plan import MapUnit
 
 READING_KEYS = {

@@ -9,7 +9,8 @@ from typing import Any
 
 import xxhash
 
-from maskmill.pipeline.corpus.list_inputs import InputFile, digest_inputs
+from maskmill.pipeline.corpus.input_file import InputFile
+from maskmill.pipeline.corpus.list_inputs import digest_inputs
 from maskmill.pipeline.run.parts import Part, part_of_section
 from maskmill.pipeline.run.record import ABOUT_INPUTS, Entry, RunRecord, fingerprint_parts
 from maskmill.schemas.run_file import RunFile

@@ -14,7 +14,8 @@ from typing import Any, TypeVar
 from fsspec.registry import known_implementations
 from pydantic import BaseModel, ValidationError
 
-from maskmill.pipeline.corpus.list_inputs import InputFile, list_inputs
+from maskmill.pipeline.corpus.input_file import InputFile
+from maskmill.pipeline.corpus.list_inputs import list_inputs
 from maskmill.pipeline.corpus.plan import plan_shard_bytes
 from maskmill.pipeline.engine.ray_job import refuse_lost_output
 from maskmill.pipeline.engine.receipts import Receipts, Unit
@@ -264,7 +265,8 @@ def open_run(
     if output.capabilities.local_paths and output.root == os.sep:
         raise ConfigError("a run does not write into the root of a disk", path="output.url", action="name a folder")
     warnings: list[str] = []
-    inputs = tuple(list_inputs(settings.input.paths, settings.input.name, warnings.append))
+    read = settings.input
+    inputs = tuple(list_inputs(read.paths, read.name, warnings.append, read.format))
     wanted = settings.tokenizer
     brought = read_brought_files(wanted.from_, normalisation_of(wanted)) if wanted.from_ else {}
     refuse_inputs_in_output(inputs, output)

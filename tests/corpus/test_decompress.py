@@ -16,7 +16,8 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from maskmill.pipeline.corpus import decompress
-from maskmill.pipeline.corpus.list_inputs import InputFile, list_inputs
+from maskmill.pipeline.corpus.input_file import InputFile
+from maskmill.pipeline.corpus.list_inputs import list_inputs
 from maskmill.pipeline.corpus.open_input import OpenInput
 from maskmill.schemas.errors import InputDataError
 

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import gzip
 import http.server
+import io
 import os
 import threading
 import uuid
@@ -10,10 +12,12 @@ from collections.abc import Callable
 from pathlib import Path
 
 import fsspec
+import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 
-from maskmill.pipeline.corpus.formats.table import find_format
-from maskmill.pipeline.corpus.list_inputs import InputFile, digest_inputs, list_inputs
+from maskmill.pipeline.corpus.input_file import InputFile
+from maskmill.pipeline.corpus.list_inputs import digest_inputs, list_inputs
 from maskmill.schemas.errors import ConfigError
 
 FILES = {
@@ -27,12 +31,6 @@ FILES = {
     "corpus/deep/er/c.txt.xz": 0,
 }
 Corpus = str
-
-
-def found_format(file: InputFile) -> str:
-    found = find_format(file.path)
-    assert found is not None
-    return found.name
 
 
 @pytest.fixture(params=["local", "memory", "s3"])
@@ -190,11 +188,11 @@ def test_the_folder_above_a_link_is_that_of_what_it_leads_to(
 @pytest.mark.parametrize(
     ("name", "found"),
     [
-        ("a.parquet", ".parquet"),
+        ("a.doc", ".doc"),
         ("a.jsonl.rar", ".rar"),
         ("a", "no suffix"),
         ("a.gz", ".gz"),
-        ("c4.json.gz", ".json.gz"),
+        ("c4.html.gz", ".html.gz"),
         (".jsonl", "no suffix"),
         ("a.txt.gz.gz", ".gz.gz"),
     ],
@@ -216,12 +214,56 @@ def test_an_unknown_format_is_refused_by_name(tmp_path: Path, name: str, found: 
         ("a.b.txt.zst", ("txt", "zstd")),
         ("a.txt.bz2", ("txt", "bz2")),
         ("a.txt.xz", ("txt", "xz")),
+        ("a.json", ("jsonl", None)),
+        ("a.parquet", ("parquet", None)),
+        ("a.arrow.zst", ("arrow", "zstd")),
+        ("a.csv.gz", ("csv", "gzip")),
+        ("a.TSV", ("tsv", None)),
     ],
 )
 def test_format_and_compression_are_the_suffixes(name: str, expected: tuple[str, str | None]) -> None:
     file = InputFile("", name, 10)
-    assert (found_format(file), file.compression) == expected
-    assert file.assumed_text_bytes == (10 if expected[1] is None else 40)
+    assert (file.format, file.compression) == expected
+    assert file.assumed_text_bytes == (40 if expected[1] or expected[0] == "parquet" else 10)
+
+
+def _write_table(kind: str) -> bytes:
+    table, written = pa.table({"text": ["a"]}), io.BytesIO()
+    if kind == "parquet":
+        pq.write_table(table, written)
+    else:
+        with (pa.ipc.new_file if kind == "file" else pa.ipc.new_stream)(written, table.schema) as writer:
+            writer.write_table(table)
+    return written.getvalue()
+
+
+@pytest.mark.parametrize(
+    ("data", "expected"),
+    [
+        (_write_table("parquet"), ("parquet", None)),
+        (_write_table("file"), ("arrow", None)),
+        (_write_table("stream"), ("arrow", None)),
+        (gzip.compress(_write_table("stream")), ("arrow", "gzip")),
+        (b'\n {"text": "a"}\n', ("jsonl", None)),
+        (pa.compress(b'{"text": "a"}', codec="zstd", asbytes=True), ("jsonl", "zstd")),
+    ],
+)
+def test_the_first_bytes_tell_the_format_where_the_suffix_does_not(
+    tmp_path: Path, data: bytes, expected: tuple[str, str | None]
+) -> None:
+    for name in ("part-00000", "part.data"):
+        (tmp_path / name).write_bytes(data)
+        (file,) = list_inputs([str(tmp_path / name)])
+        assert (file.format, file.compression) == expected
+
+
+def test_a_format_that_is_configured_is_that_of_all_files(tmp_path: Path) -> None:
+    (tmp_path / "a.parquet").write_bytes(b"text")
+    (tmp_path / "b.parquet.gz").write_bytes(b"text")
+    files = list_inputs([f"{tmp_path}/*"], format_name="txt")
+    assert [(file.format, file.compression) for file in files] == [("txt", None), ("txt", "gzip")]
+    with pytest.raises(ConfigError, match="not compressed as a whole"):
+        list_inputs([f"{tmp_path}/*"])
 
 
 def test_a_name_that_is_not_utf_8_is_refused(tmp_path: Path) -> None:
@@ -296,11 +338,11 @@ def test_a_query_is_in_no_name_and_no_message(query: str) -> None:
         host = f"http://127.0.0.1:{server.server_address[1]}"
         (file,) = list_inputs([f"{host}/deep/a.txt.gz{query}"])
         with pytest.raises(ConfigError, match="unknown input format") as caught:
-            list_inputs([f"{host}/deep/a.parquet{query}"])
+            list_inputs([f"{host}/deep/a.doc{query}"])
         named = list_inputs([f"{host}/get?file=b.jsonl&key=SECRET", f"{host}/get?key=SECRET&file=to/a.jsonl"])
         server.shutdown()
     assert [file.path for file in named] == ["a.jsonl", "b.jsonl"]
-    assert (file.path, found_format(file), file.compression, file.size_bytes) == ("a.txt.gz", "txt", "gzip", 4)
+    assert (file.path, file.format, file.compression, file.size_bytes) == ("a.txt.gz", "txt", "gzip", 4)
     assert file.url.endswith(query)
     assert "SECRET" not in str(caught.value)
 

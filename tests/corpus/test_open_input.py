@@ -16,7 +16,8 @@ import pyarrow as pa
 import pytest
 
 from maskmill.pipeline.corpus import open_input
-from maskmill.pipeline.corpus.list_inputs import InputFile, list_inputs
+from maskmill.pipeline.corpus.input_file import InputFile
+from maskmill.pipeline.corpus.list_inputs import list_inputs
 from maskmill.pipeline.corpus.open_input import OpenInput
 from maskmill.schemas.errors import InputDataError, TransientStorageError
 

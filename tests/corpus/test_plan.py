@@ -8,7 +8,7 @@ from hypothesis import example, given
 from hypothesis import strategies as st
 
 from maskmill.pipeline.corpus.hash_documents import assign_to_intervals
-from maskmill.pipeline.corpus.list_inputs import InputFile
+from maskmill.pipeline.corpus.input_file import InputFile
 from maskmill.pipeline.corpus.plan import (
     ALONE_BYTES,
     MAX_BUCKETS,

@@ -14,7 +14,8 @@ from urllib.parse import quote
 import pytest
 from s3fs import S3FileSystem
 
-from maskmill.pipeline.corpus.list_inputs import InputFile, list_inputs
+from maskmill.pipeline.corpus.input_file import InputFile
+from maskmill.pipeline.corpus.list_inputs import list_inputs
 from maskmill.pipeline.corpus.open_input import OpenInput
 from maskmill.pipeline.engine.answers import Failed, _make_portable, answer_unit
 from maskmill.pipeline.loader import MaskedBatches

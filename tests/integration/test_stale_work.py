@@ -11,7 +11,8 @@ from typing import Any
 
 import pytest
 
-from maskmill.pipeline.corpus.list_inputs import InputFile, list_inputs
+from maskmill.pipeline.corpus.input_file import InputFile
+from maskmill.pipeline.corpus.list_inputs import list_inputs
 from maskmill.pipeline.corpus.map_documents import MAP
 from maskmill.pipeline.run.describe_run import DECISIVE_LIBRARIES
 from maskmill.pipeline.run.open_run import open_run, place_of, refuse_inputs_in_output

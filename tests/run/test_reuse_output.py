@@ -17,7 +17,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from maskmill.pipeline.corpus import map_documents, plan
-from maskmill.pipeline.corpus.list_inputs import InputFile
+from maskmill.pipeline.corpus.input_file import InputFile
 from maskmill.pipeline.corpus.open_input import OpenInput
 from maskmill.pipeline.run import describe_run
 from maskmill.pipeline.run.parts import Part

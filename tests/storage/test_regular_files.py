@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from maskmill.pipeline.corpus.list_inputs import InputFile
+from maskmill.pipeline.corpus.input_file import InputFile
 from maskmill.pipeline.corpus.open_input import OpenInput
 from maskmill.pipeline.loader.blocks.shard_files import ShardFiles
 from maskmill.pipeline.storage.regular_files import open_descriptor, read_regular

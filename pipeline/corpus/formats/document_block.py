@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
 from enum import StrEnum
-from typing import Protocol
+from typing import Any, Protocol
+
+from maskmill.pipeline.corpus.read_lines import Blocks
 
 
 class Origin(Protocol):
@@ -18,11 +21,26 @@ class Origin(Protocol):
     def source(self) -> str:
         """The source of its documents, unless they name one."""
 
+    @property
+    def format(self) -> str:
+        """The name of its format."""
+
+
+class Opened(Blocks, Protocol):
+    """A file of raw text that is being read."""
+
+    def open_seekable(self) -> Any:
+        """The file as stored, for reading at any place."""
+
+    def explain(self, kind: str) -> AbstractContextManager[None]:
+        """Raise `InputDataError` where the libraries that read files of this kind fail."""
+
 
 class Reason(StrEnum):
     """Why an input was quarantined."""
 
     BROKEN_JSON = "broken JSON"
+    BROKEN_CSV = "broken CSV"
     NOT_AN_OBJECT = "not a JSON object"
     NO_TEXT = "no text field"
     TEXT_NOT_STRING = "text is not a string"
@@ -58,3 +76,20 @@ class DocumentBlock:
     rejects: list[Reject] = field(default_factory=list)
     without_id: int = 0
     without_source: int = 0
+
+    def append(self, line: int, text: bytes, doc_id: bytes | None, source: bytes | None, file: Origin) -> None:
+        """Add a document.
+
+        Args:
+            line: Its place in the file.
+            text: UTF-8.
+            doc_id: UTF-8; without it, its place is its id.
+            source: UTF-8; without it, its source is the file's.
+            file: Where it comes from.
+        """
+        self.doc_id.append(f"{file.path}#{line}" if doc_id is None else doc_id.decode())
+        self.source.append(file.source if source is None else source.decode())
+        self.without_id += doc_id is None
+        self.without_source += source is None
+        self.line.append(line)
+        self.text.append(text)

@@ -14,12 +14,13 @@ import re
 from collections.abc import Iterator
 from typing import Any
 
-from maskmill.pipeline.corpus.formats.document_block import DocumentBlock, Origin, Reason, Reject
-from maskmill.pipeline.corpus.read_lines import Blocks, is_blank, iter_lines
+from maskmill.pipeline.corpus.formats.document_block import DocumentBlock, Opened, Origin, Reason, Reject
+from maskmill.pipeline.corpus.formats.find_field import MISSING, find_field
+from maskmill.pipeline.corpus.formats.judge_document import MAX_NAME_CHARACTERS
+from maskmill.pipeline.corpus.read_lines import is_blank, iter_lines
 from maskmill.schemas.documents import KEPT_QUARANTINE_BYTES
 from maskmill.schemas.run_file import InputSection
 
-MAX_NAME_CHARACTERS = 1 << 16  # of an id or a source
 MAX_INTEGER_DIGITS = 4300  # Python's own limit, above which converting takes quadratic time
 MAX_STRUCTURE_BYTES = 16 << 20
 """Limit of a line's bytes outside strings, each string counting as `STRING_OVERHEAD_BYTES` more: as Python objects each
@@ -39,7 +40,7 @@ class _Rejected(Exception):  # noqa: N818  # a signal between two functions of t
         self.reason = reason
 
 
-def iter_json_lines(file: Origin, opened: Blocks, settings: InputSection) -> Iterator[DocumentBlock]:
+def iter_json_lines(file: Origin, opened: Opened, settings: InputSection) -> Iterator[DocumentBlock]:
     """The documents of a file with a JSON object a line, in blocks of some 256 KiB."""
     max_text_bytes = settings.max_text_bytes
     # JSON may encode one byte of text with six, and a line has other fields too.
@@ -72,12 +73,14 @@ def parse_json_line(line: bytes, settings: InputSection, max_text_bytes: int) ->
     """Id, source and UTF-8 text of one JSON line; id and source `None` where the line has none."""
     value = _parse_object(line)
     doc_id = _read_id(value, settings.id_field)
-    source = value.get(settings.source_field) if settings.source_field else None
+    source = find_field(value, settings.source_field) if settings.source_field else None
+    if source is MISSING:
+        source = None
     if source is not None and not isinstance(source, str):
         raise _Rejected(Reason.BAD_SOURCE)
-    if settings.text_field not in value:
+    text = find_field(value, settings.text_field)
+    if text is MISSING:
         raise _Rejected(Reason.NO_TEXT)
-    text = value[settings.text_field]
     if not isinstance(text, str):
         raise _Rejected(Reason.TEXT_NOT_STRING)
     encoded = _encode(text)
@@ -154,7 +157,9 @@ def _nests_deeper(value: Any, limit: int) -> bool:
 
 
 def _read_id(value: dict[str, Any], id_field: str | None) -> str | None:
-    doc_id = value.get(id_field) if id_field else None
+    doc_id = find_field(value, id_field) if id_field else None
+    if doc_id is MISSING:
+        return None
     if doc_id is None or isinstance(doc_id, str):
         return doc_id
     if isinstance(doc_id, int) and not isinstance(doc_id, bool):

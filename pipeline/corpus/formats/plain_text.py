@@ -5,13 +5,14 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 
-from maskmill.pipeline.corpus.formats.document_block import DocumentBlock, Origin, Reason, Reject
-from maskmill.pipeline.corpus.read_lines import Blocks, is_blank, iter_lines
+from maskmill.pipeline.corpus.formats.document_block import DocumentBlock, Opened, Origin, Reason, Reject
+from maskmill.pipeline.corpus.formats.judge_document import judge_text
+from maskmill.pipeline.corpus.read_lines import is_blank, iter_lines
 from maskmill.schemas.documents import KEPT_QUARANTINE_BYTES
 from maskmill.schemas.run_file import InputSection
 
 
-def iter_texts(file: Origin, opened: Blocks, settings: InputSection) -> Iterator[DocumentBlock]:
+def iter_texts(file: Origin, opened: Opened, settings: InputSection) -> Iterator[DocumentBlock]:
     """The documents of a text file, in blocks of some 256 KiB."""
     max_text_bytes = settings.max_text_bytes
     whole_file = settings.text_document == "file"
@@ -63,20 +64,9 @@ class _GatheredText:
             content = text[:KEPT_QUARANTINE_BYTES]
             block.rejects.append(Reject(file.path, self.first_line, reason, self.size_bytes, content))
             return
-        block.doc_id.append(f"{file.path}#{self.first_line}")
-        block.source.append(file.source)
-        block.without_id += 1
-        block.without_source += 1
-        block.line.append(self.first_line)
-        block.text.append(text)
+        block.append(self.first_line, text, None, None, file)
 
     def _judge(self, text: bytes) -> Reason | None:
         if self.size_bytes > self.max_text_bytes:
             return Reason.TOO_LARGE
-        if not text:
-            return Reason.EMPTY
-        try:
-            text.decode()
-        except UnicodeDecodeError:
-            return Reason.INVALID_UTF8
-        return None
+        return judge_text(text, self.max_text_bytes)

@@ -21,7 +21,7 @@ from maskmill.pipeline.corpus.formats.json_lines import (
     _measure_structure,
 )
 from maskmill.pipeline.corpus.formats.table import iter_documents
-from maskmill.pipeline.corpus.list_inputs import InputFile
+from maskmill.pipeline.corpus.input_file import InputFile
 from maskmill.schemas.documents import KEPT_QUARANTINE_BYTES
 from maskmill.schemas.run_file import InputSection
 from tests.corpus.raw_bytes import RawBytes
@@ -192,7 +192,7 @@ def test_every_reason_is_given_with_its_place(line: bytes, reason: Reason) -> No
 
 def test_the_reasons_above_are_all_there_are() -> None:
     marks = test_every_reason_is_given_with_its_place.pytestmark  # type: ignore[attr-defined]
-    assert {reason for _, reason in marks[0].args[1]} == set(Reason)
+    assert {reason for _, reason in marks[0].args[1]} == set(Reason) - {Reason.BROKEN_CSV}
 
 
 @pytest.mark.parametrize(

@@ -1,0 +1,94 @@
+"""Arrow IPC, file or stream, such as `datasets` saves: a document a row.
+
+A file is a stream between two magic words with an index behind it, so both are read from the start to the end, and both
+may be compressed. A stream that ends without Arrow's mark of its end is refused: the rest of it is missing.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import pyarrow as pa
+
+from maskmill.pipeline.corpus.formats.document_block import DocumentBlock, Opened, Origin
+from maskmill.pipeline.corpus.formats.table_rows import Columns, read_rows
+from maskmill.schemas.run_file import InputSection
+
+_MAGIC = b"ARROW1"
+_FILE_START = _MAGIC + b"\0\0"
+_STREAM_END = b"\xff\xff\xff\xff\0\0\0\0"
+_BATCH_ROWS = 1024
+
+
+def iter_arrow(file: Origin, opened: Opened, settings: InputSection) -> Iterator[DocumentBlock]:
+    """The documents of an Arrow file or stream."""
+    with opened.explain("Arrow IPC"):
+        stream = _ByteStream(opened)
+        start = stream.peek(len(_FILE_START))
+        is_file = start == _FILE_START
+        if is_file:
+            stream.read(len(_FILE_START))
+        with pa.ipc.open_stream(pa.PythonFile(stream, mode="r")) as reader:
+            columns = Columns.find(reader.schema, settings, file)
+            row = 1
+            for batch in reader:
+                for first in range(0, len(batch), _BATCH_ROWS):
+                    rows = batch.slice(first, _BATCH_ROWS)
+                    yield read_rows(rows, columns, row, file, settings)
+                    row += len(rows)
+        if stream.last != _STREAM_END:
+            raise EOFError("data that end without Arrow's mark of their end")
+        rest = stream.drain(len(_MAGIC))
+        if is_file and rest != _MAGIC:
+            raise EOFError("a file that ends before its index")
+
+
+class _ByteStream:
+    """Blocks as a file that Arrow reads; remembers the last bytes that it gave out."""
+
+    def __init__(self, opened: Opened) -> None:
+        self._opened = opened
+        self._rest = memoryview(b"")
+        self.last = b""
+        self.closed = False
+
+    def peek(self, size: int) -> bytes:
+        """The next bytes, which stay."""
+        self._rest = memoryview(self._gather(size) + bytes(self._rest[size:]))
+        return bytes(self._rest[:size])
+
+    def read(self, size: int = -1, /) -> bytes:
+        """So many bytes, fewer at the end."""
+        data = self._gather(size)
+        self._rest = self._rest[size:]
+        self.last = (self.last + data)[-len(_STREAM_END) :]
+        return data
+
+    def drain(self, size: int) -> bytes:
+        """Read to the end; its last bytes."""
+        last = bytes(self._rest[-size:])
+        while block := self._opened.read():
+            last = (last + block)[-size:]
+        return last
+
+    def _gather(self, size: int) -> bytes:
+        """The next bytes; `_rest` begins with them."""
+        if len(self._rest) < size:
+            parts, held = [bytes(self._rest)], len(self._rest)
+            while held < size and (block := self._opened.read()):
+                parts.append(block)
+                held += len(block)
+            self._rest = memoryview(b"".join(parts))
+        return bytes(self._rest[:size])
+
+    def close(self) -> None:
+        self.closed = True
+
+    def readable(self) -> bool:
+        return True
+
+    def writable(self) -> bool:
+        return False
+
+    def seekable(self) -> bool:
+        return False

@@ -1,0 +1,41 @@
+"""What is refused of any document, whatever its format: its text, id and source as bytes."""
+
+from __future__ import annotations
+
+from maskmill.pipeline.corpus.formats.document_block import Reason
+
+MAX_NAME_CHARACTERS = 1 << 16  # of an id or a source
+
+
+def judge_document(text: bytes, doc_id: bytes | None, source: bytes | None, max_text_bytes: int) -> Reason | None:
+    """Why a document is refused, or None."""
+    return judge_name(doc_id) or judge_name(source) or judge_text(text, max_text_bytes)
+
+
+def judge_text(text: bytes, max_text_bytes: int) -> Reason | None:
+    """Why a text is no document, or None."""
+    if not text:
+        return Reason.EMPTY
+    if not is_utf8(text):
+        return Reason.INVALID_UTF8
+    return Reason.TOO_LARGE if len(text) > max_text_bytes else None
+
+
+def judge_name(name: bytes | None) -> Reason | None:
+    """Why an id or a source is refused, or None."""
+    if name is None:
+        return None
+    try:
+        characters = len(name.decode())
+    except UnicodeDecodeError:
+        return Reason.INVALID_UTF8
+    return Reason.TOO_LARGE if characters > MAX_NAME_CHARACTERS else None
+
+
+def is_utf8(text: bytes) -> bool:
+    """Whether some bytes are UTF-8."""
+    try:
+        text.decode()
+    except UnicodeDecodeError:
+        return False
+    return True

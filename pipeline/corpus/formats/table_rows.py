@@ -1,0 +1,168 @@
+"""Rows of an Arrow table as documents; the rules are those of JSON lines."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from maskmill.pipeline.corpus.formats.document_block import DocumentBlock, Origin, Reason, Reject
+from maskmill.pipeline.corpus.formats.find_field import iter_splits
+from maskmill.pipeline.corpus.formats.judge_document import judge_document
+from maskmill.schemas.documents import KEPT_QUARANTINE_BYTES
+from maskmill.schemas.errors import InputDataError
+from maskmill.schemas.run_file import InputSection
+
+MAX_NAMED_COLUMNS = 20  # in a message
+
+
+class _Other:
+    """Stands for a value that is neither text nor nothing."""
+
+
+_OTHER = _Other()
+_Value = bytes | _Other | None
+
+
+@dataclass(frozen=True)
+class Columns:
+    """Where the fields of a document are in a table; each is a column and the keys inside it.
+
+    Attributes:
+        text: Of the text.
+        doc_id: Of the id, if there is one.
+        source: Of the source, if there is one.
+    """
+
+    text: tuple[str, ...]
+    doc_id: tuple[str, ...] | None
+    source: tuple[str, ...] | None
+
+    @classmethod
+    def find(cls, schema: pa.Schema, settings: InputSection, file: Origin) -> Columns:
+        """The columns that the settings name.
+
+        Raises:
+            InputDataError: There is no column with the text.
+        """
+        text = _find_column(schema, settings.text_field)
+        if text is None:
+            raise no_text_column(file, settings, schema.names)
+        return cls(
+            text,
+            _find_column(schema, settings.id_field) if settings.id_field else None,
+            _find_column(schema, settings.source_field) if settings.source_field else None,
+        )
+
+    @property
+    def paths(self) -> list[str]:
+        """All of them, with dots, as Parquet names its leaves."""
+        return [".".join(keys) for keys in (self.text, self.doc_id, self.source) if keys is not None]
+
+
+def no_text_column(file: Origin, settings: InputSection, names: Sequence[str]) -> InputDataError:
+    """The error for a table that has not the column that the settings name."""
+    named = ", ".join(names[:MAX_NAMED_COLUMNS]) + (", ..." if len(names) > MAX_NAMED_COLUMNS else "")
+    return InputDataError(
+        "the table has no column for the text",
+        path=file.path,
+        expected=f"a column {settings.text_field}, as input.text_field says",
+        found=f"columns {named}" if names else "no columns",
+        action="give its name as input.text_field, or leave the file out of input.paths",
+    )
+
+
+def read_rows(
+    batch: pa.RecordBatch, columns: Columns, first_row: int, file: Origin, settings: InputSection
+) -> DocumentBlock:
+    """The documents of some rows.
+
+    Args:
+        batch: The rows. Its values are validated here: a file's are whatever it holds.
+        columns: Where their fields are.
+        first_row: The number of the first row, from 1.
+        file: Where they come from.
+        settings: Limits.
+
+    Raises:
+        pyarrow.ArrowInvalid: The batch is no valid one.
+    """
+    batch.validate(full=False)
+    block = DocumentBlock()
+    fields = {
+        name: None if keys is None else _take_column(batch, keys)
+        for name, keys in (("text", columns.text), ("id", columns.doc_id), ("source", columns.source))
+    }
+    texts, sources = (_list_values(fields[name], len(batch)) for name in ("text", "source"))
+    ids = _list_values(fields["id"], len(batch), with_numbers=True)
+    for place, (text, doc_id, source) in enumerate(zip(texts, ids, sources, strict=True)):
+        row = first_row + place
+        if isinstance(text, bytes) and not isinstance(doc_id, _Other) and not isinstance(source, _Other):
+            reason = judge_document(text, doc_id, source, settings.max_text_bytes)
+            if reason is None:
+                block.append(row, text, doc_id, source, file)
+                continue
+        elif isinstance(doc_id, _Other):
+            reason = Reason.BAD_ID
+        else:
+            reason = Reason.BAD_SOURCE if isinstance(source, _Other) else Reason.TEXT_NOT_STRING
+        content = text if isinstance(text, bytes) else _describe(fields, place)
+        block.rejects.append(Reject(file.path, row, reason, len(content), content[:KEPT_QUARANTINE_BYTES]))
+    return block
+
+
+_BYTES_OF = {pa.string(): pa.binary(), pa.large_string(): pa.large_binary(), pa.string_view(): pa.binary_view()}
+
+
+def _find_column(schema: pa.Schema, path: str) -> tuple[str, ...] | None:
+    if schema.names.count(path) == 1:
+        return (path,)
+    for key, rest in iter_splits(path):
+        if schema.names.count(key) == 1 and pa.types.is_struct(schema.field(key).type):
+            inner = _find_column(pa.schema(list(schema.field(key).type)), rest)
+            if inner is not None:
+                return (key, *inner)
+    return None
+
+
+def _take_column(batch: pa.RecordBatch, keys: Sequence[str]) -> pa.Array:
+    """A validated column; text as bytes, and bytes as text: whether they are UTF-8 is judged one by one."""
+    column = batch.column(keys[0])
+    for key in keys[1:]:
+        column = pc.struct_field(column, key)
+    if pa.types.is_dictionary(column.type):
+        column = pa.DictionaryArray.from_arrays(column.indices, _as_bytes(column.dictionary)).dictionary_decode()
+    return _as_bytes(column)
+
+
+def _as_bytes(column: pa.Array) -> pa.Array:
+    column = column.view(_BYTES_OF.get(column.type, column.type))
+    column.validate(full=True)
+    return column
+
+
+def _list_values(column: pa.Array | None, num_rows: int, *, with_numbers: bool = False) -> list[_Value]:
+    """The bytes of each string; None where it is null, `_OTHER` where it is something else.
+
+    Args:
+        column: From `_take_column`; None gives as many None.
+        num_rows: Of it.
+        with_numbers: Whether integers are text, their digits.
+    """
+    if column is None:
+        return [None] * num_rows
+    if with_numbers and pa.types.is_integer(column.type):
+        return [None if number is None else str(number).encode() for number in column.to_pylist()]
+    if column.type in _BYTES_OF.values():
+        values: list[_Value] = column.to_pylist()
+        return values
+    return [_OTHER if valid else None for valid in column.is_valid().to_pylist()]
+
+
+def _describe(fields: Mapping[str, pa.Array | None], place: int) -> bytes:
+    """A row without text, as JSON."""
+    row = {name: column[place].as_py() for name, column in fields.items() if column is not None}
+    return json.dumps(row, ensure_ascii=False, default=repr).encode(errors="backslashreplace")
