@@ -63,9 +63,12 @@ class InputSection(Section):
     the name of that folder, as in the default of `name`: `de/part-0.jsonl#1`."""
     source_field: str | None = None
     """The key or column that holds the document's source; a document without it has the source `name`."""
-    text_document: Literal["file", "line", "blank_line"] = "file"
-    """What counts as one document in a `.txt` file: the file, a line, or the lines up to a blank one. Lines are joined
-    by LF, whatever their line endings were, and the last one has no line ending."""
+    text_document: Literal["file", "line", "blank_line", "separator"] = "file"
+    """What counts as one document in a `.txt` file: the file, a line, the lines up to a blank one, or all up to
+    `text_separator`. Lines are joined by LF, whatever their line endings were, and the last one has no line ending."""
+    text_separator: Annotated[str, Field(min_length=1, max_length=MAX_NAME_CHARACTERS)] | None = None
+    """What stands between the documents of a `.txt` file, such as `<|endoftext|>`, on a line of its own or not; it goes
+    with `text_document = "separator"`."""
     max_document_mb: Annotated[float, Field(ge=MIN_MB, le=1024)] = 64.0
     """A document with more MiB of text than this is quarantined. A line of JSON needs up to six times as much memory,
     and a worker holds several copies of it; outside strings it may have 16 MiB."""
@@ -75,6 +78,12 @@ class InputSection(Section):
     """Path or URL of a finished output, made with `documents.appendable`, over some of the same files: what it has read
     of them is taken from there, and only the other files are read. What is written is the same byte for byte as without
     this key, which may be given, changed or dropped at any time. It needs `documents.appendable`."""
+
+    @model_validator(mode="after")
+    def _separator_has_its_key(self) -> InputSection:
+        if (self.text_document == "separator") != (self.text_separator is not None):
+            raise ValueError('text_separator goes with text_document = "separator", and needs it')
+        return self
 
     @property
     def max_text_bytes(self) -> int:
@@ -194,6 +203,9 @@ class RunFile(Section):
                 whole["pack"].pop(name)
         if not self.mask.copies:
             whole["mask"] = {"copies": 0}  # no row depends on the rest: it is the default of loaders
+        for name in ("format", "text_separator"):  # these keys came later: runs without them keep their fingerprints
+            if whole["input"][name] is None:
+                whole["input"].pop(name)
         whole["input"].pop("max_quarantined")  # says when to stop, not what is written: it may be raised
         whole["input"].pop("reuse")  # says where the documents of some files are taken from, which are the same
         if not self.documents.appendable:

@@ -16,7 +16,15 @@ from maskmill.pipeline.corpus.input_file import InputFile
 from maskmill.pipeline.corpus.plan import MapUnit
 
 READING_KEYS = {
-    "input": ("text_field", "id_field", "source_field", "text_document", "max_document_mb"),
+    "input": (
+        "format",
+        "text_field",
+        "id_field",
+        "source_field",
+        "text_document",
+        "text_separator",
+        "max_document_mb",
+    ),
     "documents": ("seed", "held_out", "deduplicate"),
 }
 """Sections and keys of the run file that decide what is read of a file."""

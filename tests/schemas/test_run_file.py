@@ -348,6 +348,8 @@ def changed(value: Any) -> Any:
 
 SPECIAL = {
     ("input", "text_document"): "line",
+    ("input", "text_separator"): None,  # goes with another value of text_document
+    ("input", "format"): "txt",
     ("documents", "shard_mb"): 32.0,
     ("input", "id_field"): "x",
     ("input", "source_field"): "x",
@@ -392,6 +394,19 @@ def test_the_fingerprint_covers_every_key_that_decides_bytes() -> None:
             same = RunFile.model_validate(whole).fingerprinted() == before.fingerprinted()
             free = section in ("engine", "output", "mask") or (section, key) in DECIDES_NO_BYTES
             assert same == (free and key != "copies"), (section, key)
+
+
+def test_keys_that_came_later_are_in_the_fingerprint_where_they_are_given() -> None:
+    later = {"format", "text_separator"}
+    assert not later & parse(SHORTEST).fingerprinted()["input"].keys()
+    prints = [
+        parse(SHORTEST, "input.text_document=separator", f"input.text_separator={text}", "input.format=txt")
+        for text in ("a", "b")
+    ]
+    assert all(later <= one.fingerprinted()["input"].keys() for one in prints)
+    assert prints[0].fingerprinted() != prints[1].fingerprinted()
+    for wrong in (["input.text_document=separator"], ["input.text_separator=x"]):
+        assert "text_separator goes with text_document" in str(refuse(SHORTEST, *wrong))
 
 
 def test_the_keys_of_pairs_are_in_the_fingerprint_where_there_are_pairs() -> None:

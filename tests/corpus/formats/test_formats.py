@@ -362,3 +362,38 @@ def test_hostile_strings_are_read_or_rejected_and_none_is_lost() -> None:
         readable = [text for text in as_json if not any("\ud800" <= sign <= "\udfff" for sign in text)]
         assert [text.decode() for _, _, _, text in documents] == readable
         assert len(rejects) == len(as_json) - len(readable)
+
+
+@given(
+    st.lists(
+        st.sampled_from([b"<|e|>", b"<|", b"e|>", b"\n", b"\r\n", b"a", b"\xc3\xa9", b"<", b" "]), max_size=30
+    ).map(b"".join),
+    st.integers(1, 9),
+    st.sampled_from(["<|e|>", "<", "\n\n", "a\na"]),
+)
+def test_documents_between_separators_are_those_that_splitting_gives(data: bytes, block_bytes: int, mark: str) -> None:
+    documents, rejects = read(
+        data, "a.txt", block_bytes, text_document="separator", text_separator=mark, max_document_mb=MAX_MB
+    )
+    expected, line = [], 1
+    for piece in data.split(mark.encode()):
+        text = piece.replace(b"\r\n", b"\n")
+        if text.strip(b"\n"):
+            skipped = len(text) - len(text.lstrip(b"\n"))
+            expected.append((f"a.txt#{line + skipped}", "folder", line + skipped, text.strip(b"\n")))
+        line += piece.count(b"\n") + mark.count("\n")
+    assert documents == expected
+    assert not rejects
+
+
+def test_a_document_between_separators_may_be_too_large_or_no_text() -> None:
+    data = b"first<|e|>" + b"x" * (3 * MAX_BYTES) + b"<|e|>\xff<|e|>" + b"\n" * (3 * MAX_BYTES) + b"behind<|e|>last"
+    documents, rejects = read(
+        data, "a.txt", 100, text_document="separator", text_separator="<|e|>", max_document_mb=MAX_MB
+    )
+    assert [text for *_, text in documents] == [b"first", b"last"]
+    assert [(one.reason, one.size_bytes) for one in rejects] == [
+        (Reason.TOO_LARGE, 3 * MAX_BYTES),
+        (Reason.INVALID_UTF8, 1),
+        (Reason.TOO_LARGE, 3 * MAX_BYTES + 6),
+    ]
