@@ -122,7 +122,7 @@ def plan_buckets(files: Sequence[InputFile], shard_bytes: int, held_out_share: f
     """
     shards = sum(file.assumed_text_bytes for file in files) / shard_bytes
     wanted = max(1, round(BUCKETS_PER_SHARD * shards))
-    held_out = max(1, min(round(wanted * held_out_share), MAX_BUCKETS // 2)) if held_out_share else 0
+    held_out = max(1, round(min(wanted, MAX_BUCKETS) * held_out_share)) if held_out_share else 0
     return Buckets(min(wanted, MAX_BUCKETS - held_out), held_out)
 
 

@@ -94,6 +94,8 @@ def test_buckets_are_at_most_512(files: list[InputFile], shard_mb: float, held_o
     assert buckets.train >= 1
     assert (buckets.held_out >= 1) == (held_out > 0)
     assert buckets.train + buckets.held_out <= MAX_BUCKETS
+    share = buckets.held_out / (buckets.train + buckets.held_out)
+    assert abs(share - held_out) * (buckets.train + buckets.held_out) <= 1 + held_out * held_out * buckets.train
 
 
 @given(FILES, st.integers(MIB, 64 * MIB), BUCKETS)
