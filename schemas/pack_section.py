@@ -45,6 +45,15 @@ class Cut(StrEnum):
     SENTENCE = "sentence"
 
 
+class WordBoundaries(StrEnum):
+    """What decides where words start, for masks of words."""
+
+    WORDPIECE = "wordpiece"
+    """The pieces: a word is one that continues none, with those that continue it."""
+    ICU = "icu"
+    """In Chinese and Japanese text ICU, which knows their words; elsewhere the pieces."""
+
+
 class Split(StrEnum):
     """Which documents may be cut."""
 

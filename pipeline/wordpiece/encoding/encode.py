@@ -31,6 +31,7 @@ from maskmill.pipeline.wordpiece.encoding.load_encoders import (
     find_break,
     list_breaks,
     load_law,
+    locate_by_tokenizers,
     reraise_foreign,
 )
 from maskmill.pipeline.wordpiece.encoding.slice_texts import SLICE_BYTES, JoinedIds, count_special, iter_contents
@@ -168,6 +169,10 @@ class Encoder:
                 reraise_foreign(error)
         parts.add(*encode_by_tokenizers(self.law, pieces)[:2])
         return parts.join()
+
+    def locate_tokens(self, text: str) -> tuple[Ids, Offsets]:
+        """Encode a document with `tokenizers`, and tell the code point at which each token begins."""
+        return locate_by_tokenizers(self.law, text)
 
     def explain_rejection(self, text: str) -> str | None:
         """The reason why `tokenizers` cannot encode a text; None if it can."""

@@ -113,6 +113,22 @@ def encode_by_tokenizers(tokenizer: Tokenizer, texts: Sequence[str]) -> tuple[Id
     return ids, np.cumsum(lengths), rejected
 
 
+def locate_by_tokenizers(tokenizer: Tokenizer, text: str) -> tuple[Ids, Offsets]:
+    """Encode with `tokenizers` a text on which it does not fail; a long one in pieces, as above.
+
+    Returns:
+        Its ids, and the code point at which each token begins.
+    """
+    ids, places = [np.zeros(0, np.uint32)], [np.zeros(0, np.int64)]
+    start = 0
+    for piece in cut_at_breaks(text, _LAW_BATCH_CHARACTERS, list_breaks(tokenizer)):
+        encoding = tokenizer.encode(piece, add_special_tokens=False)
+        ids.append(np.array(encoding.ids, np.uint32))
+        places.append(np.fromiter((begin for begin, _ in encoding.offsets), np.int64) + start)
+        start += len(piece)
+    return np.concatenate(ids), np.concatenate(places)
+
+
 def _encode_batch(tokenizer: Tokenizer, texts: Sequence[str], first: int, rejected: dict[int, str]) -> list[Ids]:
     """The ids of texts, the first of which is document number `first`; those of one that fails are empty."""
     try:
