@@ -11,6 +11,7 @@ from __future__ import annotations
 import compileall
 import os
 import tempfile
+from importlib.util import find_spec
 from typing import Any
 
 import torch
@@ -27,6 +28,7 @@ WAYS_TO_PACK: tuple[dict[str, Any], ...] = (
     {"split": "fill", "max_waste": 0.0, "min_segment": 1, "cut": "sentence"},
     {},
     {"pairs": "nsp", "name": "pairs"},
+    *([{"word_boundaries": "icu", "name": "words"}] if find_spec("icu4py") else []),
 )
 TOKENIZER: dict[str, Any] = {"vocab_size": 64, "min_frequency": 1, "max_words": 5}
 
@@ -55,7 +57,9 @@ def compile_kernels() -> None:
             for _ in verify_output(open_store(os.path.join(folder, name)), progress=lambda *_: None):
                 pass
             compile_loader(os.path.join(folder, name, "packed"))
-        compile_loader(os.path.join(folder, "out", "packed-pairs"))
+        for name in ("packed-pairs", "packed-words"):
+            if os.path.exists(os.path.join(folder, "out", name)):
+                compile_loader(os.path.join(folder, "out", name))
 
 
 def compile_loader(packed: str) -> None:

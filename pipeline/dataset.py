@@ -54,6 +54,8 @@ class Row:
         segment_offset: uint32 (D,), tokens into the document.
         masks: The stored copies.
         sequence_labels: uint8 (Q,), of sequences that are pairs; `None` if they are not.
+        word_starts: bool (S,), whether a word starts at a position, in datasets that store what a segmenter found;
+            `None` in others.
     """
 
     row_id: int
@@ -64,6 +66,7 @@ class Row:
     segment_offset: npt.NDArray[np.uint32]
     masks: tuple[StoredMask, ...]
     sequence_labels: npt.NDArray[np.uint8] | None = None
+    word_starts: npt.NDArray[np.bool_] | None = None
 
 
 class Dataset:
@@ -128,6 +131,7 @@ class Dataset:
             input_ids=block.input_ids[row_in_block],
             **block.sequences.values_of(row_in_block),
             **block.segments.values_of(row_in_block),
+            word_starts=None if block.word_starts is None else block.word_starts[row_in_block],
             masks=tuple(StoredMask(mask[MASK_POSITIONS], mask[MASK_INPUT_IDS], mask[MASK_LABELS]) for mask in masks),
         )
 

@@ -155,6 +155,11 @@ class PackedManifest(Manifest):
     duplicates: Annotated[int, Field(ge=1, le=MAX_DUPLICATES, exclude_if=lambda count: count == 1)] = 1
     sop_random_single: Annotated[bool, Field(exclude_if=lambda flag: not flag)] = False
 
+    @property
+    def has_word_starts(self) -> bool:
+        """Whether the rows store where words start."""
+        return self.vocabulary.segmenter is not None
+
     def explain_only_label(self) -> str | None:
         """For people, that all pairs have one label, and why; `None` if they have two, or if there are none."""
         label = self.counts.only_label

@@ -34,6 +34,12 @@ class MaskVocabulary(BaseModel):
     ]
     """Base64 of one bit for each id, the first the lowest of its byte: whether the piece continues a word. `None` in
     datasets of schema version 2.0, whose words are not known."""
+    segmenter: Annotated[
+        str | None, Field(min_length=1, max_length=100, exclude_if=lambda segmenter: segmenter is None)
+    ] = None
+    """The library, with its version, that found where the words of Chinese and Japanese text start: the rows then store
+    where words start, and `continuation_bits` do not say it. It is here because earlier versions, which cannot read
+    such rows, refuse a vocabulary with a field that they do not know."""
 
     @model_validator(mode="after")
     def _check_ids(self) -> Self:

@@ -120,6 +120,10 @@ class PackSection(Section):
     to cut do not allow this, the piece is shorter. At most half of `seq_len`."""
     keep_encoded: bool = False
     """Keep the token ids of every document in `encoded/`, so that packing again needs no tokenizer."""
+    word_boundaries: Annotated[WordBoundaries, Field(strict=False)] = WordBoundaries.WORDPIECE
+    """What a word is to the mask strategies of words: what `wordpiece` makes of it, where every Chinese character and
+    every run of kana is one, or in Chinese and Japanese text what `icu` finds, which is stored with every row as
+    `word_starts` and needs `pip install "maskmill[cjk]"`. Token ids, rows and cuts stay the same."""
     rows_per_shard: AtLeastOne | None = None
     """Maximum number of rows in a packed shard; if unset, each document shard gives one packed shard."""
     compression: Annotated[Compression, Field(strict=False)] = Compression.NONE

@@ -70,11 +70,13 @@ class Of(StrEnum):
     ALL = "all"
     PAIRS = "pairs"
     """Those whose sequences are pairs of segments with a label."""
+    WORDS = "words"
+    """Those that store where words start, because a segmenter found it."""
     NONE = "none"
 
-    def includes(self, pairs: bool) -> bool:
-        """Whether a dataset is among them, given whether it has pairs."""
-        return self is Of.ALL or (pairs and self is Of.PAIRS)
+    def includes(self, *, pairs: bool = False, words: bool = False) -> bool:
+        """Whether a dataset is among them, given whether it has pairs and whether it stores word starts."""
+        return self is Of.ALL or (pairs and self is Of.PAIRS) or (words and self is Of.WORDS)
 
 
 @dataclass(frozen=True)
@@ -110,12 +112,14 @@ class RowColumn:
         return self.name.replace("mask", f"mask_{copy}", 1)
 
 
-INPUT_IDS, SEQUENCE_LENGTHS, SEGMENT_LENGTHS = "input_ids", "sequence_lengths", "segment_lengths"
+INPUT_IDS, WORD_STARTS = "input_ids", "word_starts"
+SEQUENCE_LENGTHS, SEGMENT_LENGTHS = "sequence_lengths", "segment_lengths"
 SEQUENCE_LABELS, NUM_LABELS = "sequence_labels", 2
 MASK_POSITIONS, MASK_INPUT_IDS, MASK_LABELS = "mask_positions", "mask_input_ids", "mask_labels"
 
 ROW_COLUMNS = (
     RowColumn(INPUT_IDS, Per.TOKEN, None, Of.ALL),
+    RowColumn(WORD_STARTS, Per.TOKEN, pa.bool_(), Of.WORDS, stored=Of.WORDS),
     RowColumn(SEQUENCE_LENGTHS, Per.SEQUENCE, pa.uint16(), Of.ALL),
     RowColumn(SEGMENT_LENGTHS, Per.SEGMENT, pa.uint16(), Of.PAIRS),
     RowColumn("segment_document", Per.SEGMENT, pa.uint64(), Of.NONE),
@@ -128,15 +132,18 @@ ROW_COLUMNS = (
 """In the order of a file, in which the columns of the masks are repeated for each copy."""
 
 
-def columns_per(per: Per, *, pairs: bool = False) -> tuple[RowColumn, ...]:
-    """The columns of one kind in datasets of pairs or others, in the order of a file."""
-    return tuple(column for column in ROW_COLUMNS if column.per is per and column.stored.includes(pairs))
+def columns_per(per: Per, *, pairs: bool = False, words: bool = False) -> tuple[RowColumn, ...]:
+    """The columns of one kind, with those that only datasets of pairs or of stored word starts have, in file order."""
+    stored = (column for column in ROW_COLUMNS if column.stored.includes(pairs=pairs, words=words))
+    return tuple(column for column in stored if column.per is per)
 
 
 def list_columns(*, pairs: bool = False) -> tuple[RowColumn, ...]:
     """The lists in every row besides those of masks, in the order of a file."""
     return tuple(
-        column for column in ROW_COLUMNS if column.per in (Per.SEQUENCE, Per.SEGMENT) and column.stored.includes(pairs)
+        column
+        for column in ROW_COLUMNS
+        if column.per in (Per.SEQUENCE, Per.SEGMENT) and column.stored.includes(pairs=pairs)
     )
 
 
@@ -145,7 +152,7 @@ def staged_lists(*, pairs: bool = False) -> dict[Per, tuple[RowColumn, ...]]:
     return {
         per: columns
         for per in (Per.SEQUENCE, Per.SEGMENT, Per.MASKED)
-        if (columns := tuple(column for column in columns_per(per, pairs=pairs) if column.staged.includes(pairs)))
+        if (columns := tuple(column for column in columns_per(per, pairs=pairs) if column.staged.includes(pairs=pairs)))
     }
 
 
@@ -159,7 +166,9 @@ def most_values(seq_len: int, most_masked: int) -> dict[Per, int]:
     }
 
 
-def packed_row_schema(seq_len: int, vocab_size: int, copies: int, *, pairs: bool = False) -> pa.Schema:
+def packed_row_schema(
+    seq_len: int, vocab_size: int, copies: int, *, pairs: bool = False, words: bool = False
+) -> pa.Schema:
     """The schema of a packed shard.
 
     Args:
@@ -167,6 +176,7 @@ def packed_row_schema(seq_len: int, vocab_size: int, copies: int, *, pairs: bool
         vocab_size: Decides the width of an id.
         copies: Number of static mask copies; each adds the columns of the masks.
         pairs: Whether sequences are pairs, which have a label.
+        words: Whether rows store where words start.
     """
 
     def describe(column: RowColumn, name: str) -> pa.Field:
@@ -174,6 +184,7 @@ def packed_row_schema(seq_len: int, vocab_size: int, copies: int, *, pairs: bool
         lists = pa.list_(values, seq_len) if column.per is Per.TOKEN else pa.list_(values)
         return pa.field(name, lists, nullable=False)
 
-    fields = [describe(column, column.name) for column in (*columns_per(Per.TOKEN), *list_columns(pairs=pairs))]
+    columns = (*columns_per(Per.TOKEN, words=words), *list_columns(pairs=pairs))
+    fields = [describe(column, column.name) for column in columns]
     fields += [describe(column, column.name_of(copy)) for copy in range(copies) for column in columns_per(Per.MASKED)]
     return pa.schema(fields, metadata={"maskmill_kind": "packed", "maskmill_schema_version": SCHEMA_VERSION})

@@ -7,7 +7,7 @@ from typing import Annotated, Literal
 from pydantic import Field, model_validator
 
 from maskmill.schemas.masking import MAX_COPIES, Masking
-from maskmill.schemas.pack_section import Cut, PackSection, Pairs, Sequences, Split
+from maskmill.schemas.pack_section import Cut, PackSection, Pairs, Sequences, Split, WordBoundaries
 from maskmill.schemas.redaction import redact
 from maskmill.schemas.section import Section, Share, UInt63, Url
 from maskmill.schemas.token_weights import RARE
@@ -27,6 +27,7 @@ __all__ = [
     "Sequences",
     "Split",
     "TokenizerSection",
+    "WordBoundaries",
 ]
 
 MIN_MB = 0.001
@@ -201,6 +202,8 @@ class RunFile(Section):
         if self.pack.pairs is None:  # these keys came later, and change nothing then
             for name in ("pairs", "duplicates", "sop_random_single"):
                 whole["pack"].pop(name)
+        if self.pack.word_boundaries is WordBoundaries.WORDPIECE:  # so did this one
+            whole["pack"].pop("word_boundaries")
         if not self.mask.copies:
             whole["mask"] = {"copies": 0}  # no row depends on the rest: it is the default of loaders
         for name in ("format", "text_separator"):  # these keys came later: runs without them keep their fingerprints

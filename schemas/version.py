@@ -15,11 +15,16 @@ SCHEMA_VERSION = "2.0"
 PACKED_MANIFEST_VERSION = "2.1"
 """In manifests of packed datasets, which say since then which pieces continue a word."""
 PAIRS_MANIFEST_VERSION = "2.2"
-"""In those of datasets with pairs, whose counts no earlier version accepts; the newest that is read."""
+"""In those of datasets with pairs, whose counts no earlier version accepts."""
+WORDS_MANIFEST_VERSION = "2.3"
+"""In those of datasets that store where words start, whose vocabulary no earlier version accepts; the newest that is
+read."""
 
 
-def packed_manifest_version(pairs: bool) -> str:
-    """The version in the manifest of a packed dataset, given whether it has pairs."""
+def packed_manifest_version(*, pairs: bool, words: bool) -> str:
+    """The version in the manifest of a packed dataset, given whether it has pairs and stores word starts."""
+    if words:
+        return WORDS_MANIFEST_VERSION
     return PAIRS_MANIFEST_VERSION if pairs else PACKED_MANIFEST_VERSION
 
 
@@ -81,4 +86,4 @@ def split_version(version: str) -> tuple[int, int] | None:
     return (int(match[1]), int(match[2])) if match else None
 
 
-_OUR_MAJOR, _OUR_MINOR = split_version(PAIRS_MANIFEST_VERSION) or (0, 0)
+_OUR_MAJOR, _OUR_MINOR = split_version(WORDS_MANIFEST_VERSION) or (0, 0)

@@ -9,7 +9,7 @@ from numba import njit
 from numpy.typing import NDArray
 
 from maskmill.pipeline.masking.mask_plan import MaskPlan
-from maskmill.pipeline.masking.numba_masks import check_rows, draw_row
+from maskmill.pipeline.masking.numba_masks import check_rows, check_word_starts, draw_row
 from maskmill.pipeline.masking.plan_masks import plan_masks
 from maskmill.pipeline.masking.scratch import POSITIONS, SCRATCH_ROWS, SHOWN
 from maskmill.pipeline.masking.tables import MaskTables
@@ -18,13 +18,20 @@ from maskmill.schemas.masking import Masking
 
 @njit(cache=True, nogil=True)
 def _mask_sparsely(
-    rows: Any, row_ids: Any, plan: MaskPlan, offsets: Any, positions: Any, masked_ids: Any, labels: Any
+    rows: Any,
+    word_starts: Any,
+    row_ids: Any,
+    plan: MaskPlan,
+    offsets: Any,
+    positions: Any,
+    masked_ids: Any,
+    labels: Any,
 ) -> None:
     scratch = np.empty((SCRATCH_ROWS, rows.shape[1]), dtype=np.uint32)
     filled = np.int64(0)
     offsets[0] = 0
     for b in range(rows.shape[0]):
-        count = draw_row(rows[b], row_ids[b], plan, scratch)
+        count = draw_row(rows[b], word_starts[b], row_ids[b], plan, scratch)
         for j in range(count):
             position = scratch[POSITIONS, j]
             positions[filled] = position
@@ -35,7 +42,12 @@ def _mask_sparsely(
 
 
 def static_masks(
-    rows: NDArray[Any], row_ids: NDArray[Any], copy: int, masking: Masking, tables: MaskTables
+    rows: NDArray[Any],
+    row_ids: NDArray[Any],
+    copy: int,
+    masking: Masking,
+    tables: MaskTables,
+    word_starts: NDArray[np.bool_] | None = None,
 ) -> tuple[NDArray[np.int32], NDArray[np.uint16], NDArray[Any], NDArray[Any]]:
     """Make one static copy of the masks of rows: copy k is the dynamic mask of epoch k, to the bit; empty at rate 0.
 
@@ -45,6 +57,7 @@ def static_masks(
         copy: Counted from 0.
         masking: The settings in force.
         tables: Built from the dataset's vocabulary.
+        word_starts: bool (B, S), whether a word starts at each position, where rows store it; else their ids say it.
 
     Returns:
         `offsets` int32 (B + 1,), where row b's entries are those from `offsets[b]` to `offsets[b + 1]`;
@@ -68,6 +81,7 @@ def static_masks(
     positions = np.empty(most, dtype=np.uint16)
     masked_ids = np.empty(most, dtype=ids.dtype)
     labels = np.empty(most, dtype=ids.dtype)
-    _mask_sparsely(ids, keys, plan_masks(masking, tables, copy), offsets, positions, masked_ids, labels)
+    starts = check_word_starts(word_starts, ids)
+    _mask_sparsely(ids, starts, keys, plan_masks(masking, tables, copy), offsets, positions, masked_ids, labels)
     used = int(offsets[-1])
     return offsets, positions[:used].copy(), masked_ids[:used].copy(), labels[:used].copy()

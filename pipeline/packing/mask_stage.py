@@ -156,4 +156,4 @@ def _as_rows(block: PackedBlock) -> PackedRows:
         for of_kind in (block.lists(Per.SEQUENCE, 0), block.lists(Per.SEGMENT, 0))
         for name, values in of_kind.values.items()
     }
-    return PackedRows(block.input_ids, lists)
+    return PackedRows(block.input_ids, lists, block.word_starts)

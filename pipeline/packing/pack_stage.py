@@ -1,7 +1,8 @@
 """The pack stage: one document shard to its packed shards, of every dataset that is asked for.
 
     documents -> ids -> plan of rows -> rows -> static masks -> blocks on storage
-                   '-> encoded shard, if it is kept
+                   |-> encoded shard, if it is kept
+                   '-> where words start, if a segmenter finds them
 
 Every unit is a function of its document shard, the tokenizer and the run file, so shards can be packed anywhere in
 any order. Row r of document shard s has the id s * 2^32 + r in each dataset.
@@ -12,6 +13,8 @@ from __future__ import annotations
 import functools
 from collections.abc import Mapping
 
+import numpy as np
+import numpy.typing as npt
 import pyarrow as pa
 
 from maskmill.pipeline.engine.stage import Stage
@@ -29,6 +32,8 @@ from maskmill.pipeline.packing.rows.assemble_rows import SpecialIds, assemble_ro
 from maskmill.pipeline.packing.rows.write_rows import RowWriter, share_by_tokens
 from maskmill.pipeline.packing.sequences.plan_rows import plan_rows
 from maskmill.pipeline.packing.sequences.row_plan import RowPlan
+from maskmill.pipeline.packing.words.mark_words import mark_words
+from maskmill.pipeline.packing.words.segmenters import require_version
 from maskmill.pipeline.storage.arrow_reader import open_whole
 from maskmill.pipeline.wordpiece.encoding.encode import Encoder
 from maskmill.schemas.documents import DOCUMENT_SCHEMA
@@ -46,7 +51,8 @@ def pack_documents(context: PackContext, unit: PackUnit) -> UnitOutcome[PackDeta
 
     Raises:
         ShardCorruptError: The document shard or encoded shard is not what was written.
-        ConfigError: The proof was made with other libraries than this machine has.
+        ConfigError: The proof was made with other libraries than this machine has, or it finds words by another
+            segmenter than the run was begun with.
     """
     pack = context.pack
     work = _Work(context, unit)
@@ -59,7 +65,8 @@ def pack_documents(context: PackContext, unit: PackUnit) -> UnitOutcome[PackDeta
     if pack.needs_sentences:
         work.check_documents(encoded)
         sentence_starts, unmatched = locate_sentences(work.encoder, work.texts, encoded, pack.sentence_language)
-    columns = TokenColumns(encoded.ids, encoded.offsets, work.is_continuation, sentence_starts)
+    word_starts = work.mark_words(encoded)
+    columns = TokenColumns(encoded.ids, encoded.offsets, work.is_continuation, sentence_starts, word_starts)
     plans = plan_rows(columns, pack, unit.shard, context.seed)
     del sentence_starts
     columns = columns.without_sentences()
@@ -134,6 +141,15 @@ class _Work:
         vocab_size = self.vocabulary.vocab_size
         return read_encoded(self._context.output, unit.encoded_path, unit.encoded_checksum, vocab_size, unit.text_bytes)
 
+    def mark_words(self, encoded: EncodedDocuments) -> npt.NDArray[np.bool_] | None:
+        """Where words start by the segmenter that is asked for, (T,); `None` if none is."""
+        context = self._context
+        segmenter = require_version(context.pack.word_boundaries, context.segmenter)
+        if segmenter is None:
+            return None
+        self.check_documents(encoded)
+        return mark_words(self.encoder, segmenter, self.texts, encoded, self.is_continuation)
+
     def check_documents(self, encoded: EncodedDocuments) -> None:
         """Refuse an encoded shard that does not have the documents of its document shard."""
         found = len(encoded.offsets) - 1
@@ -161,6 +177,7 @@ class _Work:
             context.pack.rows_per_shard,
             context.pack.compression,
             pairs=context.pack.pairs is not None,
+            words=context.segmenter is not None,
         )
         written = writer.write(folder, unit.shard, rows, text_bytes)
         reasons = explain_too_long(plan.too_long, encoded.offsets, plan.seq_len)

@@ -29,6 +29,7 @@ class PackContext:
         special_in_text: What a special token's string in raw text is.
         proof: Whether the fast encoder may be used for it.
         tokenizer_name: Of the tokenizer in the output; "" for the default one.
+        segmenter: Name and version of the library that finds words; `None` if `pack.word_boundaries` names none.
     """
 
     output: Store
@@ -40,6 +41,7 @@ class PackContext:
     special_in_text: SpecialInText
     proof: Proof | None
     tokenizer_name: str = ""
+    segmenter: str | None = None
 
 
 class PackUnit(UnitDescription):

@@ -7,7 +7,7 @@ from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from typing import Any
 
 from maskmill.pipeline.corpus.unit_keys import is_appendable
-from maskmill.pipeline.run.describe_run import DECISIVE_LIBRARIES
+from maskmill.pipeline.run.describe_run import DECISIVE_LIBRARIES, SEGMENTER
 from maskmill.pipeline.run.list_parts import list_parts
 from maskmill.pipeline.run.parts import KINDS, PARTS, KindEntry, Part, Scope
 from maskmill.pipeline.run.record import DOCUMENTS, Entry, RunRecord, read_record, write_record
@@ -247,7 +247,8 @@ def _check_unfinished(ours: RunRecord, theirs: RunRecord, output: Store, scopes:
         if scope not in theirs.entries or _are_whole(output, theirs.folders(scope, by_products=False)):
             continue
         began, installed = theirs.entries[scope].versions, ours.entries[scope].versions
-        differing = [name for name in DECISIVE_LIBRARIES if installed[name] != began.get(name)]
+        decisive = [*DECISIVE_LIBRARIES, *(SEGMENTER for _ in range(SEGMENTER in installed))]
+        differing = [name for name in decisive if installed[name] != began.get(name)]
         if differing:
             raise StaleArtifactError(
                 f"this run was begun with another {', '.join(differing)}",

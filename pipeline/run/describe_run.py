@@ -11,12 +11,16 @@ import xxhash
 
 from maskmill.pipeline.corpus.input_file import InputFile
 from maskmill.pipeline.corpus.list_inputs import digest_inputs
+from maskmill.pipeline.packing.words.segmenters import find_version
 from maskmill.pipeline.run.parts import Part, part_of_section
 from maskmill.pipeline.run.record import ABOUT_INPUTS, Entry, RunRecord, fingerprint_parts
+from maskmill.schemas.errors import ConfigError
 from maskmill.schemas.run_file import RunFile
 from maskmill.schemas.token_weights import RARE
 
+SEGMENTER = "segmenter"
 DECISIVE_LIBRARIES = ("maskmill", "pyarrow", "numpy", "tokenizers", "nanotoken", "sentencex", "xxhash")
+NOT_INSTALLED = "not installed"
 
 
 def describe_run(settings: RunFile, inputs: Sequence[InputFile], brought: Mapping[str, bytes]) -> RunRecord:
@@ -36,12 +40,13 @@ def describe_run(settings: RunFile, inputs: Sequence[InputFile], brought: Mappin
     decisive["tokenizer"]["from"] = brought_digest
     names = _names_of(settings)
     versions = {name: _version(name) for name in (*DECISIVE_LIBRARIES, "ray")}
+    segmenter = _find_segmenter(settings)
     about = (run["input"]["paths"], len(inputs), sum(file.size_bytes for file in inputs))
     entries = {
         (part, names[part]): Entry(
             sections={name: keys for name, keys in decisive.items() if part_of_section(name) is part},
             fingerprint=fingerprint,
-            versions=versions,
+            versions=versions if part is not Part.PACK or segmenter is None else versions | {SEGMENTER: segmenter},
             tokenizer=names[Part.TOKENIZER] if part is Part.PACK else "",
             # What the tokenizer decides is recorded when that is made.
             masking=settings.mask.masking() if part is Part.PACK and settings.mask.token_weights != RARE else None,
@@ -86,8 +91,16 @@ def _settings_of(settings: RunFile) -> dict[str, dict[str, object]]:
     return {**settings.fingerprinted(), "documents": documents, "mask": mask, "pack": pack}
 
 
+def _find_segmenter(settings: RunFile) -> str | None:
+    """The library that finds words, which only packing needs; `None` if the run file asks for none."""
+    try:
+        return find_version(settings.pack.word_boundaries)
+    except ConfigError:
+        return NOT_INSTALLED
+
+
 def _version(library: str) -> str:
     try:
         return metadata.version(library)
     except metadata.PackageNotFoundError:
-        return "not installed"
+        return NOT_INSTALLED

@@ -24,6 +24,7 @@ from maskmill.pipeline.packing.pack_stage import (
     describe_tokenizer,
     plan_pack_units,
 )
+from maskmill.pipeline.packing.words.segmenters import find_version
 from maskmill.pipeline.run.make_tokenizer import prove, read_tokenizer_json
 from maskmill.pipeline.run.open_run import Run
 from maskmill.pipeline.run.parts import Part
@@ -153,7 +154,8 @@ def _set_masking(run: Run, targets: list[_Target]) -> list[PackedManifest]:
             _note_own_copies(run, target, manifest)
         elif manifest.masking != masking and not manifest.copies:
             dataset = run.output.below(target.folder)
-            changed = {"masking": masking, "schema_version": packed_manifest_version(manifest.pairs is not None)}
+            version = packed_manifest_version(pairs=manifest.pairs is not None, words=manifest.has_word_starts)
+            changed = {"masking": masking, "schema_version": version}
             make_tables(masking, manifest.vocabulary, partial(read_tokenizer, dataset, manifest), dataset.display_url)
             manifest = write_manifest(run.output, target.folder, manifest.model_copy(update=changed))
         manifests.append(manifest)
@@ -206,6 +208,7 @@ def _make_context(run: Run, tokenizer: TokenizerManifest) -> PackContext:
         special_in_text=special,
         proof=read_proof(folder, tokenizer_json, special),
         tokenizer_name=run.settings.tokenizer.name,
+        segmenter=find_version(run.settings.pack.word_boundaries),
     )
 
 
@@ -313,6 +316,7 @@ def _write_packed(
             _note_own_copies(run, target, existing)
             return existing
     vocabulary, _ = describe_tokenizer(context.tokenizer_json)
+    vocabulary = vocabulary.model_copy(update={"segmenter": context.segmenter})
     return write_manifest(
         run.output,
         folder,
@@ -336,6 +340,8 @@ def _write_packed(
             pairs=context.pack.pairs,
             duplicates=context.pack.duplicates,
             sop_random_single=context.pack.sop_random_single,
-            schema_version=packed_manifest_version(context.pack.pairs is not None),
+            schema_version=packed_manifest_version(
+                pairs=context.pack.pairs is not None, words=context.segmenter is not None
+            ),
         ),
     )

@@ -164,7 +164,7 @@ def _plan(old: PackedManifest, masking: Masking, copies: int) -> PackedManifest:
     decisive = MaskSection.model_validate({**masking.model_dump(), "copies": copies}) if copies else MaskSection()
     digest = xxhash.xxh3_128_hexdigest(f"{rows} {decisive.model_dump_json()}".encode())
     changed = {
-        "schema_version": packed_manifest_version(old.pairs is not None),
+        "schema_version": packed_manifest_version(pairs=old.pairs is not None, words=old.has_word_starts),
         "copies": copies,
         "masking": masking,
         "shards_folder": masks_folder(digest),

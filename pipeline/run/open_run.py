@@ -20,6 +20,7 @@ from maskmill.pipeline.corpus.plan import plan_shard_bytes
 from maskmill.pipeline.engine.ray_job import refuse_lost_output
 from maskmill.pipeline.engine.receipts import Receipts, Unit
 from maskmill.pipeline.engine.stage import Context, Engine, Stage, Watch, run_stage
+from maskmill.pipeline.packing.words.segmenters import load_segmenter
 from maskmill.pipeline.run.claim_output import claim_output
 from maskmill.pipeline.run.describe_run import describe_run
 from maskmill.pipeline.run.parts import Names, Part, is_of_run
@@ -270,6 +271,8 @@ def open_run(
     wanted = settings.tokenizer
     brought = read_brought_files(wanted.from_, normalisation_of(wanted)) if wanted.from_ else {}
     refuse_inputs_in_output(inputs, output)
+    if up_to is Part.PACK:
+        load_segmenter(settings.pack.word_boundaries)  # or refuse before any work is done
     record = describe_run(settings, inputs, brought)
     with hold_output(output) as lease:
         claim_output(output, record, up_to, replace=replace, warn=warnings.append)

@@ -41,7 +41,7 @@ from maskmill.schemas.rows import (
     packed_row_schema,
 )
 
-_ID_BUFFERS, _LIST_BUFFERS = 3, 4  # of the column of ids, and of each column of lists
+_LIST_BUFFERS, _TOKEN_BUFFERS = 4, 3  # of a column of lists, and of one with a value for each position
 _PLACE = np.dtype(np.int32)
 
 _NOT_IN_STEP = {
@@ -82,12 +82,14 @@ class PackedBlock:
         sequences: What a row has for each sequence.
         segments: What it has for each segment.
         masks: What it has for each masked position, of those copies that were asked for.
+        word_starts: Whether a word starts at a position, bool (R, S); `None` where it is not stored.
     """
 
     input_ids: npt.NDArray[Any]
     sequences: Lists
     segments: Lists
     masks: dict[int, Lists]
+    word_starts: npt.NDArray[np.bool_] | None = None
 
     def __len__(self) -> int:
         return len(self.input_ids)
@@ -133,9 +135,12 @@ class PackedBlocks:
         self._vocab_size = manifest.vocabulary.vocab_size
         self._most_masked = manifest.masking.most_predicted(manifest.seq_len)
         self._has_pairs = manifest.pairs is not None
-        self.schema = packed_row_schema(manifest.seq_len, self._vocab_size, manifest.copies, pairs=self._has_pairs)
-        (ids,) = columns_per(Per.TOKEN)
-        self._ids = self._locate(ids, ids.name)._replace(first_buffer=0)
+        has_words = manifest.has_word_starts
+        self.schema = packed_row_schema(
+            manifest.seq_len, self._vocab_size, manifest.copies, pairs=self._has_pairs, words=has_words
+        )
+        ids, *flags = (self._locate(column, column.name) for column in columns_per(Per.TOKEN, words=has_words))
+        self._ids, self._word_starts = ids, flags[0] if flags else None
         self._lists = {
             per: tuple(self._locate(column, column.name) for column in columns_per(per, pairs=self._has_pairs))
             for per in (Per.SEQUENCE, Per.SEGMENT)
@@ -148,7 +153,8 @@ class PackedBlocks:
         self.most_bytes = self._layout.most_bytes(manifest.block_rows)
 
     def _locate(self, column: RowColumn, shown_name: str) -> _Stored:
-        first_buffer = _ID_BUFFERS + _LIST_BUFFERS * (self.schema.get_field_index(shown_name) - 1)
+        before = [field.type for field in self.schema][: self.schema.get_field_index(shown_name)]
+        first_buffer = sum(_TOKEN_BUFFERS if pa.types.is_fixed_size_list(one) else _LIST_BUFFERS for one in before)
         dtype = np.dtype(column.type_of(self._vocab_size).to_pandas_dtype())
         limit = column.limit_of(self._vocab_size)
         limit = None if limit is None or limit > int(np.iinfo(dtype).max) else limit
@@ -186,7 +192,7 @@ class PackedBlocks:
         buffers = view_batch(data, self._layout, path, f"block {block}", num_rows, self._manifest.compression)
         refuse = partial(self._refuse, path, block)
         seq_len = self._manifest.seq_len
-        ids = buffers.view(_ID_BUFFERS - 1, self._ids.dtype, num_rows * seq_len).reshape(num_rows, seq_len)
+        ids = buffers.view(self._ids.first_buffer + 2, self._ids.dtype, num_rows * seq_len).reshape(num_rows, seq_len)
         if self._ids.limit is not None and (index := find_beyond(ids.reshape(-1), self._ids.limit)) >= 0:
             raise refuse(index // seq_len, "a token is outside the vocabulary")
         sequences, segments = kinds = [
@@ -205,7 +211,7 @@ class PackedBlocks:
         for (per, columns), lists in zip(self._lists.items(), kinds, strict=True):
             _check_lists(buffers, per, columns, lists, refuse)
         masks = {copy: self._read_masks(buffers, copy, used, refuse) for copy in copies}
-        return PackedBlock(ids, sequences, segments, masks)
+        return PackedBlock(ids, sequences, segments, masks, self._read_word_starts(buffers, num_rows))
 
     def read_by_arrow(self, data: pa.Buffer | bytes, num_rows: int, path: str, block: int) -> None:
         """Read a block as other programs do, to see that they can.
@@ -214,6 +220,15 @@ class PackedBlocks:
             ShardCorruptError: Arrow does not read it.
         """
         read_batch(data, self._layout, path, f"block {block}", num_rows, self._manifest.compression)
+
+    def _read_word_starts(self, buffers: BatchBuffers, num_rows: int) -> npt.NDArray[np.bool_] | None:
+        """Read one bit for each position, the first of a byte its lowest, as a byte for each."""
+        if self._word_starts is None:
+            return None
+        count = num_rows * self._manifest.seq_len
+        bits = buffers.view(self._word_starts.first_buffer + 2, np.dtype(np.uint8), -(-count // 8))
+        flags = np.unpackbits(bits, count=count, bitorder="little").view(np.bool_)
+        return flags.reshape(num_rows, self._manifest.seq_len)
 
     def _read_masks(self, buffers: BatchBuffers, copy: int, used: npt.NDArray[np.int64], refuse: _Refuse) -> Lists:
         def refuse_copy(row: int, found: str) -> ShardCorruptError:

@@ -25,6 +25,8 @@ FAULTS = (
 )
 """The faults of a row, by number."""
 
+WRONG_WORD_STARTS = "it does not start a word at the first token of every segment, or starts one outside them"
+
 _FULL_WITH_SEQUENCE, _WITH_SEGMENTS = 9, 10
 
 
@@ -57,6 +59,51 @@ def find_row_faults(
     if made_of not in (Sequences.FULL_SENTENCES, None):
         faults[(faults == 0) & (num_segments != num_sequences)] = _WITH_SEGMENTS
     return faults, tokens
+
+
+def find_wrong_word_starts(
+    word_starts: npt.NDArray[np.bool_],
+    sequences: tuple[npt.NDArray[Any], npt.NDArray[Any]],
+    segments: tuple[npt.NDArray[Any], npt.NDArray[Any]],
+) -> npt.NDArray[np.bool_]:
+    """Find the rows of a block with word starts that packing does not write.
+
+    Args:
+        word_starts: bool `(R, S)`.
+        sequences: Offsets `(R + 1,)` and lengths of the sequences of rows, in which `find_row_faults` finds no fault.
+        segments: The same for their segments.
+
+    Returns:
+        Whether a row has such word starts, bool `(R,)`.
+    """
+    wrong = np.zeros(len(word_starts), np.bool_)
+    _check_word_starts(word_starts, *sequences, *segments, wrong)
+    return wrong
+
+
+@njit(cache=True, nogil=True)
+def _check_word_starts(
+    word_starts: Any,
+    sequence_offsets: Any,
+    sequence_lengths: Any,
+    segment_offsets: Any,
+    segment_lengths: Any,
+    wrong: Any,
+) -> None:
+    for r in range(len(word_starts)):
+        row, position, segment = word_starts[r], np.int64(0), segment_offsets[r]
+        for sequence in range(sequence_offsets[r], sequence_offsets[r + 1]):
+            end = position + np.int64(sequence_lengths[sequence])
+            first = position
+            wrong[r] |= row[first]  # [CLS]
+            while position < end and segment < segment_offsets[r + 1]:
+                stop = position + np.int64(segment_lengths[segment])
+                begin = position + 1 if position == first else position
+                wrong[r] |= not row[begin] or row[stop - 1]  # its first token, and [SEP]
+                position = stop
+                segment += 1
+        for i in range(position, row.shape[0]):
+            wrong[r] |= row[i]
 
 
 @njit(cache=True, nogil=True)

@@ -20,7 +20,7 @@ from maskmill.pipeline.storage.shard_table import ShardTable, read_shard_table
 from maskmill.pipeline.storage.store import Store
 from maskmill.pipeline.verification.check_pairs import PairCheck, check_origins, count_pairs
 from maskmill.pipeline.verification.check_provenance import Places, check_provenance
-from maskmill.pipeline.verification.check_rows import FAULTS, find_row_faults
+from maskmill.pipeline.verification.check_rows import FAULTS, WRONG_WORD_STARTS, find_row_faults, find_wrong_word_starts
 from maskmill.pipeline.verification.findings import MAX_FINDINGS_PER_SHARD, Finding
 from maskmill.pipeline.verification.verify_shards import check_each_shard, find_misnumbered, find_strangers, read_shard
 from maskmill.schemas.errors import MaskmillError
@@ -162,16 +162,22 @@ class _ShardCheck:
     def _check_block(self, block: PackedBlock, number: int, first_row_id: int) -> Places:
         manifest, vocabulary = self._manifest, self._manifest.vocabulary
         rows = block.input_ids
+        sequences = block.sequences.offsets, block.sequences.values[SEQUENCE_LENGTHS]
+        segments = block.segments.offsets, block.segments.values[SEGMENT_LENGTHS]
         faults, tokens = find_row_faults(
             rows,
-            (block.sequences.offsets, block.sequences.values[SEQUENCE_LENGTHS]),
-            (block.segments.offsets, block.segments.values[SEGMENT_LENGTHS]),
+            sequences,
+            segments,
             (vocabulary.pad_id, vocabulary.cls_id, vocabulary.sep_id),
             vocabulary.vocab_size,
             manifest.sequences if manifest.pairs is None else None,
         )
         for row in np.flatnonzero(faults)[:MAX_FINDINGS_PER_SHARD].tolist():
             self._find(f"row {number * manifest.block_rows + row}: {FAULTS[faults[row]]}")
+        if block.word_starts is not None:
+            wrong_starts = find_wrong_word_starts(block.word_starts, sequences, segments) & (faults == 0)
+            for row in np.flatnonzero(wrong_starts)[:MAX_FINDINGS_PER_SHARD].tolist():
+                self._find(f"row {number * manifest.block_rows + row}: {WRONG_WORD_STARTS}")
         self._check_masks(block, number, rows, np.arange(len(rows), dtype=np.uint64) + np.uint64(first_row_id))
         of_segments = block.segments.values
         places = Places(of_segments["segment_document"], of_segments["segment_offset"].astype(np.int64), tokens)
@@ -186,7 +192,9 @@ class _ShardCheck:
     ) -> None:
         for copy in range(self._manifest.copies):
             found = block.masks[copy]
-            offsets, *expected = static_masks(rows, row_ids, copy, self._manifest.masking, self._tables)
+            offsets, *expected = static_masks(
+                rows, row_ids, copy, self._manifest.masking, self._tables, block.word_starts
+            )
             for column, values in zip(columns_per(Per.MASKED), expected, strict=True):
                 if not (np.array_equal(found.offsets, offsets) and np.array_equal(found.values[column.name], values)):
                     self._find(f"block {number}: {column.name_of(copy)} is not the mask of epoch {copy}")

@@ -66,7 +66,8 @@ def _count(rows: Any, plan: MaskPlan, sums: Any, drawn: Any) -> None:
     beyond = plan.kinds.shape[0] - 1
     for b in range(rows.shape[0]):
         row = rows[b]
-        count = draw_row(row, np.uint64(b), plan, scratch)
+        word_starts = np.empty(0, np.bool_)
+        count = draw_row(row, word_starts, np.uint64(b), plan, scratch)
         b0, b1 = split_row_key(plan.length_key, np.uint64(b))
         for i in range(row.shape[0]):
             if plan.kinds[min(np.int64(row[i]), beyond)] != UNMASKABLE:

@@ -222,7 +222,7 @@ def test_an_action_hash_is_compared_with_its_threshold_exactly(tables):
         plan = plan_masks(Masking(), tables, 0)._replace(
             mask_threshold=np.uint64(mask_threshold), random_threshold=np.uint64(random_threshold)
         )
-        assert draw_row(np.array([UNK], dtype=np.uint16), np.uint64(1), plan, scratch) == 1
+        assert draw_row(np.array([UNK], dtype=np.uint16), np.empty(0, np.bool_), np.uint64(1), plan, scratch) == 1
         assert scratch[SHOWN, 0] == shown
 
 

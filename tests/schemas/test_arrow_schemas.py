@@ -57,14 +57,15 @@ def test_the_table_of_shards_has_these_columns() -> None:
 
 
 @pytest.mark.parametrize(("vocab_size", "ids"), [(65_536, "uint16"), (65_537, "uint32")])
-@pytest.mark.parametrize("pairs", [False, True])
-def test_packed_shards_have_these_columns(vocab_size: int, ids: str, pairs: bool) -> None:
+@pytest.mark.parametrize(("pairs", "words"), [(False, False), (True, False), (False, True), (True, True)])
+def test_packed_shards_have_these_columns(vocab_size: int, ids: str, pairs: bool, words: bool) -> None:
     def lists(name: str, values: str) -> str:
         return f"pyarrow.Field<{name}: list<item: {values} not null> not null>"
 
-    assert describe(packed_row_schema(512, vocab_size, 2, pairs=pairs)) == [
+    assert describe(packed_row_schema(512, vocab_size, 2, pairs=pairs, words=words)) == [
         "packed",
         f"pyarrow.Field<input_ids: fixed_size_list<item: {ids} not null>[512] not null>",
+        *(["pyarrow.Field<word_starts: fixed_size_list<item: bool not null>[512] not null>"] if words else []),
         lists("sequence_lengths", "uint16"),
         lists("segment_lengths", "uint16"),
         lists("segment_document", "uint64"),

@@ -187,6 +187,13 @@ def test_a_newer_minor_version_is_read_and_its_fields_kept() -> None:
     assert (dumped["language"], dumped["counts"]["too_short"]) == ("is", 0)
 
 
+def test_a_vocabulary_with_an_unknown_field_is_of_a_newer_version() -> None:
+    """So versions before 2.3 refuse rows that store where words start, which they cannot read, in words."""
+    newer = PACKED | {"schema_version": "2.9", "vocabulary": PACKED["vocabulary"] | {"letters": "icu 99"}}
+    with pytest.raises(ConfigError, match=r"written by a newer maskmill; expected schema version 2\.x; found 2\.9"):
+        parse_manifest(PackedManifest, json.dumps(newer).encode(), "x")
+
+
 def test_what_a_newer_minor_version_changed_is_no_damage() -> None:
     with pytest.raises(ConfigError, match="written by a newer maskmill"):
         parse_documents(copy_of(DOCUMENTS, schema_version="2.9", counts__read=99))

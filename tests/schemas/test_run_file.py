@@ -361,6 +361,7 @@ SPECIAL = {
     ("tokenizer", "long_words"): "train",
     ("pack", "sequences"): "doc_sentences",
     ("pack", "pairs"): "nsp",
+    ("pack", "word_boundaries"): "icu",
     ("pack", "duplicates"): None,  # goes with pairs, and has a test of its own
     ("pack", "sop_random_single"): None,
     ("pack", "length_bins"): None,  # goes with another value of sequences, which the fingerprint covers
@@ -394,6 +395,15 @@ def test_the_fingerprint_covers_every_key_that_decides_bytes() -> None:
             same = RunFile.model_validate(whole).fingerprinted() == before.fingerprinted()
             free = section in ("engine", "output", "mask") or (section, key) in DECIDES_NO_BYTES
             assert same == (free and key != "copies"), (section, key)
+
+
+def test_words_of_wordpiece_leave_the_fingerprint_as_it_was_before_there_were_others() -> None:
+    assert "word_boundaries" not in parse(SHORTEST).fingerprinted()["pack"]
+    assert parse(SHORTEST, "pack.word_boundaries=icu").fingerprinted()["pack"]["word_boundaries"] == "icu"
+    with pytest.raises(
+        ConfigError, match=r"pack\.word_boundaries is wrong; expected .wordpiece. or .icu.; found 'jieba'"
+    ):
+        parse(SHORTEST, "pack.word_boundaries=jieba")
 
 
 def test_keys_that_came_later_are_in_the_fingerprint_where_they_are_given() -> None:

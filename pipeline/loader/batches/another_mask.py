@@ -58,7 +58,9 @@ class AnotherMask:
             shown, labels = torch.empty_like(rows), torch.empty_like(rows)
             for epoch in np.unique(batch.row_epochs.numpy()).tolist():
                 here = batch.row_epochs == epoch
-                masked = mask_rows(rows[here].numpy(), batch.row_ids[here].numpy(), epoch, self._masking, self._tables)
+                starts = None if batch.word_starts is None else batch.word_starts[here].numpy()
+                row_ids = batch.row_ids[here].numpy()
+                masked = mask_rows(rows[here].numpy(), row_ids, epoch, self._masking, self._tables, starts)
                 shown[here], labels[here] = map(torch.from_numpy, masked)
         return replace(
             batch, input_ids=shown, labels=labels, masked_positions=None, masked_labels=None, loss_weights=None

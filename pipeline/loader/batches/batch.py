@@ -52,6 +52,8 @@ class Batch(BatchPlace):
             if they are in order and 1 if they are swapped. N changes from batch to batch, as that of `cu_seqlens` does;
             it is known on the host, so no device is waited for.
         cls_positions: int64 `(N,)`, where these sequences begin with [CLS] in the flattened B * S positions.
+        word_starts: bool `(B, S)`, whether a word starts at a position, of datasets that store what a segmenter found
+            (`pack.word_boundaries`); only in batches that are made in host memory.
     """
 
     input_ids: torch.Tensor
@@ -70,6 +72,7 @@ class Batch(BatchPlace):
     token_type_ids: torch.Tensor | None = None
     sequence_labels: torch.Tensor | None = None
     cls_positions: torch.Tensor | None = None
+    word_starts: torch.Tensor | None = None
 
     def model_inputs(self, layout: Layout, model: Any = None) -> dict[str, Any]:
         """Keyword arguments for a `transformers` encoder, so that sequences attend only within themselves.

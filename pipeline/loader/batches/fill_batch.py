@@ -35,7 +35,7 @@ def fill_batch(rows: RowBatch, plans: Mapping[int, MaskPlan] | None, pad_id: int
     lengths = sequences.values[SEQUENCE_LENGTHS]
     cu_seqlens = np.empty(shape[0] * (lengths.shape[2] + 1) + 1, np.int32)  # the padding of a row may be one more
     row_ids = np.empty(shape[0], np.uint64)
-    columns = (staged.rows, staged.row_ids, lengths, sequences.counts)
+    columns = (staged.rows, staged.word_starts, staged.row_ids, lengths, sequences.counts)
     out = (ids, segment_ids, cu_seqlens, row_ids)
     if plans is None:
         masked = staged.lists[Per.MASKED]
@@ -56,6 +56,7 @@ def fill_batch(rows: RowBatch, plans: Mapping[int, MaskPlan] | None, pad_id: int
         pad_id=pad_id,
         datasets=torch.from_numpy(rows.datasets),
         row_epochs=torch.from_numpy(rows.epochs),
+        word_starts=torch.from_numpy(rows.word_starts) if staged.has_words else None,
         **(mark_pairs(rows) if staged.has_pairs else {}),
         **vars(rows.place),
     )
@@ -65,19 +66,20 @@ def fill_batch(rows: RowBatch, plans: Mapping[int, MaskPlan] | None, pad_id: int
 def _fill_drawn(rows: Any, slots: Any, places: Any, epochs: Any, epoch: int, plan: MaskPlan, out: Any) -> Any:
     """Fill the rows of one epoch, with the masks of its plan, and number all their sequences."""
     ids, segment_ids, cu_seqlens, row_ids = out
-    staged, staged_ids, lengths, counts = rows
+    staged, word_starts, staged_ids, lengths, counts = rows
     scratch = np.empty((SCRATCH_ROWS, staged.shape[2]), np.uint32)
     for b in range(len(slots)):
         row_ids[b] = staged_ids[slots[b], places[b]]
         if epochs[b] == epoch:
-            mask_row(staged[slots[b], places[b]], row_ids[b], plan, ids[0, b], ids[1, b], scratch)
+            row, starts = staged[slots[b], places[b]], word_starts[slots[b], places[b]]
+            mask_row(row, starts, row_ids[b], plan, ids[0, b], ids[1, b], scratch)
     return _mark_sequences(lengths, counts, slots, places, ids[2], segment_ids, cu_seqlens)
 
 
 @njit(cache=True, nogil=True)
 def _fill_stored(rows: Any, masks: Any, slots: Any, places: Any, out: Any) -> Any:
     ids, segment_ids, cu_seqlens, row_ids = out
-    staged, staged_ids, lengths, counts = rows
+    staged, _, staged_ids, lengths, counts = rows
     positions, shown_ids, true_ids, num_masked = masks
     for b in range(len(slots)):
         slot, place = slots[b], places[b]

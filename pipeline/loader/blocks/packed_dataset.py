@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import functools
 import os
 import weakref
 from collections.abc import Iterator, Sequence
@@ -10,6 +11,7 @@ from functools import partial
 from typing import Any
 
 import numpy as np
+import numpy.typing as npt
 import pyarrow as pa
 
 from maskmill.pipeline.loader.blocks.shard_files import ShardFiles
@@ -19,7 +21,7 @@ from maskmill.pipeline.loader.cache.cached_table import read_cached_table
 from maskmill.pipeline.loader.cache.fetch_blocks import BlockFetcher
 from maskmill.pipeline.loader.cache.own_files import find_own_folder
 from maskmill.pipeline.masking.fit_vocabulary import make_tables
-from maskmill.pipeline.masking.tables import MaskTables
+from maskmill.pipeline.masking.tables import STARTS_WORD, MaskTables
 from maskmill.pipeline.storage.datasets import (
     MANIFEST,
     fingerprint_blocks,
@@ -135,6 +137,17 @@ class PackedDataset:
                 rows = self._validate(found.data, shard, block, copies)
             read.append(rows)
         return read
+
+    def mark_word_starts(self, block: PackedBlock) -> npt.NDArray[np.bool_]:
+        """Whether a word starts at each position of a block, bool (R, S): as it is stored, else as the ids say."""
+        if block.word_starts is not None:
+            return block.word_starts
+        starts: npt.NDArray[np.bool_] = self._word_kinds[block.input_ids] == STARTS_WORD
+        return starts
+
+    @functools.cached_property
+    def _word_kinds(self) -> npt.NDArray[np.uint8]:
+        return MaskTables.build(self.manifest.vocabulary).kinds
 
     def fetch_ahead(self, upcoming: Iterator[tuple[int, Sequence[int]]]) -> None:
         """Begin to fetch what will be read; nothing to do for a local dataset.

@@ -89,7 +89,8 @@ class BatchMaker:
         written = write_rows(layout, rows, row_words, buffer.numpy())
         if plan is None and self._host_plans is not None:
             masks = view_masks(layout, buffer.numpy())
-            draw_into(masks, rows.row_ids, rows.epochs, self._host_plans.of(rows.run_step, rows.distinct_epochs))
+            plans = self._host_plans.of(rows.run_step, rows.distinct_epochs)
+            draw_into(masks, rows.word_starts, rows.row_ids, rows.epochs, plans)
         place, step = rows.place, rows.run_step  # copied now: the next rows overwrite these
 
         def make(sent: torch.Tensor) -> Batch:

@@ -26,6 +26,7 @@ class PartitionCursor:
         rows_per_partition: Rows that each partition serves in an epoch.
         max_rows: The most rows of one partition that are asked for at once.
         static: Whether the stored masks are staged too.
+        has_words: Whether it is staged where words start.
         stop_epoch: No epoch from this one on is read; None is without end.
     """
 
@@ -36,6 +37,7 @@ class PartitionCursor:
         rows_per_partition: int,
         max_rows: int,
         static: bool,
+        has_words: bool = False,
         stop_epoch: int | None = None,
     ) -> None:
         self._dataset = dataset
@@ -43,7 +45,7 @@ class PartitionCursor:
         self._rows_per_partition = rows_per_partition
         self._stop_epoch = stop_epoch
         capacity = settings.shuffle_blocks * dataset.manifest.block_rows + max_rows
-        self.staged = StagedRows.allocate(dataset.manifest, settings.partitions, capacity, static)
+        self.staged = StagedRows.allocate(dataset.manifest, settings.partitions, capacity, static, has_words)
         self._orders: dict[int, EpochOrder] = {}
         self._epoch = np.full(settings.partitions, -1, np.int64)
         self._first = np.zeros(settings.partitions, np.int64)

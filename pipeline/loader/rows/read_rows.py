@@ -46,6 +46,7 @@ class RowReader:
         self._cache = cache
         self._world_size = world_size
         self._static = static
+        self._has_words = any(source.manifest.has_word_starts for source in plan.sources)  # then all have to say it
         self._stop_epoch = stop_epoch
         self._files = ShardFiles()
         self._datasets: dict[int, PackedDataset] = {}
@@ -124,6 +125,7 @@ class RowReader:
                 source.epoch.rows_per_partition,
                 max_rows=-(-source.max_batch_rows // partitions) + 1,
                 static=self._static,
+                has_words=self._has_words,
                 stop_epoch=self._stop_of(source),
             )
         return self._cursors[number]
@@ -141,7 +143,9 @@ class RowReader:
         gathered = self._gathered
         if gathered is None or (*gathered.rows.shape[1:], gathered.num_masked, gathered.has_pairs) != wanted:
             ids = id_type(manifests[0].vocabulary.vocab_size).to_pandas_dtype()
-            gathered = self._gathered = StagedRows(1, num_rows, seq_len, ids, masked, has_pairs=has_pairs)
+            gathered = self._gathered = StagedRows(
+                1, num_rows, seq_len, ids, masked, has_pairs=has_pairs, has_words=self._has_words
+            )
         return gathered
 
     def close(self) -> None:

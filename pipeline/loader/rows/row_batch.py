@@ -40,6 +40,12 @@ class RowBatch:
         return len(self.slots)
 
     @property
+    def word_starts(self) -> npt.NDArray[np.bool_]:
+        """`(B, S)` bool, whether a word starts at each position; `(B, 0)` where no dataset stores it."""
+        starts: npt.NDArray[np.bool_] = self.staged.word_starts[self.slots, self.places]
+        return starts
+
+    @property
     def row_ids(self) -> npt.NDArray[np.uint64]:
         """`(B,)` uint64."""
         ids: npt.NDArray[Any] = self.staged.row_ids[self.slots, self.places]

@@ -3,7 +3,8 @@
 Staged rows are copied once out of their blocks, so that a batch is filled by one compiled loop with no Python at a
 row, for any number of partitions. For P partitions, windows of C rows and rows of S:
 P * C * (S ids + S/3 sequence lengths) are held, 22 MB at 64 partitions of one 256 KiB block, for pairs S/2 segment
-lengths and S/3 labels of a byte more; memory of partitions that a rank never serves is never touched.
+lengths and S/3 labels of a byte more, and S bytes more where datasets store where words start; memory of partitions
+that a rank never serves is never touched.
 """
 
 from __future__ import annotations
@@ -43,19 +44,30 @@ class StagedRows:
         id_dtype: uint16 or uint32.
         num_masked: M, stored masks of a row; 0 where none are staged.
         has_pairs: Whether sequences are pairs, whose labels and segments are staged too.
+        has_words: Whether it is staged where words start.
 
     Attributes:
         rows: `(L, C, S)` uint16 or uint32 token ids.
+        word_starts: `(L, C, S)` bool, whether a word starts at a position; `(L, C, 0)` where it is not staged.
         row_ids: `(L, C)` uint64.
         lists: Of each kind of column that is staged; those of the masks hold nothing where M is 0.
     """
 
     def __init__(
-        self, num_slots: int, capacity: int, seq_len: int, id_dtype: Any, num_masked: int, *, has_pairs: bool = False
+        self,
+        num_slots: int,
+        capacity: int,
+        seq_len: int,
+        id_dtype: Any,
+        num_masked: int,
+        *,
+        has_pairs: bool = False,
+        has_words: bool = False,
     ) -> None:
         shape = (num_slots, capacity)
         most = most_values(seq_len, num_masked)
         self.rows = np.empty((*shape, seq_len), id_dtype)
+        self.word_starts = np.empty((*shape, seq_len if has_words else 0), np.bool_)
         self.row_ids = np.empty(shape, np.uint64)
         self.lists = {
             per: StagedLists(
@@ -64,16 +76,23 @@ class StagedRows:
             )
             for per, columns in staged_lists(pairs=has_pairs).items()
         }
-        self.has_pairs = has_pairs
+        self.has_pairs, self.has_words = has_pairs, has_words
         self._held = {per: lists for per, lists in self.lists.items() if most[per]}
 
     @staticmethod
-    def allocate(manifest: PackedManifest, num_slots: int, capacity: int, static: bool) -> StagedRows:
-        """Memory for rows of a dataset, with its stored masks or without."""
+    def allocate(
+        manifest: PackedManifest, num_slots: int, capacity: int, static: bool, has_words: bool | None = None
+    ) -> StagedRows:
+        """Memory for rows of a dataset, with its stored masks or without.
+
+        `has_words` says whether it is staged where words start; by default, if the dataset stores it.
+        """
         ids = id_type(manifest.vocabulary.vocab_size).to_pandas_dtype()
         num_masked = manifest.masking.most_predicted(manifest.seq_len) if static else 0
         has_pairs = manifest.pairs is not None
-        return StagedRows(num_slots, capacity, manifest.seq_len, ids, num_masked, has_pairs=has_pairs)
+        seq_len = manifest.seq_len
+        has_words = manifest.has_word_starts if has_words is None else has_words
+        return StagedRows(num_slots, capacity, seq_len, ids, num_masked, has_pairs=has_pairs, has_words=has_words)
 
     @property
     def seq_len(self) -> int:
@@ -88,7 +107,7 @@ class StagedRows:
     def move_to_front(self, slot: int, start: int, count: int) -> None:
         """Keep `count` rows from place `start` on, at the front of their slot."""
         columns = [array for lists in self._held.values() for array in (lists.counts, *lists.values.values())]
-        for column in (self.rows, self.row_ids, *columns):
+        for column in (self.rows, self.word_starts, self.row_ids, *columns):
             column[slot, :count] = column[slot, start : start + count].copy()
 
     def copy(
@@ -124,6 +143,9 @@ class StagedRows:
         for number, block in zip(numbers, read, strict=True):
             block_row_id = np.uint64(first_row_id + number * block_rows)
             _copy_rows(block.input_ids, rows, start, at, block_row_id, self.rows[slot], self.row_ids[slot])
+            if self.has_words:
+                word_starts = dataset.mark_word_starts(block)
+                _copy_rows(word_starts, rows, start, at, block_row_id, self.word_starts[slot], self.row_ids[slot])
             for per, lists in self._held.items():
                 stored = block.lists(per, copy)
                 for name, out in lists.values.items():
@@ -147,6 +169,7 @@ class StagedRows:
             targets: `(m,)`, its place here.
         """
         self.row_ids[0, targets] = staged.row_ids[slots, places]
+        self.word_starts[0, targets] = staged.word_starts[slots, places]
         take_rows(staged.rows, slots, places, targets, self.rows[0])
         for per, lists in self.lists.items():
             for name, out in lists.values.items():

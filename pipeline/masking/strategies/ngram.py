@@ -37,10 +37,10 @@ NGRAMS = Strategy(selector=2, needs_words=True, list_length_shares=_list_length_
 
 
 @njit(cache=True, nogil=True)
-def select_ngrams(ids: Any, row_id: np.uint64, plan: MaskPlan, scratch: Any) -> np.int64:
+def select_ngrams(ids: Any, word_starts: Any, row_id: np.uint64, plan: MaskPlan, scratch: Any) -> np.int64:
     """Mark the selected positions in `scratch[TAKEN]` with 1 + the start of their unit; return how many they are."""
     starts, stops, order, keys, taken = scratch[STARTS], scratch[STOPS], scratch[ORDER], scratch[KEYS], scratch[TAKEN]
-    num_words, num_maskable = list_words(ids, plan.kinds, starts, stops)
+    num_words, num_maskable = list_words(ids, word_starts, plan.kinds, starts, stops)
     budget = np.int64(count_selected(num_maskable, plan.rate_ppm))
     b0, b1 = split_row_key(plan.selection_key, row_id)
     for word in range(num_words):

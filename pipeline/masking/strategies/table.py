@@ -48,8 +48,8 @@ def is_drawn_on_device(masking: Masking) -> bool:
 
 
 @njit(cache=True, nogil=True)
-def select_row(ids: Any, row_id: np.uint64, plan: MaskPlan, scratch: Any) -> np.int64:
-    """Select the positions of a row by the plan's strategy, for `draw_row`.
+def select_row(ids: Any, word_starts: Any, row_id: np.uint64, plan: MaskPlan, scratch: Any) -> np.int64:
+    """Select the positions of a row by the plan's strategy, for `draw_row`, whose arguments it takes.
 
     Returns:
         Their number. They are in `scratch[POSITIONS]`, ascending, and of strategies of words the start of each one's
@@ -62,9 +62,9 @@ def select_row(ids: Any, row_id: np.uint64, plan: MaskPlan, scratch: Any) -> np.
     if plan.selector == _SEQUENCE:
         return np.int64(select_at_sequence_rates(ids, row_id, plan, scratch[POSITIONS]))
     count = np.int64(
-        select_spans(ids, row_id, plan, scratch)
+        select_spans(ids, word_starts, row_id, plan, scratch)
         if plan.selector == _SPANS
-        else select_ngrams(ids, row_id, plan, scratch)
+        else select_ngrams(ids, word_starts, row_id, plan, scratch)
     )
     filled, taken = np.int64(0), scratch[TAKEN]
     for i in range(ids.shape[0]):

@@ -1,7 +1,8 @@
 """Words of a row, and the order in which they or single tokens are tried.
 
-A word is a token that starts one, with all that continue it. [SEP] and every other token that is never predicted ends
-the word before it, so that no unit reaches over the end of a segment; what follows begins one, even in mid-word.
+A word is a token that starts one, with all that continue it: a row may say itself which tokens start one, else their
+ids do. [SEP] and every other token that is never predicted ends the word before it, so that no unit reaches over the
+end of a segment; what follows begins one, even in mid-word.
 """
 
 from __future__ import annotations
@@ -15,11 +16,12 @@ from maskmill.pipeline.masking.tables import STARTS_WORD, UNMASKABLE
 
 
 @njit(cache=True, nogil=True)
-def list_words(ids: Any, kinds: Any, starts: Any, stops: Any) -> tuple[np.int64, np.int64]:
+def list_words(ids: Any, word_starts: Any, kinds: Any, starts: Any, stops: Any) -> tuple[np.int64, np.int64]:
     """Write where the words of a row start and stop; the next word follows in the same segment if it starts there.
 
     Args:
         ids: uint16 or uint32 (S,).
+        word_starts: bool (S,), whether a word starts at each; (0,) where their kinds say it.
         kinds: uint8 (vocab_size + 1,), see `MaskTables`.
         starts: uint32 (S,), overwritten.
         stops: uint32 (S,), overwritten.
@@ -30,12 +32,14 @@ def list_words(ids: Any, kinds: Any, starts: Any, stops: Any) -> tuple[np.int64,
     beyond = np.int64(kinds.shape[0] - 1)
     num_words, num_maskable = np.int64(0), np.int64(0)
     is_inside = False
+    by_kind = word_starts.shape[0] == 0
     for i in range(ids.shape[0]):
         kind = kinds[min(np.int64(ids[i]), beyond)]
         if kind == UNMASKABLE:
             is_inside = False
             continue
-        if kind == STARTS_WORD or not is_inside:
+        is_start = kind == STARTS_WORD if by_kind else word_starts[i]
+        if is_start or not is_inside:
             starts[num_words] = i
             num_words += 1
         stops[num_words - 1] = i + 1

@@ -46,6 +46,7 @@ class TokenColumns:
         offsets: Document d is `ids[offsets[d] : offsets[d + 1]]`; int64 (N + 1,).
         is_continuation: For every token id, whether it continues a word (`##`); (vocab,).
         sentence_starts: Whether a sentence starts at a token, (T,); None where sentences are not known.
+        word_starts: Whether a word starts at a token, (T,); None where `is_continuation` says it.
 
     Raises:
         InputDataError: A document has more than 2^32 - 1 tokens.
@@ -56,6 +57,7 @@ class TokenColumns:
     offsets: npt.NDArray[np.int64]
     is_continuation: npt.NDArray[np.bool_]
     sentence_starts: npt.NDArray[np.bool_] | None = None
+    word_starts: npt.NDArray[np.bool_] | None = None
 
     def __post_init__(self) -> None:
         offsets = check_offsets(self.offsets, self.ids.size)
@@ -66,8 +68,9 @@ class TokenColumns:
             raise ValueError(f"ids: expected below {vocab_size}, the vocabulary, found {ids.max()}")
         object.__setattr__(self, "ids", ids)
         object.__setattr__(self, "offsets", offsets)
-        if self.sentence_starts is not None:
-            object.__setattr__(self, "sentence_starts", _check_sentence_starts(self.sentence_starts, ids.size))
+        for name in ("sentence_starts", "word_starts"):
+            if (flags := getattr(self, name)) is not None:
+                object.__setattr__(self, name, _check_flags(name, flags, ids.size))
 
     @property
     def document_tokens(self) -> npt.NDArray[np.int64]:
@@ -133,13 +136,12 @@ def check_ids(ids: npt.NDArray[Any]) -> TokenIds:
     return np.ascontiguousarray(ids, dtype=np.uint32)
 
 
-def _check_sentence_starts(sentence_starts: npt.NDArray[np.bool_], num_ids: int) -> npt.NDArray[np.bool_]:
-    if sentence_starts.dtype != np.bool_ or sentence_starts.shape != (num_ids,):
+def _check_flags(name: str, flags: npt.NDArray[np.bool_], num_ids: int) -> npt.NDArray[np.bool_]:
+    if flags.dtype != np.bool_ or flags.shape != (num_ids,):
         raise ValueError(
-            f"sentence_starts: expected {num_ids} flags, one for every token, "
-            f"found {sentence_starts.dtype} of shape {sentence_starts.shape}"
+            f"{name}: expected {num_ids} flags, one for every token, found {flags.dtype} of shape {flags.shape}"
         )
-    return np.ascontiguousarray(sentence_starts)
+    return np.ascontiguousarray(flags)
 
 
 def _check_document_tokens(document_tokens: npt.NDArray[np.int64]) -> None:

@@ -89,17 +89,18 @@ def assemble_rows(
     segment_offsets = segments_before[sequence_offsets]
     dtype = special.dtype
     input_ids = np.empty((plan.num_rows, plan.seq_len), dtype)
-    _write_rows(
-        columns.ids,
-        _PlacedSegments(
-            first_token=offsets[segments.document[placed]] + segments.start[placed],
-            num_tokens=segments.num_tokens[placed],
-            begins_sequence=begins_sequence,
-            row_offsets=segment_offsets,
-        ),
-        (dtype(special.cls_id), dtype(special.sep_id), dtype(special.pad_id)),
-        input_ids,
+    placed_segments = _PlacedSegments(
+        first_token=offsets[segments.document[placed]] + segments.start[placed],
+        num_tokens=segments.num_tokens[placed],
+        begins_sequence=begins_sequence,
+        row_offsets=segment_offsets,
     )
+    special_ids = (dtype(special.cls_id), dtype(special.sep_id), dtype(special.pad_id))
+    _write_rows(columns.ids, placed_segments, special_ids, input_ids)
+    word_starts = None
+    if columns.word_starts is not None:
+        word_starts = np.zeros(input_ids.shape, np.bool_)
+        _write_word_starts(columns.word_starts, placed_segments, word_starts)
     segment_lengths = (segments.num_tokens[placed] + begins_sequence + 1).astype(np.uint16)
     lists: dict[str, RowLists[Any]] = {
         "sequence_lengths": RowLists(sequence_offsets, lengths[sequences].astype(np.uint16)),
@@ -109,7 +110,7 @@ def assemble_rows(
     }
     if plan.labels is not None:
         lists[SEQUENCE_LABELS] = RowLists(sequence_offsets, plan.labels[sequences])
-    return PackedRows(input_ids, lists)
+    return PackedRows(input_ids, lists, word_starts)
 
 
 def _list_segments(
@@ -254,3 +255,21 @@ def _write_rows(
             position += 1
         for rest in range(position, target.size):
             target[rest] = pad_id
+
+
+@njit(cache=True, nogil=True)
+def _write_word_starts(starts: npt.NDArray[np.bool_], segments: _PlacedSegments, out: npt.NDArray[np.bool_]) -> None:
+    """Write whether a word starts at each token, in the places that `_write_rows` gives them; others stay false."""
+    for row in range(out.shape[0]):
+        target = out[row]
+        position = np.int64(0)
+        for segment in range(segments.row_offsets[row], segments.row_offsets[row + 1]):
+            position += np.int64(segments.begins_sequence[segment])
+            count = segments.num_tokens[segment]
+            first = segments.first_token[segment]
+            source = starts[first : first + count]
+            inside = target[position : position + count]
+            for token in range(count):
+                inside[token] = source[token]
+            inside[0] = True  # in the middle of a word too: no unit reaches over the end of a segment
+            position += np.int64(count) + 1

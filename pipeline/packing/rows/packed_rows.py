@@ -45,10 +45,13 @@ class PackedRows:
     Attributes:
         input_ids: uint16 or uint32 (R, S).
         lists: The `list_columns` of `maskmill.schemas.rows`, by name.
+        word_starts: Whether a word starts at a position, bool (R, S); None where it is not stored. At [CLS], [SEP] and
+            [PAD] none starts, at the first token of a segment one does.
     """
 
     input_ids: TokenIds
     lists: Mapping[str, RowLists[Any]]
+    word_starts: npt.NDArray[np.bool_] | None = None
 
     def __len__(self) -> int:
         return len(self.input_ids)
@@ -83,4 +86,5 @@ class PackedRows:
         if not 0 <= start <= stop:
             raise ValueError(f"rows: expected a range within 0..{len(self)}, found {start}..{stop}")
         lists = {name: column.slice(start, stop) for name, column in self.lists.items()}
-        return PackedRows(self.input_ids[start:stop], lists)
+        word_starts = None if self.word_starts is None else self.word_starts[start:stop]
+        return PackedRows(self.input_ids[start:stop], lists, word_starts)

@@ -17,7 +17,15 @@ from maskmill.pipeline.storage.store import Store
 from maskmill.schemas.layout import packed_shard_path
 from maskmill.schemas.masking import Masking
 from maskmill.schemas.receipt import ShardReceipt
-from maskmill.schemas.rows import SEQUENCE_LABELS, Compression, list_columns, packed_row_schema, rows_per_block
+from maskmill.schemas.rows import (
+    INPUT_IDS,
+    SEQUENCE_LABELS,
+    WORD_STARTS,
+    Compression,
+    list_columns,
+    packed_row_schema,
+    rows_per_block,
+)
 
 
 @dataclass(frozen=True)
@@ -32,6 +40,7 @@ class RowWriter:
         rows_per_shard: Rows in a packed shard at most; None: all rows of a document shard.
         compression: Of the blocks.
         pairs: Whether sequences are pairs, which have a label.
+        words: Whether rows store where words start.
     """
 
     output: Store
@@ -41,6 +50,7 @@ class RowWriter:
     rows_per_shard: int | None
     compression: Compression
     pairs: bool = False
+    words: bool = False
 
     def write(self, folder: str, document_shard: int, rows: PackedRows, text_bytes: int) -> list[ShardReceipt]:
         """Write the rows of a document shard as one packed shard, or as several.
@@ -56,7 +66,8 @@ class RowWriter:
                 falls to its tokens.
         """
         seq_len = rows.input_ids.shape[1]
-        schema = packed_row_schema(seq_len, self.tables.vocabulary.vocab_size, self.copies, pairs=self.pairs)
+        vocab_size = self.tables.vocabulary.vocab_size
+        schema = packed_row_schema(seq_len, vocab_size, self.copies, pairs=self.pairs, words=self.words)
         size = self.rows_per_shard or max(1, len(rows))
         starts = list(range(0, max(1, len(rows)), size))
         tokens = [count_tokens(rows.slice(start, start + size)) for start in starts]
@@ -95,14 +106,18 @@ def make_block(
         masking: Settings of the masks.
         copies: How many of them.
     """
-    flat = pa.array(rows.input_ids.reshape(-1))
+    per_token = {INPUT_IDS: rows.input_ids, WORD_STARTS: rows.word_starts}
     arrays: list[pa.Array] = [
-        pa.FixedSizeListArray.from_arrays(flat, type=schema.field("input_ids").type),
+        *(
+            pa.FixedSizeListArray.from_arrays(pa.array(values.reshape(-1)), type=schema.field(name).type)
+            for name, values in per_token.items()
+            if values is not None
+        ),
         *(_list_array(rows.lists[column.name]) for column in list_columns(pairs=SEQUENCE_LABELS in schema.names)),
     ]
     row_ids = np.arange(len(rows), dtype=np.uint64) + np.uint64(first_row_id)
     for copy in range(copies):
-        offsets, *columns = static_masks(rows.input_ids, row_ids, copy, masking, tables)
+        offsets, *columns = static_masks(rows.input_ids, row_ids, copy, masking, tables, rows.word_starts)
         arrays += [_list_array(RowLists(offsets, column)) for column in columns]
     cast = [array.cast(field.type) for array, field in zip(arrays, schema, strict=True)]
     return pa.record_batch(cast, schema=schema)
