@@ -40,7 +40,7 @@ from tests.integration.synthetic_corpus import make_corpus
 RECORDED = Path(__file__).with_name("bytes_of_0_2.json")
 LIBRARIES = ("pyarrow", "numpy", "tokenizers", "nanotoken", "sentencex", "xxhash")
 LAYOUTS = ("sdpa", "varlen", "padded")
-LATER_FIELDS = ("token_type_ids", "sequence_labels", "cls_positions", "loss_weights")
+LATER_FIELDS = ("token_type_ids", "sequence_labels", "cls_positions", "loss_weights", "word_starts")
 
 Digests = dict[str, str]
 

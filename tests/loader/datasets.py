@@ -52,6 +52,7 @@ def pack_random_documents(
     sequences: str = "segment",
     pad_id: int = PAD,
     pairs: str | None = None,
+    words: bool = False,
 ) -> Any:
     """`num_rows` packed rows of random documents; long ones fill rows, short ones share them."""
     random = np.random.default_rng([seed, shard])
@@ -61,7 +62,8 @@ def pack_random_documents(
     dtype = np.uint16 if vocab_size <= 1 << 16 else np.uint32
     ids = random.integers(5, vocab_size, offsets[-1]).astype(dtype)
     starts = random.integers(0, 4, offsets[-1]) == 0  # sentences of four tokens
-    columns = TokenColumns(ids, offsets, np.zeros(vocab_size, np.bool_), starts)
+    word_starts = random.integers(0, 2, offsets[-1]) == 0 if words else None
+    columns = TokenColumns(ids, offsets, np.zeros(vocab_size, np.bool_), starts, word_starts)
     pack = PackSection(seq_len=seq_len, min_segment=1, sequences=sequences, pairs=pairs)
     plan = plan_rows(columns, pack, shard, seed)[seq_len]
     rows = assemble_rows(columns, plan, SpecialIds(CLS, SEP, pad_id, dtype), document_shard=shard, seed=seed)
@@ -75,10 +77,13 @@ def make_block(
     """A block of packed rows, with as many static masks as its schema has."""
     flat = pa.array(rows.input_ids.reshape(-1))
     columns = [pa.FixedSizeListArray.from_arrays(flat, type=schema.field("input_ids").type)]
+    if rows.word_starts is not None:
+        bits = pa.array(rows.word_starts.reshape(-1))
+        columns.append(pa.FixedSizeListArray.from_arrays(bits, type=schema.field("word_starts").type))
     columns += [pa.ListArray.from_arrays(pa.array(one.offsets), pa.array(one.values)) for one in rows.lists.values()]
     row_ids = np.arange(len(rows), dtype=np.uint64) + np.uint64(first_row_id)
     for copy in range((len(schema) - len(columns)) // 3):
-        offsets, *masks = static_masks(rows.input_ids, row_ids, copy, masking, tables)
+        offsets, *masks = static_masks(rows.input_ids, row_ids, copy, masking, tables, rows.word_starts)
         columns += [pa.ListArray.from_arrays(pa.array(offsets), pa.array(values)) for values in masks]
     return pa.record_batch(
         [column.cast(field.type) for column, field in zip(columns, schema, strict=True)], schema=schema
@@ -99,6 +104,7 @@ def write_dataset(
     pad_id: int = PAD,
     compression: Compression = Compression.NONE,
     pairs: str | None = None,
+    words: bool = False,
     rows_per_shard: int | None = None,
     change_receipts: Any = None,
     **changes: Any,
@@ -106,14 +112,16 @@ def write_dataset(
     """Write a packed dataset with the project's own functions; `changes` replace fields of its manifest."""
     parent, _, folder = url.rpartition("/")
     store = open_store(parent)
-    schema = packed_row_schema(seq_len, vocab_size, copies, pairs=pairs is not None)
+    schema = packed_row_schema(seq_len, vocab_size, copies, pairs=pairs is not None, words=words)
     swapped = {"pad_id": pad_id, "unk_id": PAD if pad_id == UNK else UNK}  # ids below 5 are no words
-    vocabulary = VOCABULARY.model_copy(update={"vocab_size": vocab_size} | swapped)
+    vocabulary = VOCABULARY.model_copy(
+        update={"vocab_size": vocab_size, "segmenter": "dice 6" if words else None} | swapped
+    )
     tables = MaskTables.build(vocabulary)
     receipts = []
     ids = []
     for shard, num_rows in enumerate(shard_rows):
-        rows = pack_random_documents(num_rows, seq_len, vocab_size, shard, seed, sequences, pad_id, pairs)
+        rows = pack_random_documents(num_rows, seq_len, vocab_size, shard, seed, sequences, pad_id, pairs, words)
         ids.append(rows.input_ids)
         for part, start in enumerate(range(0, max(1, num_rows), rows_per_shard or max(1, num_rows))):
             stop = min(num_rows, start + (rows_per_shard or num_rows))

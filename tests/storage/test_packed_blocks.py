@@ -54,6 +54,65 @@ def test_a_block_that_is_not_as_it_may_be_is_refused_by_name(folder: str, name: 
         )
 
 
+BITS, LIST_OF_BITS = 5, 2
+"""The buffer and the node of the word starts, behind those of the ids."""
+
+
+@pytest.mark.parametrize("copies", [0, 2])
+@pytest.mark.parametrize("compression", Compression)
+@pytest.mark.parametrize(("seq_len", "pairs"), [(32, None), (37, None), (47, "nsp")])
+def test_word_starts_are_read_as_other_programs_read_them(
+    tmp_path: Path, copies: int, compression: Compression, seq_len: int, pairs: str | None
+) -> None:
+    """Rows of any length: those of the bits begin in the middle of a byte."""
+    write_dataset(
+        f"{tmp_path}/d", words=True, copies=copies, compression=compression, seq_len=seq_len, pairs=pairs, block_rows=3
+    )
+    manifest, table, data = open_dataset(f"{tmp_path}/d")
+    reader = PackedBlocks(manifest)
+    block = reader.read(data, int(table.block_checksums[0]), 3, "shard", 0, range(copies))
+    reader.read_by_arrow(data, 3, "shard", 0)
+    stored = pa.ipc.open_file(f"{tmp_path}/d/{table.path(0)}").read_all().slice(0, 3)
+    assert block.word_starts is not None
+    assert block.word_starts.tolist() == stored["word_starts"].to_pylist()
+    assert block.input_ids.tolist() == stored["input_ids"].to_pylist()
+    assert block.sequences.values_of(1)["sequence_lengths"].tolist() == stored["sequence_lengths"][1].as_py()
+    assert len(data) <= reader.most_bytes
+
+
+@pytest.mark.parametrize(
+    ("change", "words"),
+    [
+        (lambda m: m.set_buffer(BITS, size=4 * 32 // 8 - 1), "column word_starts: a buffer is shorter"),
+        (lambda m: m.set_buffer(BITS, size=0), "column word_starts: a buffer is shorter"),
+        (lambda m: m.set_buffer(BITS, offset=1 << 40), "a buffer lies outside the body"),
+        (lambda m: m.set_node(LIST_OF_BITS + 1, length=1 << 40), "column word_starts: .*differ in length"),
+        (lambda m: m.set_node(LIST_OF_BITS + 1, length=4 * 32 - 8), "column word_starts: .*differ in length"),
+        (lambda m: m.set_node(LIST_OF_BITS + 1, nulls=1), "a column has nulls"),
+    ],
+)
+def test_word_starts_that_are_not_there_are_refused(tmp_path: Path, change: Change, words: str) -> None:
+    write_dataset(f"{tmp_path}/d", words=True)
+    manifest, _, data = open_dataset(f"{tmp_path}/d")
+    message = Message(data)
+    change(message)
+    with pytest.raises(ShardCorruptError, match=f"^shard, block 0.*({words})"):
+        PackedBlocks(manifest).read(
+            bytes(message.data), xxhash.xxh3_64_intdigest(bytes(message.data)), 4, "shard", 0, copies=(0, 1)
+        )
+
+
+def test_a_manifest_that_promises_word_starts_or_conceals_them_reads_no_block(tmp_path: Path, folder: str) -> None:
+    write_dataset(f"{tmp_path}/d", words=True)
+    for url, segmenter in ((f"{tmp_path}/d", None), (folder, "dice 6")):
+        manifest, table, data = open_dataset(url)
+        vocabulary = manifest.vocabulary.model_copy(update={"segmenter": segmenter})
+        with pytest.raises(ShardCorruptError, match=r"^shard, block 0"):
+            PackedBlocks(manifest.model_copy(update={"vocabulary": vocabulary})).read(
+                data, int(table.block_checksums[0]), 4, "shard", 0
+            )
+
+
 SEQUENCE_LABELS = 5
 """The column that only datasets of pairs have, after those of segments."""
 
