@@ -70,6 +70,7 @@ def packed_lines(manifest: PackedManifest) -> list[tuple[str, str]]:
     cuts = f"{counts.cuts:,}, {counts.cuts_inside_words:,} inside words, {counts.cuts_to_fill:,} to fill rows"
     only = manifest.explain_only_label()
     over = [counts.rows - bound for bound in (counts.rows_lower_bound_l1, counts.rows_lower_bound_l2)]
+    segmenter = manifest.vocabulary.segmenter
     return [
         ("tokens", f"{counts.tokens_in_rows:,}"),
         ("rows", f"{counts.rows:,} of {manifest.seq_len} in {count_of(manifest.num_shards, 'shard')}"),
@@ -78,6 +79,7 @@ def packed_lines(manifest: PackedManifest) -> list[tuple[str, str]]:
         ("  cuts", cuts) if manifest.pairs is None else ("  pairs", made),
         *([] if only is None else [("  labels", only)]),
         ("  set aside", f"{count_of(counts.quarantined, 'document')}, {counts.too_long:,} of them longer than a row"),
+        *([] if segmenter is None else [("  word boundaries", f"in Chinese and Japanese by {segmenter}")]),
         ("  static copies", f"{manifest.copies}{_name_masks(manifest.masking) if manifest.copies else ''}"),
         ("  special in text", f"{counts.special_in_text:,}"),
         ("  proven by sample", f"{count_of(counts.proof_documents, 'document')}, {counts.proof_bytes / 1e6:.1f} MB"),

@@ -18,6 +18,7 @@ TERMS = {
     "cuts": "places where a document was divided between rows",
     "pairs": "sequences of two segments; truncated: longer than a row, so that they lost tokens",
     "set aside": "documents that could not be packed; quarantine/ has them",
+    "word boundaries": "what found where words start, which is stored with every row for masks of words",
     "static copies": "masks that are stored with every row; with 0 the loader computes masks as it reads",
     "special in text": "how often the text itself contains the name of a special token, such as [MASK]",
     "proven by sample": "documents that the tokenizers library encoded too, with the same ids",

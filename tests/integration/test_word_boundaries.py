@@ -18,6 +18,7 @@ import torch
 from icu4py.breakers import WordBreaker
 
 from maskmill import MaskedBatches, Masking, Mixture, Source, mask, open_dataset, prepare, verify
+from maskmill.jobs.tables import packed_lines
 from maskmill.pipeline.loader.device.device_fields import BatchMaker
 from maskmill.pipeline.loader.fixed_rows import iter_fixed_batches
 from maskmill.pipeline.masking.numba_masks import mask_rows
@@ -132,6 +133,8 @@ def test_rows_are_those_of_other_words_and_say_where_words_start(corpus: Path) -
     assert [manifest.schema_version for manifest in manifests] == ["2.3", "2.1", "2.3"]
     assert [manifest.vocabulary.segmenter for manifest in manifests] == ["icu 78.3", None, "icu 78.3"]
     assert verify(str(corpus / "out")).findings == ()
+    shown = [dict(packed_lines(manifest)).get("  word boundaries") for manifest in manifests[:2]]
+    assert shown == ["in Chinese and Japanese by icu 78.3", None]
 
 
 def test_a_word_is_masked_as_a_whole_or_not_at_all(corpus: Path) -> None:

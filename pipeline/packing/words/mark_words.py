@@ -70,7 +70,7 @@ def mark_words(
         is_continuation: For every token id, whether it continues a word; (vocab,).
 
     Returns:
-        Whether a word starts at a token, bool (T,). The first token of a document starts one.
+        Whether a word starts at a token, bool (T,).
 
     Raises:
         ShardCorruptError: The ids of a document are not those of its text.
@@ -86,7 +86,6 @@ def mark_words(
             places = _locate_tokens(encoder, text, encoded.ids[own], first + index)
             starts[own] = _mark_tokens(places, find_letters(text), segmenter.mark_starts(text), starts[own])
         first += len(contents)
-    starts[encoded.offsets[:-1][encoded.offsets[:-1] < encoded.offsets[1:]]] = True
     return starts
 
 

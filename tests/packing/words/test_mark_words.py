@@ -100,7 +100,7 @@ def expect(text: str, tokenizer_json: bytes, normalisation: Normalisation) -> li
                 expected.append(by_piece or (place > 0 and is_letter(text, place - 1) and by_segmenter))
             covered += len(word) if token == UNK else len(token.removeprefix("##") if covered else token)
     assert next(tokens, None) is None
-    return [True, *expected[1:]] if expected else []
+    return expected
 
 
 def is_letter(text: str, place: int) -> bool:
@@ -154,6 +154,14 @@ def test_tokens_laid_along_a_text_begin_where_tokenizers_says(text: str, number:
         assert layer.lay(text, wrong) is None
     assert layer.lay(text + " a", ids) is None
     assert layer.lay(text[:-1], ids) is None
+
+
+def test_pieces_that_are_spelt_alike_are_told_apart() -> None:
+    layer, law = load_layer(TOKENIZERS[1]), Encoder(TOKENIZERS[1]).law
+    assert layer is not None
+    for tokens, is_right in ((["中", "o", "##k"], True), (["中", "##o", "##k"], False), (["中", "o", "k"], False)):
+        places = layer.lay("中ok", np.array([law.token_to_id(token) for token in tokens], np.uint16))
+        assert (places is not None) == is_right
 
 
 def test_ids_that_no_plain_text_has_are_not_laid() -> None:
@@ -222,6 +230,12 @@ def test_letters_are_those_of_the_three_scripts() -> None:
             is_punctuation = unicodedata.category(chr(code_point))[0] == "P"
             expected = name.startswith(kinds) and not is_punctuation
             assert bool(find_letters(chr(code_point))[0]) == expected, name
+
+
+def test_marks_are_of_the_scripts_of_the_character_before_them() -> None:
+    text = "\u0301中\ufe00\U000e0100a\ufe00か\u0301\u20dd。\u0301"
+    expected = [False, True, True, True, False, False, True, True, True, False, False]
+    assert find_letters(text).tolist() == expected
 
 
 def test_ids_that_are_not_those_of_the_text_are_refused() -> None:
