@@ -247,7 +247,7 @@ def _check_unfinished(ours: RunRecord, theirs: RunRecord, output: Store, scopes:
         if scope not in theirs.entries or _are_whole(output, theirs.folders(scope, by_products=False)):
             continue
         began, installed = theirs.entries[scope].versions, ours.entries[scope].versions
-        decisive = [*DECISIVE_LIBRARIES, *(SEGMENTER for _ in range(SEGMENTER in installed))]
+        decisive = [*DECISIVE_LIBRARIES, *({SEGMENTER} & installed.keys())]
         differing = [name for name in decisive if installed[name] != began.get(name)]
         if differing:
             raise StaleArtifactError(

@@ -29,6 +29,7 @@ from maskmill.pipeline.packing.words.icu import IcuSegmenter
 from maskmill.schemas.errors import ConfigError, StaleArtifactError
 from maskmill.schemas.manifest import PackedManifest
 from tests.integration.runs import read_tree
+from tests.integration.test_plain_readers import run_elsewhere
 from tests.packing.words.texts import CHINESE, JAPANESE
 from tests.wordpiece.texts import read_corpus
 
@@ -135,6 +136,16 @@ def test_rows_are_those_of_other_words_and_say_where_words_start(corpus: Path) -
     assert verify(str(corpus / "out")).findings == ()
     shown = [dict(packed_lines(manifest)).get("  word boundaries") for manifest in manifests[:2]]
     assert shown == ["in Chinese and Japanese by icu 78.3", None]
+
+
+def test_datasets_reads_word_starts_as_booleans(corpus: Path, tmp_path: Path) -> None:
+    program = """
+from datasets import load_dataset, disable_progress_bars
+disable_progress_bars()
+print(json.dumps(load_dataset("arrow", data_files=sys.argv[1], split="train")["word_starts"][:]))
+"""
+    found = run_elsewhere(program, str(corpus / "out" / "packed" / "shard-*.arrow"), tmp_path)
+    assert found == [row["word_starts"] for row in read_rows(corpus / "out" / "packed")]
 
 
 def test_a_word_is_masked_as_a_whole_or_not_at_all(corpus: Path) -> None:
