@@ -23,6 +23,7 @@ from maskmill.pipeline.run.prepare import prepare
 from maskmill.pipeline.storage.store import open_store
 from maskmill.pipeline.verification.verify_output import verify_output
 
+FILTERS: dict[str, Any] = {"gopher_repetition": {}, "gopher_quality": {"min_words": 0, "min_stop_words": 0}}
 WAYS_TO_PACK: tuple[dict[str, Any], ...] = (
     {"sequences": "full_sentences"},
     {"split": "fill", "max_waste": 0.0, "min_segment": 1, "cut": "sentence"},
@@ -51,6 +52,7 @@ def compile_kernels() -> None:
         for settings in (wide, *({**run, "pack": {"seq_len": 64, **pack}} for pack in WAYS_TO_PACK)):
             prepare(settings, replace="name" not in settings["pack"])
         brought = {"from": os.path.join(folder, "out", "tokenizer"), "extend": 3, "extend_into": "append"}
+        prepare({**run, "filters": FILTERS, "output": {"url": os.path.join(folder, "filtered")}}, up_to="shard")
         extended = {**run, "tokenizer": brought, "output": {"url": os.path.join(folder, "extended")}}
         prepare(extended, up_to="tokenizer")
         for name in ("out", "wide"):

@@ -20,6 +20,7 @@ sys.path.insert(0, str(Path(__file__).parent.parent))
 
 from maskmill.jobs.cli import app
 from maskmill.schemas.events import Event, RunEvent, TrainEvent, VerifyEvent
+from maskmill.schemas.explain_values import fields_of, section_of
 from maskmill.schemas.field_docs import read_field_docs
 from maskmill.schemas.run_file import RunFile
 from maskmill.schemas.train_file import TrainFile
@@ -86,13 +87,22 @@ def write_pages() -> dict[str, str]:
 def _iter_sections(file: type[BaseModel]) -> Iterator[str]:
     schema = file.model_json_schema()
     for name, field in file.model_fields.items():
-        section: type[BaseModel] = (get_args(field.annotation) or (field.annotation,))[0]
-        docs = read_field_docs(section)
-        yield f"\n## `[{name}]`\n\n{_describe(section, name)}\n"
-        described = schema["$defs"][section.__name__]
-        for key, values in described["properties"].items():
+        if (section := section_of(field)) is not None:
+            yield from _iter_keys(name, section, schema)
+
+
+def _iter_keys(name: str, section: type[BaseModel], schema: dict[str, Any]) -> Iterator[str]:
+    """A section and its keys, then the sections inside it."""
+    docs = read_field_docs(section)
+    yield f"\n## `[{name}]`\n\n{_describe(section, name)}\n"
+    described = schema["$defs"][section.__name__]
+    inner = {key: below for key, field in fields_of(section).items() if (below := section_of(field)) is not None}
+    for key, values in described["properties"].items():
+        if key not in inner:
             is_required = key in described.get("required", ())
             yield f"\n### `{name}.{key}`\n\n{_describe_values(values, schema, is_required)}\n\n{docs[key]}\n"
+    for key, below in inner.items():
+        yield from _iter_keys(f"{name}.{key}", below, schema)
 
 
 def _describe(section: type[BaseModel], name: str) -> str:
@@ -126,7 +136,9 @@ def _iter_kinds(values: dict[str, Any], schema: dict[str, Any]) -> Iterator[str]
         item = values.get("items") or values["prefixItems"][0]
         yield f"list of {' or '.join(_iter_kinds(item, schema))}"
     elif values["type"] == "object":
-        yield "object"
+        inner = values.get("additionalProperties")
+        is_table = isinstance(inner, dict) and inner.get("type") == "array"
+        yield f"table by source, each a {' or '.join(_iter_kinds(inner, schema))}" if is_table else "object"
     else:
         yield TYPES[values["type"]] + _describe_bounds(values)
 

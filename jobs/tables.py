@@ -11,7 +11,7 @@ from maskmill.jobs.terms import TERMS, table_of_terms
 from maskmill.jobs.tokenizer_report import table_of_sources, tables_side_by_side
 from maskmill.pipeline.run.prepare import Prepared
 from maskmill.pipeline.run.stages import label_stage, place_stage
-from maskmill.schemas.counts import SourceReport
+from maskmill.schemas.counts import DocumentCounts, SourceReport
 from maskmill.schemas.manifest import DocumentsManifest, PackedManifest
 from maskmill.schemas.masking import Masking
 from maskmill.schemas.wording import count_of
@@ -55,8 +55,18 @@ def document_lines(manifest: DocumentsManifest) -> list[tuple[str, str]]:
         ("  held out", f"{counts.held_out:,}"),
         ("  duplicates", f"{counts.duplicates:,}"),
         ("  quarantined", f"{counts.quarantined:,}" + (f" ({reasons})" if reasons else "")),
+        *_filtered_lines(counts),
         ("text", f"{manifest.text_bytes / 1e6:,.1f} MB in {count_of(manifest.num_shards, 'shard')}"),
     ]
+
+
+def _filtered_lines(counts: DocumentCounts) -> list[tuple[str, str]]:
+    """How many documents filters have dropped, and why, the most frequent reason first; nothing where none was."""
+    if not counts.filtered:
+        return []
+    reasons = sorted(counts.filtered_by_reason.items(), key=lambda item: (-item[1], item[0]))
+    said = ", ".join(f"{count:,} {reason}" for reason, count in reasons)
+    return [("  filtered", f"{counts.filtered:,} ({said})")]
 
 
 def packed_lines(manifest: PackedManifest) -> list[tuple[str, str]]:

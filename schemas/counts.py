@@ -11,6 +11,9 @@ Count = Annotated[int, Field(ge=0, le=MAX_COUNT)]
 LateCount = Annotated[int, Field(ge=0, le=MAX_COUNT, exclude_if=lambda count: count == 0)]
 """A count that older manifests lack: written only if it is not 0, so that their fingerprints stay valid."""
 
+LateCounts = Annotated[dict[str, Count], Field(exclude_if=lambda counts: not counts)]
+"""Counts by name that older manifests lack: written only if there are any."""
+
 
 class Written(BaseModel):
     """The base class of everything in a manifest: frozen, with checked sums.
@@ -26,12 +29,15 @@ class DocumentCounts(Written):
     """What became of every document; a manifest whose sums do not add up is rejected.
 
     Attributes:
-        read: Documents found in the input; = written + held_out + duplicates + quarantined.
+        read: Documents found in the input; = written + held_out + duplicates + quarantined + filtered.
         written: Documents in the document shards to train on.
         held_out: Documents in the held-out shards.
         duplicates: Documents left out because another one has the same text.
         quarantined: Rejected documents, whose bytes are in the quarantine.
         quarantined_by_reason: Number by reason; the numbers add up to `quarantined`.
+        filtered: Documents that a filter has dropped.
+        filtered_by_reason: Number by filter and reason; the numbers add up to `filtered`.
+        filtered_by_source: Number by source, the documents of many sources together; they add up to `filtered`.
     """
 
     read: Count
@@ -40,14 +46,20 @@ class DocumentCounts(Written):
     duplicates: Count
     quarantined: Count
     quarantined_by_reason: dict[str, Count]
+    filtered: LateCount = 0
+    filtered_by_reason: LateCounts = {}
+    filtered_by_source: LateCounts = {}
 
     @model_validator(mode="after")
     def _nothing_is_lost(self) -> DocumentCounts:
-        accounted = self.written + self.held_out + self.duplicates + self.quarantined
+        accounted = self.written + self.held_out + self.duplicates + self.quarantined + self.filtered
         if self.read != accounted:
             raise ValueError(f"{self.read} documents read but {accounted} accounted for")
         if sum(self.quarantined_by_reason.values()) != self.quarantined:
             raise ValueError("the reasons do not add up to the quarantined documents")
+        for kind, numbers in (("reasons", self.filtered_by_reason), ("sources", self.filtered_by_source)):
+            if sum(numbers.values()) != self.filtered:
+                raise ValueError(f"the {kind} do not add up to the filtered documents")
         return self
 
 

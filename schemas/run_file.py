@@ -6,6 +6,7 @@ from typing import Annotated, Literal
 
 from pydantic import Field, model_validator
 
+from maskmill.schemas.filters import FiltersSection
 from maskmill.schemas.masking import MAX_COPIES, Masking
 from maskmill.schemas.pack_section import Cut, PackSection, Pairs, Sequences, Split, WordBoundaries
 from maskmill.schemas.redaction import redact
@@ -17,6 +18,7 @@ __all__ = [
     "Cut",
     "DocumentsSection",
     "EngineSection",
+    "FiltersSection",
     "InputSection",
     "MaskFile",
     "MaskSection",
@@ -165,6 +167,7 @@ class RunFile(Section):
     input: InputSection
     output: OutputSection
     documents: DocumentsSection = DocumentsSection()
+    filters: FiltersSection = FiltersSection()
     tokenizer: TokenizerSection = TokenizerSection()
     pack: PackSection = PackSection()
     mask: MaskSection = MaskSection()
@@ -214,6 +217,10 @@ class RunFile(Section):
         if not self.documents.appendable:
             whole["documents"].pop("appendable")  # the key came later: runs without it keep their fingerprints
         whole["input"]["paths"] = [redact(path) for path in self.input.paths]
+        if not (filters := self.filters.fingerprinted()):
+            whole.pop("filters")  # the section came later: runs without it keep their fingerprints
+        else:
+            whole["filters"] = filters
         if self.tokenizer.from_ is not None:
             whole["tokenizer"]["from"] = redact(self.tokenizer.from_)
         return whole

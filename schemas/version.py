@@ -17,8 +17,9 @@ PACKED_MANIFEST_VERSION = "2.1"
 PAIRS_MANIFEST_VERSION = "2.2"
 """In those of datasets with pairs, whose counts no earlier version accepts."""
 WORDS_MANIFEST_VERSION = "2.3"
-"""In those of datasets that store where words start, whose vocabulary no earlier version accepts; the newest that is
-read."""
+"""In those of datasets that store where words start, whose vocabulary no earlier version accepts."""
+FILTERED_MANIFEST_VERSION = "2.3"
+"""In those of documents of which filters have dropped some, for the same reason; the newest that is read."""
 
 
 def packed_manifest_version(*, pairs: bool, words: bool) -> str:
@@ -86,4 +87,4 @@ def split_version(version: str) -> tuple[int, int] | None:
     return (int(match[1]), int(match[2])) if match else None
 
 
-_OUR_MAJOR, _OUR_MINOR = split_version(WORDS_MANIFEST_VERSION) or (0, 0)
+_OUR_MAJOR, _OUR_MINOR = split_version(FILTERED_MANIFEST_VERSION) or (0, 0)

@@ -14,6 +14,7 @@ import numpy as np
 import pyarrow as pa
 
 from maskmill.pipeline.corpus.exchange import EXCHANGE_SCHEMA, MAX_OFFSET, MapDetails, exchange_path
+from maskmill.pipeline.corpus.filters.table import add_counts
 from maskmill.pipeline.corpus.hash_documents import assign_to_intervals
 from maskmill.pipeline.corpus.plan import MapUnit, SortUnit
 from maskmill.pipeline.engine.receipts import Receipts
@@ -76,8 +77,7 @@ def write_index(output: Store, mapped: Receipts[MapUnit, MapDetails]) -> Exchang
         nonlocal first_empty, first_misnamed
         for unit, receipt in mapped.pairs():
             details = receipt.details
-            for name, count in receipt.counts.items():
-                counts[name] = counts.get(name, 0) + count
+            add_counts(counts, receipt.counts)
             held_out = np.asarray(details.buckets, dtype=np.int64) >= unit.num_buckets
             sizes = np.asarray(details.text_bytes, dtype=np.int64)
             text_bytes[0] += int(sizes[~held_out].sum())

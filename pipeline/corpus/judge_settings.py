@@ -6,6 +6,7 @@ from collections.abc import Iterator, Mapping, Sequence
 
 from maskmill.pipeline.corpus.exchange import EMPTY_FILES, MISNAMED_FILES, WITHOUT_ID, WITHOUT_SOURCE
 from maskmill.pipeline.corpus.exchange_index import ExchangeTotals
+from maskmill.pipeline.corpus.filters import table as filters
 from maskmill.pipeline.corpus.input_file import InputFile
 from maskmill.pipeline.corpus.judge_quarantine import count_reasons
 from maskmill.schemas.errors import ConfigError, InputDataError
@@ -23,10 +24,10 @@ def check_documents_left(totals: ExchangeTotals, num_files: int, documents: Docu
 
     Raises:
         InputDataError: The files hold no document, or all of them are quarantined.
-        ConfigError: All documents are held out.
+        ConfigError: Filters drop every document, or all that they leave are held out.
     """
     counts = totals.counts
-    read, quarantined = counts.get("read", 0), counts.get("quarantined", 0)
+    read, quarantined, filtered = (counts.get(name, 0) for name in ("read", "quarantined", filters.FILTERED))
     if not read:
         raise InputDataError(
             "the inputs contain no document",
@@ -44,12 +45,22 @@ def check_documents_left(totals: ExchangeTotals, num_files: int, documents: Docu
             found=f"{quarantined} of {read}: {reasons}",
             action="look at quarantine/, and check input.text_field and the files",
         )
+    if read == quarantined + filtered:
+        found = ", ".join(f"{count} {reason}" for reason, count in filters.count_by(filters.REASON, counts).items())
+        raise ConfigError(
+            "every document is filtered",
+            path="filters",
+            expected="at least one document to train on",
+            found=f"{filtered} of {read}: {found}",
+            action="loosen the filter that drops most, or leave it out",
+        )
+    kept = read - quarantined - filtered
     if not totals.text_bytes[0]:
         raise ConfigError(
             "every document is held out",
             path="documents.held_out",
             expected="at least one document to train on",
-            found=f"{read - quarantined} of {read - quarantined} documents held out at {documents.held_out:g}",
+            found=f"{kept} of {kept} documents held out at {documents.held_out:g}",
             action="lower it, or give another documents.seed",
         )
 
@@ -73,8 +84,9 @@ def iter_unmatched(
         others = count_of(misnamed - 1, "more file is", "more files are")
         yield totals.first_misnamed + (f"; {others} not what the name says" if misnamed > 1 else "")
     if documents.held_out and not totals.text_bytes[1]:
+        left = kept - counts.get(filters.FILTERED, 0)
         yield (
-            f"documents.held_out = {documents.held_out:g} holds out 0 of {kept:,} documents, so there is nothing to "
+            f"documents.held_out = {documents.held_out:g} holds out 0 of {left:,} documents, so there is nothing to "
             "evaluate on: raise it, or set it to 0"
         )
 

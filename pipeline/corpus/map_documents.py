@@ -25,6 +25,7 @@ from maskmill.pipeline.corpus.exchange import (
     UnitNotes,
     exchange_path,
 )
+from maskmill.pipeline.corpus.filters.table import filter_block
 from maskmill.pipeline.corpus.formats.document_block import DocumentBlock, Reject
 from maskmill.pipeline.corpus.formats.table import iter_documents
 from maskmill.pipeline.corpus.hash_documents import find_duplicates, hash_documents, sort_by_hash
@@ -136,6 +137,7 @@ def _iter_runs(
     """The unit's documents in runs, cut by the documents' sizes alone, independent of read boundaries."""
     limit_bytes = _plan_run_bytes(unit, context.run.documents)
     guard = UnitGuard(context.run.input.max_quarantined, sum(file.assumed_text_bytes for file in context.inputs))
+    has_filters = any(context.run.filters.enabled())
     run = _Run()
     unit_bytes, bytes_before = sum(context.inputs[index].assumed_text_bytes for index in unit.files), 0
     for index in unit.files:
@@ -146,6 +148,8 @@ def _iter_runs(
                 quarantine.add(block.rejects)
                 odd.note_first_lines(block.rejects)
                 _count_block(counts, block, context.run.input)
+                if has_filters:
+                    block = filter_block(block, context.run.filters, counts)
                 bytes_of_file = opened.share_read * file.assumed_text_bytes
                 guard.check(counts, bytes_of_file, quarantine.examples)
                 report_progress((bytes_before + bytes_of_file) / max(1, unit_bytes))

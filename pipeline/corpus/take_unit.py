@@ -29,6 +29,7 @@ from maskmill.pipeline.corpus.exchange import (
     UnitNotes,
     exchange_path,
 )
+from maskmill.pipeline.corpus.filters import table as filters
 from maskmill.pipeline.corpus.formats.document_block import Reason
 from maskmill.pipeline.corpus.hash_documents import hash_documents
 from maskmill.pipeline.corpus.judge_quarantine import REASON
@@ -50,8 +51,18 @@ from maskmill.schemas.wording import count_of
 
 MAX_RUN_FILE_BYTES = 2 << 30
 """Of a run's record batches: 128 MiB of documents and one of 1 GiB more, within Arrow's 32-bit offsets."""
-COUNTS = {"read", "text_bytes", "duplicates", "quarantined", WITHOUT_ID, WITHOUT_SOURCE, EMPTY_FILES, MISNAMED_FILES}
-"""What a map unit counts, beside the reasons for which it has rejected documents."""
+COUNTS = {
+    "read",
+    "text_bytes",
+    "duplicates",
+    "quarantined",
+    filters.FILTERED,
+    WITHOUT_ID,
+    WITHOUT_SOURCE,
+    EMPTY_FILES,
+    MISNAMED_FILES,
+}
+"""What a map unit counts, beside the reasons for which it has rejected documents, and filters have dropped them."""
 ADVICE = "restore it in that output, or drop input.reuse to read the files themselves"
 
 
@@ -115,7 +126,8 @@ def take_runs(context: CorpusContext, unit: MapUnit, notes: UnitNotes) -> Iterat
             report_progress(stop / stops[-1])
         reasons = _take_quarantine(left, kept, context.output, unit.unit)
         _check_counts(receipt, rows, reasons, left.shown)
-        _check_duplicates(receipt, context, unit, left.shown)
+        _check_filtered(receipt, context, left.shown)
+        _check_left_out(receipt, context, unit, left.shown)
         _check_odd_files(receipt, unit, left.shown)
     notes.counts.update(receipt.counts)
     notes.quarantined = kept.quarantined
@@ -193,27 +205,40 @@ def _check_counts(receipt: Receipt[MapDetails], rows: int, reasons: Counter[str]
     counts = Counter(receipt.counts)
     expected = {f"{REASON}{reason}": count for reason, count in reasons.items()}
     counted = {name: count for name, count in receipt.counts.items() if name.startswith(REASON)}
-    is_known = receipt.counts.keys() - counted.keys() <= COUNTS and reasons.keys() <= set(map(str, Reason))
-    adds_up = (
-        counts["quarantined"] == reasons.total() and counts["read"] == rows + reasons.total() + counts["duplicates"]
-    )
+    of_filters = {name for name in receipt.counts if name.startswith((filters.REASON, filters.SOURCE))}
+    is_known = receipt.counts.keys() - counted.keys() - of_filters <= COUNTS and reasons.keys() <= set(map(str, Reason))
+    kept = rows + counts["duplicates"] + counts[filters.FILTERED]
+    adds_up = counts["quarantined"] == reasons.total() and counts["read"] == kept + reasons.total()
     if not (is_known and adds_up and counted == expected):
         found = f"{rows} documents and {reasons.total()} rejected ones, where it counts {dict(receipt.counts)}"
         raise _damaged(path, found)
 
 
-def _check_duplicates(receipt: Receipt[MapDetails], context: CorpusContext, unit: MapUnit, path: str) -> None:
-    """Limit how many duplicates were left out, of which nothing is kept: a document has at least one byte.
+def _check_filtered(receipt: Receipt[MapDetails], context: CorpusContext, path: str) -> None:
+    """What filters have dropped adds up, and only filters that are on have dropped anything."""
+    found = receipt.counts.get(filters.FILTERED, 0)
+    reasons, sources = (filters.count_by(prefix, receipt.counts) for prefix in (filters.REASON, filters.SOURCE))
+    enabled = {name for name, _ in context.run.filters.enabled()}
+    if not {reason.partition(":")[0] for reason in reasons} <= enabled or len(sources) > filters.MAX_SOURCES + 1:
+        raise _damaged(path, f"documents dropped by filters that are off, or of {len(sources)} sources")
+    if not found == sum(reasons.values()) == sum(sources.values()):
+        raise _damaged(path, f"{count_of(found, 'filtered document')}, but other numbers by reason or source")
+
+
+def _check_left_out(receipt: Receipt[MapDetails], context: CorpusContext, unit: MapUnit, path: str) -> None:
+    """Limit how many documents were left out, of which nothing is kept: a document has at least one byte.
 
     What a compressed file holds has no useful limit; see `docs/trust.md`.
     """
-    found = receipt.counts.get("duplicates", 0)
-    if found and not context.run.documents.deduplicate:
-        raise _damaged(path, f"{count_of(found, 'duplicate')}, where none are left out")
     files = [context.inputs[index] for index in unit.files]
     size_bytes = sum(file.size_bytes for file in files)
-    if found > size_bytes and not any(file.compression for file in files):
-        raise _damaged(path, f"{count_of(found, 'duplicate')} in files of {count_of(size_bytes, 'byte')}")
+    is_plain = not any(file.compression for file in files)
+    for name, noun in (("duplicates", "duplicate"), (filters.FILTERED, "filtered document")):
+        found = receipt.counts.get(name, 0)
+        if found and name == "duplicates" and not context.run.documents.deduplicate:
+            raise _damaged(path, f"{count_of(found, noun)}, where none are left out")
+        if found > size_bytes and is_plain:
+            raise _damaged(path, f"{count_of(found, noun)} in files of {count_of(size_bytes, 'byte')}")
 
 
 def _check_odd_files(receipt: Receipt[MapDetails], unit: MapUnit, path: str) -> None:

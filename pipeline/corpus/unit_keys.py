@@ -14,6 +14,7 @@ import xxhash
 
 from maskmill.pipeline.corpus.input_file import InputFile
 from maskmill.pipeline.corpus.plan import MapUnit
+from maskmill.schemas.filters import KEYS_OF_RECORD, filters_of_record
 
 READING_KEYS = {
     "input": (
@@ -31,6 +32,8 @@ READING_KEYS = {
 READING_LIBRARIES = ("maskmill", "pyarrow", "numpy", "xxhash")
 """Libraries that do."""
 
+_FILTERS = frozenset(f"filters.{name}" for name in KEYS_OF_RECORD)
+
 KEY_CHARACTERS = 32
 """Of a key, an xxh3-128 in hexadecimal."""
 
@@ -42,7 +45,8 @@ def list_reading_settings(sections: Mapping[str, Any], versions: Mapping[str, An
     """Those of a run, by what its record says of the documents; a setting that it does not have is None."""
     keys = ((section, key) for section, keys in READING_KEYS.items() for key in keys)
     settings = {f"{section}.{key}": _find(_find(sections, section), key) for section, key in keys}
-    return settings | {name: _find(versions, name) for name in READING_LIBRARIES}
+    filters = {f"filters.{name}": keys for name, keys in filters_of_record(sections).items()}
+    return settings | filters | {name: _find(versions, name) for name in READING_LIBRARIES}
 
 
 def is_appendable(sections: Mapping[str, Any]) -> bool:
@@ -55,7 +59,9 @@ def key_units(units: Iterable[MapUnit], inputs: Sequence[InputFile], settings: R
 
     A unit with a file that has no mark gets none: nothing would tell that the file was written to.
     """
-    everywhere = xxhash.xxh3_128(json.dumps(settings, sort_keys=True).encode())
+    # Filters that are off are left out: units that were read before there were filters keep their keys.
+    decisive = {name: value for name, value in settings.items() if value is not None or name not in _FILTERS}
+    everywhere = xxhash.xxh3_128(json.dumps(decisive, sort_keys=True).encode())
 
     def key_of(unit: MapUnit) -> str:
         digest = everywhere.copy()

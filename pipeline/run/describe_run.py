@@ -88,7 +88,8 @@ def _settings_of(settings: RunFile) -> dict[str, dict[str, object]]:
         for section in (settings.documents, settings.mask)
     )
     pack = settings.pack.model_dump(mode="json", exclude={"name"})
-    return {**settings.fingerprinted(), "documents": documents, "mask": mask, "pack": pack}
+    filters = settings.filters.model_dump(mode="json")
+    return {**settings.fingerprinted(), "filters": filters, "documents": documents, "mask": mask, "pack": pack}
 
 
 def _find_segmenter(settings: RunFile) -> str | None:

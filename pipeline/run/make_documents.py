@@ -10,6 +10,7 @@ import xxhash
 
 from maskmill.pipeline.corpus.exchange import CorpusContext, MapDetails
 from maskmill.pipeline.corpus.exchange_index import INDEX_PATH, write_index
+from maskmill.pipeline.corpus.filters import table as filters
 from maskmill.pipeline.corpus.judge_quarantine import CorpusGuard, check_quarantined, count_reasons
 from maskmill.pipeline.corpus.judge_settings import check_documents_left, iter_unmatched
 from maskmill.pipeline.corpus.map_documents import MAP
@@ -43,6 +44,7 @@ from maskmill.schemas.layout import (
 )
 from maskmill.schemas.manifest import DocumentsManifest
 from maskmill.schemas.receipt import ShardReceipt
+from maskmill.schemas.version import FILTERED_MANIFEST_VERSION, SCHEMA_VERSION
 
 
 def make_documents(run: Run) -> list[DocumentsManifest]:
@@ -141,16 +143,19 @@ def _write_manifests(
 
         tables[split] = write_shard_table(run.output, documents_folder(split), iter_shards(chosen, split))
     summed = {
-        **{name: counts[name] for name in ("read", "duplicates", "quarantined")},
+        **{name: counts[name] for name in ("read", "duplicates", "quarantined", filters.FILTERED)},
         "written": written[DataSplit.TRAIN],
         "held_out": written[DataSplit.HELD_OUT],
         "quarantined_by_reason": count_reasons(counts),
+        "filtered_by_reason": filters.count_by(filters.REASON, counts),
+        "filtered_by_source": filters.count_by(filters.SOURCE, counts),
     }
     document_counts = run.add_up(DocumentCounts, summed, MAP)
     manifests = []
     # The documents to train on come last: their manifest marks the whole part as finished.
     for split, (num_shards, checksum) in reversed(tables.items()):
         manifest = DocumentsManifest(
+            schema_version=FILTERED_MANIFEST_VERSION if document_counts.filtered else SCHEMA_VERSION,
             run_fingerprint=run.fingerprints[Part.SHARD],
             num_shards=num_shards,
             shards_checksum=checksum,

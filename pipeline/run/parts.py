@@ -2,7 +2,7 @@
 
 A run makes its parts one after the other, and the settings that decide a part also decide all later ones:
 
-    shard       [input], the files it names, [documents]
+    shard       [input], the files it names, [documents], [filters]
     tokenizer   and [tokenizer], the tokenizer that is brought
     pack        and [pack], and [mask] where static copies are stored
 
@@ -86,7 +86,7 @@ class PartEntry:
 
 
 PARTS = {
-    Part.SHARD: PartEntry("the documents", ("input", "documents"), (EXCHANGE,), (INPUT_MARKS,)),
+    Part.SHARD: PartEntry("the documents", ("input", "documents", "filters"), (EXCHANGE,), (INPUT_MARKS,)),
     Part.TOKENIZER: PartEntry("the tokenizer", ("tokenizer",), (WORDS,), kept=(WORD_COUNTS,)),
     Part.PACK: PartEntry("the rows", ("pack", "mask")),
 }

@@ -4,10 +4,13 @@ from __future__ import annotations
 
 import importlib.util
 import re
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from pydantic import BaseModel
 
+from maskmill.schemas.explain_values import fields_of, section_of
 from maskmill.schemas.run_file import RunFile
 
 ROOT = Path(__file__).parents[2]
@@ -29,12 +32,18 @@ def test_the_pages_are_those_that_are_written(pages: dict[str, str]) -> None:
         assert (ROOT / path).read_text() == text, f"python infra/write_reference.py writes another {path}"
 
 
+def iter_keys(model: type[BaseModel], above: str = "") -> Iterator[str]:
+    """The keys of a file with the sections that they are in."""
+    for key, field in fields_of(model).items():
+        section = section_of(field)
+        if section is None:
+            yield f"{above}{key}"
+        else:
+            yield from iter_keys(section, f"{above}{key}.")
+
+
 def test_every_key_of_the_run_file_has_its_place(pages: dict[str, str]) -> None:
     headings = re.findall(r"^### `(.+)`$", pages["docs/reference/run-file.md"], re.MULTILINE)
-    keys = {
-        f"{section}.{field.alias or name}"
-        for section, kind in RunFile.model_fields.items()
-        for name, field in kind.annotation.model_fields.items()
-    }
+    keys = set(iter_keys(RunFile))
     assert set(headings) == keys
     assert len(headings) == len(keys)

@@ -43,6 +43,11 @@ DOCUMENTS: dict[str, Any] = {
         "quarantined_by_reason": {"broken JSON": 1, "empty text": 1},
     },
 }
+FILTERED: dict[str, Any] = {
+    "counts__filtered": 2,
+    "counts__filtered_by_reason": {"length: too few words": 2},
+    "counts__filtered_by_source": {"a": 1, "b": 1},
+}
 PACKING_COUNTS = {
     "documents": 7,
     "packed": 4,
@@ -117,6 +122,12 @@ def parse_documents(values: dict[str, Any]) -> DocumentsManifest:
         {"counts__quarantined": 3, "counts__read": 15},
         {"counts__quarantined_by_reason": {"broken JSON": 1}},
         {"counts__written": 6, "counts__read": 15},
+        {"counts__read": 16, "counts__filtered": 2},
+        {"counts__read": 16, "counts__filtered_by_reason": {"a: b": 2}, "counts__filtered_by_source": {"a": 2}},
+        {"counts__read": 16, **FILTERED, "counts__filtered": 1},
+        {"counts__read": 16, **FILTERED, "counts__filtered_by_reason": {"a: b": 1}},
+        {"counts__read": 16, **FILTERED, "counts__filtered_by_source": {"a": 3}},
+        FILTERED,
         {"documents": 4},
         {"held_out": True},
         {"documents": -1},
@@ -128,6 +139,7 @@ def parse_documents(values: dict[str, Any]) -> DocumentsManifest:
 )
 def test_documents_that_do_not_add_up_are_refused(changes: dict[str, Any]) -> None:
     assert parse_documents(copy_of(DOCUMENTS)).documents == 5
+    assert parse_documents(copy_of(DOCUMENTS, counts__read=16, **FILTERED)).documents == 5
     with pytest.raises(ShardCorruptError, match="is invalid") as refused:
         parse_documents(copy_of(DOCUMENTS, **changes))
     assert refused.value.path == "out/manifest.json"

@@ -7,7 +7,9 @@ from typing import Any
 import pytest
 
 from maskmill.schemas.errors import ConfigError
+from maskmill.schemas.explain_values import section_of
 from maskmill.schemas.field_docs import read_field_docs
+from maskmill.schemas.filters import FiltersSection
 from maskmill.schemas.run_file import RunFile
 from maskmill.schemas.toml_files import parse_toml
 
@@ -347,6 +349,9 @@ def changed(value: Any) -> Any:
 
 
 SPECIAL = {
+    **{("filters", name): {} for name in FiltersSection.model_fields},
+    ("filters", "length"): {"min_words": 1},
+    ("filters", "regex"): {"drop": {"*": ["x"]}},
     ("input", "text_document"): "line",
     ("input", "text_separator"): None,  # goes with another value of text_document
     ("input", "format"): "txt",
@@ -518,6 +523,8 @@ def test_every_key_of_every_section_is_explained() -> None:
     for name, section in RunFile.model_fields.items():
         kind = section.annotation
         assert isinstance(kind, type)
-        explained = read_field_docs(kind)
-        assert list(explained) == [field.alias or key for key, field in kind.model_fields.items()], name
-        assert all(len(text) > 10 and text.endswith(".") for text in explained.values()), explained
+        inner = [below for field in kind.model_fields.values() if (below := section_of(field)) is not None]
+        for one in (kind, *inner):
+            explained = read_field_docs(one)
+            assert list(explained) == [field.alias or key for key, field in one.model_fields.items()], name
+            assert all(len(text) > 10 and text.endswith(".") for text in explained.values()), explained

@@ -1,0 +1,112 @@
+"""The table of filters, and how a document passes through those that are on."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any, TypeVar
+
+from maskmill.pipeline.corpus.filters.c4_lines import drop_c4_lines
+from maskmill.pipeline.corpus.filters.decision import Changed, Decision, Dropped
+from maskmill.pipeline.corpus.filters.filtered_text import FilteredText
+from maskmill.pipeline.corpus.filters.fineweb_quality import judge_fineweb_quality
+from maskmill.pipeline.corpus.filters.gopher_quality import judge_gopher_quality
+from maskmill.pipeline.corpus.filters.gopher_repetition import judge_gopher_repetition
+from maskmill.pipeline.corpus.filters.length import judge_length
+from maskmill.pipeline.corpus.filters.regex import judge_by_regex
+from maskmill.pipeline.corpus.formats.document_block import DocumentBlock
+from maskmill.schemas.filters import FiltersSection
+
+Item = TypeVar("Item")
+
+FILTERS: dict[str, Callable[[FilteredText, Any], Decision]] = {
+    "regex": judge_by_regex,
+    "length": judge_length,
+    "gopher_repetition": judge_gopher_repetition,
+    "gopher_quality": judge_gopher_quality,
+    "c4_lines": drop_c4_lines,
+    "fineweb_quality": judge_fineweb_quality,
+}
+"""Each filter by its name in the run file: a pure function of a document and its own settings."""
+FILTERED = "filtered"
+REASON = "filtered: "
+"""Prefix of the counts of single reasons: the filter, a colon, and what it says."""
+SOURCE = "filtered from: "
+"""Prefix of the counts of single sources."""
+MAX_SOURCES = 1000
+"""Sources that are counted on their own; the documents of all others are counted together."""
+MAX_SOURCE_CHARACTERS = 200
+"""Of a source that is counted on its own."""
+OTHER_SOURCES = "other sources"
+
+
+def filter_text(text: str, source: str, settings: FiltersSection) -> Decision:
+    """Pass one text through the filters that are on.
+
+    Returns:
+        The first reason to drop it, with the filter's name, or the text as the last filter has left it.
+    """
+    document = FilteredText(text, source)
+    for name, own in settings.enabled():
+        decision = FILTERS[name](document, own)
+        if isinstance(decision, Dropped):
+            return Dropped(f"{name}: {decision.reason}")
+        if isinstance(decision, Changed):
+            document = FilteredText(decision.text, source)
+    return None if document.text is text else Changed(document.text)
+
+
+def filter_block(block: DocumentBlock, settings: FiltersSection, counts: Counter[str]) -> DocumentBlock:
+    """The documents of a block that no filter drops; counts the others."""
+    kept: list[int] = []
+    texts: list[bytes] = []
+    for row, text in enumerate(block.text):
+        source = block.source[row]
+        decision = filter_text(text.decode(), source, settings)
+        if isinstance(decision, Dropped):
+            counts[FILTERED] += 1
+            counts[f"{REASON}{decision.reason}"] += 1
+            count_source(counts, source, 1)
+            continue
+        kept.append(row)
+        texts.append(text if decision is None else decision.text.encode())
+    if len(kept) == len(block.text):
+        block.text = texts
+        return block
+    return DocumentBlock(
+        doc_id=_take(block.doc_id, kept),
+        source=_take(block.source, kept),
+        line=_take(block.line, kept),
+        text=texts,
+        rejects=block.rejects,
+        without_id=block.without_id,
+        without_source=block.without_source,
+    )
+
+
+def _take(items: Sequence[Item], kept: Sequence[int]) -> list[Item]:
+    return [items[row] for row in kept]
+
+
+def count_source(counts: Counter[str] | dict[str, int], source: str, number: int) -> None:
+    """Count documents of a source that were dropped, of a bounded number of sources."""
+    name = f"{SOURCE}{source}"
+    if name not in counts:
+        is_full = sum(other.startswith(SOURCE) for other in counts) >= MAX_SOURCES
+        if is_full or len(source) > MAX_SOURCE_CHARACTERS:
+            name = f"{SOURCE}{OTHER_SOURCES}"
+    counts[name] = counts.get(name, 0) + number
+
+
+def add_counts(total: dict[str, int], counts: Mapping[str, int]) -> None:
+    """Add the counts of a unit to those of others, with a bounded number of sources."""
+    for name, number in counts.items():
+        if name.startswith(SOURCE):
+            count_source(total, name.removeprefix(SOURCE), number)
+        else:
+            total[name] = total.get(name, 0) + number
+
+
+def count_by(prefix: str, counts: Mapping[str, int]) -> dict[str, int]:
+    """The counts whose names begin with a prefix, sorted, without the prefix."""
+    return {name.removeprefix(prefix): count for name, count in sorted(counts.items()) if name.startswith(prefix)}

@@ -1,0 +1,235 @@
+"""`[filters]`: which documents are left out of a corpus, and which lines of them.
+
+Words are what `str.split()` gives, and characters are Unicode code points, in every filter. Where a paper and its
+published code differ, the default is that of the code.
+"""
+
+from __future__ import annotations
+
+import re
+import unicodedata
+from collections.abc import Iterator, Mapping
+from typing import Annotated, Any
+
+from pydantic import Field, field_validator, model_validator
+
+from maskmill.schemas.section import AtLeastOne, AtLeastZero, Section, Share
+
+EVERY_SOURCE = "*"
+"""The key of a table by source whose patterns are those of every source."""
+UNICODE = "unicode"
+"""The key of the version of Unicode in a fingerprint."""
+MAX_NGRAM = 64
+MAX_PATTERNS = 1000
+
+Ratio = Annotated[float, Field(ge=0.0)]
+NgramShare = Annotated[tuple[Annotated[int, Field(ge=1, le=MAX_NGRAM)], Ratio], Field(strict=False)]
+NgramShares = Annotated[tuple[NgramShare, ...], Field(strict=False, max_length=MAX_NGRAM)]
+Patterns = dict[str, Annotated[tuple[str, ...], Field(strict=False, max_length=MAX_PATTERNS)]]
+_NO_PATTERNS: Patterns = {}
+
+
+class LengthFilter(Section):
+    """`[filters.length]`: drop documents that are too short or too long; it needs at least one of its keys."""
+
+    min_characters: AtLeastZero = 0
+    """Fewest characters of a document."""
+    max_characters: AtLeastOne | None = None
+    """Most characters of a document; if unset, there is no limit."""
+    min_words: AtLeastZero = 0
+    """Fewest words of a document."""
+    max_words: AtLeastOne | None = None
+    """Most words of a document; if unset, there is no limit."""
+
+    @model_validator(mode="after")
+    def _limits_something(self) -> LengthFilter:
+        if self == LengthFilter.model_construct():
+            raise ValueError("it limits nothing: give min_characters, max_characters, min_words or max_words")
+        for name in ("characters", "words"):
+            least, most = getattr(self, f"min_{name}"), getattr(self, f"max_{name}")
+            if most is not None and least > most:
+                raise ValueError(f"min_{name} {least} is above max_{name} {most}: no document would be left")
+        return self
+
+
+class RegexFilter(Section):
+    """`[filters.regex]`: drop documents, or lines of them, by regular expressions for each source.
+
+    Each key is a table of lists of expressions by source; those of the source `"*"` are used for every document. They
+    are Python's `re`, match anywhere in the text, and begin with `(?i)` to ignore case, `(?m)` to let `^` and `$` match
+    at lines. Expressions that backtrack without end, such as `(a+)+b`, can make a run very slow.
+    """
+
+    drop: Patterns = _NO_PATTERNS
+    """A document that any of these match is dropped: `drop = {"*" = ["(?i)lorem ipsum"], forum = ["^Re: "]}`."""
+    need: Patterns = _NO_PATTERNS
+    """A document that any of these does not match is dropped."""
+    drop_lines: Patterns = _NO_PATTERNS
+    """Lines that any of these match are taken out of a document, before `drop` and `need` look at it. A line ends at
+    LF, which `re` does not see. A document without a line left is dropped."""
+
+    @field_validator("drop", "need", "drop_lines")
+    @classmethod
+    def _compile(cls, patterns: dict[str, tuple[str, ...]]) -> dict[str, tuple[str, ...]]:
+        for source, expressions in patterns.items():
+            for expression in expressions:
+                try:
+                    re.compile(expression)
+                except (re.error, RecursionError, OverflowError) as error:
+                    raise ValueError(f"{expression[:100]!r} of source {source!r} is no expression: {error}") from None
+        return patterns
+
+    @model_validator(mode="after")
+    def _has_patterns(self) -> RegexFilter:
+        if not any(expressions for name in type(self).model_fields for expressions in getattr(self, name).values()):
+            raise ValueError("it has no expression: give drop, need or drop_lines")
+        return self
+
+
+class GopherRepetitionFilter(Section):
+    """`[filters.gopher_repetition]`: drop documents that repeat themselves (Gopher, arXiv 2112.11446, table A1).
+
+    All shares are of the characters of the document, unless another is named.
+    """
+
+    max_duplicate_lines: Share = 0.3
+    """Share of the lines that are equal to an earlier line; several LF in a row are one."""
+    max_duplicate_line_characters: Share = 0.2
+    """Share of the characters in such lines."""
+    max_duplicate_paragraphs: Share = 0.3
+    """Share of the paragraphs that are equal to an earlier one; paragraphs are divided by blank lines."""
+    max_duplicate_paragraph_characters: Share = 0.2
+    """Share of the characters in such paragraphs."""
+    max_top_ngrams: NgramShares = ((2, 0.2), (3, 0.18), (4, 0.16))
+    """Pairs of a number of words, n, and the largest share of the characters in the n-gram that occurs most often. Of
+    several it is the one that occurs first; occurrences may overlap, so that a share may be above 1."""
+    max_duplicate_ngrams: NgramShares = ((5, 0.15), (6, 0.14), (7, 0.13), (8, 0.12), (9, 0.11), (10, 0.1))
+    """Pairs of a number of words, n, and the largest share of the characters in n-grams that occurred before, without
+    the spaces in them. An n-gram that overlaps one that was counted is not counted."""
+
+
+class GopherQualityFilter(Section):
+    """`[filters.gopher_quality]`: drop documents that do not look like prose (Gopher, arXiv 2112.11446, A.1.1)."""
+
+    min_words: AtLeastZero = 50
+    """Fewest words that are not made of punctuation alone."""
+    max_words: AtLeastOne = 100_000
+    """Most such words."""
+    min_mean_word_length: Ratio = 3.0
+    """Least mean of their characters."""
+    max_mean_word_length: Ratio = 10.0
+    """Greatest mean of their characters."""
+    max_symbols_per_word: Ratio = 0.1
+    """Most `#`, and most ellipses (`...` or `…`), for each word."""
+    max_bullet_lines: Share = 0.9
+    """Share of the lines that begin with `•` or `-`."""
+    max_ellipsis_lines: Share = 0.3
+    """Share of the lines that end with an ellipsis."""
+    min_alphabetic_words: Share = 0.8
+    """Least share of the words that have a letter, as `str.isalpha` says."""
+    min_stop_words: AtLeastZero = 2
+    """Fewest different words of `stop_words` in the document."""
+    stop_words: Annotated[tuple[str, ...], Field(strict=False, max_length=MAX_PATTERNS)] = (
+        "the",
+        "be",
+        "to",
+        "of",
+        "and",
+        "that",
+        "have",
+        "with",
+    )
+    """Words of which a text of the language has some, case and all. The default is English: give others, or
+    `min_stop_words = 0`, for other languages."""
+
+
+class C4LinesFilter(Section):
+    """`[filters.c4_lines]`: take lines that are no sentences out of documents (C4, arXiv 1910.10683, section 2.2).
+
+    Lines are what `str.splitlines` gives, without the white space at both ends. The list of bad words is not used.
+    """
+
+    min_sentences: AtLeastZero = 5
+    """Fewest sentences in the lines that stay; a document with fewer is dropped. A sentence ends with `.`, `!` or `?`,
+    perhaps followed by quotes and brackets, before white space or the end of a line; a line has at least one."""
+    min_words: AtLeastZero = 3
+    """Fewest words of a line that stays."""
+    max_word_length: AtLeastOne = 1000
+    """Most characters of a word in a line that stays."""
+    end_mark: bool = True
+    """Take out lines that do not end with `.`, `?`, `!`, `"` or `'`, or that end with `...`."""
+    citations: bool = True
+    """Take `[1]`, `[]`, `[edit]` and `[citation needed]` out of lines, as Wikipedia has them."""
+    javascript: bool = True
+    """Take out lines that mention JavaScript."""
+    policy: bool = True
+    """Take out lines that mention terms of use, a privacy or cookie policy, or that cookies are used."""
+    lorem_ipsum: bool = True
+    """Drop documents with `lorem ipsum` in a line that would stay otherwise."""
+    curly_bracket: bool = True
+    """Drop documents with `{` in such a line, which are most likely code."""
+
+
+class FinewebQualityFilter(Section):
+    """`[filters.fineweb_quality]`: drop lists and boilerplate (FineWeb, arXiv 2406.17557, section 3.6).
+
+    Lines end at LF, and blank ones do not count.
+    """
+
+    min_end_mark_lines: Share = 0.12
+    """Least share of the lines that end with a mark that ends sentences, in any script."""
+    max_short_lines: Share = 0.67
+    """Largest share of the lines that are short."""
+    short_line: AtLeastZero = 30
+    """Most characters of a short line."""
+    max_duplicate_line_characters: Share = 0.01
+    """Largest share of the characters, LF apart, in lines that are equal to an earlier one. It is that of FineWeb's
+    code; the paper has 0.1."""
+    max_lines_per_word: Ratio = 0.3
+    """Most LF for each word: a text with more is a list. It is in FineWeb's code alone."""
+
+
+class FiltersSection(Section):
+    """`[filters]`: which documents are left out; a filter is on where its table is there, if with no key.
+
+    They look at a document one after the other, in the order below, before duplicates are found. The first that drops
+    it is the reason that is counted.
+    """
+
+    regex: RegexFilter | None = None
+    """Regular expressions for each source."""
+    length: LengthFilter | None = None
+    """Characters and words of a document."""
+    gopher_repetition: GopherRepetitionFilter | None = None
+    """Gopher's rules on repetition."""
+    gopher_quality: GopherQualityFilter | None = None
+    """Gopher's rules on quality."""
+    c4_lines: C4LinesFilter | None = None
+    """C4's rules on lines."""
+    fineweb_quality: FinewebQualityFilter | None = None
+    """FineWeb's rules on lines."""
+
+    def fingerprinted(self) -> dict[str, Any]:
+        """What decides which documents stay: the filters that are on, and the version of Unicode; empty if none is.
+
+        Letters, white space and lower case are as Python's own tables say, which change with Unicode.
+        """
+        settings = {name: own.model_dump(mode="json") for name, own in self.enabled()}
+        return settings | {UNICODE: unicodedata.unidata_version} if settings else {}
+
+    def enabled(self) -> Iterator[tuple[str, Section]]:
+        """The filters that are on: their names and settings, in the order in which they look at a document."""
+        for name in type(self).model_fields:
+            settings = getattr(self, name)
+            if settings is not None:
+                yield name, settings
+
+
+def filters_of_record(sections: Mapping[str, Any]) -> dict[str, Any]:
+    """What a record of a run says of its filters, each by its name; `None` for one that is off."""
+    filters = sections.get("filters")
+    return {name: filters.get(name) if isinstance(filters, Mapping) else None for name in KEYS_OF_RECORD}
+
+
+KEYS_OF_RECORD = (*FiltersSection.model_fields, UNICODE)
+"""The keys that `FiltersSection.fingerprinted` may have."""

@@ -1,0 +1,96 @@
+"""Documents pass the filters that are on in their order; what is dropped is counted by reason and by source."""
+
+from __future__ import annotations
+
+from collections import Counter
+
+from hypothesis import given
+from hypothesis import strategies as st
+
+from maskmill.pipeline.corpus.filters import table
+from maskmill.pipeline.corpus.filters.decision import Changed, Dropped
+from maskmill.pipeline.corpus.formats.document_block import DocumentBlock
+from maskmill.schemas.filters import FiltersSection
+
+SHORT = {"length": {"min_words": 3}}
+NO_X = {"regex": {"drop": {"*": ["x"]}, "drop_lines": {"b": ["y"]}}}
+
+
+def settings_of(filters: dict[str, object]) -> FiltersSection:
+    return FiltersSection.model_validate(filters)
+
+
+def test_the_first_filter_that_drops_a_text_is_the_reason() -> None:
+    both = settings_of(SHORT | NO_X)
+    assert table.filter_text("x", "a", both) == Dropped("regex: matches drop")
+    assert table.filter_text("a", "a", both) == Dropped("length: too few words")
+    assert table.filter_text("a b c", "a", both) is None
+
+
+def test_a_filter_looks_at_what_the_one_before_has_left() -> None:
+    both = settings_of(SHORT | NO_X)
+    assert table.filter_text("a b c\ny", "a", both) is None
+    assert table.filter_text("a b c\ny", "b", both) == Changed("a b c")
+    assert table.filter_text("a b\ny", "b", both) == Dropped("length: too few words")
+    sentence = "They have used the [1] house."
+    c4 = {"c4_lines": {"min_sentences": 1}, "fineweb_quality": {"max_lines_per_word": 0.0, "short_line": 9}}
+    assert table.filter_text(f"{sentence}\nmenu", "a", settings_of(c4)) == Changed("They have used the  house.")
+    assert table.filter_text(f"{sentence}\n{sentence}s.", "a", settings_of(c4)) == Dropped(
+        "fineweb_quality: too many lines for its words"
+    )
+
+
+sources = st.sampled_from(["a", "b", "ü: c", "", table.OTHER_SOURCES])
+
+
+@given(st.lists(st.tuples(st.sampled_from(["x", "a", "a b c", "a b c\ny", "y"]), sources), max_size=20))
+def test_a_block_keeps_the_documents_that_no_filter_drops(documents: list[tuple[str, str]]) -> None:
+    filters = settings_of(SHORT | NO_X)
+    block = DocumentBlock(
+        doc_id=[f"d{number}" for number in range(len(documents))],
+        source=[source for _, source in documents],
+        line=list(range(1, len(documents) + 1)),
+        text=[text.encode() for text, _ in documents],
+        without_id=3,
+        without_source=4,
+    )
+    counts = Counter[str]()
+    kept = table.filter_block(block, filters, counts)
+    expected, reasons, dropped = [], Counter[str](), Counter[str]()
+    for number, (text, source) in enumerate(documents):
+        decision = table.filter_text(text, source, filters)
+        if isinstance(decision, Dropped):
+            reasons[decision.reason] += 1
+            dropped[source] += 1
+        else:
+            left = decision.text if isinstance(decision, Changed) else text
+            expected.append((f"d{number}", source, number + 1, left.encode()))
+    assert list(zip(kept.doc_id, kept.source, kept.line, kept.text, strict=True)) == expected
+    assert (kept.without_id, kept.without_source, kept.rejects) == (3, 4, [])
+    assert counts[table.FILTERED] == reasons.total()
+    assert table.count_by(table.REASON, counts) == dict(sorted(reasons.items()))
+    assert table.count_by(table.SOURCE, counts) == dict(sorted(dropped.items()))
+
+
+@given(st.lists(st.dictionaries(st.sampled_from([f"s{n}" for n in range(8)]), st.integers(1, 9)), max_size=5))
+def test_sources_are_bounded_and_nothing_is_lost(units: list[dict[str, int]]) -> None:
+    total: dict[str, int] = {}
+    limit, table.MAX_SOURCES = table.MAX_SOURCES, 3
+    try:
+        for unit in units:
+            counts = {f"{table.SOURCE}{source}": number for source, number in unit.items()}
+            table.add_counts(total, counts | {"read": sum(unit.values())})
+    finally:
+        table.MAX_SOURCES = limit
+    found = table.count_by(table.SOURCE, total)
+    assert sum(found.values()) == total.get("read", 0) == sum(sum(unit.values()) for unit in units)
+    alone = {source for source in found if source != table.OTHER_SOURCES}
+    assert len(alone) <= 3
+    assert all(found[source] == sum(unit.get(source, 0) for unit in units) for source in alone)
+
+
+def test_a_long_source_is_counted_with_others() -> None:
+    counts = Counter[str]()
+    table.count_source(counts, "s" * 201, 2)
+    table.count_source(counts, "s" * 200, 1)
+    assert table.count_by(table.SOURCE, counts) == {table.OTHER_SOURCES: 2, "s" * 200: 1}
