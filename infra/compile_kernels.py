@@ -23,7 +23,10 @@ from maskmill.pipeline.run.prepare import prepare
 from maskmill.pipeline.storage.store import open_store
 from maskmill.pipeline.verification.verify_output import verify_output
 
-FILTERS: dict[str, Any] = {"gopher_repetition": {}, "gopher_quality": {"min_words": 0, "min_stop_words": 0}}
+FILTERS: dict[str, Any] = {
+    "gopher_repetition": {"max_top_ngrams": [[2, 2.0]], "max_duplicate_ngrams": [[5, 1.0]]},
+    "gopher_quality": {"min_words": 0, "min_stop_words": 0},
+}
 WAYS_TO_PACK: tuple[dict[str, Any], ...] = (
     {"sequences": "full_sentences"},
     {"split": "fill", "max_waste": 0.0, "min_segment": 1, "cut": "sentence"},

@@ -5,6 +5,8 @@
 from __future__ import annotations
 
 from collections import Counter
+from collections.abc import Callable
+from typing import Any
 
 import numpy as np
 import pytest
@@ -14,7 +16,7 @@ from hypothesis import strategies as st
 from maskmill.pipeline.corpus.filters import count_ngrams
 from maskmill.pipeline.corpus.filters.c4_lines import drop_c4_lines
 from maskmill.pipeline.corpus.filters.characters import PUNCTUATION, SENTENCE_ENDS
-from maskmill.pipeline.corpus.filters.decision import Changed, Dropped
+from maskmill.pipeline.corpus.filters.decision import Changed, Decision, Dropped
 from maskmill.pipeline.corpus.filters.filtered_text import FilteredText
 from maskmill.pipeline.corpus.filters.fineweb_quality import judge_fineweb_quality
 from maskmill.pipeline.corpus.filters.gopher_quality import judge_gopher_quality
@@ -180,6 +182,33 @@ def test_the_published_limits_let_prose_pass_and_drop_what_repeats_itself(limit:
         "too much text in one 2-gram"
     )
     assert judge_gopher_quality(FilteredText(prose), GopherQualityFilter()) is None
+
+
+BOUNDS: list[tuple[str, type, dict[str, object], bool]] = [
+    ("1234567\na long line.", FinewebQualityFilter, {"short_line": 7, "max_short_lines": 0.4}, True),
+    ("1234567\na long line.", FinewebQualityFilter, {"short_line": 6, "max_short_lines": 0.4}, False),
+    ("x.\n \n\t\nabc", FinewebQualityFilter, {"min_end_mark_lines": 0.5}, False),
+    ("x.\n \n\t\nabc\nd", FinewebQualityFilter, {"min_end_mark_lines": 0.5}, True),
+    ("\n\na\n\n", GopherRepetitionFilter, {"max_duplicate_paragraphs": 0.2}, False),
+    ("\n\na\n\n\na\n\n", GopherRepetitionFilter, {"max_duplicate_paragraphs": 0.4}, True),
+    ("a -- b.. ...", GopherQualityFilter, {"min_words": 3}, True),
+    ("a -- b.. ...", GopherQualityFilter, {"min_words": 2}, False),
+    ("abc -----", GopherQualityFilter, {"max_mean_word_length": 3.0}, False),
+    ("abc -----.1", GopherQualityFilter, {"max_mean_word_length": 3.0}, True),
+    ("a1- 2 3 4", GopherQualityFilter, {"min_alphabetic_words": 0.25}, False),
+    ("a1- 2 3 4 5", GopherQualityFilter, {"min_alphabetic_words": 0.25}, True),
+]
+
+
+@pytest.mark.parametrize(("text", "kind", "keys", "is_dropped"), BOUNDS)
+def test_the_bounds_themselves(text: str, kind: type, keys: dict[str, object], is_dropped: bool) -> None:
+    judges: dict[type, Callable[[FilteredText, Any], Decision]] = {
+        FinewebQualityFilter: judge_fineweb_quality,
+        GopherRepetitionFilter: judge_gopher_repetition,
+        GopherQualityFilter: judge_gopher_quality,
+    }
+    decision = judges[kind](FilteredText(text), kind(**LOOSE[kind] | keys))
+    assert isinstance(decision, Dropped) == is_dropped, decision
 
 
 def test_ngrams_with_equal_hashes_are_told_apart() -> None:
