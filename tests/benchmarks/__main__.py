@@ -16,6 +16,7 @@ from rich.table import Table
 from tests.benchmarks import (
     bench_distributions,
     bench_encoding,
+    bench_filters,
     bench_loader,
     bench_loader_s3,
     bench_loader_scale,
@@ -28,6 +29,7 @@ from tests.benchmarks.measuring import Figure, describe_machine, use_one_core
 
 BENCHMARKS = {
     "encoding": bench_encoding.measure,
+    "filters": bench_filters.measure,
     "tokenizer": bench_tokenizer.measure,
     "packing": bench_packing.measure,
     "masks": bench_masks.measure,

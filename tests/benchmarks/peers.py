@@ -1,4 +1,4 @@
-"""Other loaders, each in a Python environment of its own, on the rows that we read.
+"""Other programs, each in a Python environment of its own, on the rows or documents that we read.
 
 An environment is built on first use with `venv` and pip under the user's cache folder, from pinned versions; nothing
 of ours is in it. A peer measures itself in a process of its own and prints one line of JSON (see `peer_reading`), so
@@ -13,6 +13,7 @@ import shutil
 import subprocess
 import sys
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -24,7 +25,7 @@ TORCH = "torch==2.13.0"
 
 @dataclass(frozen=True)
 class Peer:
-    """A loader that somebody would use instead.
+    """A program that somebody would use instead.
 
     Attributes:
         name: Of its environment's folder.
@@ -70,6 +71,14 @@ MOSAICML = Peer(
 )
 
 
+DATATROVE = Peer(
+    name="datatrove",
+    title="datatrove 0.10.1",
+    script="peer_datatrove",
+    requirements=("datatrove==0.10.1", "nltk==3.10.4", "regex", "spacy==3.8.18"),
+)
+
+
 class PeerUnavailableError(Exception):
     """A peer could not be installed, or ended without a figure; the message says why."""
 
@@ -87,17 +96,31 @@ def measure_peer(peer: Peer, rows_path: str, scratch: str, seconds: float) -> di
         PeerUnavailableError: There is no figure.
         AssertionError: It did not read these rows.
     """
-    python = open_environment(peer)
-    script = os.path.join(os.path.dirname(__file__), f"{peer.script}.py")
     data = os.path.join(scratch, f"peer-{peer.name}")
     os.makedirs(data, exist_ok=True)
-    answer = _run([python, "-u", script, rows_path, data, str(seconds)], peer, TMPDIR=data)  # some leave locks there
-    found = json.loads(answer.splitlines()[-1])
+    found = ask_peer(peer, rows_path, data, str(seconds), TMPDIR=data)  # some leave locks there
     expected = int(np.load(rows_path, mmap_mode="r").sum(dtype=np.int64))
     assert set(found["token_sums"]) == {expected}, (
         f"{peer.name} read tokens of sum {found['token_sums']}, not {expected}"
     )
     return {way: float(pace) for way, pace in found["million_tokens_per_second"].items()}
+
+
+def ask_peer(peer: Peer, *arguments: str, **variables: str) -> dict[str, Any]:
+    """Run a peer's script in its environment; returns what its last line says.
+
+    Args:
+        peer: Whom.
+        arguments: Of the script.
+        variables: Of its process.
+
+    Raises:
+        PeerUnavailableError: There is no answer.
+    """
+    python = open_environment(peer)
+    script = os.path.join(os.path.dirname(__file__), f"{peer.script}.py")
+    answer: dict[str, Any] = json.loads(_run([python, "-u", script, *arguments], peer, **variables).splitlines()[-1])
+    return answer
 
 
 def save_rows(packed: str, path: str, batch_rows: int) -> None:
