@@ -61,12 +61,11 @@ def document_lines(manifest: DocumentsManifest) -> list[tuple[str, str]]:
 
 
 def _filtered_lines(counts: DocumentCounts) -> list[tuple[str, str]]:
-    """How many documents filters have dropped, and why, the most frequent reason first; nothing where none was."""
+    """How many documents filters have dropped, and a line for each reason, the most frequent first."""
     if not counts.filtered:
         return []
     reasons = sorted(counts.filtered_by_reason.items(), key=lambda item: (-item[1], item[0]))
-    said = ", ".join(f"{count:,} {reason}" for reason, count in reasons)
-    return [("  filtered", f"{counts.filtered:,} ({said})")]
+    return [("  filtered", f"{counts.filtered:,}"), *((f"    {reason}", f"{count:,}") for reason, count in reasons)]
 
 
 def packed_lines(manifest: PackedManifest) -> list[tuple[str, str]]:
