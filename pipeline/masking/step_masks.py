@@ -33,11 +33,15 @@ class StepMasks:
 
     Args:
         phases: One at least, in their order; the first begins at step 0.
+
+    Attributes:
+        are_constant: Whether all steps have the same settings.
     """
 
     def __init__(self, phases: Sequence[PhaseMasks]) -> None:
         self._phases = list(phases)
         self._first_steps = [phase.first_step for phase in phases]
+        self.are_constant = len(self._phases) == 1 and self._phases[0].masking.schedule is None
 
     def find(self, step: int) -> PhaseMasks:
         """The masks of the phase that a step is in."""
@@ -63,15 +67,19 @@ class EpochPlans:
         self._masks = masks
         self._phase: PhaseMasks | None = None
         self._masking: Masking | None = None
+        self._epochs: list[int] = []
         self._plans: dict[int, MaskPlan] = {}
 
     def of(self, step: int, epochs: Sequence[int]) -> dict[int, MaskPlan]:
         """The plan of each epoch at a step, by its number."""
+        if self._masks.are_constant and epochs == self._epochs:
+            return self._plans
         phase = self._masks.find(step)
         masking = phase.masking.at(step)
         if phase is not self._phase or masking != self._masking:
             self._phase, self._masking, self._plans = phase, masking, {}
         if list(self._plans) != epochs:
+            self._epochs = list(epochs)
             self._plans = {
                 epoch: self._plans.get(epoch) or plan_masks(masking, phase.tables, epoch) for epoch in epochs
             }

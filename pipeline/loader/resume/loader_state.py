@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+import marshal
 from typing import Annotated, Any, Literal, NamedTuple
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
@@ -92,14 +93,14 @@ class LoaderState(BaseModel):
 
     def describe(self, position: Position, share_rows: int) -> dict[str, Any]:
         """This loader's state at a position, in JSON's types: a new dictionary, cheap enough for every batch."""
-        state = copy_state(self._described)
+        state: dict[str, Any] = marshal.loads(self._described)  # noqa: S302  # our own bytes; the quickest deep copy
         state["epoch"], state["step"], state["rows_served"] = position
         state["share_rows"] = share_rows
         return state
 
     @functools.cached_property
-    def _described(self) -> dict[str, Any]:
-        return self.model_dump(mode="json")
+    def _described(self) -> bytes:
+        return marshal.dumps(self.model_dump(mode="json"))
 
     def read(self, found: dict[str, Any]) -> LoaderState:
         """Parse a saved state and check that everything but its position equals this one.
