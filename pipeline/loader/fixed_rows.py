@@ -11,6 +11,7 @@ import numpy as np
 from maskmill.pipeline.loader.batches.batch import Batch
 from maskmill.pipeline.loader.batches.fill_batch import fill_batch
 from maskmill.pipeline.loader.batches.lasting_failure import LastingFailure
+from maskmill.pipeline.loader.batches.loss_weights import weigh_labels
 from maskmill.pipeline.loader.blocks.packed_dataset import PackedDataset
 from maskmill.pipeline.loader.check_arguments import check, check_between
 from maskmill.pipeline.loader.resume.batch_place import BatchPlace
@@ -51,7 +52,7 @@ def iter_fixed_batches(
 
     Args:
         url: A packed dataset.
-        masking: Settings of the mask.
+        masking: Settings of the mask. With `per_sequence_rate` batches have `loss_weights`, as those of a loader.
         batch_rows: Rows in a batch.
         epoch: Which mask of those settings: the same one at every evaluation.
         storage_options: For the fsspec file system.
@@ -78,7 +79,7 @@ def iter_fixed_batches(
     first, stop = (number * dataset.num_rows // world_size for number in (rank, rank + 1))
     largest_share = -(-dataset.num_rows // world_size)
     sizes = _cut_share(stop - first, batch_rows, -(-largest_share // batch_rows))
-    batches = _iter_batches(dataset, plan, epoch, (first, stop), sizes)
+    batches = _iter_batches(dataset, masking, plan, epoch, (first, stop), sizes)
     return LastingFailure(batches)
 
 
@@ -92,9 +93,10 @@ def _cut_share(rows: int, batch_rows: int, num_batches: int) -> list[int]:
 
 
 def _iter_batches(
-    dataset: PackedDataset, plan: MaskPlan, epoch: int, share: tuple[int, int], sizes: list[int]
+    dataset: PackedDataset, masking: Masking, plan: MaskPlan, epoch: int, share: tuple[int, int], sizes: list[int]
 ) -> Generator[Batch]:
     capacity = dataset.manifest.block_rows + max(sizes, default=0)
+    vocabulary = dataset.manifest.vocabulary
     staged = StagedRows.allocate(dataset.manifest, num_slots=1, capacity=capacity, static=False)
     pieces = _iter_pieces(dataset, *share)
     start = held = 0
@@ -113,7 +115,7 @@ def _iter_batches(
             slots, epochs, datasets = np.zeros_like(places), np.full_like(places, epoch), np.zeros_like(places)
             place = BatchPlace(epoch=epoch, step=step)
             chosen = RowBatch(staged, slots, places, epochs, datasets, [epoch], place=place)
-            yield fill_batch(chosen, {epoch: plan}, dataset.manifest.vocabulary.pad_id)
+            yield weigh_labels(fill_batch(chosen, {epoch: plan}, vocabulary.pad_id), masking, vocabulary.cls_id)
     finally:
         dataset.close()
 

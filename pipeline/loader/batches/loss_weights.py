@@ -40,16 +40,34 @@ class Weigher:
             step: Of the run.
         """
         masking = self._stored[0][0] if self.masks is None else self.masks.find(step).masking
-        if masking.per_sequence_rate is None or masking.loss_weights == LossWeights.ONE:
+        if not _weighs(masking):
             return batch
         epochs = batch.row_epochs
         if self.masks is None:
             copies = torch.tensor([copies for _, copies in self._stored], device=epochs.device)
             epochs = epochs % copies[batch.datasets]
-        predicted = batch.labels != IGNORE_INDEX
-        rates = _find_rates(batch, epochs, masking, self._cls_id)
-        weights = (PPM / rates.clamp_min(1).to(torch.float64)).to(torch.float32)
-        return replace(batch, loss_weights=weights.masked_fill(~predicted, 0.0))
+        return weigh_labels(batch, masking, self._cls_id, epochs)
+
+
+def weigh_labels(batch: Batch, masking: Masking, cls_id: int, epochs: torch.Tensor | None = None) -> Batch:
+    """The batch with the weights that a masking gives its labels; as it is where every label counts the same.
+
+    Args:
+        batch: Masked by these settings.
+        masking: Its settings.
+        cls_id: Id of [CLS], with which sequences begin.
+        epochs: int64 `(B,)`, of each row's mask; by default those of the rows.
+    """
+    if not _weighs(masking):
+        return batch
+    predicted = batch.labels != IGNORE_INDEX
+    rates = _find_rates(batch, batch.row_epochs if epochs is None else epochs, masking, cls_id)
+    weights = (PPM / rates.clamp_min(1).to(torch.float64)).to(torch.float32)
+    return replace(batch, loss_weights=weights.masked_fill(~predicted, 0.0))
+
+
+def _weighs(masking: Masking) -> bool:
+    return masking.per_sequence_rate is not None and masking.loss_weights != LossWeights.ONE
 
 
 def _find_rates(batch: Batch, epochs: torch.Tensor, masking: Masking, cls_id: int) -> torch.Tensor:

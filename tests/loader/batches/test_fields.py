@@ -149,6 +149,24 @@ def test_ranks_share_the_fixed_batches_of_one_process(dataset, batch_rows, world
     assert max(map(max, shares)) <= batch_rows
 
 
+@pytest.mark.parametrize("weights", ["inverse_rate", "one"])
+def test_fixed_batches_have_the_loss_weights_of_the_loader(dataset, weights):
+    masking = Masking(per_sequence_rate=(0.1, 0.9), loss_weights=weights, seed=6)
+    served = {}
+    for batch in open_loader(dataset, masking=masking).steps(NUM_ROWS // 8):  # of 8 rows: all of epoch 0
+        weighed = [None] * 8 if weights == "one" else batch.loss_weights
+        served |= dict(zip(batch.row_ids.tolist(), weighed, strict=True))
+    assert len(served) == NUM_ROWS // 8 * 8
+    shared = [iter_fixed_batches(dataset, masking, 7, rank=rank, world_size=2) for rank in range(2)]
+    for batch in (one for batches in (iter_fixed_batches(dataset, masking, 9), *shared) for one in batches):
+        if weights == "one":
+            assert batch.loss_weights is None
+            continue
+        assert ((batch.loss_weights > 0) == (batch.labels != -100)).all()
+        for row, weighed in zip(batch.row_ids.tolist(), batch.loss_weights, strict=True):
+            assert torch.equal(weighed, served.get(row, weighed))
+
+
 def test_ranks_without_a_row_get_no_fixed_batch(dataset):
     world_size = NUM_ROWS + 3
     sizes = [
