@@ -33,9 +33,10 @@ if TYPE_CHECKING:
     )
     from maskmill.pipeline.loader.for_trainers import (
         as_inputs,
-        count_labels,
+        count_terms,
         describe_encoder,
         group_steps,
+        sum_batch_loss,
         sum_losses,
     )
     from maskmill.pipeline.run.mask import mask
@@ -52,7 +53,7 @@ __all__ = [
     "Phase",
     "Source",
     "as_inputs",
-    "count_labels",
+    "count_terms",
     "describe_encoder",
     "find_original_ids",
     "find_rare_first",
@@ -64,13 +65,14 @@ __all__ = [
     "open_dataset",
     "prepare",
     "replace_tokens",
+    "sum_batch_loss",
     "sum_losses",
     "train",
     "verify",
 ]
 
 _LOADER = ("Cache", "MaskedBatches", "Mixture", "Phase", "Source", "iter_fixed_batches")
-_FOR_TRAINERS = ("as_inputs", "count_labels", "describe_encoder", "group_steps", "sum_losses")
+_FOR_TRAINERS = ("as_inputs", "count_terms", "describe_encoder", "group_steps", "sum_batch_loss", "sum_losses")
 _OBJECTIVES = ("find_original_ids", "find_span_boundaries", "label_next_tokens", "replace_tokens")
 _HOMES = {
     **dict.fromkeys(_LOADER, "maskmill.pipeline.loader"),

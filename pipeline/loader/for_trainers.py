@@ -1,4 +1,4 @@
-"""What trainers ask for around batches: whole optimizer steps, plain dictionaries, the number of labels.
+"""What trainers ask for around batches: whole optimizer steps, their loss, plain dictionaries.
 
 The pages in `docs/trainers` use these; each is a few lines over the fields of `Batch`, so a trainer that wants
 something else can take those.
@@ -7,23 +7,23 @@ something else can take those.
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
-from typing import Any, Protocol
+from typing import Any
 
 import torch
-from torch.nn.functional import cross_entropy
 from torch.utils.data import get_worker_info
 
 from maskmill.pipeline.loader.batches.batch import Batch
 from maskmill.pipeline.loader.batches.gather_steps import gather_steps
 from maskmill.pipeline.loader.batches.lasting_failure import LastingFailure
+from maskmill.pipeline.loader.batches.loss_terms import count_terms, find_terms, sum_cross_entropy
 from maskmill.pipeline.loader.batches.one_storage import pack_values
 from maskmill.pipeline.loader.check_arguments import check_instance
 from maskmill.pipeline.loader.encoders.encoder import Encoder, describe_encoder
 from maskmill.pipeline.loader.encoders.families import Layout
 from maskmill.pipeline.settings import refuse_argument
-from maskmill.schemas.masking import IGNORE_INDEX
+from maskmill.schemas.errors import ConfigError
 
-__all__ = ["Encoder", "as_inputs", "count_labels", "describe_encoder", "group_steps", "sum_losses"]
+__all__ = ["Encoder", "as_inputs", "count_terms", "describe_encoder", "group_steps", "sum_batch_loss", "sum_losses"]
 
 
 _GIVE_LOADER = "give group_steps(batches), or a DataLoader(batches, batch_size=None)"
@@ -32,7 +32,7 @@ _GIVE_LOADER = "give group_steps(batches), or a DataLoader(batches, batch_size=N
 def group_steps(batches: Iterable[Batch]) -> Iterator[list[Batch]]:
     """The micro-batches of every global batch together: what one optimizer step is made of.
 
-    A step must be whole before its first backward pass, because each micro-batch's loss is divided by the labels of
+    A step must be whole before its first backward pass, because each micro-batch's loss is divided by the terms of
     all of them. A micro-batch's own state says whether it is the last of its global batch, so nothing is fetched
     ahead to find out: `step[-1].state` is where to go on once the step is trained.
 
@@ -41,7 +41,7 @@ def group_steps(batches: Iterable[Batch]) -> Iterator[list[Batch]]:
 
     Raises:
         ConfigError: The stream begins or ends inside a global batch; it was resumed there, or a wrapper around the
-            loader has dropped some of it. The labels of the whole would then not be known.
+            loader has dropped some of it. The terms of the whole would then not be known.
     """
     try:
         stream = iter(batches)
@@ -56,17 +56,36 @@ def _check_batch(batch: Any) -> Batch:
     return checked
 
 
-class _Labelled(Protocol):
-    @property
-    def labels(self) -> torch.Tensor: ...
+def sum_batch_loss(logits: torch.Tensor, batch: Batch, layout: Layout = "sdpa") -> torch.Tensor:
+    """Sum the cross-entropy over the labels of a micro-batch, each times its weight where labels have weights.
 
+    Added up over micro-batches and ranks and divided by the sum of their `count_terms`, it is the loss of the global
+    batch.
 
-def count_labels(micro_batches: Iterable[_Labelled]) -> int:
-    """Positions that carry a label, in all of some micro-batches of this rank.
+    Args:
+        logits: What the model gave for `batch.model_inputs(layout, model)`.
+        batch: A micro-batch.
+        layout: That of the inputs.
 
-    Added up over the ranks this is what the summed cross-entropy of a global batch is divided by.
+    Returns:
+        A scalar in nats, in at least float32; 0 where there are no labels.
+
+    Raises:
+        ConfigError: The logits are not those of this batch in this layout.
     """
-    return sum(int((batch.labels != IGNORE_INDEX).sum()) for batch in micro_batches)
+    check_instance("logits", logits, torch.Tensor, "a tensor", "give the logits of the model for this batch")
+    _check_batch(batch)
+    labels, weights = batch.model_labels(layout), batch.model_weights(layout)
+    if logits.shape[:-1] != labels.shape:
+        raise refuse_argument(
+            "logits",
+            tuple(logits.shape),
+            f"the shape {(*labels.shape, 'vocab_size')} of this batch in the layout {layout}",
+            "give the logits of this very batch, and the layout that its model_inputs had",
+            "they do not fit the labels",
+        )
+    flat = None if weights is None else weights.flatten()
+    return sum_cross_entropy(logits.flatten(0, -2), labels.flatten(), flat)
 
 
 def sum_losses(
@@ -84,8 +103,9 @@ def sum_losses(
         device: Where the model is.
 
     Returns:
-        float64 `(2,)` on the device: the sum of cross-entropy in nats, and the number of labels. Add them up over the
-        ranks before the first is divided by the second.
+        float64 `(2,)` on the device: the sum of cross-entropy in nats, and the number of labels. Where labels have
+        weights, each counts as often as its weight says, and the number is that of all tokens but padding. Add them up
+        over the ranks before the first is divided by the second.
 
     Raises:
         ConfigError: See `Batch.model_inputs`.
@@ -98,10 +118,8 @@ def sum_losses(
         with torch.no_grad():
             for batch in batches:
                 sent = batch.to(device)
-                labels = sent.model_labels(layout)
                 logits = model(**sent.model_inputs(layout, encoder)).logits
-                loss = cross_entropy(logits.flatten(0, 1).float(), labels.flatten(), reduction="sum")
-                totals += torch.stack([loss, (labels != IGNORE_INDEX).sum()])
+                totals += torch.stack([sum_batch_loss(logits, sent, layout), find_terms(sent).sum()])
     finally:
         for module, was_training in modes:  # not `model.train()`: a trainer may have frozen parts of it
             module.training = was_training
@@ -121,10 +139,18 @@ def as_inputs(batch: Batch, layout: Layout = "sdpa", encoder: Encoder | None = N
         encoder: What the model takes; a BERT if it is not given.
 
     Raises:
-        ConfigError: See `Batch.model_inputs`.
+        ConfigError: See `Batch.model_inputs`; or the labels have weights, for which such a trainer has no place.
     """
     check_instance("batch", batch, Batch, "a Batch, as the loader gives it", "give one batch of the loader")
     if encoder is not None:
         check_instance("encoder", encoder, Encoder, "an Encoder", "give encoder=describe_encoder(model)")
+    if batch.loss_weights is not None:
+        raise ConfigError(
+            "the labels have weights, which a dictionary of the model's arguments has no place for",
+            path="batch.loss_weights",
+            expected="labels that all count the same",
+            found="weights of masking.per_sequence_rate",
+            action='give Masking(..., loss_weights="one"), or sum the loss of the batches themselves: sum_batch_loss',
+        )
     inputs = {**batch.model_inputs(layout, encoder), "labels": batch.model_labels(layout)}
     return inputs if get_worker_info() is None else pack_values(inputs)  # a descriptor for each dictionary that is held

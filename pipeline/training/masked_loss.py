@@ -10,9 +10,8 @@ from typing import Any, Literal, Protocol
 
 import torch
 from torch import Tensor
-from torch.nn import functional
 
-from maskmill.pipeline.loader.for_trainers import count_labels
+from maskmill.pipeline.loader.batches.loss_terms import sum_cross_entropy
 from maskmill.pipeline.training.families import Family, family_of
 from maskmill.schemas.errors import ConfigError
 from maskmill.schemas.masking import IGNORE_INDEX
@@ -98,22 +97,9 @@ def sum_token_loss(model: Any, family: Family, hidden: Tensor, batch: TrainingBa
     return sum_cross_entropy(logits, labels[positions], None if weights is None else weights.reshape(-1)[positions])
 
 
-def count_token_terms(micro_batches: Sequence[TrainingBatch]) -> int:
-    """What the sum of a global batch is divided by: its labels, or where these have weights all of its tokens.
-
-    A label with the weight 1 / rate is as much as all tokens that its sequence might have predicted in its place.
-    """
-    return count_tokens(micro_batches) if have_weights(micro_batches) else count_labels(micro_batches)
-
-
 def have_weights(micro_batches: Sequence[TrainingBatch]) -> bool:
     """Whether the labels of a global batch have weights."""
     return any(batch.loss_weights is not None for batch in micro_batches)
-
-
-def count_tokens(micro_batches: Sequence[TrainingBatch]) -> int:
-    """All tokens of a global batch but padding."""
-    return sum(int((batch.segment_ids > 0).sum()) for batch in micro_batches)
 
 
 def sum_pair_loss(model: Any, family: Family, hidden: Tensor, batch: TrainingBatch) -> Tensor:
@@ -130,15 +116,6 @@ def count_pairs(batch: TrainingBatch) -> int:
         ConfigError: The rows hold none.
     """
     return len(_find_pairs(batch)[0])
-
-
-def sum_cross_entropy(logits: Tensor, labels: Tensor, weights: Tensor | None = None) -> Tensor:
-    """Sum the cross-entropy of logits `(N, classes)`, in nats and in at least float32, each times its weight `(N,)`."""
-    precise = logits.to(torch.promote_types(logits.dtype, torch.float32))
-    if weights is None:
-        return functional.cross_entropy(precise, labels.to(logits.device), reduction="sum")
-    each = functional.cross_entropy(precise, labels.to(logits.device), reduction="none")
-    return each @ weights.to(each)
 
 
 def _find_pairs(batch: TrainingBatch) -> tuple[Tensor, Tensor]:

@@ -20,12 +20,22 @@ from transformers import BertConfig, BertForMaskedLM
 
 from maskmill.pipeline.loader import MaskedBatches, Masking, iter_fixed_batches
 from maskmill.pipeline.loader.batches.batch import Batch
-from maskmill.pipeline.loader.for_trainers import as_inputs, count_labels, describe_encoder, group_steps, sum_losses
+from maskmill.pipeline.loader.for_trainers import (
+    as_inputs,
+    count_terms,
+    describe_encoder,
+    group_steps,
+    sum_batch_loss,
+    sum_losses,
+)
 from maskmill.schemas.errors import ConfigError
+from tests.loader.datasets import write_dataset
+from tests.trainers.conftest import SHARD_ROWS
 from tests.trainers.run_pages import ALL_PAGES, ALL_STEPS, KILLED_AT, Page, Run, run_page
 
 TOLERANCE = 1e-5  # of logits
 GRADIENT_TOLERANCE = 1e-4  # of the gradient's own length: float32 sums in another order
+DIFFUSION = Masking(per_sequence_rate=(0.05, 1.0), mask_share=1.0, random_share=0.0)
 
 
 def open_batches(url: str, **settings) -> MaskedBatches:
@@ -90,6 +100,77 @@ def test_the_loss_is_the_sum_over_the_labels_of_the_whole_global_batch(page, run
                 assert distance(step.gradients, expected) < GRADIENT_TOLERANCE
 
 
+@pytest.mark.long
+def test_a_page_trains_with_the_weights_of_masked_diffusion(tmp_path):
+    """On two ranks, and after a resume on one: the weighted sum over all tokens of the whole global batch."""
+    dataset, page = str(tmp_path / "packed"), ALL_PAGES[0]
+    write_dataset(dataset, shard_rows=SHARD_ROWS, stored_masking=DIFFUSION)
+    whole = list(open_batches(dataset))
+    for run in run_page(page, dataset, tmp_path / "run"):
+        batch = whole[run.first_step]
+        assert batch.loss_weights is not None
+        for steps in run.steps.values():
+            step = steps[0][1]
+            assert distance(step.gradients, find_weighted_gradient(step.weights, batch)) < GRADIENT_TOLERANCE
+            assert distance(step.gradients, find_gradient(step.weights, [batch])) > 100 * GRADIENT_TOLERANCE
+
+
+@pytest.mark.parametrize("layout", ["sdpa", "padded", "varlen"])
+@pytest.mark.parametrize("masking", [DIFFUSION, Masking(rate=0.3)], ids=["weights", "none"])
+def test_the_loss_of_ranks_and_micro_batches_is_that_of_the_global_batch(dataset, masking, layout):
+    """Random logits of every token, laid out as the model would: the weighted sum over the terms, by hand."""
+    (whole,) = open_batches(dataset, masking=masking).steps(1)
+    logits = torch.randn(*whole.labels.shape, 300, generator=torch.Generator().manual_seed(1))
+    total, of_ranks, terms = 0.0, [], 0
+    for row, labels in enumerate(whole.labels.tolist()):
+        for place, label in enumerate(labels):
+            if whole.segment_ids[row, place] and masking is DIFFUSION:
+                terms += 1
+            if label != -100:
+                weight = float(whole.loss_weights[row, place]) if masking is DIFFUSION else 1.0
+                total -= weight * float(logits[row, place].double().log_softmax(0)[label])
+                terms += masking is not DIFFUSION
+    for rank in range(2):
+        ranks = open_batches(dataset, masking=masking, rank=rank, world_size=2, micro_batch_rows=8)
+        step = next(group_steps(ranks))
+        assert len(step) == 4
+        sums = []
+        for batch in step:
+            rows = [whole.row_ids.tolist().index(row) for row in batch.row_ids.tolist()]
+            sums.append(sum_batch_loss(lay_out(batch, logits[rows], layout), batch, layout))
+        of_ranks.append((sum(sums), count_terms(step)))
+    assert sum(count for _, count in of_ranks) == terms
+    assert sum(float(loss) for loss, _ in of_ranks) == pytest.approx(total, rel=1e-5)
+
+
+def lay_out(batch: Batch, logits: torch.Tensor, layout: str) -> torch.Tensor:
+    """Logits `(B, S, V)` of rows in the shape that a model gives for the inputs of a layout."""
+    if layout != "padded":
+        return logits if layout == "sdpa" else logits.flatten(0, 1)[None]
+    shape = batch.model_inputs("padded")["input_ids"].shape
+    found = torch.zeros(*shape, logits.shape[-1])
+    number = -1
+    for row, places in enumerate(batch.position_ids.tolist()):
+        for column, place in enumerate(places):
+            if batch.segment_ids[row, column]:
+                number += place == 0
+                found[number, place] = logits[row, column]
+    return found
+
+
+def test_logits_of_another_layout_are_refused(dataset):
+    batch = next(iter(open_batches(dataset)))
+    for wrong in (torch.zeros(2, 3, 300), torch.zeros(300), torch.tensor(1.0), [[1.0]], None):
+        with pytest.raises(ConfigError, match=r"logits"):
+            sum_batch_loss(wrong, batch)
+
+
+def test_a_dictionary_without_a_place_for_weights_is_refused(dataset):
+    with pytest.raises(ConfigError, match=r'weights.*loss_weights="one"'):
+        as_inputs(next(iter(open_batches(dataset, masking=DIFFUSION))))
+    as_inputs(next(iter(open_batches(dataset, masking=DIFFUSION.model_copy(update={"loss_weights": "one"})))))
+
+
 def test_a_mean_of_means_is_another_gradient(dataset):
     """The comparison above can fail: what most trainers do by default is a hundred tolerances away."""
     torch.manual_seed(0)
@@ -129,6 +210,17 @@ def test_lightning_trains_in_every_precision(precision, dataset):
     assert all(5 < loss < 7 for loss in module.losses)
 
 
+@pytest.mark.parametrize("precision", ["bf16-true", "16-true"])
+def test_lightning_leaves_the_weights_of_labels_as_they_are(precision, dataset):
+    """1 / rate is up to 10**6, and the largest number of float16 is 65504."""
+    plugins = pytest.importorskip("lightning.pytorch.plugins.precision")
+    masking = DIFFUSION.model_copy(update={"per_sequence_rate": (0.000001, 0.01)})
+    batch = next(one for one in open_batches(dataset, masking=masking) if (one.labels != -100).any())
+    (converted,) = plugins.HalfPrecision(precision).convert_input([batch])
+    assert converted.loss_weights.dtype == torch.float32
+    assert torch.equal(converted.loss_weights, batch.loss_weights)
+
+
 def test_a_batch_is_frozen_and_a_copy_of_it_is_not(dataset):
     batch = next(iter(open_batches(dataset)))
     with pytest.raises(dataclasses.FrozenInstanceError):
@@ -153,10 +245,26 @@ def test_held_out_sums_are_those_of_all_ranks_together(dataset):
         for rank in range(3)
     ]
     assert torch.allclose(sum(shares), whole)
-    assert whole[1] == sum(count_labels([batch]) for batch in iter_fixed_batches(dataset, masking, 50))
+    assert whole[1] == sum(count_terms([batch]) for batch in iter_fixed_batches(dataset, masking, 50))
     (batch,) = iter_fixed_batches(dataset, masking, 300)
     expected = cross_entropy(model.eval()(**batch.model_inputs("sdpa")).logits.flatten(0, 1), batch.labels.flatten())
     assert whole[0] / whole[1] == pytest.approx(expected.item(), abs=1e-5)
+
+
+@pytest.mark.parametrize("layout", ["sdpa", "padded"])
+def test_held_out_sums_weigh_as_training_does(dataset, layout):
+    model = build_model().eval()
+    whole = sum_losses(model, iter_fixed_batches(dataset, DIFFUSION, 300), layout)
+    shares = [
+        sum_losses(model, iter_fixed_batches(dataset, DIFFUSION, 9, rank=rank, world_size=2), layout)
+        for rank in range(2)
+    ]
+    (batch,) = iter_fixed_batches(dataset, DIFFUSION, 300)
+    logits = model(**batch.model_inputs("sdpa")).logits.detach().double()
+    each = cross_entropy(logits.flatten(0, 1), batch.labels.flatten(), reduction="none")
+    assert whole[0] == pytest.approx(float(each @ batch.loss_weights.flatten().double()), rel=1e-5)
+    assert whole[1] == int((batch.segment_ids > 0).sum())
+    assert torch.allclose(sum(shares), whole)
 
 
 def test_every_part_of_a_scored_model_is_in_its_own_mode_again(dataset):
@@ -236,7 +344,7 @@ def test_plain_inputs_are_the_batchs_own(dataset, layout):
     assert labels.shape == inputs["input_ids"].shape
     encoder = describe_encoder(build_model())
     assert as_inputs(batch, "sdpa", encoder)["attention_mask"].dtype is torch.bool
-    assert count_labels([batch, batch]) == 2 * int((labels >= 0).sum()) > 0
+    assert count_terms([batch, batch]) == 2 * int((labels >= 0).sum()) > 0
 
 
 def build_model() -> BertForMaskedLM:
@@ -258,6 +366,16 @@ def find_gradient(weights, batches: list[Batch], clipped_norm: float | None = No
         (cross_entropy(logits.flatten(0, 1), batch.labels.flatten(), reduction="sum") / labels).backward()
     if clipped_norm is not None:
         torch.nn.utils.clip_grad_norm_(model.parameters(), clipped_norm)
+    return {name: value.grad for name, value in model.named_parameters() if value.grad is not None}
+
+
+def find_weighted_gradient(weights, batch: Batch) -> dict[str, torch.Tensor]:
+    """The gradient of masked diffusion: cross-entropy times weight, over all tokens but padding, in one process."""
+    model = build_model()
+    model.load_state_dict(weights, strict=False)
+    logits = model(**batch.model_inputs("sdpa")).logits
+    each = cross_entropy(logits.flatten(0, 1), batch.labels.flatten(), reduction="none")
+    ((each * batch.loss_weights.flatten()).sum() / (batch.segment_ids > 0).sum()).backward()
     return {name: value.grad for name, value in model.named_parameters() if value.grad is not None}
 
 

@@ -9,7 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch.nn import functional
 
-from maskmill.pipeline.loader.for_trainers import count_labels
+from maskmill.pipeline.loader.batches.loss_terms import count_terms
 from maskmill.pipeline.training.accumulate_gradients import accumulate_gradients
 from maskmill.pipeline.training.build_model import build_model
 from maskmill.pipeline.training.masked_loss import sum_masked_loss
@@ -72,7 +72,7 @@ def test_micro_batches_give_the_whole_batchs_gradients(borders, seed):
 def test_a_mean_of_means_is_something_else():
     batch = make_batch(list(range(8)), seed=3)
     pieces = [slice_batch(batch, 0, 1), slice_batch(batch, 1, 8)]
-    assert count_labels(pieces[:1]) != count_labels(pieces[1:2])
+    assert count_terms(pieces[:1]) != count_terms(pieces[1:2])
     loss, gradients = collect_gradients(pieces)
     MODEL.zero_grad()
     mean_of_means = sum(compute_reference_loss(piece) for piece in pieces) / 2
@@ -85,7 +85,7 @@ def test_a_mean_of_means_is_something_else():
 def test_a_micro_batch_without_labels_adds_nothing():
     batch = make_batch([0, 1, 2], seed=3)
     empty = make_batch([3], rate=0.0)
-    assert count_labels([empty]) == 0
+    assert count_terms([empty]) == 0
     loss, gradients = collect_gradients([batch])
     with_empty, same = collect_gradients([batch, empty])
     assert with_empty == loss

@@ -150,9 +150,16 @@ class Batch(BatchPlace):
 
 
 class _Unfrozen(Batch):
-    """A batch whose fields may be set."""
+    """A batch whose fields may be set. Only weights of labels stay as precise as they are, whatever they are set to.
 
-    __setattr__ = object.__setattr__
+    They are up to 10**6, which float16 does not reach.
+    """
+
+    def __setattr__(self, name: str, value: Any) -> None:
+        halved = isinstance(value, torch.Tensor) and value.dtype in (torch.float16, torch.bfloat16)
+        if name == "loss_weights" and halved and self.loss_weights is not None:
+            value = self.loss_weights.to(value.device)
+        object.__setattr__(self, name, value)
 
 
 def _rebuild_packed(kind: type[Batch], packed: torch.Tensor, places: dict[str, Place], others: dict[str, Any]) -> Batch:

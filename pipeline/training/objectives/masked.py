@@ -11,11 +11,11 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from maskmill.pipeline.loader.batches.loss_terms import count_terms
 from maskmill.pipeline.training.families import family_of
 from maskmill.pipeline.training.masked_loss import (
     TrainingBatch,
     count_pairs,
-    count_token_terms,
     encode,
     sum_pair_loss,
     sum_token_loss,
@@ -29,7 +29,7 @@ def count_masked(model: Any, micro_batches: Sequence[TrainingBatch]) -> list[int
     Raises:
         ConfigError: The model judges pairs, and the rows hold none.
     """
-    counts = [count_token_terms(micro_batches)]
+    counts = [count_terms(micro_batches)]
     if family_of(model).judges_pairs(model):
         counts.append(sum(map(count_pairs, micro_batches)))
     return counts

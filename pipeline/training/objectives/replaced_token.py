@@ -16,15 +16,13 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from maskmill.pipeline.loader.batches.batch import Batch
+from maskmill.pipeline.loader.batches.loss_terms import count_terms, count_tokens, sum_cross_entropy
 from maskmill.pipeline.loader.batches.objectives import replace_tokens
 from maskmill.pipeline.training.families import FAMILIES, Dimensions, family_of
 from maskmill.pipeline.training.masked_loss import (
     TrainingBatch,
-    count_token_terms,
-    count_tokens,
     encode,
     make_inputs,
-    sum_cross_entropy,
 )
 from maskmill.pipeline.training.objectives.objective import Objective
 from maskmill.pipeline.training.train_data import TrainData
@@ -81,7 +79,7 @@ def _describe_generator(section: ModelSection, config: Any) -> ModelSection:
 
 
 def _count(_models: TwoModels, micro_batches: Sequence[TrainingBatch]) -> list[int]:
-    return [count_token_terms(micro_batches), count_tokens(micro_batches)]
+    return [count_terms(micro_batches), count_tokens(micro_batches)]
 
 
 def _sum(models: TwoModels, micro_batch: TrainingBatch, device: torch.device | str) -> list[Tensor]:

@@ -15,14 +15,13 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from maskmill.pipeline.loader.batches.batch import Batch
+from maskmill.pipeline.loader.batches.loss_terms import count_tokens, sum_cross_entropy
 from maskmill.pipeline.loader.batches.objectives import find_span_boundaries
 from maskmill.pipeline.training.families import family_of
 from maskmill.pipeline.training.masked_loss import (
     TrainingBatch,
-    count_tokens,
     encode,
     have_weights,
-    sum_cross_entropy,
 )
 from maskmill.pipeline.training.objectives.masked import count_masked, sum_from_hidden
 from maskmill.pipeline.training.objectives.objective import Objective

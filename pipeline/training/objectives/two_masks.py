@@ -17,7 +17,7 @@ from torch import Tensor, nn
 
 from maskmill.pipeline.loader.batches.another_mask import AnotherMask
 from maskmill.pipeline.loader.batches.batch import Batch
-from maskmill.pipeline.loader.for_trainers import count_labels
+from maskmill.pipeline.loader.batches.loss_terms import count_terms
 from maskmill.pipeline.masking.tables import MaskTables
 from maskmill.pipeline.training.families import family_of
 from maskmill.pipeline.training.masked_loss import TrainingBatch, make_inputs, sum_token_loss
@@ -78,7 +78,7 @@ def _extend(model: Any, section: ModelSection, data: TrainData) -> WithDecoder:
 def _count(module: WithDecoder, micro_batches: Sequence[TrainingBatch]) -> list[int]:
     # The second mask is drawn here and once more for the loss: quicker than a step by far, and nothing is kept.
     hidden = (module.mask(batch) for batch in cast("Sequence[Batch]", micro_batches))
-    return [*count_masked(module.model, micro_batches), count_labels(hidden)]
+    return [*count_masked(module.model, micro_batches), count_terms(hidden)]
 
 
 def _sum(module: WithDecoder, micro_batch: TrainingBatch, device: torch.device | str) -> list[Tensor]:
