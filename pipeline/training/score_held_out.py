@@ -3,6 +3,9 @@
 Every labelled position shows [MASK]. BERT's own mixture leaves a tenth of them as they are, and a model without
 any attention reads those off: that alone is worth about 0.6 nats. With [MASK] alone, a model that uses no context
 can do no better than the tokens' frequencies, so the gap to their entropy is what context gives.
+
+No label has a weight here, also where training weighs them by `mask.per_sequence_rate`: the entropy that the loss is
+compared with is that of tokens that count the same.
 """
 
 from __future__ import annotations

@@ -82,6 +82,22 @@ def test_the_score_is_over_every_held_out_row_with_mask_at_every_label(prepared,
     assert result.held_out.unigram_entropy == entropy
 
 
+def test_the_score_of_a_training_with_weights_has_none(prepared, tmp_path):
+    """By the exported model, over the same labels: their mean, as that of every other training."""
+    config = make_train_file(prepared, tmp_path, steps=2)
+    mask = Masking(per_sequence_rate=(0.1, 1.0), mask_share=1.0, random_share=0.0)
+    result, _ = run(config.model_copy(update={"mask": mask}))
+    model = AutoModelForMaskedLM.from_pretrained(result.model_url).eval()
+    losses = []
+    for batch in iter_fixed_batches(f"{prepared}/packed-heldout", HELD_OUT_MASKING, 8):
+        assert batch.loss_weights is None
+        logits = model(**batch.model_inputs("sdpa", model)).logits.detach()
+        each = torch.nn.functional.cross_entropy(logits.flatten(0, 1), batch.labels.flatten(), reduction="none")
+        losses += each[batch.labels.flatten() != IGNORE_INDEX].tolist()
+    assert result.held_out.num_labels == len(losses) > 0
+    assert result.held_out.loss == pytest.approx(sum(losses) / len(losses), abs=1e-5)
+
+
 def test_the_exported_model_and_tokenizer_belong_together(prepared, tmp_path):
     result, _ = run(make_train_file(prepared, tmp_path, steps=1))
     tokenizer = AutoTokenizer.from_pretrained(result.model_url)
