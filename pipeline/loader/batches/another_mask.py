@@ -10,6 +10,7 @@ import numpy as np
 import torch
 
 from maskmill.pipeline.loader.batches.batch import Batch
+from maskmill.pipeline.loader.batches.loss_weights import weigh_labels
 from maskmill.pipeline.loader.batches.objectives import find_original_ids
 from maskmill.pipeline.loader.plan.choose_masks import open_step_masks
 from maskmill.pipeline.loader.plan.open_sources import RunPlan
@@ -38,7 +39,9 @@ class AnotherMask:
         self._tables = tables
 
     def __call__(self, batch: Batch) -> Batch:
-        """The same rows with these masks, on the same device; without `masked_positions` and `loss_weights`.
+        """The same rows with these masks, on the same device, and the `loss_weights` of these.
+
+        They have no `masked_positions`.
 
         Raises:
             ConfigError: The batch is on a GPU, and the strategy is one whose masks are drawn on the host.
@@ -60,11 +63,12 @@ class AnotherMask:
                 here = batch.row_epochs == epoch
                 starts = None if batch.word_starts is None else batch.word_starts[here].numpy()
                 row_ids = batch.row_ids[here].numpy()
-                masked = mask_rows(rows[here].numpy(), row_ids, epoch, self._masking, self._tables, starts)
-                shown[here], labels[here] = map(torch.from_numpy, masked)
-        return replace(
+                drawn = mask_rows(rows[here].numpy(), row_ids, epoch, self._masking, self._tables, starts)
+                shown[here], labels[here] = map(torch.from_numpy, drawn)
+        masked = replace(
             batch, input_ids=shown, labels=labels, masked_positions=None, masked_labels=None, loss_weights=None
         )
+        return weigh_labels(masked, self._masking, self._tables.vocabulary.cls_id)
 
 
 def open_another_mask(
@@ -90,9 +94,13 @@ def open_another_mask(
             "give the second mask a seed of its own, for example Masking(rate=0.5, seed=1)",
             "two masks of one seed would hide the same tokens",
         )
-    for name in ("rate", "per_sequence_rate"):
-        value = getattr(masking, name)
-        if not isinstance(value, float | None):
-            raise refuse_argument(f"masking.{name}", value, "one rate", "give another mask one rate, such as 0.5")
+    if masking.schedule is not None:
+        raise refuse_argument(
+            "masking.rate",
+            masking.schedule,
+            "a number",
+            "give a rate such as 0.5, or per_sequence_rate",
+            "another mask has no steps, so its rate cannot change over them",
+        )
     masks = open_step_masks(plan, masking, storage_options, own=False)
     return AnotherMask(masking, masks.find(0).tables)

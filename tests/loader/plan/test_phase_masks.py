@@ -139,19 +139,35 @@ def test_stored_masks_of_sequence_rates_have_the_weights_of_their_copy(tmp_path,
             assert np.array_equal(seen.setdefault((row, epoch % 2), weighed.numpy()), weighed.numpy())
 
 
-def test_another_mask_is_that_of_a_loader_with_its_settings(dataset):
-    masking = Masking(rate=0.5, seed=77, selection="bernoulli")
-    ours, law = open_loader(dataset), open_loader(dataset, masking=masking)
+@pytest.mark.parametrize("own", [MASKING, Masking(per_sequence_rate=(0.1, 0.9), seed=5)], ids=["rate", "rates"])
+@pytest.mark.parametrize(
+    "settings",
+    [
+        {"rate": 0.5, "selection": "bernoulli"},
+        {"per_sequence_rate": (0.2, 0.7)},
+        {"per_sequence_rate": (0.2, 0.7), "loss_weights": "one"},
+    ],
+    ids=["rate", "rates", "weights of one"],
+)
+def test_another_mask_is_that_of_a_loader_with_its_settings(dataset, settings, own):
+    masking = Masking(**settings, seed=77)
+    ours, law = open_loader(dataset, masking=own), open_loader(dataset, masking=masking)
     again = ours.another_mask(masking)
     for batch, expected in zip(ours.epochs(2), law.epochs(2), strict=True):
         second = again(batch)
         assert torch.equal(second.input_ids, expected.input_ids)
         assert torch.equal(second.labels, expected.labels)
         assert torch.equal(second.segment_ids, batch.segment_ids)
+        assert (second.loss_weights is None) == (expected.loss_weights is None)
+        if expected.loss_weights is not None:
+            assert torch.equal(second.loss_weights, expected.loss_weights)
+
+
+def test_another_mask_of_the_same_seed_or_of_a_changing_rate_is_refused(dataset):
+    ours = open_loader(dataset)
     with pytest.raises(ConfigError, match="would hide the same tokens"):
         ours.another_mask(Masking(seed=MASKING.seed))
     with pytest.raises(ConfigError, match="would hide the same tokens"):
         open_loader(dataset, masking="static").another_mask(Masking(rate=0.5, seed=STATIC_MASKING.seed))
-    for masking, key in ((LINEAR, "rate"), (Masking(per_sequence_rate=(0.1, 0.2), seed=2), "per_sequence_rate")):
-        with pytest.raises(ConfigError, match=rf"masking\.{key}: .*expected one rate"):
-            ours.another_mask(masking)
+    with pytest.raises(ConfigError, match=r"masking\.rate: another mask has no steps.*expected a number"):
+        ours.another_mask(LINEAR)
