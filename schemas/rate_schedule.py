@@ -62,6 +62,14 @@ class RateSchedule(BaseModel):
         """The highest rate, in millionths."""
         return max(round(rate * PPM) for _, rate in self.points)
 
+    def find_lowest(self, steps: int) -> tuple[int, int]:
+        """A step with the lowest rate of the first `steps` ones, and that rate in millionths.
+
+        Between two points a rate does not turn, so it is lowest at a point or at the last step.
+        """
+        corners = [step for step, _ in self.points if step < steps] + [steps - 1]
+        return min(((step, self.find_ppm(step)) for step in corners), key=lambda found: found[1])
+
     def find_ppm(self, step: int) -> int:
         """The rate of a step, in millionths: integer arithmetic alone, so that it is the same everywhere.
 

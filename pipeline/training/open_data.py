@@ -18,6 +18,7 @@ from maskmill.pipeline.loader.plan.check_fit import (
 from maskmill.pipeline.run.rare_weights import weigh_by_dataset
 from maskmill.pipeline.storage.datasets import fingerprint_blocks, fingerprint_rows, read_tokenizer
 from maskmill.pipeline.storage.store import open_store
+from maskmill.pipeline.training.check_rate import check_rate
 from maskmill.pipeline.training.masked_loss import TrainingBatch
 from maskmill.pipeline.training.score_held_out import HELD_OUT_MASKING
 from maskmill.pipeline.training.train_data import TrainData
@@ -37,7 +38,7 @@ def open_train_data(config: TrainFile, origins: Mapping[str, str] = MappingProxy
         origins: For messages, what has set a key, such as `mask.rate`, if it was not the train file.
 
     Raises:
-        ConfigError: There is no packed dataset at a URL, the two do not fit together, or no token would have a label.
+        ConfigError: There is no packed dataset at a URL, the two do not fit together, or a step would have no label.
         ShardCorruptError: A manifest or the tokenizer is not what was written.
     """
     data = config.data
@@ -45,16 +46,12 @@ def open_train_data(config: TrainFile, origins: Mapping[str, str] = MappingProxy
     manifest = read_packed_manifest(dataset)
     more = {url: read_packed_manifest(open_store(url)) for url in data.more_datasets}
     masking = config.mask or manifest.masking
-    if masking.rate_ppm == 0:
-        key = "rate" if masking.per_sequence_rate is None else "per_sequence_rate"
-        raise ConfigError(
-            "no token would have a label, and there would be nothing to learn",
-            path=f"mask.{key}" if config.mask is not None else dataset.display_url,
-            place=None if config.mask is not None else f"mask.{key}",
-            expected="more than 0",
-            found=str(getattr(masking, key)),
-            action="give [mask] of the train file a rate such as 0.15, or --set mask.rate=0.15",
-        )
+    check_rate(
+        masking,
+        dataset.display_url if config.mask is None else None,
+        steps=config.run.steps,
+        batch_tokens=data.global_batch_rows * manifest.seq_len,
+    )
     if data.stored_masks:
         for url, one in {data.dataset: manifest, **more}.items():
             check_stored_masks(one, config.mask, open_store(url).display_url, origins)

@@ -6,7 +6,7 @@ from decimal import Decimal, getcontext
 from fractions import Fraction
 
 import pytest
-from hypothesis import given
+from hypothesis import assume, given
 from hypothesis import strategies as st
 
 from maskmill.schemas.errors import ConfigError
@@ -57,6 +57,22 @@ def test_rates_between_points_are_those_of_exact_arithmetic(data, step):
         assert abs(schedule.find_ppm(step) - exact) <= Fraction(1, 2) + Fraction(1, 10**9)
         assert Masking(rate=schedule).at(step) == Masking(rate=schedule.find_ppm(step) / 10**6)
         assert schedule.find_ppm(step) <= schedule.most_ppm == Masking(rate=schedule).rate_ppm
+
+
+@given(
+    curve=st.sampled_from(["linear", "cosine", "piecewise"]),
+    changes=st.dictionaries(st.integers(1, 40), st.integers(0, 9), min_size=1, max_size=4),
+    first=st.integers(0, 9),
+    steps=st.integers(1, 50),
+)
+def test_the_lowest_rate_is_that_of_all_steps(curve, changes, first, steps):
+    points = sorted({0: first, **changes}.items())
+    assume(len({ppm for _, ppm in points}) > 1)
+    schedule = RateSchedule(curve=curve, points=[(step, ppm / 10**6) for step, ppm in points])
+    step, ppm = schedule.find_lowest(steps)
+    assert ppm == min(map(schedule.find_ppm, range(steps)))
+    assert 0 <= step < steps
+    assert schedule.find_ppm(step) == ppm
 
 
 def test_a_schedule_is_read_and_written_as_a_table():

@@ -286,6 +286,45 @@ def test_a_changed_mask_table_is_still_the_train_files(prepared, tmp_path):
         run(config.model_copy(update={"mask": Masking(rate=0.2)}))
 
 
+@pytest.mark.parametrize(
+    ("mask", "key", "found"),
+    [
+        ({"rate": {"curve": "piecewise", "points": [[0, 0.3], [2, 0.0]]}}, "rate", "0.0 at step 2"),
+        ({"rate": {"curve": "linear", "points": [[0, 0.0], [2, 0.1]]}}, "rate", "0.0 at step 0"),
+        ({"rate": {"curve": "cosine", "points": [[0, 0.3], [1, 0.000001], [9, 0.0]]}}, "rate", "0.0 at step 5"),
+        ({"rate": 0.001, "selection": "bernoulli"}, "rate", "0.001"),
+        (
+            {"rate": {"curve": "linear", "points": [[0, 0.3], [5, 0.001]]}, "selection": "bernoulli"},
+            "rate",
+            "0.001 at step 5",
+        ),
+        ({"per_sequence_rate": [0.0, 0.00001]}, "per_sequence_rate", "(0.0, 1e-05)"),
+        ({"per_sequence_rate": [0.0, 0.0]}, "per_sequence_rate", "(0.0, 0.0)"),
+    ],
+)
+def test_steps_without_a_label_are_refused_at_the_start(prepared, tmp_path, mask, key, found):
+    """They would pass as a loss of 0. A global batch has 16 rows of 32 tokens: 512."""
+    config = make_train_file(prepared, tmp_path / "training", steps=6)
+    with pytest.raises(ConfigError, match="no token would have a label") as caught:
+        run(config.model_copy(update={"mask": Masking(**mask)}))
+    assert (caught.value.path, caught.value.found) == (f"mask.{key}", found)
+
+
+@pytest.mark.parametrize(
+    "mask",
+    [
+        {"rate": {"curve": "linear", "points": [[0, 0.3], [2, 0.0]]}},  # at the first step after the run
+        {"rate": 0.000001},  # one token of every row
+        {"rate": 0.002, "selection": "bernoulli"},  # 1.02 tokens of 512
+        {"per_sequence_rate": [0.0, 0.004]},
+    ],
+)
+def test_steps_with_a_label_are_trained(prepared, tmp_path, mask):
+    config = make_train_file(prepared, tmp_path / "training", steps=2)
+    _, losses = run(config.model_copy(update={"mask": Masking(**mask)}))
+    assert len(losses) == 2
+
+
 def test_a_rate_of_zero_is_refused(prepared, tmp_path):
     """There would be no label, and every loss would be 0."""
     config = make_train_file(prepared, tmp_path / "training", steps=1)
