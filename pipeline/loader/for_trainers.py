@@ -26,6 +26,7 @@ from maskmill.schemas.errors import ConfigError
 __all__ = ["Encoder", "as_inputs", "count_terms", "describe_encoder", "group_steps", "sum_batch_loss", "sum_losses"]
 
 
+_BATCH, _GIVE_BATCH = "a Batch, as the loader gives it", "give one batch of the loader"
 _GIVE_LOADER = "give group_steps(batches), or a DataLoader(batches, batch_size=None)"
 
 
@@ -74,7 +75,7 @@ def sum_batch_loss(logits: torch.Tensor, batch: Batch, layout: Layout = "sdpa") 
         ConfigError: The logits are not those of this batch in this layout.
     """
     check_instance("logits", logits, torch.Tensor, "a tensor", "give the logits of the model for this batch")
-    _check_batch(batch)
+    check_instance("batch", batch, Batch, _BATCH, _GIVE_BATCH)
     labels, weights = batch.model_labels(layout), batch.model_weights(layout)
     if logits.shape[:-1] != labels.shape:
         raise refuse_argument(
@@ -141,7 +142,7 @@ def as_inputs(batch: Batch, layout: Layout = "sdpa", encoder: Encoder | None = N
     Raises:
         ConfigError: See `Batch.model_inputs`; or the labels have weights, for which such a trainer has no place.
     """
-    check_instance("batch", batch, Batch, "a Batch, as the loader gives it", "give one batch of the loader")
+    check_instance("batch", batch, Batch, _BATCH, _GIVE_BATCH)
     if encoder is not None:
         check_instance("encoder", encoder, Encoder, "an Encoder", "give encoder=describe_encoder(model)")
     if batch.loss_weights is not None:

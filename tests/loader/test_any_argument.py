@@ -16,7 +16,18 @@ import torch
 from hypothesis import assume, example, given, settings
 from hypothesis import strategies as st
 
-from maskmill import Cache, MaskedBatches, Masking, Mixture, Phase, Source, as_inputs, group_steps, iter_fixed_batches
+from maskmill import (
+    Cache,
+    MaskedBatches,
+    Masking,
+    Mixture,
+    Phase,
+    Source,
+    as_inputs,
+    group_steps,
+    iter_fixed_batches,
+    sum_batch_loss,
+)
 from maskmill.schemas.errors import ConfigError
 
 
@@ -97,6 +108,9 @@ CALLS: dict[str, tuple[str, Call]] = {
     "as_inputs(batch)": ("batch", lambda _, v: as_inputs(v)),
     "as_inputs(layout=)": ("layout", lambda t, v: as_inputs(t.batch, v)),
     "as_inputs(encoder=)": ("encoder", lambda t, v: as_inputs(t.batch, "sdpa", v)),
+    "sum_batch_loss(logits)": ("logits", lambda t, v: sum_batch_loss(v, t.batch)),
+    "sum_batch_loss(batch)": ("batch", lambda t, v: sum_batch_loss(t.logits, v)),
+    "sum_batch_loss(layout=)": ("layout", lambda t, v: sum_batch_loss(t.logits, t.batch, v)),
     "group_steps": ("batches", lambda _, v: list(group_steps(v))),
 }
 """What is called with one argument of any kind, and what an error must name."""
@@ -109,6 +123,7 @@ class Target:
         self._dataset = dataset
         self.loader = self.open()
         self.batch = next(iter(self.loader))
+        self.logits = torch.zeros(*self.batch.labels.shape, 300)
 
     def open(self, **given: Any) -> MaskedBatches:
         return MaskedBatches(self._dataset, **({"global_batch_rows": 8} | given))
