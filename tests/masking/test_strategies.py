@@ -10,7 +10,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from maskmill.pipeline.masking.numba_masks import mask_rows
+from maskmill.pipeline.masking.numba_masks import draw_row, mask_rows
+from maskmill.pipeline.masking.plan_masks import plan_masks
+from maskmill.pipeline.masking.scratch import POSITIONS, SCRATCH_ROWS, UNITS
 from maskmill.pipeline.masking.strategies.table import find_strategy
 from maskmill.schemas.errors import ConfigError
 from maskmill.schemas.masking import Masking
@@ -52,17 +54,34 @@ def test_units_are_as_long_as_the_papers_say(settings, mean):
     assert float(sum(n * share for n, share in enumerate(shares, 1))) == pytest.approx(mean, abs=5e-4)
 
 
+def draw_units(row, row_id, epoch, masking, tables):
+    """The positions of each unit that the kernel selects in a row."""
+    scratch = np.empty((SCRATCH_ROWS, len(row)), np.uint32)
+    plan = plan_masks(masking, tables, epoch)
+    count = draw_row(row, np.empty(0, np.bool_), np.uint64(row_id), plan, scratch)
+    units = {}
+    for position, unit in zip(scratch[POSITIONS, :count].tolist(), scratch[UNITS, :count].tolist(), strict=True):
+        units.setdefault(unit, []).append(position)
+    return units
+
+
 @given(rows=rows_of_ids(), masking=maskings(WORDS), epoch=epochs, row_id=uint64s)
 @quick
 def test_units_are_whole_words_within_a_segment(tables, rows, masking, epoch, row_id):
-    _, labels = mask_rows(rows, np.full(len(rows), row_id, np.uint64), epoch, masking, tables)
-    for row, selected in zip(rows, labels != -100, strict=True):
-        words = [word for segment in segments_of(row.tolist()) for word in segment]
-        cut = [word for word in words if len({bool(selected[position]) for position in word}) == 2]
-        assert len(cut) <= (masking.strategy == "span")  # the last span is cut at the budget, as in SpanBERT
-        unit_of = select_by_the_law(row.tolist(), row_id, epoch, masking)
-        for position, unit in unit_of.items():
-            assert not {PAD, CLS, SEP, MASK} & set(row[unit : position + 1].tolist())
+    for row in rows:
+        segments = segments_of(row.tolist())
+        word_of = {position: word for segment in segments for word in segment for position in word}
+        segment_of = {position: number for number, words in enumerate(segments) for word in words for position in word}
+        cut = 0
+        for first, positions in draw_units(row, row_id, epoch, masking, tables).items():
+            assert positions == list(range(first, first + len(positions)))
+            assert len({segment_of.get(position) for position in positions}) == 1
+            words = {word_of[position][0] for position in positions}
+            assert first in words
+            cut += sum(not set(word_of[word]) <= set(positions) for word in words)
+            if masking.strategy != "span":
+                assert len(words) <= (masking.max_ngram if masking.strategy == "ngram" else 1)
+        assert cut <= (masking.strategy == "span")  # the last span is cut at the budget, as in SpanBERT
 
 
 @pytest.mark.parametrize("settings", WORDS, ids=name_of)
