@@ -49,6 +49,19 @@ def segments_of(ids, never=frozenset(NEVER_SELECTED)):
     return segments
 
 
+def list_ngram_shares(longest):
+    """ALBERT's: n words are 1/n times as likely as one."""
+    return [Fraction(1, n) / sum(Fraction(1, k) for k in range(1, longest + 1)) for n in range(1, longest + 1)]
+
+
+def list_span_shares(longest, clipped):
+    """The geometric distribution with p = 0.2; what is longer counts as the longest, or is drawn again."""
+    weights = [Fraction(1, 5) * Fraction(4, 5) ** before for before in range(longest)]
+    if clipped:
+        weights[-1] = 1 - sum(weights[:-1])
+    return [weight / sum(weights) for weight in weights]
+
+
 def draw_length(shares, word):
     """How many words a word of 32 bits means."""
     length, share = 1, Fraction(word, 2**32)
@@ -59,7 +72,7 @@ def draw_length(shares, word):
 
 def select_ngrams(segments, budget, longest, key, length_word):
     """ALBERT's `create_masked_lm_predictions` with keys for shuffles; Google's whole words where `longest` is 1."""
-    shares = [Fraction(1, n) / sum(Fraction(1, k) for k in range(1, longest + 1)) for n in range(1, longest + 1)]
+    shares = list_ngram_shares(longest)
     candidates = [
         [list(chain(*words[at : at + n])) for n in range(1, longest + 1)]
         for words in segments
@@ -82,10 +95,7 @@ def select_ngrams(segments, budget, longest, key, length_word):
 
 def select_spans(segments, budget, longest, clipped, key, length_word):
     """SpanBERT's `PairWithSpanMaskingScheme.mask` with keys for its draws of anchors, then `merge_intervals`."""
-    weights = [Fraction(1, 5) * Fraction(4, 5) ** before for before in range(longest)]
-    if clipped:
-        weights[-1] = 1 - sum(weights[:-1])
-    shares = [weight / sum(weights) for weight in weights]
+    shares = list_span_shares(longest, clipped)
     anchors = iter(sorted((p for words in segments for word in words for p in word), key=key))
     selected = set()
     while len(selected) < budget:
