@@ -79,7 +79,9 @@ def note_replaced(
 
 
 def _list_overridden(overrides: Sequence[str]) -> set[str]:
-    return {override.partition("=")[0].replace(" ", "") for override in overrides}
+    """The keys, such as `mask.rate`, of which `--set` sets all or, as `--set mask.rate.curve=`, a part."""
+    places = ([part.strip() for part in override.partition("=")[0].split(".")] for override in overrides)
+    return {".".join(place[:2]) for place in places}
 
 
 def _list_recipe(recipe: str) -> dict[str, Any]:

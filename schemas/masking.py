@@ -30,6 +30,7 @@ from maskmill.schemas.mask_vocabulary import MAX_VOCAB_SIZE
 from maskmill.schemas.rate_schedule import RateSchedule, read_schedule
 from maskmill.schemas.shares import PPM, PpmShare
 from maskmill.schemas.token_weights import RARE, pack_weights, unpack_weights
+from maskmill.schemas.wording import setting_of
 
 IGNORE_INDEX = -100
 """The label of a position that is not predicted; torch's cross-entropy skips it by default."""
@@ -295,7 +296,10 @@ class Masking(BaseModel, metaclass=_CheckedCalls):
 
     def show(self) -> dict[str, str]:
         """The settings for people to read, by their names."""
-        shown = {name: str(value) for name, value in self.model_dump(mode="json").items()}
+        written = self.model_dump(mode="json")
+        shown = {
+            name: setting_of(value) if isinstance(value, dict | list) else str(value) for name, value in written.items()
+        }
         weights = None if self.token_weights == RARE else self.list_weights()
         return shown if weights is None else shown | {"token_weights": f"of {len(weights)} ids"}
 

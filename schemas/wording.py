@@ -3,6 +3,10 @@
 from __future__ import annotations
 
 import json
+import re
+from collections.abc import Mapping
+
+from pydantic import BaseModel
 
 from maskmill.schemas.printable import SHOWN_CHARACTERS, make_printable
 
@@ -28,4 +32,22 @@ def size_of(num_bytes: int) -> str:
 
 def setting_of(value: object) -> str:
     """A value as it is written in a run file, shortened if it is long; `unset` for `None`."""
-    return "unset" if value is None else make_printable(json.dumps(value, ensure_ascii=False), SHOWN_CHARACTERS)
+    return "unset" if value is None else make_printable(write_value(value), SHOWN_CHARACTERS)
+
+
+def write_value(value: object) -> str:
+    """A value of a setting as TOML on one line; a model, such as a schedule, is written as an inline table."""
+    if isinstance(value, BaseModel):
+        return write_value(value.model_dump(mode="json", by_alias=True, exclude_none=True))
+    if isinstance(value, Mapping):
+        pairs = (f"{_write_key(str(key))} = {write_value(inner)}" for key, inner in value.items() if inner is not None)
+        return f"{{{', '.join(pairs)}}}"
+    if isinstance(value, list | tuple):
+        return f"[{', '.join(map(write_value, value))}]"
+    if isinstance(value, float):
+        return repr(float(value))  # json writes the infinities in words that TOML does not know
+    return json.dumps(value if isinstance(value, bool | int | str) else str(value), ensure_ascii=False)
+
+
+def _write_key(key: str) -> str:
+    return key if re.fullmatch("[A-Za-z0-9_-]+", key) else json.dumps(key, ensure_ascii=False)

@@ -97,7 +97,7 @@ def open_another_mask(
     if masking.schedule is not None:
         raise refuse_argument(
             "masking.rate",
-            masking.schedule,
+            masking.model_dump(mode="json")["rate"],
             "a number",
             "give a rate such as 0.5, or per_sequence_rate",
             "another mask has no steps, so its rate cannot change over them",

@@ -1,0 +1,90 @@
+"""What a command says at its end of settings that differ, for every key of a run file."""
+
+from __future__ import annotations
+
+import json
+import tomllib
+from pathlib import Path
+
+import pytest
+
+from maskmill.jobs.next_steps import note_replaced, warn_overridden
+from maskmill.pipeline.run.parts import Part
+from maskmill.pipeline.settings import read_toml
+from maskmill.schemas.run_file import RunFile
+from maskmill.schemas.wording import setting_of, write_value
+
+RUN = '[input]\npaths = ["a.txt"]\n[output]\nurl = "out"\n'
+CHANGED = {
+    "documents": {"shard_mb": 2.5, "deduplicate": False, "held_out": 0.25, "seed": 7, "appendable": True},
+    "filters": {"length": {"min_words": 3}, "gopher_quality": {}, "regex": {"need": {"de": ["ä+"]}}},
+    "tokenizer": {"vocab_size": 700, "initial_alphabet": 'ä"\\', "alpha": 0.7, "strip_accents": False},
+    "pack": {"seq_len": [64, 128], "sequences": "full_sentences", "min_segment": 8},
+    "mask": {
+        "rate": {"curve": "linear", "points": [[0, 0.3], [100, 0.15]]},
+        "strategy": "whole_word",
+        "replace_by": "unit",
+        "protect": ["[UNK]", "."],
+        "mask_share": 1.0,
+        "random_share": 0.0,
+    },
+}
+
+
+def list_overrides() -> list[str]:
+    return [f"{section}.{key}={write_value(value)}" for section, keys in CHANGED.items() for key, value in keys.items()]
+
+
+def write_run(folder: Path, text: str = "") -> str:
+    (folder / "run.toml").write_text(RUN + text)
+    return str(folder / "run.toml")
+
+
+@pytest.mark.parametrize("override", list_overrides())
+def test_every_key_that_an_option_sets_is_named_with_a_value_that_a_file_takes(tmp_path: Path, override: str) -> None:
+    path = write_run(tmp_path)
+    extra = ["mask.random_share=0.0"] if override.startswith("mask.mask_share") else []
+    extra += ["mask.strategy=whole_word"] if override.startswith("mask.replace_by") else []
+    settings = read_toml(RunFile, path, [*extra, override])
+    (note, _) = warn_overridden(settings, Part.PACK, path, [override])
+    key, _, value = override.partition("=")
+    (said,) = (one for one in note.partition("--set: ")[2].split("; ") if one.startswith(f"{key} = "))
+    ours, theirs = said.removeprefix(f"{key} = ").rsplit(", the default is ", 1)
+    found = tomllib.loads(f"value = {ours}")["value"]
+    wanted = tomllib.loads(f"value = {value}")["value"]
+    assert (
+        found == {**found, **wanted}
+        if isinstance(wanted, dict)
+        else found == (sorted(wanted) if key == "mask.protect" else wanted)
+    )
+    assert theirs == "unset" or tomllib.loads(f"value = {theirs}")
+
+
+@pytest.mark.parametrize("section", ["documents", "filters", "tokenizer", "pack", "mask", "engine", "input", "output"])
+def test_every_value_of_every_section_can_be_said(section: str) -> None:
+    """Of a model as it is, and of what a file holds of it."""
+    default = RunFile.model_validate({"input": {"paths": ["a"]}, "output": {"url": "o"}})
+    changed = RunFile.model_validate(
+        json.loads(default.model_dump_json(include={"input", "output"}, by_alias=True)) | CHANGED
+    )
+    for file in (default, changed):
+        for _, value in getattr(file, section):
+            assert value is None or tomllib.loads(f"value = {setting_of(value)}")
+
+
+def test_a_schedule_of_a_recipe_that_is_replaced_is_said_as_its_file_has_it(tmp_path: Path) -> None:
+    curve = '{curve = "piecewise", points = [[0, 0.3], [487400, 0.15], [614600, 0.05]]}'
+    path = write_run(tmp_path)
+    settings = read_toml(RunFile, path, ["mask.rate=0.2"], "mmbert")
+    (note, _) = warn_overridden(settings, Part.PACK, path, ["mask.rate=0.2"], "mmbert")
+    assert note.endswith(f"by --set: mask.rate = 0.2, the recipe has {curve}")
+    path = write_run(tmp_path, "[mask]\nrate = 0.2\n")
+    (note,) = note_replaced(read_toml(RunFile, path, recipe="mmbert"), Part.PACK, path, [], "mmbert")
+    assert note.endswith(f"mask.rate = 0.2, the recipe has {curve}")
+
+
+def test_a_part_of_a_key_that_an_option_sets_is_said_with_the_whole_key(tmp_path: Path) -> None:
+    path = write_run(tmp_path, '[mask]\nrate = {curve = "linear", points = [[0, 0.3], [100, 0.15]]}\n')
+    settings = read_toml(RunFile, path, ["mask.rate.curve=cosine"])
+    (note, _) = warn_overridden(settings, Part.PACK, path, ["mask.rate.curve=cosine"])
+    assert 'mask.rate = {curve = "cosine", points = [[0, 0.3], [100, 0.15]]}, the file has {curve = "linear", ' in note
