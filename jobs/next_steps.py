@@ -31,24 +31,28 @@ def warn_overridden(
     if not overrides:
         return []
     given = _list_overridden(overrides)
-    try:
-        plain = read_toml(RunFile, run_file, recipe=recipe)
-    except ConfigError:  # the file alone is not a whole run
-        plain = None
-    differing = {key: values for key, values in find_differing(settings, plain, last_part).items() if key in given}
-    if not differing:
-        return []
-    of_file = set(list_keys(run_file))
+    of_file = list_keys(run_file)
     of_recipe = {} if recipe is None else _list_recipe(recipe)
+    try:
+        differing = find_differing(settings, read_toml(RunFile, run_file, recipe=recipe), last_part)
+    except ConfigError:  # the file alone is not a whole run
+        defaults = RunFile(input=settings.input, output=settings.output)
+        written = {key: values[0] for key, values in find_differing(defaults, None).items()} | of_recipe | of_file
+        differing = {
+            key: (ours, written.get(key)) for key, (ours, _) in find_differing(settings, None, last_part).items()
+        }
     said = []
     for key, (ours, theirs) in differing.items():
-        plainly = "the file has" if key in of_file else "the recipe has" if key in of_recipe else "the default is"
-        said.append(f"{key} = {setting_of(ours)}, {plainly} {setting_of(theirs)}")
-    is_default_alone = not settings.mask.copies and all(key.startswith("mask.") for key in differing)
+        if key in given and setting_of(ours) != setting_of(theirs):
+            plainly = "the file has" if key in of_file else "the recipe has" if key in of_recipe else "the default is"
+            said.append((key, f"{key} = {setting_of(ours)}, {plainly} {setting_of(theirs)}"))
+    if not said:
+        return []
+    is_default_alone = not settings.mask.copies and all(key.startswith("mask.") for key, _ in said)
     alone = "sets the default masking back" if is_default_alone else "is refused for this output"
     described_by = run_file if recipe is None else f"{run_file} with --recipe {redact(recipe)}"
     return [
-        f"note: this output differs from {described_by} by --set: {'; '.join(said)}",
+        f"note: this output differs from {described_by} by --set: {'; '.join(text for _, text in said)}",
         f"      write it into the file, or give the same --set again: the file alone {alone}",
     ]
 

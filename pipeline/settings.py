@@ -12,11 +12,11 @@ from pydantic import BaseModel, ValidationError
 from maskmill.pipeline.recipes import read_recipe
 from maskmill.pipeline.storage.paths import split_file_url
 from maskmill.pipeline.storage.store import open_store
+from maskmill.schemas.defaults import NO_DEFAULTS, Defaults
 from maskmill.schemas.errors import ConfigError
 from maskmill.schemas.explain_values import explain_values, show_value
-from maskmill.schemas.recipe_file import GIVE_WAY, NEED
 from maskmill.schemas.redaction import redact
-from maskmill.schemas.toml_files import NO_DEFAULTS, Defaults, Model, parse_toml
+from maskmill.schemas.toml_files import Model, parse_toml
 
 MAX_TOML_BYTES = 4 << 20
 """Limit of a run or train file; one that lists ten thousand inputs has a fifth of it."""
@@ -46,11 +46,14 @@ def load_settings(model: type[Model], given: object, argument: str, recipe: str 
         return given
     if isinstance(given, Mapping):
         defaults = _read_defaults(model, recipe, "recipe")
+        values = defaults.under(given)
         try:
-            return model.model_validate(defaults.under(given))
+            found = model.model_validate(values)
         except ValidationError as error:
             shown = f"{argument} with {defaults.said_by}" if recipe is not None else argument
             raise explain_values(model, error, shown) from None
+        defaults.require(values, argument)
+        return found
     if isinstance(given, (str, os.PathLike)):
         return _read_toml(model, check_url(given, argument), (), _read_defaults(model, recipe, "recipe"))
     example = (
@@ -78,10 +81,10 @@ def read_toml(model: type[Model], path: str, overrides: Sequence[str] = (), reci
     return _read_toml(model, path, overrides, _read_defaults(model, recipe, "--recipe"))
 
 
-def list_keys(path: str) -> list[str]:
-    """The keys that a run or train file sets itself, such as `pack.seq_len`; it has been read before."""
-    values = tomllib.loads(_read_text(path))
-    return [f"{section}.{key}" for section, keys in values.items() if isinstance(keys, Mapping) for key in keys]
+def list_keys(path: str) -> dict[str, Any]:
+    """The keys that a run or train file sets itself, such as `pack.seq_len`, and their values; it was read before."""
+    sections = {name: keys for name, keys in tomllib.loads(_read_text(path)).items() if isinstance(keys, Mapping)}
+    return {f"{name}.{key}": value for name, keys in sections.items() for key, value in keys.items()}
 
 
 def _read_toml(model: type[Model], path: str, overrides: Sequence[str], defaults: Defaults) -> Model:
@@ -112,8 +115,7 @@ def _read_defaults(model: type[Model], recipe: object, given_as: str) -> Default
     if not isinstance(recipe, str) or not recipe:
         expected = "the name of a recipe, or the path or URL of one"
         raise refuse_argument("recipe", recipe, expected, 'give for example recipe="roberta"', "this is no recipe")
-    sections = read_recipe(recipe, given_as).keys_of(model)
-    return Defaults(f"{given_as} {redact(recipe)}", sections, GIVE_WAY, NEED)
+    return read_recipe(recipe, given_as).defaults_of(model, f"{given_as} {redact(recipe)}")
 
 
 def check_url(given: object, argument: str) -> str:

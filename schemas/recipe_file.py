@@ -13,12 +13,16 @@ learning_rate = 6e-4  # appendix A, table 9
 ```
 
 It has any of the sections below, and its keys go under those of a run file or a train file: what the file says wins.
-The comment above the first section is the recipe's description.
+The comment above the first section is the recipe's description. A recipe may also say what only a file can know:
+
+```toml
+[needs.model]
+init = "the folder of the model to go on with"
+```
 """
 
 from __future__ import annotations
 
-import tomllib
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
@@ -26,12 +30,14 @@ from typing import Any
 from pydantic import BaseModel
 
 from maskmill.schemas import masking
-from maskmill.schemas.explain_values import fields_of, section_of
+from maskmill.schemas.defaults import Defaults, Sections
+from maskmill.schemas.errors import ConfigError
+from maskmill.schemas.explain_values import fields_of, section_of, show_value
 from maskmill.schemas.model_section import SIZE_KEYS, ModelSection
 from maskmill.schemas.pack_section import PackSection
 from maskmill.schemas.run_file import DocumentsSection, MaskSection, TokenizerSection
 from maskmill.schemas.section import Section
-from maskmill.schemas.toml_files import parse_toml
+from maskmill.schemas.toml_files import load_toml, parse_values
 from maskmill.schemas.train_file import DataSection, OptimizerSection, RunSection
 
 
@@ -68,6 +74,10 @@ NEED = {("data", "alpha"): "more_datasets"}
 """Keys of a recipe that mean nothing without another one, which only the file itself can have."""
 
 
+NEEDS = "needs"
+"""The table of keys that a file must set: below each section, a text for each key that says what it is."""
+
+
 @dataclass(frozen=True)
 class Recipe:
     """A recipe as it was read.
@@ -76,11 +86,13 @@ class Recipe:
         name: As the user gave it: a name, or the path of a file.
         text: The file, with its comments.
         sections: Its keys by section.
+        needs: What each key is that a file must set, by section.
     """
 
     name: str
     text: str
-    sections: Mapping[str, Mapping[str, Any]]
+    sections: Sections
+    needs: Mapping[str, Mapping[str, str]]
 
     @property
     def summary(self) -> str:
@@ -90,12 +102,16 @@ class Recipe:
 
     def keys_of(self, model: type[BaseModel]) -> dict[str, dict[str, Any]]:
         """The keys that a run file or a train file has."""
-        sections = {name: section_of(field) for name, field in fields_of(model).items()}
-        return {
-            name: {key: value for key, value in self.sections[name].items() if key in fields_of(section)}
-            for name, section in sections.items()
-            if section is not None and name in self.sections
-        }
+        return _keep_known(self.sections, model)
+
+    def defaults_of(self, model: type[BaseModel], said_by: str) -> Defaults:
+        """The keys that hold where a run file or a train file does not set them.
+
+        Args:
+            model: `RunFile` or `TrainFile`.
+            said_by: The option that names the recipe, for messages.
+        """
+        return Defaults(said_by, self.keys_of(model), GIVE_WAY, NEED, required=_keep_known(self.needs, model))
 
     def keys_in(self, file: BaseModel) -> list[str]:
         """The keys, such as `mask.rate`, that a run file or a train file has as this recipe sets them."""
@@ -119,5 +135,51 @@ def parse_recipe(name: str, text: str, path: str) -> Recipe:
     Raises:
         ConfigError: It is not TOML, or a key does not exist or has a value that is not allowed.
     """
-    parse_toml(RecipeFile, text, path)
-    return Recipe(name, text, tomllib.loads(text))
+    sections = load_toml(text, path)
+    needs = sections.pop(NEEDS, {})
+    parse_values(RecipeFile, sections, path)
+    _check_needs(needs, path)
+    return Recipe(name, text, sections, needs)
+
+
+def _check_needs(needs: object, path: str) -> None:
+    for section, keys in _tables_of(needs, NEEDS, path):
+        known = _keys_by_section(RecipeFile).get(section)
+        if known is None:
+            raise _refuse(f"{NEEDS}.{section}", path, "one of the sections " + ", ".join(RecipeFile.model_fields))
+        for key, reason in keys.items():
+            place = f"{NEEDS}.{section}.{key}"
+            if key not in known:
+                raise _refuse(place, path, "one of " + ", ".join(sorted(known)))
+            if not isinstance(reason, str) or not reason:
+                raise _refuse(place, path, "a text that says what the key is", show_value(reason))
+
+
+def _tables_of(value: object, name: str, path: str) -> list[tuple[str, Mapping[str, Any]]]:
+    """The tables of a table.
+
+    Raises:
+        ConfigError: It is none, or holds something else.
+    """
+    if not isinstance(value, Mapping) or not all(isinstance(keys, Mapping) for keys in value.values()):
+        raise _refuse(name, path, f"tables such as [{name}.model]", show_value(value))
+    return list(value.items())
+
+
+def _refuse(place: str, path: str, expected: str, found: str = "") -> ConfigError:
+    what = f"the value of {place} is wrong" if found else f"unknown key {place}"
+    return ConfigError(what, path=path, expected=expected, found=found, action=f"change {place}")
+
+
+def _keep_known(sections: Mapping[str, Mapping[str, Any]], model: type[BaseModel]) -> dict[str, dict[str, Any]]:
+    """The sections and the keys that a model has."""
+    return {
+        name: {key: value for key, value in sections[name].items() if key in keys}
+        for name, keys in _keys_by_section(model).items()
+        if name in sections
+    }
+
+
+def _keys_by_section(model: type[BaseModel]) -> dict[str, set[str]]:
+    sections = {name: section_of(field) for name, field in fields_of(model).items()}
+    return {name: set(fields_of(section)) for name, section in sections.items() if section is not None}

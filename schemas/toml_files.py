@@ -4,53 +4,16 @@ from __future__ import annotations
 
 import copy
 import tomllib
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Sequence
 from typing import Any, TypeVar
 
 from pydantic import BaseModel, ValidationError
 
+from maskmill.schemas.defaults import NO_DEFAULTS, Defaults
 from maskmill.schemas.errors import ConfigError
 from maskmill.schemas.explain_values import explain_values, find_sections, order_findings, show_value
 
 Model = TypeVar("Model", bound=BaseModel)
-
-
-@dataclass(frozen=True)
-class Defaults:
-    """Keys that hold where a file does not set them.
-
-    Attributes:
-        said_by: The option that gave them, for messages.
-        sections: The keys by section.
-        give_way: Keys of the same section that do not hold where a file sets a certain one to another value, by section
-            and that key: it says the same in other words, or excludes them.
-        need: Keys that hold only where a file sets a certain one of the same section.
-    """
-
-    said_by: str
-    sections: Mapping[str, Mapping[str, Any]]
-    give_way: Mapping[tuple[str, str], Sequence[str]] = field(default_factory=dict)
-    need: Mapping[tuple[str, str], str] = field(default_factory=dict)
-
-    def under(self, values: Mapping[str, Any]) -> dict[str, Any]:
-        """The values of a file with these keys under them; a section that is none is left for validation."""
-        together = {name: dict(keys) for name, keys in self.sections.items()}
-        for (section, key), names in self.give_way.items():
-            given = values.get(section)
-            if isinstance(given, Mapping) and given.get(key, own := self.sections.get(section, {}).get(key)) != own:
-                for name in names:
-                    together.get(section, {}).pop(name, None)
-        for (section, key), needed in self.need.items():
-            given = values.get(section)
-            if not (isinstance(given, Mapping) and given.get(needed)):
-                together.get(section, {}).pop(key, None)
-        for name, keys in values.items():
-            together[name] = {**together.get(name, {}), **keys} if isinstance(keys, Mapping) else keys
-        return together
-
-
-NO_DEFAULTS = Defaults("", {})
 
 
 def parse_toml(
@@ -66,15 +29,23 @@ def parse_toml(
         defaults: Keys for what neither the document nor an override sets.
 
     Raises:
-        ConfigError: The text is not TOML, a key is unknown or a value is not allowed.
+        ConfigError: The text is not TOML, a key is unknown, missing, or has a value that is not allowed.
+    """
+    return parse_values(model, load_toml(text, path), path, overrides, defaults)
+
+
+def load_toml(text: str, path: str) -> dict[str, Any]:
+    """The values of a TOML document.
+
+    Raises:
+        ConfigError: The text is not TOML.
     """
     try:
-        values = tomllib.loads(text)
+        return tomllib.loads(text)
     except tomllib.TOMLDecodeError as error:
         raise ConfigError(
             "not valid TOML", path=path, found=str(error), action="fix it; text values need quotes"
         ) from error
-    return parse_values(model, values, path, overrides, defaults)
 
 
 def parse_values(
@@ -89,7 +60,7 @@ def parse_values(
     given = apply_overrides(model, values, overrides)
     alone, values = values, defaults.under(values)
     try:
-        return model.model_validate(values)
+        return _validate(model, values, path, defaults)
     except ValidationError as error:
         for finding in error.errors():
             key = _key_of(finding)
@@ -97,12 +68,18 @@ def parse_values(
             if key in given and is_text:  # TOML parses it as a number or a date
                 _set_value(values, key, given[key])
     try:
-        return model.model_validate(values)
+        return _validate(model, values, path, defaults)
     except ValidationError as error:
         first = _findings(error)[0]
         of_options = {} if first in _findings_of(model, plain) else given
         of_file = not defaults.sections or first in _findings_of(model, alone)
         raise explain_values(model, error, path if of_file else f"{path} with {defaults.said_by}", of_options) from None
+
+
+def _validate(model: type[Model], values: dict[str, Any], path: str, defaults: Defaults) -> Model:
+    found = model.model_validate(values)
+    defaults.require(values, path)
+    return found
 
 
 def apply_overrides(

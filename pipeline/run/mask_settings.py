@@ -8,11 +8,12 @@ from typing import Any
 from pydantic import ValidationError
 
 from maskmill.pipeline.settings import refuse_argument
+from maskmill.schemas.defaults import Defaults
 from maskmill.schemas.explain_values import explain_values
 from maskmill.schemas.manifest import PackedManifest
 from maskmill.schemas.masking import GIVE_WAY
 from maskmill.schemas.run_file import EngineSection, MaskFile
-from maskmill.schemas.toml_files import Defaults, apply_overrides, parse_values
+from maskmill.schemas.toml_files import apply_overrides, parse_values
 
 
 def read_mask_settings(manifest: PackedManifest, overrides: Sequence[str], path: str) -> MaskFile:

@@ -88,3 +88,16 @@ def test_a_part_of_a_key_that_an_option_sets_is_said_with_the_whole_key(tmp_path
     settings = read_toml(RunFile, path, ["mask.rate.curve=cosine"])
     (note, _) = warn_overridden(settings, Part.PACK, path, ["mask.rate.curve=cosine"])
     assert 'mask.rate = {curve = "cosine", points = [[0, 0.3], [100, 0.15]]}, the file has {curve = "linear", ' in note
+
+
+def test_values_of_a_recipe_are_said_where_an_option_gives_what_it_needs(tmp_path: Path) -> None:
+    """The file and the recipe alone are not a whole run."""
+    path = write_run(tmp_path, "[pack]\nmin_segment = 8\n")
+    overrides = ["tokenizer.from=folder", "mask.rate=0.2", "pack.min_segment=4"]
+    settings = read_toml(RunFile, path, overrides, "domain")
+    (note, _) = warn_overridden(settings, Part.PACK, path, overrides, "domain")
+    assert note.partition("--set: ")[2].split("; ") == [
+        'tokenizer.from = "folder", the default is unset',
+        "pack.min_segment = 4, the file has 8",
+        "mask.rate = 0.2, the recipe has 0.15",
+    ]

@@ -15,6 +15,7 @@ from maskmill.pipeline.recipes import list_recipes, read_recipe
 from maskmill.pipeline.settings import load_settings, read_toml
 from maskmill.pipeline.training.optimizer import build_optimizer
 from maskmill.schemas.errors import ConfigError
+from maskmill.schemas.model_section import ModelSection
 from maskmill.schemas.recipe_file import RecipeFile
 from maskmill.schemas.run_file import RunFile
 from maskmill.schemas.train_file import TrainFile
@@ -24,6 +25,16 @@ KEY = re.compile(r"([a-z_]+) = (.+?)(?: # (.+))?")
 RUN = {"input": {"paths": ["corpus/*.txt"]}, "output": {"url": "out"}}
 TRAIN = {"data": {"dataset": "out/packed"}, "run": {"output": "out/training"}}
 SEVERAL = TRAIN | {"data": {"dataset": "en/packed", "more_datasets": ["de/packed"]}}
+
+
+def give_what_is_needed(name, file):
+    """A run or train file with a value for each key that a recipe leaves to it."""
+    sections = RunFile.model_fields if "input" in file else TrainFile.model_fields
+    needs = {section: keys for section, keys in read_recipe(name).needs.items() if section in sections}
+    return {
+        **file,
+        **{section: dict.fromkeys(keys, "a/folder") | file.get(section, {}) for section, keys in needs.items()},
+    }
 
 
 def test_the_recipes_of_the_literature_are_there():
@@ -48,20 +59,34 @@ def test_every_key_says_where_it_comes_from(name):
     for line in f"[{rest}".splitlines():
         if line.startswith("["):
             section = line.strip("[]")
-            assert section in RecipeFile.model_fields
+            assert section.rpartition(".")[2] in RecipeFile.model_fields
         elif line:
             match = KEY.fullmatch(line)
             assert match, line
             assert match[3], line
             found[section, match[1]] = match[2]
-    assert found.keys() == {(section, key) for section, keys in recipe.sections.items() for key in keys}
+    assert found.keys() == set(list_places(tomllib.loads(recipe.text)))
     assert {"pack", "mask", "model", "optimizer"} <= {section for section, _ in found}
+
+
+def list_needed(name, section):
+    return [f"{section}.{key}" for key in read_recipe(name).needs.get(section, {})]
+
+
+def list_places(values, *above):
+    """The keys of a recipe, each with its section; schedules are values of a key."""
+    for key, value in values.items():
+        if isinstance(value, dict) and not {"curve", "points"} <= value.keys():
+            yield from list_places(value, *above, key)
+        else:
+            yield ".".join(above), key
 
 
 @pytest.mark.parametrize("name", NAMES)
 def test_run_and_train_files_take_the_keys_that_they_have(name):
     recipe = tomllib.loads(read_recipe(name).text)
-    run, train = load_settings(RunFile, RUN, "run", name), load_settings(TrainFile, SEVERAL, "train_file", name)
+    run = load_settings(RunFile, give_what_is_needed(name, RUN), "run", name)
+    train = load_settings(TrainFile, give_what_is_needed(name, SEVERAL), "train_file", name)
     for model, sections in ((run, ("documents", "tokenizer", "pack", "mask")), (train, ("data", "model", "optimizer"))):
         for section in sections:
             for key, value in recipe.get(section, {}).items():
@@ -109,7 +134,8 @@ def test_a_weight_of_datasets_holds_only_beside_several(tmp_path):
 def test_a_users_size_or_folder_replaces_that_of_the_recipe(name, tmp_path):
     """Also where the recipe has single widths, as that of NeoBERT."""
     (tmp_path / "train.toml").write_text('[data]\ndataset = "d"\n[run]\noutput = "o"\n')
-    tiny = read_toml(TrainFile, str(tmp_path / "train.toml"), ["model.size=tiny"], name).model
+    needed = [f"{key}=folder" for key in list_needed(name, "model")]
+    tiny = read_toml(TrainFile, str(tmp_path / "train.toml"), ["model.size=tiny", *needed], name).model
     assert (tiny.hidden_size, tiny.num_layers, tiny.num_heads) == (128, 2, 2)
     begun = load_settings(TrainFile, TRAIN | {"model": {"init": "folder"}}, "train_file", name).model
     assert not {"size", "hidden_size", "num_layers", "num_heads", "intermediate_size"} & begun.model_fields_set
@@ -156,6 +182,11 @@ def test_a_copy_with_a_change_is_a_recipe(tmp_path):
         ("[optimizer]\nwarmup_steps = 10\ndecay_steps = 10\n", "decay_steps 10 is not after warmup_steps 10"),
         ('[model]\nfamily = "bort"\n', "the value of model.family is wrong"),
         ("mask = 3\n", "mask is not a section"),
+        ('[needs.model]\nint = "a"\n', "unknown key needs.model.int; expected one of "),
+        ('[needs.modle]\ninit = "a"\n', "unknown key needs.modle; expected one of the sections documents, "),
+        ("[needs.model]\ninit = 3\n", "the value of needs.model.init is wrong; expected a text that says what"),
+        ("needs = 3\n", "the value of needs is wrong; expected tables such as [needs.model]"),
+        ('[needs]\nmodel = "init"\n', "the value of needs is wrong"),
         ("[mask\n", "not valid TOML"),
     ],
 )
@@ -203,6 +234,37 @@ def test_what_only_the_recipe_has_wrong_beside_the_file_is_said_to_be_of_both(tm
     with pytest.raises(ConfigError) as caught:
         read_toml(RunFile, str(tmp_path / "wrong.toml"), recipe="roberta")
     assert "--recipe" not in str(caught.value)
+
+
+def test_a_recipe_for_a_model_that_exists_needs_that_model(tmp_path):
+    """By file, by option and from Python; the message says what the key is."""
+    (tmp_path / "run.toml").write_text('[input]\npaths = ["a"]\n[output]\nurl = "o"\n')
+    (tmp_path / "train.toml").write_text('[data]\ndataset = "d"\n[run]\noutput = "o"\n')
+    for model, file, key in ((RunFile, "run.toml", "tokenizer.from"), (TrainFile, "train.toml", "model.init")):
+        with pytest.raises(ConfigError) as caught:
+            read_toml(model, str(tmp_path / file), recipe="domain")
+        assert f"{file} with --recipe domain: {key} is missing" in str(caught.value)
+        assert f"expected {key}, the folder of the model to go on with" in str(caught.value)
+        read_toml(model, str(tmp_path / file), [f"{key}=folder"], "domain")
+    for model, given in ((RunFile, RUN), (TrainFile, TRAIN)):
+        with pytest.raises(ConfigError, match=r"with recipe domain: (tokenizer\.from|model\.init) is missing"):
+            load_settings(model, given, "given", "domain")
+        assert load_settings(model, give_what_is_needed("domain", given), "given", "domain")
+    assert load_settings(TrainFile, TRAIN | {"model": ModelSection(init="folder")}, "given", "domain")
+    with pytest.raises(ConfigError, match="is missing"):
+        load_settings(TrainFile, TRAIN | {"model": ModelSection()}, "given", "domain")
+
+
+def test_a_copy_that_sets_what_it_needs_is_enough(tmp_path):
+    text = read_recipe("domain").text.replace("[model]\n", '[model]\ninit = "folder"\n')
+    (tmp_path / "mine.toml").write_text(text)
+    assert load_settings(TrainFile, TRAIN, "train_file", str(tmp_path / "mine.toml")).model.init == "folder"
+
+
+def test_a_key_that_is_misspelt_is_not_said_to_be_missing(tmp_path):
+    (tmp_path / "train.toml").write_text('[data]\ndataset = "d"\n[model]\nint = "f"\n[run]\noutput = "o"\n')
+    with pytest.raises(ConfigError, match=r"unknown key model\.int.*did you mean model\.init"):
+        read_toml(TrainFile, str(tmp_path / "train.toml"), recipe="domain")
 
 
 def test_a_recipe_is_refused_beside_settings_that_are_complete():
