@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import shlex
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 from maskmill.pipeline.recipes import read_recipe
@@ -14,11 +14,13 @@ from maskmill.pipeline.run.prepare import Prepared
 from maskmill.pipeline.settings import list_keys, read_toml
 from maskmill.pipeline.storage.paths import join_path
 from maskmill.pipeline.storage.store import open_store
+from maskmill.schemas.defaults import Sections
 from maskmill.schemas.errors import ConfigError
 from maskmill.schemas.layout import DataSplit, packed_folders
 from maskmill.schemas.redaction import redact
 from maskmill.schemas.run_file import RunFile
-from maskmill.schemas.wording import setting_of
+from maskmill.schemas.train_file import TrainFile
+from maskmill.schemas.wording import setting_of, write_value
 
 EXAMPLE_BATCH_ROWS = 256
 TRAINING, MODEL = "training", "model"
@@ -126,33 +128,45 @@ def next_steps(
         "next:",
         f"  maskmill verify {shlex.quote(output)}  # re-reads and checks everything",
         f"  maskmill report {shlex.quote(output)}  # shows these numbers again, of every part",
-        *_describe_training(settings, prepared, output, of_recipe),
+        *_describe_training(settings, prepared, output, recipe),
         "  or in your own trainer:",
         "      from maskmill import MaskedBatches",
         f"      batches = MaskedBatches({trained_on}, global_batch_rows={EXAMPLE_BATCH_ROWS})",
     ]
 
 
-def _describe_training(settings: RunFile, prepared: Prepared, output: str, of_recipe: Sequence[str]) -> Iterator[str]:
+def _describe_training(settings: RunFile, prepared: Prepared, output: str, recipe: str | None) -> Iterator[str]:
     """The command that trains, with a train file for each row length: each run begins with the model of the last."""
     folders = {split: packed_folders(settings.pack, split) for split in DataSplit}
     has_held_out = any(packed.held_out and packed.counts.rows for packed in prepared.packed)
     lengths = list(folders[DataSplit.TRAIN])
+    of_lengths = _find_lengths(recipe, lengths)
     before = ""
     for length in lengths:
         name = "train.toml" if not before else f"train-{length}.toml"
         which = "these lines" if not before else "the model of the run before, and these lines"
+        of_recipe = [] if recipe is None else ["--recipe", redact(recipe)]
         yield f"  maskmill train {shlex.join([name, *of_recipe])}  # with {which} in the file:"
-        yield "      [data]"
-        yield f"      dataset = {json.dumps(join_path(output, folders[DataSplit.TRAIN][length]))}"
+        own: dict[str, dict[str, Any]] = {"data": {"dataset": join_path(output, folders[DataSplit.TRAIN][length])}}
         if has_held_out:
-            yield f"      held_out = {json.dumps(join_path(output, folders[DataSplit.HELD_OUT][length]))}"
+            own["data"]["held_out"] = join_path(output, folders[DataSplit.HELD_OUT][length])
         if before:
-            yield "      [model]"
-            yield f"      init = {json.dumps(join_path(before, MODEL))}"
+            own["model"] = {"init": join_path(before, MODEL)}
         elif length < max(lengths) and not of_recipe:
-            yield "      [model]"
-            yield f"      max_positions = {max(lengths)}  # of the rows that come later"
+            own["model"] = {"max_positions": max(lengths)}
         before = join_path(output, TRAINING if len(lengths) == 1 else f"{TRAINING}-{length}")
-        yield "      [run]"
-        yield f"      output = {json.dumps(before)}"
+        own["run"] = {"output": before}
+        of_length = of_lengths.get(length, {})
+        for section in [section for section in TrainFile.model_fields if section in own or section in of_length]:
+            yield f"      [{section}]"
+            for key, value in {**own.get(section, {}), **of_length.get(section, {})}.items():
+                why = "  # of the rows that come later" if key == "max_positions" and key in own[section] else ""
+                yield f"      {key} = {write_value(value)}{why}"
+
+
+def _find_lengths(recipe: str | None, lengths: Sequence[int]) -> Mapping[int, Sections]:
+    """What a recipe has for the train file of each row length, if these are its own lengths."""
+    if recipe is None:
+        return {}
+    found = read_recipe(recipe)
+    return found.lengths if found.sections.get("pack", {}).get("seq_len") == lengths else {}

@@ -97,6 +97,6 @@ def _look_up(values: Mapping[str, Any], section: str, key: str) -> Any:
     """The value that sections give a key, whether they are tables or models; `None` if they give none."""
     keys = values.get(section)
     if isinstance(keys, BaseModel):
-        fields = fields_of(type(keys))
-        keys = {alias: getattr(keys, name) for alias, name in zip(fields, type(keys).model_fields, strict=True)}
+        names = zip(fields_of(type(keys)), type(keys).model_fields, strict=True)
+        keys = {alias: getattr(keys, name) for alias, name in names if name in keys.model_fields_set}
     return keys.get(key) if isinstance(keys, Mapping) else None

@@ -19,18 +19,29 @@ The comment above the first section is the recipe's description. A recipe may al
 [needs.model]
 init = "the folder of the model to go on with"
 ```
+
+Where `pack.seq_len` has several lengths, it may say how long and how to train on each, one after the other:
+
+```toml
+[lengths.128.run]
+steps = 900000
+[lengths.512.run]
+steps = 100000
+```
+
+Commands print these keys for the train file of each length; they do not know which one a train file is about.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 from pydantic import BaseModel
 
 from maskmill.schemas import masking
-from maskmill.schemas.defaults import Defaults, Sections
+from maskmill.schemas.defaults import Defaults, Sections, lay_over
 from maskmill.schemas.errors import ConfigError
 from maskmill.schemas.explain_values import fields_of, section_of, show_value
 from maskmill.schemas.model_section import SIZE_KEYS, ModelSection
@@ -76,6 +87,9 @@ NEED = {("data", "alpha"): "more_datasets"}
 
 NEEDS = "needs"
 """The table of keys that a file must set: below each section, a text for each key that says what it is."""
+LENGTHS = "lengths"
+"""The table of keys of a train file for each row length."""
+_OF_TRAINING = ("mask", "data", "model", "optimizer", "run")
 
 
 @dataclass(frozen=True)
@@ -87,12 +101,14 @@ class Recipe:
         text: The file, with its comments.
         sections: Its keys by section.
         needs: What each key is that a file must set, by section.
+        lengths: By row length, the keys that a train file for rows of that length should set.
     """
 
     name: str
     text: str
     sections: Sections
     needs: Mapping[str, Mapping[str, str]]
+    lengths: Mapping[int, Sections]
 
     @property
     def summary(self) -> str:
@@ -136,10 +152,24 @@ def parse_recipe(name: str, text: str, path: str) -> Recipe:
         ConfigError: It is not TOML, or a key does not exist or has a value that is not allowed.
     """
     sections = load_toml(text, path)
-    needs = sections.pop(NEEDS, {})
-    parse_values(RecipeFile, sections, path)
+    needs, lengths = (sections.pop(name, {}) for name in (NEEDS, LENGTHS))
+    found = parse_values(RecipeFile, sections, path)
     _check_needs(needs, path)
-    return Recipe(name, text, sections, needs)
+    seq_len = found.pack.seq_len
+    known = [str(length) for length in (seq_len if isinstance(seq_len, tuple) else (seq_len,))]
+    _check_variants(lengths, LENGTHS, known, sections, path)
+    return Recipe(name, text, sections, needs, {int(length): keys for length, keys in lengths.items()})
+
+
+def _check_variants(value: object, name: str, known: Sequence[str], sections: Sections, path: str) -> None:
+    """Check tables whose keys replace those of a recipe: each of them gives a recipe too."""
+    for variant, tables in _tables_of(value, name, path):
+        if variant not in known:
+            raise _refuse(f"{name}.{variant}", path, "one of " + ", ".join(known))
+        for section, _ in _tables_of(tables, f"{name}.{variant}", path):
+            if section not in _OF_TRAINING:
+                raise _refuse(f"{name}.{variant}.{section}", path, "one of the sections " + ", ".join(_OF_TRAINING))
+        parse_values(RecipeFile, lay_over(sections, tables, GIVE_WAY), f"{path}, [{name}.{variant}]")
 
 
 def _check_needs(needs: object, path: str) -> None:

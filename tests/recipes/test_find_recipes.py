@@ -187,6 +187,11 @@ def test_a_copy_with_a_change_is_a_recipe(tmp_path):
         ("[needs.model]\ninit = 3\n", "the value of needs.model.init is wrong; expected a text that says what"),
         ("needs = 3\n", "the value of needs is wrong; expected tables such as [needs.model]"),
         ('[needs]\nmodel = "init"\n', "the value of needs is wrong"),
+        ("[lengths.128.run]\nsteps = 3\n", "unknown key lengths.128; expected one of 512"),
+        ("[lengths.512.pack]\nseq_len = 3\n", "unknown key lengths.512.pack; expected one of the sections mask, "),
+        ("[lengths.512.run]\nstep = 3\n", "mine.toml, [lengths.512]: unknown key run.step; expected one of steps"),
+        ("[lengths.512.mask]\nrate = 2.0\n", "mine.toml, [lengths.512]: the value of mask.rate is wrong"),
+        ("[lengths]\n512 = 3\n", "the value of lengths is wrong; expected tables such as [lengths."),
         ("[mask\n", "not valid TOML"),
     ],
 )
