@@ -39,11 +39,15 @@ class Defaults:
 
     def under(self, values: Mapping[str, Any]) -> dict[str, Any]:
         """The values of a file with these keys under them; a section that is none is left for validation."""
+        return self._lay(self.choose(values), values)
+
+    def choose(self, values: Mapping[str, Any]) -> Sections:
+        """The keys that hold for the values of a file, before these are laid over them."""
         together = self._lay(self.sections, values)
         for (section, key, value), sections in self.instead.items():
             if _look_up(together, section, key) == value:
-                return self._lay(lay_over(self.sections, sections, self.give_way), values)
-        return together
+                return lay_over(self.sections, sections, self.give_way)
+        return self.sections
 
     def _lay(self, sections: Sections, values: Mapping[str, Any]) -> dict[str, Any]:
         together = {name: dict(keys) for name, keys in sections.items()}

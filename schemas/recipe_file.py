@@ -20,6 +20,13 @@ The comment above the first section is the recipe's description. A recipe may al
 init = "the folder of the model to go on with"
 ```
 
+It may have other values for a `model.size`, in tables of the sections of a train file:
+
+```toml
+[sizes.large.mask]
+rate = 0.25
+```
+
 Where `pack.seq_len` has several lengths, it may say how long and how to train on each, one after the other:
 
 ```toml
@@ -44,7 +51,7 @@ from maskmill.schemas import masking
 from maskmill.schemas.defaults import Defaults, Sections, lay_over
 from maskmill.schemas.errors import ConfigError
 from maskmill.schemas.explain_values import fields_of, section_of, show_value
-from maskmill.schemas.model_section import SIZE_KEYS, ModelSection
+from maskmill.schemas.model_section import SIZE_KEYS, ModelSection, ModelSize
 from maskmill.schemas.pack_section import PackSection
 from maskmill.schemas.run_file import DocumentsSection, MaskSection, TokenizerSection
 from maskmill.schemas.section import Section
@@ -87,6 +94,8 @@ NEED = {("data", "alpha"): "more_datasets"}
 
 NEEDS = "needs"
 """The table of keys that a file must set: below each section, a text for each key that says what it is."""
+SIZES = "sizes"
+"""The table of keys of a train file that hold instead for a `model.size`."""
 LENGTHS = "lengths"
 """The table of keys of a train file for each row length."""
 _OF_TRAINING = ("mask", "data", "model", "optimizer", "run")
@@ -101,6 +110,7 @@ class Recipe:
         text: The file, with its comments.
         sections: Its keys by section.
         needs: What each key is that a file must set, by section.
+        sizes: By `model.size`, the keys of a train file that hold instead of those of `sections`.
         lengths: By row length, the keys that a train file for rows of that length should set.
     """
 
@@ -108,6 +118,7 @@ class Recipe:
     text: str
     sections: Sections
     needs: Mapping[str, Mapping[str, str]]
+    sizes: Mapping[str, Sections]
     lengths: Mapping[int, Sections]
 
     @property
@@ -127,14 +138,15 @@ class Recipe:
             model: `RunFile` or `TrainFile`.
             said_by: The option that names the recipe, for messages.
         """
-        return Defaults(said_by, self.keys_of(model), GIVE_WAY, NEED, required=_keep_known(self.needs, model))
+        instead = {("model", "size", size): _keep_known(keys, model) for size, keys in self.sizes.items()}
+        return Defaults(said_by, self.keys_of(model), GIVE_WAY, NEED, instead, _keep_known(self.needs, model))
 
     def keys_in(self, file: BaseModel) -> list[str]:
         """The keys, such as `mask.rate`, that a run file or a train file has as this recipe sets them."""
         values = file.model_dump(mode="json", by_alias=True)
         return [
             f"{name}.{key}"
-            for name, keys in self.keys_of(type(file)).items()
+            for name, keys in self.defaults_of(type(file), self.name).choose(dict(file)).items()
             for key, value in keys.items()
             if (values[name] or {}).get(key) == value
         ]
@@ -152,24 +164,38 @@ def parse_recipe(name: str, text: str, path: str) -> Recipe:
         ConfigError: It is not TOML, or a key does not exist or has a value that is not allowed.
     """
     sections = load_toml(text, path)
-    needs, lengths = (sections.pop(name, {}) for name in (NEEDS, LENGTHS))
+    needs, sizes, lengths = (sections.pop(name, {}) for name in (NEEDS, SIZES, LENGTHS))
     found = parse_values(RecipeFile, sections, path)
     _check_needs(needs, path)
     seq_len = found.pack.seq_len
     known = [str(length) for length in (seq_len if isinstance(seq_len, tuple) else (seq_len,))]
+    _check_variants(sizes, SIZES, list(ModelSize), sections, path, key="size")
     _check_variants(lengths, LENGTHS, known, sections, path)
-    return Recipe(name, text, sections, needs, {int(length): keys for length, keys in lengths.items()})
+    return Recipe(name, text, sections, needs, sizes, {int(length): keys for length, keys in lengths.items()})
 
 
-def _check_variants(value: object, name: str, known: Sequence[str], sections: Sections, path: str) -> None:
-    """Check tables whose keys replace those of a recipe: each of them gives a recipe too."""
+def _check_variants(
+    value: object, name: str, known: Sequence[str], sections: Sections, path: str, key: str | None = None
+) -> None:
+    """Check tables whose keys replace those of a recipe: each of them gives a recipe too.
+
+    Args:
+        value: The tables.
+        name: What they are called.
+        known: Which there may be.
+        sections: The keys of the recipe.
+        path: Its path, for messages.
+        key: The key of `[model]` that has a table's name for its value.
+    """
     for variant, tables in _tables_of(value, name, path):
         if variant not in known:
             raise _refuse(f"{name}.{variant}", path, "one of " + ", ".join(known))
         for section, _ in _tables_of(tables, f"{name}.{variant}", path):
             if section not in _OF_TRAINING:
                 raise _refuse(f"{name}.{variant}.{section}", path, "one of the sections " + ", ".join(_OF_TRAINING))
-        parse_values(RecipeFile, lay_over(sections, tables, GIVE_WAY), f"{path}, [{name}.{variant}]")
+        model = {} if key is None else {"model": {key: variant}}
+        together = lay_over(lay_over(sections, model, GIVE_WAY), tables, GIVE_WAY)
+        parse_values(RecipeFile, together, f"{path}, [{name}.{variant}]")
 
 
 def _check_needs(needs: object, path: str) -> None:

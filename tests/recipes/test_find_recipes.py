@@ -12,7 +12,7 @@ from pydantic import BaseModel
 
 import tests
 from maskmill.pipeline.recipes import list_recipes, read_recipe
-from maskmill.pipeline.settings import load_settings, read_toml
+from maskmill.pipeline.settings import find_origins, load_settings, read_toml
 from maskmill.pipeline.training.optimizer import build_optimizer
 from maskmill.schemas.errors import ConfigError
 from maskmill.schemas.model_section import ModelSection
@@ -187,6 +187,9 @@ def test_a_copy_with_a_change_is_a_recipe(tmp_path):
         ("[needs.model]\ninit = 3\n", "the value of needs.model.init is wrong; expected a text that says what"),
         ("needs = 3\n", "the value of needs is wrong; expected tables such as [needs.model]"),
         ('[needs]\nmodel = "init"\n', "the value of needs is wrong"),
+        ("[sizes.huge.run]\nsteps = 3\n", "unknown key sizes.huge; expected one of tiny, small, base, large"),
+        ("[sizes.base.pack]\nseq_len = 3\n", "unknown key sizes.base.pack; expected one of the sections mask, "),
+        ("[sizes.base.run]\nstep = 3\n", "mine.toml, [sizes.base]: unknown key run.step; expected one of steps"),
         ("[lengths.128.run]\nsteps = 3\n", "unknown key lengths.128; expected one of 512"),
         ("[lengths.512.pack]\nseq_len = 3\n", "unknown key lengths.512.pack; expected one of the sections mask, "),
         ("[lengths.512.run]\nstep = 3\n", "mine.toml, [lengths.512]: unknown key run.step; expected one of steps"),
@@ -239,6 +242,59 @@ def test_what_only_the_recipe_has_wrong_beside_the_file_is_said_to_be_of_both(tm
     with pytest.raises(ConfigError) as caught:
         read_toml(RunFile, str(tmp_path / "wrong.toml"), recipe="roberta")
     assert "--recipe" not in str(caught.value)
+
+
+ELECTRA = {  # arXiv 2003.10555, table 6
+    "small": (0.15, 128, 64, 5e-4, 1_000_000),
+    "base": (0.15, 256, 256, 2e-4, 766_000),
+    "large": (0.25, 2048, 256, 2e-4, 400_000),
+}
+
+
+@pytest.mark.parametrize("size", ELECTRA)
+def test_a_size_of_electra_has_the_values_of_its_paper(size, tmp_path):
+    """By file, by option and from Python."""
+    (tmp_path / "train.toml").write_text('[data]\ndataset = "d"\n[run]\noutput = "o"\n')
+    (tmp_path / "sized.toml").write_text(f'[data]\ndataset = "d"\n[model]\nsize = "{size}"\n[run]\noutput = "o"\n')
+    for train in (
+        read_toml(TrainFile, str(tmp_path / "train.toml"), [f"model.size={size}"], "electra"),
+        read_toml(TrainFile, str(tmp_path / "sized.toml"), recipe="electra"),
+        load_settings(TrainFile, TRAIN | {"model": {"size": size}}, "train_file", "electra"),
+    ):
+        generator = train.model.shrink().hidden_size
+        rates = train.mask.rate, train.data.global_batch_rows, generator, train.optimizer.learning_rate
+        assert (*rates, train.run.steps) == ELECTRA[size]
+        assert train.optimizer.decay_steps == train.run.steps
+        assert train.optimizer.warmup_steps == 10_000
+
+
+def test_a_users_keys_win_over_those_of_a_size(tmp_path):
+    (tmp_path / "train.toml").write_text(
+        '[data]\ndataset = "d"\n[mask]\nrate = 0.2\n[model]\nsize = "large"\n[run]\noutput = "o"\n'
+    )
+    train = read_toml(TrainFile, str(tmp_path / "train.toml"), ["run.steps=10"], "electra")
+    assert (train.mask.rate, train.mask.mask_share, train.run.steps) == (0.2, 0.85, 10)
+    assert train.optimizer.learning_rate == 2e-4
+
+
+def test_a_folder_to_begin_with_has_no_keys_of_a_size(tmp_path):
+    """Its size is not known before it is read; that of the recipe does not hold."""
+    begun = load_settings(TrainFile, TRAIN | {"model": {"init": "folder"}}, "train_file", "electra")
+    assert begun.optimizer.learning_rate == 5e-4
+    (tmp_path / "mine.toml").write_text(read_recipe("electra").text.replace('size = "small"', 'size = "large"'))
+    begun = load_settings(TrainFile, TRAIN | {"model": {"init": "folder"}}, "train_file", str(tmp_path / "mine.toml"))
+    assert begun.mask.rate == 0.15
+    assert load_settings(TrainFile, TRAIN, "train_file", str(tmp_path / "mine.toml")).mask.rate == 0.25
+
+
+@pytest.mark.parametrize("name", [recipe.name for recipe in list_recipes() if recipe.sizes])
+def test_every_size_of_a_recipe_is_a_whole_train_file(name):
+    for size, sections in read_recipe(name).sizes.items():
+        train = load_settings(TrainFile, TRAIN | {"model": {"size": size}}, "train_file", name)
+        values = train.model_dump(mode="json")
+        assert all(values[section][key] == value for section, keys in sections.items() for key, value in keys.items())
+        origins = find_origins(train, name)
+        assert {f"{section}.{key}" for section, keys in sections.items() for key in keys} <= origins.keys()
 
 
 def test_a_recipe_for_a_model_that_exists_needs_that_model(tmp_path):
