@@ -12,7 +12,7 @@ from maskmill.pipeline.standard_error import say
 from maskmill.pipeline.training.run_training import TrainResult
 from maskmill.pipeline.training.stop_signals import TrainingInterruptedError
 from maskmill.pipeline.training.train import train_as
-from maskmill.schemas.events import HeldOutScored, TrainEvent, TrainStarted, TrainStep
+from maskmill.schemas.events import HeldOutScored, Noted, TrainEvent, TrainStarted, TrainStep
 from maskmill.schemas.train_file import TrainFile
 
 WORTH_SAYING = 0.01  # share of the time
@@ -43,6 +43,8 @@ class TrainLines:
                 self._print(
                     f"run.steps = {self._total_steps} is below step {event.step} of the checkpoint: no step is taken"
                 )
+        elif isinstance(event, Noted):
+            self._print(event.message)
         elif isinstance(event, TrainStep):
             pace = (event.step - self._started_at) / max(event.seconds, 1e-6)
             left = max(0, self._total_steps - event.step) / max(pace, 1e-6)

@@ -227,7 +227,7 @@ RunEvent: TypeAlias = (
     StageStarted | UnitProgress | UnitDone | StageDone | Warned | Noted | RunFinished | TokenizerMeasured
 )
 VerifyEvent: TypeAlias = ShardVerified | PartVerified
-TrainEvent: TypeAlias = TrainStarted | TrainStep | CheckpointWritten | HeldOutScored | ModelExported
+TrainEvent: TypeAlias = TrainStarted | Noted | TrainStep | CheckpointWritten | HeldOutScored | ModelExported
 AnyEvent: TypeAlias = RunEvent | VerifyEvent | TrainEvent
 
 RunListener: TypeAlias = Callable[[RunEvent], None]

@@ -152,7 +152,9 @@ class ModelSection(Section):
     `deberta-v2`: predict masked tokens, and each of them once more from the two tokens beside its run of masked tokens
     and its place in the run (SpanBERT). `two_masks`, with `bert` and `roberta`: predict masked tokens, and let a
     decoder of one layer predict those of a second mask from the [CLS] of each sequence and the rest of the text
-    (RetroMAE)."""
+    (RetroMAE). What is trained beside the exported model, the generator, the head for spans or the decoder, begins with
+    fresh weights also where `init` names a model to go on with; to stop and go on with all of it, give the same command
+    again, which continues from the last checkpoint."""
     generator_share: Annotated[float, Field(gt=0.0, le=1.0)] = 0.25
     """With `replaced_token`: width, heads and intermediate width of the generator as a share of the discriminator's,
     rounded."""

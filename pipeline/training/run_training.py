@@ -40,6 +40,7 @@ from maskmill.schemas.events import (
     CheckpointWritten,
     HeldOutScored,
     ModelExported,
+    Noted,
     TrainListener,
     TrainStarted,
     TrainStep,
@@ -138,6 +139,9 @@ class _Run:
                 masking=self.data.masking,
             )
         )
+        if resumed_from is None and self.config.model.init is not None and self.objective.aside:
+            message = f"{self.objective.aside} begins with fresh weights: model.init holds the exported model alone"
+            self.report(Noted(message=message))
         self.start_seconds = time.monotonic()
         if resumed_from is not None and run.target_gap_nats is not None and self.step % run.evaluate_every == 0:
             # A run that has reached its target takes no further step; one that was killed between two evaluations

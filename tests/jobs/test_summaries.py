@@ -2,15 +2,19 @@
 
 from __future__ import annotations
 
+import io
 import json
 import shlex
 import shutil
 from pathlib import Path
 
 import pytest
+from rich.console import Console
 
 from maskmill.jobs.tables import say_gap
 from maskmill.jobs.terms import TERMS
+from maskmill.jobs.train import TrainLines
+from maskmill.schemas.events import Noted
 from maskmill.schemas.run_file import RunFile
 from maskmill.schemas.toml_files import parse_toml
 from maskmill.schemas.train_file import TrainFile
@@ -263,6 +267,12 @@ def test_without_the_record_verify_does_not_say_that_everything_is_there(copy: P
     verified = run_maskmill("verify", copy / "the output")
     assert "everything is as it was written" not in verified.stdout
     assert "without run.json it is not known" in verified.stdout
+
+
+def test_a_note_of_a_training_run_is_one_line() -> None:
+    console = Console(file=io.StringIO(), width=200)
+    TrainLines(console)(Noted(message="the generator begins with fresh weights"))
+    assert console.file.getvalue() == "the generator begins with fresh weights\n"  # type: ignore[attr-defined]
 
 
 def test_a_gap_is_said_below_or_above() -> None:

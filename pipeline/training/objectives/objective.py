@@ -25,6 +25,8 @@ class Objective:
         sum_losses: For each loss, the sum of its terms in one micro-batch, times its weight.
         take_exported: The part of the module that is exported.
         take_scored: The part that predicts masked tokens, which the held-out score is of.
+        aside: The part that is trained beside the exported one, in words; empty if there is none. No folder that a run
+            begins with holds it.
     """
 
     extend: Callable[[Any, ModelSection, TrainData], Any]
@@ -32,3 +34,4 @@ class Objective:
     sum_losses: Callable[[Any, TrainingBatch, torch.device | str], list[Tensor]]
     take_exported: Callable[[Any], Any]
     take_scored: Callable[[Any], Any]
+    aside: str = ""

@@ -111,4 +111,5 @@ REPLACED_TOKEN = Objective(
     sum_losses=_sum,
     take_exported=lambda models: models.discriminator,
     take_scored=lambda models: models.generator,
+    aside="the generator",
 )

@@ -128,4 +128,5 @@ SPAN_BOUNDARY = Objective(
     sum_losses=_sum,
     take_exported=lambda module: module.model,
     take_scored=lambda module: module.model,
+    aside="the head for span boundaries",
 )

@@ -97,4 +97,5 @@ TWO_MASKS = Objective(
     sum_losses=_sum,
     take_exported=lambda module: module.model,
     take_scored=lambda module: module.model,
+    aside="the decoder",
 )

@@ -94,7 +94,14 @@ def test_a_run_that_ends_in_the_middle_continues_to_the_bit_and_its_discriminato
 
     again = describe_run(prepared, str(tmp_path / "again"), **ELECTRA, init=result.model_url)
     again["model"] = {name: again["model"][name] for name in ("family", "objective", "init")}
-    assert train(again).step == 8
+    said = []
+    assert train(again, said.append).step == 8
+    (note,) = [event.message for event in said if event.event == "note"]
+    assert note.startswith("the generator begins with fresh weights")
+    again["run"]["steps"] = 9
+    said.clear()
+    assert train(again, said.append).resumed_from == 8
+    assert "note" not in [event.event for event in said]
     again["model"]["generator_share"] = 0.4
     again["run"]["output"] = str(tmp_path / "refused")
     with pytest.raises(ConfigError, match=r"generator_share.*hidden_size 13.*num_heads 2"):
