@@ -14,9 +14,9 @@ from maskmill.pipeline.storage.paths import split_file_url
 from maskmill.pipeline.storage.store import open_store
 from maskmill.schemas.defaults import NO_DEFAULTS, Defaults
 from maskmill.schemas.errors import ConfigError
-from maskmill.schemas.explain_values import explain_values, show_value
+from maskmill.schemas.explain_values import show_value
 from maskmill.schemas.redaction import redact
-from maskmill.schemas.toml_files import Model, parse_toml
+from maskmill.schemas.toml_files import Model, explain_settings, parse_toml
 
 MAX_TOML_BYTES = 4 << 20
 """Limit of a run or train file; one that lists ten thousand inputs has a fifth of it."""
@@ -50,8 +50,7 @@ def load_settings(model: type[Model], given: object, argument: str, recipe: str 
         try:
             found = model.model_validate(values)
         except ValidationError as error:
-            shown = f"{argument} with {defaults.said_by}" if recipe is not None else argument
-            raise explain_values(model, error, shown) from None
+            raise explain_settings(model, error, given, argument, defaults) from None
         defaults.require(values, argument)
         return found
     if isinstance(given, (str, os.PathLike)):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, TypeAlias
@@ -55,6 +56,27 @@ class Defaults:
             if not _look_up(values, section, needed):
                 together.get(section, {}).pop(key, None)
         return lay_over(together, values, self.give_way)
+
+    def take_part(self, values: Mapping[str, Any], location: Sequence[str | int], message: str) -> bool:
+        """Whether a message about several keys names one that these defaults have set.
+
+        Args:
+            values: The values of the file.
+            location: Where the keys are: a section, or nothing for keys of several sections.
+            message: It names keys of a section as they are, and others as `section.key`.
+        """
+        if len(location) > 1:
+            return False
+        together = self.under(values)
+        for section, keys in self.choose(values).items():
+            held = together[section] if isinstance(together[section], Mapping) else {}
+            own = values.get(section, {})
+            for key in keys:
+                named = key if location == (section,) else "" if location else f"{section}.{key}"
+                is_set_here = key in held and not (isinstance(own, Mapping) and key in own)
+                if named and is_set_here and re.search(rf"(?<![\w.]){re.escape(named)}(?!\w)", message):
+                    return True
+        return False
 
     def require(self, values: Mapping[str, Any], path: str) -> None:
         """Check that a file, with these keys under it, has what only the file can say.

@@ -63,7 +63,11 @@ class _Place:
 
 
 def explain_values(
-    model: type[BaseModel], error: ValidationError, path: str, given: Mapping[tuple[str, ...], str] | None = None
+    model: type[BaseModel],
+    error: ValidationError,
+    path: str,
+    given: Mapping[tuple[str, ...], str] | None = None,
+    under: str = "",
 ) -> ConfigError:
     """Turn the first of pydantic's findings into one sentence, and count the others.
 
@@ -72,6 +76,7 @@ def explain_values(
         error: Its findings.
         path: The file of the values.
         given: Values from the command line by key, as they were written there.
+        under: What has set other keys that are at fault, such as `--recipe bert`.
     """
     findings = order_findings(error)
     first = findings[0]
@@ -79,7 +84,7 @@ def explain_values(
     more = f" (and {len(findings) - 1} more)" if len(findings) > 1 else ""
     context = first.get("ctx", {})
     said = str(context.get("error", "")) if first["type"] == "value_error" else ""
-    blamed = _blame(place, said, path, given or {})
+    blamed = _blame(place, said, path, given or {}, under)
     is_inside = place.keys != first["loc"]
     if first["type"] == "extra_forbidden":
         return _explain_unknown(model, place, blamed, more)
@@ -154,15 +159,16 @@ def _locate(model: type[BaseModel], location: Sequence[str | int]) -> _Place:
     return _Place(tuple(map(str, location)), model, None, None)
 
 
-def _blame(place: _Place, said: str, path: str, given: Mapping[tuple[str, ...], str]) -> str:
+def _blame(place: _Place, said: str, path: str, given: Mapping[tuple[str, ...], str], under: str) -> str:
     """The options that set the wrong values, else the file; conflicting keys may come from both."""
     at_fault = [one for one in given if one[: len(place.keys)] == place.keys or place.keys[: len(one)] == one]
     if said and not place.field:
         at_fault = [one for one in at_fault if one[-1] in said] or at_fault
     options = " ".join(f"--set {'.'.join(one)}={redact(given[one])}" for one in at_fault)
-    if not options:
-        return path
-    return options if place.field or not said else f"{path} with {options}"
+    if options and (place.field or not said):
+        return options
+    beside = " and ".join(filter(None, (under, options)))
+    return f"{path} with {beside}" if beside else path
 
 
 def _explain_unknown(model: type[BaseModel], place: _Place, path: str, more: str) -> ConfigError:

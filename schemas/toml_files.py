@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import copy
 import tomllib
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any, TypeVar
 
 from pydantic import BaseModel, ValidationError
@@ -70,10 +70,31 @@ def parse_values(
     try:
         return _validate(model, values, path, defaults)
     except ValidationError as error:
-        first = _findings(error)[0]
-        of_options = {} if first in _findings_of(model, plain) else given
-        of_file = not defaults.sections or first in _findings_of(model, alone)
-        raise explain_values(model, error, path if of_file else f"{path} with {defaults.said_by}", of_options) from None
+        of_options = {} if _findings(error)[0] in _findings_of(model, plain) else given
+        raise explain_settings(model, error, alone, path, defaults, of_options) from None
+
+
+def explain_settings(
+    model: type[BaseModel],
+    error: ValidationError,
+    values: Mapping[str, Any],
+    path: str,
+    defaults: Defaults,
+    given: Mapping[tuple[str, ...], str] | None = None,
+) -> ConfigError:
+    """Turn the first finding of values with defaults under them into a sentence that names all that set a key in it.
+
+    Args:
+        model: The model that rejected the values.
+        error: Its findings.
+        values: The values without the defaults.
+        path: Their file or argument, for messages.
+        defaults: Keys that were under them.
+        given: Values from the command line by key, as they were written there.
+    """
+    (location, message), *_ = _findings(error)
+    is_alone = (location, message) in _findings_of(model, values) and not defaults.take_part(values, location, message)
+    return explain_values(model, error, path, given, "" if is_alone else defaults.said_by)
 
 
 def _validate(model: type[Model], values: dict[str, Any], path: str, defaults: Defaults) -> Model:
@@ -93,7 +114,7 @@ def apply_overrides(
     return dict(_apply_override(model, values, override) for override in overrides)
 
 
-def _findings_of(model: type[BaseModel], values: dict[str, Any]) -> list[tuple[tuple[int | str, ...], str]]:
+def _findings_of(model: type[BaseModel], values: Mapping[str, Any]) -> list[tuple[tuple[int | str, ...], str]]:
     try:
         model.model_validate(values)
     except ValidationError as error:

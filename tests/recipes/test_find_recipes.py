@@ -328,6 +328,44 @@ def test_a_key_that_is_misspelt_is_not_said_to_be_missing(tmp_path):
         read_toml(TrainFile, str(tmp_path / "train.toml"), recipe="domain")
 
 
+@pytest.mark.parametrize(
+    ("name", "section", "keys", "overrides", "blamed"),
+    [
+        # The recipe writes what is the default too.
+        ("bert", "mask", {}, ["mask.mask_share=1.0"], "run.toml with --recipe bert and --set mask.mask_share=1.0"),
+        ("bert", "mask", {"mask_share": 1.0}, [], "run.toml with --recipe bert"),
+        # The recipe writes another value than the default.
+        ("electra", "mask", {"random_share": 0.2}, [], "run.toml with --recipe electra"),
+        # Both keys are the user's own, or only the recipe's other keys are in the section.
+        ("bert", "mask", {"mask_share": 1.0, "random_share": 0.2}, [], "run.toml"),
+        ("bert", "mask", {"mask_share": 1.0}, ["mask.random_share=0.3"], "run.toml with --set mask.random_share=0.3"),
+        ("bert", "mask", {"per_sequence_rate": [0.5, 0.1]}, [], "run.toml"),
+        (None, "mask", {}, ["mask.mask_share=1.0"], "run.toml with --set mask.mask_share=1.0"),
+    ],
+)
+def test_a_conflict_names_the_recipe_if_it_sets_one_of_the_keys(tmp_path, name, section, keys, overrides, blamed):
+    lines = "".join(f"{key} = {value}\n" for key, value in keys.items())
+    (tmp_path / "run.toml").write_text(f'[input]\npaths = ["a"]\n[output]\nurl = "o"\n[{section}]\n{lines}')
+    with pytest.raises(ConfigError) as caught:
+        read_toml(RunFile, str(tmp_path / "run.toml"), overrides, name)
+    assert str(caught.value).startswith(f"{tmp_path}/{blamed}, ") or str(caught.value).startswith(
+        f"{tmp_path}/{blamed}: "
+    )
+    if not overrides:
+        with pytest.raises(ConfigError) as caught:
+            load_settings(RunFile, RUN | {section: keys}, "run", name)
+        assert ("with recipe" in str(caught.value)) is ("--recipe" in blamed)
+
+
+def test_a_conflict_between_sections_names_the_recipe_that_sets_one_of_them(tmp_path):
+    (tmp_path / "train.toml").write_text('[data]\ndataset = "d"\n[run]\noutput = "o"\nsteps = 1000001\n')
+    with pytest.raises(ConfigError, match=r"train\.toml with --recipe bert: run\.steps 1000001 goes beyond"):
+        read_toml(TrainFile, str(tmp_path / "train.toml"), recipe="bert")
+    own = ["optimizer.decay_steps=20000"]
+    with pytest.raises(ConfigError, match=r"train\.toml with --set optimizer\.decay_steps=20000: run\.steps"):
+        read_toml(TrainFile, str(tmp_path / "train.toml"), own, "bert")
+
+
 def test_a_recipe_is_refused_beside_settings_that_are_complete():
     with pytest.raises(ConfigError, match="a recipe goes under what is not set"):
         load_settings(RunFile, RunFile.model_validate(RUN), "run", "roberta")
