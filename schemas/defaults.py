@@ -65,8 +65,6 @@ class Defaults:
             location: Where the keys are: a section, or nothing for keys of several sections.
             message: It names keys of a section as they are, and others as `section.key`.
         """
-        if len(location) > 1:
-            return False
         together = self.under(values)
         for section, keys in self.choose(values).items():
             held = together[section] if isinstance(together[section], Mapping) else {}
