@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import re
+
 _BOM = b"\xef\xbb\xbf"
 _STREAM = b"\xff\xff\xff\xff"  # an Arrow stream begins with its schema, whose length follows
 _COMPRESSED = {
@@ -51,6 +53,8 @@ def advise_on_content(name: str, start: bytes) -> str | None:
         if start.startswith(magic):
             return f"{name} is {kind}: name it {name}.{name_of_format}, or set input.format"
     kind = next((kind for magic, kind in _OTHER.items() if start.startswith(magic)), "")
+    if re.search(r"\.json(\.\w+)?\Z", name, re.IGNORECASE) and _is_whole_json(start):
+        return f"{name} is one JSON value over several lines: write an object a line, for example with jq -c '.[]'"
     if not kind and _has_wide_characters(start[:LOOKED_AT]):
         kind = "UTF-16 text"
     if kind.startswith("UTF"):
@@ -61,8 +65,13 @@ def advise_on_content(name: str, start: bytes) -> str | None:
 
 def list_advice(name: str) -> set[str]:
     """All that `advise_on_content` may say of a file."""
-    starts = (*_COMPRESSED, *_TABLES, *_OTHER, b"\0\0")
+    starts = (*_COMPRESSED, *_TABLES, *_OTHER, b"\0\0", b"[")
     return {advice for start in starts if (advice := advise_on_content(name, start))}
+
+
+def _is_whole_json(start: bytes) -> bool:
+    """Whether a file begins as an array does, or as an object that is written over several lines."""
+    return start.lstrip().startswith(b"[") or start.strip() == b"{" or start.lstrip().startswith((b"{\n", b"{\r\n"))
 
 
 def _has_wide_characters(start: bytes) -> bool:

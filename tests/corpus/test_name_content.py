@@ -58,3 +58,13 @@ def test_what_is_not_plain_utf8_is_named_with_the_remedy(said: str) -> None:
 def test_text_is_never_taken_for_something_else_but_by_its_first_letters(text: str) -> None:
     if not text.startswith(("BZh", "PK\x03\x04", "PAR1", "ARROW1", "%PDF")):
         assert advise_on_content("a.txt", text.encode()[:LOOKED_AT]) is None
+
+
+@pytest.mark.parametrize("start", [b"[", b' [{"text": "a"},', b"{", b"{\n", b"{\r\n"])
+def test_json_over_several_lines_is_named_where_the_suffix_says_json(start: bytes) -> None:
+    for name in ("a.json", "a.JSON.gz"):
+        advice = advise_on_content(name, start)
+        assert advice is not None
+        assert "an object a line" in advice
+    assert advise_on_content("a.txt", start) is None
+    assert advise_on_content("a.json", b'{"text": "a"}\n') is None

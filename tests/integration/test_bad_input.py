@@ -62,9 +62,9 @@ INPUTS: dict[str, Case] = {
         ["unknown input format", "in.pdf"],
     ),
     "JSON, not JSON lines": (
-        lambda folder: _files(folder, {"c4.json.gz": gzip.compress(b"{}")}),
-        "ConfigError",
-        ["unknown input format", "c4.json.gz", "found .json.gz;", "rename it to .jsonl"],
+        lambda folder: _files(folder, {"c4.json.gz": gzip.compress(b'[\n {"text": "a"},\n {"text": "b"}\n]\n')}),
+        "InputDataError",
+        ["too much of the input is bad", "c4.json.gz is one JSON value over several lines", "an object a line"],
     ),
     "truncated gzip": (
         lambda folder: _files(folder, {"in.jsonl.gz": _cut(gzip.compress(NOISE))}),

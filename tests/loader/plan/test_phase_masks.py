@@ -169,5 +169,7 @@ def test_another_mask_of_the_same_seed_or_of_a_changing_rate_is_refused(dataset)
         ours.another_mask(Masking(seed=MASKING.seed))
     with pytest.raises(ConfigError, match="would hide the same tokens"):
         open_loader(dataset, masking="static").another_mask(Masking(rate=0.5, seed=STATIC_MASKING.seed))
-    with pytest.raises(ConfigError, match=r"masking\.rate: another mask has no steps.*expected a number; found \{'curve': 'linear'"):
+    with pytest.raises(
+        ConfigError, match=r"masking\.rate: another mask has no steps.*expected a number; found \{'curve': 'linear'"
+    ):
         ours.another_mask(LINEAR)
