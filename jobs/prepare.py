@@ -5,11 +5,11 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from maskmill.jobs.console import open_console
-from maskmill.jobs.next_steps import next_steps, note_replaced, warn_overridden
 from maskmill.jobs.progress import JsonLines, LiveBars
 from maskmill.jobs.tables import tables_of_run
 from maskmill.pipeline.engine.local_engine import fork_ahead
 from maskmill.pipeline.run.compare_tokenizers import compare_tokenizers, load_compared
+from maskmill.pipeline.run.next_steps import next_steps, note_replaced, warn_overridden
 from maskmill.pipeline.run.parts import parse_part
 from maskmill.pipeline.run.preload import preload_workers
 from maskmill.pipeline.run.prepare import prepare as prepare_job

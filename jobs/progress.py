@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import threading
 import time
-from dataclasses import dataclass, field
 
 from rich.console import Console
 from rich.progress import (
@@ -18,7 +17,7 @@ from rich.progress import (
 )
 
 from maskmill.jobs.console import write_json
-from maskmill.pipeline.run.stages import explain_stage, label_stage
+from maskmill.pipeline.run.running_stage import RunningStage
 from maskmill.schemas.events import (
     AnyEvent,
     Noted,
@@ -47,49 +46,6 @@ class JsonLines:
         """Do nothing: there is nothing to release."""
 
 
-@dataclass
-class _Stage:
-    """A running stage."""
-
-    name: str
-    units: int
-    done: int
-    started: float
-    text_bytes: int = 0
-    shares: dict[int, float] = field(default_factory=dict)
-
-    @property
-    def completed(self) -> float:
-        """Units that are done, plus the reported shares of running ones."""
-        return self.done + sum(list(self.shares.values()))  # a copy: the main thread adds shares meanwhile
-
-    @property
-    def words(self) -> str:
-        return label_stage(self.name)
-
-    @property
-    def count(self) -> str:
-        return f"{self.done}/{self.units}"
-
-    @property
-    def seconds(self) -> float:
-        return time.perf_counter() - self.started
-
-    @property
-    def detail(self) -> str:
-        """The rate; before there is one, what the stage does."""
-        if self.text_bytes:
-            return f"{self.text_bytes / 1e6 / self.seconds:.1f} MB/s"
-        return explain_stage(self.name)
-
-    @property
-    def line(self) -> str:
-        detail = f"{self.detail}, " if self.detail else ""
-        share = f" ({self.completed / max(1, self.units):.0%})" if self.shares else ""
-        units = f"{self.done:,} of {count_of(self.units, 'unit')} done"
-        return f"{self.words}: {detail}{self.seconds:.0f} s so far, {units}{share}"
-
-
 class LiveBars:
     """Shows a bar for each stage; if the output is not a terminal, a line at its end and every 30 seconds."""
 
@@ -108,7 +64,7 @@ class LiveBars:
         )
         self._progress.start()
         self._bars: dict[str, TaskID] = {}
-        self._stage: _Stage | None = None
+        self._stage: RunningStage | None = None
         self._closed = threading.Event()
         if not console.is_terminal:
             threading.Thread(target=self._print_now_and_then, daemon=True).start()
@@ -116,7 +72,7 @@ class LiveBars:
     def __call__(self, event: RunEvent) -> None:
         """Show an event."""
         if isinstance(event, StageStarted):
-            stage = _Stage(event.stage, event.units, event.reused, time.perf_counter())
+            stage = RunningStage(event.stage, event.units, event.reused, time.perf_counter())
             self._bars[stage.name] = self._progress.add_task(
                 stage.words, total=stage.units, completed=stage.done, detail=stage.detail, units=stage.count
             )
@@ -136,7 +92,7 @@ class LiveBars:
         elif isinstance(event, Noted):
             self._console.print(event.message)
 
-    def _end(self, stage: _Stage, event: StageDone) -> None:
+    def _end(self, stage: RunningStage, event: StageDone) -> None:
         self._stage = None
         self._progress.update(self._bars[stage.name], detail=stage.detail if stage.text_bytes else "")
         if not self._console.is_terminal and event.ran:
@@ -144,11 +100,11 @@ class LiveBars:
             also = f", {reused:,} done before" if reused else ""
             self._console.print(f"{stage.words}: {count_of(event.ran, 'unit')} in {event.seconds:.1f} s{also}")
 
-    def _update(self, stage: _Stage) -> None:
+    def _update(self, stage: RunningStage) -> None:
         self._progress.update(self._bars[stage.name], completed=stage.completed, detail=stage.detail, units=stage.count)
 
     def _print_now_and_then(self) -> None:
-        said_of: _Stage | None = None
+        said_of: RunningStage | None = None
         next_seconds = FIRST_LINE_SECONDS
         while not self._closed.wait(min(FIRST_LINE_SECONDS, LINE_SECONDS) / 10):
             stage = self._stage

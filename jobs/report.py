@@ -7,9 +7,9 @@ from collections.abc import Iterator, Mapping, Sequence
 from rich.table import Table
 
 from maskmill.jobs.console import open_console
-from maskmill.jobs.tables import document_lines, packed_lines, table_of_pairs
-from maskmill.jobs.terms import table_of_terms
+from maskmill.jobs.tables import table_of_pairs, table_of_terms
 from maskmill.jobs.tokenizer_report import table_of_sources
+from maskmill.pipeline.run.describe_counts import document_lines, packed_lines
 from maskmill.pipeline.run.list_parts import list_parts
 from maskmill.pipeline.run.parts import model_of_manifest
 from maskmill.pipeline.storage.datasets import MANIFEST, read_manifest

@@ -2,18 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 from rich.table import Table
 
-from maskmill.jobs.terms import TERMS, table_of_terms
 from maskmill.jobs.tokenizer_report import table_of_sources, tables_side_by_side
+from maskmill.pipeline.run.describe_counts import document_lines, packed_lines
 from maskmill.pipeline.run.prepare import Prepared
 from maskmill.pipeline.run.stages import label_stage, place_stage
-from maskmill.schemas.counts import DocumentCounts, SourceReport
-from maskmill.schemas.manifest import DocumentsManifest, PackedManifest
-from maskmill.schemas.masking import Masking
+from maskmill.schemas.counts import SourceReport
+from maskmill.schemas.terms import TERMS
 from maskmill.schemas.wording import count_of
 
 
@@ -45,58 +44,15 @@ def table_of_run(prepared: Prepared, output: str) -> Table:
     return table_of_pairs("", [*lines, ("output", output)])
 
 
-def document_lines(manifest: DocumentsManifest) -> list[tuple[str, str]]:
-    """The counts of all documents that were read, one per line."""
-    counts = manifest.counts
-    reasons = ", ".join(f"{count:,} {reason}" for reason, count in counts.quarantined_by_reason.items())
-    return [
-        ("documents read", f"{counts.read:,}"),
-        ("  written", f"{counts.written:,}"),
-        ("  held out", f"{counts.held_out:,}"),
-        ("  duplicates", f"{counts.duplicates:,}"),
-        ("  quarantined", f"{counts.quarantined:,}" + (f" ({reasons})" if reasons else "")),
-        *_filtered_lines(counts),
-        ("text", f"{manifest.text_bytes / 1e6:,.1f} MB in {count_of(manifest.num_shards, 'shard')}"),
-    ]
-
-
-def _filtered_lines(counts: DocumentCounts) -> list[tuple[str, str]]:
-    """How many documents filters have dropped, and a line for each reason, the most frequent first."""
-    if not counts.filtered:
-        return []
-    reasons = sorted(counts.filtered_by_reason.items(), key=lambda item: (-item[1], item[0]))
-    return [("  filtered", f"{counts.filtered:,}"), *((f"    {reason}", f"{count:,}") for reason, count in reasons)]
-
-
-def packed_lines(manifest: PackedManifest) -> list[tuple[str, str]]:
-    """The counts of a packed dataset, one per line."""
-    counts = manifest.counts
-    places = max(1, counts.rows * manifest.seq_len)
-    made = (
-        f"{counts.pairs:,} {manifest.pairs}, {counts.pairs_of_label_1 / max(1, counts.pairs):.1%} with label 1, "
-        f"{counts.pairs_truncated:,} truncated"
-    )
-    cuts = f"{counts.cuts:,}, {counts.cuts_inside_words:,} inside words, {counts.cuts_to_fill:,} to fill rows"
-    only = manifest.explain_only_label()
-    over = [counts.rows - bound for bound in (counts.rows_lower_bound_l1, counts.rows_lower_bound_l2)]
-    segmenter = manifest.vocabulary.segmenter
-    return [
-        ("tokens", f"{counts.tokens_in_rows:,}"),
-        ("rows", f"{counts.rows:,} of {manifest.seq_len} in {count_of(manifest.num_shards, 'shard')}"),
-        ("  fill", f"{1 - counts.padding / places:.2%}, text {manifest.text_fill_ppm / 1e6:.2%}"),
-        ("  above the fewest", f"{count_of(over[0], 'row')} above the bound L1, {over[1]:,} above L2"),
-        ("  cuts", cuts) if manifest.pairs is None else ("  pairs", made),
-        *([] if only is None else [("  labels", only)]),
-        ("  set aside", f"{count_of(counts.quarantined, 'document')}, {counts.too_long:,} of them longer than a row"),
-        *([] if segmenter is None else [("  word boundaries", f"in Chinese and Japanese by {segmenter}")]),
-        ("  static copies", f"{manifest.copies}{_name_masks(manifest.masking) if manifest.copies else ''}"),
-        ("  special in text", f"{counts.special_in_text:,}"),
-        ("  proven by sample", f"{count_of(counts.proof_documents, 'document')}, {counts.proof_bytes / 1e6:.1f} MB"),
-    ]
-
-
-def _name_masks(masking: Masking) -> str:
-    return f", by the strategy {masking.strategy} at a rate of {masking.rate}"
+def table_of_terms(names: Iterable[str]) -> Table:
+    """A table of the meanings of those names that need explaining."""
+    table = Table(show_header=False, box=None, pad_edge=False, style="dim")
+    table.add_column(no_wrap=True)
+    table.add_column(overflow="fold")
+    for name in dict.fromkeys(name.strip() for name in names):
+        if name in TERMS:
+            table.add_row(name, TERMS[name])
+    return table
 
 
 def table_of_pairs(title: str, lines: list[tuple[str, Any]], *, explain: bool = True) -> Table:

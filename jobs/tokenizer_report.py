@@ -1,6 +1,6 @@
 """How a tokenizer encodes the text, for people: one table per tokenizer, or several side by side.
 
-`maskmill.jobs.terms` explains the columns.
+`maskmill.schemas.terms` explains the columns.
 """
 
 from __future__ import annotations

@@ -10,4 +10,6 @@ make_documents -> make_tokenizer -> make_rows
                                 the parts, in the order in which they are made
 prepare                         the whole run, for a command or a program
 compare_tokenizers              other tokenizers beside the run's own
+running_stage, describe_counts, next_steps
+                                how far a stage has come, what was made, and what to do next, in words
 """

@@ -18,7 +18,6 @@ import torch
 from icu4py.breakers import WordBreaker
 
 from maskmill import MaskedBatches, Masking, Mixture, Source, mask, open_dataset, prepare, verify
-from maskmill.jobs.tables import packed_lines
 from maskmill.pipeline.loader.device.device_fields import BatchMaker
 from maskmill.pipeline.loader.fixed_rows import iter_fixed_batches
 from maskmill.pipeline.masking.numba_masks import mask_rows
@@ -26,6 +25,7 @@ from maskmill.pipeline.masking.tables import MaskTables
 from maskmill.pipeline.packing import pack_stage
 from maskmill.pipeline.packing.words import segmenters
 from maskmill.pipeline.packing.words.icu import IcuSegmenter
+from maskmill.pipeline.run.describe_counts import packed_lines
 from maskmill.schemas.errors import ConfigError, StaleArtifactError
 from maskmill.schemas.manifest import PackedManifest
 from tests.integration.runs import read_tree

@@ -49,21 +49,6 @@ def test_a_log_gets_a_line_now_and_then_of_a_stage_that_takes_long(monkeypatch: 
     bars.close()
 
 
-def test_a_line_is_made_while_the_shares_of_units_change() -> None:
-    stage = progress._Stage("train", units=4, done=1, started=time.perf_counter())
-
-    class Growing(float):
-        """A share during whose addition another unit reports its first one."""
-
-        def __radd__(self, other: float) -> float:
-            stage.shares.setdefault(1, 0.25)
-            return other + float(self)
-
-    stage.shares[0] = Growing(0.5)
-    assert stage.line.endswith("1 of 4 units done (38%)")
-    assert stage.completed == 1.75
-
-
 def test_a_short_stage_is_one_line_and_one_that_did_nothing_none() -> None:
     log = io.StringIO()
     bars = LiveBars(Console(file=log, width=120))

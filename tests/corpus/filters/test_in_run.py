@@ -9,10 +9,10 @@ from typing import Any
 
 import pytest
 
-from maskmill.jobs.tables import document_lines
 from maskmill.pipeline.corpus.list_inputs import list_inputs
 from maskmill.pipeline.corpus.plan import Buckets, plan_map_units
 from maskmill.pipeline.corpus.unit_keys import key_units, list_reading_settings
+from maskmill.pipeline.run.describe_counts import document_lines
 from maskmill.pipeline.run.parts import Part
 from maskmill.pipeline.run.prepare import Prepared, prepare
 from maskmill.pipeline.storage.store import open_store

@@ -11,8 +11,8 @@ from typing import cast
 
 import pytest
 
-from maskmill.jobs.next_steps import next_steps, note_replaced, warn_overridden
 from maskmill.pipeline.recipes import list_recipes
+from maskmill.pipeline.run.next_steps import next_steps, note_replaced, warn_overridden
 from maskmill.pipeline.run.parts import Part
 from maskmill.pipeline.run.prepare import Prepared
 from maskmill.pipeline.settings import read_toml

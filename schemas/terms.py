@@ -2,10 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
-
-from rich.table import Table
-
 TERMS = {
     "written": "documents to train on",
     "held out": "documents that are never trained on, to measure the model with",
@@ -42,14 +38,3 @@ TERMS = {
     "unigram entropy": "the loss of a model that knows how frequent each token is and nothing else",
     "held-out loss": "where it is below the unigram entropy, the model has learnt from context",
 }
-
-
-def table_of_terms(names: Iterable[str]) -> Table:
-    """A table of the meanings of those names that need explaining."""
-    table = Table(show_header=False, box=None, pad_edge=False, style="dim")
-    table.add_column(no_wrap=True)
-    table.add_column(overflow="fold")
-    for name in dict.fromkeys(name.strip() for name in names):
-        if name in TERMS:
-            table.add_row(name, TERMS[name])
-    return table
