@@ -271,7 +271,9 @@ class FetchPlanner:
                 return False
             return self._cache.find(shard, block) is None
 
-        return choose_blocks(entry.block, self._extent_of(entry), is_wanted, MAX_PASSED if takes_all else 0)
+        # In a full cache two short requests find space where a longer one finds none.
+        max_passed = MAX_PASSED if takes_all and self.read_ahead.has_space else 0
+        return choose_blocks(entry.block, self._extent_of(entry), is_wanted, max_passed)
 
     def _extent_of(self, entry: WantedBlock) -> range:
         is_early = entry.bytes_before < self.read_ahead.max_bytes

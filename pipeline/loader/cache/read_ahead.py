@@ -66,9 +66,17 @@ class ReadAhead:
     @property
     def fetches_whole_extents(self) -> bool:
         """Whether requests also take blocks of an extent that are not announced yet."""
+        return self._fetches_whole_extents(self.fetch)
+
+    @property
+    def has_space(self) -> bool:
+        """Whether it would be so by `auto`: the cache has space for much more than the open shards."""
+        return self._fetches_whole_extents("auto")
+
+    def _fetches_whole_extents(self, fetch: str) -> bool:
         ledger, num_shards = self.cache.ledger, len(self._open_shards)
         return ledger.takes_blocks and fetches_whole_extents(
-            self.fetch, num_shards, self.shard_bytes, ledger.max_bytes, ledger.count_readers()
+            fetch, num_shards, self.shard_bytes, ledger.max_bytes, ledger.count_readers()
         )
 
     def start_again(self) -> None:
