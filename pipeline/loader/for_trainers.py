@@ -140,14 +140,14 @@ def as_inputs(batch: Batch, layout: Layout = "sdpa", encoder: Encoder | None = N
         encoder: What the model takes; a BERT if it is not given.
 
     Raises:
-        ConfigError: See `Batch.model_inputs`; or the labels have weights, for which such a trainer has no place.
+        ConfigError: See `Batch.model_inputs`; or the batch has loss weights.
     """
     check_instance("batch", batch, Batch, _BATCH, _GIVE_BATCH)
     if encoder is not None:
         check_instance("encoder", encoder, Encoder, "an Encoder", "give encoder=describe_encoder(model)")
     if batch.loss_weights is not None:
         raise ConfigError(
-            "the labels have weights, which a dictionary of the model's arguments has no place for",
+            "the batch has loss weights, which the model's keyword arguments cannot carry",
             path="batch.loss_weights",
             expected="labels that all count the same",
             found="weights of masking.per_sequence_rate",

@@ -11,7 +11,7 @@ from typing import Any, Literal, Protocol
 import torch
 from torch import Tensor
 
-from maskmill.pipeline.loader.batches.loss_terms import sum_cross_entropy
+from maskmill.pipeline.loader.batches.loss_terms import Labelled, sum_cross_entropy
 from maskmill.pipeline.training.families import Family, family_of
 from maskmill.schemas.errors import ConfigError
 from maskmill.schemas.masking import IGNORE_INDEX
@@ -19,20 +19,8 @@ from maskmill.schemas.masking import IGNORE_INDEX
 Layout = Literal["sdpa", "padded"]
 
 
-class TrainingBatch(Protocol):
+class TrainingBatch(Labelled, Protocol):
     """The part of the loader's batch that training uses: B rows of S tokens, on the CPU."""
-
-    @property
-    def labels(self) -> Tensor:
-        """int64 (B, S): the id to predict, `IGNORE_INDEX` elsewhere."""
-
-    @property
-    def segment_ids(self) -> Tensor:
-        """int32 (B, S): number of the sequence, 0 in padding."""
-
-    @property
-    def loss_weights(self) -> Tensor | None:
-        """float32 (B, S): what each label counts; None where all count the same."""
 
     @property
     def sequence_labels(self) -> Tensor | None:

@@ -18,7 +18,7 @@ from maskmill.pipeline.corpus.filters.filtered_text import CodePoints
 
 _PRIME = (1 << 31) - 1
 _FACTORS = (0x2545F491, 0x1B873593)
-"""Of the polynomials: any two numbers below the prime without a short relation."""
+"""Bases of the two hash polynomials: arbitrary numbers below the prime."""
 _FIRST, _SECOND = _FACTORS
 _SPREAD = 0x2127599BF4325C37
 """An odd number whose product with a hash has well mixed bits from the 20th on."""

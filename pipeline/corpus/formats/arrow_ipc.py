@@ -44,7 +44,7 @@ def iter_arrow(file: Origin, opened: Opened, settings: InputSection) -> Iterator
 
 
 class _ByteStream:
-    """Blocks as a file that Arrow reads; remembers the last bytes that it gave out."""
+    """Present an opened input to Arrow as a file, and remember the last bytes that were read."""
 
     def __init__(self, opened: Opened) -> None:
         self._opened = opened
@@ -53,26 +53,26 @@ class _ByteStream:
         self.closed = False
 
     def peek(self, size: int) -> bytes:
-        """The next bytes, which stay."""
+        """Return the next bytes without consuming them."""
         self._rest = memoryview(self._gather(size) + bytes(self._rest[size:]))
         return bytes(self._rest[:size])
 
     def read(self, size: int = -1, /) -> bytes:
-        """So many bytes, fewer at the end."""
+        """Read `size` bytes; fewer only at the end."""
         data = self._gather(size)
         self._rest = self._rest[size:]
         self.last = (self.last + data)[-len(_STREAM_END) :]
         return data
 
     def drain(self, size: int) -> bytes:
-        """Read to the end; its last bytes."""
+        """Read to the end, and return the last bytes."""
         last = bytes(self._rest[-size:])
         while block := self._opened.read():
             last = (last + block)[-size:]
         return last
 
     def _gather(self, size: int) -> bytes:
-        """The next bytes; `_rest` begins with them."""
+        """Read until `_rest` holds so many bytes, and return them."""
         if len(self._rest) < size:
             parts, held = [bytes(self._rest)], len(self._rest)
             while held < size and (block := self._opened.read()):

@@ -55,7 +55,7 @@ def _iter_records(file: Origin, opened: Opened, settings: InputSection, delimite
 
 
 def _iter_parsed(lines: _Lines, delimiter: str) -> Iterator[list[str] | None]:
-    """Records; None for one that cannot be read. Blank lines are skipped."""
+    """Iterate over records, `None` for one that cannot be parsed; skip blank lines."""
     while True:
         reader = csv.reader(lines, delimiter=delimiter, strict=True)  # one that has failed cannot go on
         try:
@@ -71,12 +71,12 @@ def _iter_parsed(lines: _Lines, delimiter: str) -> Iterator[list[str] | None]:
 
 
 class _Lines:
-    """The lines of a file with their ends, a character for each byte; notes what it gave out for the present record.
+    """Iterate over the lines of a file, one character for each byte, and keep track of the current record.
 
     Attributes:
-        first: The number of the first of these lines, from 1.
-        size_bytes: Of these lines.
-        kept: The beginning of them.
+        first: The line on which the current record begins, from 1.
+        size_bytes: The size of the current record so far.
+        kept: Its first bytes, for the quarantine.
     """
 
     def __init__(self, opened: Opened, max_bytes: int) -> None:
@@ -126,7 +126,7 @@ class _Columns:
     def add(
         self, record: list[str] | None, lines: _Lines, file: Origin, settings: InputSection, block: DocumentBlock
     ) -> None:
-        """Append a record's document to the block, or why it is none."""
+        """Append the record to the block, as a document or as a reject."""
         reason: Reason | None
         if record is None:
             reason = Reason.TOO_LARGE if lines.size_bytes > settings.max_text_bytes else Reason.BROKEN_CSV

@@ -29,7 +29,7 @@ def find_field(record: Mapping[str, Any], path: str) -> Any:
 
 
 def iter_splits(path: str) -> Iterator[tuple[str, str]]:
-    """All ways to cut a path into the key of an outer record and the path inside it, the shortest key first."""
+    """Split a path at each dot into an outer key and the path below it, shortest key first."""
     for place, sign in enumerate(path):
         if sign == "." and 0 < place < len(path) - 1:
             yield path[:place], path[place + 1 :]

@@ -43,7 +43,7 @@ def _iter_lines_of(file: Origin, opened: Opened, settings: InputSection) -> Iter
 
 
 def _iter_separated(file: Origin, opened: Opened, separator: bytes, max_text_bytes: int) -> Iterator[DocumentBlock]:
-    """What is between separators, without the line ends around it; where nothing is, there is no document."""
+    """Split a file at a separator; strip line ends around each document, and skip empty ones."""
     gathered, line, rest = _GatheredBytes(max_text_bytes), 1, b""
     for data in iter_without_bom(opened):
         block = DocumentBlock()

@@ -59,7 +59,7 @@ class Columns:
 
     @property
     def paths(self) -> list[str]:
-        """All of them, with dots, as Parquet names its leaves."""
+        """The paths of all fields, joined by dots, as Parquet names its leaf columns."""
         return [".".join(keys) for keys in (self.text, self.doc_id, self.source) if keys is not None]
 
 

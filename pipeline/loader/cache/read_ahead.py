@@ -70,7 +70,7 @@ class ReadAhead:
 
     @property
     def has_space(self) -> bool:
-        """Whether it would be so by `auto`: the cache has space for much more than the open shards."""
+        """Whether the open shards of all processes fill at most half of the cache, whatever `fetch` says."""
         return self._fetches_whole_extents("auto")
 
     def _fetches_whole_extents(self, fetch: str) -> bool:

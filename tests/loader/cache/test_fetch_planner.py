@@ -138,6 +138,20 @@ def test_requests_grow_after_as_much_as_is_read_ahead_and_pass_over_a_block_that
     cache.ledger.close()
 
 
+def test_a_full_cache_is_not_asked_for_space_around_a_block_that_is_here(tmp_path, monkeypatch):
+    shards = SimpleNamespace(
+        first_block=np.array([0, 8]), block_lengths=np.full(8, 100, np.uint32), size_bytes=np.array([800], np.uint64)
+    )
+    for max_bytes, expected in ((1599, [2, 3]), (1600, [2, 3, 5, 6, 7])):  # is there space for two shards?
+        cache = BlockCache(str(tmp_path / f"{max_bytes}"), max_bytes, "ab" * 16, shards)
+        cache.ledger.open_pins()
+        monkeypatch.setattr(cache, "find", lambda _, block, **__: (block, 1) if block in (0, 1, 4) else None)
+        planner = FetchPlanner(shards, cache, Cache(fetch="shard"))
+        planner.announce(iter([(0, [block]) for block in range(8)]))
+        assert planner.next_request().blocks == expected
+        cache.ledger.close()
+
+
 class Shared:
     """A full cache of ten blocks in two shards, a planner that uses it, and another process that evicts."""
 
