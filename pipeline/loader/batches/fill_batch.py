@@ -14,6 +14,7 @@ from maskmill.pipeline.loader.batches.mark_pairs import mark_pairs
 from maskmill.pipeline.loader.rows.row_batch import RowBatch
 from maskmill.pipeline.masking.mask_plan import MaskPlan
 from maskmill.pipeline.masking.numba_masks import mask_row
+from maskmill.pipeline.masking.row_kernel import row_kernel
 from maskmill.pipeline.masking.scratch import SCRATCH_ROWS
 from maskmill.schemas.masking import IGNORE_INDEX
 from maskmill.schemas.rows import MASK_INPUT_IDS, MASK_LABELS, MASK_POSITIONS, SEQUENCE_LENGTHS, Per
@@ -45,7 +46,8 @@ def fill_batch(rows: RowBatch, plans: Mapping[int, MaskPlan] | None, pad_id: int
     else:
         for epoch, plan in plans.items():
             ends, longest = _fill_drawn(columns, slots, places, rows.epochs, epoch, plan, out)
-    return Batch(
+    return Batch.assemble(
+        rows.place,
         input_ids=torch.from_numpy(ids[0]),
         labels=torch.from_numpy(ids[1]),
         position_ids=torch.from_numpy(ids[2]),
@@ -58,7 +60,6 @@ def fill_batch(rows: RowBatch, plans: Mapping[int, MaskPlan] | None, pad_id: int
         row_epochs=torch.from_numpy(rows.epochs),
         word_starts=torch.from_numpy(rows.word_starts) if staged.has_words else None,
         **(mark_pairs(rows) if staged.has_pairs else {}),
-        **vars(rows.place),
     )
 
 
@@ -96,7 +97,7 @@ def _fill_stored(rows: Any, masks: Any, slots: Any, places: Any, out: Any) -> An
     return _mark_sequences(lengths, counts, slots, places, ids[2], segment_ids, cu_seqlens)
 
 
-@njit(cache=True, nogil=True)
+@row_kernel
 def _mark_sequences(
     lengths: Any, counts: Any, slots: Any, places: Any, position_ids: Any, segment_ids: Any, cu_seqlens: Any
 ) -> Any:
@@ -122,7 +123,7 @@ def _mark_sequences(
     return filled, longest
 
 
-@njit(cache=True, nogil=True)
+@row_kernel
 def _mark(position_ids: Any, segment_ids: Any, start: np.int64, length: np.int64, number: int) -> None:
     positions, segments = position_ids[start : start + length], segment_ids[start : start + length]
     for i in range(positions.shape[0]):

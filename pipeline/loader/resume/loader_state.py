@@ -100,7 +100,7 @@ class LoaderState(BaseModel):
 
     @functools.cached_property
     def _described(self) -> bytes:
-        return marshal.dumps(self.model_dump(mode="json"))
+        return marshal.dumps(self.model_dump(mode="json"), 2)  # later versions note references: 3.1 instead of 2.3 us
 
     def read(self, found: dict[str, Any]) -> LoaderState:
         """Parse a saved state and check that everything but its position equals this one.

@@ -15,10 +15,10 @@ from fractions import Fraction
 from typing import Any
 
 import numpy as np
-from numba import njit
 
 from maskmill.pipeline.masking.hashing import hash_position, split_row_key
 from maskmill.pipeline.masking.mask_plan import MaskPlan
+from maskmill.pipeline.masking.row_kernel import row_kernel
 from maskmill.pipeline.masking.scratch import KEYS, ORDER, STARTS, STOPS, TAKEN
 from maskmill.pipeline.masking.strategies.strategy import Strategy
 from maskmill.pipeline.masking.strategies.token import count_selected
@@ -36,7 +36,7 @@ def _list_length_shares(masking: Masking) -> list[Fraction]:
 NGRAMS = Strategy(selector=2, needs_words=True, list_length_shares=_list_length_shares)
 
 
-@njit(cache=True, nogil=True)
+@row_kernel
 def select_ngrams(ids: Any, word_starts: Any, row_id: np.uint64, plan: MaskPlan, scratch: Any) -> np.int64:
     """Mark the selected positions in `scratch[TAKEN]` with 1 + the start of their unit; return how many they are."""
     starts, stops, order, keys, taken = scratch[STARTS], scratch[STOPS], scratch[ORDER], scratch[KEYS], scratch[TAKEN]

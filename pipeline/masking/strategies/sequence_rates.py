@@ -10,10 +10,10 @@ from __future__ import annotations
 from typing import Any
 
 import numpy as np
-from numba import njit
 
 from maskmill.pipeline.masking.hashing import hash_position, split_row_key
 from maskmill.pipeline.masking.mask_plan import MaskPlan
+from maskmill.pipeline.masking.row_kernel import row_kernel
 from maskmill.pipeline.masking.strategies.strategy import Strategy
 from maskmill.pipeline.masking.tables import UNMASKABLE
 from maskmill.schemas.shares import PPM
@@ -24,14 +24,14 @@ _PPM = np.uint64(PPM)
 _SHIFT_32 = np.uint64(32)
 
 
-@njit(cache=True, nogil=True)
+@row_kernel
 def draw_rate(b0: np.uint32, b1: np.uint32, start: np.uint32, least_ppm: np.int64, most_ppm: np.int64) -> np.uint64:
     """The rate of the sequence that begins at a position, in ppm; for use inside numba kernels."""
     width = np.uint64(most_ppm - least_ppm + 1)
     return np.uint64(least_ppm) + ((np.uint64(hash_position(b0, b1, start)) * width) >> _SHIFT_32)
 
 
-@njit(cache=True, nogil=True)
+@row_kernel
 def select_at_sequence_rates(ids: Any, row_id: np.uint64, plan: MaskPlan, positions: Any) -> np.int64:
     """Write the selected positions ascending to the front of `positions`; return how many they are."""
     rate0, rate1 = split_row_key(plan.rate_key, row_id)

@@ -8,9 +8,9 @@ from __future__ import annotations
 from typing import Any
 
 import numpy as np
-from numba import njit
 
 from maskmill.pipeline.masking.mask_plan import MaskPlan
+from maskmill.pipeline.masking.row_kernel import row_kernel
 from maskmill.pipeline.masking.scratch import POSITIONS, SHOWN, TAKEN, UNITS
 from maskmill.pipeline.masking.strategies.ngram import NGRAMS, select_ngrams
 from maskmill.pipeline.masking.strategies.sequence_rates import SEQUENCE_TOKENS, select_at_sequence_rates
@@ -47,7 +47,7 @@ def is_drawn_on_device(masking: Masking) -> bool:
     return find_strategy(masking) is EXACT_TOKENS and is_plain
 
 
-@njit(cache=True, nogil=True)
+@row_kernel
 def select_row(ids: Any, word_starts: Any, row_id: np.uint64, plan: MaskPlan, scratch: Any) -> np.int64:
     """Select the positions of a row by the plan's strategy, for `draw_row`, whose arguments it takes.
 

@@ -11,10 +11,10 @@ from __future__ import annotations
 from typing import Any
 
 import numpy as np
-from numba import njit
 
 from maskmill.pipeline.masking.hashing import hash_position, split_row_key
 from maskmill.pipeline.masking.mask_plan import MaskPlan
+from maskmill.pipeline.masking.row_kernel import row_kernel
 from maskmill.pipeline.masking.strategies.strategy import Strategy
 from maskmill.pipeline.masking.strategies.weights import draw_key, find_weight
 from maskmill.pipeline.masking.tables import UNMASKABLE
@@ -26,13 +26,13 @@ ANY_TOKENS = Strategy(selector=1)
 _NEVER = np.uint32(2**32 - 1)
 _INTERPOLATIONS = 16
 
-count_selected = njit(cache=True, nogil=True)(masking.count_selected)
+count_selected = row_kernel(masking.count_selected)
 """For use inside numba kernels."""
 _PPM = np.uint64(shares.PPM)
 _SHIFT_32 = np.uint64(32)
 
 
-@njit(cache=True, nogil=True)
+@row_kernel
 def find_threshold(hashes: Any, num_maskable: np.int64, count: np.int64) -> np.uint32:
     """Find a word that exactly `count` of the hashes do not exceed; 0 < count < num_maskable.
 
@@ -61,7 +61,7 @@ def find_threshold(hashes: Any, num_maskable: np.int64, count: np.int64) -> np.u
     return threshold
 
 
-@njit(cache=True, nogil=True)
+@row_kernel
 def select_tokens(ids: Any, row_id: np.uint64, plan: MaskPlan, hashes: Any, positions: Any) -> np.int64:
     """Write the selected positions ascending to the front of `positions`; return how many they are."""
     b0, b1 = split_row_key(plan.selection_key, row_id)
@@ -99,7 +99,7 @@ def select_tokens(ids: Any, row_id: np.uint64, plan: MaskPlan, hashes: Any, posi
     return count
 
 
-@njit(cache=True, nogil=True)
+@row_kernel
 def select_any_tokens(ids: Any, row_id: np.uint64, plan: MaskPlan, positions: Any) -> np.int64:
     """Select each token by itself; as `select_tokens` otherwise.
 

@@ -12,15 +12,15 @@ from __future__ import annotations
 from typing import Any
 
 import numpy as np
-from numba import njit
 
 from maskmill.pipeline.masking.hashing import hash_position
+from maskmill.pipeline.masking.row_kernel import row_kernel
 from maskmill.schemas.rows import MAX_SEQ_LEN
 
 _NEXT_DRAW = np.uint32(MAX_SEQ_LEN)  # no position of a row
 
 
-@njit(cache=True, nogil=True)
+@row_kernel
 def find_weight(token: Any, weights: Any) -> np.uint32:
     """The weight of an id; 1 where all weigh the same."""
     if weights.shape[0] == 0:
@@ -28,7 +28,7 @@ def find_weight(token: Any, weights: Any) -> np.uint32:
     return np.uint32(weights[min(np.int64(token), np.int64(weights.shape[0] - 1))])
 
 
-@njit(cache=True, nogil=True)
+@row_kernel
 def draw_key(b0: np.uint32, b1: np.uint32, position: np.uint32, weight: np.uint32) -> np.uint32:
     """The smallest of as many hashes of a position as it weighs."""
     key = hash_position(b0, b1, position)

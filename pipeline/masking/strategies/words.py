@@ -10,12 +10,12 @@ from __future__ import annotations
 from typing import Any
 
 import numpy as np
-from numba import njit
 
+from maskmill.pipeline.masking.row_kernel import row_kernel
 from maskmill.pipeline.masking.tables import STARTS_WORD, UNMASKABLE
 
 
-@njit(cache=True, nogil=True)
+@row_kernel
 def list_words(ids: Any, word_starts: Any, kinds: Any, starts: Any, stops: Any) -> tuple[np.int64, np.int64]:
     """Write where the words of a row start and stop; the next word follows in the same segment if it starts there.
 
@@ -48,7 +48,7 @@ def list_words(ids: Any, word_starts: Any, kinds: Any, starts: Any, stops: Any) 
     return num_words, num_maskable
 
 
-@njit(cache=True, nogil=True)
+@row_kernel
 def order_lazily(order: Any, keys: Any, size: np.int64) -> None:
     """Make a heap of the numbers 0 to `size - 1`, from which `take_next` takes them by ascending keys.
 
@@ -63,7 +63,7 @@ def order_lazily(order: Any, keys: Any, size: np.int64) -> None:
         _sink(order, keys, i, size)
 
 
-@njit(cache=True, nogil=True)
+@row_kernel
 def take_next(order: Any, keys: Any, size: np.int64) -> np.int64:
     """Take the number with the smallest key out of a heap of `size` numbers, which has one less afterwards."""
     taken = np.int64(order[0])
@@ -72,7 +72,7 @@ def take_next(order: Any, keys: Any, size: np.int64) -> np.int64:
     return taken
 
 
-@njit(cache=True, nogil=True)
+@row_kernel
 def _sink(order: Any, keys: Any, place: np.int64, size: np.int64) -> None:
     number = order[place]
     key = keys[number]
@@ -88,7 +88,7 @@ def _sink(order: Any, keys: Any, place: np.int64, size: np.int64) -> None:
     order[place] = number
 
 
-@njit(cache=True, nogil=True)
+@row_kernel
 def find_last_word(
     starts: Any, stops: Any, num_words: np.int64, word: np.int64, draw: np.uint32, plan: Any
 ) -> np.int64:

@@ -7,8 +7,10 @@ import pytest
 import torch
 
 from maskmill.pipeline.loader import Masking
+from maskmill.pipeline.loader.batches.batch import Batch
 from maskmill.pipeline.loader.batches.fill_batch import fill_batch
 from maskmill.pipeline.loader.fixed_rows import iter_fixed_batches
+from maskmill.pipeline.loader.resume.batch_place import BatchPlace
 from maskmill.pipeline.loader.rows.row_batch import RowBatch
 from maskmill.pipeline.loader.rows.stage_rows import StagedRows
 from maskmill.pipeline.masking.numba_masks import mask_rows
@@ -184,3 +186,12 @@ def test_ranks_without_a_row_get_no_fixed_batch(dataset):
 def test_fixed_batches_of_impossible_numbers_are_refused(dataset, settings, name):
     with pytest.raises(ConfigError, match=name):
         iter_fixed_batches(**{"url": dataset, "masking": MASKING, "batch_rows": 8} | settings)
+
+
+def test_an_assembled_batch_is_the_constructed_one() -> None:
+    """The loader sets the fields of a batch past its constructor; every field must be there all the same."""
+    tensors = {name: torch.zeros(1) for name in ("input_ids", "labels", "position_ids", "segment_ids", "cu_seqlens")}
+    given = {**tensors, "max_seqlen": 3, "row_ids": torch.ones(1), "pad_id": 0}
+    given |= {"datasets": torch.zeros(1), "row_epochs": torch.zeros(1)}
+    place = BatchPlace(epoch=1, step=2, rows_before=3, state={"step": 4}, waited_seconds=0.5)
+    assert vars(Batch.assemble(place, **given)) == vars(Batch(**given, **vars(place)))
