@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from maskmill.pipeline.corpus.decompress import compression_of
-from maskmill.pipeline.corpus.formats.table import find_format
+from maskmill.pipeline.corpus.formats.table import find_format, name_format
 from maskmill.pipeline.corpus.input_pattern import UNNAMED
 
 # Stored bytes are turned into bytes of text by this factor where a file is compressed. It only decides how files are
@@ -51,5 +51,6 @@ class InputFile:
     @property
     def assumed_text_bytes(self) -> int:
         """Estimate the bytes of text in it from its size, format and compression alone."""
-        is_compressed = self.compression is not None or self.format == "parquet"
+        compresses_itself = bool(self.format) and name_format(self.format).compresses_itself
+        is_compressed = self.compression is not None or compresses_itself
         return self.size_bytes * (ASSUMED_COMPRESSION_RATIO if is_compressed else 1)

@@ -1,11 +1,11 @@
-"""Recognise what a file holds by its first bytes: a table, compressed data, or something that was mistaken for text."""
+"""Recognise what a file holds by its first bytes: compressed data, another format, or something mistaken for text."""
 
 from __future__ import annotations
 
 import re
 
-_BOM = b"\xef\xbb\xbf"
-_STREAM = b"\xff\xff\xff\xff"  # an Arrow stream begins with its schema, whose length follows
+from maskmill.pipeline.corpus.formats.table import FORMATS, find_magic
+
 _COMPRESSED = {
     b"\x1f\x8b": ("gzip", ".gz"),
     b"\x28\xb5\x2f\xfd": ("Zstandard", ".zst"),
@@ -21,22 +21,12 @@ _OTHER = {
     b"\xff\xfe": "UTF-16 text",
     b"\xfe\xff": "UTF-16 text",
 }
-_TABLES = {b"PAR1": ("Parquet", "parquet"), b"ARROW1\0\0": ("Arrow IPC", "arrow"), _STREAM: ("Arrow IPC", "arrow")}
-"""Names for people, and of formats."""
 LOOKED_AT = 64
 
 
 def recognise_compression(start: bytes) -> str | None:
     """The suffix of the compression of a file that begins so."""
     return next((suffix for magic, (_, suffix) in _COMPRESSED.items() if start.startswith(magic)), None)
-
-
-def recognise_format(start: bytes) -> str | None:
-    """The name of the format of a file that begins so, uncompressed; None if its first bytes do not tell."""
-    for magic, (_, name) in _TABLES.items():
-        if start.startswith(magic):
-            return name
-    return "jsonl" if start.removeprefix(_BOM).lstrip().startswith(b"{") else None
 
 
 def advise_on_content(name: str, start: bytes) -> str | None:
@@ -49,9 +39,8 @@ def advise_on_content(name: str, start: bytes) -> str | None:
     for magic, (kind, suffix) in _COMPRESSED.items():
         if start.startswith(magic):
             return f"{name} is compressed by {kind}: name it {name}{suffix}"
-    for magic, (kind, name_of_format) in _TABLES.items():
-        if start.startswith(magic):
-            return f"{name} is {kind}: name it {name}.{name_of_format}, or set input.format"
+    if (found := find_magic(start)) is not None:
+        return f"{name} is {found.title}: name it {name}{found.suffixes[0]}, or set input.format"
     kind = next((kind for magic, kind in _OTHER.items() if start.startswith(magic)), "")
     if re.search(r"\.json(\.\w+)?\Z", name, re.IGNORECASE) and _is_whole_json(start):
         return f"{name} is one JSON value over several lines: write an object a line, for example with jq -c '.[]'"
@@ -65,7 +54,7 @@ def advise_on_content(name: str, start: bytes) -> str | None:
 
 def list_advice(name: str) -> set[str]:
     """All that `advise_on_content` may say of a file."""
-    starts = (*_COMPRESSED, *_TABLES, *_OTHER, b"\0\0", b"[")
+    starts = (*_COMPRESSED, *(magic for one in FORMATS for magic in one.magic), *_OTHER, b"\0\0", b"[")
     return {advice for start in starts if (advice := advise_on_content(name, start))}
 
 

@@ -6,9 +6,9 @@ import dataclasses
 import os
 
 from maskmill.pipeline.corpus.decompress import COMPRESSIONS, compression_of
-from maskmill.pipeline.corpus.formats.table import FORMATS, format_suffix, name_format
+from maskmill.pipeline.corpus.formats.table import FORMATS, format_suffix, name_format, recognise_format
 from maskmill.pipeline.corpus.input_file import InputFile
-from maskmill.pipeline.corpus.name_content import LOOKED_AT, recognise_compression, recognise_format
+from maskmill.pipeline.corpus.name_content import LOOKED_AT, recognise_compression
 from maskmill.pipeline.corpus.open_input import OpenInput
 from maskmill.schemas.errors import ConfigError, InputDataError
 from maskmill.schemas.redaction import redact
@@ -50,7 +50,8 @@ def _look_into(file: InputFile) -> InputFile:
             start = _read_start(file)
     except InputDataError:  # its compression is not that of its suffix
         return file
-    return dataclasses.replace(file, format_name=recognise_format(start))
+    found = recognise_format(start)
+    return file if found is None else dataclasses.replace(file, format_name=found.name)
 
 
 def _read_start(file: InputFile) -> bytes:

@@ -11,11 +11,13 @@ from collections.abc import Iterator
 import pyarrow as pa
 
 from maskmill.pipeline.corpus.formats.document_block import DocumentBlock, Opened, Origin
+from maskmill.pipeline.corpus.formats.format import Format
 from maskmill.pipeline.corpus.formats.table_rows import Columns, read_rows
 from maskmill.schemas.run_file import InputSection
 
 _MAGIC = b"ARROW1"
 _FILE_START = _MAGIC + b"\0\0"
+_STREAM_START = b"\xff\xff\xff\xff"  # its schema comes first, whose length follows
 _STREAM_END = b"\xff\xff\xff\xff\0\0\0\0"
 _BATCH_ROWS = 1024
 
@@ -92,3 +94,6 @@ class _ByteStream:
 
     def seekable(self) -> bool:
         return False
+
+
+ARROW = Format("arrow", "Arrow IPC", (".arrow",), iter_arrow, magic=(_FILE_START, _STREAM_START))

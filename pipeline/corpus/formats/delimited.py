@@ -14,6 +14,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 
 from maskmill.pipeline.corpus.formats.document_block import DocumentBlock, Opened, Origin, Reason, Reject
+from maskmill.pipeline.corpus.formats.format import Format
 from maskmill.pipeline.corpus.formats.judge_document import judge_document
 from maskmill.pipeline.corpus.formats.table_rows import no_text_column
 from maskmill.pipeline.corpus.read_lines import iter_raw_lines
@@ -145,3 +146,7 @@ class _Columns:
 def _encode_name(record: list[str], column: int | None) -> bytes | None:
     """A field as bytes; an empty one stands for none, as CSV has no other word for it."""
     return record[column].encode(_BYTES) or None if column is not None else None
+
+
+CSV = Format("csv", "CSV", (".csv",), iter_csv)
+TSV = Format("tsv", "TSV", (".tsv",), iter_tsv)

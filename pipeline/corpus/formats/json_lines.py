@@ -16,6 +16,7 @@ from typing import Any
 
 from maskmill.pipeline.corpus.formats.document_block import DocumentBlock, Opened, Origin, Reason, Reject
 from maskmill.pipeline.corpus.formats.find_field import MISSING, find_field
+from maskmill.pipeline.corpus.formats.format import Format
 from maskmill.pipeline.corpus.formats.judge_document import MAX_NAME_CHARACTERS
 from maskmill.pipeline.corpus.read_lines import is_blank, iter_lines
 from maskmill.schemas.documents import KEPT_QUARANTINE_BYTES
@@ -172,3 +173,6 @@ def _encode(text: str) -> bytes:
         return text.encode()
     except UnicodeEncodeError:  # a lone surrogate, which JSON can spell and UTF-8 cannot
         raise _Rejected(Reason.INVALID_UTF8) from None
+
+
+JSONL = Format("jsonl", "JSON lines", (".jsonl", ".ndjson", ".json"), iter_json_lines, text_start=b"{")

@@ -11,6 +11,7 @@ from collections.abc import Iterator
 import pyarrow.parquet as pq
 
 from maskmill.pipeline.corpus.formats.document_block import DocumentBlock, Opened, Origin
+from maskmill.pipeline.corpus.formats.format import Format
 from maskmill.pipeline.corpus.formats.table_rows import Columns, read_rows
 from maskmill.schemas.run_file import InputSection
 
@@ -32,3 +33,14 @@ def iter_parquet(file: Origin, opened: Opened, settings: InputSection) -> Iterat
             for batch in table.iter_batches(rows, row_groups=[group], columns=columns.paths, use_threads=False):
                 yield read_rows(batch, columns, row, file, settings)
                 row += len(batch)
+
+
+PARQUET = Format(
+    "parquet",
+    "Parquet",
+    (".parquet",),
+    iter_parquet,
+    magic=(b"PAR1",),
+    is_compressible=False,
+    compresses_itself=True,
+)

@@ -6,6 +6,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field
 
 from maskmill.pipeline.corpus.formats.document_block import DocumentBlock, Opened, Origin, Reason, Reject
+from maskmill.pipeline.corpus.formats.format import Format
 from maskmill.pipeline.corpus.formats.judge_document import judge_text
 from maskmill.pipeline.corpus.read_lines import is_blank, iter_lines, iter_without_bom
 from maskmill.schemas.documents import KEPT_QUARANTINE_BYTES
@@ -128,3 +129,6 @@ class _GatheredText:
         if self.size_bytes > self.max_text_bytes:
             return Reason.TOO_LARGE
         return judge_text(text, self.max_text_bytes)
+
+
+TXT = Format("txt", "plain text", (".txt",), iter_texts)
