@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Annotated, Literal
 
-from pydantic import Field, model_validator
+from pydantic import Discriminator, Field, Tag, model_validator
 
 from maskmill.schemas.filters import FiltersSection
 from maskmill.schemas.masking import MAX_COPIES, Masking
@@ -36,6 +36,14 @@ MIN_MB = 0.001
 """1 KiB: a smaller size in MiB is a mistake, and such a shard would hold nothing."""
 MAX_NAME_CHARACTERS = 1 << 10
 MAX_WORKERS = 4096
+BLANK_LINE = "\n\n"
+
+TextFields = Annotated[
+    Annotated[str, Tag("one")]
+    | Annotated[tuple[Annotated[str, Field(min_length=1)], ...], Field(min_length=1, strict=False), Tag("several")],
+    Discriminator(lambda value: "several" if isinstance(value, list | tuple) else "one"),
+]
+"""One key, or a list of them."""
 
 
 class InputSection(Section):
@@ -57,9 +65,13 @@ class InputSection(Section):
     """The format of all files. If unset, the suffix of each tells: `.jsonl`, `.ndjson` and `.json` (a JSON object a
     line), `.txt`, `.parquet`, `.arrow` (Arrow IPC, file or stream, as `datasets` saves), `.csv` and `.tsv` (names of
     columns in the first line); where it does not, the first bytes of the file do."""
-    text_field: str = "text"
+    text_field: TextFields = "text"
     """The key of a JSON line, or the column of a table, that holds the text. If it lies inside another, join both by a
-    dot: `content.text`."""
+    dot: `content.text`. A list, such as `["title", "body"]`, gives the text of all of them in this order, joined by
+    `text_join`; a field that a line lacks, or that is null or empty, is left out together with its `text_join`. A line
+    that has none of the keys has no text; a table must have all of the columns."""
+    text_join: Annotated[str, Field(max_length=MAX_NAME_CHARACTERS)] | None = None
+    """What is written between the texts of several fields; if unset, a blank line."""
     id_field: str | None = None
     """The key or column that holds the document's id; without it the id is `<path>#<line>`. The path is relative to the
     last folder of the pattern before its first glob character. With patterns in different folders it begins with
@@ -87,6 +99,22 @@ class InputSection(Section):
         if (self.text_document == "separator") != (self.text_separator is not None):
             raise ValueError('text_separator goes with text_document = "separator", and needs it')
         return self
+
+    @model_validator(mode="after")
+    def _text_join_has_something_to_join(self) -> InputSection:
+        if self.text_join is not None and len(self.text_fields) < 2:
+            raise ValueError("text_join joins several fields: give text_field a list of them")
+        return self
+
+    @property
+    def text_fields(self) -> tuple[str, ...]:
+        """The fields that hold the text."""
+        return (self.text_field,) if isinstance(self.text_field, str) else self.text_field
+
+    @property
+    def text_join_bytes(self) -> bytes:
+        """What is written between their texts, as UTF-8."""
+        return (BLANK_LINE if self.text_join is None else self.text_join).encode()
 
     @property
     def max_text_bytes(self) -> int:
@@ -209,7 +237,11 @@ class RunFile(Section):
             whole["pack"].pop("word_boundaries")
         if not self.mask.copies:
             whole["mask"] = {"copies": 0}  # no row depends on the rest: it is the default of loaders
-        for name in ("format", "text_separator"):  # these keys came later: runs without them keep their fingerprints
+        for name in (
+            "format",
+            "text_separator",
+            "text_join",
+        ):  # these keys came later: runs without them keep their fingerprints
             if whole["input"][name] is None:
                 whole["input"].pop(name)
         whole["input"].pop("max_quarantined")  # says when to stop, not what is written: it may be raised

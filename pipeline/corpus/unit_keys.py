@@ -20,6 +20,7 @@ READING_KEYS = {
     "input": (
         "format",
         "text_field",
+        "text_join",
         "id_field",
         "source_field",
         "text_document",
@@ -32,7 +33,8 @@ READING_KEYS = {
 READING_LIBRARIES = ("maskmill", "pyarrow", "numpy", "xxhash")
 """Libraries that do."""
 
-_FILTERS = frozenset(f"filters.{name}" for name in KEYS_OF_RECORD)
+_LATER = frozenset(("input.text_join", *(f"filters.{name}" for name in KEYS_OF_RECORD)))
+"""Settings that came later: where they are unset, units that were read before keep their keys."""
 
 KEY_CHARACTERS = 32
 """Of a key, an xxh3-128 in hexadecimal."""
@@ -59,8 +61,7 @@ def key_units(units: Iterable[MapUnit], inputs: Sequence[InputFile], settings: R
 
     A unit with a file that has no mark gets none: nothing would tell that the file was written to.
     """
-    # Filters that are off are left out: units that were read before there were filters keep their keys.
-    decisive = {name: value for name, value in settings.items() if value is not None or name not in _FILTERS}
+    decisive = {name: value for name, value in settings.items() if value is not None or name not in _LATER}
     everywhere = xxhash.xxh3_128(json.dumps(decisive, sort_keys=True).encode())
 
     def key_of(unit: MapUnit) -> str:

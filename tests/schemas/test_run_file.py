@@ -355,6 +355,7 @@ SPECIAL = {
     ("input", "text_document"): "line",
     ("input", "text_separator"): None,  # goes with another value of text_document
     ("input", "format"): "txt",
+    ("input", "text_join"): None,  # goes with several values of text_field
     ("documents", "shard_mb"): 32.0,
     ("input", "id_field"): "x",
     ("input", "source_field"): "x",
@@ -422,6 +423,19 @@ def test_keys_that_came_later_are_in_the_fingerprint_where_they_are_given() -> N
     assert prints[0].fingerprinted() != prints[1].fingerprinted()
     for wrong in (["input.text_document=separator"], ["input.text_separator=x"]):
         assert "text_separator goes with text_document" in str(refuse(SHORTEST, *wrong))
+
+
+def test_several_text_fields_are_in_the_fingerprint_and_one_is_as_before_there_were_several() -> None:
+    assert "text_join" not in parse(SHORTEST).fingerprinted()["input"]
+    fields = 'input.text_field=["title", "body"]'
+    prints = [parse(SHORTEST, fields, *join).fingerprinted()["input"] for join in ([], ["input.text_join=x"])]
+    assert [(one["text_field"], one.get("text_join")) for one in prints] == [
+        (["title", "body"], None),
+        (["title", "body"], "x"),
+    ]
+    assert "text_join joins several fields" in str(refuse(SHORTEST, "input.text_join=x"))
+    assert "text_field" in str(refuse(SHORTEST, "input.text_field=[]"))
+    assert "text_field" in str(refuse(SHORTEST, "input.text_field=[1]"))
 
 
 def test_the_keys_of_pairs_are_in_the_fingerprint_where_there_are_pairs() -> None:

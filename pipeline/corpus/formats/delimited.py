@@ -108,18 +108,18 @@ class _Columns:
     """Where the fields of a document are in a record."""
 
     number: int
-    text: int
+    text: tuple[int, ...]
     doc_id: int | None
     source: int | None
 
     @classmethod
     def find(cls, header: list[str] | None, settings: InputSection, file: Origin) -> _Columns:
         names = [name.encode(_BYTES).decode(errors="backslashreplace") for name in header or ()]
-        if settings.text_field not in names:
-            raise no_text_column(file, settings, names)
+        if missing := [field for field in settings.text_fields if field not in names]:
+            raise no_text_column(file, missing[0], names)
         return cls(
             len(names),
-            names.index(settings.text_field),
+            tuple(names.index(field) for field in settings.text_fields),
             names.index(settings.id_field) if settings.id_field in names else None,
             names.index(settings.source_field) if settings.source_field in names else None,
         )
@@ -134,7 +134,7 @@ class _Columns:
         elif len(record) != self.number:
             reason = Reason.BROKEN_CSV
         else:
-            text = record[self.text].encode(_BYTES)
+            text = settings.text_join_bytes.join(record[at].encode(_BYTES) for at in self.text if record[at])
             doc_id, source = (_encode_name(record, column) for column in (self.doc_id, self.source))
             reason = judge_document(text, doc_id, source, settings.max_text_bytes)
             if reason is None:

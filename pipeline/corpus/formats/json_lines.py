@@ -79,12 +79,7 @@ def parse_json_line(line: bytes, settings: InputSection, max_text_bytes: int) ->
         source = None
     if source is not None and not isinstance(source, str):
         raise _Rejected(Reason.BAD_SOURCE)
-    text = find_field(value, settings.text_field)
-    if text is MISSING:
-        raise _Rejected(Reason.NO_TEXT)
-    if not isinstance(text, str):
-        raise _Rejected(Reason.TEXT_NOT_STRING)
-    encoded = _encode(text)
+    encoded = _read_text(value, settings)
     for name in (doc_id, source):
         if name is not None:
             _encode(name)
@@ -95,6 +90,18 @@ def parse_json_line(line: bytes, settings: InputSection, max_text_bytes: int) ->
     if len(encoded) > max_text_bytes:
         raise _Rejected(Reason.TOO_LARGE)
     return doc_id, source, encoded
+
+
+def _read_text(value: dict[str, Any], settings: InputSection) -> bytes:
+    fields = settings.text_fields
+    texts = [text for field in fields if (text := find_field(value, field)) is not MISSING]
+    if not texts:
+        raise _Rejected(Reason.NO_TEXT)
+    if len(fields) > 1:
+        texts = [text for text in texts if text is not None]
+    if not all(isinstance(text, str) for text in texts):
+        raise _Rejected(Reason.TEXT_NOT_STRING)
+    return settings.text_join_bytes.join(_encode(text) for text in texts if text)
 
 
 def _parse_object(line: bytes) -> dict[str, Any]:

@@ -32,12 +32,12 @@ class Columns:
     """Where the fields of a document are in a table; each is a column and the keys inside it.
 
     Attributes:
-        text: Of the text.
+        text: Of the text, one or several.
         doc_id: Of the id, if there is one.
         source: Of the source, if there is one.
     """
 
-    text: tuple[str, ...]
+    text: tuple[tuple[str, ...], ...]
     doc_id: tuple[str, ...] | None
     source: tuple[str, ...] | None
 
@@ -46,13 +46,13 @@ class Columns:
         """The columns that the settings name.
 
         Raises:
-            InputDataError: There is no column with the text.
+            InputDataError: There is no column with the text, or with a part of it.
         """
-        text = _find_column(schema, settings.text_field)
-        if text is None:
-            raise no_text_column(file, settings, schema.names)
+        texts = [_find_column(schema, field) for field in settings.text_fields]
+        if None in texts:
+            raise no_text_column(file, settings.text_fields[texts.index(None)], schema.names)
         return cls(
-            text,
+            tuple(keys for keys in texts if keys is not None),
             _find_column(schema, settings.id_field) if settings.id_field else None,
             _find_column(schema, settings.source_field) if settings.source_field else None,
         )
@@ -60,16 +60,16 @@ class Columns:
     @property
     def paths(self) -> list[str]:
         """The paths of all fields, joined by dots, as Parquet names its leaf columns."""
-        return [".".join(keys) for keys in (self.text, self.doc_id, self.source) if keys is not None]
+        return [".".join(keys) for keys in (*self.text, self.doc_id, self.source) if keys is not None]
 
 
-def no_text_column(file: Origin, settings: InputSection, names: Sequence[str]) -> InputDataError:
-    """The error for a table that has not the column that the settings name."""
+def no_text_column(file: Origin, field: str, names: Sequence[str]) -> InputDataError:
+    """The error for a table that lacks a column that the settings name."""
     named = ", ".join(names[:MAX_NAMED_COLUMNS]) + (", ..." if len(names) > MAX_NAMED_COLUMNS else "")
     return InputDataError(
         "the table has no column for the text",
         path=file.path,
-        expected=f"a column {settings.text_field}, as input.text_field says",
+        expected=f"a column {field}, as input.text_field says",
         found=f"columns {named}" if names else "no columns",
         action="give its name as input.text_field, or leave the file out of input.paths",
     )
@@ -92,11 +92,14 @@ def read_rows(
     """
     batch.validate(full=False)
     block = DocumentBlock()
+    parts = [_take_column(batch, keys) for keys in columns.text]
     fields = {
-        name: None if keys is None else _take_column(batch, keys)
-        for name, keys in (("text", columns.text), ("id", columns.doc_id), ("source", columns.source))
+        **({"text": parts[0]} if len(parts) == 1 else dict(zip(settings.text_fields, parts, strict=True))),
+        "id": None if columns.doc_id is None else _take_column(batch, columns.doc_id),
+        "source": None if columns.source is None else _take_column(batch, columns.source),
     }
-    texts, sources = (_list_values(fields[name], len(batch)) for name in ("text", "source"))
+    texts = _join_values([_list_values(part, len(batch)) for part in parts], settings.text_join_bytes)
+    sources = _list_values(fields["source"], len(batch))
     ids = _list_values(fields["id"], len(batch), with_numbers=True)
     for place, (text, doc_id, source) in enumerate(zip(texts, ids, sources, strict=True)):
         row = first_row + place
@@ -162,7 +165,23 @@ def _list_values(column: pa.Array | None, num_rows: int, *, with_numbers: bool =
     return [_OTHER if valid else None for valid in column.is_valid().to_pylist()]
 
 
+def _join_values(parts: Sequence[list[_Value]], separator: bytes) -> list[_Value]:
+    """The texts of several fields joined, without those that are null or empty."""
+    if len(parts) == 1:
+        return parts[0]
+    return [
+        separator.join(text for text in texts if isinstance(text, bytes) and text)
+        if not any(isinstance(text, _Other) for text in texts)
+        else _OTHER
+        for texts in zip(*parts, strict=True)
+    ]
+
+
 def _describe(fields: Mapping[str, pa.Array | None], place: int) -> bytes:
     """A row without text, as JSON."""
     row = {name: column[place].as_py() for name, column in fields.items() if column is not None}
-    return json.dumps(row, ensure_ascii=False, default=repr).encode(errors="backslashreplace")
+    return json.dumps(row, ensure_ascii=False, default=_show).encode(errors="backslashreplace")
+
+
+def _show(value: object) -> str:
+    return value.decode(errors="backslashreplace") if isinstance(value, bytes) else repr(value)

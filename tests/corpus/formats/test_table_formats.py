@@ -230,3 +230,72 @@ def test_text_that_is_not_utf_8_is_rejected_from_a_table_too():
         documents, (reject,) = read(written.getvalue(), name)
         assert [text for _, _, text in documents] == [b"a"]
         assert (reject.reason, reject.content) == (Reason.INVALID_UTF8, b"\xff")
+
+
+PARTS = st.lists(st.fixed_dictionaries({key: WORDS | st.none() for key in ("a", "b", "c")}), max_size=8)
+
+
+@pytest.mark.parametrize("name", ["a.jsonl", "a.parquet", "file.arrow", "stream.arrow", "a.csv", "a.tsv"])
+@given(PARTS, st.sampled_from([["a", "b"], ["c.x", "a"], ["b"]]), st.none() | WORDS)
+def test_several_fields_are_joined_in_every_format(name, records, fields, join):
+    fields = [field for field in fields if field != "c.x" or not name.endswith("sv")]
+    nested = [record | {"c": {"x": record["c"]}} for record in records]
+    documents, rejects = read(write_parts(name, nested), name, text_field=fields, **joined_by(join, fields))
+    between = "\n\n" if join is None or len(fields) < 2 else join
+    is_null_text = len(fields) == 1 and not name.endswith("sv")  # a null where one text is wanted is not a text
+    texts = [[record[field[0]] for field in fields] for record in records]
+    expected = [between.join(filter(None, text)).encode() for text in texts]
+    kept = [text for text in expected if 0 < len(text) <= 64 << 20]
+    assert [text for _, _, text in documents] == kept
+    for reject in rejects:
+        missing = texts[reject.line - 1] if not name.endswith("sv") else [""]
+        assert reject.reason is (Reason.TEXT_NOT_STRING if is_null_text and missing == [None] else Reason.EMPTY)
+    assert len(rejects) + len(kept) == len(records)
+
+
+def joined_by(join: str | None, fields: list[str]) -> dict[str, str]:
+    return {} if join is None or len(fields) < 2 else {"text_join": join}
+
+
+def write_parts(name: str, records: list[Record]) -> bytes:
+    if name.endswith(".jsonl"):
+        return to_lines(records)
+    written = io.BytesIO()
+    if name.endswith("sv"):
+        text = io.StringIO(newline="")
+        writer = csv.writer(text, "excel-tab" if name.endswith(".tsv") else "excel")
+        writer.writerow(("a", "b", "end"))
+        writer.writerows((record["a"], record["b"], "x") for record in records)
+        return text.getvalue().encode()
+    inner = pa.struct({"x": pa.string()})
+    schema = pa.schema({"a": pa.string(), "b": pa.string(), "c": inner})
+    table = pa.Table.from_pylist(records, schema)
+    if name.endswith(".parquet"):
+        pq.write_table(table, written)
+    else:
+        open_writer = pa.ipc.new_file if name.startswith("file") else pa.ipc.new_stream
+        with open_writer(written, schema) as arrow:
+            arrow.write_table(table)
+    return written.getvalue()
+
+
+def test_a_line_without_any_of_several_fields_has_no_text_and_one_with_a_number_is_refused():
+    lines = [{"a": "x"}, {"d": 1}, {"a": None}, {"a": 1, "b": "x"}, {"b": "\ud800"}]
+    documents, rejects = read(to_lines(lines), "a.jsonl", text_field=["a", "b"])
+    assert documents == [("a.jsonl#1", "folder", b"x")]
+    reasons = [Reason.NO_TEXT, Reason.EMPTY, Reason.TEXT_NOT_STRING, Reason.INVALID_UTF8]
+    assert [(one.line, one.reason) for one in rejects] == list(enumerate(reasons, 2))
+
+
+@pytest.mark.parametrize("name", ["a.parquet", "stream.arrow", "a.csv"])
+def test_a_table_without_one_of_several_columns_names_it(name):
+    with pytest.raises(InputDataError, match="expected a column title"):
+        read(write_parts(name, [{"a": "x", "b": "y", "c": None}]), name, text_field=["a", "title"])
+
+
+def test_a_table_keeps_all_parts_of_a_row_whose_text_is_none():
+    table, written = pa.table({"a": ["x"], "b": [1]}), io.BytesIO()
+    pq.write_table(table, written)
+    _, (reject,) = read(written.getvalue(), "a.parquet", text_field=["a", "b"])
+    assert reject.reason is Reason.TEXT_NOT_STRING
+    assert json.loads(reject.content) == {"a": "x", "b": 1}
