@@ -47,7 +47,7 @@ bench: $(READY)
 
 $(READY): pyproject.toml constraints.txt
 	$(PYTHON) -m venv $(VENV)
-	$(BIN)/pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[prepare,fast,cjk,train,docs,dev]'
+	$(BIN)/pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[prepare,fast,cjk,filters,train,docs,dev]'
 	$(BIN)/python infra/compile_kernels.py
 	touch $(READY)
 

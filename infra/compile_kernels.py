@@ -26,6 +26,7 @@ from maskmill.pipeline.verification.verify_output import verify_output
 FILTERS: dict[str, Any] = {
     "gopher_repetition": {"max_top_ngrams": [[2, 2.0]], "max_duplicate_ngrams": [[5, 1.0]]},
     "gopher_quality": {"min_words": 0, "min_stop_words": 0},
+    **({"language": {"keep": ["en"]}} if find_spec("py3langid") else {}),
 }
 WAYS_TO_PACK: tuple[dict[str, Any], ...] = (
     {"sequences": "full_sentences"},

@@ -28,7 +28,7 @@ HEADER = """\
 # constraints.txt with the SHA-256 of every package's files for CPython 3.11 to 3.13 on Linux, x86_64 and aarch64, and
 # of torch's build for CPUs alone for CPython 3.11 on x86_64. Written by infra/pin_hashes.py.
 # pip install --require-hashes --no-deps -r constraints-hashed.txt
-# pip install --no-build-isolation -e '.[prepare,fast,cjk,train,dev]'
+# pip install --no-build-isolation -e '.[prepare,fast,cjk,filters,train,dev]'
 """
 
 _PIN = re.compile(r"^([A-Za-z0-9._-]+)==(\S+)")

@@ -9,6 +9,7 @@ from __future__ import annotations
 import re
 import unicodedata
 from collections.abc import Iterator, Mapping
+from importlib import metadata
 from typing import Annotated, Any
 
 from pydantic import Field, field_validator, model_validator
@@ -19,6 +20,9 @@ EVERY_SOURCE = "*"
 """The key of a table by source whose patterns are those of every source."""
 UNICODE = "unicode"
 """The key of the version of Unicode in a fingerprint."""
+LIBRARIES = {"language": "py3langid"}
+"""The library that a filter needs. Its version decides what the filter does, so it is a key of a fingerprint."""
+NOT_INSTALLED = "not installed"
 MAX_NGRAM = 64
 MAX_PATTERNS = 1000
 
@@ -26,6 +30,7 @@ Ratio = Annotated[float, Field(ge=0.0)]
 NgramShare = Annotated[tuple[Annotated[int, Field(ge=1, le=MAX_NGRAM)], Ratio], Field(strict=False)]
 NgramShares = Annotated[tuple[NgramShare, ...], Field(strict=False, max_length=MAX_NGRAM)]
 Patterns = dict[str, Annotated[tuple[str, ...], Field(strict=False, max_length=MAX_PATTERNS)]]
+LanguageCode = Annotated[str, Field(pattern="^[a-z]{2,3}$")]
 _NO_PATTERNS: Patterns = {}
 
 
@@ -84,6 +89,21 @@ class RegexFilter(Section):
         if not any(expressions for name in type(self).model_fields for expressions in getattr(self, name).values()):
             raise ValueError("it has no expression: give drop, need or drop_lines")
         return self
+
+
+class LanguageFilter(Section):
+    """`[filters.language]`: keep documents of some languages, as `py3langid` finds them.
+
+    It needs `pip install "maskmill[filters]"`. What is looked at are the first 65,536 characters of a document. A
+    document in which the model finds nothing that it knows, such as one of digits alone, is dropped.
+    """
+
+    keep: Annotated[tuple[LanguageCode, ...], Field(strict=False, min_length=1, max_length=MAX_PATTERNS)]
+    """Languages of documents that stay, by the codes of the model, ISO 639: `["en", "de"]`. It knows 138; an unknown
+    one is refused with a list of them. `zxx` is text without a language, such as code."""
+    min_probability: Share = 0.0
+    """Least probability of the language, to six decimals, as `py3langid` gives it for all its languages; with 0, it is
+    enough that no other is more probable."""
 
 
 class GopherRepetitionFilter(Section):
@@ -200,6 +220,8 @@ class FiltersSection(Section):
     """Regular expressions for each source."""
     length: LengthFilter | None = None
     """Characters and words of a document."""
+    language: LanguageFilter | None = None
+    """The languages that stay."""
     gopher_repetition: GopherRepetitionFilter | None = None
     """Gopher's rules on repetition."""
     gopher_quality: GopherQualityFilter | None = None
@@ -210,12 +232,17 @@ class FiltersSection(Section):
     """FineWeb's rules on lines."""
 
     def fingerprinted(self) -> dict[str, Any]:
-        """What decides which documents stay: the filters that are on, and the version of Unicode; empty if none is.
+        """What decides which documents stay: the filters that are on, and versions; empty if none is.
 
-        Letters, white space and lower case are as Python's own tables say, which change with Unicode.
+        Letters, white space and lower case are as Python's own tables say, which change with Unicode. Some filters
+        do what a library does.
         """
         settings = {name: own.model_dump(mode="json") for name, own in self.enabled()}
-        return settings | {UNICODE: unicodedata.unidata_version} if settings else {}
+        return settings | {UNICODE: unicodedata.unidata_version} | self.libraries() if settings else {}
+
+    def libraries(self) -> dict[str, str]:
+        """The libraries that the filters that are on need, and their versions on this machine."""
+        return {library: _version(library) for name, library in LIBRARIES.items() if getattr(self, name) is not None}
 
     def enabled(self) -> Iterator[tuple[str, Section]]:
         """The filters that are on: their names and settings, in the order in which they look at a document."""
@@ -231,5 +258,12 @@ def filters_of_record(sections: Mapping[str, Any]) -> dict[str, Any]:
     return {name: filters.get(name) if isinstance(filters, Mapping) else None for name in KEYS_OF_RECORD}
 
 
-KEYS_OF_RECORD = (*FiltersSection.model_fields, UNICODE)
+def _version(library: str) -> str:
+    try:
+        return metadata.version(library)
+    except metadata.PackageNotFoundError:
+        return NOT_INSTALLED
+
+
+KEYS_OF_RECORD = (*FiltersSection.model_fields, UNICODE, *LIBRARIES.values())
 """The keys that `FiltersSection.fingerprinted` may have."""

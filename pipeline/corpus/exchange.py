@@ -7,6 +7,7 @@ order they were read.
 from __future__ import annotations
 
 from collections import Counter
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Annotated
 
@@ -41,12 +42,14 @@ class CorpusContext:
         run: The run file.
         inputs: The files that are read.
         reused: Another output, whose map work units take where they say so.
+        libraries: Versions of the libraries that filters need, where the run was begun.
     """
 
     output: Store
     run: RunFile
     inputs: tuple[InputFile, ...]
     reused: Store | None = None
+    libraries: Mapping[str, str] = field(default_factory=dict)
 
     @property
     def shard_bytes(self) -> int:

@@ -25,6 +25,7 @@ from maskmill.pipeline.corpus.exchange import (
     UnitNotes,
     exchange_path,
 )
+from maskmill.pipeline.corpus.filters.libraries import require_libraries
 from maskmill.pipeline.corpus.filters.table import filter_block
 from maskmill.pipeline.corpus.formats.document_block import DocumentBlock, Reject
 from maskmill.pipeline.corpus.formats.table import iter_documents
@@ -138,6 +139,7 @@ def _iter_runs(
     limit_bytes = _plan_run_bytes(unit, context.run.documents)
     guard = UnitGuard(context.run.input.max_quarantined, sum(file.assumed_text_bytes for file in context.inputs))
     has_filters = any(context.run.filters.enabled())
+    require_libraries(context.run.filters, context.libraries)
     run = _Run()
     unit_bytes, bytes_before = sum(context.inputs[index].assumed_text_bytes for index in unit.files), 0
     for index in unit.files:

@@ -78,7 +78,7 @@ def make_documents(run: Run) -> list[DocumentsManifest]:
     group_bytes = plan_group_bytes(documents, run.shard_bytes)
     map_units = plan_map_units(run.inputs, group_bytes, buckets, appendable=documents.appendable)
     reused, map_units = plan_reuse(run, map_units) if documents.appendable else (None, map_units)
-    context = CorpusContext(run.output, run.settings, run.inputs, reused)
+    context = CorpusContext(run.output, run.settings, run.inputs, reused, run.settings.filters.libraries())
 
     def guard_corpus(finished: Receipts[MapUnit, MapDetails]) -> Callable[[Finished], None]:
         guard = CorpusGuard(

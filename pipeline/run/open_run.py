@@ -14,6 +14,7 @@ from typing import Any, TypeVar
 from fsspec.registry import known_implementations
 from pydantic import BaseModel, ValidationError
 
+from maskmill.pipeline.corpus.filters.check_filters import check_filters
 from maskmill.pipeline.corpus.input_file import InputFile
 from maskmill.pipeline.corpus.list_inputs import list_inputs
 from maskmill.pipeline.corpus.plan import plan_shard_bytes
@@ -271,6 +272,7 @@ def open_run(
     wanted = settings.tokenizer
     brought = read_brought_files(wanted.from_, normalisation_of(wanted)) if wanted.from_ else {}
     refuse_inputs_in_output(inputs, output)
+    check_filters(settings.filters)
     if up_to is Part.PACK:
         load_segmenter(settings.pack.word_boundaries)  # or refuse before any work is done
     record = describe_run(settings, inputs, brought)

@@ -44,6 +44,7 @@ def test_only_filters_that_are_on_are_in_the_fingerprint() -> None:
         str(parse(f"[filters.{name}]\n{key}").fingerprinted())
         for name, keys in (
             ("length", ("min_words = 7", "min_words = 8")),
+            ("language", ("keep = ['en']", "keep = ['de']", "keep = ['de']\nmin_probability = 0.5")),
             ("gopher_quality", ("", "min_words = 7", "stop_words = ['der', 'die']")),
             ("gopher_repetition", ("", "max_top_ngrams = [[2, 0.1]]", "max_top_ngrams = []")),
             ("c4_lines", ("", "policy = false")),
@@ -64,6 +65,9 @@ def test_only_filters_that_are_on_are_in_the_fingerprint() -> None:
         ("[filters.length]\nmin_words = 3\nmax_words = 2", "min_words 3 is above max_words 2: no document would be"),
         ("[filters.length]\nmin_words = -1", "the value of filters.length.min_words is wrong; expected at least 0"),
         ("[filters]\nlength = 3", "filters.length is not a section; expected [filters.length] with keys below it"),
+        ("[filters.language]", "filters.language.keep"),
+        ("[filters.language]\nkeep = []", "the value of filters.language.keep is wrong"),
+        ("[filters.language]\nkeep = ['English']", "the value of filters.language.keep is wrong at item 1"),
         ("[filters.regex]", "[filters.regex]: it has no expression: give drop, need or drop_lines"),
         ("[filters.regex]\ndrop = {a = ['(']}", "'(' of source 'a' is no expression: missing ), unterminated"),
         ("[filters.regex]\ndrop = {a = 'x'}", "the value of filters.regex.drop is wrong"),

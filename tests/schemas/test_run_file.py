@@ -350,6 +350,7 @@ def changed(value: Any) -> Any:
 
 SPECIAL = {
     **{("filters", name): {} for name in FiltersSection.model_fields},
+    ("filters", "language"): {"keep": ["en"]},
     ("filters", "length"): {"min_words": 1},
     ("filters", "regex"): {"drop": {"*": ["x"]}},
     ("input", "text_document"): "line",

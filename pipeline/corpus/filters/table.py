@@ -12,6 +12,7 @@ from maskmill.pipeline.corpus.filters.filtered_text import FilteredText
 from maskmill.pipeline.corpus.filters.fineweb_quality import judge_fineweb_quality
 from maskmill.pipeline.corpus.filters.gopher_quality import judge_gopher_quality
 from maskmill.pipeline.corpus.filters.gopher_repetition import judge_gopher_repetition
+from maskmill.pipeline.corpus.filters.language import judge_language
 from maskmill.pipeline.corpus.filters.length import judge_length
 from maskmill.pipeline.corpus.filters.regex import judge_by_regex
 from maskmill.pipeline.corpus.formats.document_block import DocumentBlock
@@ -22,6 +23,7 @@ Item = TypeVar("Item")
 FILTERS: dict[str, Callable[[FilteredText, Any], Decision]] = {
     "regex": judge_by_regex,
     "length": judge_length,
+    "language": judge_language,
     "gopher_repetition": judge_gopher_repetition,
     "gopher_quality": judge_gopher_quality,
     "c4_lines": drop_c4_lines,
