@@ -38,6 +38,8 @@ class DocumentCounts(Written):
         filtered: Documents that a filter has dropped.
         filtered_by_reason: Number by filter and reason; the numbers add up to `filtered`.
         filtered_by_source: Number by source, the documents of many sources together; they add up to `filtered`.
+        repaired: Documents whose characters were repaired, whatever became of them afterwards.
+        repaired_by_source: Number by source; they add up to `repaired`.
     """
 
     read: Count
@@ -49,6 +51,8 @@ class DocumentCounts(Written):
     filtered: LateCount = 0
     filtered_by_reason: LateCounts = {}
     filtered_by_source: LateCounts = {}
+    repaired: LateCount = 0
+    repaired_by_source: LateCounts = {}
 
     @model_validator(mode="after")
     def _nothing_is_lost(self) -> DocumentCounts:
@@ -60,7 +64,16 @@ class DocumentCounts(Written):
         for kind, numbers in (("reasons", self.filtered_by_reason), ("sources", self.filtered_by_source)):
             if sum(numbers.values()) != self.filtered:
                 raise ValueError(f"the {kind} do not add up to the filtered documents")
+        if sum(self.repaired_by_source.values()) != self.repaired:
+            raise ValueError("the sources do not add up to the repaired documents")
+        if self.repaired > self.read:
+            raise ValueError(f"{self.repaired} repaired documents of {self.read}")
         return self
+
+    @property
+    def is_of_filters(self) -> bool:
+        """Whether it has counts that versions without filters do not accept."""
+        return bool(self.filtered or self.repaired)
 
 
 class PackingCounts(Written):

@@ -10,7 +10,7 @@ import re
 import unicodedata
 from collections.abc import Iterator, Mapping
 from importlib import metadata
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal
 
 from pydantic import Field, field_validator, model_validator
 
@@ -20,7 +20,7 @@ EVERY_SOURCE = "*"
 """The key of a table by source whose patterns are those of every source."""
 UNICODE = "unicode"
 """The key of the version of Unicode in a fingerprint."""
-LIBRARIES = {"language": "py3langid"}
+LIBRARIES = {"repair_unicode": "ftfy", "language": "py3langid"}
 """The library that a filter needs. Its version decides what the filter does, so it is a key of a fingerprint."""
 NOT_INSTALLED = "not installed"
 MAX_NGRAM = 64
@@ -32,6 +32,29 @@ NgramShares = Annotated[tuple[NgramShare, ...], Field(strict=False, max_length=M
 Patterns = dict[str, Annotated[tuple[str, ...], Field(strict=False, max_length=MAX_PATTERNS)]]
 LanguageCode = Annotated[str, Field(pattern="^[a-z]{2,3}$")]
 _NO_PATTERNS: Patterns = {}
+
+
+class RepairUnicodeFilter(Section):
+    """`[filters.repair_unicode]`: repair text whose characters were broken on the way, with `ftfy`.
+
+    It needs `pip install "maskmill[filters]"`. It undoes wrong encodings (`schÃ¶n` is `schön`), and takes out terminal
+    escapes, lone surrogates and control characters other than white space. The keys below are for what was written
+    that way; without them it is `ftfy.fix_text` as datatrove's `FTFYFormatter` calls it. Other filters see what it has
+    left, and the manifest counts the documents that it changed, by source.
+    """
+
+    unescape_html: bool = True
+    """Replace entities such as `&eacute;`, up to the first line with `<`, as HTML is meant to have them."""
+    latin_ligatures: bool = False
+    """Write ligatures and digraphs such as `ﬁ` as letters."""
+    character_width: bool = False
+    """Write full-width Latin letters and punctuation, and half-width kana, in their usual widths."""
+    straight_quotes: bool = False
+    """Write curly quotation marks as straight ones."""
+    line_breaks: bool = False
+    """Write CR LF, CR, U+0085, U+2028 and U+2029 as LF."""
+    normalization: Literal["NFC", "NFD", "NFKC", "NFKD"] | None = None
+    """A form of Unicode to write all text in."""
 
 
 class LengthFilter(Section):
@@ -216,6 +239,8 @@ class FiltersSection(Section):
     it is the reason that is counted.
     """
 
+    repair_unicode: RepairUnicodeFilter | None = None
+    """Repair of broken characters."""
     regex: RegexFilter | None = None
     """Regular expressions for each source."""
     length: LengthFilter | None = None

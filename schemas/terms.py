@@ -8,6 +8,7 @@ TERMS = {
     "duplicates": "documents left out because another document has the same text",
     "quarantined": "inputs that were rejected: quarantine/ has each of them with its place and the reason",
     "filtered": "documents that a filter has dropped, by filter and reason",
+    "repaired": "documents whose broken characters were repaired",
     "tokens": "tokens of the text, without [CLS], [SEP] and [PAD]",
     "fill": "share of the positions in rows that are not padding; text: that are not [CLS] or [SEP] either",
     "above the fewest": "rows above the minimum that these lengths need. L1 is the bound if text could be cut "

@@ -19,7 +19,7 @@ PAIRS_MANIFEST_VERSION = "2.2"
 WORDS_MANIFEST_VERSION = "2.3"
 """In those of datasets that store where words start, whose vocabulary no earlier version accepts."""
 FILTERED_MANIFEST_VERSION = "2.3"
-"""In those of documents of which filters have dropped some, for the same reason; the newest that is read."""
+"""In those of documents of which filters have dropped or changed some, for the same reason; the newest that is read."""
 
 
 def packed_manifest_version(*, pairs: bool, words: bool) -> str:

@@ -57,12 +57,13 @@ COUNTS = {
     "duplicates",
     "quarantined",
     filters.FILTERED,
+    filters.REPAIRED,
     WITHOUT_ID,
     WITHOUT_SOURCE,
     EMPTY_FILES,
     MISNAMED_FILES,
 }
-"""What a map unit counts, beside the reasons for which it has rejected documents, and filters have dropped them."""
+"""What a map unit counts, beside the reasons for which it has rejected documents, and what filters count by name."""
 ADVICE = "restore it in that output, or drop input.reuse to read the files themselves"
 
 
@@ -205,7 +206,7 @@ def _check_counts(receipt: Receipt[MapDetails], rows: int, reasons: Counter[str]
     counts = Counter(receipt.counts)
     expected = {f"{REASON}{reason}": count for reason, count in reasons.items()}
     counted = {name: count for name, count in receipt.counts.items() if name.startswith(REASON)}
-    of_filters = {name for name in receipt.counts if name.startswith((filters.REASON, filters.SOURCE))}
+    of_filters = {name for name in receipt.counts if name.startswith(filters.PREFIXES)}
     is_known = receipt.counts.keys() - counted.keys() - of_filters <= COUNTS and reasons.keys() <= set(map(str, Reason))
     kept = rows + counts["duplicates"] + counts[filters.FILTERED]
     adds_up = counts["quarantined"] == reasons.total() and counts["read"] == kept + reasons.total()
@@ -223,6 +224,12 @@ def _check_filtered(receipt: Receipt[MapDetails], context: CorpusContext, path: 
         raise _damaged(path, f"documents dropped by filters that are off, or of {len(sources)} sources")
     if not found == sum(reasons.values()) == sum(sources.values()):
         raise _damaged(path, f"{count_of(found, 'filtered document')}, but other numbers by reason or source")
+    repaired = receipt.counts.get(filters.REPAIRED, 0)
+    sources = filters.count_by(filters.REPAIRED_SOURCE, receipt.counts)
+    if repaired != sum(sources.values()) or (repaired and "repair_unicode" not in enabled):
+        raise _damaged(path, f"{count_of(repaired, 'repaired document')}, but other numbers by source, or no repair")
+    if repaired > receipt.counts["read"] or len(sources) > filters.MAX_SOURCES + 1:
+        raise _damaged(path, f"{count_of(repaired, 'repaired document')} of {len(sources)} sources")
 
 
 def _check_left_out(receipt: Receipt[MapDetails], context: CorpusContext, unit: MapUnit, path: str) -> None:

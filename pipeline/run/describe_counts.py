@@ -24,11 +24,10 @@ def document_lines(manifest: DocumentsManifest) -> list[tuple[str, str]]:
 
 
 def _filtered_lines(counts: DocumentCounts) -> list[tuple[str, str]]:
-    """How many documents filters have dropped, and a line for each reason, the most frequent first."""
-    if not counts.filtered:
-        return []
+    """How many documents filters have dropped, for each reason, the most frequent first, and how many they repaired."""
     reasons = sorted(counts.filtered_by_reason.items(), key=lambda item: (-item[1], item[0]))
-    return [("  filtered", f"{counts.filtered:,}"), *((f"    {reason}", f"{count:,}") for reason, count in reasons)]
+    lines = [("  filtered", counts.filtered), *((f"    {reason}", count) for reason, count in reasons)]
+    return [(name, f"{count:,}") for name, count in (*lines, ("repaired", counts.repaired)) if count]
 
 
 def packed_lines(manifest: PackedManifest) -> list[tuple[str, str]]:

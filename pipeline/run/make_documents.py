@@ -143,19 +143,20 @@ def _write_manifests(
 
         tables[split] = write_shard_table(run.output, documents_folder(split), iter_shards(chosen, split))
     summed = {
-        **{name: counts[name] for name in ("read", "duplicates", "quarantined", filters.FILTERED)},
+        **{name: counts[name] for name in ("read", "duplicates", "quarantined", filters.FILTERED, filters.REPAIRED)},
         "written": written[DataSplit.TRAIN],
         "held_out": written[DataSplit.HELD_OUT],
         "quarantined_by_reason": count_reasons(counts),
         "filtered_by_reason": filters.count_by(filters.REASON, counts),
         "filtered_by_source": filters.count_by(filters.SOURCE, counts),
+        "repaired_by_source": filters.count_by(filters.REPAIRED_SOURCE, counts),
     }
     document_counts = run.add_up(DocumentCounts, summed, MAP)
     manifests = []
     # The documents to train on come last: their manifest marks the whole part as finished.
     for split, (num_shards, checksum) in reversed(tables.items()):
         manifest = DocumentsManifest(
-            schema_version=FILTERED_MANIFEST_VERSION if document_counts.filtered else SCHEMA_VERSION,
+            schema_version=FILTERED_MANIFEST_VERSION if document_counts.is_of_filters else SCHEMA_VERSION,
             run_fingerprint=run.fingerprints[Part.SHARD],
             num_shards=num_shards,
             shards_checksum=checksum,

@@ -44,6 +44,7 @@ def test_only_filters_that_are_on_are_in_the_fingerprint() -> None:
         str(parse(f"[filters.{name}]\n{key}").fingerprinted())
         for name, keys in (
             ("length", ("min_words = 7", "min_words = 8")),
+            ("repair_unicode", ("", "line_breaks = true", "normalization = 'NFC'")),
             ("language", ("keep = ['en']", "keep = ['de']", "keep = ['de']\nmin_probability = 0.5")),
             ("gopher_quality", ("", "min_words = 7", "stop_words = ['der', 'die']")),
             ("gopher_repetition", ("", "max_top_ngrams = [[2, 0.1]]", "max_top_ngrams = []")),

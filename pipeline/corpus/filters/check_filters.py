@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from maskmill.pipeline.corpus.filters.language_model import load_language_model
+from maskmill.pipeline.corpus.filters.libraries import import_library
 from maskmill.schemas.errors import ConfigError
 from maskmill.schemas.filters import FiltersSection, LanguageFilter
 
@@ -13,6 +14,8 @@ def check_filters(settings: FiltersSection) -> None:
     Raises:
         ConfigError: A library is not installed, or does not know a language.
     """
+    if settings.repair_unicode is not None:
+        import_library("repair_unicode", "ftfy")
     if settings.language is not None:
         check_languages(settings.language)
 

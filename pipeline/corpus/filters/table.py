@@ -15,12 +15,14 @@ from maskmill.pipeline.corpus.filters.gopher_repetition import judge_gopher_repe
 from maskmill.pipeline.corpus.filters.language import judge_language
 from maskmill.pipeline.corpus.filters.length import judge_length
 from maskmill.pipeline.corpus.filters.regex import judge_by_regex
+from maskmill.pipeline.corpus.filters.repair_unicode import repair_unicode
 from maskmill.pipeline.corpus.formats.document_block import DocumentBlock
 from maskmill.schemas.filters import FiltersSection
 
 Item = TypeVar("Item")
 
 FILTERS: dict[str, Callable[[FilteredText, Any], Decision]] = {
+    "repair_unicode": repair_unicode,
     "regex": judge_by_regex,
     "length": judge_length,
     "language": judge_language,
@@ -35,6 +37,11 @@ REASON = "filtered: "
 """Prefix of the counts of single reasons: the filter, a colon, and what it says."""
 SOURCE = "filtered from: "
 """Prefix of the counts of single sources."""
+REPAIRED = "repaired"
+"""Documents that `repair_unicode` has changed, whatever became of them afterwards."""
+REPAIRED_SOURCE = "repaired from: "
+"""Prefix of the counts of single sources of those."""
+PREFIXES = (REASON, SOURCE, REPAIRED_SOURCE)
 MAX_SOURCES = 1000
 """Sources that are counted on their own; the documents of all others are counted together."""
 MAX_SOURCE_CHARACTERS = 200
@@ -42,8 +49,14 @@ MAX_SOURCE_CHARACTERS = 200
 OTHER_SOURCES = "other sources"
 
 
-def filter_text(text: str, source: str, settings: FiltersSection) -> Decision:
+def filter_text(text: str, source: str, settings: FiltersSection, changed_by: list[str] | None = None) -> Decision:
     """Pass one text through the filters that are on.
+
+    Args:
+        text: The text.
+        source: The document's source.
+        settings: The filters.
+        changed_by: Where the names of the filters that change the text are added.
 
     Returns:
         The first reason to drop it, with the filter's name, or the text as the last filter has left it.
@@ -55,6 +68,8 @@ def filter_text(text: str, source: str, settings: FiltersSection) -> Decision:
             return Dropped(f"{name}: {decision.reason}")
         if isinstance(decision, Changed):
             document = FilteredText(decision.text, source)
+            if changed_by is not None:
+                changed_by.append(name)
     return None if document.text is text else Changed(document.text)
 
 
@@ -64,11 +79,15 @@ def filter_block(block: DocumentBlock, settings: FiltersSection, counts: Counter
     texts: list[bytes] = []
     for row, text in enumerate(block.text):
         source = block.source[row]
-        decision = filter_text(text.decode(), source, settings)
+        changed_by: list[str] = []
+        decision = filter_text(text.decode(), source, settings, changed_by)
+        if "repair_unicode" in changed_by:
+            counts[REPAIRED] += 1
+            count_source(counts, REPAIRED_SOURCE, source, 1)
         if isinstance(decision, Dropped):
             counts[FILTERED] += 1
             counts[f"{REASON}{decision.reason}"] += 1
-            count_source(counts, source, 1)
+            count_source(counts, SOURCE, source, 1)
             continue
         kept.append(row)
         texts.append(text if decision is None else decision.text.encode())
@@ -90,23 +109,24 @@ def _take(items: Sequence[Item], kept: Sequence[int]) -> list[Item]:
     return [items[row] for row in kept]
 
 
-def count_source(counts: Counter[str] | dict[str, int], source: str, number: int) -> None:
-    """Count documents of a source that were dropped, of a bounded number of sources."""
-    name = f"{SOURCE}{source}"
+def count_source(counts: Counter[str] | dict[str, int], prefix: str, source: str, number: int) -> None:
+    """Count documents of a source, of a bounded number of sources for each prefix."""
+    name = f"{prefix}{source}"
     if name not in counts:
-        is_full = sum(other.startswith(SOURCE) for other in counts) >= MAX_SOURCES
+        is_full = sum(other.startswith(prefix) for other in counts) >= MAX_SOURCES
         if is_full or len(source) > MAX_SOURCE_CHARACTERS:
-            name = f"{SOURCE}{OTHER_SOURCES}"
+            name = f"{prefix}{OTHER_SOURCES}"
     counts[name] = counts.get(name, 0) + number
 
 
 def add_counts(total: dict[str, int], counts: Mapping[str, int]) -> None:
     """Add the counts of a unit to those of others, with a bounded number of sources."""
     for name, number in counts.items():
-        if name.startswith(SOURCE):
-            count_source(total, name.removeprefix(SOURCE), number)
-        else:
+        prefix = next((prefix for prefix in (SOURCE, REPAIRED_SOURCE) if name.startswith(prefix)), None)
+        if prefix is None:
             total[name] = total.get(name, 0) + number
+        else:
+            count_source(total, prefix, name.removeprefix(prefix), number)
 
 
 def count_by(prefix: str, counts: Mapping[str, int]) -> dict[str, int]:

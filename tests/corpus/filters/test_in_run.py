@@ -105,6 +105,24 @@ def test_every_document_is_counted_once(tmp_path: Path, becomes: Counter[str]) -
             assert not verified.findings
 
 
+def test_repaired_documents_are_counted_whatever_becomes_of_them(tmp_path: Path) -> None:
+    texts = {"one": ["schÃ¶n", "schön und gut", "\ufeff", "schÃ¶n und gut"], "two": ["plain", "dÃ©jÃ vu", "plain"]}
+    for source, lines in texts.items():
+        (tmp_path / "corpus" / source).mkdir(parents=True)
+        written = "\n".join(json.dumps({"text": text}) for text in lines)
+        (tmp_path / "corpus" / source / "a.jsonl").write_text(written)
+    made = shard(tmp_path, filters={"repair_unicode": {}, "length": {"max_characters": 10}})
+    counts = made.documents[0].counts
+    assert (counts.repaired, counts.repaired_by_source) == (3, {"one": 2, "two": 1})
+    assert counts.filtered_by_reason == {"length: too many characters": 2, "repair_unicode: no text is left": 1}
+    assert (counts.read, counts.duplicates) == (7, 1)
+    assert texts_of(tmp_path / "out") == ["déjà vu", "plain", "schön"]
+    assert dict(document_lines(made.documents[0]))["repaired"] == "3"
+    assert made.documents[0].schema_version == "2.3"
+    record = json.loads((tmp_path / "out" / "run.json").read_text())
+    assert record["decisive"]["filters"]["ftfy"] == "6.3.1"
+
+
 def test_the_same_bytes_for_any_number_of_workers(tmp_path: Path, becomes: Counter[str]) -> None:
     shard(tmp_path, "one", FILTERS)
     shard(tmp_path, "two", FILTERS, engine={"workers": 2})

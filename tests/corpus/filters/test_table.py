@@ -91,6 +91,6 @@ def test_sources_are_bounded_and_nothing_is_lost(units: list[dict[str, int]]) ->
 
 def test_a_long_source_is_counted_with_others() -> None:
     counts = Counter[str]()
-    table.count_source(counts, "s" * 201, 2)
-    table.count_source(counts, "s" * 200, 1)
+    table.count_source(counts, table.SOURCE, "s" * 201, 2)
+    table.count_source(counts, table.SOURCE, "s" * 200, 1)
     assert table.count_by(table.SOURCE, counts) == {table.OTHER_SOURCES: 2, "s" * 200: 1}
