@@ -70,11 +70,6 @@ class DocumentCounts(Written):
             raise ValueError(f"{self.repaired} repaired documents of {self.read}")
         return self
 
-    @property
-    def is_of_filters(self) -> bool:
-        """Whether it has counts that versions without filters do not accept."""
-        return bool(self.filtered or self.repaired)
-
 
 class PackingCounts(Written):
     """What became of every document and token; a manifest whose sums do not add up is rejected.

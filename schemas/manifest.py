@@ -24,6 +24,7 @@ from maskmill.schemas.masking import MAX_COPIES, Masking
 from maskmill.schemas.pack_section import MAX_DUPLICATES, Pairs
 from maskmill.schemas.rows import Compression, SeqLen, rows_per_block
 from maskmill.schemas.version import (
+    DOCUMENTS_MANIFEST_VERSION,
     PACKED_MANIFEST_VERSION,
     SCHEMA_VERSION,
     check_schema_version,
@@ -85,6 +86,7 @@ class DocumentsManifest(Manifest):
 
     Attributes:
         kind: Tells manifests apart.
+        schema_version: `major.minor` of the manifest and the shards.
         held_out: Whether these are the held-out documents.
         documents: Documents in the shards; = `counts.held_out` or `counts.written`.
         text_bytes: UTF-8 bytes of their texts.
@@ -92,6 +94,7 @@ class DocumentsManifest(Manifest):
     """
 
     kind: Literal["documents"] = "documents"
+    schema_version: str = DOCUMENTS_MANIFEST_VERSION
     held_out: bool
     documents: Count
     text_bytes: Count
@@ -213,6 +216,7 @@ class EncodedManifest(Manifest):
 
     Attributes:
         kind: Tells manifests apart.
+        schema_version: `major.minor` of the manifest and the shards.
         held_out: Whether these are the held-out documents.
         tokenizer_checksum: xxh3-128 of the `tokenizer.json` that encoded them.
         documents_fingerprint: The documents' identity: `fingerprint` of their manifest.

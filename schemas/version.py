@@ -18,8 +18,9 @@ PAIRS_MANIFEST_VERSION = "2.2"
 """In those of datasets with pairs, whose counts no earlier version accepts."""
 WORDS_MANIFEST_VERSION = "2.3"
 """In those of datasets that store where words start, whose vocabulary no earlier version accepts."""
-FILTERED_MANIFEST_VERSION = "2.3"
-"""In those of documents of which filters have dropped or changed some, for the same reason; the newest that is read."""
+DOCUMENTS_MANIFEST_VERSION = "2.4"
+"""In those of documents, in their shards and in the quarantine: since then a document does not say which file it came
+from. The newest that is read. Documents of which filters had dropped some were 2.3 before."""
 
 
 def packed_manifest_version(*, pairs: bool, words: bool) -> str:
@@ -87,4 +88,4 @@ def split_version(version: str) -> tuple[int, int] | None:
     return (int(match[1]), int(match[2])) if match else None
 
 
-_OUR_MAJOR, _OUR_MINOR = split_version(FILTERED_MANIFEST_VERSION) or (0, 0)
+_OUR_MAJOR, _OUR_MINOR = split_version(DOCUMENTS_MANIFEST_VERSION) or (0, 0)

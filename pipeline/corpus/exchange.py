@@ -18,12 +18,24 @@ from maskmill.pipeline.corpus.input_file import InputFile
 from maskmill.pipeline.corpus.plan import plan_shard_bytes
 from maskmill.pipeline.storage.store import Store
 from maskmill.schemas.counts import Count
-from maskmill.schemas.documents import DOCUMENT_SCHEMA
 from maskmill.schemas.layout import EXCHANGE
 from maskmill.schemas.receipt import Details, Items, UInt32, UInt64
 from maskmill.schemas.run_file import RunFile
 
-EXCHANGE_SCHEMA = pa.schema([*DOCUMENT_SCHEMA, pa.field("hash_high", pa.uint64()), pa.field("hash_low", pa.uint64())])
+EXCHANGE_SCHEMA = pa.schema(
+    [
+        pa.field("doc_id", pa.string(), nullable=False),
+        pa.field("source", pa.string(), nullable=False),
+        pa.field("text", pa.string(), nullable=False),
+        pa.field("file", pa.uint32(), nullable=False),
+        pa.field("line", pa.uint64(), nullable=False),
+        pa.field("is_numbered", pa.bool_(), nullable=False),
+        pa.field("hash_high", pa.uint64(), nullable=False),
+        pa.field("hash_low", pa.uint64(), nullable=False),
+    ]
+)
+"""A document between map and sort: `file` is the place of its file among those of the map unit, `line` its line or row
+there, from 1, and `is_numbered` says whether its id ends with that."""
 MAX_OFFSET = 1 << 50
 """Of a record batch in an object; a number beyond it is no offset."""
 WITHOUT_ID, WITHOUT_SOURCE = "without id", "without source"
@@ -53,8 +65,13 @@ class CorpusContext:
 
     @property
     def shard_bytes(self) -> int:
-        """Text wanted in a shard, in bytes."""
-        return plan_shard_bytes(self.inputs, self.run.documents.shard_mb)
+        """Text wanted in a shard, in bytes, by what the files' sizes let assume."""
+        return plan_shard_bytes(self.assumed_text_bytes, self.run.documents.shard_mb)
+
+    @property
+    def assumed_text_bytes(self) -> int:
+        """Of all files."""
+        return sum(file.assumed_text_bytes for file in self.inputs)
 
 
 class KeptUnit(Details):
@@ -72,15 +89,16 @@ class KeptUnit(Details):
 
 
 class MapDetails(Details):
-    """Where the pieces of each bucket are in the object of a map unit, one value a record batch in every list.
+    """Where the pieces of each bucket are in the object of a map unit, one value a record batch in every list but one.
 
     Attributes:
         buckets: The bucket.
         rows: Documents.
-        text_bytes: UTF-8 bytes of their texts.
         offsets: Where it begins in the object, in bytes.
         lengths: In bytes.
         checksums: xxh3-64.
+        text_bytes: Not of a batch: UTF-8 bytes of the documents to train on, and of the held-out ones, duplicates
+            among them. How many those are depends on how a corpus lies in files; this does not.
         first_empty: Path of the first file without a document; empty where there is none.
         first_misnamed: What to do with the first file that is not what its name says; empty where there is none.
         kept: For other runs; None, and not written, where they cannot take the unit.
@@ -88,17 +106,17 @@ class MapDetails(Details):
 
     buckets: Items[UInt32]
     rows: Items[Count]
-    text_bytes: Items[Count]
     offsets: Items[Count]
     lengths: Items[UInt32]
     checksums: Items[UInt64]
+    text_bytes: Annotated[Items[Count], Field(min_length=2, max_length=2)]
     first_empty: str
     first_misnamed: str
     kept: Annotated[KeptUnit | None, Field(exclude_if=lambda kept: kept is None)] = None
 
     @model_validator(mode="after")
     def _are_of_the_same_batches(self) -> MapDetails:
-        lists = (self.buckets, self.rows, self.text_bytes, self.offsets, self.lengths, self.checksums)
+        lists = (self.buckets, self.rows, self.offsets, self.lengths, self.checksums)
         if len(set(map(len, lists))) > 1:
             raise ValueError("its lists differ in length")
         if self.kept and (sum(self.kept.runs) != len(self.buckets) or 0 in self.kept.runs):
@@ -112,12 +130,14 @@ class UnitNotes:
 
     Attributes:
         counts: Of documents, of those rejected, and of odd files.
+        text_bytes: As in `MapDetails`.
         quarantined: xxh3-128 of each part of the quarantine.
         first_empty: As in `MapDetails`.
         first_misnamed: As in `MapDetails`.
     """
 
     counts: Counter[str] = field(default_factory=Counter)
+    text_bytes: list[int] = field(default_factory=lambda: [0, 0])
     quarantined: list[str] = field(default_factory=list)
     first_empty: str = ""
     first_misnamed: str = ""

@@ -52,7 +52,7 @@ class ExchangeTotals:
 
     Attributes:
         counts: Of the receipts.
-        text_bytes: Of the documents to train on and of the held-out ones, duplicates within a run left out.
+        text_bytes: Of the documents to train on and of the held-out ones, duplicates among them.
         first_empty: Path of the first file without a document; empty where there is none.
         first_misnamed: What to do with the first file that is not what its name says; empty where there is none.
     """
@@ -64,7 +64,7 @@ class ExchangeTotals:
 
 
 def write_index(output: Store, mapped: Receipts[MapUnit, MapDetails]) -> ExchangeTotals:
-    """Write where the pieces of every bucket lie, in the order of (path, line) within a bucket.
+    """Write where the pieces of every bucket lie, in the order of (file, line) within a bucket.
 
     The units are taken in groups of about a million lines; of each group the file has one record batch a bucket.
     """
@@ -78,10 +78,8 @@ def write_index(output: Store, mapped: Receipts[MapUnit, MapDetails]) -> Exchang
         for unit, receipt in mapped.pairs():
             details = receipt.details
             add_counts(counts, receipt.counts)
-            held_out = np.asarray(details.buckets, dtype=np.int64) >= unit.num_buckets
-            sizes = np.asarray(details.text_bytes, dtype=np.int64)
-            text_bytes[0] += int(sizes[~held_out].sum())
-            text_bytes[1] += int(sizes[held_out].sum())
+            text_bytes[0] += details.text_bytes[0]
+            text_bytes[1] += details.text_bytes[1]
             first_empty = first_empty or details.first_empty
             first_misnamed = first_misnamed or details.first_misnamed
             yield unit, details
@@ -116,7 +114,7 @@ def _split_group(group: list[pa.RecordBatch], num_buckets: int) -> Iterator[pa.R
 
 
 def iter_pieces(output: Store, unit: SortUnit) -> Iterator[pa.RecordBatch]:
-    """The documents of the unit's shards, bucket by bucket, in the order of (path, line) within each.
+    """The documents of the unit's shards, bucket by bucket, in the order of (file, line) within each.
 
     Raises:
         ShardCorruptError: A piece is not what the map stage wrote.

@@ -73,17 +73,19 @@ class _Run:
 
     doc_id: list[str] = field(default_factory=list)
     source: list[str] = field(default_factory=list)
-    path: list[str] = field(default_factory=list)
-    line: list[int] = field(default_factory=list)
     text: list[bytes] = field(default_factory=list)
+    file: list[int] = field(default_factory=list)
+    line: list[int] = field(default_factory=list)
+    is_numbered: list[bool] = field(default_factory=list)
     size_bytes: int = 0
 
-    def add(self, path: str, block: DocumentBlock, start: int, stop: int, size_bytes: int) -> None:
+    def add(self, file: int, block: DocumentBlock, start: int, stop: int, size_bytes: int) -> None:
         self.doc_id += block.doc_id[start:stop]
         self.source += block.source[start:stop]
-        self.path += [path] * (stop - start)
-        self.line += block.line[start:stop]
         self.text += block.text[start:stop]
+        self.file += [file] * (stop - start)
+        self.line += block.line[start:stop]
+        self.is_numbered += block.is_numbered[start:stop]
         self.size_bytes += size_bytes
 
 
@@ -102,7 +104,7 @@ def map_documents(context: CorpusContext, unit: MapUnit) -> UnitOutcome[MapDetai
     details = MapDetails(
         buckets=written.buckets,
         rows=written.rows,
-        text_bytes=written.text_bytes,
+        text_bytes=notes.text_bytes,
         offsets=receipt.block_offsets,
         lengths=receipt.block_lengths,
         checksums=receipt.block_checksums,
@@ -121,7 +123,7 @@ def _read_files(context: CorpusContext, unit: MapUnit, notes: UnitNotes) -> Iter
     quarantine, odd = Quarantine(context.output, unit.unit), _OddFiles()
     try:
         for run in _iter_runs(context, unit, notes.counts, quarantine, odd):
-            yield _hash_run(run, context.run.documents, notes.counts)
+            yield _hash_run(run, context.run.documents, notes)
     except InputDataError:
         quarantine.write()  # the job stops, most likely because of these: a person will want to look at them
         raise
@@ -142,7 +144,7 @@ def _iter_runs(
     require_libraries(context.run.filters, context.libraries)
     run = _Run()
     unit_bytes, bytes_before = sum(context.inputs[index].assumed_text_bytes for index in unit.files), 0
-    for index in unit.files:
+    for place, index in enumerate(unit.files):
         file = context.inputs[index]
         read_before = counts["read"]
         with OpenInput(file) as opened:
@@ -155,7 +157,7 @@ def _iter_runs(
                 bytes_of_file = opened.share_read * file.assumed_text_bytes
                 guard.check(counts, bytes_of_file, quarantine.examples)
                 report_progress((bytes_before + bytes_of_file) / max(1, unit_bytes))
-                sizes = _measure_documents(file.path, block)
+                sizes = _measure_documents(block)
                 start = 0
                 while start < len(sizes):
                     stop, size_bytes = _fill_run(run, sizes, start, limit_bytes)
@@ -163,7 +165,7 @@ def _iter_runs(
                         yield run
                         run = _Run()
                         continue
-                    run.add(file.path, block, start, stop, size_bytes)
+                    run.add(place, block, start, stop, size_bytes)
                     start = stop
             guard.finish_file(file.assumed_text_bytes)
         if counts["read"] == read_before:
@@ -182,7 +184,7 @@ def _plan_run_bytes(unit: MapUnit, settings: DocumentsSection) -> int:
 
 def _count_block(counts: Counter[str], block: DocumentBlock, settings: InputSection) -> None:
     counts["read"] += len(block.line) + len(block.rejects)
-    counts[WITHOUT_ID] += block.without_id if settings.id_field is not None else 0
+    counts[WITHOUT_ID] += sum(block.is_numbered) if settings.id_field is not None else 0
     counts[WITHOUT_SOURCE] += block.without_source if settings.source_field is not None else 0
     counts["text_bytes"] += sum(map(len, block.text))
     for reject in block.rejects:
@@ -190,11 +192,10 @@ def _count_block(counts: Counter[str], block: DocumentBlock, settings: InputSect
         counts[f"{REASON}{reject.reason}"] += 1
 
 
-def _measure_documents(path: str, block: DocumentBlock) -> list[int]:
+def _measure_documents(block: DocumentBlock) -> list[int]:
     """Approximate bytes that each document takes in memory; a character of an id takes up to four."""
-    fixed = DOCUMENT_OVERHEAD_BYTES + 4 * len(path)
     return [
-        fixed + len(text) + 4 * (len(doc_id) + len(source))
+        DOCUMENT_OVERHEAD_BYTES + len(text) + 4 * (len(doc_id) + len(source))
         for text, doc_id, source in zip(block.text, block.doc_id, block.source, strict=True)
     ]
 
@@ -210,8 +211,11 @@ def _fill_run(run: _Run, sizes: list[int], start: int, limit_bytes: int) -> tupl
     return stop, filled - run.size_bytes
 
 
-def _hash_run(run: _Run, settings: DocumentsSection, counts: Counter[str]) -> DocumentRun:
+def _hash_run(run: _Run, settings: DocumentsSection, notes: UnitNotes) -> DocumentRun:
     hashes = hash_documents(run.text, settings.seed, settings.held_out)
+    lengths = np.fromiter(map(len, run.text), np.int64, len(run.text))
+    for split, is_of_split in enumerate((~hashes.held_out, hashes.held_out)):
+        notes.text_bytes[split] += int(lengths[is_of_split].sum())
     kept = np.arange(len(run.line))
     if settings.deduplicate:
         # Duplicates within a run are dropped here, so that a text that occurs a million times in a corpus reaches
@@ -219,15 +223,16 @@ def _hash_run(run: _Run, settings: DocumentsSection, counts: Counter[str]) -> Do
         order = sort_by_hash(hashes.high, hashes.low)
         sorted_texts = [run.text[i] for i in order]
         duplicate = find_duplicates(hashes.high[order], hashes.low[order], sorted_texts)
-        counts["duplicates"] += int(duplicate.sum())
+        notes.counts["duplicates"] += int(duplicate.sum())
         kept = np.sort(order[~duplicate], kind="stable")
     documents = pa.record_batch(
         [
             pa.array(run.doc_id, pa.string()),
             pa.array(run.source, pa.string()),
-            pa.array(run.path, pa.string()),
-            pa.array(run.line, pa.uint64()),
             pa.array(run.text, pa.string()),
+            pa.array(run.file, pa.uint32()),
+            pa.array(run.line, pa.uint64()),
+            pa.array(run.is_numbered, pa.bool_()),
             pa.array(hashes.high),
             pa.array(hashes.low),
         ],

@@ -1,6 +1,6 @@
 """Partitioning a map unit's documents by hash: for every run one record batch a bucket.
 
-So a bucket's documents, taken object by object and run by run, are in the order of (path, line), and of exact
+So a bucket's documents, taken object by object and run by run, are in the order of (file, line), and of exact
 duplicates the first is the one that stays.
 """
 
@@ -12,7 +12,6 @@ from dataclasses import dataclass, field
 import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
-import pyarrow.compute as pc
 
 from maskmill.pipeline.corpus.hash_documents import assign_to_intervals
 from maskmill.pipeline.corpus.plan import MapUnit
@@ -24,7 +23,7 @@ class DocumentRun:
 
     Attributes:
         documents: `(N,)` with their hashes.
-        order: `(M,)` those that stay, in the order of (path, line).
+        order: `(M,)` those that stay, in the order of (file, line).
         held_out: `(N,)` bool.
     """
 
@@ -39,7 +38,6 @@ class WrittenBatches:
 
     buckets: list[int] = field(default_factory=list)
     rows: list[int] = field(default_factory=list)
-    text_bytes: list[int] = field(default_factory=list)
     runs: list[int] = field(default_factory=list)
 
 
@@ -58,7 +56,6 @@ def partition_runs(runs: Iterable[DocumentRun], unit: MapUnit, written: WrittenB
             unit.num_buckets + assign_to_intervals(high, max(1, unit.num_held_out_buckets)),
             assign_to_intervals(high, unit.num_buckets),
         )[run.order]
-        text_bytes = pc.binary_length(run.documents.column("text")).to_numpy()
         order = np.argsort(bucket, kind="stable")
         numbers, starts = np.unique(bucket[order], return_index=True)
         stops = [*starts[1:].tolist(), len(order)]
@@ -67,5 +64,4 @@ def partition_runs(runs: Iterable[DocumentRun], unit: MapUnit, written: WrittenB
             rows = run.order[order[start:stop]]
             written.buckets.append(number)
             written.rows.append(len(rows))
-            written.text_bytes.append(int(text_bytes[rows].sum(dtype=np.int64)))
             yield run.documents.take(pa.array(rows))

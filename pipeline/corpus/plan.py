@@ -91,8 +91,13 @@ class Buckets:
     held_out: int
 
 
-def plan_shard_bytes(files: Sequence[InputFile], shard_mb: float | None) -> int:
+def plan_shard_bytes(text_bytes: int, shard_mb: float | None) -> int:
     """Text wanted in a document shard, in bytes: what is configured, else 64 MiB, or less where that is few shards.
+
+    Args:
+        text_bytes: Of the corpus: before it is read what its files' sizes let assume, and then what was counted. Shards
+            are planned by the latter, which does not depend on how the corpus lies in files.
+        shard_mb: As configured.
 
     183 MB in shards of 64 MiB are three units, which two workers pack hardly faster than one. So a corpus is cut
     into at least eight shards, as long as they hold 16 MiB or more. (In shards of 8 MiB the eight documents of novels
@@ -100,8 +105,7 @@ def plan_shard_bytes(files: Sequence[InputFile], shard_mb: float | None) -> int:
     """
     if shard_mb is not None:
         return int(shard_mb * MIB)
-    assumed_bytes = sum(file.assumed_text_bytes for file in files)
-    return min(LARGE_SHARD_BYTES, max(SMALL_SHARD_BYTES, assumed_bytes // FEW_SHARDS))
+    return min(LARGE_SHARD_BYTES, max(SMALL_SHARD_BYTES, text_bytes // FEW_SHARDS))
 
 
 def plan_group_bytes(documents: DocumentsSection, shard_bytes: int) -> int:
@@ -115,15 +119,17 @@ def plan_group_bytes(documents: DocumentsSection, shard_bytes: int) -> int:
     return LARGE_SHARD_BYTES if documents.shard_mb is None else int(documents.shard_mb * MIB)
 
 
-def plan_buckets(files: Sequence[InputFile], shard_bytes: int, held_out_share: float) -> Buckets:
-    """At most 512 buckets in all, about four for a shard, so that shards come out even.
+def plan_buckets(assumed_bytes: int, shard_bytes: int, held_out_share: float) -> Buckets:
+    """At most 512 buckets in all, about four for a shard of the text that files are assumed to hold.
 
     With one level and no bound, 10 TB in 64 MiB shards would be 2.4 * 10^10 pieces of 410 bytes.
     """
-    shards = sum(file.assumed_text_bytes for file in files) / shard_bytes
-    wanted = max(1, round(BUCKETS_PER_SHARD * shards))
-    held_out = max(1, round(min(wanted, MAX_BUCKETS) * held_out_share)) if held_out_share else 0
-    return Buckets(min(wanted, MAX_BUCKETS - held_out), held_out)
+    return _share_buckets(round(BUCKETS_PER_SHARD * assumed_bytes / shard_bytes), held_out_share)
+
+
+def _share_buckets(wanted: int, held_out_share: float) -> Buckets:
+    held_out = max(1, round(min(max(1, wanted), MAX_BUCKETS) * held_out_share)) if held_out_share else 0
+    return Buckets(max(1, min(wanted, MAX_BUCKETS - held_out)), held_out)
 
 
 def plan_map_units(
@@ -172,31 +178,36 @@ def _ends_group(file: InputFile) -> bool:
     return xxhash.xxh3_64_intdigest(file.path.encode()) % FILES_PER_GROUP == 0
 
 
-def plan_sort_units(text_bytes: Sequence[int], shard_bytes: int, buckets: Buckets) -> list[SortUnit]:
+def plan_sort_units(
+    text_bytes: Sequence[int], shard_bytes: int, buckets: Buckets, held_out_share: float
+) -> list[SortUnit]:
     """Units that write about `shard_bytes` of text in each shard.
 
-    With no more shards than buckets a unit is one shard and reads the buckets that overlap it; with more, a unit is
-    one bucket and writes several shards.
+    With no more shards than buckets a unit is one shard and reads the buckets that overlap it; with more, there are as
+    many units as buckets, and each writes several shards. How many shards there are depends on the text alone, never
+    on the buckets, which were planned by what the files' sizes let assume: where the text is more than that, a unit
+    reads up to three buckets.
 
     Args:
         text_bytes: Of the documents to train on, and of the held-out ones.
         shard_bytes: Text wanted in a shard.
         buckets: As planned for the map stage.
+        held_out_share: As `plan_buckets` was given it.
     """
+    most = _share_buckets(MAX_BUCKETS, held_out_share)
     units: list[SortUnit] = []
-    for held_out, num_buckets, first_bucket in (
-        (False, buckets.train, 0),
-        (True, buckets.held_out, buckets.train),
+    for held_out, num_buckets, first_bucket, most_buckets in (
+        (False, buckets.train, 0, most.train),
+        (True, buckets.held_out, buckets.train, most.held_out),
     ):
         if not num_buckets:
             continue
         num_shards = max(1, round(text_bytes[held_out] / shard_bytes))
-        shards_per_unit = 1
-        if num_shards > num_buckets:
-            shards_per_unit = round(num_shards / num_buckets)
-            num_shards = shards_per_unit * num_buckets
-        for first in range(0, num_shards, shards_per_unit):
-            stop = first + shards_per_unit
+        if num_shards > most_buckets:  # so that each unit is one bucket
+            num_shards = round(num_shards / most_buckets) * most_buckets
+        num_units = min(num_shards, num_buckets)
+        for unit in range(num_units):
+            first, stop = (place * num_shards // num_units for place in (unit, unit + 1))
             start_bucket = first * num_buckets // num_shards
             stop_bucket = -(-stop * num_buckets // num_shards)
             units.append(

@@ -23,14 +23,15 @@ MAX_EXAMPLE_PARTS = 64
 
 @dataclass(frozen=True)
 class Example:
-    """A rejected input: its file, its line and how it begins."""
+    """A rejected input: its file, its line, from where that is counted, and how it begins."""
 
     path: str
     line: int
+    first_byte: int
     start: bytes
 
     def __str__(self) -> str:
-        return f"{self.path} line {self.line}"
+        return f"{self.path} line {self.line}" + (f" from byte {self.first_byte} on" if self.first_byte else "")
 
 
 class Quarantine:
@@ -44,20 +45,25 @@ class Quarantine:
     def __init__(self, output: Store, unit: int) -> None:
         self._output = output
         self._unit = unit
-        self._rejects: list[Reject] = []
+        self._rejects: list[tuple[Reject, int]] = []
         self._bytes = 0
         self.examples: dict[str, Example] = {}
         """The first of each reason."""
         self.checksums: list[str] = []
         """xxh3-128 of each part that was written."""
 
-    def add(self, rejects: Sequence[Reject]) -> None:
-        """Add some; a part that is full is written."""
+    def add(self, rejects: Sequence[Reject], first_byte: int = 0) -> None:
+        """Add some; a part that is full is written.
+
+        Args:
+            rejects: Of one file.
+            first_byte: From where in it their lines are counted.
+        """
         for reject in rejects:
             if reject.reason not in self.examples:
-                example = Example(reject.path, reject.line, reject.content[:EXAMPLE_BYTES])
+                example = Example(reject.path, reject.line, first_byte, reject.content[:EXAMPLE_BYTES])
                 self.examples[str(reject.reason)] = example
-            self._rejects.append(reject)
+            self._rejects.append((reject, first_byte))
             self._bytes += len(reject.content) + REJECT_OVERHEAD_BYTES
             if self._bytes >= PART_BYTES:
                 self.write()
@@ -66,7 +72,8 @@ class Quarantine:
         """Write what was added since the last part, if anything."""
         if not self._rejects:
             return
-        columns = zip(*((r.path, r.line, str(r.reason), r.size_bytes, r.content) for r in self._rejects), strict=True)
+        rows = [(r.path, r.line, first, str(r.reason), r.size_bytes, r.content) for r, first in self._rejects]
+        columns = zip(*rows, strict=True)
         arrays = [pa.array(column, kind.type) for column, kind in zip(columns, QUARANTINE_SCHEMA, strict=True)]
         batch = pa.record_batch(arrays, schema=QUARANTINE_SCHEMA)
         path = quarantined_inputs_path(self._unit, len(self.checksums))
@@ -83,8 +90,9 @@ def find_examples(output: Store, reasons: Collection[str]) -> dict[str, Example]
             for batch in ArrowFile(file, QUARANTINE_SCHEMA, output.locate(part)).iter_batches():
                 for row, reason in enumerate(batch["reason"].to_pylist()):
                     if reason not in examples:
-                        path, line, content = (batch[name][row].as_py() for name in ("path", "line", "content"))
-                        examples[reason] = Example(path, line, content[:EXAMPLE_BYTES])
+                        of_row = batch.slice(row, 1).to_pylist()[0]
+                        place = (of_row["path"], of_row["line"], of_row["first_byte"])
+                        examples[reason] = Example(*place, of_row["content"][:EXAMPLE_BYTES])
                 if examples.keys() >= set(reasons):
                     return examples
     return examples

@@ -93,13 +93,13 @@ def _iter_shards(context: CorpusContext, unit: SortUnit, folder: str) -> Iterato
 def cut_blocks(tables: Iterable[pa.Table]) -> Iterator[pa.RecordBatch]:
     """Record batches of about 256 KiB each, at places that depend on the documents and not on the tables.
 
-    A block takes documents until one more would make its text, ids, sources and paths more than 256 KiB; a document
+    A block takes documents until one more would make its texts, ids and sources more than 256 KiB; a document
     larger than that is a block of its own.
     """
     rest: pa.Table | None = None
     for table in tables:
         whole = (pa.concat_tables([rest, table]) if rest is not None else table).combine_chunks()
-        sizes = sum((_lengths(whole, name) for name in ("doc_id", "source", "path", "text")), start=np.int64(0))
+        sizes = sum((_lengths(whole, name) for name in ("doc_id", "source", "text")), start=np.int64(0))
         ends = np.cumsum(sizes)
         start, filled = 0, 0
         while start < whole.num_rows:

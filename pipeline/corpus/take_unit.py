@@ -15,6 +15,7 @@ from itertools import accumulate, pairwise
 import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
+import pyarrow.compute as pc
 
 from maskmill.pipeline.corpus.exchange import (
     EMPTY_FILES,
@@ -118,25 +119,30 @@ def take_runs(context: CorpusContext, unit: MapUnit, notes: UnitNotes) -> Iterat
                 expected=f"key {unit.key}",
                 found=f"key {kept.key}" if kept else "no key",
             )
-        rows = 0
+        rows, text_bytes = 0, [0, 0]
         stops = list(accumulate(kept.runs))
         for start, stop in pairwise([0, *stops]):
-            run = _read_run(left, details, slice(start, stop), unit.paths, context.run.documents)
+            run = _read_run(left, details, slice(start, stop), len(unit.paths), context.run.documents)
             rows += len(run.order)
+            lengths = pc.binary_length(run.documents.column("text")).to_numpy().astype(np.int64)
+            for split, is_of_split in enumerate((~run.held_out, run.held_out)):
+                text_bytes[split] += int(lengths[is_of_split].sum())
             yield run
             report_progress(stop / stops[-1])
         reasons = _take_quarantine(left, kept, context.output, unit.unit)
         _check_counts(receipt, rows, reasons, left.shown)
+        _check_text_bytes(receipt, text_bytes, left.shown)
         _check_filtered(receipt, context, left.shown)
         _check_left_out(receipt, context, unit, left.shown)
         _check_odd_files(receipt, unit, left.shown)
     notes.counts.update(receipt.counts)
+    notes.text_bytes = details.text_bytes
     notes.quarantined = kept.quarantined
     notes.first_empty, notes.first_misnamed = details.first_empty, details.first_misnamed
 
 
 def _read_run(
-    left: _LeftUnit, details: MapDetails, chosen: slice, paths: Sequence[str], settings: DocumentsSection
+    left: _LeftUnit, details: MapDetails, chosen: slice, num_files: int, settings: DocumentsSection
 ) -> DocumentRun:
     """One run: its record batches, which follow each other in the object, put together."""
     offsets, lengths = details.offsets[chosen], details.lengths[chosen]
@@ -152,8 +158,7 @@ def _read_run(
         ) from None
     if data.size != sum(lengths):
         raise _damaged(left.shown, f"{data.size} bytes from {offsets[0]}, not {sum(lengths)}")
-    blocks, orders, held_out = [], [], []
-    ranks = {path: rank for rank, path in enumerate(paths)}
+    blocks, held_out = [], []
     for number, (offset, length) in enumerate(zip(offsets, lengths, strict=True), chosen.start):
         piece = data.slice(offset - offsets[0], length)
         block = read_block(piece, EXCHANGE_SCHEMA, details.checksums[number], left.shown, number)
@@ -162,11 +167,12 @@ def _read_run(
         if not block.num_rows:
             raise _damaged(left.shown, f"no document in block {number}")
         held_out.append(_check_hashes(block, settings, left.shown, number))
-        orders.append(_rank_paths(block, ranks, left.shown, number))
+        if block.column("file").to_numpy().max() >= num_files:
+            raise _damaged(left.shown, f"documents in block {number} of a file that is none of the unit's")
         blocks.append(block)
     documents = pa.concat_batches(blocks)
-    line = documents.column("line").to_numpy()
-    return DocumentRun(documents, np.lexsort((line, np.concatenate(orders))), np.concatenate(held_out))
+    file, line = (documents.column(name).to_numpy() for name in ("file", "line"))
+    return DocumentRun(documents, np.lexsort((line, file)), np.concatenate(held_out))
 
 
 def _check_hashes(block: pa.RecordBatch, settings: DocumentsSection, path: str, number: int) -> npt.NDArray[np.bool_]:
@@ -177,16 +183,6 @@ def _check_hashes(block: pa.RecordBatch, settings: DocumentsSection, path: str, 
         if (block.column(name).to_numpy() != computed).any():
             raise _damaged(path, f"documents in block {number} whose hashes are not those of their texts")
     return hashes.held_out
-
-
-def _rank_paths(block: pa.RecordBatch, ranks: dict[str, int], path: str, number: int) -> npt.NDArray[np.int64]:
-    """`(N,)` place of each document's file among those of the unit."""
-    encoded = block.column("path").dictionary_encode()
-    found = [ranks.get(name, -1) for name in encoded.dictionary.to_pylist()]
-    if -1 in found:
-        raise _damaged(path, f"documents in block {number} of a file that is none of the unit's")
-    rank: npt.NDArray[np.int64] = np.asarray(found, np.int64)[encoded.indices.to_numpy()]
-    return rank
 
 
 def _take_quarantine(left: _LeftUnit, kept: KeptUnit, output: Store, unit: int) -> Counter[str]:
@@ -213,6 +209,14 @@ def _check_counts(receipt: Receipt[MapDetails], rows: int, reasons: Counter[str]
     if not (is_known and adds_up and counted == expected):
         found = f"{rows} documents and {reasons.total()} rejected ones, where it counts {dict(receipt.counts)}"
         raise _damaged(path, found)
+
+
+def _check_text_bytes(receipt: Receipt[MapDetails], kept: Sequence[int], path: str) -> None:
+    """The text of what was read is that of what is kept, and of duplicates."""
+    said = receipt.details.text_bytes
+    has_duplicates = bool(receipt.counts.get("duplicates"))
+    if any(most < least or (most > least and not has_duplicates) for most, least in zip(said, kept, strict=True)):
+        raise _damaged(path, f"documents of {list(kept)} bytes, where it counts {said}")
 
 
 def _check_filtered(receipt: Receipt[MapDetails], context: CorpusContext, path: str) -> None:

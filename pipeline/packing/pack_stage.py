@@ -34,9 +34,8 @@ from maskmill.pipeline.packing.sequences.plan_rows import plan_rows
 from maskmill.pipeline.packing.sequences.row_plan import RowPlan
 from maskmill.pipeline.packing.words.mark_words import mark_words
 from maskmill.pipeline.packing.words.segmenters import require_version
-from maskmill.pipeline.storage.arrow_reader import open_whole
+from maskmill.pipeline.storage.arrow_reader import open_documents
 from maskmill.pipeline.wordpiece.encoding.encode import Encoder
-from maskmill.schemas.documents import DOCUMENT_SCHEMA
 from maskmill.schemas.errors import ShardCorruptError
 from maskmill.schemas.layout import encoded_folder, packed_folders
 from maskmill.schemas.masking import Masking
@@ -122,7 +121,7 @@ class _Work:
     @functools.cached_property
     def documents(self) -> pa.Table:
         unit, output = self._unit, self._context.output
-        return open_whole(output, unit.path, unit.checksum, DOCUMENT_SCHEMA).read_all()
+        return open_documents(output, unit.path, unit.checksum).read_all()
 
     @property
     def texts(self) -> pa.ChunkedArray:

@@ -1,4 +1,4 @@
-"""Keep the documents that fit into no row for inspection: the place of each, the reason, and its bytes."""
+"""Keep the documents that fit into no row for inspection: the id of each, the reason, and its bytes."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ import pyarrow as pa
 from maskmill.pipeline.packing.cutting.cut_rules import max_segment_tokens
 from maskmill.pipeline.storage.arrow_files import write_blocks
 from maskmill.pipeline.storage.store import Store
-from maskmill.schemas.documents import KEPT_QUARANTINE_BYTES, QUARANTINE_SCHEMA
+from maskmill.schemas.documents import KEPT_QUARANTINE_BYTES, QUARANTINED_DOCUMENT_SCHEMA
 from maskmill.schemas.layout import quarantined_documents_path
 
 _BLOCK_BYTES = 1 << 22
@@ -45,17 +45,17 @@ def write_quarantine(output: Store, folder: str, shard: int, documents: pa.Table
     """
     if reasons:
         path = quarantined_documents_path(folder, shard)
-        write_blocks(output, path, QUARANTINE_SCHEMA, _iter_blocks(documents, reasons))
+        write_blocks(output, path, QUARANTINED_DOCUMENT_SCHEMA, _iter_blocks(documents, reasons))
 
 
 def _iter_blocks(documents: pa.Table, reasons: Mapping[int, str]) -> Iterator[pa.RecordBatch]:
-    rows: list[tuple[str, int, str, int, bytes]] = []
+    rows: list[tuple[str, str, int, bytes]] = []
     held_bytes = 0
-    paths, lines, texts = (documents.column(name) for name in ("path", "line", "text"))
+    ids, texts = documents.column("doc_id"), documents.column("text")
     for index in sorted(reasons):
         content = texts[index].as_buffer()
         kept = content.slice(0, min(content.size, KEPT_QUARANTINE_BYTES)).to_pybytes()
-        rows.append((paths[index].as_py(), lines[index].as_py(), reasons[index], content.size, kept))
+        rows.append((ids[index].as_py(), reasons[index], content.size, kept))
         held_bytes += len(kept)
         if held_bytes >= _BLOCK_BYTES:
             yield _to_batch(rows)
@@ -64,7 +64,7 @@ def _iter_blocks(documents: pa.Table, reasons: Mapping[int, str]) -> Iterator[pa
         yield _to_batch(rows)
 
 
-def _to_batch(rows: list[tuple[str, int, str, int, bytes]]) -> pa.RecordBatch:
+def _to_batch(rows: list[tuple[str, str, int, bytes]]) -> pa.RecordBatch:
     columns = zip(*rows, strict=True)
-    arrays = [pa.array(column, field.type) for column, field in zip(columns, QUARANTINE_SCHEMA, strict=True)]
-    return pa.record_batch(arrays, schema=QUARANTINE_SCHEMA)
+    arrays = [pa.array(column, field.type) for column, field in zip(columns, QUARANTINED_DOCUMENT_SCHEMA, strict=True)]
+    return pa.record_batch(arrays, schema=QUARANTINED_DOCUMENT_SCHEMA)

@@ -20,6 +20,7 @@ from maskmill.pipeline.corpus.plan import (
     plan_buckets,
     plan_group_bytes,
     plan_map_units,
+    plan_shard_bytes,
     plan_sort_units,
 )
 from maskmill.pipeline.corpus.quarantine import find_examples
@@ -44,7 +45,6 @@ from maskmill.schemas.layout import (
 )
 from maskmill.schemas.manifest import DocumentsManifest
 from maskmill.schemas.receipt import ShardReceipt
-from maskmill.schemas.version import FILTERED_MANIFEST_VERSION, SCHEMA_VERSION
 
 
 def make_documents(run: Run) -> list[DocumentsManifest]:
@@ -74,7 +74,7 @@ def make_documents(run: Run) -> list[DocumentsManifest]:
         return [_read_own(run, folder) for folder in folders]
     _begin_again_if_inputs_changed(run)
     documents = run.settings.documents
-    buckets = plan_buckets(run.inputs, run.shard_bytes, documents.held_out)
+    buckets = plan_buckets(run.assumed_text_bytes, run.shard_bytes, documents.held_out)
     group_bytes = plan_group_bytes(documents, run.shard_bytes)
     map_units = plan_map_units(run.inputs, group_bytes, buckets, appendable=documents.appendable)
     reused, map_units = plan_reuse(run, map_units) if documents.appendable else (None, map_units)
@@ -97,7 +97,8 @@ def make_documents(run: Run) -> list[DocumentsManifest]:
     for message in iter_unmatched(totals, run.inputs, run.settings.input, documents):
         run.warn(message)
 
-    sort_units = plan_sort_units(totals.text_bytes, run.shard_bytes, buckets)
+    shard_bytes = plan_shard_bytes(sum(totals.text_bytes), documents.shard_mb)
+    sort_units = plan_sort_units(totals.text_bytes, shard_bytes, buckets, documents.held_out)
     return _write_manifests(run, run.run_stage(Part.SHARD, SORT, context, sort_units), counts)
 
 
@@ -156,7 +157,6 @@ def _write_manifests(
     # The documents to train on come last: their manifest marks the whole part as finished.
     for split, (num_shards, checksum) in reversed(tables.items()):
         manifest = DocumentsManifest(
-            schema_version=FILTERED_MANIFEST_VERSION if document_counts.is_of_filters else SCHEMA_VERSION,
             run_fingerprint=run.fingerprints[Part.SHARD],
             num_shards=num_shards,
             shards_checksum=checksum,

@@ -94,9 +94,14 @@ class Run:
         return weigh_by_tokenizer(self.settings.mask.masking(), self.output.below(self.tokenizer_folder))
 
     @property
+    def assumed_text_bytes(self) -> int:
+        """Bytes of text in the inputs, by their sizes and formats."""
+        return sum(file.assumed_text_bytes for file in self.inputs)
+
+    @property
     def shard_bytes(self) -> int:
-        """Target size of a document shard, in bytes of text."""
-        return plan_shard_bytes(self.inputs, self.settings.documents.shard_mb)
+        """Target size of a document shard, in bytes of text, before the text was counted."""
+        return plan_shard_bytes(self.assumed_text_bytes, self.settings.documents.shard_mb)
 
     def engine(self) -> Engine:
         """The engine, started at its first use: a finished run starts none."""

@@ -12,10 +12,11 @@ import numpy.typing as npt
 import pyarrow as pa
 
 from maskmill.pipeline.storage.arrow_batches import invalid_batch, layout_of, read_batch
-from maskmill.pipeline.storage.arrow_schema import check_footer, check_schema
+from maskmill.pipeline.storage.arrow_schema import check_footer, check_schema, is_schema
 from maskmill.pipeline.storage.checksums import check_bytes, read_span
 from maskmill.pipeline.storage.flatbuffers import find_table, find_vector
 from maskmill.pipeline.storage.store import Store
+from maskmill.schemas.documents import DOCUMENT_SCHEMA, PLACED_DOCUMENT_SCHEMA
 from maskmill.schemas.errors import RESTORE, ShardCorruptError
 
 MAGIC = b"ARROW1"
@@ -34,6 +35,7 @@ class ArrowFile:
         file: Its bytes; read in place where they are in memory.
         schema: That it must have.
         path: For messages.
+        older: Another schema that it may have instead, which earlier versions wrote.
 
     Attributes:
         spans: `(N, 2)` int64, offset and length in bytes of each record batch.
@@ -42,24 +44,25 @@ class ArrowFile:
         ShardCorruptError: It is not an Arrow file, has another schema, or its record batches overlap or lie outside.
     """
 
-    def __init__(self, file: pa.NativeFile, schema: pa.Schema, path: str) -> None:
+    def __init__(self, file: pa.NativeFile, schema: pa.Schema, path: str, older: pa.Schema | None = None) -> None:
         self._file = file
         self._path = path
+        self._older = older
         self._size = file.size()
         self._layout = layout_of(schema)
         self.spans, self._metadata_bytes = self._read_footer()
 
     @staticmethod
-    def of(data: pa.Buffer | bytes, schema: pa.Schema, path: str) -> ArrowFile:
+    def of(data: pa.Buffer | bytes, schema: pa.Schema, path: str, older: pa.Schema | None = None) -> ArrowFile:
         """A file that is in memory, or mapped."""
-        return ArrowFile(pa.BufferReader(data), schema, path)
+        return ArrowFile(pa.BufferReader(data), schema, path, older)
 
     def __len__(self) -> int:
         return len(self.spans)
 
     @property
     def schema(self) -> pa.Schema:
-        """The schema of the file, as the caller gave it."""
+        """The schema of the file, as the caller gave it: the older one where the file has that."""
         return self._layout.schema
 
     def read(self, number: int) -> pa.RecordBatch:
@@ -140,6 +143,9 @@ class ArrowFile:
             found = pa.ipc.open_file(self._file).schema
         except (pa.ArrowException, OSError) as error:
             raise self._not_a_file(str(error).partition("\n")[0]) from None
+        if self._older is not None and is_schema(found, self._older):
+            self._layout = layout_of(self._older)
+            return
         check_schema(found, self.schema, self._path)
 
     def _not_a_file(self, found: str) -> ShardCorruptError:
@@ -148,7 +154,16 @@ class ArrowFile:
         )
 
 
-def open_whole(store: Store, path: str, checksum: str, schema: pa.Schema) -> ArrowFile:
+def open_documents(store: Store, path: str, checksum: str) -> ArrowFile:
+    """A document shard; one of an earlier version has columns beside those of `DOCUMENT_SCHEMA`.
+
+    Raises:
+        ShardCorruptError: As in `open_whole`.
+    """
+    return open_whole(store, path, checksum, DOCUMENT_SCHEMA, PLACED_DOCUMENT_SCHEMA)
+
+
+def open_whole(store: Store, path: str, checksum: str, schema: pa.Schema, older: pa.Schema | None = None) -> ArrowFile:
     """A whole Arrow file of a store in memory, after comparing its checksum.
 
     Raises:
@@ -165,4 +180,4 @@ def open_whole(store: Store, path: str, checksum: str, schema: pa.Schema) -> Arr
             action=RESTORE,
         ) from None
     check_bytes(data, checksum, store.locate(path))
-    return ArrowFile.of(data, schema, store.locate(path))
+    return ArrowFile.of(data, schema, store.locate(path), older)

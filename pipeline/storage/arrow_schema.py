@@ -57,12 +57,17 @@ def check_schema(found: pa.Schema, expected: pa.Schema, path: str) -> None:
     Raises:
         ShardCorruptError: They differ.
     """
+    if not is_schema(found, expected):
+        raise _refuse(expected, _describe_schema(found), path)
+
+
+def is_schema(found: pa.Schema, expected: pa.Schema) -> bool:
+    """Whether the schema of a file is the expected one, but for a newer minor version."""
     theirs, ours = dict(found.metadata or {}), dict(expected.metadata or {})
     version = theirs.pop(_VERSION, b"").decode(errors="replace")
     has_version = ours.pop(_VERSION, None) is not None
     has_columns = found.remove_metadata().equals(expected.remove_metadata(), check_metadata=True)
-    if not has_columns or theirs != ours or has_version != is_readable(version):
-        raise _refuse(expected, _describe_schema(found), path)
+    return has_columns and theirs == ours and has_version == is_readable(version)
 
 
 def find_excess_of_message(message: bytes) -> str | None:

@@ -10,7 +10,7 @@ from maskmill.pipeline.storage.arrow_reader import ArrowFile
 from maskmill.pipeline.storage.store import Store
 from maskmill.pipeline.verification.check_parts import Verified
 from maskmill.pipeline.verification.findings import Finding
-from maskmill.schemas.documents import QUARANTINE_SCHEMA
+from maskmill.schemas.documents import PLACED_QUARANTINE_SCHEMA, QUARANTINE_SCHEMA, QUARANTINED_DOCUMENT_SCHEMA
 from maskmill.schemas.errors import ConfigError, MaskmillError, ShardCorruptError
 from maskmill.schemas.layout import QUARANTINE, RUN_RECORD, is_of_quarantined_documents, is_of_quarantined_inputs
 from maskmill.schemas.manifest import DocumentsManifest, PackedManifest
@@ -107,11 +107,12 @@ def check_quarantine(store: Store, verified: Mapping[str, Verified]) -> list[Fin
     findings = []
     for name, (number, files) in expected.items():
         found = 0
+        schema = QUARANTINE_SCHEMA if name == "inputs" else QUARANTINED_DOCUMENT_SCHEMA
         for path in files:
             try:
                 with store.open_input(path, whole=True) as file:
-                    batches = ArrowFile(file, QUARANTINE_SCHEMA, store.locate(path)).iter_batches()
-                    found += sum(batch.num_rows for batch in batches)
+                    whole = ArrowFile(file, schema, store.locate(path), PLACED_QUARANTINE_SCHEMA)
+                    found += sum(batch.num_rows for batch in whole.iter_batches())
             except FileNotFoundError:
                 findings.append(Finding(store.locate(path), "the file is gone"))
             except MaskmillError as error:

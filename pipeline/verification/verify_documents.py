@@ -13,7 +13,7 @@ from maskmill.pipeline.storage.shard_table import read_shard_table
 from maskmill.pipeline.storage.store import Store
 from maskmill.pipeline.verification.findings import Finding
 from maskmill.pipeline.verification.verify_shards import check_each_shard, find_misnumbered, find_strangers, read_shard
-from maskmill.schemas.documents import DOCUMENT_SCHEMA
+from maskmill.schemas.documents import document_schema
 from maskmill.schemas.manifest import DocumentsManifest
 
 
@@ -30,14 +30,15 @@ def verify_documents(
     """
     manifest = read_manifest(store, DocumentsManifest)
     shards = read_shard_table(store, manifest)
+    schema = document_schema(manifest.schema_version)
 
     def read(data: pa.Buffer, checksum: int, path: str, block: int) -> pa.RecordBatch:
-        return read_block(data, DOCUMENT_SCHEMA, checksum, path, block)
+        return read_block(data, schema, checksum, path, block)
 
     def check(shard: int) -> tuple[tuple[int, int], list[Finding]]:
         text_bytes = sum(
             pc.sum(pc.binary_length(block.column("text"))).as_py() or 0
-            for block in read_shard(store, shards, shard, DOCUMENT_SCHEMA, read)
+            for block in read_shard(store, shards, shard, schema, read)
         )
         return (int(shards.rows[shard]), text_bytes), []
 

@@ -17,15 +17,22 @@ from maskmill.pipeline.corpus.exchange import CorpusContext
 from maskmill.pipeline.corpus.exchange_index import write_index
 from maskmill.pipeline.corpus.list_inputs import list_inputs
 from maskmill.pipeline.corpus.map_documents import MAP
-from maskmill.pipeline.corpus.plan import MapUnit, SortUnit, plan_buckets, plan_map_units, plan_sort_units
+from maskmill.pipeline.corpus.plan import (
+    MapUnit,
+    SortUnit,
+    plan_buckets,
+    plan_map_units,
+    plan_shard_bytes,
+    plan_sort_units,
+)
 from maskmill.pipeline.corpus.sort_documents import SORT
 from maskmill.pipeline.engine.local_engine import LocalEngine
 from maskmill.pipeline.engine.stage import run_stage
 from maskmill.pipeline.storage.store import Store, open_store
 from maskmill.schemas.run_file import RunFile
 
-Document = tuple[str, str, str, int, str]
-"""Id, source, path, line, text."""
+Document = tuple[str, str, str]
+"""Id, source, text."""
 
 
 @dataclass
@@ -67,11 +74,13 @@ def run_both_stages(
 ) -> Ran:
     context = make_context(files, sections or {}, url)
     output, engine = context.output, LocalEngine(1)
-    buckets = plan_buckets(context.inputs, context.shard_bytes, context.run.documents.held_out)
+    buckets = plan_buckets(context.assumed_text_bytes, context.shard_bytes, context.run.documents.held_out)
     map_units = plan_map_units(context.inputs, context.shard_bytes, buckets)
     mapped = run_stage(engine, MAP, context, output, map_units, lambda _: None)
     totals = write_index(output, mapped)
-    sort_units = plan_sort_units(totals.text_bytes, context.shard_bytes, buckets)
+    documents = context.run.documents
+    shard_bytes = plan_shard_bytes(sum(totals.text_bytes), documents.shard_mb)
+    sort_units = plan_sort_units(totals.text_bytes, shard_bytes, buckets, documents.held_out)
     done = run_stage(engine, SORT, context, output, sort_units, lambda _: None)
     counts = Counter(totals.counts)
     ran = Ran({False: [], True: []}, counts, map_units, sort_units, output)

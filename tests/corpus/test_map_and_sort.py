@@ -54,7 +54,7 @@ def sort_at_once(files: dict[str, bytes], deduplicate: bool = True) -> dict[bool
     seen: set[str] = set()
     found: dict[bool, list[tuple[int, Document]]] = {False: [], True: []}
     for path in sorted(files):
-        for number, line in enumerate(files[path].splitlines(), 1):
+        for line in files[path].splitlines():
             try:
                 value = json.loads(line)
             except ValueError:
@@ -65,7 +65,7 @@ def sort_at_once(files: dict[str, bytes], deduplicate: bool = True) -> dict[bool
             seen.add(text)
             held_out = xxhash.xxh3_64_intdigest(text.encode(), held_out_key) < HELD_OUT * 2**64
             order = xxhash.xxh3_128_intdigest(text.encode(), order_key)
-            found[held_out].append((order, (value["id"], "in", path, number, text)))
+            found[held_out].append((order, (value["id"], "in", text)))
     # Python's sort is stable: of one hash the first by (path, line) comes first.
     return {key: [document for _, document in sorted(pairs, key=lambda pair: pair[0])] for key, pairs in found.items()}
 
@@ -217,12 +217,12 @@ def test_hashes_that_share_a_half_are_sorted_by_the_other(half: str, monkeypatch
     ran = run({"a.jsonl": json_lines(lines)}, held_out=0.0)
     key = xxhash.xxh3_64_intdigest(f"maskmill order {SEED}".encode())
     expected = sorted((str(line["text"]) for line in lines), key=lambda text: digest(text.encode(), key))
-    assert [document[4] for document in ran.documents[False]] == expected
+    assert [document[2] for document in ran.documents[False]] == expected
 
 
 def test_blocks_are_cut_by_the_documents_alone() -> None:
     draw = random.Random(1)
-    others = 4 + 3 + len("in") + len("a.jsonl")  # number, id, source and path
+    others = 4 + 3 + len("in")  # number, id and source
     half, whole = BLOCK_BYTES // 2 - others, BLOCK_BYTES - others
     lengths = [draw.choice([1, 60_000, half, half, half, half, whole, whole + 1]) for _ in range(60)]
     lines = [{"text": f"{number:04d}" + "x" * length, "id": f"{number:03d}"} for number, length in enumerate(lengths)]
@@ -232,7 +232,7 @@ def test_blocks_are_cut_by_the_documents_alone() -> None:
     assert reader.schema.equals(DOCUMENT_SCHEMA, check_metadata=True)
     blocks = [reader.get_batch(number).to_pylist() for number in range(reader.num_record_batches)]
     sizes = [
-        [sum(len(str(row[name]).encode()) for name in ("doc_id", "source", "path", "text")) for row in block]
+        [sum(len(str(row[name]).encode()) for name in ("doc_id", "source", "text")) for row in block]
         for block in blocks
     ]
     assert len(sizes) > 20
@@ -284,7 +284,7 @@ def test_every_rejected_line_is_in_quarantine(monkeypatch: pytest.MonkeyPatch) -
     rows = [row for path in parts for row in ran.read_table(path).to_pylist()]
     assert len(parts) > 3
     assert rows == [
-        {"path": path, "line": line, "reason": reason, "size_bytes": len(content), "content": content}
+        {"path": path, "line": line, "first_byte": 0, "reason": reason, "size_bytes": len(content), "content": content}
         for path, line, reason, content in [
             *(("a.jsonl", line, "broken JSON", content) for line, content in rejected.items()),
             ("b.jsonl", 1, "empty text", b'{"text": ""}'),
@@ -346,20 +346,20 @@ def test_a_piece_holds_documents_of_one_bucket_and_one_run_as_they_were_read(
     for unit, receipt in zip(ran.map_units, Receipts(ran.output, ran.map_units, MapDetails), strict=True):
         reader = open_arrow(ran.output.read_bytes(exchange_path(unit.unit)))
         assert reader.num_record_batches == len(receipt.details.buckets) > unit.num_buckets
-        places = []
+        places, text_bytes = [], list[int]()
         for number in range(reader.num_record_batches):
             rows = reader.get_batch(number).to_pylist()
             assert len(rows) == receipt.details.rows[number]
-            text_bytes = sum(len(row["text"].encode()) for row in rows)
-            assert text_bytes == receipt.details.text_bytes[number] <= 20_000
-            places.append([(row["path"], row["line"]) for row in rows])
+            text_bytes.append(sum(len(row["text"].encode()) for row in rows))
+            assert text_bytes[-1] <= 20_000
+            places.append([(row["file"], row["line"]) for row in rows])
         assert all(place == sorted(place) for place in places)
         # Buckets ascend within a run: where they do not, a new run began.
         numbers = receipt.details.buckets
         run_of = list(itertools.accumulate((b <= a for a, b in itertools.pairwise(numbers)), initial=0))
         run_bytes = Counter[int]()
-        for number, text_bytes in zip(run_of, receipt.details.text_bytes, strict=True):
-            run_bytes[number] += text_bytes
+        for number, of_piece in zip(run_of, text_bytes, strict=True):
+            run_bytes[number] += of_piece
         assert max(run_bytes.values()) <= 20_000
         assert len({place for piece in places for place in piece}) == sum(receipt.details.rows)
 

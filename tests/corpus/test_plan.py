@@ -39,16 +39,16 @@ PROBES = np.unique(
 )
 
 
-@given(BUCKETS, st.integers(0, 3000), st.integers(0, 3000))
-@example(Buckets(512, 0), 512, 0)
-@example(Buckets(512, 0), 511, 0)
-@example(Buckets(512, 0), 513, 0)
-@example(Buckets(1, 1), 1, 64)
-@example(Buckets(64, 3), 1000, 63)
+@given(BUCKETS, st.integers(0, 3000), st.integers(0, 3000), st.floats(0.001, 0.5))
+@example(Buckets(512, 0), 512, 0, 0.0)
+@example(Buckets(512, 0), 511, 0, 0.0)
+@example(Buckets(512, 0), 513, 0, 0.0)
+@example(Buckets(1, 1), 1, 64, 0.5)
+@example(Buckets(64, 3), 1000, 63, 0.05)
 def test_every_hash_belongs_to_one_shard_and_its_unit_reads_its_bucket(
-    buckets: Buckets, train_mib: int, held_out_mib: int
+    buckets: Buckets, train_mib: int, held_out_mib: int, held_out_share: float
 ) -> None:
-    units = plan_sort_units((train_mib * MIB, held_out_mib * MIB), MIB, buckets)
+    units = plan_sort_units((train_mib * MIB, held_out_mib * MIB), MIB, buckets, held_out_share)
     assert [unit.unit for unit in units] == list(range(len(units)))
     for held_out, num_buckets, offset, mib in (
         (False, buckets.train, 0, train_mib),
@@ -63,11 +63,18 @@ def test_every_hash_belongs_to_one_shard_and_its_unit_reads_its_bucket(
             (num_shards, buckets.train + buckets.held_out)
         }
         assert [shard for unit in ours for shard in range(unit.first_shard, unit.stop_shard)] == list(range(num_shards))
-        if mib > num_buckets:
+        most = plan_buckets(10**15, MIB, held_out_share)
+        most_buckets = most.held_out if held_out else most.train
+        if mib > most_buckets:
             assert 2 / 3 * mib <= num_shards <= 4 / 3 * mib
-            assert all(len(unit.buckets) == 1 for unit in ours)
+            assert num_shards % most_buckets == 0
         else:
             assert num_shards == max(1, mib)
+        assert len(ours) == min(num_shards, num_buckets)
+        if num_shards % num_buckets == 0:
+            assert all(len(unit.buckets) == 1 for unit in ours)
+        elif num_shards > num_buckets:
+            assert all(len(unit.buckets) <= 3 for unit in ours)
         unit_of_shard = np.repeat(np.arange(len(ours)), [unit.stop_shard - unit.first_shard for unit in ours])
         unit_of_probe = unit_of_shard[assign_to_intervals(PROBES, num_shards)]
         bucket_of_probe = offset + assign_to_intervals(PROBES, num_buckets)
@@ -90,7 +97,7 @@ def test_every_hash_belongs_to_one_shard_and_its_unit_reads_its_bucket(
 @example([InputFile("", "a.txt", 10**14)], 64.0, 1e-9)
 @example([InputFile("", "a.txt", 0)], 64.0, 0.0)
 def test_buckets_are_at_most_512(files: list[InputFile], shard_mb: float, held_out: float) -> None:
-    buckets = plan_buckets(files, int(shard_mb * MIB), held_out)
+    buckets = plan_buckets(sum(file.assumed_text_bytes for file in files), int(shard_mb * MIB), held_out)
     assert buckets.train >= 1
     assert (buckets.held_out >= 1) == (held_out > 0)
     assert buckets.train + buckets.held_out <= MAX_BUCKETS
@@ -171,6 +178,5 @@ def test_a_receipt_is_tied_to_the_files_and_the_buckets() -> None:
     ("text_mib", "shard_mib"), [(1, 16), (127, 16), (128, 16), (160, 20), (511, 63.875), (512, 64), (10**7, 64)]
 )
 def test_a_small_corpus_gets_eight_shards_of_16_mib_or_more(text_mib: int, shard_mib: float) -> None:
-    files = [InputFile("", "a.txt", text_mib * MIB)]
-    assert plan_shard_bytes(files, None) == shard_mib * MIB
-    assert plan_shard_bytes(files, 48.5) == 48.5 * MIB
+    assert plan_shard_bytes(text_mib * MIB, None) == shard_mib * MIB
+    assert plan_shard_bytes(text_mib * MIB, 48.5) == 48.5 * MIB

@@ -118,7 +118,7 @@ def take_no_document(old: Path) -> None:
 
     def count_none(receipt: Receipt) -> None:
         details = receipt["details"]
-        details |= {"buckets": [0], "text_bytes": [0]}
+        details |= {"buckets": [0], "text_bytes": [0, 0]}
         details["kept"] |= {"runs": [1], "quarantined": []}
         receipt["counts"] = dict.fromkeys((name for name in receipt["counts"] if ":" not in name), 0)
 
@@ -200,13 +200,18 @@ OBJECT = "work/exchange/000000.arrow"
         (harm_details(lambda r: r["counts"].update(read=5)), f"{OBJECT}: .*where it counts"),
         (harm_details(lambda r: r["counts"].update(other=5)), f"{OBJECT}: .*where it counts"),
         (harm_details(lambda r: r["counts"].update({"quarantined: empty text": 3})), f"{OBJECT}: .*where it counts"),
+        (
+            harm_details(lambda r: r["details"]["text_bytes"].__setitem__(0, 10**6)),
+            f"{OBJECT}: .*bytes, where it counts",
+        ),
+        (harm_details(lambda r: r["details"]["text_bytes"].pop()), f"{RECEIPT}: .*text_bytes"),
         (harm_details(lambda r: r.update(counts={})), f"{OBJECT}: .*where it counts"),
         (rewrite(lose_column), f"{OBJECT}, block 0: the record batch is invalid"),
         (rewrite(drop_row), f"{OBJECT}: .*where it counts"),
         (replace_column("text", lambda texts: ["other"] * len(texts)), f"{OBJECT}: .*not those of their texts"),
         (replace_column("hash_low", lambda low: [0] * len(low)), f"{OBJECT}: .*not those of their texts"),
         (replace_column("hash_high", lambda high: [0] * len(high)), f"{OBJECT}: .*not those of their texts"),
-        (replace_column("path", lambda paths: ["/etc/passwd"] * len(paths)), f"{OBJECT}: .*none of the unit's"),
+        (replace_column("file", lambda files: [2] * len(files)), f"{OBJECT}: .*none of the unit's"),
         (take_no_document, f"{OBJECT}: .*no document in block 0"),
         (invent_duplicates(10**15), f"{OBJECT}: .*1,000,000,000,000,000 duplicates in files of"),
         (claim_odd("empty files", 1, "first_empty", "\x1b[31m" * 10_000), f"{OBJECT}: .*1 empty files of 2, the first"),

@@ -41,7 +41,7 @@ from maskmill.pipeline.wordpiece.encoding.prove_encoder import WITHOUT_NANOTOKEN
 from maskmill.pipeline.wordpiece.files.normalise import Normalisation
 from maskmill.pipeline.wordpiece.files.tokenizer_files import build_tokenizer, tokenizer_files
 from maskmill.schemas.counts import EncodingCounts, PackingCounts
-from maskmill.schemas.documents import DOCUMENT_SCHEMA, QUARANTINE_SCHEMA
+from maskmill.schemas.documents import DOCUMENT_SCHEMA, QUARANTINED_DOCUMENT_SCHEMA
 from maskmill.schemas.errors import ConfigError, ShardCorruptError
 from maskmill.schemas.layout import DataSplit, packed_folders
 from maskmill.schemas.masking import IGNORE_INDEX, Masking
@@ -85,7 +85,7 @@ def context(output: Store) -> PackContext:
 
 
 def write_documents(output: Store, texts: Sequence[str]) -> PackUnit:
-    columns = [[f"{n}" for n in range(len(texts))], ["s"] * len(texts), ["p"] * len(texts), list(range(len(texts)))]
+    columns = [[f"{n}" for n in range(len(texts))], ["s"] * len(texts)]
     documents = pa.record_batch([*columns, list(texts)], schema=DOCUMENT_SCHEMA)
     batches = [documents.slice(start, 7) for start in range(0, len(texts), 7)]
     path = f"documents/shard-{SHARD:05d}.arrow"
@@ -283,7 +283,7 @@ def read_quarantine(output: Store, folder: str) -> list[dict[str, Any]]:
     if not output.exists(path):
         return []
     table = read_table(output, path)
-    assert table.schema.equals(QUARANTINE_SCHEMA, check_metadata=True)
+    assert table.schema.equals(QUARANTINED_DOCUMENT_SCHEMA, check_metadata=True)
     rows: list[dict[str, Any]] = table.to_pylist()
     return rows
 
@@ -470,7 +470,7 @@ def test_documents_that_may_not_be_cut_are_set_aside_with_their_text(output: Sto
     outcome = pack_texts(make_context(output, seq_len=[32, 64], split="never"), texts)
     short, long = (read_quarantine(output, f"packed-{length}") for length in (32, 64))
     assert [row["content"].decode() for row in short] == [texts[1], texts[2], texts[3], texts[4]]
-    assert [row["line"] for row in short] == [1, 2, 3, 4]
+    assert [row["doc_id"] for row in short] == ["1", "2", "3", "4"]
     assert short[0]["reason"] == ('longer than a row: 31 tokens where 30 fit into 32 places, and pack.split = "never"')
     assert [row["content"].decode() for row in long] == [texts[3], texts[4]]
     assert [row["size_bytes"] for row in long] == [70, 126]
@@ -527,8 +527,8 @@ def test_documents_that_cannot_be_encoded_are_set_aside_alone_and_stay_so(
         assert (counts.quarantined, counts.too_long) == (quarantined, 0)
         assert counts.without_tokens == (1 if quarantined else 0)
         rows = read_quarantine(output, folders[seq_len])
-        assert [(row["line"], row["reason"], row["content"]) for row in rows] == [
-            (line, "ValueError: a word too many", b"bad") for line in (1, 4)
+        assert [(row["doc_id"], row["reason"], row["content"]) for row in rows] == [
+            (doc_id, "ValueError: a word too many", b"bad") for doc_id in ("1", "4")
         ][:quarantined]
     written = read_packed(output)
     for path in written:

@@ -15,7 +15,7 @@ from maskmill.pipeline.storage.store import open_store
 from maskmill.schemas.counts import EncodingCounts, PackingCounts
 from maskmill.schemas.errors import ShardCorruptError
 
-LISTS = {"buckets": [0, 3], "rows": [1, 2], "text_bytes": [9, 9], "offsets": [8, 72], "lengths": [64, 64]}
+LISTS = {"buckets": [0, 3], "rows": [1, 2], "offsets": [8, 72], "lengths": [64, 64]}
 BLOCKS = [[8, 72], [64, 64], [1, 2**64 - 1]]
 TOKENIZER = {
     "checksums": {"tokenizer.json": "a"},
@@ -30,7 +30,7 @@ KEY = {"tokenizer_sha256": "a", "special_in_text": "text", "tokenizers_version":
     "hostile_text_version": 2
 }
 DETAILS: dict[str, dict[str, Any]] = {
-    "map": {**LISTS, "checksums": [1, 2**64 - 1], "first_empty": "", "first_misnamed": "a"},
+    "map": {**LISTS, "checksums": [1, 2**64 - 1], "text_bytes": [9, 9], "first_empty": "", "first_misnamed": "a"},
     "sort": {},
     "count": {"sources": [["a", 1, 2, 3, 4, 5]], "one_source": False, "checksum": "c", "blocks": BLOCKS},
     "gather": {"checksum": "c", "blocks": BLOCKS},

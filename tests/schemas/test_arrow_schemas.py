@@ -5,18 +5,56 @@ from __future__ import annotations
 import pyarrow as pa
 import pytest
 
-from maskmill.schemas.documents import DOCUMENT_SCHEMA, QUARANTINE_SCHEMA
+from maskmill.schemas.documents import (
+    DOCUMENT_SCHEMA,
+    PLACED_DOCUMENT_SCHEMA,
+    PLACED_QUARANTINE_SCHEMA,
+    QUARANTINE_SCHEMA,
+    QUARANTINED_DOCUMENT_SCHEMA,
+    document_schema,
+)
 from maskmill.schemas.manifest import SHARD_TABLE_SCHEMA
 from maskmill.schemas.rows import BLOCK_BYTES, encoded_schema, id_type, packed_row_schema, rows_per_block
 
 
-def describe(schema: pa.Schema) -> list[str]:
-    assert schema.metadata[b"maskmill_schema_version"] == b"2.0"
+def describe(schema: pa.Schema, version: str = "2.0") -> list[str]:
+    assert schema.metadata[b"maskmill_schema_version"] == version.encode()
     return [schema.metadata[b"maskmill_kind"].decode(), *(str(field) for field in schema)]
 
 
 def test_document_shards_have_these_columns() -> None:
-    assert describe(DOCUMENT_SCHEMA) == [
+    assert describe(DOCUMENT_SCHEMA, "2.4") == [
+        "documents",
+        "pyarrow.Field<doc_id: string not null>",
+        "pyarrow.Field<source: string not null>",
+        "pyarrow.Field<text: string not null>",
+    ]
+
+
+def test_quarantine_files_have_these_columns() -> None:
+    assert describe(QUARANTINE_SCHEMA, "2.4") == [
+        "quarantine",
+        "pyarrow.Field<path: string not null>",
+        "pyarrow.Field<line: uint64 not null>",
+        "pyarrow.Field<first_byte: uint64 not null>",
+        "pyarrow.Field<reason: string not null>",
+        "pyarrow.Field<size_bytes: uint64 not null>",
+        "pyarrow.Field<content: binary not null>",
+    ]
+
+
+def test_quarantined_documents_have_these_columns() -> None:
+    assert describe(QUARANTINED_DOCUMENT_SCHEMA, "2.4") == [
+        "quarantine",
+        "pyarrow.Field<doc_id: string not null>",
+        "pyarrow.Field<reason: string not null>",
+        "pyarrow.Field<size_bytes: uint64 not null>",
+        "pyarrow.Field<content: binary not null>",
+    ]
+
+
+def test_what_earlier_versions_wrote_has_these_columns() -> None:
+    assert describe(PLACED_DOCUMENT_SCHEMA) == [
         "documents",
         "pyarrow.Field<doc_id: string not null>",
         "pyarrow.Field<source: string not null>",
@@ -24,16 +62,17 @@ def test_document_shards_have_these_columns() -> None:
         "pyarrow.Field<line: uint64 not null>",
         "pyarrow.Field<text: string not null>",
     ]
-
-
-def test_quarantine_files_have_these_columns() -> None:
-    assert describe(QUARANTINE_SCHEMA) == [
+    assert describe(PLACED_QUARANTINE_SCHEMA) == [
         "quarantine",
         "pyarrow.Field<path: string not null>",
         "pyarrow.Field<line: uint64 not null>",
         "pyarrow.Field<reason: string not null>",
         "pyarrow.Field<size_bytes: uint64 not null>",
         "pyarrow.Field<content: binary not null>",
+    ]
+    assert [document_schema(version) for version in ("2.0", "2.3", "2.4", "2.10")] == [
+        *[PLACED_DOCUMENT_SCHEMA] * 2,
+        *[DOCUMENT_SCHEMA] * 2,
     ]
 
 

@@ -18,7 +18,8 @@ from maskmill.pipeline.storage.arrow_schema import MAX_SCHEMA_BYTES
 from maskmill.pipeline.storage.arrow_views import view_lists, view_numbers
 from maskmill.pipeline.storage.checksums import hash_file, read_span
 from maskmill.pipeline.storage.store import open_store
-from maskmill.schemas.documents import DOCUMENT_SCHEMA, QUARANTINE_SCHEMA
+from maskmill.schemas.documents import PLACED_DOCUMENT_SCHEMA as DOCUMENT_SCHEMA  # it has numbers too
+from maskmill.schemas.documents import QUARANTINE_SCHEMA
 from maskmill.schemas.errors import MaskmillError, ShardCorruptError
 from maskmill.schemas.manifest import SHARD_TABLE_SCHEMA
 from maskmill.schemas.rows import Compression, encoded_schema, packed_row_schema

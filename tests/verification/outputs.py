@@ -99,7 +99,7 @@ def write_document_shard(
     batches = []
     for start in range(0, len(texts), block):
         lines = range(start, min(len(texts), start + block))
-        columns = [[f"{shard}-{line}" for line in lines], ["s"] * len(lines), ["p.txt"] * len(lines), list(lines)]
+        columns = [[f"{shard}-{line}" for line in lines], ["s"] * len(lines)]
         batches.append(pa.record_batch([*columns, [texts[line] for line in lines]], schema=DOCUMENT_SCHEMA))
     text_bytes = sum(len(text.encode()) for text in texts)
     path = shard_path(documents_folder(split), shard)

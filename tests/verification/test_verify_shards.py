@@ -26,7 +26,7 @@ from maskmill.schemas.errors import ShardCorruptError
 from maskmill.schemas.receipt import ShardReceipt
 
 BLOCKS = 8
-BATCH = pa.record_batch([["1"], ["s"], ["p"], [1], ["text " * 20_000]], schema=DOCUMENT_SCHEMA)
+BATCH = pa.record_batch([["1"], ["s"], ["text " * 20_000]], schema=DOCUMENT_SCHEMA)
 
 
 @pytest.fixture

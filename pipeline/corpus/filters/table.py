@@ -100,7 +100,7 @@ def filter_block(block: DocumentBlock, settings: FiltersSection, counts: Counter
         line=_take(block.line, kept),
         text=texts,
         rejects=block.rejects,
-        without_id=block.without_id,
+        is_numbered=_take(block.is_numbered, kept),
         without_source=block.without_source,
     )
 

@@ -66,15 +66,16 @@ class Reject:
 class DocumentBlock:
     """Some consecutive documents of one file, as columns, and what was rejected between them.
 
-    `without_id` and `without_source` count those of the documents that do not have these themselves.
+    `is_numbered` says of each document whether its id is made of its line, since it has none itself. `without_source`
+    counts those that have no source themselves.
     """
 
     doc_id: list[str] = field(default_factory=list)
     source: list[str] = field(default_factory=list)
     line: list[int] = field(default_factory=list)
     text: list[bytes] = field(default_factory=list)
+    is_numbered: list[bool] = field(default_factory=list)
     rejects: list[Reject] = field(default_factory=list)
-    without_id: int = 0
     without_source: int = 0
 
     def append(self, line: int, text: bytes, doc_id: bytes | None, source: bytes | None, file: Origin) -> None:
@@ -89,7 +90,7 @@ class DocumentBlock:
         """
         self.doc_id.append(f"{file.path}#{line}" if doc_id is None else doc_id.decode())
         self.source.append(file.source if source is None else source.decode())
-        self.without_id += doc_id is None
         self.without_source += source is None
         self.line.append(line)
         self.text.append(text)
+        self.is_numbered.append(doc_id is None)

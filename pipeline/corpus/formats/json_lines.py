@@ -63,10 +63,10 @@ def iter_json_lines(file: Origin, opened: Opened, settings: InputSection) -> Ite
                 continue
             block.doc_id.append(f"{file.path}#{number}" if doc_id is None else doc_id)
             block.source.append(file.source if source is None else source)
-            block.without_id += doc_id is None
             block.without_source += source is None
             block.line.append(number)
             block.text.append(text)
+            block.is_numbered.append(doc_id is None)
         yield block
 
 

@@ -19,7 +19,7 @@ import pyarrow.compute as pc
 
 from maskmill.pipeline.engine.stage import Stage
 from maskmill.pipeline.engine.units import UnitDescription, UnitOutcome
-from maskmill.pipeline.storage.arrow_reader import ArrowFile, open_whole
+from maskmill.pipeline.storage.arrow_reader import ArrowFile, open_documents
 from maskmill.pipeline.storage.store import Store
 from maskmill.pipeline.wordpiece.counting.count_words import WordCounter
 from maskmill.pipeline.wordpiece.counting.counted_words import MAX_WORDS, PartitionedWords
@@ -27,7 +27,6 @@ from maskmill.pipeline.wordpiece.counting.word_counts import ALL_SOURCES, MAX_SO
 from maskmill.pipeline.wordpiece.counting.word_files import WORD_FILE_SCHEMA, WordFileDetails, write_words
 from maskmill.pipeline.wordpiece.files.normalise import Normalisation
 from maskmill.schemas.counts import Count
-from maskmill.schemas.documents import DOCUMENT_SCHEMA
 from maskmill.schemas.errors import InputDataError
 from maskmill.schemas.layout import WORD_COUNTS, WORDS, tokenizer_folder
 from maskmill.schemas.receipt import Details, Items, Receipt
@@ -96,7 +95,7 @@ def count_document_words(context: CountContext, unit: CountUnit) -> UnitOutcome[
 
     Counts: words and text_bytes.
     """
-    documents = open_whole(context.output, unit.path, unit.checksum, DOCUMENT_SCHEMA)
+    documents = open_documents(context.output, unit.path, unit.checksum)
     names = _list_sources(documents)
     is_one = len(names) > MAX_SOURCES
     names = [ALL_SOURCES] if is_one else names

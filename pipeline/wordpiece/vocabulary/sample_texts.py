@@ -6,10 +6,9 @@ from collections.abc import Iterator, Sequence
 
 import pyarrow as pa
 
-from maskmill.pipeline.storage.arrow_reader import open_whole
+from maskmill.pipeline.storage.arrow_reader import open_documents
 from maskmill.pipeline.storage.store import Store
 from maskmill.pipeline.wordpiece.counting.word_counts import MAX_SOURCES
-from maskmill.schemas.documents import DOCUMENT_SCHEMA
 
 _BREAKS = " \n\t\r"
 
@@ -67,7 +66,7 @@ def share_bytes(sizes_bytes: dict[str, int], total_bytes: int) -> dict[str, int]
 
 def _iter_documents(store: Store, shards: Sequence[tuple[str, str]]) -> Iterator[tuple[str, pa.StringScalar]]:
     for path, checksum in shards:
-        for batch in open_whole(store, path, checksum, DOCUMENT_SCHEMA).iter_batches():
+        for batch in open_documents(store, path, checksum).iter_batches():
             yield from zip(batch.column("source").to_pylist(), batch.column("text"), strict=True)
 
 

@@ -80,7 +80,7 @@ def test_every_document_is_counted_once(tmp_path: Path, becomes: Counter[str]) -
     made = shard(tmp_path, filters=FILTERS)
     manifest = read_manifest(tmp_path / "out" / "documents")
     counts = manifest["counts"]
-    assert manifest["schema_version"] == "2.3"
+    assert manifest["schema_version"] == "2.4"
     filtered = {source: becomes[f"filtered {source}"] + becomes[f"lorem {source}"] for source in ("one", "two")}
     assert counts["filtered"] == sum(filtered.values()) == 40
     assert counts["filtered_by_source"] == filtered
@@ -139,7 +139,7 @@ def test_a_run_without_filters_says_nothing_of_them(tmp_path: Path, becomes: Cou
     for output in ("out", "empty"):
         manifest = (tmp_path / output / "documents" / "manifest.json").read_text()
         assert "filtered" not in manifest
-        assert '"2.0"' in manifest
+        assert '"2.4"' in manifest
         assert "filters" not in json.loads((tmp_path / output / "run.json").read_text())["decisive"]
     assert "  filtered" not in dict(document_lines(made.documents[0]))
     assert read_manifest(tmp_path / "empty" / "documents") == read_manifest(tmp_path / "out" / "documents")

@@ -51,7 +51,7 @@ def test_a_block_keeps_the_documents_that_no_filter_drops(documents: list[tuple[
         source=[source for _, source in documents],
         line=list(range(1, len(documents) + 1)),
         text=[text.encode() for text, _ in documents],
-        without_id=3,
+        is_numbered=[number % 2 == 0 for number in range(len(documents))],
         without_source=4,
     )
     counts = Counter[str]()
@@ -64,9 +64,10 @@ def test_a_block_keeps_the_documents_that_no_filter_drops(documents: list[tuple[
             dropped[source] += 1
         else:
             left = decision.text if isinstance(decision, Changed) else text
-            expected.append((f"d{number}", source, number + 1, left.encode()))
-    assert list(zip(kept.doc_id, kept.source, kept.line, kept.text, strict=True)) == expected
-    assert (kept.without_id, kept.without_source, kept.rejects) == (3, 4, [])
+            expected.append((f"d{number}", source, number + 1, left.encode(), number % 2 == 0))
+    columns = (kept.doc_id, kept.source, kept.line, kept.text, kept.is_numbered)
+    assert list(zip(*columns, strict=True)) == expected
+    assert (kept.without_source, kept.rejects) == (4, [])
     assert counts[table.FILTERED] == reasons.total()
     assert table.count_by(table.REASON, counts) == dict(sorted(reasons.items()))
     assert table.count_by(table.SOURCE, counts) == dict(sorted(dropped.items()))

@@ -71,10 +71,7 @@ def write_shards(context: CountContext, shards: Sequence[Sequence[Document]]) ->
     """Write document shards of two-document blocks; returns the path and checksum of each."""
     written = []
     for number, documents in enumerate(shards):
-        rows = [
-            {"doc_id": f"{row}", "source": source, "path": "p", "line": row, "text": text}
-            for row, (source, text) in enumerate(documents)
-        ]
+        rows = [{"doc_id": f"{row}", "source": source, "text": text} for row, (source, text) in enumerate(documents)]
         batches = pa.Table.from_pylist(rows, DOCUMENT_SCHEMA).to_batches(2)
         receipt = write_blocks(context.output, f"documents/shard-{number:05d}.arrow", DOCUMENT_SCHEMA, batches)
         written.append((receipt.path, receipt.checksum))

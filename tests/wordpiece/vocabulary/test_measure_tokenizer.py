@@ -181,8 +181,6 @@ def write_shards(store: Store, shards: list[list[tuple[str, str]]]) -> list[tupl
         columns = {
             "doc_id": [""] * len(rows),
             "source": [source for source, _ in rows],
-            "path": [""] * len(rows),
-            "line": [1] * len(rows),
             "text": [text for _, text in rows],
         }
         half = len(rows) // 2

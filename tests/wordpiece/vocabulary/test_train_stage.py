@@ -192,7 +192,7 @@ def test_a_brought_tokenizer_is_extended_from_the_word_counts(into: Literal["unu
 def test_a_brought_tokenizer_is_written_and_measured_on_a_sample() -> None:
     store = make_store()
     rows = [(source, text) for source in sorted(TEXTS) for text in TEXTS[source]]
-    columns = {name: [name] * len(rows) for name in ("doc_id", "path")} | {"line": range(1, len(rows) + 1)}
+    columns = {"doc_id": ["id"] * len(rows)}
     columns |= {"source": [source for source, _ in rows], "text": [text for _, text in rows]}
     batch = pa.RecordBatch.from_pydict(columns, schema=DOCUMENT_SCHEMA)
     shard = write_blocks(store, "documents/shard-00000.arrow", DOCUMENT_SCHEMA, [batch])
