@@ -29,7 +29,8 @@ class DocumentCounts(Written):
     """What became of every document; a manifest whose sums do not add up is rejected.
 
     Attributes:
-        read: Documents found in the input; = written + held_out + duplicates + quarantined + filtered.
+        read: Documents found in the input; = written + held_out + duplicates + quarantined + filtered +
+            near_duplicates.
         written: Documents in the document shards to train on.
         held_out: Documents in the held-out shards.
         duplicates: Documents left out because another one has the same text.
@@ -40,6 +41,8 @@ class DocumentCounts(Written):
         filtered_by_source: Number by source, the documents of many sources together; they add up to `filtered`.
         repaired: Documents whose characters were repaired, whatever became of them afterwards.
         repaired_by_source: Number by source; they add up to `repaired`.
+        near_duplicates: Documents left out because an earlier one is almost the same.
+        near_duplicates_by_source: Number by source, as above; they add up to `near_duplicates`.
     """
 
     read: Count
@@ -53,10 +56,13 @@ class DocumentCounts(Written):
     filtered_by_source: LateCounts = {}
     repaired: LateCount = 0
     repaired_by_source: LateCounts = {}
+    near_duplicates: LateCount = 0
+    near_duplicates_by_source: LateCounts = {}
 
     @model_validator(mode="after")
     def _nothing_is_lost(self) -> DocumentCounts:
         accounted = self.written + self.held_out + self.duplicates + self.quarantined + self.filtered
+        accounted += self.near_duplicates
         if self.read != accounted:
             raise ValueError(f"{self.read} documents read but {accounted} accounted for")
         if sum(self.quarantined_by_reason.values()) != self.quarantined:
@@ -68,6 +74,8 @@ class DocumentCounts(Written):
             raise ValueError("the sources do not add up to the repaired documents")
         if self.repaired > self.read:
             raise ValueError(f"{self.repaired} repaired documents of {self.read}")
+        if sum(self.near_duplicates_by_source.values()) != self.near_duplicates:
+            raise ValueError("the sources do not add up to the near duplicates")
         return self
 
 

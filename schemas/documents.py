@@ -43,6 +43,9 @@ _REJECTED = [
 ]
 _PLACE = [pa.field("path", pa.string(), nullable=False), pa.field("line", pa.uint64(), nullable=False)]
 
+NUMBERED_SCHEMA = DOCUMENT_SCHEMA.append(pa.field("place", pa.uint64(), nullable=False))
+"""The same with `place`, the number of the input file * 2^40 + the line: of near duplicates the first place stays."""
+
 QUARANTINE_SCHEMA = pa.schema(
     [*_PLACE, pa.field("first_byte", pa.uint64(), nullable=False), *_REJECTED], metadata=_QUARANTINE_METADATA
 )

@@ -26,6 +26,9 @@ TIMINGS = "timings.json"
 WORK = "work"
 RECEIPTS = f"{WORK}/receipts"
 EXCHANGE = f"{WORK}/exchange"
+NEAR_DUPLICATES = f"{WORK}/near-duplicates"
+NEAR_DUPLICATES_REPORT = "near_duplicates.json"
+"""In the folder of the documents to train on."""
 INPUT_MARKS = f"{WORK}/input-marks"
 WORDS = f"{WORK}/words"
 QUARANTINE = "quarantine"
@@ -125,6 +128,11 @@ def named(name: str, of: str) -> str:
 def documents_folder(split: DataSplit) -> str:
     """The folder of document shards."""
     return Folder(Kind.DOCUMENTS, split).name
+
+
+def numbered_folder(split: DataSplit) -> str:
+    """The folder of the document shards from which near duplicates are left out."""
+    return f"{NEAR_DUPLICATES}/{documents_folder(split)}"
 
 
 def tokenizer_folder(of: str) -> str:

@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
 
 from pydantic import Discriminator, Field, Tag, model_validator
 
 from maskmill.schemas.filters import FiltersSection
 from maskmill.schemas.masking import MAX_COPIES, Masking
+from maskmill.schemas.near_duplicates import NearDuplicatesSection
 from maskmill.schemas.pack_section import Cut, PackSection, Pairs, Sequences, Split, WordBoundaries
 from maskmill.schemas.redaction import redact
-from maskmill.schemas.section import Section, Share, UInt63, Url
+from maskmill.schemas.section import Section, Share, UInt63, Url, leave_out_defaults
 from maskmill.schemas.token_weights import RARE
 from maskmill.schemas.tokenizer_section import TokenizerSection
 
@@ -146,6 +147,15 @@ class DocumentsSection(Section):
     """Keep in `work/` what a later run over these files and more can take instead of reading them again; that run names
     this output in `input.reuse`. It is as large as the text, and a worker needs up to 300 MiB of memory more. Documents
     with many duplicates may be cut into another number of shards, so it cannot be changed for an output that exists."""
+    near_duplicates: NearDuplicatesSection | None = None
+    """Documents that are almost the same as an earlier one."""
+
+    def fingerprinted(self) -> dict[str, Any]:
+        """What decides the documents; runs without the keys that came later keep their fingerprints."""
+        written = leave_out_defaults(self, self.model_dump(mode="json"), ("appendable", "near_duplicates"))
+        if self.near_duplicates is not None:
+            written["near_duplicates"] = self.near_duplicates.fingerprinted()
+        return written
 
 
 class MaskSection(Masking):
@@ -246,8 +256,7 @@ class RunFile(Section):
                 whole["input"].pop(name)
         whole["input"].pop("max_quarantined")  # says when to stop, not what is written: it may be raised
         whole["input"].pop("reuse")  # says where the documents of some files are taken from, which are the same
-        if not self.documents.appendable:
-            whole["documents"].pop("appendable")  # the key came later: runs without it keep their fingerprints
+        whole["documents"] = self.documents.fingerprinted()
         whole["input"]["paths"] = [redact(path) for path in self.input.paths]
         if not (filters := self.filters.fingerprinted()):
             whole.pop("filters")  # the section came later: runs without it keep their fingerprints

@@ -6,6 +6,8 @@ TERMS = {
     "written": "documents to train on",
     "held out": "documents that are never trained on, to measure the model with",
     "duplicates": "documents left out because another document has the same text",
+    "near duplicates": "documents left out because an earlier one is almost the same: documents/near_duplicates.json "
+    "has the largest clusters",
     "quarantined": "inputs that were rejected: quarantine/ has each of them with its place and the reason",
     "filtered": "documents that a filter has dropped, by filter and reason",
     "repaired": "documents whose broken characters were repaired",

@@ -18,13 +18,14 @@ import pyarrow.compute as pc
 from maskmill.pipeline.corpus.exchange import CorpusContext
 from maskmill.pipeline.corpus.exchange_index import iter_pieces
 from maskmill.pipeline.corpus.hash_documents import assign_to_intervals
+from maskmill.pipeline.corpus.number_places import number_places
 from maskmill.pipeline.corpus.order_documents import order_documents, order_scratch, spread_over_scratch
 from maskmill.pipeline.corpus.plan import SortUnit
 from maskmill.pipeline.engine.stage import Stage
 from maskmill.pipeline.engine.units import UnitOutcome
 from maskmill.pipeline.storage.arrow_files import write_blocks
-from maskmill.schemas.documents import DOCUMENT_SCHEMA
-from maskmill.schemas.layout import documents_folder, shard_path
+from maskmill.schemas.documents import DOCUMENT_SCHEMA, NUMBERED_SCHEMA
+from maskmill.schemas.layout import documents_folder, numbered_folder, shard_path
 from maskmill.schemas.receipt import Details, ShardReceipt
 from maskmill.schemas.rows import BLOCK_BYTES
 
@@ -51,6 +52,8 @@ def sort_documents(context: CorpusContext, unit: SortUnit) -> UnitOutcome[SortDe
         ShardCorruptError: A piece of the exchange is not what the map stage wrote.
         StaleArtifactError: An object of the exchange is gone.
     """
+    is_last = context.run.documents.near_duplicates is None
+    folder_of, schema = (documents_folder, DOCUMENT_SCHEMA) if is_last else (numbered_folder, NUMBERED_SCHEMA)
     shards: list[ShardReceipt] = []
     counts = {"written": 0, "duplicates": 0, "text_bytes": 0}
 
@@ -59,14 +62,16 @@ def sort_documents(context: CorpusContext, unit: SortUnit) -> UnitOutcome[SortDe
             counts["written"] += table.num_rows
             counts["duplicates"] += duplicates
             counts["text_bytes"] += int(_lengths(table, "text").sum())
-            yield table.select(DOCUMENT_SCHEMA.names).replace_schema_metadata(DOCUMENT_SCHEMA.metadata)
+            if not is_last:
+                table = table.append_column(schema.field("place"), pa.array(number_places(table)))
+            yield table.select(schema.names).replace_schema_metadata(schema.metadata)
 
     with tempfile.TemporaryDirectory(prefix="maskmill-sort-") as folder:
         for shard, tables in _iter_shards(context, unit, folder):
             before = counts["text_bytes"]
-            path = shard_path(documents_folder(unit.split), shard)
+            path = shard_path(folder_of(unit.split), shard)
             blocks = cut_blocks(select_documents(tables))
-            receipt = write_blocks(context.output, path, DOCUMENT_SCHEMA, blocks, first_row_id=shard << 32)
+            receipt = write_blocks(context.output, path, schema, blocks, first_row_id=shard << 32)
             shards.append(receipt.model_copy(update={"text_bytes": counts["text_bytes"] - before}))
     return UnitOutcome(shards, counts, SortDetails())
 

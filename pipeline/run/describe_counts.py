@@ -17,6 +17,7 @@ def document_lines(manifest: DocumentsManifest) -> list[tuple[str, str]]:
         ("  written", f"{counts.written:,}"),
         ("  held out", f"{counts.held_out:,}"),
         ("  duplicates", f"{counts.duplicates:,}"),
+        *([("  near duplicates", f"{counts.near_duplicates:,}")] if counts.near_duplicates else []),
         ("  quarantined", f"{counts.quarantined:,}" + (f" ({reasons})" if reasons else "")),
         *_filtered_lines(counts),
         ("text", f"{manifest.text_bytes / 1e6:,.1f} MB in {count_of(manifest.num_shards, 'shard')}"),

@@ -83,10 +83,8 @@ def _names_of(settings: RunFile) -> dict[Part, str]:
 
 def _settings_of(settings: RunFile) -> dict[str, dict[str, object]]:
     """What the fingerprints cover, and all keys of the sections that they cover only in part."""
-    documents, mask = (
-        {key: list(value) if isinstance(value, tuple) else value for key, value in section}
-        for section in (settings.documents, settings.mask)
-    )
+    documents = settings.documents.model_dump(mode="json")
+    mask = {key: list(value) if isinstance(value, tuple) else value for key, value in settings.mask}
     pack = settings.pack.model_dump(mode="json", exclude={"name"})
     filters = settings.filters.model_dump(mode="json")
     return {**settings.fingerprinted(), "filters": filters, "documents": documents, "mask": mask, "pack": pack}

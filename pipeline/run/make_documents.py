@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from functools import partial
+from typing import Any
 
 import xxhash
 
@@ -14,6 +15,8 @@ from maskmill.pipeline.corpus.filters import table as filters
 from maskmill.pipeline.corpus.judge_quarantine import CorpusGuard, check_quarantined, count_reasons
 from maskmill.pipeline.corpus.judge_settings import check_documents_left, iter_unmatched
 from maskmill.pipeline.corpus.map_documents import MAP
+from maskmill.pipeline.corpus.near_duplicates.keep_stage import KeepDetails
+from maskmill.pipeline.corpus.near_duplicates.plan import KeepUnit
 from maskmill.pipeline.corpus.plan import (
     MapUnit,
     SortUnit,
@@ -27,6 +30,7 @@ from maskmill.pipeline.corpus.quarantine import find_examples
 from maskmill.pipeline.corpus.sort_documents import SORT, SortDetails
 from maskmill.pipeline.engine.receipts import Receipts
 from maskmill.pipeline.engine.units import Finished
+from maskmill.pipeline.run.drop_near_duplicates import drop_near_duplicates
 from maskmill.pipeline.run.open_run import Run
 from maskmill.pipeline.run.parts import Part
 from maskmill.pipeline.run.reuse_output import plan_reuse
@@ -38,13 +42,14 @@ from maskmill.schemas.errors import StaleArtifactError
 from maskmill.schemas.layout import (
     EXCHANGE,
     INPUT_MARKS,
+    NEAR_DUPLICATES,
     QUARANTINE,
     DataSplit,
     documents_folder,
     is_of_quarantined_inputs,
 )
 from maskmill.schemas.manifest import DocumentsManifest
-from maskmill.schemas.receipt import ShardReceipt
+from maskmill.schemas.receipt import Receipt, ShardReceipt
 
 
 def make_documents(run: Run) -> list[DocumentsManifest]:
@@ -99,7 +104,11 @@ def make_documents(run: Run) -> list[DocumentsManifest]:
 
     shard_bytes = plan_shard_bytes(sum(totals.text_bytes), documents.shard_mb)
     sort_units = plan_sort_units(totals.text_bytes, shard_bytes, buckets, documents.held_out)
-    return _write_manifests(run, run.run_stage(Part.SHARD, SORT, context, sort_units), counts)
+    sorted_ = run.run_stage(Part.SHARD, SORT, context, sort_units)
+    if documents.near_duplicates is None:
+        return _write_manifests(run, sorted_, counts)
+    kept = drop_near_duplicates(run, context, documents.near_duplicates, sorted_, counts)
+    return _write_manifests(run, kept, counts)
 
 
 def _begin_again_if_inputs_changed(run: Run) -> None:
@@ -125,19 +134,24 @@ def _read_own(run: Run, folder: str) -> DocumentsManifest:
 
 
 def _write_manifests(
-    run: Run, sorted_: Receipts[SortUnit, SortDetails], counts: Counter[str]
+    run: Run,
+    finished: Receipts[SortUnit, SortDetails] | Receipts[KeepUnit, KeepDetails],
+    counts: Counter[str],
 ) -> list[DocumentsManifest]:
+    """Write the tables of shards and the manifests, from the receipts of the stage that wrote the document shards."""
     written = dict.fromkeys(DataSplit, 0)
     text_bytes = dict.fromkeys(DataSplit, 0)
     tables: dict[DataSplit, tuple[int, str]] = {}
     for split in DataSplit:
-        chosen = sorted_.select(partial(_is_of, split))
+        chosen = finished.select(partial(_is_of, split))
         if not len(chosen):
             continue
 
-        def iter_shards(chosen: Receipts[SortUnit, SortDetails], split: DataSplit) -> Iterator[ShardReceipt]:
+        def iter_shards(chosen: Iterable[Receipt[Any]], split: DataSplit) -> Iterator[ShardReceipt]:
             for receipt in chosen:
-                counts["duplicates"] += receipt.counts["duplicates"]
+                for name, number in receipt.counts.items():
+                    if name in ("duplicates", "near_duplicates") or name.startswith(filters.NEAR_SOURCE):
+                        filters.add_counts(counts, {name: number})
                 written[split] += receipt.counts["written"]
                 text_bytes[split] += receipt.counts["text_bytes"]
                 yield from receipt.shards
@@ -151,6 +165,8 @@ def _write_manifests(
         "filtered_by_reason": filters.count_by(filters.REASON, counts),
         "filtered_by_source": filters.count_by(filters.SOURCE, counts),
         "repaired_by_source": filters.count_by(filters.REPAIRED_SOURCE, counts),
+        "near_duplicates": counts["near_duplicates"],
+        "near_duplicates_by_source": filters.count_by(filters.NEAR_SOURCE, counts),
     }
     document_counts = run.add_up(DocumentCounts, summed, MAP)
     manifests = []
@@ -170,7 +186,7 @@ def _write_manifests(
     return manifests[::-1]
 
 
-def _is_of(split: DataSplit, unit: SortUnit) -> bool:
+def _is_of(split: DataSplit, unit: SortUnit | KeepUnit) -> bool:
     return unit.split is split
 
 
@@ -180,7 +196,7 @@ def _drop_work(run: Run) -> None:
     The marks stay with it: if the documents are lost, input files may be modified before they are made again.
     """
     if run.settings.documents.appendable:
-        run.drop_work(SORT)
+        run.drop_work(*STAGES[Part.SHARD][1:], folders=[NEAR_DUPLICATES])  # all but what the map stage wrote
         run.output.delete(INDEX_PATH)
         return
     _drop_receipts(run)
@@ -188,4 +204,4 @@ def _drop_work(run: Run) -> None:
 
 
 def _drop_receipts(run: Run, *folders: str) -> None:
-    run.drop_work(*STAGES[Part.SHARD], folders=[EXCHANGE, *folders])
+    run.drop_work(*STAGES[Part.SHARD], folders=[EXCHANGE, NEAR_DUPLICATES, *folders])

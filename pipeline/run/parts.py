@@ -25,6 +25,7 @@ from maskmill.schemas.errors import ConfigError
 from maskmill.schemas.layout import (
     EXCHANGE,
     INPUT_MARKS,
+    NEAR_DUPLICATES,
     QUARANTINE,
     WORD_COUNTS,
     WORDS,
@@ -86,7 +87,9 @@ class PartEntry:
 
 
 PARTS = {
-    Part.SHARD: PartEntry("the documents", ("input", "documents", "filters"), (EXCHANGE,), (INPUT_MARKS,)),
+    Part.SHARD: PartEntry(
+        "the documents", ("input", "documents", "filters"), (EXCHANGE, NEAR_DUPLICATES), (INPUT_MARKS,)
+    ),
     Part.TOKENIZER: PartEntry("the tokenizer", ("tokenizer",), (WORDS,), kept=(WORD_COUNTS,)),
     Part.PACK: PartEntry("the rows", ("pack", "mask")),
 }

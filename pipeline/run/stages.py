@@ -5,6 +5,11 @@ from __future__ import annotations
 from typing import Any
 
 from maskmill.pipeline.corpus.map_documents import MAP
+from maskmill.pipeline.corpus.near_duplicates.join_stage import JOIN
+from maskmill.pipeline.corpus.near_duplicates.keep_stage import KEEP
+from maskmill.pipeline.corpus.near_duplicates.locate_stage import LOCATE
+from maskmill.pipeline.corpus.near_duplicates.match_stage import MATCH
+from maskmill.pipeline.corpus.near_duplicates.sign_stage import SIGN
 from maskmill.pipeline.corpus.sort_documents import SORT
 from maskmill.pipeline.engine.stage import Stage
 from maskmill.pipeline.packing.mask_stage import MASK
@@ -18,7 +23,7 @@ from maskmill.pipeline.wordpiece.vocabulary.train_stage import BRING, TRAIN
 from maskmill.schemas.layout import named
 
 STAGES: dict[Part, tuple[Stage[Any, Any, Any], ...]] = {
-    Part.SHARD: (MAP, SORT),
+    Part.SHARD: (MAP, SORT, SIGN, MATCH, JOIN, LOCATE, KEEP),
     Part.TOKENIZER: (COUNT, GATHER, MERGE, COLLECT, TRAIN, BRING, PROVE),
     Part.PACK: (PACK,),
 }

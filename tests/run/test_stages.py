@@ -29,9 +29,16 @@ TOKENIZER = {
 KEY = {"tokenizer_sha256": "a", "special_in_text": "text", "tokenizers_version": "1", "nanotoken_version": "1"} | {
     "hostile_text_version": 2
 }
+RECORDS = {"rows": [1, 2], "offsets": [8, 72], "lengths": [64, 64], "checksums": [1, 2**64 - 1]}
+CLUSTER = {"place": 2**64 - 1, "number": 1, "size": 2, "members": [3]}
 DETAILS: dict[str, dict[str, Any]] = {
     "map": {**LISTS, "checksums": [1, 2**64 - 1], "text_bytes": [9, 9], "first_empty": "", "first_misnamed": "a"},
     "sort": {},
+    "sign": RECORDS,
+    "match": RECORDS,
+    "join": RECORDS,
+    "locate": {**RECORDS, "largest": [CLUSTER]},
+    "keep": {"excerpts": [{"number": 1, "doc_id": "a", "source": "b", "text": "c"}]},
     "count": {"sources": [["a", 1, 2, 3, 4, 5]], "one_source": False, "checksum": "c", "blocks": BLOCKS},
     "gather": {"checksum": "c", "blocks": BLOCKS},
     "merge": {"checksum": "c"},
@@ -48,8 +55,8 @@ DETAILS: dict[str, dict[str, Any]] = {
     },
     "mask": {},
 }
-"""Of each stage what version 0.2 wrote, keys in their order; it had no `mask`."""
-COUNTS = {"words": 1, "written": 2, "duplicates": 3, "text_bytes": 4}
+"""Of each stage what version 0.2 wrote, keys in their order; it had no `mask` and nothing for near duplicates."""
+COUNTS = {"words": 1, "written": 2, "duplicates": 3, "near_duplicates": 5, "text_bytes": 4}
 
 
 class OfAnyStage(UnitDescription):
@@ -84,6 +91,8 @@ def test_details_are_written_and_read_as_they_were(stage: Stage[Any, Any, Any]) 
         ("map", {"checksums": [1, 2**64]}, "details.checksums.1: Input should be less than"),
         ("map", {"rows": [1, "2"]}, "details.rows.1: Input should be a valid integer"),
         ("sort", {"more": 1}, "details.more: Extra inputs are not permitted"),
+        ("join", {"rows": [1]}, "details: its lists differ in length"),
+        ("locate", {"largest": [{**CLUSTER, "members": [1] * 6}]}, "details.largest.0.members: List should have at"),
         ("count", {"sources": [["a", 1]]}, "details.sources.0.2: Field required"),
         ("gather", {"blocks": [[1], [], [1]]}, "details: its lists of blocks are not of the same"),
         ("merge", {"checksum": None}, "details.checksum: Input should be a valid string"),

@@ -305,7 +305,8 @@ WRONG = [
         "[documents]\nseq_len = 64",
         (
             "run.toml: unknown key documents.seq_len; "
-            "expected one of seed, appendable, deduplicate, held_out, shard_mb; did you mean pack.seq_len?"
+            "expected one of seed, appendable, deduplicate, held_out, near_duplicates, shard_mb; "
+            "did you mean pack.seq_len?"
         ),
     ),
 ]
@@ -349,6 +350,7 @@ def changed(value: Any) -> Any:
 
 
 SPECIAL = {
+    ("documents", "near_duplicates"): {},
     **{("filters", name): {} for name in FiltersSection.model_fields},
     ("filters", "language"): {"keep": ["en"]},
     ("filters", "length"): {"min_words": 1},

@@ -41,7 +41,9 @@ REPAIRED = "repaired"
 """Documents that `repair_unicode` has changed, whatever became of them afterwards."""
 REPAIRED_SOURCE = "repaired from: "
 """Prefix of the counts of single sources of those."""
-PREFIXES = (REASON, SOURCE, REPAIRED_SOURCE)
+NEAR_SOURCE = "near duplicates from: "
+"""Prefix of the counts of near duplicates of single sources."""
+PREFIXES = (REASON, SOURCE, REPAIRED_SOURCE, NEAR_SOURCE)
 MAX_SOURCES = 1000
 """Sources that are counted on their own; the documents of all others are counted together."""
 MAX_SOURCE_CHARACTERS = 200
@@ -122,7 +124,7 @@ def count_source(counts: Counter[str] | dict[str, int], prefix: str, source: str
 def add_counts(total: dict[str, int], counts: Mapping[str, int]) -> None:
     """Add the counts of a unit to those of others, with a bounded number of sources."""
     for name, number in counts.items():
-        prefix = next((prefix for prefix in (SOURCE, REPAIRED_SOURCE) if name.startswith(prefix)), None)
+        prefix = next((prefix for prefix in (SOURCE, REPAIRED_SOURCE, NEAR_SOURCE) if name.startswith(prefix)), None)
         if prefix is None:
             total[name] = total.get(name, 0) + number
         else:
