@@ -52,6 +52,10 @@ class InputSection(Section):
 
     paths: Annotated[tuple[Url, ...], Field(min_length=1, strict=False)]
     """Paths, fsspec URLs and globs of files, see `format`, plain or compressed (`.gz`, `.zst`, `.bz2`, `.xz`). A
+    folder, such as `corpus/`, stands for the files below it, at any depth, whose suffix is one of those of `format`;
+    names with a leading dot or `_` are left out, and a note says how many others are. `@files.txt` stands for the lines
+    of `files.txt`, each one a path, URL, glob or folder, relative to the folder of the list; blank lines and lines that
+    begin with `#` are skipped (a file whose own name begins with `@` is written `./@name`). A
     glob finds what Python's `glob.glob(pattern, recursive=True)` finds, on object stores too: linked folders are
     followed, and names with a leading dot are skipped unless the pattern has the dot. If a `[`, `*` or `?` is part of a
     name, write it as `[[]`, `[*]` or `[?]`. A relative path starts in the working folder, whose own name may contain

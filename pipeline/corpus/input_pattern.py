@@ -2,22 +2,23 @@
 
 from __future__ import annotations
 
+import dataclasses
 import glob
 import os
 import posixpath
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
-from urllib.parse import urlsplit
+from urllib.parse import urljoin, urlsplit
 
 from maskmill.pipeline.corpus.local_tree import LocalTree
-from maskmill.pipeline.corpus.match_files import Tree
+from maskmill.pipeline.corpus.match_files import RECURSIVE, Tree
 from maskmill.pipeline.corpus.store_tree import StoreTree
 from maskmill.pipeline.storage.backends.fsspec_driver import open_filesystem
 from maskmill.pipeline.storage.backends.table import find_backend
 from maskmill.pipeline.storage.credentials import find_secrets
 from maskmill.pipeline.storage.failures import open_driver
-from maskmill.pipeline.storage.paths import split_url
+from maskmill.pipeline.storage.paths import join_path, split_url
 from maskmill.schemas.errors import ConfigError
 from maskmill.schemas.redaction import redact, remember_secrets
 
@@ -40,12 +41,18 @@ class InputPattern:
     """The components after it."""
 
     @classmethod
-    def parse(cls, written: str) -> InputPattern:
+    def parse(cls, written: str, base: InputPattern | None = None) -> InputPattern:
         """Parse a pattern.
+
+        Args:
+            written: As the user wrote it.
+            base: The file in whose folder a relative path starts; without it, that is the working folder.
 
         Raises:
             ConfigError: It has a NUL, is a chain of URLs, or has credentials.
         """
+        if base is not None and base.may_begin(written):
+            return base.beside(written)
         protocol, path = split_url(written)
         if protocol in WEB_PROTOCOLS:
             _check_web(written)
@@ -59,6 +66,27 @@ class InputPattern:
         first = next((index for index, part in enumerate(parts) if glob.has_magic(part)), len(parts) - 1)
         fixed = "/".join(parts[:first]) or ("/" if first and path.startswith("/") else "")
         return cls(written, protocol, fixed, tuple(parts[first:]))
+
+    def may_begin(self, written: str) -> bool:
+        """Whether a path is relative to this file; on the web, one with a slash in front is on its host."""
+        return split_url(written)[0] is None and (self.is_web or not written.startswith(("/", "~")))
+
+    def beside(self, written: str) -> InputPattern:
+        """Parse a path that is relative to the folder of this file."""
+        if self.is_web:
+            return self.parse(urljoin(self.written, written))
+        is_local = find_backend(self.written).capabilities.local_paths
+        beside = self.parse(written)
+        fixed = posixpath.join(self.fixed, beside.fixed)
+        if not is_local and fixed:
+            fixed = posixpath.normpath(fixed)  # a key has no `..`
+        folder = self.fixed if self.protocol is None else f"{self.protocol}://{self.fixed}"
+        return InputPattern(join_path(folder, written) if folder else written, self.protocol, fixed, beside.parts)
+
+    def all_below(self) -> InputPattern:
+        """The pattern of all files below the folder that a path without glob characters leads to."""
+        (name,) = self.parts
+        return dataclasses.replace(self, fixed=join_path(self.fixed, name) if self.fixed else name, parts=(RECURSIVE,))
 
     @property
     def is_glob(self) -> bool:

@@ -2,22 +2,20 @@
 
 from __future__ import annotations
 
+import dataclasses
 import itertools
 import os
+from collections import Counter
 from collections.abc import Callable, Hashable, Iterator, Sequence
-from urllib.parse import parse_qsl
 
 import xxhash
 
-from maskmill.pipeline.corpus.formats.table import find_format
+from maskmill.pipeline.corpus.find_inputs import Found, InputFinder
 from maskmill.pipeline.corpus.input_file import InputFile
+from maskmill.pipeline.corpus.input_list import is_list, read_list
 from maskmill.pipeline.corpus.input_pattern import InputPattern, name_sources
-from maskmill.pipeline.corpus.match_files import FoundFile, Tree, match_files
+from maskmill.pipeline.corpus.match_files import FoundFile
 from maskmill.pipeline.corpus.recognise_file import recognise_file
-from maskmill.pipeline.storage.backends.fsspec_driver import open_filesystem
-from maskmill.pipeline.storage.backends.table import find_backend
-from maskmill.pipeline.storage.failures import explained_failures
-from maskmill.pipeline.storage.paths import strip_slashes
 from maskmill.schemas.errors import ConfigError
 from maskmill.schemas.redaction import redact
 from maskmill.schemas.wording import count_of
@@ -35,11 +33,15 @@ def list_inputs(
     in front, so that `corpus/de/*` and `corpus/en/*` give `de/part-0.txt` and `en/part-0.txt`. Whether it does depends
     on the patterns alone: a file keeps its path when others come or go.
 
+    A folder stands for the files below it that have the suffix of a known format, and `@` with a path for the lines of
+    that file; see `find_inputs` and `input_list`.
+
     A file that several patterns find is read once, under the name and source that the first of them gives it. One
     that has two names, through a link, is read under both, as `glob` gives both, and warned of.
 
     Args:
-        patterns: Paths and URLs, with or without `*`, `?`, `[...]` and `**`; see `match_files`.
+        patterns: Paths and URLs of files, folders and lists, with or without `*`, `?`, `[...]` and `**`; see
+            `match_files`.
         name: The source of all files; without it, each pattern's is its last fixed folder, see `name_sources`.
         warn: Receives warnings.
         format_name: The format of all files; without it, each file's suffix tells, or else its first bytes.
@@ -48,20 +50,27 @@ def list_inputs(
         ConfigError: A path is missing, a pattern finds nothing, a file's format or size is unknown, a name is not
             UTF-8, links form a cycle, or two files would have the same relative path.
     """
-    parsed = [InputPattern.parse(pattern) for pattern in patterns]
+    finder = InputFinder(format_name, warn)
+    results = [result for pattern in patterns for result in _iter_found(pattern, finder)]
     found: dict[str, InputFile] = {}
     identities: list[tuple[Hashable, str]] = []
-    folders = name_sources(parsed)
+    repeated: Counter[str] = Counter()
+    folders = name_sources([result.pattern for result in results])
     is_one_folder = len(set(folders)) == 1
-    for pattern, folder in zip(parsed, folders, strict=True):
+    for result, folder in zip(results, folders, strict=True):
         num_before = len(found)
-        for entry in _find(pattern):
+        for entry in result.files:
             path = entry.path if is_one_folder else f"{folder}/{entry.path}"
             file = _check_entry(entry, path, folder if name is None else name)
             if found.setdefault(file.url, file) is file and entry.identity is not None:
                 identities.append((entry.identity, file.path))
-        if len(found) == num_before:
-            warn(f"input.paths: {pattern.shown} adds no file: earlier patterns match all of its files")
+        if len(found) == num_before and result.of_list:
+            repeated[result.of_list] += 1
+        elif len(found) == num_before:
+            warn(f"input.paths: {result.pattern.shown} adds no file: earlier patterns match all of its files")
+    for of_list, count in repeated.items():
+        lines = count_of(count, "line adds", "lines add")
+        warn(f"input.paths: {lines} of {of_list} no file: earlier ones name all of theirs")
     _warn_of_second_names(sorted(identities, key=lambda entry: entry[1]), warn)
     files = sorted(found.values(), key=lambda file: file.path)  # by code point, as UTF-8 sorts too
     for before, file in itertools.pairwise(files):
@@ -86,93 +95,25 @@ def digest_inputs(files: Sequence[InputFile]) -> str:
     return digest.hexdigest()
 
 
-def _find(pattern: InputPattern) -> Iterator[FoundFile]:
-    with explained_failures(pattern.written, of_driver=True):
-        if pattern.is_web:
-            yield _find_on_web(pattern)
-            return
-        tree = pattern.open_tree()
-        if not pattern.is_glob:
-            yield _find_one(pattern, tree)
-            return
-        is_empty = True
-        paths = match_files(tree, pattern.parts)
-        _refuse_literal(pattern, tree, paths)
-        for path in paths:
-            if (file := tree.describe(path)) is not None:
-                is_empty = False
-                yield file
-    if is_empty:
-        hint = "; a [ that is part of a name is written [[]" if "[" in pattern.written else ""
-        raise ConfigError(
-            "the pattern matches no file",
-            path=pattern.shown,
-            expected="at least one",
-            action="check input.paths; for the files of a folder write folder/*; "
-            f"* does not match names with a leading dot{hint}",
-        )
-
-
-def _find_one(pattern: InputPattern, tree: Tree) -> FoundFile:
-    (path,) = pattern.parts
-    file = tree.describe(path)
-    if file is not None and path:
-        return file
-    if not tree.is_folder(path):
-        raise ConfigError(
-            "the input does not exist",
-            path=pattern.shown,
-            expected="a file",
-            found="a file of this name without the trailing slash" if file is not None else "nothing",
-            action="remove the trailing slash" if file is not None else "check input.paths",
-        )
-    is_all_buckets = find_backend(pattern.written).capabilities.buckets and not pattern.fixed and not path
-    folder = f"{pattern.protocol}://bucket" if is_all_buckets else strip_slashes(pattern.shown)
-    raise ConfigError(
-        "this input is a folder",
-        path=pattern.shown,
-        expected="a file",
-        found="a folder",
-        action=f"to read its files, write {folder}{'' if folder.endswith('://') else '/'}*",
-    )
-
-
-def _refuse_literal(pattern: InputPattern, tree: Tree, paths: Sequence[str]) -> None:
-    """Refuse `d [1]/*` if there is a folder of exactly this name: as a pattern it matches `d 1`, other files.
-
-    Raises:
-        ConfigError: What is written exists, and the pattern does not lead to it.
-    """
-    literal = list(itertools.takewhile(lambda part: "*" not in part and "?" not in part, pattern.parts))
-    name = "/".join(literal)
-    if "[" not in name or any(f"{path}/".startswith(f"{name}/") for path in paths) or not tree.exists(name):
+def _iter_found(written: str, finder: InputFinder) -> Iterator[Found]:
+    if not is_list(written):
+        yield finder.find(InputPattern.parse(written))
         return
-    raise ConfigError(
-        "this name has glob characters, so as a pattern it matches other files",
-        path=tree.locate(name),
-        expected="a pattern that matches it",
-        found=pattern.shown,
-        action="write [[] for a [ that is part of a name, or give the path relative to a folder below it",
-    )
-
-
-def _find_on_web(pattern: InputPattern) -> FoundFile:
-    """One URL. Its query is not part of its name, since it may be a key to the file."""
-    bare = _without_query(pattern.written)
-    filesystem, path = open_filesystem(pattern.written)
-    try:
-        info = filesystem.info(path)
-    except FileNotFoundError as error:
-        # Of the web any failure is one: a server that does not answer, too.
-        raise ConfigError(
-            "the input does not exist",
-            path=pattern.shown,
-            expected="the URL of a file: the web has no folders and patterns" if "*" in bare else "a file",
-            found=redact(str(error.__cause__)) if error.__cause__ else "nothing",
-            action="check input.paths",
-        ) from None
-    mark = str(info.get("ETag") or info.get("LastModified") or "")
-    return FoundFile(path, bare.rpartition("/")[2], info["size"], mark)
+    listed = finder.find_list(written)
+    for number, entry in read_list(listed.file):
+        try:
+            yield dataclasses.replace(
+                finder.find(InputPattern.parse(entry, listed.pattern), is_listed=True), of_list=listed.pattern.shown
+            )
+        except ConfigError as error:
+            raise ConfigError(
+                error.what,
+                path=listed.pattern.shown,
+                place=f"line {number}",
+                expected=error.expected,
+                found=error.found if error.path is None else f"{error.path}, {error.found or 'named there'}",
+                action="fix the line, or remove it",
+            ) from None
 
 
 def _check_entry(entry: FoundFile, path: str, source: str) -> InputFile:
@@ -207,17 +148,3 @@ def _warn_of_second_names(identities: Sequence[tuple[Hashable, str]], warn: Call
         f"file: the first, {path}, is also {other}. Leave the links out of the patterns, unless documents.deduplicate "
         "is to drop the copies"
     )
-
-
-def _without_query(url: str) -> str:
-    """A URL without its query; where it names no file, one that the query names stays.
-
-    So `get?file=a.jsonl` is `get/a.jsonl`.
-    """
-    bare, _, query = url.partition("?")
-    if not os.path.splitext(bare)[1]:
-        for _, value in parse_qsl(query):
-            name = os.path.basename(value)
-            if find_format(name) is not None:
-                return f"{bare}/{name}"
-    return bare

@@ -64,10 +64,12 @@ def make_tree(folder: Path, paths: list[list[str]]) -> None:
 
 
 def find_by_glob(pattern: str) -> set[str]:
+    if not glob.has_magic(pattern) and os.path.isdir(pattern):
+        pattern = f"{pattern}/**"  # a folder stands for all below it
     return {os.path.abspath(path) for path in glob.glob(pattern, recursive=True) if os.path.isfile(path)}
 
 
-EMPTY = {"the pattern matches no file", "the input does not exist", "this input is a folder"}
+EMPTY = {"the pattern matches no file", "the input does not exist", "the folder holds no file of a known format"}
 MEANS_OTHERS = "this name has glob characters, so as a pattern it matches other files"
 
 
@@ -251,7 +253,7 @@ def test_a_bucket_that_is_not_there_has_no_file(moto_url: str, pattern: str) -> 
         list_inputs([f"s3://no-such-bucket-{uuid.uuid4().hex}/{pattern}"])
     assert str(refused.value.path).endswith(f"/{pattern}")
     for url in (moto_url, f"{moto_url}/"):
-        with pytest.raises(ConfigError, match=r"this input is a folder|the input does not exist"):
+        with pytest.raises(ConfigError, match=r"the input does not exist"):
             list_inputs([url])
 
 
