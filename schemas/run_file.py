@@ -66,10 +66,11 @@ class InputSection(Section):
     `corpus/de/a.jsonl`; `*.jsonl`, in no folder, gives `input`. So with one pattern for each language, each language is
     a source. If patterns in different folders end in the same one, as `de/train/*` and `en/train/*`, the folders above
     it are added: `de/train` and `en/train`."""
-    format: Literal["jsonl", "txt", "parquet", "arrow", "csv", "tsv"] | None = None
+    format: Literal["jsonl", "txt", "parquet", "arrow", "csv", "tsv", "warc"] | None = None
     """The format of all files. If unset, the suffix of each tells: `.jsonl`, `.ndjson` and `.json` (a JSON object a
     line), `.txt`, `.parquet`, `.arrow` (Arrow IPC, file or stream, as `datasets` saves), `.csv` and `.tsv` (names of
-    columns in the first line); where it does not, the first bytes of the file do."""
+    columns in the first line), `.warc` and `.wet` (records of plain text); where it does not, the first bytes of the
+    file do."""
     text_field: TextFields = "text"
     """The key of a JSON line, or the column of a table, that holds the text. If it lies inside another, join both by a
     dot: `content.text`. A list, such as `["title", "body"]`, gives the text of all of them in this order, joined by
@@ -78,11 +79,12 @@ class InputSection(Section):
     text_join: Annotated[str, Field(max_length=MAX_NAME_CHARACTERS)] | None = None
     """What is written between the texts of several fields; if unset, a blank line."""
     id_field: str | None = None
-    """The key or column that holds the document's id; without it the id is `<path>#<line>`. The path is relative to the
+    """The key or column that holds the document's id; without it the id is `<path>#<line>`. Of a WARC or WET record it
+    is a header, such as `WARC-Target-URI`; without it the id is its `WARC-Record-ID`. The path is relative to the
     last folder of the pattern before its first glob character. With patterns in different folders it begins with
     the name of that folder, as in the default of `name`: `de/part-0.jsonl#1`."""
     source_field: str | None = None
-    """The key or column that holds the document's source; a document without it has the source `name`."""
+    """The key or column, or header, that holds the document's source; a document without it has the source `name`."""
     text_document: Literal["file", "line", "blank_line", "separator"] = "file"
     """What counts as one document in a `.txt` file: the file, a line, the lines up to a blank one, or all up to
     `text_separator`. Lines are joined by LF, whatever their line endings were, and the last one has no line ending."""

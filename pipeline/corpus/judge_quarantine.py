@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Callable, Collection, Mapping, Sequence
 
+from maskmill.pipeline.corpus.formats.document_block import ADVICE
 from maskmill.pipeline.corpus.name_content import advise_on_content
 from maskmill.pipeline.corpus.quarantine import Example
 from maskmill.schemas.errors import InputDataError
@@ -146,6 +147,7 @@ def check_quarantined(
         expected=f"at most {limit:.4g} of all documents quarantined",
         found=f"{bad} of the first {counts['read']}: {', '.join(said)}",
         action=_find_advice(seen)
+        or (ADVICE.get(reasons[0][0]) if reasons else None)
         or "look at quarantine/, check input.text_field and the files, or raise input.max_quarantined",
     )
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
 from enum import StrEnum
@@ -49,6 +50,14 @@ class Reason(StrEnum):
     TOO_LARGE = "document too large"
     BAD_ID = "id is neither text nor an integer"
     BAD_SOURCE = "source is not text"
+    NO_PLAIN_TEXT = "not plain text"
+
+
+ADVICE: Mapping[str, str] = {
+    Reason.NO_PLAIN_TEXT: "extract the text of web pages first, for example with resiliparse or trafilatura, or take "
+    "the WET files of the same crawl"
+}
+"""What to do where there are many rejects of a reason, unless the quarantine has to tell."""
 
 
 @dataclass(frozen=True)

@@ -13,9 +13,10 @@ from maskmill.pipeline.corpus.formats.format import Format
 from maskmill.pipeline.corpus.formats.json_lines import JSONL
 from maskmill.pipeline.corpus.formats.parquet import PARQUET
 from maskmill.pipeline.corpus.formats.plain_text import TXT
+from maskmill.pipeline.corpus.formats.warc import WARC
 from maskmill.schemas.run_file import InputSection
 
-FORMATS: tuple[Format, ...] = (JSONL, TXT, PARQUET, ARROW, CSV, TSV)
+FORMATS: tuple[Format, ...] = (JSONL, TXT, PARQUET, ARROW, CSV, TSV, WARC)
 _BOM = b"\xef\xbb\xbf"
 
 
