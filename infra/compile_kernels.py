@@ -56,7 +56,8 @@ def compile_kernels() -> None:
         for settings in (wide, *({**run, "pack": {"seq_len": 64, **pack}} for pack in WAYS_TO_PACK)):
             prepare(settings, replace="name" not in settings["pack"])
         brought = {"from": os.path.join(folder, "out", "tokenizer"), "extend": 3, "extend_into": "append"}
-        prepare({**run, "filters": FILTERS, "output": {"url": os.path.join(folder, "filtered")}}, up_to="shard")
+        near = {"filters": FILTERS, "documents": {"near_duplicates": {}}}
+        prepare({**run, **near, "output": {"url": os.path.join(folder, "filtered")}}, up_to="shard")
         extended = {**run, "tokenizer": brought, "output": {"url": os.path.join(folder, "extended")}}
         prepare(extended, up_to="tokenizer")
         for name in ("out", "wide"):
