@@ -56,8 +56,11 @@ def compile_kernels() -> None:
         for settings in (wide, *({**run, "pack": {"seq_len": 64, **pack}} for pack in WAYS_TO_PACK)):
             prepare(settings, replace="name" not in settings["pack"])
         brought = {"from": os.path.join(folder, "out", "tokenizer"), "extend": 3, "extend_into": "append"}
-        near = {"filters": FILTERS, "documents": {"near_duplicates": {}}}
-        prepare({**run, **near, "output": {"url": os.path.join(folder, "filtered")}}, up_to="shard")
+        with open(os.path.join(folder, "evaluation.txt"), "w", encoding="utf-8") as file:
+            file.write("document 7 of a few words and some others, which no document has: so it is left out\n")
+        compared = {"decontamination": {"paths": [file.name], "min_words": 1}}
+        cleaned = {"filters": FILTERS | compared, "documents": {"near_duplicates": {}}}
+        prepare({**run, **cleaned, "output": {"url": os.path.join(folder, "filtered")}}, up_to="shard")
         extended = {**run, "tokenizer": brought, "output": {"url": os.path.join(folder, "extended")}}
         prepare(extended, up_to="tokenizer")
         for name in ("out", "wide"):

@@ -43,6 +43,11 @@ class DocumentCounts(Written):
         repaired_by_source: Number by source; they add up to `repaired`.
         near_duplicates: Documents left out because an earlier one is almost the same.
         near_duplicates_by_source: Number by source, as above; they add up to `near_duplicates`.
+        contaminated: Documents that share text with evaluation files, dropped or trimmed.
+        contaminated_by_file: Number by evaluation file; a document may share text with several.
+        evaluation_texts: Texts of each evaluation file.
+        evaluation_whole: Those of fewer words than an n-gram, which are compared whole.
+        evaluation_too_short: Those of too few words to compare.
     """
 
     read: Count
@@ -58,6 +63,11 @@ class DocumentCounts(Written):
     repaired_by_source: LateCounts = {}
     near_duplicates: LateCount = 0
     near_duplicates_by_source: LateCounts = {}
+    contaminated: LateCount = 0
+    contaminated_by_file: LateCounts = {}
+    evaluation_texts: LateCounts = {}
+    evaluation_whole: LateCounts = {}
+    evaluation_too_short: LateCounts = {}
 
     @model_validator(mode="after")
     def _nothing_is_lost(self) -> DocumentCounts:
@@ -76,6 +86,12 @@ class DocumentCounts(Written):
             raise ValueError(f"{self.repaired} repaired documents of {self.read}")
         if sum(self.near_duplicates_by_source.values()) != self.near_duplicates:
             raise ValueError("the sources do not add up to the near duplicates")
+        by_file = self.contaminated_by_file.values()
+        if not max(by_file, default=0) <= self.contaminated <= min(sum(by_file), self.read):
+            raise ValueError("the evaluation files do not add up to the documents that share text with them")
+        compared = (self.contaminated_by_file, self.evaluation_whole, self.evaluation_too_short)
+        if not all(counts.keys() <= self.evaluation_texts.keys() for counts in compared):
+            raise ValueError("an evaluation file is counted of which no texts are")
         return self
 
 

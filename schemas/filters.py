@@ -9,12 +9,13 @@ from __future__ import annotations
 import re
 import unicodedata
 from collections.abc import Iterator, Mapping
+from enum import StrEnum
 from importlib import metadata
 from typing import Annotated, Any, Literal
 
 from pydantic import Field, field_validator, model_validator
 
-from maskmill.schemas.section import AtLeastOne, AtLeastZero, Section, Share
+from maskmill.schemas.section import AtLeastOne, AtLeastZero, InputFormat, Section, Share, Url
 
 EVERY_SOURCE = "*"
 """The key of a table by source whose patterns are those of every source."""
@@ -232,6 +233,49 @@ class FinewebQualityFilter(Section):
     """Most LF for each word: a text with more is a list. It is in FineWeb's code alone."""
 
 
+class Action(StrEnum):
+    """What is done with a document that shares text with evaluation files."""
+
+    DROP = "drop"
+    TRIM = "trim"
+
+
+class DecontaminationFilter(Section):
+    """`[filters.decontamination]`: leave out what evaluation files hold, so that a score on them means something.
+
+    A document is compared by its n-grams of words. A word is a run of letters, digits and combining marks in lower
+    case; punctuation, white space and markup only divide words. A Chinese ideograph or a kana is a word of its own.
+    A shorter evaluation text is compared as a whole; the manifest counts for each file the texts, those compared whole
+    and those too short to compare, and the documents that share text with it. The first n-gram that a document shares
+    with each file is in `quarantine/contamination.parquet`, for 100,000 at most.
+    """
+
+    paths: Annotated[tuple[Url, ...], Field(min_length=1, max_length=MAX_PATTERNS, strict=False)]
+    """Evaluation files, as in `input.paths`: at most 1,000, of up to 256 MiB of words in all. Other contents are
+    another run; another place is not."""
+    format: InputFormat | None = None
+    """As in `[input]`."""
+    text_field: str = "text"
+    """As in `[input]`."""
+    text_document: Literal["file", "line", "blank_line"] = "line"
+    """What counts as one text in a `.txt` file."""
+    ngram: Annotated[int, Field(ge=1, le=MAX_NGRAM)] = 13
+    """Words of an n-gram, as GPT-3 (arXiv 2005.14165, appendix C) compares them."""
+    min_words: Annotated[int, Field(ge=1, le=MAX_NGRAM)] = 8
+    """Fewest words of an evaluation text that is compared."""
+    action: Annotated[Action, Field(strict=False)] = Action.DROP
+    """`drop` leaves out the document, `trim` the n-grams with `window`; what is left stays one document, with a blank
+    line for each gap."""
+    window: AtLeastZero = 200
+    """Characters on each side of an n-gram that `trim` takes out too, and up to 50 more to end at white space."""
+
+    @model_validator(mode="after")
+    def _compares_something(self) -> DecontaminationFilter:
+        if self.min_words > self.ngram:
+            raise ValueError(f"min_words {self.min_words} is above ngram {self.ngram}: whole texts have fewer words")
+        return self
+
+
 class FiltersSection(Section):
     """`[filters]`: which documents are left out; a filter is on where its table is there, if with no key.
 
@@ -255,6 +299,8 @@ class FiltersSection(Section):
     """C4's rules on lines."""
     fineweb_quality: FinewebQualityFilter | None = None
     """FineWeb's rules on lines."""
+    decontamination: DecontaminationFilter | None = None
+    """Text of evaluation files."""
 
     def fingerprinted(self) -> dict[str, Any]:
         """What decides which documents stay: the filters that are on, and versions; empty if none is.
@@ -263,6 +309,8 @@ class FiltersSection(Section):
         do what a library does.
         """
         settings = {name: own.model_dump(mode="json") for name, own in self.enabled()}
+        if "decontamination" in settings:
+            settings["decontamination"].pop("paths")  # what the files hold is covered instead
         return settings | {UNICODE: unicodedata.unidata_version} | self.libraries() if settings else {}
 
     def libraries(self) -> dict[str, str]:

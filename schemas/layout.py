@@ -3,6 +3,7 @@
 <kind>[-heldout][-<name>][-<length of rows>]/shard-<number>[-<part>].arrow
 quarantine/inputs-<map unit>-<part>.arrow
 quarantine/<folder of rows>-shard-<document shard>.arrow
+quarantine/contamination.parquet
 
 Rows that `mask` has given other static copies lie in a folder of their dataset, under the same names:
 
@@ -32,6 +33,8 @@ NEAR_DUPLICATES_REPORT = "near_duplicates.json"
 INPUT_MARKS = f"{WORK}/input-marks"
 WORDS = f"{WORK}/words"
 QUARANTINE = "quarantine"
+EVALUATION_INDEX = f"{WORK}/evaluation-index"
+CONTAMINATION = f"{QUARANTINE}/contamination.parquet"
 WORD_COUNTS = "word_counts.parquet"
 """In a tokenizer's folder."""
 _QUARANTINED_INPUTS = f"{QUARANTINE}/inputs-"

@@ -11,7 +11,7 @@ from maskmill.schemas.masking import MAX_COPIES, Masking
 from maskmill.schemas.near_duplicates import NearDuplicatesSection
 from maskmill.schemas.pack_section import Cut, PackSection, Pairs, Sequences, Split, WordBoundaries
 from maskmill.schemas.redaction import redact
-from maskmill.schemas.section import Section, Share, UInt63, Url, leave_out_defaults
+from maskmill.schemas.section import InputFormat, Section, Share, UInt63, Url, leave_out_defaults
 from maskmill.schemas.token_weights import RARE
 from maskmill.schemas.tokenizer_section import TokenizerSection
 
@@ -66,7 +66,7 @@ class InputSection(Section):
     `corpus/de/a.jsonl`; `*.jsonl`, in no folder, gives `input`. So with one pattern for each language, each language is
     a source. If patterns in different folders end in the same one, as `de/train/*` and `en/train/*`, the folders above
     it are added: `de/train` and `en/train`."""
-    format: Literal["jsonl", "txt", "parquet", "arrow", "csv", "tsv", "warc"] | None = None
+    format: InputFormat | None = None
     """The format of all files. If unset, the suffix of each tells: `.jsonl`, `.ndjson` and `.json` (a JSON object a
     line), `.txt`, `.parquet`, `.arrow` (Arrow IPC, file or stream, as `datasets` saves), `.csv` and `.tsv` (names of
     columns in the first line), `.warc` and `.wet` (records of plain text); where it does not, the first bytes of the

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field
 
@@ -15,6 +15,8 @@ Probability = Annotated[float, Field(ge=0.0, lt=1.0)]
 UInt63 = Annotated[int, Field(ge=0, lt=1 << 63)]
 """A seed: integers in TOML are signed and have 64 bits."""
 Url = Annotated[str, Field(min_length=1)]
+InputFormat = Literal["jsonl", "txt", "parquet", "arrow", "csv", "tsv", "warc"]
+"""The formats of raw text."""
 
 NAME_PATTERN = "[a-z][a-z0-9_]{0,62}"
 RESERVED_NAME = "heldout"

@@ -11,6 +11,8 @@ TERMS = {
     "quarantined": "inputs that were rejected: quarantine/ has each of them with its place and the reason",
     "filtered": "documents that a filter has dropped, by filter and reason",
     "repaired": "documents whose broken characters were repaired",
+    "share evaluation text": "documents that share an n-gram with evaluation files, dropped or trimmed",
+    "evaluation files": "what documents were compared with",
     "tokens": "tokens of the text, without [CLS], [SEP] and [PAD]",
     "fill": "share of the positions in rows that are not padding; text: that are not [CLS] or [SEP] either",
     "above the fewest": "rows above the minimum that these lengths need. L1 is the bound if text could be cut "

@@ -14,6 +14,8 @@ from typing import Annotated
 import pyarrow as pa
 from pydantic import Field, model_validator
 
+from maskmill.pipeline.corpus.filters.document_match import MAX_MATCHES, DocumentMatch
+from maskmill.pipeline.corpus.filters.evaluation_index import IndexPlace
 from maskmill.pipeline.corpus.input_file import InputFile
 from maskmill.pipeline.corpus.plan import plan_shard_bytes
 from maskmill.pipeline.storage.store import Store
@@ -55,6 +57,7 @@ class CorpusContext:
         inputs: The files that are read.
         reused: Another output, whose map work units take where they say so.
         libraries: Versions of the libraries that filters need, where the run was begun.
+        evaluation: The index of the evaluation text.
     """
 
     output: Store
@@ -62,6 +65,7 @@ class CorpusContext:
     inputs: tuple[InputFile, ...]
     reused: Store | None = None
     libraries: Mapping[str, str] = field(default_factory=dict)
+    evaluation: IndexPlace | None = None
 
     @property
     def shard_bytes(self) -> int:
@@ -101,6 +105,7 @@ class MapDetails(Details):
             among them. How many those are depends on how a corpus lies in files; this does not.
         first_empty: Path of the first file without a document; empty where there is none.
         first_misnamed: What to do with the first file that is not what its name says; empty where there is none.
+        matches: Documents that share text with evaluation files, the first of them.
         kept: For other runs; None, and not written, where they cannot take the unit.
     """
 
@@ -112,6 +117,10 @@ class MapDetails(Details):
     text_bytes: Annotated[Items[Count], Field(min_length=2, max_length=2)]
     first_empty: str
     first_misnamed: str
+    matches: Annotated[
+        Items[DocumentMatch],
+        Field(default_factory=list, max_length=MAX_MATCHES, exclude_if=lambda matches: not matches),
+    ]
     kept: Annotated[KeptUnit | None, Field(exclude_if=lambda kept: kept is None)] = None
 
     @model_validator(mode="after")
@@ -134,6 +143,7 @@ class UnitNotes:
         quarantined: xxh3-128 of each part of the quarantine.
         first_empty: As in `MapDetails`.
         first_misnamed: As in `MapDetails`.
+        matches: As in `MapDetails`.
     """
 
     counts: Counter[str] = field(default_factory=Counter)
@@ -141,6 +151,7 @@ class UnitNotes:
     quarantined: list[str] = field(default_factory=list)
     first_empty: str = ""
     first_misnamed: str = ""
+    matches: list[DocumentMatch] = field(default_factory=list)
 
 
 def exchange_path(unit: int) -> str:

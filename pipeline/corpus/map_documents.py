@@ -25,6 +25,7 @@ from maskmill.pipeline.corpus.exchange import (
     UnitNotes,
     exchange_path,
 )
+from maskmill.pipeline.corpus.filters.evaluation_index import open_index
 from maskmill.pipeline.corpus.filters.libraries import require_libraries
 from maskmill.pipeline.corpus.filters.table import filter_block
 from maskmill.pipeline.corpus.formats.document_block import DocumentBlock, Reject
@@ -110,6 +111,7 @@ def map_documents(context: CorpusContext, unit: MapUnit) -> UnitOutcome[MapDetai
         checksums=receipt.block_checksums,
         first_empty=notes.first_empty,
         first_misnamed=notes.first_misnamed,
+        matches=notes.matches,
         kept=KeptUnit(key=unit.key, runs=written.runs, quarantined=notes.quarantined) if unit.key else None,
     )
     return UnitOutcome([], dict(notes.counts), details)
@@ -122,7 +124,7 @@ def _read_files(context: CorpusContext, unit: MapUnit, notes: UnitNotes) -> Iter
     """The documents of the unit's files; fills `notes`."""
     quarantine, odd = Quarantine(context.output, unit.unit), _OddFiles()
     try:
-        for run in _iter_runs(context, unit, notes.counts, quarantine, odd):
+        for run in _iter_runs(context, unit, notes, quarantine, odd):
             yield _hash_run(run, context.run.documents, notes)
     except InputDataError:
         quarantine.write()  # the job stops, most likely because of these: a person will want to look at them
@@ -135,13 +137,15 @@ def _read_files(context: CorpusContext, unit: MapUnit, notes: UnitNotes) -> Iter
 
 
 def _iter_runs(
-    context: CorpusContext, unit: MapUnit, counts: Counter[str], quarantine: Quarantine, odd: _OddFiles
+    context: CorpusContext, unit: MapUnit, notes: UnitNotes, quarantine: Quarantine, odd: _OddFiles
 ) -> Iterator[_Run]:
     """The unit's documents in runs, cut by the documents' sizes alone, independent of read boundaries."""
     limit_bytes = _plan_run_bytes(unit, context.run.documents)
     guard = UnitGuard(context.run.input.max_quarantined, sum(file.assumed_text_bytes for file in context.inputs))
     has_filters = any(context.run.filters.enabled())
     require_libraries(context.run.filters, context.libraries)
+    evaluation = None if context.evaluation is None else open_index(context.output, context.evaluation)
+    counts = notes.counts
     run = _Run()
     unit_bytes, bytes_before = sum(context.inputs[index].assumed_text_bytes for index in unit.files), 0
     for place, index in enumerate(unit.files):
@@ -153,7 +157,7 @@ def _iter_runs(
                 odd.note_first_lines(block.rejects)
                 _count_block(counts, block, context.run.input)
                 if has_filters:
-                    block = filter_block(block, context.run.filters, counts)
+                    block = filter_block(block, context.run.filters, counts, evaluation, notes.matches)
                 bytes_of_file = opened.share_read * file.assumed_text_bytes
                 guard.check(counts, bytes_of_file, quarantine.examples)
                 report_progress((bytes_before + bytes_of_file) / max(1, unit_bytes))

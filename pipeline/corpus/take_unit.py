@@ -59,6 +59,7 @@ COUNTS = {
     "quarantined",
     filters.FILTERED,
     filters.REPAIRED,
+    filters.CONTAMINATED,
     WITHOUT_ID,
     WITHOUT_SOURCE,
     EMPTY_FILES,
@@ -138,6 +139,7 @@ def take_runs(context: CorpusContext, unit: MapUnit, notes: UnitNotes) -> Iterat
     notes.counts.update(receipt.counts)
     notes.text_bytes = details.text_bytes
     notes.quarantined = kept.quarantined
+    notes.matches = details.matches
     notes.first_empty, notes.first_misnamed = details.first_empty, details.first_misnamed
 
 
@@ -234,6 +236,14 @@ def _check_filtered(receipt: Receipt[MapDetails], context: CorpusContext, path: 
         raise _damaged(path, f"{count_of(repaired, 'repaired document')}, but other numbers by source, or no repair")
     if repaired > receipt.counts["read"] or len(sources) > filters.MAX_SOURCES + 1:
         raise _damaged(path, f"{count_of(repaired, 'repaired document')} of {len(sources)} sources")
+    contaminated = receipt.counts.get(filters.CONTAMINATED, 0)
+    by_file = filters.count_by(filters.CONTAMINATED_BY, receipt.counts)
+    known = {file.path for file in context.evaluation.files} if context.evaluation else set()
+    matched = {match.file for match in receipt.details.matches}
+    if not (by_file.keys() | matched) <= known or contaminated > receipt.counts["read"]:
+        raise _damaged(path, "documents that share text with evaluation files that are none of this run")
+    if not max(by_file.values(), default=0) <= contaminated <= sum(by_file.values()):
+        raise _damaged(path, f"{count_of(contaminated, 'document')} with evaluation text, but other numbers by file")
 
 
 def _check_left_out(receipt: Receipt[MapDetails], context: CorpusContext, unit: MapUnit, path: str) -> None:

@@ -28,7 +28,12 @@ def _filtered_lines(counts: DocumentCounts) -> list[tuple[str, str]]:
     """How many documents filters have dropped, for each reason, the most frequent first, and how many they repaired."""
     reasons = sorted(counts.filtered_by_reason.items(), key=lambda item: (-item[1], item[0]))
     lines = [("  filtered", counts.filtered), *((f"    {reason}", count) for reason, count in reasons)]
-    return [(name, f"{count:,}") for name, count in (*lines, ("repaired", counts.repaired)) if count]
+    files = (counts.evaluation_texts, counts.evaluation_whole, counts.evaluation_too_short)
+    texts, whole, too_short = (sum(numbers.values()) for numbers in files)
+    evaluation = f"{count_of(texts, 'text')}, {whole:,} compared whole, {too_short:,} too short to compare"
+    lines += [("repaired", counts.repaired), ("share evaluation text", counts.contaminated)]
+    shown = [(name, f"{count:,}") for name, count in lines if count]
+    return [*shown, ("evaluation files", evaluation)] if texts else shown
 
 
 def packed_lines(manifest: PackedManifest) -> list[tuple[str, str]]:

@@ -23,12 +23,20 @@ DECISIVE_LIBRARIES = ("maskmill", "pyarrow", "numpy", "tokenizers", "nanotoken",
 NOT_INSTALLED = "not installed"
 
 
-def describe_run(settings: RunFile, inputs: Sequence[InputFile], brought: Mapping[str, bytes]) -> RunRecord:
+def describe_run(
+    settings: RunFile, inputs: Sequence[InputFile], brought: Mapping[str, bytes], evaluation: str = ""
+) -> RunRecord:
     """Describe one run file for `run.json`: its documents, tokenizer and packing.
 
     The fingerprints cover neither the location of the corpus nor that of the output, so that a run elsewhere over the
     same files writes the same bytes. They do cover the names of the sources, which may be those of folders; elsewhere
     `input.name` can set the same name.
+
+    Args:
+        settings: The run file.
+        inputs: The files that are read.
+        brought: Files of the tokenizer that the user brought.
+        evaluation: Digest of the evaluation files.
     """
     run = settings.fingerprinted()
     decisive = json.loads(json.dumps(run))
@@ -36,6 +44,8 @@ def describe_run(settings: RunFile, inputs: Sequence[InputFile], brought: Mappin
     decisive["input"].pop("name")  # covered by `sources`
     decisive["input"]["files"] = digest_inputs(inputs)
     decisive["input"]["sources"] = sorted({file.source for file in inputs})
+    if settings.filters.decontamination is not None:
+        decisive["filters"]["decontamination"]["files"] = evaluation
     brought_digest = xxhash.xxh3_128_hexdigest(b"".join(brought.values())) if brought else None
     decisive["tokenizer"]["from"] = brought_digest
     names = _names_of(settings)

@@ -12,6 +12,8 @@ import xxhash
 from maskmill.pipeline.corpus.exchange import CorpusContext, MapDetails
 from maskmill.pipeline.corpus.exchange_index import INDEX_PATH, write_index
 from maskmill.pipeline.corpus.filters import table as filters
+from maskmill.pipeline.corpus.filters.document_match import write_matches
+from maskmill.pipeline.corpus.filters.evaluation_index import IndexPlace
 from maskmill.pipeline.corpus.judge_quarantine import CorpusGuard, check_quarantined, count_reasons
 from maskmill.pipeline.corpus.judge_settings import check_documents_left, iter_unmatched
 from maskmill.pipeline.corpus.map_documents import MAP
@@ -27,6 +29,7 @@ from maskmill.pipeline.corpus.plan import (
     plan_sort_units,
 )
 from maskmill.pipeline.corpus.quarantine import find_examples
+from maskmill.pipeline.corpus.read_evaluation import index_evaluation
 from maskmill.pipeline.corpus.sort_documents import SORT, SortDetails
 from maskmill.pipeline.engine.receipts import Receipts
 from maskmill.pipeline.engine.units import Finished
@@ -40,6 +43,7 @@ from maskmill.pipeline.storage.shard_table import write_shard_table
 from maskmill.schemas.counts import DocumentCounts
 from maskmill.schemas.errors import StaleArtifactError
 from maskmill.schemas.layout import (
+    EVALUATION_INDEX,
     EXCHANGE,
     INPUT_MARKS,
     NEAR_DUPLICATES,
@@ -83,7 +87,11 @@ def make_documents(run: Run) -> list[DocumentsManifest]:
     group_bytes = plan_group_bytes(documents, run.shard_bytes)
     map_units = plan_map_units(run.inputs, group_bytes, buckets, appendable=documents.appendable)
     reused, map_units = plan_reuse(run, map_units) if documents.appendable else (None, map_units)
-    context = CorpusContext(run.output, run.settings, run.inputs, reused, run.settings.filters.libraries())
+    wanted, evaluation = run.settings.filters.decontamination, None
+    if wanted is not None:
+        evaluation = index_evaluation(run.output, run.evaluation.files, run.evaluation.digest, wanted)
+    libraries = run.settings.filters.libraries()
+    context = CorpusContext(run.output, run.settings, run.inputs, reused, libraries, evaluation)
 
     def guard_corpus(finished: Receipts[MapUnit, MapDetails]) -> Callable[[Finished], None]:
         guard = CorpusGuard(
@@ -102,13 +110,14 @@ def make_documents(run: Run) -> list[DocumentsManifest]:
     for message in iter_unmatched(totals, run.inputs, run.settings.input, documents):
         run.warn(message)
 
+    write_matches(run.output, (match for receipt in mapped for match in receipt.details.matches))
     shard_bytes = plan_shard_bytes(sum(totals.text_bytes), documents.shard_mb)
     sort_units = plan_sort_units(totals.text_bytes, shard_bytes, buckets, documents.held_out)
     sorted_ = run.run_stage(Part.SHARD, SORT, context, sort_units)
     if documents.near_duplicates is None:
-        return _write_manifests(run, sorted_, counts)
+        return _write_manifests(run, sorted_, counts, evaluation)
     kept = drop_near_duplicates(run, context, documents.near_duplicates, sorted_, counts)
-    return _write_manifests(run, kept, counts)
+    return _write_manifests(run, kept, counts, evaluation)
 
 
 def _begin_again_if_inputs_changed(run: Run) -> None:
@@ -137,6 +146,7 @@ def _write_manifests(
     run: Run,
     finished: Receipts[SortUnit, SortDetails] | Receipts[KeepUnit, KeepDetails],
     counts: Counter[str],
+    evaluation: IndexPlace | None,
 ) -> list[DocumentsManifest]:
     """Write the tables of shards and the manifests, from the receipts of the stage that wrote the document shards."""
     written = dict.fromkeys(DataSplit, 0)
@@ -157,8 +167,10 @@ def _write_manifests(
                 yield from receipt.shards
 
         tables[split] = write_shard_table(run.output, documents_folder(split), iter_shards(chosen, split))
+    plain = ("read", "duplicates", "quarantined", filters.FILTERED, filters.REPAIRED, filters.CONTAMINATED)
+    compared = () if evaluation is None else evaluation.files
     summed = {
-        **{name: counts[name] for name in ("read", "duplicates", "quarantined", filters.FILTERED, filters.REPAIRED)},
+        **{name: counts[name] for name in plain},
         "written": written[DataSplit.TRAIN],
         "held_out": written[DataSplit.HELD_OUT],
         "quarantined_by_reason": count_reasons(counts),
@@ -167,6 +179,10 @@ def _write_manifests(
         "repaired_by_source": filters.count_by(filters.REPAIRED_SOURCE, counts),
         "near_duplicates": counts["near_duplicates"],
         "near_duplicates_by_source": filters.count_by(filters.NEAR_SOURCE, counts),
+        "contaminated_by_file": filters.count_by(filters.CONTAMINATED_BY, counts),
+        "evaluation_texts": {file.path: file.texts for file in compared},
+        "evaluation_whole": {file.path: file.whole for file in compared if file.whole},
+        "evaluation_too_short": {file.path: file.too_short for file in compared if file.too_short},
     }
     document_counts = run.add_up(DocumentCounts, summed, MAP)
     manifests = []
@@ -198,9 +214,11 @@ def _drop_work(run: Run) -> None:
     if run.settings.documents.appendable:
         run.drop_work(*STAGES[Part.SHARD][1:], folders=[NEAR_DUPLICATES])  # all but what the map stage wrote
         run.output.delete(INDEX_PATH)
+        run.output.delete(EVALUATION_INDEX)
         return
     _drop_receipts(run)
     run.output.delete(INPUT_MARKS)
+    run.output.delete(EVALUATION_INDEX)
 
 
 def _drop_receipts(run: Run, *folders: str) -> None:

@@ -18,6 +18,7 @@ from maskmill.pipeline.corpus.filters.check_filters import check_filters
 from maskmill.pipeline.corpus.input_file import InputFile
 from maskmill.pipeline.corpus.list_inputs import list_inputs
 from maskmill.pipeline.corpus.plan import plan_shard_bytes
+from maskmill.pipeline.corpus.read_evaluation import EvaluationFiles, list_evaluation
 from maskmill.pipeline.engine.ray_job import refuse_lost_output
 from maskmill.pipeline.engine.receipts import Receipts, Unit
 from maskmill.pipeline.engine.stage import Context, Engine, Stage, Watch, run_stage
@@ -60,6 +61,7 @@ class Run:
         brought: Files of the tokenizer that the user brought; empty where one is trained.
         listen: Callback that receives every event.
         lease: Shows that this driver still holds the output.
+        evaluation: The evaluation files that documents are compared with.
         has_changed_masking: Whether this driver has changed the default masking of loaders.
     """
 
@@ -70,6 +72,7 @@ class Run:
     brought: dict[str, bytes]
     listen: RunListener
     lease: Lease
+    evaluation: EvaluationFiles
     has_changed_masking: bool = False
     _engine: Engine | None = None
     _stages: dict[str, dict[str, Any]] = field(default_factory=dict)
@@ -278,14 +281,16 @@ def open_run(
     brought = read_brought_files(wanted.from_, normalisation_of(wanted)) if wanted.from_ else {}
     refuse_inputs_in_output(inputs, output)
     check_filters(settings.filters)
+    evaluation = list_evaluation(settings.filters)
+    refuse_inputs_in_output(evaluation.files, output)
     if up_to is Part.PACK:
         load_segmenter(settings.pack.word_boundaries)  # or refuse before any work is done
-    record = describe_run(settings, inputs, brought)
+    record = describe_run(settings, inputs, brought, evaluation.digest)
     with hold_output(output) as lease:
         claim_output(output, record, up_to, replace=replace, warn=warnings.append)
         output.delete_partials(is_of_run)
         fingerprints = {part: entry.fingerprint for (part, _), entry in record.entries.items()}
-        run = Run(settings, output, inputs, fingerprints, brought, listen, lease)
+        run = Run(settings, output, inputs, fingerprints, brought, listen, lease, evaluation)
         started = time.perf_counter()
         try:
             for message in warnings:

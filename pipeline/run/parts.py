@@ -23,6 +23,7 @@ from maskmill.pipeline.storage.datasets import MANIFEST
 from maskmill.pipeline.storage.store import Store
 from maskmill.schemas.errors import ConfigError
 from maskmill.schemas.layout import (
+    EVALUATION_INDEX,
     EXCHANGE,
     INPUT_MARKS,
     NEAR_DUPLICATES,
@@ -88,7 +89,10 @@ class PartEntry:
 
 PARTS = {
     Part.SHARD: PartEntry(
-        "the documents", ("input", "documents", "filters"), (EXCHANGE, NEAR_DUPLICATES), (INPUT_MARKS,)
+        "the documents",
+        ("input", "documents", "filters"),
+        (EXCHANGE, NEAR_DUPLICATES),
+        (INPUT_MARKS, EVALUATION_INDEX),
     ),
     Part.TOKENIZER: PartEntry("the tokenizer", ("tokenizer",), (WORDS,), kept=(WORD_COUNTS,)),
     Part.PACK: PartEntry("the rows", ("pack", "mask")),

@@ -129,6 +129,13 @@ def parse_documents(values: dict[str, Any]) -> DocumentsManifest:
         {"counts__read": 16, **FILTERED, "counts__filtered_by_source": {"a": 3}},
         FILTERED,
         {"counts__repaired": 1},
+        {"counts__contaminated": 1},
+        {"counts__contaminated": 1, "counts__contaminated_by_file": {"a": 1}},
+        {
+            "counts__contaminated": 1,
+            "counts__contaminated_by_file": {"a": 2},
+            "counts__evaluation_texts": {"a": 1},
+        },
         {"counts__repaired": 1, "counts__repaired_by_source": {"a": 2}},
         {"counts__repaired": 99, "counts__repaired_by_source": {"a": 99}},
         {"documents": 4},

@@ -353,6 +353,7 @@ SPECIAL = {
     ("documents", "near_duplicates"): {},
     **{("filters", name): {} for name in FiltersSection.model_fields},
     ("filters", "language"): {"keep": ["en"]},
+    ("filters", "decontamination"): {"paths": ["a.jsonl"]},
     ("filters", "length"): {"min_words": 1},
     ("filters", "regex"): {"drop": {"*": ["x"]}},
     ("input", "text_document"): "line",

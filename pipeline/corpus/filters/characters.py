@@ -1,9 +1,14 @@
-"""Classes of characters that filters look for, by code point.
+"""Texts as code points, and classes of characters that filters look for.
 
-Both are sets that filters have been published with, so they do not follow newer versions of Unicode.
+The classes are sets that filters have been published with, so they do not follow newer versions of Unicode.
 """
 
 from __future__ import annotations
+
+import numpy as np
+import numpy.typing as npt
+
+CodePoints = npt.NDArray[np.uint32]
 
 SENTENCE_END_RANGES = """
     21 2E 3F 589 61D-61F 6D4 700-702 7F9 837 839 83D-83E 964-965 104A-104B 1362 1367-1368 166E 1735-1736 17D4-17D6
@@ -31,3 +36,8 @@ def read_ranges(ranges: str) -> frozenset[str]:
 
 SENTENCE_ENDS = read_ranges(SENTENCE_END_RANGES)
 PUNCTUATION = SENTENCE_ENDS | read_ranges(MARK_RANGES)
+
+
+def code_points(text: str) -> CodePoints:
+    """The code points of a text."""
+    return np.frombuffer(text.encode("utf-32-le"), np.uint32)

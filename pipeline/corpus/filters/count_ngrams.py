@@ -14,7 +14,7 @@ import numpy as np
 import numpy.typing as npt
 from numba import njit
 
-from maskmill.pipeline.corpus.filters.filtered_text import CodePoints
+from maskmill.pipeline.corpus.filters.characters import CodePoints
 
 _PRIME = (1 << 31) - 1
 _FACTORS = (0x2545F491, 0x1B873593)

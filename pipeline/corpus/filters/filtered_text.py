@@ -8,7 +8,8 @@ from functools import cached_property
 import numpy as np
 import numpy.typing as npt
 
-CodePoints = npt.NDArray[np.uint32]
+from maskmill.pipeline.corpus.filters.characters import CodePoints, code_points
+from maskmill.pipeline.corpus.filters.evaluation_index import EvaluationIndex
 
 
 class FilteredText:
@@ -17,11 +18,13 @@ class FilteredText:
     Args:
         text: The text.
         source: The document's source.
+        evaluation: The evaluation text, for the filter that compares with it.
     """
 
-    def __init__(self, text: str, source: str = "") -> None:
+    def __init__(self, text: str, source: str = "", evaluation: EvaluationIndex | None = None) -> None:
         self.text = text
         self.source = source
+        self.evaluation = evaluation
 
     @cached_property
     def words(self) -> list[str]:
@@ -39,11 +42,6 @@ class FilteredText:
     def letters(self) -> CodePoints:
         """`(L,)` code points of all words, one after the other."""
         return code_points("".join(self.words))
-
-
-def code_points(text: str) -> CodePoints:
-    """The code points of a text."""
-    return np.frombuffer(text.encode("utf-32-le"), np.uint32)
 
 
 def count_repeated(parts: Iterable[str]) -> tuple[int, int]:

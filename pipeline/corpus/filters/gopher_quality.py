@@ -8,9 +8,9 @@ import numpy as np
 import numpy.typing as npt
 from numba import njit
 
-from maskmill.pipeline.corpus.filters.characters import PUNCTUATION
+from maskmill.pipeline.corpus.filters.characters import PUNCTUATION, CodePoints
 from maskmill.pipeline.corpus.filters.decision import Decision, Dropped
-from maskmill.pipeline.corpus.filters.filtered_text import CodePoints, FilteredText
+from maskmill.pipeline.corpus.filters.filtered_text import FilteredText
 from maskmill.schemas.filters import GopherQualityFilter
 
 IS_PUNCTUATION, IS_LETTER = 1, 2

@@ -4,10 +4,14 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
 from typing import Any, TypeVar
 
 from maskmill.pipeline.corpus.filters.c4_lines import drop_c4_lines
-from maskmill.pipeline.corpus.filters.decision import Changed, Decision, Dropped
+from maskmill.pipeline.corpus.filters.decision import Changed, Decision, Dropped, Match
+from maskmill.pipeline.corpus.filters.decontamination import decontaminate
+from maskmill.pipeline.corpus.filters.document_match import MAX_MATCHES, DocumentMatch
+from maskmill.pipeline.corpus.filters.evaluation_index import EvaluationIndex
 from maskmill.pipeline.corpus.filters.filtered_text import FilteredText
 from maskmill.pipeline.corpus.filters.fineweb_quality import judge_fineweb_quality
 from maskmill.pipeline.corpus.filters.gopher_quality import judge_gopher_quality
@@ -30,6 +34,7 @@ FILTERS: dict[str, Callable[[FilteredText, Any], Decision]] = {
     "gopher_quality": judge_gopher_quality,
     "c4_lines": drop_c4_lines,
     "fineweb_quality": judge_fineweb_quality,
+    "decontamination": decontaminate,
 }
 """Each filter by its name in the run file: a pure function of a document and its own settings."""
 FILTERED = "filtered"
@@ -43,7 +48,11 @@ REPAIRED_SOURCE = "repaired from: "
 """Prefix of the counts of single sources of those."""
 NEAR_SOURCE = "near duplicates from: "
 """Prefix of the counts of near duplicates of single sources."""
-PREFIXES = (REASON, SOURCE, REPAIRED_SOURCE, NEAR_SOURCE)
+CONTAMINATED = "contaminated"
+"""Documents that share text with evaluation files, dropped or trimmed."""
+CONTAMINATED_BY = "contaminated by: "
+"""Prefix of the counts of single evaluation files; a document may share text with several."""
+PREFIXES = (REASON, SOURCE, REPAIRED_SOURCE, NEAR_SOURCE, CONTAMINATED_BY)
 MAX_SOURCES = 1000
 """Sources that are counted on their own; the documents of all others are counted together."""
 MAX_SOURCE_CHARACTERS = 200
@@ -51,48 +60,92 @@ MAX_SOURCE_CHARACTERS = 200
 OTHER_SOURCES = "other sources"
 
 
-def filter_text(text: str, source: str, settings: FiltersSection, changed_by: list[str] | None = None) -> Decision:
-    """Pass one text through the filters that are on.
+@dataclass
+class Passage:
+    """How a document passed through the filters.
 
-    Args:
-        text: The text.
-        source: The document's source.
-        settings: The filters.
-        changed_by: Where the names of the filters that change the text are added.
+    Attributes:
+        text: The text as the last filter has left it.
+        dropped: The filter that dropped it and its reason; `None` if it stays.
+        changed_by: The filters that changed the text.
+        matches: What it shares with each evaluation file.
+    """
+
+    text: str
+    dropped: str | None = None
+    changed_by: list[str] = field(default_factory=list)
+    matches: tuple[Match, ...] = ()
+
+
+def pass_through(
+    text: str, source: str, settings: FiltersSection, evaluation: EvaluationIndex | None = None
+) -> Passage:
+    """Pass one text through the filters that are on, up to the first that drops it."""
+    passage = Passage(text)
+    document = FilteredText(text, source, evaluation)
+    for name, own in settings.enabled():
+        decision = FILTERS[name](document, own)
+        if decision is None:
+            continue
+        passage.matches = passage.matches or decision.matches
+        if isinstance(decision, Dropped):
+            passage.dropped = f"{name}: {decision.reason}"
+            break
+        passage.changed_by.append(name)
+        passage.text = decision.text
+        document = FilteredText(decision.text, source, evaluation)
+    return passage
+
+
+def filter_text(text: str, source: str, settings: FiltersSection) -> Decision:
+    """Pass one text through the filters that are on.
 
     Returns:
         The first reason to drop it, with the filter's name, or the text as the last filter has left it.
     """
-    document = FilteredText(text, source)
-    for name, own in settings.enabled():
-        decision = FILTERS[name](document, own)
-        if isinstance(decision, Dropped):
-            return Dropped(f"{name}: {decision.reason}")
-        if isinstance(decision, Changed):
-            document = FilteredText(decision.text, source)
-            if changed_by is not None:
-                changed_by.append(name)
-    return None if document.text is text else Changed(document.text)
+    passage = pass_through(text, source, settings)
+    if passage.dropped is not None:
+        return Dropped(passage.dropped)
+    return None if passage.text is text else Changed(passage.text)
 
 
-def filter_block(block: DocumentBlock, settings: FiltersSection, counts: Counter[str]) -> DocumentBlock:
-    """The documents of a block that no filter drops; counts the others."""
+def filter_block(
+    block: DocumentBlock,
+    settings: FiltersSection,
+    counts: Counter[str],
+    evaluation: EvaluationIndex | None = None,
+    matches: list[DocumentMatch] | None = None,
+) -> DocumentBlock:
+    """The documents of a block that no filter drops; counts the others, and notes what is shared with evaluation text.
+
+    Args:
+        block: The documents.
+        settings: The filters.
+        counts: Where documents are counted.
+        evaluation: The evaluation text.
+        matches: Where what is shared with it is added, for a bounded number of documents.
+    """
     kept: list[int] = []
     texts: list[bytes] = []
     for row, text in enumerate(block.text):
         source = block.source[row]
-        changed_by: list[str] = []
-        decision = filter_text(text.decode(), source, settings, changed_by)
-        if "repair_unicode" in changed_by:
+        passage = pass_through(text.decode(), source, settings, evaluation)
+        if "repair_unicode" in passage.changed_by:
             counts[REPAIRED] += 1
             count_source(counts, REPAIRED_SOURCE, source, 1)
-        if isinstance(decision, Dropped):
+        if passage.matches:
+            counts[CONTAMINATED] += 1
+            for match in passage.matches:
+                counts[f"{CONTAMINATED_BY}{match.file}"] += 1
+                if matches is not None and len(matches) < MAX_MATCHES:
+                    matches.append(DocumentMatch.of(block.doc_id[row], source, match))
+        if passage.dropped is not None:
             counts[FILTERED] += 1
-            counts[f"{REASON}{decision.reason}"] += 1
+            counts[f"{REASON}{passage.dropped}"] += 1
             count_source(counts, SOURCE, source, 1)
             continue
         kept.append(row)
-        texts.append(text if decision is None else decision.text.encode())
+        texts.append(passage.text.encode() if passage.changed_by else text)
     if len(kept) == len(block.text):
         block.text = texts
         return block
