@@ -164,6 +164,21 @@ def pack(
 
 
 @app.command(cls=Command)
+def inspect(
+    filters: Annotated[str, typer.Option(metavar="RUN.toml", help="The run file whose filters are tried.")],
+    documents: Annotated[int, typer.Option(metavar="N", min=1, help="Documents to try them on.")] = 1000,
+    set_: SetOption = None,
+    json: JsonOption = False,
+    debug: DebugOption = False,
+) -> None:
+    """Try the filters of a run on a sample: what each would drop and why, with examples. Nothing is written.
+
+    maskmill inspect --filters run.toml --set filters.length.min_words=50
+    """
+    run_command(lambda: load_job("inspect")(filters, documents, set_ or [], json), debug)
+
+
+@app.command(cls=Command)
 def mask(
     dataset: Annotated[
         str,

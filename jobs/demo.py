@@ -6,7 +6,7 @@ import os
 
 from maskmill.jobs.console import open_console
 from maskmill.jobs.progress import JsonLines, LiveBars
-from maskmill.jobs.tables import say_gap, table_of_pairs, tables_of_run
+from maskmill.jobs.tables import table_of_pairs, tables_of_run
 from maskmill.jobs.train import STATUS_OF_SIGNAL, TrainLines, train_pairs
 from maskmill.jobs.verify import verify
 from maskmill.pipeline.corpus.write_python_docs import write_python_docs
@@ -18,7 +18,7 @@ from maskmill.pipeline.training.train import train
 from maskmill.pipeline.wordpiece.counting.collect_stage import COLLECT
 from maskmill.pipeline.wordpiece.vocabulary.train_stage import BRING, TRAIN
 from maskmill.schemas.errors import ConfigError
-from maskmill.schemas.wording import count_of
+from maskmill.schemas.wording import count_of, say_gap
 
 NUM_FILES = 10
 JSON_BYTES_PER_TEXT_BYTE = 1.1

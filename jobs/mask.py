@@ -2,19 +2,18 @@
 
 from __future__ import annotations
 
-import shlex
 from collections.abc import Sequence
 
 from maskmill.jobs.console import open_console
 from maskmill.jobs.progress import JsonLines, LiveBars
 from maskmill.pipeline.engine.local_engine import fork_ahead
+from maskmill.pipeline.run.describe_counts import masked_lines
 from maskmill.pipeline.run.find_packed import find_packed
-from maskmill.pipeline.run.mask import Masked, mask_dataset
+from maskmill.pipeline.run.mask import mask_dataset
 from maskmill.pipeline.run.mask_settings import read_mask_settings
 from maskmill.pipeline.storage.datasets import read_manifest
 from maskmill.pipeline.storage.store import open_store
 from maskmill.schemas.manifest import PackedManifest
-from maskmill.schemas.wording import count_of
 
 
 def mask(dataset: str, overrides: Sequence[str], as_json: bool, remove_old: bool) -> int:
@@ -37,22 +36,6 @@ def mask(dataset: str, overrides: Sequence[str], as_json: bool, remove_old: bool
     finally:
         listen.close()
     if not as_json:
-        for line in _describe(masked):
+        for line in masked_lines(masked):
             console.print(line)
     return 0
-
-
-def _describe(masked: Masked) -> list[str]:
-    manifest, quoted = masked.manifest, shlex.quote(masked.url)
-    copies = count_of(manifest.copies, "static copy", "static copies")
-    rows = count_of(manifest.counts.rows, "row")
-    settings = ", ".join(f"{name} = {value}" for name, value in manifest.masking.show().items())
-    lines = ["nothing to do: the dataset has these static copies"] if masked.is_unchanged else []
-    lines.append(f"{masked.url}: {copies} of {rows}, {settings}")
-    if masked.old_files:
-        lines.append(
-            f"{count_of(masked.old_files, 'file')} of earlier versions left for loaders that read them; when none does:"
-        )
-        lines.append(f"  maskmill mask {quoted} --remove-old")
-    lines += ["next:", f"  maskmill verify {quoted}  # re-reads and checks everything"]
-    return lines

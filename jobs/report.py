@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 
 from rich.table import Table
 
 from maskmill.jobs.console import open_console
 from maskmill.jobs.tables import table_of_pairs, table_of_terms
 from maskmill.jobs.tokenizer_report import table_of_sources
-from maskmill.pipeline.run.describe_counts import document_lines, packed_lines
+from maskmill.pipeline.run.describe_counts import count_lines, document_lines, packed_lines
 from maskmill.pipeline.run.list_parts import list_parts
 from maskmill.pipeline.run.parts import model_of_manifest
 from maskmill.pipeline.storage.datasets import MANIFEST, read_manifest
@@ -53,16 +53,12 @@ def _tables(store: Store) -> list[Table]:
     if isinstance(manifest, DocumentsManifest):
         return [_table(title, [*document_lines(manifest), own])]
     if isinstance(manifest, TokenizerManifest):
-        pairs = [("vocabulary", count_of(manifest.vocab_size, "piece")), *_count_lines(manifest.counts), own]
+        pairs = [("vocabulary", count_of(manifest.vocab_size, "piece")), *count_lines(manifest.counts), own]
         return [_table(title, pairs), table_of_sources(manifest.sources)]
     if isinstance(manifest, EncodedManifest):
-        return [_table(title, [*_count_lines(manifest.counts.model_dump()), own])]
+        return [_table(title, [*count_lines(manifest.counts.model_dump()), own])]
     return [_table(title, [*packed_lines(manifest), own])]
 
 
 def _table(title: str, lines: list[tuple[str, str]]) -> Table:
     return table_of_pairs(title, lines, explain=False)
-
-
-def _count_lines(counts: Mapping[str, int]) -> list[tuple[str, str]]:
-    return [(name.replace("_", " "), f"{count:,}") for name, count in counts.items()]

@@ -68,8 +68,3 @@ def table_of_pairs(title: str, lines: list[tuple[str, Any]], *, explain: bool = 
         for name in terms:
             table.add_row(name, TERMS[name], style="dim")
     return table
-
-
-def say_gap(gap: float) -> str:
-    """Compare a held-out loss with the unigram entropy, in nats; a positive gap means that the loss is below it."""
-    return f"{abs(gap):.3f} nats {'below' if gap >= 0 else 'above'} the unigram entropy"

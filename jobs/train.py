@@ -6,7 +6,7 @@ from rich.console import Console
 
 from maskmill.jobs.console import open_console
 from maskmill.jobs.progress import JsonLines
-from maskmill.jobs.tables import say_gap, table_of_pairs
+from maskmill.jobs.tables import table_of_pairs
 from maskmill.pipeline.settings import find_origins, read_toml
 from maskmill.pipeline.standard_error import say
 from maskmill.pipeline.training.run_training import TrainResult
@@ -14,6 +14,7 @@ from maskmill.pipeline.training.stop_signals import TrainingInterruptedError
 from maskmill.pipeline.training.train import train_as
 from maskmill.schemas.events import HeldOutScored, Noted, TrainEvent, TrainStarted, TrainStep
 from maskmill.schemas.train_file import TrainFile
+from maskmill.schemas.wording import say_gap
 
 WORTH_SAYING = 0.01  # share of the time
 STATUS_OF_SIGNAL = 128  # added to the number of the signal

@@ -5,6 +5,7 @@ A line has `time`, seconds since 1970, and the fields of its event: `{"time": 17
 
     prepare   stage_started (unit_progress | unit_done)* stage_done, for each stage; warning, note; finished
     tokenizer the same, and with --compare tokenizer_measured
+    inspect   filters_inspected
     mask      stage_started (unit_progress | unit_done)* stage_done, if there is something to write; finished
     verify    shard_verified, verified
     train     start, train_step, checkpoint, held_out, export
@@ -18,7 +19,7 @@ from typing import Annotated, Any, Literal, TypeAlias
 from pydantic import BaseModel, ConfigDict, Field, TypeAdapter
 
 from maskmill.schemas.bounded_json import parse_json
-from maskmill.schemas.counts import Count, SourceReport
+from maskmill.schemas.counts import Count, SourceReport, Written
 from maskmill.schemas.masking import Masking
 
 MAX_LINE_BYTES = 64 << 20
@@ -125,6 +126,75 @@ class TokenizerMeasured(Event):
     """The measurements for the text of each source."""
 
 
+class DroppedExample(Written):
+    """A document that a filter drops."""
+
+    doc_id: str
+    """Its id."""
+    source: str
+    """Its source."""
+    excerpt: str
+    """How its text begins, or what it shares with evaluation text, with control characters escaped."""
+
+
+class DroppedReason(Written):
+    """What a filter drops for one reason."""
+
+    reason: str
+    """The reason, as manifests have it behind the filter's name."""
+    documents: Count
+    """How many."""
+    by_source: dict[str, Count]
+    """How many of each source."""
+    examples: tuple[DroppedExample, ...]
+    """The first of them."""
+
+
+class InspectedFilter(Written):
+    """What a filter does with a sample."""
+
+    name: str
+    """The filter."""
+    seen: Count
+    """Documents that no filter before it drops."""
+    changed: Count
+    """Documents whose text it changes."""
+    dropped: Count
+    """Documents that it drops."""
+    reasons: tuple[DroppedReason, ...]
+    """By reason, the most frequent first."""
+
+
+class FiltersInspected(Event):
+    """Filters were tried on a sample of the documents; nothing is written."""
+
+    event: Literal["filters_inspected"] = "filters_inspected"
+    files: Count
+    """Files of the run."""
+    sampled_files: Count
+    """Files from whose beginnings the sample is."""
+    documents: Count
+    """Documents in the sample."""
+    kept: Count
+    """Documents that no filter drops."""
+    kept_by_source: dict[str, Count]
+    """How many of each source."""
+    quarantined: Count
+    """Inputs that are rejected before filters see them, beside the documents."""
+    text_bytes: Count
+    """UTF-8 bytes of the sample's text."""
+    filters: tuple[InspectedFilter, ...]
+    """The filters in the order in which they look at a document."""
+    read_seconds: float
+    """CPU time of reading the sample."""
+    filter_seconds: float
+    """CPU time of filtering it."""
+    corpus_bytes: Count
+    """Text of all files, as far as their sizes and compression tell."""
+    estimated_seconds: float
+    """CPU time of reading and filtering all files on one core, by the same measure."""
+
+
 class ShardVerified(Event):
     """A shard was read again, with or without findings."""
 
@@ -228,7 +298,7 @@ RunEvent: TypeAlias = (
 )
 VerifyEvent: TypeAlias = ShardVerified | PartVerified
 TrainEvent: TypeAlias = TrainStarted | Noted | TrainStep | CheckpointWritten | HeldOutScored | ModelExported
-AnyEvent: TypeAlias = RunEvent | VerifyEvent | TrainEvent
+AnyEvent: TypeAlias = RunEvent | VerifyEvent | TrainEvent | FiltersInspected
 
 RunListener: TypeAlias = Callable[[RunEvent], None]
 VerifyListener: TypeAlias = Callable[[VerifyEvent], None]

@@ -51,3 +51,8 @@ def write_value(value: object) -> str:
 
 def _write_key(key: str) -> str:
     return key if re.fullmatch("[A-Za-z0-9_-]+", key) else json.dumps(key, ensure_ascii=False)
+
+
+def say_gap(gap: float) -> str:
+    """Compare a held-out loss with the unigram entropy, in nats; a positive gap means that the loss is below it."""
+    return f"{abs(gap):.3f} nats {'below' if gap >= 0 else 'above'} the unigram entropy"

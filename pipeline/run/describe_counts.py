@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+import shlex
+from collections.abc import Mapping
+
+from maskmill.pipeline.run.mask import Masked
 from maskmill.schemas.counts import DocumentCounts
 from maskmill.schemas.manifest import DocumentsManifest, PackedManifest
 from maskmill.schemas.masking import Masking
@@ -65,3 +69,25 @@ def packed_lines(manifest: PackedManifest) -> list[tuple[str, str]]:
 
 def _name_masks(masking: Masking) -> str:
     return f", by the strategy {masking.strategy} at a rate of {masking.rate}"
+
+
+def masked_lines(masked: Masked) -> list[str]:
+    """What `mask` has made of a dataset, and what to do next."""
+    manifest, quoted = masked.manifest, shlex.quote(masked.url)
+    copies = count_of(manifest.copies, "static copy", "static copies")
+    rows = count_of(manifest.counts.rows, "row")
+    settings = ", ".join(f"{name} = {value}" for name, value in manifest.masking.show().items())
+    lines = ["nothing to do: the dataset has these static copies"] if masked.is_unchanged else []
+    lines.append(f"{masked.url}: {copies} of {rows}, {settings}")
+    if masked.old_files:
+        lines.append(
+            f"{count_of(masked.old_files, 'file')} of earlier versions left for loaders that read them; when none does:"
+        )
+        lines.append(f"  maskmill mask {quoted} --remove-old")
+    lines += ["next:", f"  maskmill verify {quoted}  # re-reads and checks everything"]
+    return lines
+
+
+def count_lines(counts: Mapping[str, int]) -> list[tuple[str, str]]:
+    """Counts by name, one per line."""
+    return [(name.replace("_", " "), f"{count:,}") for name, count in counts.items()]

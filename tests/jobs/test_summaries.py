@@ -11,13 +11,13 @@ from pathlib import Path
 import pytest
 from rich.console import Console
 
-from maskmill.jobs.tables import say_gap
 from maskmill.jobs.train import TrainLines
 from maskmill.schemas.events import Noted
 from maskmill.schemas.run_file import RunFile
 from maskmill.schemas.terms import TERMS
 from maskmill.schemas.toml_files import parse_toml
 from maskmill.schemas.train_file import TrainFile
+from maskmill.schemas.wording import say_gap
 from tests.integration.runs import Ended, run_maskmill, set_options
 
 RUN = """
