@@ -19,7 +19,7 @@ from pydantic import BaseModel
 sys.path.insert(0, str(Path(__file__).parent.parent))
 
 from maskmill.jobs.cli import app
-from maskmill.schemas.events import Event, RunEvent, TrainEvent, VerifyEvent
+from maskmill.schemas.events import Event, FiltersInspected, RunEvent, TrainEvent, VerifyEvent
 from maskmill.schemas.explain_values import fields_of, section_of
 from maskmill.schemas.field_docs import read_field_docs
 from maskmill.schemas.run_file import RunFile
@@ -70,7 +70,12 @@ reads a line back. A later version may add events and fields, so ignore what you
 """
 LARGEST_SHOWN = 1 << 53
 """A bound beyond it is that of a 64-bit integer, and of no interest to a person."""
-COMMAND_EVENTS = {"prepare, shard, tokenizer, pack, mask": RunEvent, "verify": VerifyEvent, "train": TrainEvent}
+COMMAND_EVENTS = {
+    "prepare, shard, tokenizer, pack, mask": RunEvent,
+    "inspect": FiltersInspected,
+    "verify": VerifyEvent,
+    "train": TrainEvent,
+}
 TYPES = {"string": "string", "integer": "integer", "number": "number", "boolean": "`true` or `false`"}
 
 
@@ -196,7 +201,7 @@ def _iter_group(before: str, group: Any) -> Iterator[str]:
 def _iter_events() -> Iterator[str]:
     for commands, union in COMMAND_EVENTS.items():
         yield f"\n## Of `{commands}`\n"
-        events: tuple[type[Event], ...] = get_args(union)
+        events: tuple[type[Event], ...] = get_args(union) or (union,)
         for event in events:
             schema = event.model_json_schema()
             name = event.model_fields["event"].default

@@ -58,8 +58,38 @@ WRITTEN: list[dict[str, Any]] = [
         "seconds": 2.0,
     },
     {"event": "export", "step": 4, "url": "out/training/model"},
+    {
+        "event": "filters_inspected",
+        "files": 2,
+        "sampled_files": 1,
+        "documents": 3,
+        "kept": 2,
+        "kept_by_source": {"de": 2},
+        "quarantined": 0,
+        "text_bytes": 90,
+        "filters": [
+            {
+                "name": "length",
+                "seen": 3,
+                "changed": 0,
+                "dropped": 1,
+                "reasons": [
+                    {
+                        "reason": "too few words",
+                        "documents": 1,
+                        "by_source": {"en": 1},
+                        "examples": [{"doc_id": "a.jsonl#1", "source": "en", "excerpt": "a"}],
+                    }
+                ],
+            }
+        ],
+        "read_seconds": 0.1,
+        "filter_seconds": 0.2,
+        "corpus_bytes": 900,
+        "estimated_seconds": 3.0,
+    },
 ]
-"""What version 0.2 wrote, keys in their order."""
+"""What version 0.2 wrote, and the events that came later; keys in their order."""
 
 
 @pytest.mark.parametrize("written", WRITTEN, ids=[line["event"] for line in WRITTEN])

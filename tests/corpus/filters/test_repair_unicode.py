@@ -4,11 +4,14 @@
 
 from __future__ import annotations
 
+import itertools
+import re
 from typing import Any
 from unittest import mock
 
 import ftfy
 import pytest
+from ftfy.badness import is_bad
 from hypothesis import example, given
 from hypothesis import strategies as st
 
@@ -88,6 +91,18 @@ def test_no_character_alone_is_passed_over(plane: int) -> None:
     text = "".join(f"a{chr(code)}b\n" for code in range(plane << 16, (plane + 1) << 16))
     for keys in ({}, every | {"normalization": "NFKC"}):
         assert repair_text(text, RepairUnicodeFilter(**keys)) == as_ftfy(text, keys)
+
+
+def test_whatever_looks_bad_is_suspect() -> None:
+    """Every character by itself, and every pair of those that are not suspect, between characters of all kinds."""
+    ordinary = [chr(code) for code in (*range(0x410, 0x450), 0x3042, 0x4E00, 0xAC00, 0x3000, 0xD7A3)]
+    alone = [chr(code) for code in (*range(0x80, 0xD800), *range(0xE000, 0x10000), 0x1F600)]
+    middles = [*alone, *(one + other for one in ordinary for other in ordinary)]
+    for before, after in itertools.product(("", "a", " ", "a ", "в"), ("", "a", " ")):
+        for middle in middles:
+            text = before + middle + after
+            if not module.SUSPECT.search(text) and is_bad(text):
+                assert re.search(f"[{module.ALWAYS_CHANGED}]", text), text
 
 
 def test_lines_that_stay_are_passed_over() -> None:
