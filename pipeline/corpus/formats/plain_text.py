@@ -90,7 +90,8 @@ class _GatheredBytes:
             Reason.TOO_LARGE if is_cut or len(text) > self.max_text_bytes else judge_text(text, self.max_text_bytes)
         )
         if reason is not None:
-            block.rejects.append(Reject(file.path, first, reason, self.size_bytes, text[:KEPT_QUARANTINE_BYTES]))
+            size_bytes = self.size_bytes if is_cut else len(text)
+            block.rejects.append(Reject(file.path, first, reason, size_bytes, text[:KEPT_QUARANTINE_BYTES]))
             return
         block.append(first, text, None, None, file)
 
