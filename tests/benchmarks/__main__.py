@@ -21,6 +21,7 @@ from tests.benchmarks import (
     bench_loader_s3,
     bench_loader_scale,
     bench_masks,
+    bench_near_duplicates,
     bench_packing,
     bench_prepare,
     bench_tokenizer,
@@ -30,6 +31,7 @@ from tests.benchmarks.measuring import Figure, describe_machine, use_one_core
 BENCHMARKS = {
     "encoding": bench_encoding.measure,
     "filters": bench_filters.measure,
+    "near-duplicates": bench_near_duplicates.measure,
     "tokenizer": bench_tokenizer.measure,
     "packing": bench_packing.measure,
     "masks": bench_masks.measure,

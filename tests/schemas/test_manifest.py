@@ -48,6 +48,7 @@ FILTERED: dict[str, Any] = {
     "counts__filtered_by_reason": {"length: too few words": 2},
     "counts__filtered_by_source": {"a": 1, "b": 1},
 }
+NEAR: dict[str, Any] = {"counts__near_duplicates": 3, "counts__near_duplicates_by_source": {"a": 1, "b": 2}}
 PACKING_COUNTS = {
     "documents": 7,
     "packed": 4,
@@ -138,6 +139,10 @@ def parse_documents(values: dict[str, Any]) -> DocumentsManifest:
         },
         {"counts__repaired": 1, "counts__repaired_by_source": {"a": 2}},
         {"counts__repaired": 99, "counts__repaired_by_source": {"a": 99}},
+        {"counts__read": 17, "counts__near_duplicates": 3},
+        {"counts__read": 17, **NEAR, "counts__near_duplicates_by_source": {"a": 2}},
+        {"counts__read": 16, **NEAR},
+        NEAR,
         {"documents": 4},
         {"held_out": True},
         {"documents": -1},
@@ -150,6 +155,7 @@ def parse_documents(values: dict[str, Any]) -> DocumentsManifest:
 def test_documents_that_do_not_add_up_are_refused(changes: dict[str, Any]) -> None:
     assert parse_documents(copy_of(DOCUMENTS)).documents == 5
     assert parse_documents(copy_of(DOCUMENTS, counts__read=16, **FILTERED)).documents == 5
+    assert parse_documents(copy_of(DOCUMENTS, counts__read=19, **FILTERED, **NEAR)).documents == 5
     with pytest.raises(ShardCorruptError, match="is invalid") as refused:
         parse_documents(copy_of(DOCUMENTS, **changes))
     assert refused.value.path == "out/manifest.json"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import random
 import re
 import unicodedata
 from collections.abc import Iterable
@@ -46,6 +47,22 @@ def measure_jaccard(one: str, other: str, size: int) -> float:
     """The share of the shingles of both that are in either."""
     first, second = (list_shingles(split_words(text), size) for text in (one, other))
     return len(first & second) / max(1, len(first | second))
+
+
+def plant_edit(words: list[str], similarity: float, size: int, rng: random.Random) -> tuple[str, float]:
+    """A text with words at random places replaced, and the Jaccard similarity that it has to the one before.
+
+    Args:
+        words: Of a text.
+        similarity: About what it should be.
+        size: Words of a shingle.
+        rng: Chooses the places.
+    """
+    kept_shingles = 2 * similarity / (1 + similarity)
+    share = 1 - kept_shingles ** (1 / size)
+    edited = [f"new{rng.randrange(10**9)}" if rng.random() < share else word for word in words]
+    before, after = list_shingles(words, size), list_shingles(edited, size)
+    return " ".join(edited), len(before & after) / len(before | after)
 
 
 def hash_shingle(shingle: Iterable[str]) -> int:

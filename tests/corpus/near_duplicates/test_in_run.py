@@ -28,7 +28,7 @@ from maskmill.pipeline.verification.verify_output import verify_output
 from maskmill.schemas.errors import ConfigError
 from maskmill.schemas.near_duplicates import NearDuplicatesSection
 from maskmill.schemas.run_file import RunFile
-from tests.corpus.near_duplicates.plain_minhash import join_texts
+from tests.corpus.near_duplicates.plain_minhash import join_texts, plant_edit
 from tests.integration.shards import read_manifest, read_shards
 
 NEAR = {"bands": 4, "rows": 2, "shingle_words": 3}
@@ -199,6 +199,21 @@ def test_the_report_is_of_the_largest_clusters_alone(tmp_path: Path) -> None:
     report = json.loads(store.read_bytes("documents/near_duplicates.json"))
     assert report["clusters"] == 9
     assert [one["documents"] for one in report["largest_clusters"]][:2] == [5, 5]
+
+
+@pytest.mark.parametrize(("bands", "rows"), [(14, 8), (20, 5)])
+def test_planted_near_duplicates_are_found_as_often_as_the_formula_says(bands: int, rows: int) -> None:
+    rng = random.Random(9)
+    section = NearDuplicatesSection(bands=bands, rows=rows, shingle_words=3)
+    originals = [[f"w{rng.randrange(10**6)}" for _ in range(80)] for _ in range(600)]
+    planted = [plant_edit(words, rng.uniform(0.4, 0.95), 3, rng) for words in originals]
+    files = {"a/a.jsonl": [" ".join(words) for words in originals], "b/b.jsonl": [text for text, _ in planted]}
+    _, store = shard(f"memory://{uuid.uuid4().hex}", files, {"bands": bands, "rows": rows, "shingle_words": 3})
+    kept = ids_of(store)
+    assert sum(doc_id.startswith("a/") for doc_id in kept) == len(originals), "a document without a near duplicate"
+    probabilities = [section.probability(similarity) for _, similarity in planted]
+    deviation = sum(one * (1 - one) for one in probabilities) ** 0.5
+    assert 2 * len(originals) - len(kept) == pytest.approx(sum(probabilities), abs=3 * deviation)
 
 
 def test_documents_on_one_line_are_told_apart(tmp_path: Path) -> None:
