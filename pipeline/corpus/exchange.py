@@ -16,7 +16,6 @@ from pydantic import Field, model_validator
 
 from maskmill.pipeline.corpus.filters.document_match import MAX_MATCHES, DocumentMatch
 from maskmill.pipeline.corpus.filters.evaluation_index import IndexPlace
-from maskmill.pipeline.corpus.input_file import InputFile
 from maskmill.pipeline.corpus.plan import plan_shard_bytes
 from maskmill.pipeline.storage.store import Store
 from maskmill.schemas.counts import Count
@@ -37,7 +36,8 @@ EXCHANGE_SCHEMA = pa.schema(
     ]
 )
 """A document between map and sort: `file` is the place of its file among those of the map unit, `line` its line or row
-there, from 1, and `is_numbered` says whether its id ends with that."""
+there, from 1, and `is_numbered` says whether its id ends with that. Of a part of a file, lines are counted in the part.
+Readers of the exchange get places in the run instead, see `iter_pieces`."""
 MAX_OFFSET = 1 << 50
 """Of a record batch in an object; a number beyond it is no offset."""
 WITHOUT_ID, WITHOUT_SOURCE = "without id", "without source"
@@ -54,7 +54,7 @@ class CorpusContext:
     Attributes:
         output: Where everything is written.
         run: The run file.
-        inputs: The files that are read.
+        assumed_text_bytes: Of all files that are read.
         reused: Another output, whose map work units take where they say so.
         libraries: Versions of the libraries that filters need, where the run was begun.
         evaluation: The index of the evaluation text.
@@ -62,7 +62,7 @@ class CorpusContext:
 
     output: Store
     run: RunFile
-    inputs: tuple[InputFile, ...]
+    assumed_text_bytes: int
     reused: Store | None = None
     libraries: Mapping[str, str] = field(default_factory=dict)
     evaluation: IndexPlace | None = None
@@ -71,11 +71,6 @@ class CorpusContext:
     def shard_bytes(self) -> int:
         """Text wanted in a shard, in bytes, by what the files' sizes let assume."""
         return plan_shard_bytes(self.assumed_text_bytes, self.run.documents.shard_mb)
-
-    @property
-    def assumed_text_bytes(self) -> int:
-        """Of all files."""
-        return sum(file.assumed_text_bytes for file in self.inputs)
 
 
 class KeptUnit(Details):
@@ -103,6 +98,7 @@ class MapDetails(Details):
         checksums: xxh3-64.
         text_bytes: Not of a batch: UTF-8 bytes of the documents to train on, and of the held-out ones, duplicates
             among them. How many those are depends on how a corpus lies in files; this does not.
+        lines: Of a part of a file: its line ends, or rows, from which the lines of the parts behind it are counted.
         first_empty: Path of the first file without a document; empty where there is none.
         first_misnamed: What to do with the first file that is not what its name says; empty where there is none.
         matches: Documents that share text with evaluation files, the first of them.
@@ -115,6 +111,7 @@ class MapDetails(Details):
     lengths: Items[UInt32]
     checksums: Items[UInt64]
     text_bytes: Annotated[Items[Count], Field(min_length=2, max_length=2)]
+    lines: Annotated[Count, Field(exclude_if=lambda lines: lines == 0)] = 0
     first_empty: str
     first_misnamed: str
     matches: Annotated[
@@ -140,6 +137,7 @@ class UnitNotes:
     Attributes:
         counts: Of documents, of those rejected, and of odd files.
         text_bytes: As in `MapDetails`.
+        lines: As in `MapDetails`.
         quarantined: xxh3-128 of each part of the quarantine.
         first_empty: As in `MapDetails`.
         first_misnamed: As in `MapDetails`.
@@ -148,6 +146,7 @@ class UnitNotes:
 
     counts: Counter[str] = field(default_factory=Counter)
     text_bytes: list[int] = field(default_factory=lambda: [0, 0])
+    lines: int = 0
     quarantined: list[str] = field(default_factory=list)
     first_empty: str = ""
     first_misnamed: str = ""

@@ -13,10 +13,11 @@ from dataclasses import dataclass
 import numpy as np
 import pyarrow as pa
 
-from maskmill.pipeline.corpus.exchange import EXCHANGE_SCHEMA, MAX_OFFSET, MapDetails, exchange_path
+from maskmill.pipeline.corpus.exchange import EMPTY_FILES, EXCHANGE_SCHEMA, MAX_OFFSET, MapDetails, exchange_path
 from maskmill.pipeline.corpus.filters.table import add_counts
 from maskmill.pipeline.corpus.hash_documents import assign_to_intervals
-from maskmill.pipeline.corpus.plan import MapUnit, SortUnit
+from maskmill.pipeline.corpus.plan import SortUnit
+from maskmill.pipeline.corpus.plan_map_units import MapUnit
 from maskmill.pipeline.engine.receipts import Receipts
 from maskmill.pipeline.storage.arrow_batches import read_block
 from maskmill.pipeline.storage.arrow_files import write_blocks
@@ -33,6 +34,8 @@ INDEX_SCHEMA = pa.schema(
         pa.field("offset", pa.uint64(), nullable=False),
         pa.field("length", pa.uint64(), nullable=False),
         pa.field("checksum", pa.uint64(), nullable=False),
+        pa.field("first_file", pa.uint32(), nullable=False),
+        pa.field("lines_before", pa.uint64(), nullable=False),
     ]
 )
 GROUP_LINES = 1 << 20
@@ -42,8 +45,9 @@ MAX_PIECE_BYTES = 4 << 30
 READ_AHEAD_BYTES = 32 << 20
 READ_AHEAD_THREADS = 8
 
-Piece = tuple[int, int, int, int]
-"""Map unit, offset, length and checksum."""
+Piece = tuple[int, int, int, int, int, int]
+"""Map unit, offset, length and checksum; then the place of the unit's first file in the run, and the lines of that file
+before what the unit has read of it."""
 
 
 @dataclass(frozen=True)
@@ -73,27 +77,37 @@ def write_index(output: Store, mapped: Receipts[MapUnit, MapDetails]) -> Exchang
     first_empty = first_misnamed = ""
     num_buckets = mapped.units[0].num_buckets + mapped.units[0].num_held_out_buckets
 
-    def iter_units() -> Iterator[tuple[MapUnit, MapDetails]]:
+    def iter_units() -> Iterator[tuple[MapUnit, MapDetails, int]]:
         nonlocal first_empty, first_misnamed
+        lines = read = 0  # of the parts of a file before this one
         for unit, receipt in mapped.pairs():
             details = receipt.details
+            if not unit.start:
+                lines = read = 0
             add_counts(counts, receipt.counts)
             text_bytes[0] += details.text_bytes[0]
             text_bytes[1] += details.text_bytes[1]
-            first_empty = first_empty or details.first_empty
+            read += receipt.counts.get("read", 0)
+            empty = details.first_empty
+            if unit.is_part and unit.stop == unit.sizes_bytes[0] and not read:
+                add_counts(counts, {EMPTY_FILES: 1})
+                empty = unit.paths[0]
+            first_empty = first_empty or empty
             first_misnamed = first_misnamed or details.first_misnamed
-            yield unit, details
+            yield unit, details, lines
+            lines += details.lines
 
     write_blocks(output, INDEX_PATH, INDEX_SCHEMA, _iter_groups(iter_units(), num_buckets))
     return ExchangeTotals(counts, (text_bytes[0], text_bytes[1]), first_empty, first_misnamed)
 
 
-def _iter_groups(units: Iterable[tuple[MapUnit, MapDetails]], num_buckets: int) -> Iterator[pa.RecordBatch]:
+def _iter_groups(units: Iterable[tuple[MapUnit, MapDetails, int]], num_buckets: int) -> Iterator[pa.RecordBatch]:
     group: list[pa.RecordBatch] = []
     lines = 0
-    for unit, details in units:
+    for unit, details, lines_before in units:
         bucket = details.buckets
-        values = [bucket, [unit.unit] * len(bucket), details.offsets, details.lengths, details.checksums]
+        number, first_file, before = ([one] * len(bucket) for one in (unit.unit, unit.first_file, lines_before))
+        values = [bucket, number, details.offsets, details.lengths, details.checksums, first_file, before]
         arrays = [pa.array(value, kind.type) for value, kind in zip(values, INDEX_SCHEMA, strict=True)]
         group.append(pa.record_batch(arrays, schema=INDEX_SCHEMA))
         lines += len(bucket)
@@ -116,19 +130,35 @@ def _split_group(group: list[pa.RecordBatch], num_buckets: int) -> Iterator[pa.R
 def iter_pieces(output: Store, unit: SortUnit) -> Iterator[pa.RecordBatch]:
     """The documents of the unit's shards, bucket by bucket, in the order of (file, line) within each.
 
+    Their columns `file` and `line` are of the whole run: the place of a document's file among all inputs, and its line
+    in the whole file, which is also in its id if it has none of its own. No two documents have the same of both.
+
     Raises:
         ShardCorruptError: A piece is not what the map stage wrote.
         StaleArtifactError: An object of the exchange is gone.
     """
-    for (number, offset, _, checksum), data in _read_pieces(output, _list_pieces(output, unit)):
+    for (number, offset, _, checksum, *place), data in _read_pieces(output, list_pieces(output, unit)):
         batch = read_block(data, EXCHANGE_SCHEMA, checksum, output.locate(exchange_path(number)), offset)
+        batch = _place_in_run(batch, *place)
         shard = assign_to_intervals(batch.column("hash_high").to_numpy(), unit.num_shards)
         inside = (shard >= unit.first_shard) & (shard < unit.stop_shard)
         if inside.any():
             yield batch if inside.all() else batch.filter(pa.array(inside))
 
 
-def _list_pieces(output: Store, unit: SortUnit) -> list[Piece]:
+def _place_in_run(batch: pa.RecordBatch, first_file: int, lines_before: int) -> pa.RecordBatch:
+    columns = dict(zip(batch.schema.names, batch.columns, strict=True))
+    columns["file"] = pa.array(batch.column("file").to_numpy() + np.uint32(first_file))
+    if lines_before:
+        columns["line"] = pa.array(batch.column("line").to_numpy() + np.uint64(lines_before))
+        ids = zip(*(columns[name].to_pylist() for name in ("doc_id", "line", "is_numbered")), strict=True)
+        renumbered = [f"{name.rpartition('#')[0]}#{line}" if is_made else name for name, line, is_made in ids]
+        columns["doc_id"] = pa.array(renumbered, pa.string())
+    return pa.record_batch(list(columns.values()), schema=EXCHANGE_SCHEMA)
+
+
+def list_pieces(output: Store, unit: SortUnit) -> list[Piece]:
+    """Where the pieces of the unit's buckets lie, in the order of their documents."""
     try:
         with output.open_input(INDEX_PATH) as file:
             index = ArrowFile(file, INDEX_SCHEMA, output.locate(INDEX_PATH))
@@ -140,7 +170,7 @@ def _list_pieces(output: Store, unit: SortUnit) -> list[Piece]:
     except FileNotFoundError:
         raise _gone(output, INDEX_PATH) from None
     pieces = [piece for parts in zip(*columns, strict=True) for piece in zip(*parts, strict=True)]
-    if any(offset > MAX_OFFSET or length > MAX_PIECE_BYTES for _, offset, length, _ in pieces):
+    if any(piece[1] > MAX_OFFSET or piece[2] > MAX_PIECE_BYTES for piece in pieces):
         raise _not_an_index(output, f"a piece of more than {MAX_PIECE_BYTES} bytes, or beyond {MAX_OFFSET}")
     return pieces
 
@@ -158,7 +188,7 @@ def _read_pieces(output: Store, pieces: Sequence[Piece]) -> Iterator[tuple[Piece
     """The bytes of the pieces in order; from an object store some are prefetched while one is being sorted."""
 
     def read(piece: Piece) -> bytes:
-        number, offset, length, _ = piece
+        number, offset, length, *_ = piece
         try:
             return output.read_range(exchange_path(number), offset, length)
         except FileNotFoundError:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import cached_property
 
 from maskmill.pipeline.corpus.decompress import compression_of
 from maskmill.pipeline.corpus.formats.table import find_format, name_format
@@ -37,18 +38,18 @@ class InputFile:
     format_name: str | None = None
     compression_name: str | None = None
 
-    @property
+    @cached_property
     def format(self) -> str:
         """The name of its format; empty if it is unknown."""
         found = find_format(self.path)
         return self.format_name or (found.name if found is not None else "")
 
-    @property
+    @cached_property
     def compression(self) -> str | None:
         """Its compression."""
         return self.compression_name or compression_of(self.path)
 
-    @property
+    @cached_property
     def assumed_text_bytes(self) -> int:
         """Estimate the bytes of text in it from its size, format and compression alone."""
         compresses_itself = bool(self.format) and name_format(self.format).compresses_itself

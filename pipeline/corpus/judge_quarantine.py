@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Collection, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 
 from maskmill.pipeline.corpus.formats.document_block import ADVICE
 from maskmill.pipeline.corpus.name_content import advise_on_content
@@ -68,7 +68,7 @@ class CorpusGuard:
     Args:
         limit: Share of documents that may be quarantined.
         unit_bytes: Assumed bytes of text of each unit, in their order.
-        standing: Counts of units that were finished before, by their numbers.
+        standing: Numbers and counts of units that were finished before, in their order.
         examples: Gives what the message names.
 
     Raises:
@@ -79,17 +79,18 @@ class CorpusGuard:
         self,
         limit: float,
         unit_bytes: Sequence[int],
-        standing: Mapping[int, Mapping[str, int]],
+        standing: Iterable[tuple[int, Mapping[str, int]]],
         examples: Examples = _no_examples,
     ) -> None:
         self._limit = limit
         self._examples = examples
         self._unit_bytes = unit_bytes
         self._total_bytes = sum(unit_bytes)
-        self._waiting = dict(standing)
+        self._waiting: dict[int, Mapping[str, int]] = {}
         self._counts = Counter[str]()
         self._bytes = self._next = 0
-        self._judge()
+        for unit, counts in standing:
+            self.finish_unit(unit, counts)
 
     def finish_unit(self, unit: int, counts: Mapping[str, int]) -> None:
         """Add a finished unit.

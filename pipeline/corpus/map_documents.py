@@ -29,13 +29,14 @@ from maskmill.pipeline.corpus.filters.evaluation_index import open_index
 from maskmill.pipeline.corpus.filters.libraries import require_libraries
 from maskmill.pipeline.corpus.filters.table import filter_block
 from maskmill.pipeline.corpus.formats.document_block import DocumentBlock, Reject
-from maskmill.pipeline.corpus.formats.table import iter_documents
+from maskmill.pipeline.corpus.formats.table import iter_documents, name_format
 from maskmill.pipeline.corpus.hash_documents import find_duplicates, hash_documents, sort_by_hash
+from maskmill.pipeline.corpus.input_file import InputFile
 from maskmill.pipeline.corpus.judge_quarantine import REASON, UnitGuard
 from maskmill.pipeline.corpus.name_content import LOOKED_AT, advise_on_content
 from maskmill.pipeline.corpus.open_input import OpenInput
 from maskmill.pipeline.corpus.partition_runs import DocumentRun, WrittenBatches, partition_runs
-from maskmill.pipeline.corpus.plan import MapUnit
+from maskmill.pipeline.corpus.plan_map_units import MapUnit
 from maskmill.pipeline.corpus.quarantine import Quarantine
 from maskmill.pipeline.corpus.take_unit import take_runs
 from maskmill.pipeline.engine.activity import report_progress
@@ -106,6 +107,7 @@ def map_documents(context: CorpusContext, unit: MapUnit) -> UnitOutcome[MapDetai
         buckets=written.buckets,
         rows=written.rows,
         text_bytes=notes.text_bytes,
+        lines=notes.lines,
         offsets=receipt.block_offsets,
         lengths=receipt.block_lengths,
         checksums=receipt.block_checksums,
@@ -140,25 +142,27 @@ def _iter_runs(
     context: CorpusContext, unit: MapUnit, notes: UnitNotes, quarantine: Quarantine, odd: _OddFiles
 ) -> Iterator[_Run]:
     """The unit's documents in runs, cut by the documents' sizes alone, independent of read boundaries."""
+    counts, settings = notes.counts, context.run.input
     limit_bytes = _plan_run_bytes(unit, context.run.documents)
-    guard = UnitGuard(context.run.input.max_quarantined, sum(file.assumed_text_bytes for file in context.inputs))
+    guard = UnitGuard(settings.max_quarantined, context.assumed_text_bytes)
     has_filters = any(context.run.filters.enabled())
     require_libraries(context.run.filters, context.libraries)
     evaluation = None if context.evaluation is None else open_index(context.output, context.evaluation)
     counts = notes.counts
     run = _Run()
-    unit_bytes, bytes_before = sum(context.inputs[index].assumed_text_bytes for index in unit.files), 0
-    for place, index in enumerate(unit.files):
-        file = context.inputs[index]
+    unit_bytes, bytes_before = unit.assumed_text_bytes, 0
+    for place, file in enumerate(unit.inputs):
         read_before = counts["read"]
-        with OpenInput(file) as opened:
-            for block in iter_documents(file, opened, context.run.input):
-                quarantine.add(block.rejects)
-                odd.note_first_lines(block.rejects)
-                _count_block(counts, block, context.run.input)
+        file_bytes = unit_bytes if unit.is_part else file.assumed_text_bytes
+        with _open_part(file, unit, settings) if unit.is_part else OpenInput(file) as opened:
+            for block in iter_documents(file, opened, settings):
+                quarantine.add(block.rejects, opened.first_byte)
+                if not unit.start:
+                    odd.note_first_lines(block.rejects)
+                _count_block(counts, block, settings)
                 if has_filters:
                     block = filter_block(block, context.run.filters, counts, evaluation, notes.matches)
-                bytes_of_file = opened.share_read * file.assumed_text_bytes
+                bytes_of_file = opened.share_read * file_bytes
                 guard.check(counts, bytes_of_file, quarantine.examples)
                 report_progress((bytes_before + bytes_of_file) / max(1, unit_bytes))
                 sizes = _measure_documents(block)
@@ -171,12 +175,18 @@ def _iter_runs(
                         continue
                     run.add(place, block, start, stop, size_bytes)
                     start = stop
-            guard.finish_file(file.assumed_text_bytes)
-        if counts["read"] == read_before:
+            guard.finish_file(file_bytes)
+        if unit.is_part:
+            notes.lines = counts["read"] if opened.line_ends is None else opened.line_ends
+        elif counts["read"] == read_before:
             odd.empty.append(file.path)
-        bytes_before += file.assumed_text_bytes
+        bytes_before += file_bytes
     if run.line:
         yield run
+
+
+def _open_part(file: InputFile, unit: MapUnit, settings: InputSection) -> OpenInput:
+    return OpenInput(file, unit.start, unit.stop, name_format(file.format).split(settings).new_boundary)
 
 
 def _plan_run_bytes(unit: MapUnit, settings: DocumentsSection) -> int:

@@ -1,16 +1,18 @@
-"""A raw file as a stream of decompressed bytes, which fails unless the file is whole."""
+"""A raw file, or a part of one, as a stream of decompressed bytes, which fails unless the file is whole."""
 
 from __future__ import annotations
 
 import contextlib
 import os
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import Any, Self
 
 import pyarrow as pa
 
 from maskmill.pipeline.corpus.decompress import FAILURES, decompress
+from maskmill.pipeline.corpus.formats.split import Boundary
 from maskmill.pipeline.corpus.input_file import InputFile
+from maskmill.pipeline.corpus.text_range import TextRange
 from maskmill.pipeline.storage.backends.fsspec_driver import open_filesystem
 from maskmill.pipeline.storage.credentials import find_secrets
 from maskmill.pipeline.storage.failures import explained_failures
@@ -26,13 +28,28 @@ class OpenInput:
 
     Args:
         file: What is read.
+        start: The first byte of the part that is read.
+        stop: The byte behind the part; None to read the whole file.
+        new_boundary: Of a part of a text, makes what finds boundaries between documents, see `TextRange`.
 
     Raises:
         InputDataError: The file is gone.
     """
 
-    def __init__(self, file: InputFile) -> None:
+    def __init__(
+        self,
+        file: InputFile,
+        start: int = 0,
+        stop: int | None = None,
+        new_boundary: Callable[[], Boundary] | None = None,
+    ) -> None:
         self._file = file
+        self.start = start
+        self.stop = stop
+        self.size_bytes = file.size_bytes
+        self._part: TextRange | None = None
+        if stop is not None and new_boundary is not None:
+            self._part = TextRange(self._read_stored, start, stop, new_boundary)
         self._shown = redact(file.url)
         remember_secrets(find_secrets(file.url, {}))
 
@@ -50,6 +67,9 @@ class OpenInput:
             ) from None
         self._raw = _StoredBytes(raw, self._file.url)
         self._stream = decompress(self._raw, self._file.compression)
+        if self._part is not None:
+            self._check_size()
+            self._raw.seek(max(0, self.start - 1))
         return self
 
     def __exit__(self, *exception: object) -> None:
@@ -57,8 +77,19 @@ class OpenInput:
 
     @property
     def share_read(self) -> float:
-        """How much of the stored file has been read, from 0 to 1."""
-        return min(1.0, self._raw.position / self._file.size_bytes) if self._file.size_bytes else 1.0
+        """How much of the stored file, or of its part, has been read, from 0 to 1."""
+        size_bytes = (self._file.size_bytes if self.stop is None else self.stop) - self.start
+        return min(1.0, max(0.0, (self._raw.position - self.start) / size_bytes)) if size_bytes else 1.0
+
+    @property
+    def first_byte(self) -> int:
+        """From where in the file its lines or rows are counted."""
+        return self.start if self._part is None else self._part.first_byte
+
+    @property
+    def line_ends(self) -> int | None:
+        """In what has been read of a part of a text; None of anything else."""
+        return None if self._part is None else self._part.line_ends
 
     def open_seekable(self) -> pa.NativeFile:
         """The file as stored, for Arrow to read at any place; closed with this one.
@@ -66,10 +97,13 @@ class OpenInput:
         Raises:
             InputDataError: It is not as long as when it was listed.
         """
+        self._check_size()
+        return pa.PythonFile(self._raw, mode="r")
+
+    def _check_size(self) -> None:
         size_bytes = self._raw.measure()
         if size_bytes != self._file.size_bytes:
             raise self._changed(size_bytes)
-        return pa.PythonFile(self._raw, mode="r")
 
     @contextlib.contextmanager
     def explain(self, kind: str) -> Iterator[None]:
@@ -90,6 +124,9 @@ class OpenInput:
             InputDataError: The file is not whole compressed data, or not as long as when it was listed.
             TransientStorageError: The store did not answer.
         """
+        return self._read_stored() if self._part is None else self._part.read()
+
+    def _read_stored(self) -> bytes:
         try:
             data = bytes(self._stream.read(READ_BYTES))
             if self._file.compression and not self._raw.position:

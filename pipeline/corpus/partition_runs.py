@@ -14,7 +14,7 @@ import numpy.typing as npt
 import pyarrow as pa
 
 from maskmill.pipeline.corpus.hash_documents import assign_to_intervals
-from maskmill.pipeline.corpus.plan import MapUnit
+from maskmill.pipeline.corpus.plan_map_units import MapUnit
 
 
 @dataclass(frozen=True)

@@ -1,4 +1,4 @@
-"""How the exchange is cut: files into map units, the hash's range into buckets, buckets into document shards.
+"""How the exchange is cut: the hash's range into buckets, buckets into document shards.
 
 Everything here is a pure function of the inputs' names and sizes, the counts of the map stage and the run file, so
 every driver on every machine makes the same plan.
@@ -6,55 +6,18 @@ every driver on every machine makes the same plan.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 
-import xxhash
-from pydantic import Field
-
-from maskmill.pipeline.corpus.input_file import InputFile
 from maskmill.pipeline.engine.units import UnitDescription
 from maskmill.schemas.layout import DataSplit
-from maskmill.schemas.run_file import DocumentsSection
 
 MAX_BUCKETS = 512
 BUCKETS_PER_SHARD = 4
-MAP_UNITS_PER_SHARD = 4
 MIB = 1 << 20
 FEW_SHARDS = 8
 SMALL_SHARD_BYTES = 16 * MIB
 LARGE_SHARD_BYTES = 64 * MIB
-ALONE_BYTES = 4 * MIB
-"""Of text in a file that shares its unit with no other, where files may be appended."""
-FILES_PER_GROUP = 32
-"""Small files in a unit there, on average at most."""
-MAX_FILES_PER_UNIT = 1024
-"""Opening a file of an object store takes some 30 ms: a million tiny ones must not be in one unit."""
-
-
-class MapUnit(UnitDescription):
-    """Read some input files and partition their documents into buckets.
-
-    Attributes:
-        files: Indices into the run's list of inputs, consecutive.
-        paths: Their relative paths: a receipt is tied to the files it speaks of.
-        sizes_bytes: As stored, when listed.
-        num_buckets: Buckets of documents to train on.
-        num_held_out_buckets: Buckets of held-out documents; they follow the others.
-        key: Of all that decides what it reads, see `unit_keys`; empty where no other output may take it.
-        taken_from: The unit of `CorpusContext.reused` that has read the same, which is taken instead of the files.
-
-    The last two are not part of the description: they change nothing that the unit writes but its own key.
-    """
-
-    stage: str = "map"
-    files: tuple[int, ...]
-    paths: tuple[str, ...]
-    sizes_bytes: tuple[int, ...]
-    num_buckets: int
-    num_held_out_buckets: int
-    key: str = Field("", exclude=True)
-    taken_from: int | None = Field(None, exclude=True)
 
 
 class SortUnit(UnitDescription):
@@ -108,17 +71,6 @@ def plan_shard_bytes(text_bytes: int, shard_mb: float | None) -> int:
     return min(LARGE_SHARD_BYTES, max(SMALL_SHARD_BYTES, text_bytes // FEW_SHARDS))
 
 
-def plan_group_bytes(documents: DocumentsSection, shard_bytes: int) -> int:
-    """Bytes of a shard by which small files are grouped into map units.
-
-    Of an output that others may take units from, it must not depend on how much text there is: with a few files more
-    all groups would be others.
-    """
-    if not documents.appendable:
-        return shard_bytes
-    return LARGE_SHARD_BYTES if documents.shard_mb is None else int(documents.shard_mb * MIB)
-
-
 def plan_buckets(assumed_bytes: int, shard_bytes: int, held_out_share: float) -> Buckets:
     """At most 512 buckets in all, about four for a shard of the text that files are assumed to hold.
 
@@ -130,52 +82,6 @@ def plan_buckets(assumed_bytes: int, shard_bytes: int, held_out_share: float) ->
 def _share_buckets(wanted: int, held_out_share: float) -> Buckets:
     held_out = max(1, round(min(max(1, wanted), MAX_BUCKETS) * held_out_share)) if held_out_share else 0
     return Buckets(max(1, min(wanted, MAX_BUCKETS - held_out)), held_out)
-
-
-def plan_map_units(
-    files: Sequence[InputFile], group_bytes: int, buckets: Buckets, *, appendable: bool = False
-) -> list[MapUnit]:
-    """One unit a file; small files together until they hold a quarter of `group_bytes` or are 1024.
-
-    A file is never cut, so a corpus of one large file is read by one worker.
-
-    Args:
-        files: All of them.
-        group_bytes: As `plan_group_bytes` gives it.
-        buckets: As `plan_buckets` gives them.
-        appendable: Whether files that are added must leave most units as they are. Then a file of 4 MiB or more is a
-            unit of its own, and groups of smaller ones end also where the files' names say so.
-    """
-    return [
-        MapUnit(
-            unit=unit,
-            files=tuple(group),
-            paths=tuple(files[index].path for index in group),
-            sizes_bytes=tuple(files[index].size_bytes for index in group),
-            num_buckets=buckets.train,
-            num_held_out_buckets=buckets.held_out,
-        )
-        for unit, group in enumerate(_iter_groups(files, group_bytes, appendable))
-    ]
-
-
-def _iter_groups(files: Sequence[InputFile], group_bytes: int, appendable: bool) -> Iterator[range]:
-    start, held_bytes = 0, 0
-    for index, file in enumerate(files):
-        is_alone = appendable and file.assumed_text_bytes >= ALONE_BYTES
-        if is_alone and start < index:
-            yield range(start, index)
-            start, held_bytes = index, 0
-        held_bytes += file.assumed_text_bytes
-        is_full = held_bytes * MAP_UNITS_PER_SHARD >= group_bytes or index + 1 - start == MAX_FILES_PER_UNIT
-        if is_alone or is_full or (appendable and _ends_group(file)) or index + 1 == len(files):
-            yield range(start, index + 1)
-            start, held_bytes = index + 1, 0
-
-
-def _ends_group(file: InputFile) -> bool:
-    """Whether a group ends behind this file, whatever is in it: so groups meet again behind a file that was added."""
-    return xxhash.xxh3_64_intdigest(file.path.encode()) % FILES_PER_GROUP == 0
 
 
 def plan_sort_units(

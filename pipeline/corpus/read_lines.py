@@ -17,6 +17,11 @@ _BLANK = re.compile(
 class Blocks(Protocol):
     """Anything that hands out bytes a block at a time, and an empty block at the end."""
 
+    @property
+    def start(self) -> int:
+        """Where in the file it begins; 0 for a whole one."""
+        ...
+
     def read(self) -> bytes:
         """The next block."""
         ...
@@ -98,7 +103,7 @@ def iter_raw_lines(opened: Blocks, max_line_bytes: int) -> Iterator[tuple[bytes,
 def iter_without_bom(opened: Blocks) -> Iterator[bytes]:
     """Blocks without the UTF-8 byte order mark at the start of a file."""
     start = b""
-    while len(start) < len(_BOM) and (block := opened.read()):
+    while not opened.start and len(start) < len(_BOM) and (block := opened.read()):
         start += block
     if start := start.removeprefix(_BOM):
         yield start

@@ -36,7 +36,7 @@ from maskmill.pipeline.corpus.hash_documents import hash_documents
 from maskmill.pipeline.corpus.judge_quarantine import REASON
 from maskmill.pipeline.corpus.name_content import list_advice
 from maskmill.pipeline.corpus.partition_runs import DocumentRun
-from maskmill.pipeline.corpus.plan import MapUnit
+from maskmill.pipeline.corpus.plan_map_units import MapUnit
 from maskmill.pipeline.engine.activity import report_progress
 from maskmill.pipeline.engine.receipts import read_left_receipt
 from maskmill.pipeline.storage.arrow_batches import read_block
@@ -136,8 +136,10 @@ def take_runs(context: CorpusContext, unit: MapUnit, notes: UnitNotes) -> Iterat
         _check_filtered(receipt, context, left.shown)
         _check_left_out(receipt, context, unit, left.shown)
         _check_odd_files(receipt, unit, left.shown)
+        if details.lines > (sum(unit.sizes_bytes) if unit.is_part else 0):
+            raise _damaged(left.shown, f"{details.lines} lines in files of {count_of(sum(unit.sizes_bytes), 'byte')}")
     notes.counts.update(receipt.counts)
-    notes.text_bytes = details.text_bytes
+    notes.text_bytes, notes.lines = details.text_bytes, details.lines
     notes.quarantined = kept.quarantined
     notes.matches = details.matches
     notes.first_empty, notes.first_misnamed = details.first_empty, details.first_misnamed
@@ -251,9 +253,8 @@ def _check_left_out(receipt: Receipt[MapDetails], context: CorpusContext, unit: 
 
     What a compressed file holds has no useful limit; see `docs/trust.md`.
     """
-    files = [context.inputs[index] for index in unit.files]
-    size_bytes = sum(file.size_bytes for file in files)
-    is_plain = not any(file.compression for file in files)
+    size_bytes = sum(unit.sizes_bytes)
+    is_plain = not any(file.compression for file in unit.inputs)
     for name, noun in (("duplicates", "duplicate"), (filters.FILTERED, "filtered document")):
         found = receipt.counts.get(name, 0)
         if found and name == "duplicates" and not context.run.documents.deduplicate:
@@ -271,6 +272,7 @@ def _check_odd_files(receipt: Receipt[MapDetails], unit: MapUnit, path: str) -> 
     ):
         count = receipt.counts.get(name, 0)
         is_of_unit = any(first in possible(file) for file in unit.paths) if first else count == 0
+        is_of_unit &= not (count and name == EMPTY_FILES and unit.is_part)
         if not (is_of_unit and bool(first) <= count <= len(unit.paths)):
             raise _damaged(path, f"{count} {name} of {len(unit.paths)}, the first {first}")
 

@@ -7,13 +7,13 @@ does anew.
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping
 from typing import Any
 
 import xxhash
 
-from maskmill.pipeline.corpus.input_file import InputFile
-from maskmill.pipeline.corpus.plan import MapUnit
+from maskmill.pipeline.corpus.plan_map_units import MapUnit
+from maskmill.pipeline.engine.units import UnitSequence
 from maskmill.schemas.filters import KEYS_OF_RECORD, filters_of_record
 
 READING_KEYS = {
@@ -56,8 +56,8 @@ def is_appendable(sections: Mapping[str, Any]) -> bool:
     return _find(_find(sections, "documents"), "appendable") is True
 
 
-def key_units(units: Iterable[MapUnit], inputs: Sequence[InputFile], settings: ReadingSettings) -> list[MapUnit]:
-    """The units with their keys: of the settings, and of the name, source, size and mark of each file.
+def key_units(units: UnitSequence[MapUnit], settings: ReadingSettings) -> UnitSequence[MapUnit]:
+    """The units with their keys: of the settings, of the name, source, size and mark of each file, and of the part.
 
     A unit with a file that has no mark gets none: nothing would tell that the file was written to.
     """
@@ -66,13 +66,15 @@ def key_units(units: Iterable[MapUnit], inputs: Sequence[InputFile], settings: R
 
     def key_of(unit: MapUnit) -> str:
         digest = everywhere.copy()
-        for file in (inputs[index] for index in unit.files):
+        for file in unit.inputs:
             if not file.mark:
                 return ""
             digest.update(json.dumps([file.path, file.source, file.size_bytes, file.mark]).encode())
+        if unit.is_part:
+            digest.update(json.dumps([unit.start, unit.stop]).encode())
         return digest.hexdigest()
 
-    return [unit.model_copy(update={"key": key_of(unit)}) for unit in units]
+    return units.map(lambda unit: unit.model_copy(update={"key": key_of(unit)}))
 
 
 def _find(values: Any, name: str) -> Any:

@@ -6,6 +6,7 @@ Numbers in them become numbers of the dataset, so a receipt ends with its own ch
 from __future__ import annotations
 
 import re
+from array import array
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
@@ -14,7 +15,7 @@ from typing import Any, Generic, TypeVar
 import xxhash
 from pydantic import ConfigDict, ValidationError
 
-from maskmill.pipeline.engine.units import UnitDescription, UnitOutcome
+from maskmill.pipeline.engine.units import Unit, UnitDescription, UnitOutcome, UnitSequence
 from maskmill.pipeline.storage.regular_files import MAX_TEXT_BYTES
 from maskmill.pipeline.storage.store import Store
 from maskmill.schemas.bounded_json import check_parts
@@ -22,7 +23,6 @@ from maskmill.schemas.errors import ShardCorruptError, StaleArtifactError
 from maskmill.schemas.layout import RECEIPTS
 from maskmill.schemas.receipt import AnyDetails, Details, Receipt
 
-Unit = TypeVar("Unit", bound=UnitDescription)
 Item = TypeVar("Item")
 
 RECEIPTS_AT_ONCE = 16
@@ -72,12 +72,16 @@ class Receipts(Generic[Unit, AnyDetails]):
 
     def select(self, is_wanted: Callable[[Unit], bool]) -> Receipts[Unit, AnyDetails]:
         """The receipts of some of the units."""
-        return Receipts(self._output, [unit for unit in self.units if is_wanted(unit)], self._details)
+        return self._choose(place for place, unit in enumerate(self.units) if is_wanted(unit))
+
+    def _choose(self, places: Iterable[int]) -> Receipts[Unit, AnyDetails]:
+        chosen = UnitSequence(array("q", places), self.units.__getitem__)
+        return Receipts(self._output, chosen, self._details)
 
     def finished(self) -> Receipts[Unit, AnyDetails]:
-        """The receipts that exist before the stage has run; for a driver that resumes."""
-        done = set(self._output.list(f"{RECEIPTS}/{self.units[0].stage}")) if self.units else set()
-        return self.select(lambda unit: receipt_path(unit.stage, unit.unit) in done)
+        """The receipts, of those of a whole stage, that exist before it has run; for a driver that resumes."""
+        done = list_finished(self._output, self.units[0].stage) if self.units else set()
+        return self._choose(place for place in range(len(self.units)) if place in done)
 
 
 def write_receipt(output: Store, unit: UnitDescription, outcome: UnitOutcome[Any]) -> None:
@@ -111,6 +115,12 @@ def receipt_path(stage: str, unit: int) -> str:
     return f"{RECEIPTS}/{stage}/{unit:06d}.json"
 
 
+def list_finished(output: Store, stage: str) -> set[int]:
+    """The numbers of the units of a stage that have a receipt."""
+    names = (path.rpartition("/")[2] for path in output.list(f"{RECEIPTS}/{stage}"))
+    return {int(name.removesuffix(".json")) for name in names if _RECEIPT_NAME.fullmatch(name)}
+
+
 def iter_left_receipts(output: Store, stage: str, details: type[AnyDetails]) -> Iterator[Receipt[AnyDetails]]:
     """The receipts of a stage that another run has left, in the order of their units.
 
@@ -123,8 +133,7 @@ def iter_left_receipts(output: Store, stage: str, details: type[AnyDetails]) -> 
         StaleArtifactError: One is deleted meanwhile.
         ShardCorruptError: One is not what was written.
     """
-    names = (path.rpartition("/")[2] for path in output.list(f"{RECEIPTS}/{stage}"))
-    units = sorted(int(name.removesuffix(".json")) for name in names if _RECEIPT_NAME.fullmatch(name))
+    units = sorted(list_finished(output, stage))
     return _read_ahead(output, lambda unit: read_left_receipt(output, stage, unit, details), units)
 
 

@@ -10,17 +10,17 @@ from __future__ import annotations
 import contextlib
 import socket
 import time
+from array import array
 from collections.abc import Callable, Generator, Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any, Generic, Protocol, TypeVar
 
-from maskmill.pipeline.engine.receipts import Receipts, Unit, read_counts, receipt_path, write_receipt
-from maskmill.pipeline.engine.units import Finished, UnitDescription, UnitFunction, UnitOutcome
+from maskmill.pipeline.engine.receipts import Receipts, list_finished, read_counts, write_receipt
+from maskmill.pipeline.engine.units import Finished, Unit, UnitDescription, UnitFunction, UnitOutcome
 from maskmill.pipeline.storage.failures import retry_transient
 from maskmill.pipeline.storage.store import Store
 from maskmill.schemas.errors import ConfigError, is_panic
 from maskmill.schemas.events import RunListener, StageDone, StageStarted, UnitDone, UnitProgress
-from maskmill.schemas.layout import RECEIPTS
 from maskmill.schemas.receipt import AnyDetails
 
 UNIT_ATTEMPTS = 3
@@ -186,9 +186,10 @@ def run_stage(
     check_visible(output, engine)
     name = units[0].stage
     on_finished = watch(receipts.finished()) if watch is not None else None
-    done = set(output.list(f"{RECEIPTS}/{name}"))
-    pending = [unit for unit in units if receipt_path(name, unit.unit) not in done]
-    listen(StageStarted(stage=name, units=len(units), reused=len(units) - len(pending)))
+    done = list_finished(output, name)
+    places = array("q", (place for place in range(len(units)) if place not in done))
+    pending = (units[place] for place in places)
+    listen(StageStarted(stage=name, units=len(units), reused=len(units) - len(places)))
     started = time.perf_counter()
     retries = 0
 
@@ -214,7 +215,7 @@ def run_stage(
         StageDone(
             stage=name,
             units=len(units),
-            ran=len(pending),
+            ran=len(places),
             seconds=round(time.perf_counter() - started, 4),
             retries=retries,
         )

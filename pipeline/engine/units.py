@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Any, Generic
+from typing import Any, Generic, TypeVar, overload
 
 import xxhash
 from pydantic import BaseModel, ConfigDict
@@ -30,6 +30,39 @@ class UnitDescription(BaseModel):
     def digest(self) -> str:
         """xxh3-128 of the description."""
         return xxhash.xxh3_128_hexdigest(self.model_dump_json().encode())
+
+
+Unit = TypeVar("Unit", bound=UnitDescription)
+
+
+class UnitSequence(Sequence[Unit]):
+    """Units that are made when they are asked for, so that a million of them take no memory.
+
+    Args:
+        numbers: What `make` is given for each.
+        make: Makes one, the same every time.
+    """
+
+    def __init__(self, numbers: Sequence[int], make: Callable[[int], Unit]) -> None:
+        self._numbers = numbers
+        self._make = make
+
+    def __len__(self) -> int:
+        return len(self._numbers)
+
+    @overload
+    def __getitem__(self, place: int) -> Unit: ...
+    @overload
+    def __getitem__(self, place: slice) -> UnitSequence[Unit]: ...
+    def __getitem__(self, place: int | slice) -> Unit | UnitSequence[Unit]:
+        if isinstance(place, slice):
+            return UnitSequence(self._numbers[place], self._make)
+        return self._make(self._numbers[place])
+
+    def map(self, change: Callable[[Unit], Unit]) -> UnitSequence[Unit]:
+        """The units as something makes them of these."""
+        make = self._make
+        return UnitSequence(self._numbers, lambda number: change(make(number)))
 
 
 @dataclass(frozen=True)

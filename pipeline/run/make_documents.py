@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+from array import array
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator
 from functools import partial
@@ -20,13 +22,17 @@ from maskmill.pipeline.corpus.map_documents import MAP
 from maskmill.pipeline.corpus.near_duplicates.keep_stage import KeepDetails
 from maskmill.pipeline.corpus.near_duplicates.plan import KeepUnit
 from maskmill.pipeline.corpus.plan import (
-    MapUnit,
     SortUnit,
     plan_buckets,
-    plan_group_bytes,
-    plan_map_units,
     plan_shard_bytes,
     plan_sort_units,
+)
+from maskmill.pipeline.corpus.plan_map_units import (
+    RANGE_BYTES,
+    MapUnit,
+    explain_whole,
+    plan_group_bytes,
+    plan_map_units,
 )
 from maskmill.pipeline.corpus.quarantine import find_examples
 from maskmill.pipeline.corpus.read_evaluation import index_evaluation
@@ -54,6 +60,7 @@ from maskmill.schemas.layout import (
 )
 from maskmill.schemas.manifest import DocumentsManifest
 from maskmill.schemas.receipt import Receipt, ShardReceipt
+from maskmill.schemas.wording import count_of, size_of
 
 
 def make_documents(run: Run) -> list[DocumentsManifest]:
@@ -83,21 +90,22 @@ def make_documents(run: Run) -> list[DocumentsManifest]:
         return [_read_own(run, folder) for folder in folders]
     _begin_again_if_inputs_changed(run)
     documents = run.settings.documents
-    buckets = plan_buckets(run.assumed_text_bytes, run.shard_bytes, documents.held_out)
+    buckets = plan_buckets(run.inputs.assumed_text_bytes, run.shard_bytes, documents.held_out)
     group_bytes = plan_group_bytes(documents, run.shard_bytes)
-    map_units = plan_map_units(run.inputs, group_bytes, buckets, appendable=documents.appendable)
+    map_units = plan_map_units(run.inputs, group_bytes, buckets, run.settings.input, appendable=documents.appendable)
+    _note_whole_files(run)
     reused, map_units = plan_reuse(run, map_units) if documents.appendable else (None, map_units)
     wanted, evaluation = run.settings.filters.decontamination, None
     if wanted is not None:
         evaluation = index_evaluation(run.output, run.evaluation.files, run.evaluation.digest, wanted)
     libraries = run.settings.filters.libraries()
-    context = CorpusContext(run.output, run.settings, run.inputs, reused, libraries, evaluation)
+    context = CorpusContext(run.output, run.settings, run.inputs.assumed_text_bytes, reused, libraries, evaluation)
 
     def guard_corpus(finished: Receipts[MapUnit, MapDetails]) -> Callable[[Finished], None]:
         guard = CorpusGuard(
             run.settings.input.max_quarantined,
-            [sum(run.inputs[index].assumed_text_bytes for index in unit.files) for unit in map_units],
-            {receipt.unit: receipt.counts for receipt in finished},
+            array("q", (unit.assumed_text_bytes for unit in map_units)),
+            ((receipt.unit, receipt.counts) for receipt in finished),
             partial(find_examples, run.output),
         )
         return lambda done: guard.finish_unit(done.unit, done.counts)
@@ -118,6 +126,22 @@ def make_documents(run: Run) -> list[DocumentsManifest]:
         return _write_manifests(run, sorted_, counts, evaluation)
     kept = drop_near_duplicates(run, context, documents.near_duplicates, sorted_, counts)
     return _write_manifests(run, kept, counts, evaluation)
+
+
+def _note_whole_files(run: Run) -> None:
+    """Say which file keeps one worker busy while the others wait, since it cannot be read in parts."""
+    workers = run.settings.engine.workers or len(os.sched_getaffinity(0))
+    most_bytes = max(RANGE_BYTES, run.inputs.assumed_text_bytes // workers)
+    settings = run.settings.input
+    large = (file for file in run.inputs if file.assumed_text_bytes > most_bytes)
+    whole = [(file, reason) for file in large if (reason := explain_whole(file, settings))]
+    if whole and workers > 1:
+        file, reason = whole[0]
+        others = f", nor can {count_of(len(whole) - 1, 'other file')}" if len(whole) > 1 else ""
+        run.note(
+            f"{file.path}, {size_of(file.size_bytes)}, cannot be read in parts{others}: {reason}; to spread it over "
+            "workers, write it as uncompressed JSON lines or Parquet, or as several files"
+        )
 
 
 def _begin_again_if_inputs_changed(run: Run) -> None:

@@ -16,12 +16,14 @@ from pydantic import BaseModel, ValidationError
 
 from maskmill.pipeline.corpus.filters.check_filters import check_filters
 from maskmill.pipeline.corpus.input_file import InputFile
+from maskmill.pipeline.corpus.input_files import InputFiles
 from maskmill.pipeline.corpus.list_inputs import list_inputs
 from maskmill.pipeline.corpus.plan import plan_shard_bytes
 from maskmill.pipeline.corpus.read_evaluation import EvaluationFiles, list_evaluation
 from maskmill.pipeline.engine.ray_job import refuse_lost_output
-from maskmill.pipeline.engine.receipts import Receipts, Unit
+from maskmill.pipeline.engine.receipts import Receipts
 from maskmill.pipeline.engine.stage import Context, Engine, Stage, Watch, run_stage
+from maskmill.pipeline.engine.units import Unit, UnitSequence
 from maskmill.pipeline.packing.words.segmenters import load_segmenter
 from maskmill.pipeline.run.claim_output import claim_output
 from maskmill.pipeline.run.describe_run import describe_run
@@ -67,7 +69,7 @@ class Run:
 
     settings: RunFile
     output: Store
-    inputs: tuple[InputFile, ...]
+    inputs: InputFiles
     fingerprints: dict[Part, str]
     brought: dict[str, bytes]
     listen: RunListener
@@ -97,14 +99,9 @@ class Run:
         return weigh_by_tokenizer(self.settings.mask.masking(), self.output.below(self.tokenizer_folder))
 
     @property
-    def assumed_text_bytes(self) -> int:
-        """Bytes of text in the inputs, by their sizes and formats."""
-        return sum(file.assumed_text_bytes for file in self.inputs)
-
-    @property
     def shard_bytes(self) -> int:
         """Target size of a document shard, in bytes of text, before the text was counted."""
-        return plan_shard_bytes(self.assumed_text_bytes, self.settings.documents.shard_mb)
+        return plan_shard_bytes(self.inputs.assumed_text_bytes, self.settings.documents.shard_mb)
 
     def engine(self) -> Engine:
         """The engine, started at its first use: a finished run starts none."""
@@ -166,9 +163,9 @@ class Run:
         """The receipts of the units that have already run."""
         return Receipts(self.output, self._own(part, stage, units), stage.details).finished()
 
-    def _own(self, part: Part, stage: Stage[Any, Unit, AnyDetails], units: Sequence[Unit]) -> list[Unit]:
+    def _own(self, part: Part, stage: Stage[Any, Unit, AnyDetails], units: Sequence[Unit]) -> UnitSequence[Unit]:
         own = {"stage": self.name_stage(stage), "run": self.fingerprints[part]}
-        return [unit.model_copy(update=own) for unit in units]
+        return UnitSequence(range(len(units)), lambda place: units[place].model_copy(update=own))
 
     @property
     def splits(self) -> list[DataSplit]:
@@ -276,7 +273,7 @@ def open_run(
         raise ConfigError("a run does not write into the root of a disk", path="output.url", action="name a folder")
     warnings: list[str] = []
     read = settings.input
-    inputs = tuple(list_inputs(read.paths, read.name, warnings.append, read.format))
+    inputs = InputFiles(list_inputs(read.paths, read.name, warnings.append, read.format))
     wanted = settings.tokenizer
     brought = read_brought_files(wanted.from_, normalisation_of(wanted)) if wanted.from_ else {}
     refuse_inputs_in_output(inputs, output)

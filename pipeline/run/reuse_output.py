@@ -6,7 +6,6 @@ It does not matter whether another driver works in it: once its documents are fi
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import replace
 from typing import Annotated
 
@@ -14,7 +13,8 @@ from pydantic import ConfigDict, Field
 
 from maskmill.pipeline.corpus.input_pattern import InputPattern, name_sources
 from maskmill.pipeline.corpus.map_documents import MAP
-from maskmill.pipeline.corpus.plan import Buckets, MapUnit, plan_group_bytes, plan_map_units
+from maskmill.pipeline.corpus.plan import Buckets
+from maskmill.pipeline.corpus.plan_map_units import MapUnit, plan_group_bytes, plan_map_units
 from maskmill.pipeline.corpus.take_unit import ADVICE, advised_reuse
 from maskmill.pipeline.corpus.unit_keys import (
     KEY_CHARACTERS,
@@ -23,8 +23,9 @@ from maskmill.pipeline.corpus.unit_keys import (
     key_units,
     list_reading_settings,
 )
-from maskmill.pipeline.engine.receipts import iter_left_receipts, receipt_path
+from maskmill.pipeline.engine.receipts import iter_left_receipts, list_finished
 from maskmill.pipeline.engine.stage import check_visible
+from maskmill.pipeline.engine.units import UnitSequence
 from maskmill.pipeline.run.open_run import Run, place_of
 from maskmill.pipeline.run.record import DOCUMENTS, RunRecord, read_record
 from maskmill.pipeline.storage.datasets import MANIFEST
@@ -51,7 +52,7 @@ class _KeyAlone(Details):
     kept: _Key | None = None
 
 
-def plan_reuse(run: Run, units: Sequence[MapUnit]) -> tuple[Store | None, list[MapUnit]]:
+def plan_reuse(run: Run, units: UnitSequence[MapUnit]) -> tuple[Store | None, UnitSequence[MapUnit]]:
     """Give the map units of an appendable run their keys, and mark those to take from the output that it reuses.
 
     Returns:
@@ -63,10 +64,10 @@ def plan_reuse(run: Run, units: Sequence[MapUnit]) -> tuple[Store | None, list[M
         StaleArtifactError: One of its files was deleted meanwhile.
     """
     ours = _reading_settings(read_record(run.output))
-    keyed = key_units(units, run.inputs, ours)
-    done = set(run.output.list(f"{RECEIPTS}/{MAP.name}"))
-    pending = [unit for unit in keyed if receipt_path(MAP.name, unit.unit) not in done]
+    keyed = key_units(units, ours)
     url = run.settings.input.reuse
+    done = set() if url is None else list_finished(run.output, MAP.name)
+    pending = [number for number in range(len(keyed)) if number not in done]
     if url is None or not pending:
         return None, keyed
     if place_of(open_store(url).url) == place_of(run.output.url):
@@ -75,7 +76,7 @@ def plan_reuse(run: Run, units: Sequence[MapUnit]) -> tuple[Store | None, list[M
     check_visible(reused, run.engine())
     theirs = _read_reusable(reused)
     with advised_reuse():
-        wanted = {unit.key: unit.unit for unit in pending if unit.key}
+        wanted = {key: number for number in pending if (key := keyed[number].key)}
         taken: dict[int, int] = {}
         theirs_read = set[str]()
         is_empty = True
@@ -98,12 +99,12 @@ def plan_reuse(run: Run, units: Sequence[MapUnit]) -> tuple[Store | None, list[M
         )
         run.warn(f"input.reuse: nothing is taken from {reused.display_url}: {reason}")
         return None, keyed
-    size_bytes = sum(sum(keyed[unit].sizes_bytes) for unit in taken)
+    size_bytes = sum(keyed[unit].size_bytes for unit in taken)
     run.note(
         f"{len(taken):,} of {count_of(len(keyed), 'unit')}, {size_of(size_bytes)} of input, are taken from "
         f"{reused.display_url}"
     )
-    return reused, [unit.model_copy(update={"taken_from": taken.get(unit.unit)}) for unit in keyed]
+    return reused, keyed.map(lambda unit: unit.model_copy(update={"taken_from": taken.get(unit.unit)}))
 
 
 def _reading_settings(record: RunRecord) -> ReadingSettings:
@@ -175,8 +176,8 @@ def _find_renamed(run: Run, ours: ReadingSettings, theirs_read: set[str]) -> tup
         ours_of = {there: here for here, there in names.items()}
         renamed = [replace(file, path=names[file.path]) for file in run.inputs if file.path in names]
         group_bytes = plan_group_bytes(run.settings.documents, run.shard_bytes)
-        units = plan_map_units(renamed, group_bytes, Buckets(1, 0), appendable=True)
-        for unit in key_units(units, renamed, ours):
+        units = plan_map_units(renamed, group_bytes, Buckets(1, 0), run.settings.input, appendable=True)
+        for unit in key_units(units, ours):
             if unit.key in theirs_read:
                 return ours_of[unit.paths[0]], unit.paths[0]
     return "", ""

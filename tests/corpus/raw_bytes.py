@@ -8,6 +8,9 @@ import io
 class RawBytes:
     """Stands in for `OpenInput`: `block_bytes` at a time, an empty block at the end."""
 
+    start = 0
+    stop = None
+
     def __init__(self, data: bytes, block_bytes: int = 1 << 18) -> None:
         self._data = io.BytesIO(data)
         self._block_bytes = block_bytes

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import uuid
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -15,16 +15,11 @@ import xxhash
 
 from maskmill.pipeline.corpus.exchange import CorpusContext
 from maskmill.pipeline.corpus.exchange_index import write_index
+from maskmill.pipeline.corpus.input_files import InputFiles
 from maskmill.pipeline.corpus.list_inputs import list_inputs
 from maskmill.pipeline.corpus.map_documents import MAP
-from maskmill.pipeline.corpus.plan import (
-    MapUnit,
-    SortUnit,
-    plan_buckets,
-    plan_map_units,
-    plan_shard_bytes,
-    plan_sort_units,
-)
+from maskmill.pipeline.corpus.plan import SortUnit, plan_buckets, plan_shard_bytes, plan_sort_units
+from maskmill.pipeline.corpus.plan_map_units import MapUnit, plan_map_units
 from maskmill.pipeline.corpus.sort_documents import SORT
 from maskmill.pipeline.engine.local_engine import LocalEngine
 from maskmill.pipeline.engine.stage import run_stage
@@ -41,7 +36,7 @@ class Ran:
 
     documents: dict[bool, list[Document]]
     counts: Counter[str]
-    map_units: list[MapUnit]
+    map_units: Sequence[MapUnit]
     sort_units: list[SortUnit]
     output: Store
 
@@ -66,16 +61,25 @@ def make_context(files: Mapping[str, bytes], sections: Mapping[str, dict[str, An
     for section, values in sections.items():
         whole[section] = whole.get(section, {}) | values
     run = RunFile.model_validate(whole)
-    return CorpusContext(open_store(run.output.url), run, tuple(list_inputs(run.input.paths, run.input.name)))
+    return CorpusContext(open_store(run.output.url), run, list_files(run).assumed_text_bytes)
+
+
+def list_files(run: RunFile) -> InputFiles:
+    return InputFiles(list_inputs(run.input.paths, run.input.name))
 
 
 def run_both_stages(
-    files: Mapping[str, bytes], sections: Mapping[str, dict[str, Any]] | None = None, url: str = ""
+    files: Mapping[str, bytes],
+    sections: Mapping[str, dict[str, Any]] | None = None,
+    url: str = "",
+    range_bytes: int | None = None,
 ) -> Ran:
     context = make_context(files, sections or {}, url)
     output, engine = context.output, LocalEngine(1)
     buckets = plan_buckets(context.assumed_text_bytes, context.shard_bytes, context.run.documents.held_out)
-    map_units = plan_map_units(context.inputs, context.shard_bytes, buckets)
+    map_units = plan_map_units(
+        list_files(context.run), context.shard_bytes, buckets, context.run.input, range_bytes=range_bytes
+    )
     mapped = run_stage(engine, MAP, context, output, map_units, lambda _: None)
     totals = write_index(output, mapped)
     documents = context.run.documents

@@ -6,6 +6,7 @@ import itertools
 import json
 import random
 from collections import Counter
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -20,16 +21,17 @@ from maskmill.pipeline.corpus import (
     quarantine,
     sort_documents,
 )
-from maskmill.pipeline.corpus.exchange import MapDetails, exchange_path
+from maskmill.pipeline.corpus.exchange import CorpusContext, MapDetails, exchange_path
 from maskmill.pipeline.corpus.exchange_index import INDEX_PATH
 from maskmill.pipeline.corpus.judge_quarantine import check_quarantined
-from maskmill.pipeline.corpus.plan import MapUnit
+from maskmill.pipeline.corpus.plan import Buckets
+from maskmill.pipeline.corpus.plan_map_units import MapUnit, plan_map_units
 from maskmill.pipeline.corpus.sort_documents import SortDetails
 from maskmill.pipeline.engine.receipts import Receipts
 from maskmill.schemas.documents import DOCUMENT_SCHEMA
 from maskmill.schemas.errors import InputDataError, ShardCorruptError, StaleArtifactError
 from maskmill.schemas.rows import BLOCK_BYTES
-from tests.corpus.run_stages import Document, Ran, json_lines, make_context, run_both_stages
+from tests.corpus.run_stages import Document, Ran, json_lines, list_files, make_context, run_both_stages
 
 SEED = 3
 HELD_OUT = 0.2
@@ -260,7 +262,9 @@ def test_a_shard_without_documents_stands_all_the_same() -> None:
 @pytest.mark.parametrize("kind", ["flip", "cut", "gone", "index gone"])
 def test_a_damaged_exchange_is_noticed(kind: str) -> None:
     context = make_context(make_files(2, 10), {"input": {"id_field": "id", "max_quarantined": 1.0}})
-    ran = run_both_stages({}, {"input": {"paths": [file.url for file in context.inputs], "max_quarantined": 1.0}})
+    ran = run_both_stages(
+        {}, {"input": {"paths": [file.url for file in list_files(context.run)], "max_quarantined": 1.0}}
+    )
     path = INDEX_PATH if kind == "index gone" else exchange_path(0)
     data = ran.output.read_bytes(path)
     if kind.endswith("gone"):
@@ -268,7 +272,7 @@ def test_a_damaged_exchange_is_noticed(kind: str) -> None:
     else:
         middle = len(data) // 2
         ran.output.write_bytes(path, data[:middle] + (b"" if kind == "cut" else b"\0\1" + data[middle + 2 :]))
-    again = type(context)(ran.output, context.run, context.inputs)
+    again = type(context)(ran.output, context.run, context.assumed_text_bytes)
     with pytest.raises(StaleArtifactError if kind.endswith("gone") else ShardCorruptError) as refused:
         _ = [sort_documents.sort_documents(again, unit) for unit in ran.sort_units]
     assert str(refused.value.path).endswith(path)
@@ -299,14 +303,15 @@ def lines_with_faults(num_lines: int, one_in: int) -> bytes:
     return b"".join(lines)
 
 
-def unit_of(index: int, path: str) -> MapUnit:
-    return MapUnit(unit=index, files=(index,), paths=(path,), sizes_bytes=(0,), num_buckets=4, num_held_out_buckets=1)
+def units_of(context: CorpusContext, group_bytes: int = 0) -> Sequence[MapUnit]:
+    """A unit for each file, or for as many as come to some bytes."""
+    return plan_map_units(list_files(context.run), group_bytes, Buckets(4, 1), context.run.input)
 
 
 def test_the_guard_stops_a_unit_before_its_end_and_says_why() -> None:
     data = lines_with_faults(100_000, 20)
     context = make_context({"a.jsonl": data}, {"input": {"max_quarantined": 0.01}, "documents": {"shard_mb": 1}})
-    unit = unit_of(0, "a.jsonl")
+    (unit,) = units_of(context)
     with pytest.raises(InputDataError, match="too much of the input is bad") as stopped:
         map_documents.map_documents(context, unit)
     error = stopped.value
@@ -325,14 +330,15 @@ def test_the_guard_stops_a_unit_before_its_end_and_says_why() -> None:
 def test_the_guard_does_not_stop_what_is_within_the_limit(one_in: int, limit: float) -> None:
     files = {f"{number}.jsonl": lines_with_faults(one_in * 300 // (number + 1), one_in) for number in range(3)}
     context = make_context(files, {"input": {"max_quarantined": limit}, "documents": {"shard_mb": 0.05}})
-    for index, file in enumerate(context.inputs):
-        map_documents.map_documents(context, unit_of(index, file.path))
+    for unit in units_of(context):
+        map_documents.map_documents(context, unit)
 
 
 def test_all_files_of_a_unit_count_in_the_guard() -> None:
     files = {name: lines_with_faults(20_000, 20) for name in ("a.jsonl", "b.jsonl")}
     context = make_context(files, {"input": {"max_quarantined": 0.04}, "documents": {"shard_mb": 512}})
-    unit = MapUnit(unit=0, files=(0, 1), paths=tuple(files), sizes_bytes=(0, 0), num_buckets=1, num_held_out_buckets=1)
+    (unit,) = units_of(context, 1 << 30)
+    assert len(unit.inputs) == 2
     with pytest.raises(InputDataError, match="too much of the input is bad"):
         map_documents.map_documents(context, unit)
 

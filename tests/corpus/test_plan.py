@@ -10,18 +10,17 @@ from hypothesis import strategies as st
 from maskmill.pipeline.corpus.hash_documents import assign_to_intervals
 from maskmill.pipeline.corpus.input_file import InputFile
 from maskmill.pipeline.corpus.plan import (
-    ALONE_BYTES,
     MAX_BUCKETS,
-    MAX_FILES_PER_UNIT,
     MIB,
     Buckets,
-    _ends_group,
     plan_buckets,
-    plan_map_units,
     plan_shard_bytes,
     plan_sort_units,
 )
+from maskmill.pipeline.corpus.plan_map_units import ALONE_BYTES, MAX_FILES_PER_UNIT, _ends_group, plan_map_units
+from maskmill.schemas.run_file import InputSection
 
+INPUT = InputSection(paths=["a"], text_document="line")
 BUCKETS = st.builds(Buckets, st.integers(1, 256), st.integers(0, 256))
 FILES = st.lists(st.integers(0, 40 * MIB), max_size=30, min_size=1).map(
     lambda sizes: [InputFile("", f"{number}.txt", size) for number, size in enumerate(sizes)]
@@ -107,12 +106,14 @@ def test_buckets_are_at_most_512(files: list[InputFile], shard_mb: float, held_o
 
 @given(FILES, st.integers(MIB, 64 * MIB), BUCKETS)
 def test_every_file_is_read_by_one_unit_in_order(files: list[InputFile], shard_bytes: int, buckets: Buckets) -> None:
-    units = plan_map_units(files, shard_bytes, buckets)
+    units = plan_map_units(files, shard_bytes, buckets, INPUT)
     assert [unit.unit for unit in units] == list(range(len(units)))
-    assert [file for unit in units for file in unit.files] == list(range(len(files)))
+    assert [file for unit in units for file in unit.inputs] == files
     for unit in units:
-        assert unit.paths == tuple(files[index].path for index in unit.files)
-        assert unit.sizes_bytes == tuple(files[index].size_bytes for index in unit.files)
+        assert unit.inputs[0] is files[unit.first_file]
+        assert unit.paths == tuple(file.path for file in unit.inputs)
+        assert unit.sizes_bytes == tuple(file.size_bytes for file in unit.inputs)
+        assert not unit.is_part
         assert (unit.num_buckets, unit.num_held_out_buckets) == (buckets.train, buckets.held_out)
         assert sum(unit.sizes_bytes[:-1]) * 4 < shard_bytes  # without its last file it was not full
     assert all(sum(unit.sizes_bytes) * 4 >= shard_bytes for unit in units[:-1])
@@ -133,7 +134,9 @@ def test_added_files_change_no_units_but_those_beside_them(
 
     def groups(of: list[InputFile]) -> set[tuple[str, ...]]:
         in_order = sorted(of, key=lambda file: file.path)
-        return {unit.paths for unit in plan_map_units(in_order, shard_bytes, Buckets(buckets, 0), appendable=True)}
+        return {
+            unit.paths for unit in plan_map_units(in_order, shard_bytes, Buckets(buckets, 0), INPUT, appendable=True)
+        }
 
     ends = {file.path for file in files if _ends_group(file) or file.assumed_text_bytes >= ALONE_BYTES}
     follows = {file.path: after for file, after in zip(files, [*files[1:], None], strict=True)}
@@ -154,15 +157,15 @@ def test_added_files_change_no_units_but_those_beside_them(
 
 def test_many_tiny_files_come_to_many_units() -> None:
     files = [InputFile("", f"{number:06d}.txt", number % 2) for number in range(100_000)]
-    units = plan_map_units(files, 64 * MIB, Buckets(1, 0))
-    assert max(len(unit.files) for unit in units) == MAX_FILES_PER_UNIT
+    units = plan_map_units(files, 64 * MIB, Buckets(1, 0), INPUT)
+    assert max(len(unit.inputs) for unit in units) == MAX_FILES_PER_UNIT
     assert len(units) == -(-100_000 // MAX_FILES_PER_UNIT)
-    assert sum(len(unit.files) for unit in units) == 100_000
+    assert sum(len(unit.inputs) for unit in units) == 100_000
 
 
 def test_a_receipt_is_tied_to_the_files_and_the_buckets() -> None:
     digests = [
-        plan_map_units([InputFile("", path, size)], MIB, Buckets(train, held_out))[0].digest()
+        plan_map_units([InputFile("", path, size)], MIB, Buckets(train, held_out), INPUT)[0].digest()
         for path, size, train, held_out in [
             ("a", 1, 1, 1),
             ("b", 1, 1, 1),

@@ -16,7 +16,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from maskmill.pipeline.corpus import map_documents, plan
+from maskmill.pipeline.corpus import map_documents, plan, plan_map_units
 from maskmill.pipeline.corpus.input_file import InputFile
 from maskmill.pipeline.corpus.open_input import OpenInput
 from maskmill.pipeline.run import describe_run
@@ -61,9 +61,9 @@ class Opened:
         self.said: list[str] = []
         patch.setattr(map_documents, "OpenInput", self._open)
 
-    def _open(self, file: InputFile) -> OpenInput:
+    def _open(self, file: InputFile, *part: Any) -> OpenInput:
         self.paths.append(file.path)
-        return OpenInput(file)
+        return OpenInput(file, *part)
 
     def shard(self, run: RunFile) -> list[str]:
         """Make the documents of a run; returns the files that were read for it."""
@@ -116,6 +116,7 @@ FILES = st.dictionaries(
     bucket_bytes=st.sampled_from([50, 1 << 19]),
     shard_mb=st.sampled_from([0.002, 0.004, 0.004]),
     buckets=st.tuples(*[st.sampled_from([1, 4, 30])] * 2),
+    range_bytes=st.sampled_from([700, 1 << 28]),
 )
 def test_any_split_into_old_and_new_files_gives_the_bytes_of_a_fresh_run(
     files: Files,
@@ -126,6 +127,7 @@ def test_any_split_into_old_and_new_files_gives_the_bytes_of_a_fresh_run(
     bucket_bytes: int,
     shard_mb: float,
     buckets: tuple[int, int],
+    range_bytes: int,
 ) -> None:
     names = sorted(files | {"z.jsonl": b""})
     some = st.lists(st.sampled_from(sorted(files)), min_size=1, unique=True)
@@ -135,6 +137,7 @@ def test_any_split_into_old_and_new_files_gives_the_bytes_of_a_fresh_run(
         patch.setattr(map_documents, "MAX_RUN_BYTES", run_bytes)
         patch.setattr(map_documents, "RUN_BYTES_PER_BUCKET", bucket_bytes)
         patch.setattr(plan, "BUCKETS_PER_SHARD", buckets[0])
+        patch.setattr(plan_map_units, "RANGE_BYTES", range_bytes)
         opened = Opened(patch)
         corpus, before, after, fresh = (Path(folder) / name for name in ("corpus", "before", "after", "fresh"))
         # One good document to train on in each of the runs.
@@ -142,7 +145,7 @@ def test_any_split_into_old_and_new_files_gives_the_bytes_of_a_fresh_run(
         opened.shard(make_run(corpus, [*old, "z.jsonl"], before, **documents))
         standing = read_all(before)
         patch.setattr(plan, "BUCKETS_PER_SHARD", buckets[1])
-        assert opened.shard(make_run(corpus, names, fresh, **documents)) == names
+        assert list(dict.fromkeys(opened.shard(make_run(corpus, names, fresh, **documents)))) == names
         read = opened.shard(make_run(corpus, names, after, reuse=before, **documents))
         assert set(read) >= set(names) - {*old, "z.jsonl"}
         assert_same(after, fresh)
@@ -186,6 +189,24 @@ def test_only_new_files_are_read_and_the_run_says_so(corpus: Path, tmp_path: Pat
     assert opened.said[-1] == f"5 of 6 units, {size / 1e3:.1f} kB of input, are taken from {tmp_path / '2'}"
 
 
+def test_parts_of_files_are_taken_too(
+    corpus: Path, tmp_path: Path, opened: Opened, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(plan_map_units, "RANGE_BYTES", 1000)
+    read = opened.shard(make_run(corpus, names_of("abcd"), tmp_path / "old"))
+    assert len(read) > 12
+    assert set(opened.shard(make_run(corpus, names_of("abcdef"), tmp_path / "new", tmp_path / "old"))) == {
+        "e.jsonl",
+        "f.jsonl",
+    }
+    size = sum((corpus / name).stat().st_size for name in names_of("abcd"))
+    assert f"{size / 1e3:.1f} kB of input, are taken from" in opened.said[-1]
+    opened.shard(make_run(corpus, names_of("abcdef"), tmp_path / "fresh"))
+    assert_same(tmp_path / "new", tmp_path / "fresh")
+    monkeypatch.setattr(plan_map_units, "RANGE_BYTES", 1500)  # other parts
+    assert len(set(opened.shard(make_run(corpus, names_of("ab"), tmp_path / "other", tmp_path / "old")))) == 2
+
+
 def test_files_that_are_gone_are_not_in_the_new_documents(corpus: Path, tmp_path: Path, opened: Opened) -> None:
     opened.shard(make_run(corpus, names_of("abcd"), tmp_path / "old"))
     (corpus / "b.jsonl").unlink()
@@ -208,7 +229,7 @@ def test_small_files_are_taken_in_the_groups_in_which_they_were_read(
     corpus: Path, tmp_path: Path, opened: Opened
 ) -> None:
     """Two files make a unit, however much text there is in all; one file more at the front shifts them."""
-    group_mb = 2 * (corpus / "a.jsonl").stat().st_size * plan.MAP_UNITS_PER_SHARD / (1 << 20) - 0.001
+    group_mb = 2 * (corpus / "a.jsonl").stat().st_size * plan_map_units.MAP_UNITS_PER_SHARD / (1 << 20) - 0.001
     opened.shard(make_run(corpus, names_of("bcd"), tmp_path / "old", shard_mb=group_mb))
     read = [
         opened.shard(make_run(corpus, names_of(letters), tmp_path / letters, tmp_path / "old", shard_mb=group_mb))
@@ -225,8 +246,8 @@ def test_without_shard_mb_groups_do_not_depend_on_how_much_text_there_is(shard_m
             DocumentsSection(appendable=appendable),
             DocumentsSection(appendable=appendable, shard_mb=shard_mb),
         )
-        assert plan.plan_group_bytes(unset, 12345) == (64 << 20 if appendable else 12345)
-        assert plan.plan_group_bytes(given_mb, int(shard_mb * (1 << 20))) == int(shard_mb * (1 << 20))
+        assert plan_map_units.plan_group_bytes(unset, 12345) == (64 << 20 if appendable else 12345)
+        assert plan_map_units.plan_group_bytes(given_mb, int(shard_mb * (1 << 20))) == int(shard_mb * (1 << 20))
 
 
 class Killed(BaseException):

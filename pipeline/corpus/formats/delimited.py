@@ -16,6 +16,7 @@ from dataclasses import dataclass
 from maskmill.pipeline.corpus.formats.document_block import DocumentBlock, Opened, Origin, Reason, Reject
 from maskmill.pipeline.corpus.formats.format import Format
 from maskmill.pipeline.corpus.formats.judge_document import judge_document
+from maskmill.pipeline.corpus.formats.split import split_records
 from maskmill.pipeline.corpus.formats.table_rows import no_text_column
 from maskmill.pipeline.corpus.read_lines import iter_raw_lines
 from maskmill.schemas.documents import KEPT_QUARANTINE_BYTES
@@ -148,5 +149,5 @@ def _encode_name(record: list[str], column: int | None) -> bytes | None:
     return record[column].encode(_BYTES) or None if column is not None else None
 
 
-CSV = Format("csv", "CSV", (".csv",), iter_csv)
-TSV = Format("tsv", "TSV", (".tsv",), iter_tsv)
+CSV = Format("csv", "CSV", (".csv",), iter_csv, split_records)
+TSV = Format("tsv", "TSV", (".tsv",), iter_tsv, split_records)

@@ -28,7 +28,18 @@ class Origin(Protocol):
 
 
 class Opened(Blocks, Protocol):
-    """A file of raw text that is being read."""
+    """A file of raw text that is being read, or a part of one.
+
+    Of a part, `read` gives the bytes of the documents that begin there; readers of rows choose them by its range.
+    """
+
+    @property
+    def stop(self) -> int | None:
+        """The byte behind the part; None for a whole file."""
+
+    @property
+    def size_bytes(self) -> int:
+        """Of the stored file."""
 
     def open_seekable(self) -> Any:
         """The file as stored, for reading at any place."""

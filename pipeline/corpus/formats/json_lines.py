@@ -18,6 +18,7 @@ from maskmill.pipeline.corpus.formats.document_block import DocumentBlock, Opene
 from maskmill.pipeline.corpus.formats.find_field import MISSING, find_field
 from maskmill.pipeline.corpus.formats.format import Format
 from maskmill.pipeline.corpus.formats.judge_document import MAX_NAME_CHARACTERS
+from maskmill.pipeline.corpus.formats.split import split_lines
 from maskmill.pipeline.corpus.read_lines import is_blank, iter_lines
 from maskmill.schemas.documents import KEPT_QUARANTINE_BYTES
 from maskmill.schemas.run_file import InputSection
@@ -182,4 +183,4 @@ def _encode(text: str) -> bytes:
         raise _Rejected(Reason.INVALID_UTF8) from None
 
 
-JSONL = Format("jsonl", "JSON lines", (".jsonl", ".ndjson", ".json"), iter_json_lines, text_start=b"{")
+JSONL = Format("jsonl", "JSON lines", (".jsonl", ".ndjson", ".json"), iter_json_lines, split_lines, text_start=b"{")

@@ -1,7 +1,8 @@
 """Parquet: a document a row.
 
-Row groups are read one after the other, and of each some 4 MiB of rows at a time, one column at a time: a row group of
-500 MB takes little more memory than one of 5. Only the columns of the text, the id and the source are read.
+Of a part of a file the row groups that begin in it are read, one after the other, and of each some 4 MiB of rows at a
+time, one column at a time: a row group of 500 MB takes little more memory than one of 5. Only the columns of
+the text, the id and the source are read.
 """
 
 from __future__ import annotations
@@ -12,7 +13,8 @@ import pyarrow.parquet as pq
 
 from maskmill.pipeline.corpus.formats.document_block import DocumentBlock, Opened, Origin
 from maskmill.pipeline.corpus.formats.format import Format
-from maskmill.pipeline.corpus.formats.table_rows import Columns, read_rows
+from maskmill.pipeline.corpus.formats.split import split_rows
+from maskmill.pipeline.corpus.formats.table_rows import Columns, choose_rows, read_rows
 from maskmill.schemas.run_file import InputSection
 
 BATCH_BYTES = 4 << 20
@@ -26,8 +28,10 @@ def iter_parquet(file: Origin, opened: Opened, settings: InputSection) -> Iterat
     with opened.explain("Parquet"), pq.ParquetFile(source, **OPTIONS) as table:
         columns = Columns.find(table.schema_arrow, settings, file)
         row = 1
-        for group in range(table.num_row_groups):
-            sizes = table.metadata.row_group(group)
+        metadata = table.metadata
+        starts = [_find_start(metadata.row_group(group)) for group in range(metadata.num_row_groups)]
+        for group in choose_rows(starts, opened):
+            sizes = metadata.row_group(group)
             mean_bytes = max(1, sizes.total_byte_size // max(1, sizes.num_rows))
             rows = min(MAX_BATCH_ROWS, max(1, BATCH_BYTES // mean_bytes))
             for batch in table.iter_batches(rows, row_groups=[group], columns=columns.paths, use_threads=False):
@@ -35,11 +39,19 @@ def iter_parquet(file: Origin, opened: Opened, settings: InputSection) -> Iterat
                 row += len(batch)
 
 
+def _find_start(group: pq.RowGroupMetaData) -> int:
+    """The first byte of a row group; one without columns has none."""
+    columns = (group.column(number) for number in range(group.num_columns))
+    pages = ((column.data_page_offset, column.dictionary_page_offset) for column in columns)
+    return min((page for pair in pages for page in pair if page is not None), default=0)
+
+
 PARQUET = Format(
     "parquet",
     "Parquet",
     (".parquet",),
     iter_parquet,
+    split_rows,
     magic=(b"PAR1",),
     is_compressible=False,
     compresses_itself=True,

@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 from maskmill.pipeline.corpus.formats.document_block import DocumentBlock, Opened, Origin, Reason, Reject
 from maskmill.pipeline.corpus.formats.format import Format
 from maskmill.pipeline.corpus.formats.judge_document import judge_text
+from maskmill.pipeline.corpus.formats.split import split_texts
 from maskmill.pipeline.corpus.read_lines import is_blank, iter_lines, iter_without_bom
 from maskmill.schemas.documents import KEPT_QUARANTINE_BYTES
 from maskmill.schemas.run_file import InputSection
@@ -132,4 +133,4 @@ class _GatheredText:
         return judge_text(text, self.max_text_bytes)
 
 
-TXT = Format("txt", "plain text", (".txt",), iter_texts)
+TXT = Format("txt", "plain text", (".txt",), iter_texts, split_texts)

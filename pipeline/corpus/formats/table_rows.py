@@ -6,10 +6,11 @@ import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
+import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from maskmill.pipeline.corpus.formats.document_block import DocumentBlock, Origin, Reason, Reject
+from maskmill.pipeline.corpus.formats.document_block import DocumentBlock, Opened, Origin, Reason, Reject
 from maskmill.pipeline.corpus.formats.find_field import iter_splits
 from maskmill.pipeline.corpus.formats.judge_document import judge_document
 from maskmill.schemas.documents import KEPT_QUARANTINE_BYTES
@@ -73,6 +74,23 @@ def no_text_column(file: Origin, field: str, names: Sequence[str]) -> InputDataE
         found=f"columns {named}" if names else "no columns",
         action="give its name as input.text_field, or leave the file out of input.paths",
     )
+
+
+def choose_rows(starts: Sequence[int], opened: Opened) -> Sequence[int]:
+    """The row groups or record batches that belong to what is opened: those that begin in a part, or all.
+
+    Args:
+        starts: The first byte of each, as the file says. One that would begin before the one in front of it counts as
+            beginning with it, so the parts of a file give its rows in their order.
+        opened: What is read.
+    """
+    if opened.stop is None or not starts:
+        return range(len(starts))
+    places = np.maximum(np.maximum.accumulate(np.asarray(starts, np.int64)), 0)
+    # What begins behind the file, which no sound file says, is in its last part: no row may be in none.
+    stop = np.iinfo(np.int64).max if opened.stop == opened.size_bytes else opened.stop
+    chosen: list[int] = np.flatnonzero((places >= opened.start) & (places < stop)).tolist()
+    return chosen
 
 
 def read_rows(

@@ -18,6 +18,7 @@ from collections.abc import Iterator, Mapping
 from maskmill.pipeline.corpus.formats.document_block import DocumentBlock, Opened, Origin, Reason, Reject
 from maskmill.pipeline.corpus.formats.format import Format
 from maskmill.pipeline.corpus.formats.judge_document import judge_document
+from maskmill.pipeline.corpus.formats.split import split_warc
 from maskmill.schemas.documents import KEPT_QUARANTINE_BYTES
 from maskmill.schemas.errors import InputDataError
 from maskmill.schemas.run_file import InputSection
@@ -179,4 +180,4 @@ class _AsStream(io.RawIOBase):
         return size
 
 
-WARC = Format("warc", "WARC", (".warc", ".wet"), iter_warc, magic=(b"WARC/",))
+WARC = Format("warc", "WARC", (".warc", ".wet"), iter_warc, split_warc, magic=(b"WARC/",))

@@ -10,7 +10,8 @@ from typing import Any
 import pytest
 
 from maskmill.pipeline.corpus.list_inputs import list_inputs
-from maskmill.pipeline.corpus.plan import Buckets, plan_map_units
+from maskmill.pipeline.corpus.plan import Buckets
+from maskmill.pipeline.corpus.plan_map_units import plan_map_units
 from maskmill.pipeline.corpus.unit_keys import key_units, list_reading_settings
 from maskmill.pipeline.run.describe_counts import document_lines
 from maskmill.pipeline.run.parts import Part
@@ -18,7 +19,7 @@ from maskmill.pipeline.run.prepare import Prepared, prepare
 from maskmill.pipeline.storage.store import open_store
 from maskmill.pipeline.verification.verify_output import verify_output
 from maskmill.schemas.errors import ConfigError, InputDataError, ShardCorruptError
-from maskmill.schemas.run_file import RunFile
+from maskmill.schemas.run_file import InputSection, RunFile
 from tests.hostile.words import read_receipt, write_receipt
 from tests.integration.shards import read_manifest, read_shards
 
@@ -210,13 +211,13 @@ def test_units_read_with_the_same_filters_are_taken(tmp_path: Path, becomes: Cou
 
 def test_units_read_before_there_were_later_settings_keep_their_keys(tmp_path: Path, becomes: Counter[str]) -> None:
     inputs = list_inputs([f"{tmp_path}/corpus/*/*.jsonl"], None)
-    units = plan_map_units(inputs, 1 << 20, Buckets(1, 0), appendable=True)
+    units = plan_map_units(inputs, 1 << 20, Buckets(1, 0), InputSection(paths=["a"]), appendable=True)
     settings = list_reading_settings({"input": {}, "documents": {}}, {})
     before = {name: value for name, value in settings.items() if not name.startswith(("filters.", "input.text_join"))}
     assert len(settings) > len(before) + 1
-    keys = [[unit.key for unit in key_units(units, inputs, one)] for one in (before, settings)]
+    keys = [[unit.key for unit in key_units(units, one)] for one in (before, settings)]
     assert keys[0] == keys[1]
     filtered = list_reading_settings({"input": {}, "documents": {}, "filters": {"c4_lines": {}}}, {})
     joined = list_reading_settings({"input": {"text_join": "x"}, "documents": {}}, {})
     for later in (filtered, joined):
-        assert keys[0] != [unit.key for unit in key_units(units, inputs, later)]
+        assert keys[0] != [unit.key for unit in key_units(units, later)]
