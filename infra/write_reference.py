@@ -91,13 +91,16 @@ def write_pages() -> dict[str, str]:
 
 def _iter_sections(file: type[BaseModel]) -> Iterator[str]:
     schema = file.model_json_schema()
-    for name, field in file.model_fields.items():
-        if (section := section_of(field)) is not None:
-            yield from _iter_keys(name, section, schema)
+    sections = {name: section for name, field in file.model_fields.items() if (section := section_of(field))}
+    elsewhere = {section: name for name, section in sections.items()}
+    for name, section in sections.items():
+        yield from _iter_keys(name, section, schema, elsewhere)
 
 
-def _iter_keys(name: str, section: type[BaseModel], schema: dict[str, Any]) -> Iterator[str]:
-    """A section and its keys, then the sections inside it."""
+def _iter_keys(
+    name: str, section: type[BaseModel], schema: dict[str, Any], elsewhere: dict[type[BaseModel], str]
+) -> Iterator[str]:
+    """A section and its keys, then the sections inside it, but those that are described elsewhere in the file."""
     docs = read_field_docs(section)
     yield f"\n## `[{name}]`\n\n{_describe(section, name)}\n"
     described = schema["$defs"][section.__name__]
@@ -107,7 +110,10 @@ def _iter_keys(name: str, section: type[BaseModel], schema: dict[str, Any]) -> I
             is_required = key in described.get("required", ())
             yield f"\n### `{name}.{key}`\n\n{_describe_values(values, schema, is_required)}\n\n{docs[key]}\n"
     for key, below in inner.items():
-        yield from _iter_keys(f"{name}.{key}", below, schema)
+        if below in elsewhere:
+            yield f"\n### `{name}.{key}`\n\n*a table as `[{elsewhere[below]}]`; default unset*\n\n{docs[key]}\n"
+        else:
+            yield from _iter_keys(f"{name}.{key}", below, schema, elsewhere)
 
 
 def _describe(section: type[BaseModel], name: str) -> str:

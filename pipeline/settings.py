@@ -82,7 +82,10 @@ def read_toml(model: type[Model], path: str, overrides: Sequence[str] = (), reci
 
 def list_keys(path: str) -> dict[str, Any]:
     """The keys that a run or train file sets itself, such as `pack.seq_len`, and their values; it was read before."""
-    sections = {name: keys for name, keys in tomllib.loads(_read_text(path)).items() if isinstance(keys, Mapping)}
+    sections: dict[str, Mapping[str, Any]] = {}
+    for name, given in tomllib.loads(_read_text(path)).items():
+        for number, keys in enumerate(given if isinstance(given, list) else [given], 1):
+            sections[name if number == 1 else f"{name}.{number}"] = keys if isinstance(keys, Mapping) else {}
     return {f"{name}.{key}": value for name, keys in sections.items() for key, value in keys.items()}
 
 

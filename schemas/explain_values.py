@@ -85,7 +85,7 @@ def explain_values(
     context = first.get("ctx", {})
     said = str(context.get("error", "")) if first["type"] == "value_error" else ""
     blamed = _blame(place, said, path, given or {}, under)
-    is_inside = place.keys != first["loc"]
+    is_inside = place.keys[-1:] != first["loc"][-1:]
     if first["type"] == "extra_forbidden":
         return _explain_unknown(model, place, blamed, more)
     if first["type"] == "missing" and not is_inside:
@@ -134,8 +134,8 @@ def find_sections(model: type[BaseModel], key: str) -> list[str]:
 
 
 def section_of(field: FieldInfo) -> type[BaseModel] | None:
-    """The model of a field that is a section, an optional one too."""
-    kinds = [kind for kind in get_args(field.annotation) or (field.annotation,) if kind is not type(None)]
+    """The model of a field that is a section, an optional one or a list of them too."""
+    kinds = [kind for kind in get_args(field.annotation) or (field.annotation,) if kind not in (type(None), ...)]
     if len(kinds) == 1 and isinstance(kinds[0], type) and issubclass(kinds[0], BaseModel):
         return kinds[0]
     return None
@@ -146,17 +146,26 @@ def fields_of(model: type[BaseModel]) -> dict[str, FieldInfo]:
     return {field.alias or name: field for name, field in model.model_fields.items()}
 
 
+def keys_at(model: type[BaseModel], location: Sequence[str | int]) -> tuple[str, ...]:
+    """The sections and the key of a finding, as `--set` names them."""
+    return _locate(model, location).keys
+
+
 def _locate(model: type[BaseModel], location: Sequence[str | int]) -> _Place:
     """The place of a finding. Within a key that takes a number or a list, pydantic also names which it tried."""
+    keys: list[str] = []
     for depth, part in enumerate(location):
-        field = fields_of(model).get(str(part))
+        if isinstance(part, int):  # the table of a section that is a list; the first goes without its number
+            keys += [str(part + 1)] if part else []
+            continue
+        field = fields_of(model).get(part)
+        keys.append(part)
         section = section_of(field) if field else None
         if section is None:
             numbers = [inner for inner in location[depth + 1 :] if isinstance(inner, int)]
-            keys = tuple(str(outer) for outer in location[: depth + 1])
-            return _Place(keys, model, field, numbers[0] if numbers else None)
+            return _Place(tuple(keys), model, field, numbers[0] if numbers else None)
         model = section
-    return _Place(tuple(map(str, location)), model, None, None)
+    return _Place(tuple(keys), model, None, None)
 
 
 def _blame(place: _Place, said: str, path: str, given: Mapping[tuple[str, ...], str], under: str) -> str:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Annotated, Any, Literal
 
-from pydantic import Discriminator, Field, Tag, model_validator
+from pydantic import BeforeValidator, Discriminator, Field, Tag, model_validator
 
 from maskmill.schemas.filters import FiltersSection
 from maskmill.schemas.masking import MAX_COPIES, Masking
@@ -39,6 +39,9 @@ MAX_NAME_CHARACTERS = 1 << 10
 MAX_WORKERS = 4096
 BLANK_LINE = "\n\n"
 
+OF_RUN = ("max_quarantined", "reuse")
+"""Keys of input that hold for the whole run."""
+
 TextFields = Annotated[
     Annotated[str, Tag("one")]
     | Annotated[tuple[Annotated[str, Field(min_length=1)], ...], Field(min_length=1, strict=False), Tag("several")],
@@ -48,7 +51,11 @@ TextFields = Annotated[
 
 
 class InputSection(Section):
-    """`[input]`: which text is read and how."""
+    """`[input]`: which text is read and how.
+
+    Text of several kinds takes several tables, each written as `[[input]]`, with keys of its own. Where two documents
+    are the same, that of the earlier table stays. `input.2.text_field` names a key of the second table.
+    """
 
     paths: Annotated[tuple[Url, ...], Field(min_length=1, strict=False)]
     """Paths, fsspec URLs and globs of files, see `format`, plain or compressed (`.gz`, `.zst`, `.bz2`, `.xz`). A
@@ -85,6 +92,12 @@ class InputSection(Section):
     the name of that folder, as in the default of `name`: `de/part-0.jsonl#1`."""
     source_field: str | None = None
     """The key or column, or header, that holds the document's source; a document without it has the source `name`."""
+    share: Annotated[float, Field(gt=0.0, le=1.0)] | None = None
+    """The share of the documents that are kept, chosen by a keyed hash of their content; the others count as filtered.
+    If unset, all of them. A smaller share keeps some of what a larger one keeps."""
+    filters: FiltersSection | None = None
+    """The filters of this table, in place of all of `[filters]` but `[filters.decontamination]`, which is of the whole
+    run."""
     text_document: Literal["file", "line", "blank_line", "separator"] = "file"
     """What counts as one document in a `.txt` file: the file, a line, the lines up to a blank one, or all up to
     `text_separator`. Lines are joined by LF, whatever their line endings were, and the last one has no line ending."""
@@ -95,11 +108,20 @@ class InputSection(Section):
     """A document with more MiB of text than this is quarantined. A line of JSON needs up to six times as much memory,
     and a worker holds several copies of it; outside strings it may have 16 MiB."""
     max_quarantined: Share = 0.01
-    """The run stops when more than this share of documents is quarantined."""
+    """The run stops when more than this share of all documents is quarantined. It stands in the first table."""
     reuse: Url | None = None
     """Path or URL of a finished output, made with `documents.appendable`, over some of the same files: what it has read
     of them is taken from there, and only the other files are read. What is written is the same byte for byte as without
-    this key, which may be given, changed or dropped at any time. It needs `documents.appendable`."""
+    this key, which may be given, changed or dropped at any time. It needs `documents.appendable`, and stands in the
+    first table."""
+
+    def fingerprinted(self) -> dict[str, Any]:
+        """What of it decides bytes, without credentials in paths."""
+        whole = self.model_dump(mode="json", exclude={"max_quarantined", "reuse", "filters"})
+        whole["paths"] = [redact(path) for path in self.paths]
+        if self.filters is not None:
+            whole["filters"] = self.filters.fingerprinted()
+        return leave_out_defaults(self, whole, ("format", "text_separator", "text_join", "share"))
 
     @model_validator(mode="after")
     def _separator_has_its_key(self) -> InputSection:
@@ -205,10 +227,19 @@ class MaskFile(Section):
     engine: EngineSection = EngineSection()
 
 
-class RunFile(Section):
-    """A whole run file."""
+def key_in_section(table: int, name: str) -> str:
+    """The name of a key of a table of input, counted from 0, below `input`: `paths`, of the second `2.paths`."""
+    return name if not table else f"{table + 1}.{name}"
 
-    input: InputSection
+
+def _as_tables(value: Any) -> Any:
+    return value if isinstance(value, list | tuple) else (value,)
+
+
+class RunFile(Section):
+    """A whole run file; one table of input may be given without a list around it."""
+
+    input: Annotated[tuple[InputSection, ...], BeforeValidator(_as_tables), Field(min_length=1, strict=False)]
     output: OutputSection
     documents: DocumentsSection = DocumentsSection()
     filters: FiltersSection = FiltersSection()
@@ -226,9 +257,38 @@ class RunFile(Section):
 
     @model_validator(mode="after")
     def _reuses_what_it_can_give(self) -> RunFile:
-        if self.input.reuse is not None and not self.documents.appendable:
+        if self.reuse is not None and not self.documents.appendable:
             raise ValueError("input.reuse needs documents.appendable = true, as in the output that it names")
         return self
+
+    @model_validator(mode="after")
+    def _keys_of_the_run_stand_in_the_first_table(self) -> RunFile:
+        for number, table in enumerate(self.input):
+            for name in OF_RUN:
+                if number and name in table.model_fields_set:
+                    key = f"input.{key_in_section(number, name)}"
+                    raise ValueError(f"{key} is of the whole run: write it into the first [[input]]")
+            if table.filters is not None and table.filters.decontamination is not None:
+                key = f"input.{key_in_section(number, 'filters.decontamination')}"
+                raise ValueError(f"{key} is of the whole run: write it as [filters.decontamination]")
+        return self
+
+    @property
+    def reuse(self) -> str | None:
+        """See `InputSection.reuse`."""
+        return self.input[0].reuse
+
+    @property
+    def all_filters(self) -> list[FiltersSection]:
+        """The filters of every table of input."""
+        compared = {"decontamination": self.filters.decontamination}
+        own = (table.filters for table in self.input)
+        return [self.filters if one is None else one.model_copy(update=compared) for one in own]
+
+    @property
+    def max_quarantined(self) -> float:
+        """See `InputSection.max_quarantined`."""
+        return self.input[0].max_quarantined
 
     @model_validator(mode="after")
     def _has_words_to_weigh_by(self) -> RunFile:
@@ -253,17 +313,12 @@ class RunFile(Section):
             whole["pack"].pop("word_boundaries")
         if not self.mask.copies:
             whole["mask"] = {"copies": 0}  # no row depends on the rest: it is the default of loaders
-        for name in (
-            "format",
-            "text_separator",
-            "text_join",
-        ):  # these keys came later: runs without them keep their fingerprints
-            if whole["input"][name] is None:
-                whole["input"].pop(name)
-        whole["input"].pop("max_quarantined")  # says when to stop, not what is written: it may be raised
-        whole["input"].pop("reuse")  # says where the documents of some files are taken from, which are the same
+        whole["input"] = {
+            key_in_section(number, name): value
+            for number, table in enumerate(self.input)
+            for name, value in table.fingerprinted().items()
+        }
         whole["documents"] = self.documents.fingerprinted()
-        whole["input"]["paths"] = [redact(path) for path in self.input.paths]
         if not (filters := self.filters.fingerprinted()):
             whole.pop("filters")  # the section came later: runs without it keep their fingerprints
         else:

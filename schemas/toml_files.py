@@ -11,7 +11,7 @@ from pydantic import BaseModel, ValidationError
 
 from maskmill.schemas.defaults import NO_DEFAULTS, Defaults
 from maskmill.schemas.errors import ConfigError
-from maskmill.schemas.explain_values import explain_values, find_sections, order_findings, show_value
+from maskmill.schemas.explain_values import explain_values, find_sections, keys_at, order_findings, show_value
 
 Model = TypeVar("Model", bound=BaseModel)
 
@@ -63,9 +63,9 @@ def parse_values(
         return _validate(model, values, path, defaults)
     except ValidationError as error:
         for finding in error.errors():
-            key = _key_of(finding)
+            key = keys_at(model, finding["loc"])
             is_text = finding["type"] == "string_type" and not isinstance(finding["input"], (list, dict))
-            if key in given and is_text:  # TOML parses it as a number or a date
+            if key in given and is_text and key[-1] == finding["loc"][-1]:  # TOML parses it as a number or a date
                 _set_value(values, key, given[key])
     try:
         return _validate(model, values, path, defaults)
@@ -126,10 +126,6 @@ def _findings(error: ValidationError) -> list[tuple[tuple[int | str, ...], str]]
     return [(finding["loc"], finding["msg"]) for finding in order_findings(error)]
 
 
-def _key_of(finding: Any) -> tuple[str, ...]:
-    return tuple(str(part) for part in finding["loc"])
-
-
 def _apply_override(model: type[BaseModel], values: dict[str, Any], override: str) -> tuple[tuple[str, ...], str]:
     """Apply an override to the values; returns its key and its value as text."""
     key, separator, raw = override.partition("=")
@@ -144,10 +140,10 @@ def _apply_override(model: type[BaseModel], values: dict[str, Any], override: st
             found=show_value(override),
             action=f"write for example --set {example}",
         )
-    here = values
+    here: Any = values
     for section in sections:
-        here = here.setdefault(section, {})
-        if not isinstance(here, dict):
+        here = _enter(here, section)
+        if not isinstance(_first_of(here), dict):
             raise ConfigError(
                 f"{section} is not a section",
                 path="--set",
@@ -160,11 +156,25 @@ def _apply_override(model: type[BaseModel], values: dict[str, Any], override: st
     return place, raw.strip()
 
 
+def _enter(values: Any, section: str) -> Any:
+    """A section inside others, made where it is missing; `2` leads from the first of several tables to the second."""
+    if isinstance(values, list):
+        if section.isdecimal() and 1 <= int(section) <= len(values):
+            return values[int(section) - 1]
+        values = _first_of(values)
+    return values.setdefault(section, {}) if isinstance(values, dict) else None
+
+
+def _first_of(values: Any) -> Any:
+    return values[0] if isinstance(values, list) and values else values
+
+
 def _set_value(values: dict[str, Any], place: Sequence[str], value: Any) -> None:
     *sections, name = place
+    here: Any = values
     for section in sections:
-        values = values[section]
-    values[name] = value
+        here = _enter(here, section)
+    _first_of(here)[name] = value
 
 
 def _parse_value(raw: str) -> Any:

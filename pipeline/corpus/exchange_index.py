@@ -5,7 +5,7 @@ The index is read by sort units instead of being sent to them: at 10 TB it has 4
 
 from __future__ import annotations
 
-from collections import deque
+from collections import Counter, defaultdict, deque
 from collections.abc import Iterable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
@@ -13,7 +13,15 @@ from dataclasses import dataclass
 import numpy as np
 import pyarrow as pa
 
-from maskmill.pipeline.corpus.exchange import EMPTY_FILES, EXCHANGE_SCHEMA, MAX_OFFSET, MapDetails, exchange_path
+from maskmill.pipeline.corpus.exchange import (
+    EMPTY_FILES,
+    EXCHANGE_SCHEMA,
+    MAX_OFFSET,
+    WITHOUT_ID,
+    WITHOUT_SOURCE,
+    MapDetails,
+    exchange_path,
+)
 from maskmill.pipeline.corpus.filters.table import add_counts
 from maskmill.pipeline.corpus.hash_documents import assign_to_intervals
 from maskmill.pipeline.corpus.plan import SortUnit
@@ -38,6 +46,8 @@ INDEX_SCHEMA = pa.schema(
         pa.field("lines_before", pa.uint64(), nullable=False),
     ]
 )
+OF_TABLES = ("read", "quarantined", WITHOUT_ID, WITHOUT_SOURCE)
+"""Counts that are kept for each input table."""
 GROUP_LINES = 1 << 20
 """Lines that the driver holds at a time, some 30 MiB."""
 MAX_PIECE_BYTES = 4 << 30
@@ -56,12 +66,14 @@ class ExchangeTotals:
 
     Attributes:
         counts: Of the receipts.
+        tables: `OF_TABLES` of them for each input table, by its number from 0.
         text_bytes: Of the documents to train on and of the held-out ones, duplicates among them.
         first_empty: Path of the first file without a document; empty where there is none.
         first_misnamed: What to do with the first file that is not what its name says; empty where there is none.
     """
 
     counts: dict[str, int]
+    tables: dict[int, Counter[str]]
     text_bytes: tuple[int, int]
     first_empty: str = ""
     first_misnamed: str = ""
@@ -73,6 +85,7 @@ def write_index(output: Store, mapped: Receipts[MapUnit, MapDetails]) -> Exchang
     The units are taken in groups of about a million lines; of each group the file has one record batch a bucket.
     """
     counts: dict[str, int] = {}
+    tables: defaultdict[int, Counter[str]] = defaultdict(Counter)
     text_bytes = [0, 0]
     first_empty = first_misnamed = ""
     num_buckets = mapped.units[0].num_buckets + mapped.units[0].num_held_out_buckets
@@ -85,6 +98,7 @@ def write_index(output: Store, mapped: Receipts[MapUnit, MapDetails]) -> Exchang
             if not unit.start:
                 lines = read = 0
             add_counts(counts, receipt.counts)
+            tables[unit.table].update({name: receipt.counts.get(name, 0) for name in OF_TABLES})
             text_bytes[0] += details.text_bytes[0]
             text_bytes[1] += details.text_bytes[1]
             read += receipt.counts.get("read", 0)
@@ -98,7 +112,7 @@ def write_index(output: Store, mapped: Receipts[MapUnit, MapDetails]) -> Exchang
             lines += details.lines
 
     write_blocks(output, INDEX_PATH, INDEX_SCHEMA, _iter_groups(iter_units(), num_buckets))
-    return ExchangeTotals(counts, (text_bytes[0], text_bytes[1]), first_empty, first_misnamed)
+    return ExchangeTotals(counts, tables, (text_bytes[0], text_bytes[1]), first_empty, first_misnamed)
 
 
 def _iter_groups(units: Iterable[tuple[MapUnit, MapDetails, int]], num_buckets: int) -> Iterator[pa.RecordBatch]:

@@ -28,6 +28,7 @@ class InputFile:
         source: The source of its documents, unless they name one.
         format_name: Its format where its suffix does not tell.
         compression_name: Its compression where its suffix does not tell.
+        table: The table of the run file that it belongs to, from 0.
     """
 
     url: str
@@ -37,6 +38,7 @@ class InputFile:
     source: str = UNNAMED
     format_name: str | None = None
     compression_name: str | None = None
+    table: int = 0
 
     @cached_property
     def format(self) -> str:

@@ -22,6 +22,7 @@ _SCHEMA = pa.schema(
         pa.field("source", pa.string()),
         pa.field("format_name", pa.string()),
         pa.field("compression_name", pa.string()),
+        pa.field("table", pa.uint32()),
     ]
 )
 
@@ -30,7 +31,7 @@ class InputFiles(Sequence[InputFile]):
     """The input files of a run, each made when it is asked for.
 
     Args:
-        files: In the order of their paths.
+        files: Table by table, in the order of their paths in each.
 
     Attributes:
         assumed_text_bytes: Of all of them.

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 
 from maskmill.pipeline.corpus.exchange import EMPTY_FILES, MISNAMED_FILES, WITHOUT_ID, WITHOUT_SOURCE
@@ -10,7 +11,7 @@ from maskmill.pipeline.corpus.filters import table as filters
 from maskmill.pipeline.corpus.input_file import InputFile
 from maskmill.pipeline.corpus.judge_quarantine import count_reasons
 from maskmill.schemas.errors import ConfigError, InputDataError
-from maskmill.schemas.run_file import DocumentsSection, InputSection
+from maskmill.schemas.run_file import DocumentsSection, InputSection, key_in_section
 from maskmill.schemas.wording import count_of
 
 
@@ -66,18 +67,13 @@ def check_documents_left(totals: ExchangeTotals, num_files: int, documents: Docu
 
 
 def iter_unmatched(
-    totals: ExchangeTotals, inputs: Sequence[InputFile], settings: InputSection, documents: DocumentsSection
+    totals: ExchangeTotals, inputs: Sequence[InputFile], tables: Sequence[InputSection], documents: DocumentsSection
 ) -> Iterator[str]:
     """Warnings about each setting that matched nothing, or less than it should."""
+    for number, settings in enumerate(tables):
+        yield from _iter_unmatched_keys(totals.tables.get(number, Counter()), number, inputs, settings)
     counts = totals.counts
     kept = counts["read"] - counts.get("quarantined", 0)
-    if settings.source_field is not None:
-        sources = {file.source for file in inputs}
-        default = repr(sources.pop()) if len(sources) == 1 else "the last folder of their pattern"
-        otherwise = f"their source is {default}"
-        yield from _warn_of_key("source_field", settings.source_field, counts, WITHOUT_SOURCE, kept, otherwise)
-    if settings.id_field is not None:
-        yield from _warn_of_key("id_field", settings.id_field, counts, WITHOUT_ID, kept, "their ids are <path>#<line>")
     if empty := counts.get(EMPTY_FILES, 0):
         yield f"{empty:,} of {len(inputs):,} input files contain no document, the first is {totals.first_empty}"
     if misnamed := counts.get(MISNAMED_FILES, 0):
@@ -89,6 +85,21 @@ def iter_unmatched(
             f"documents.held_out = {documents.held_out:g} holds out 0 of {left:,} documents, so there is nothing to "
             "evaluate on: raise it, or set it to 0"
         )
+
+
+def _iter_unmatched_keys(
+    counts: Mapping[str, int], number: int, inputs: Sequence[InputFile], settings: InputSection
+) -> Iterator[str]:
+    kept = counts.get("read", 0) - counts.get("quarantined", 0)
+    if settings.source_field is not None:
+        sources = {file.source for file in inputs if file.table == number}
+        default = repr(sources.pop()) if len(sources) == 1 else "the last folder of their pattern"
+        otherwise = f"their source is {default}"
+        name = key_in_section(number, "source_field")
+        yield from _warn_of_key(name, settings.source_field, counts, WITHOUT_SOURCE, kept, otherwise)
+    if settings.id_field is not None:
+        name, otherwise = key_in_section(number, "id_field"), "their ids are <path>#<line>"
+        yield from _warn_of_key(name, settings.id_field, counts, WITHOUT_ID, kept, otherwise)
 
 
 def _warn_of_key(

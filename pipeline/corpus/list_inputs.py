@@ -7,6 +7,7 @@ import itertools
 import os
 from collections import Counter
 from collections.abc import Callable, Hashable, Iterator, Sequence
+from dataclasses import dataclass
 
 import xxhash
 
@@ -21,17 +22,38 @@ from maskmill.schemas.redaction import redact
 from maskmill.schemas.wording import count_of
 
 
+@dataclass(frozen=True)
+class InputTable:
+    """Where one table of a run file finds its files.
+
+    Attributes:
+        patterns: Paths and URLs of files, folders and lists, with or without `*`, `?`, `[...]` and `**`; see
+            `match_files`.
+        name: The source of all files; without it, each pattern's is its last fixed folder, see `name_sources`.
+        format_name: The format of all files; without it, each file's suffix tells, or else its first bytes.
+    """
+
+    patterns: Sequence[str]
+    name: str | None = None
+    format_name: str | None = None
+
+
 def list_inputs(
     patterns: Sequence[str],
     name: str | None = None,
     warn: Callable[[str], None] = lambda _: None,
     format_name: str | None = None,
 ) -> list[InputFile]:
-    """All files that the patterns match, in the order of their relative paths.
+    """`list_tables` of one table."""
+    return list_tables([InputTable(patterns, name, format_name)], warn)
+
+
+def list_tables(tables: Sequence[InputTable], warn: Callable[[str], None]) -> list[InputFile]:
+    """All files that the patterns match, table by table, in the order of their relative paths in each.
 
     Patterns in one folder give paths relative to it. Of patterns in several folders, each puts the name of its folder
     in front, so that `corpus/de/*` and `corpus/en/*` give `de/part-0.txt` and `en/part-0.txt`. Whether it does depends
-    on the patterns alone: a file keeps its path when others come or go.
+    on the patterns of all tables alone: a file keeps its path when others come or go.
 
     A folder stands for the files below it that have the suffix of a known format, and `@` with a path for the lines of
     that file; see `find_inputs` and `input_list`.
@@ -40,28 +62,29 @@ def list_inputs(
     that has two names, through a link, is read under both, as `glob` gives both, and warned of.
 
     Args:
-        patterns: Paths and URLs of files, folders and lists, with or without `*`, `?`, `[...]` and `**`; see
-            `match_files`.
-        name: The source of all files; without it, each pattern's is its last fixed folder, see `name_sources`.
+        tables: One or more.
         warn: Receives warnings.
-        format_name: The format of all files; without it, each file's suffix tells, or else its first bytes.
 
     Raises:
         ConfigError: A path is missing, a pattern finds nothing, a file's format or size is unknown, a name is not
             UTF-8, links form a cycle, or two files would have the same relative path.
     """
-    finder = InputFinder(format_name, warn)
-    results = [result for pattern in patterns for result in _iter_found(pattern, finder)]
+    results: list[Found] = []
+    table_of: list[int] = []
+    for number, table in enumerate(tables):
+        finder = InputFinder(table.format_name, warn)
+        results += [result for pattern in table.patterns for result in _iter_found(pattern, finder)]
+        table_of += [number] * (len(results) - len(table_of))
     found: dict[str, InputFile] = {}
     identities: list[tuple[Hashable, str]] = []
     repeated: Counter[str] = Counter()
     folders = name_sources([result.pattern for result in results])
     is_one_folder = len(set(folders)) == 1
-    for result, folder in zip(results, folders, strict=True):
+    for result, folder, number in zip(results, folders, table_of, strict=True):
         num_before = len(found)
         for entry in result.files:
             path = entry.path if is_one_folder else f"{folder}/{entry.path}"
-            file = _check_entry(entry, path, folder if name is None else name)
+            file = _check_entry(entry, path, tables[number].name or folder, number)
             if found.setdefault(file.url, file) is file and entry.identity is not None:
                 identities.append((entry.identity, file.path))
         if len(found) == num_before and result.of_list:
@@ -72,8 +95,8 @@ def list_inputs(
         lines = count_of(count, "line adds", "lines add")
         warn(f"input.paths: {lines} of {of_list} no file: earlier ones name all of theirs")
     _warn_of_second_names(sorted(identities, key=lambda entry: entry[1]), warn)
-    files = sorted(found.values(), key=lambda file: file.path)  # by code point, as UTF-8 sorts too
-    for before, file in itertools.pairwise(files):
+    by_path = sorted(found.values(), key=lambda file: file.path)  # by code point, as UTF-8 sorts too
+    for before, file in itertools.pairwise(by_path):
         if before.path == file.path:
             is_local = before.url.startswith("/") and file.url.startswith("/")
             raise ConfigError(
@@ -84,14 +107,16 @@ def list_inputs(
                 if is_local
                 else "rename one of the files, or its folder; URLs are not told apart by their hosts and queries",
             )
-    return [recognise_file(file, format_name) for file in files]
+    files = sorted(by_path, key=lambda file: file.table)
+    return [recognise_file(file, tables[file.table].format_name) for file in files]
 
 
 def digest_inputs(files: Sequence[InputFile]) -> str:
-    """xxh3-128 over relative paths, sizes and sources: shows a resumed run that its inputs have changed."""
+    """xxh3-128 over relative paths, sizes, sources and tables: shows a resumed run that its inputs have changed."""
     digest = xxhash.xxh3_128()
     for file in files:
-        digest.update(f"{file.path}\0{file.size_bytes}\0{file.source}\n".encode())
+        table = f"\0{file.table}" if file.table else ""
+        digest.update(f"{file.path}\0{file.size_bytes}\0{file.source}{table}\n".encode())
     return digest.hexdigest()
 
 
@@ -116,7 +141,7 @@ def _iter_found(written: str, finder: InputFinder) -> Iterator[Found]:
             ) from None
 
 
-def _check_entry(entry: FoundFile, path: str, source: str) -> InputFile:
+def _check_entry(entry: FoundFile, path: str, source: str, table: int) -> InputFile:
     try:
         f"{entry.url}{path}{source}".encode()
     except UnicodeEncodeError:
@@ -134,7 +159,7 @@ def _check_entry(entry: FoundFile, path: str, source: str) -> InputFile:
             expected="a store that reports the sizes of files",
             action="download the file, and give the path of the copy",
         )
-    return InputFile(entry.url, path, entry.size_bytes, entry.mark, source)
+    return InputFile(entry.url, path, entry.size_bytes, entry.mark, source, table=table)
 
 
 def _warn_of_second_names(identities: Sequence[tuple[Hashable, str]], warn: Callable[[str], None]) -> None:

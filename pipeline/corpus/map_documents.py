@@ -7,7 +7,7 @@ there instead, see `take_unit`; what it writes is the same.
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -38,6 +38,7 @@ from maskmill.pipeline.corpus.open_input import OpenInput
 from maskmill.pipeline.corpus.partition_runs import DocumentRun, WrittenBatches, partition_runs
 from maskmill.pipeline.corpus.plan_map_units import MapUnit
 from maskmill.pipeline.corpus.quarantine import Quarantine
+from maskmill.pipeline.corpus.take_share import take_share
 from maskmill.pipeline.corpus.take_unit import take_runs
 from maskmill.pipeline.engine.activity import report_progress
 from maskmill.pipeline.engine.stage import Stage
@@ -142,13 +143,10 @@ def _iter_runs(
     context: CorpusContext, unit: MapUnit, notes: UnitNotes, quarantine: Quarantine, odd: _OddFiles
 ) -> Iterator[_Run]:
     """The unit's documents in runs, cut by the documents' sizes alone, independent of read boundaries."""
-    counts, settings = notes.counts, context.run.input
+    counts, settings = notes.counts, context.run.input[unit.table]
     limit_bytes = _plan_run_bytes(unit, context.run.documents)
-    guard = UnitGuard(settings.max_quarantined, context.assumed_text_bytes)
-    has_filters = any(context.run.filters.enabled())
-    require_libraries(context.run.filters, context.libraries)
-    evaluation = None if context.evaluation is None else open_index(context.output, context.evaluation)
-    counts = notes.counts
+    guard = UnitGuard(context.run.max_quarantined, context.assumed_text_bytes)
+    choose = _choose_documents(context, unit, notes)
     run = _Run()
     unit_bytes, bytes_before = unit.assumed_text_bytes, 0
     for place, file in enumerate(unit.inputs):
@@ -160,8 +158,7 @@ def _iter_runs(
                 if not unit.start:
                     odd.note_first_lines(block.rejects)
                 _count_block(counts, block, settings)
-                if has_filters:
-                    block = filter_block(block, context.run.filters, counts, evaluation, notes.matches)
+                block = choose(block)
                 bytes_of_file = opened.share_read * file_bytes
                 guard.check(counts, bytes_of_file, quarantine.examples)
                 report_progress((bytes_before + bytes_of_file) / max(1, unit_bytes))
@@ -187,6 +184,23 @@ def _iter_runs(
 
 def _open_part(file: InputFile, unit: MapUnit, settings: InputSection) -> OpenInput:
     return OpenInput(file, unit.start, unit.stop, name_format(file.format).split(settings).new_boundary)
+
+
+def _choose_documents(
+    context: CorpusContext, unit: MapUnit, notes: UnitNotes
+) -> Callable[[DocumentBlock], DocumentBlock]:
+    """Gives what leaves out of a block what is not in its table's share, and what the table's filters drop."""
+    share, filters = context.run.input[unit.table].share, context.run.all_filters[unit.table]
+    has_filters = any(filters.enabled())
+    require_libraries(filters, context.libraries)
+    evaluation = None if context.evaluation is None else open_index(context.output, context.evaluation)
+
+    def choose(block: DocumentBlock) -> DocumentBlock:
+        if share is not None:
+            block = take_share(block, share, context.run.documents.seed, notes.counts)
+        return filter_block(block, filters, notes.counts, evaluation, notes.matches) if has_filters else block
+
+    return choose
 
 
 def _plan_run_bytes(unit: MapUnit, settings: DocumentsSection) -> int:

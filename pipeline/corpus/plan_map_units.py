@@ -34,6 +34,7 @@ class MapUnit(UnitDescription):
     """Read some input files, or a part of one, and partition their documents into buckets.
 
     Attributes:
+        table: The table of the run file that all of its files belong to, from 0.
         first_file: The place of its first file in the run's list of inputs; the others follow.
         paths: Their relative paths: a receipt is tied to the files it speaks of.
         sizes_bytes: As stored, when listed.
@@ -49,6 +50,7 @@ class MapUnit(UnitDescription):
     """
 
     stage: str = "map"
+    table: int = 0
     first_file: int
     paths: tuple[str, ...]
     sizes_bytes: tuple[int, ...]
@@ -94,7 +96,7 @@ def plan_map_units(
     files: Sequence[InputFile],
     group_bytes: int,
     buckets: Buckets,
-    settings: InputSection,
+    tables: Sequence[InputSection],
     *,
     appendable: bool = False,
     range_bytes: int | None = None,
@@ -107,13 +109,13 @@ def plan_map_units(
         files: All of them.
         group_bytes: As `plan_group_bytes` gives it.
         buckets: As `plan_buckets` gives them.
-        settings: How they are read: this decides what may be cut.
+        tables: How those of each table are read: this decides what may be cut.
         appendable: Whether files that are added must leave most units as they are. Then a file of 4 MiB or more is a
             unit of its own, and groups of smaller ones end also where the files' names say so.
         range_bytes: Instead of `RANGE_BYTES`, for tests.
     """
     spans = array("q")  # of each unit its first file, the one behind its last, which part it is, of how many
-    for span in _iter_spans(files, group_bytes, settings, appendable, range_bytes or RANGE_BYTES):
+    for span in _iter_spans(files, group_bytes, tables, appendable, range_bytes or RANGE_BYTES):
         spans.extend(span)
 
     def make(unit: int) -> MapUnit:
@@ -122,6 +124,7 @@ def plan_map_units(
         size_bytes = inputs[0].size_bytes
         return MapUnit(
             unit=unit,
+            table=inputs[0].table,
             first_file=first,
             paths=tuple(file.path for file in inputs),
             sizes_bytes=tuple(file.size_bytes for file in inputs),
@@ -145,11 +148,15 @@ def explain_whole(file: InputFile, settings: InputSection) -> str:
 
 
 def _iter_spans(
-    files: Sequence[InputFile], group_bytes: int, settings: InputSection, appendable: bool, range_bytes: int
+    files: Sequence[InputFile], group_bytes: int, tables: Sequence[InputSection], appendable: bool, range_bytes: int
 ) -> Iterator[tuple[int, int, int, int]]:
-    start, held_bytes = 0, 0
+    start, held_bytes, table = 0, 0, 0
     for index, file in enumerate(files):
-        num_parts = _count_parts(file, settings, range_bytes)
+        if file.table != table and start < index:
+            yield start, index, 0, 1
+            start, held_bytes = index, 0
+        table = file.table
+        num_parts = _count_parts(file, tables[table], range_bytes)
         is_alone = num_parts > 1 or (appendable and file.assumed_text_bytes >= ALONE_BYTES)
         if is_alone and start < index:
             yield start, index, 0, 1

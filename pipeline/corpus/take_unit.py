@@ -37,6 +37,7 @@ from maskmill.pipeline.corpus.judge_quarantine import REASON
 from maskmill.pipeline.corpus.name_content import list_advice
 from maskmill.pipeline.corpus.partition_runs import DocumentRun
 from maskmill.pipeline.corpus.plan_map_units import MapUnit
+from maskmill.pipeline.corpus.take_share import SHARE
 from maskmill.pipeline.engine.activity import report_progress
 from maskmill.pipeline.engine.receipts import read_left_receipt
 from maskmill.pipeline.storage.arrow_batches import read_block
@@ -133,7 +134,7 @@ def take_runs(context: CorpusContext, unit: MapUnit, notes: UnitNotes) -> Iterat
         reasons = _take_quarantine(left, kept, context.output, unit.unit)
         _check_counts(receipt, rows, reasons, left.shown)
         _check_text_bytes(receipt, text_bytes, left.shown)
-        _check_filtered(receipt, context, left.shown)
+        _check_filtered(receipt, context, unit, left.shown)
         _check_left_out(receipt, context, unit, left.shown)
         _check_odd_files(receipt, unit, left.shown)
         if details.lines > (sum(unit.sizes_bytes) if unit.is_part else 0):
@@ -223,11 +224,13 @@ def _check_text_bytes(receipt: Receipt[MapDetails], kept: Sequence[int], path: s
         raise _damaged(path, f"documents of {list(kept)} bytes, where it counts {said}")
 
 
-def _check_filtered(receipt: Receipt[MapDetails], context: CorpusContext, path: str) -> None:
+def _check_filtered(receipt: Receipt[MapDetails], context: CorpusContext, unit: MapUnit, path: str) -> None:
     """What filters have dropped adds up, and only filters that are on have dropped anything."""
     found = receipt.counts.get(filters.FILTERED, 0)
     reasons, sources = (filters.count_by(prefix, receipt.counts) for prefix in (filters.REASON, filters.SOURCE))
-    enabled = {name for name, _ in context.run.filters.enabled()}
+    enabled = {name for name, _ in context.run.all_filters[unit.table].enabled()}
+    if context.run.input[unit.table].share is not None:
+        enabled.add(SHARE)
     if not {reason.partition(":")[0] for reason in reasons} <= enabled or len(sources) > filters.MAX_SOURCES + 1:
         raise _damaged(path, f"documents dropped by filters that are off, or of {len(sources)} sources")
     if not found == sum(reasons.values()) == sum(sources.values()):
@@ -236,13 +239,13 @@ def _check_filtered(receipt: Receipt[MapDetails], context: CorpusContext, path: 
     sources = filters.count_by(filters.REPAIRED_SOURCE, receipt.counts)
     if repaired != sum(sources.values()) or (repaired and "repair_unicode" not in enabled):
         raise _damaged(path, f"{count_of(repaired, 'repaired document')}, but other numbers by source, or no repair")
-    if repaired > receipt.counts["read"] or len(sources) > filters.MAX_SOURCES + 1:
+    if repaired > receipt.counts.get("read", 0) or len(sources) > filters.MAX_SOURCES + 1:
         raise _damaged(path, f"{count_of(repaired, 'repaired document')} of {len(sources)} sources")
     contaminated = receipt.counts.get(filters.CONTAMINATED, 0)
     by_file = filters.count_by(filters.CONTAMINATED_BY, receipt.counts)
     known = {file.path for file in context.evaluation.files} if context.evaluation else set()
     matched = {match.file for match in receipt.details.matches}
-    if not (by_file.keys() | matched) <= known or contaminated > receipt.counts["read"]:
+    if not (by_file.keys() | matched) <= known or contaminated > receipt.counts.get("read", 0):
         raise _damaged(path, "documents that share text with evaluation files that are none of this run")
     if not max(by_file.values(), default=0) <= contaminated <= sum(by_file.values()):
         raise _damaged(path, f"{count_of(contaminated, 'document')} with evaluation text, but other numbers by file")

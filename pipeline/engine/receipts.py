@@ -80,8 +80,15 @@ class Receipts(Generic[Unit, AnyDetails]):
 
     def finished(self) -> Receipts[Unit, AnyDetails]:
         """The receipts, of those of a whole stage, that exist before it has run; for a driver that resumes."""
-        done = list_finished(self._output, self.units[0].stage) if self.units else set()
-        return self._choose(place for place in range(len(self.units)) if place in done)
+        return self._choose(sorted(self.find_finished()))
+
+    def find_finished(self) -> set[int]:
+        """The places of the units that have a receipt; their numbers follow that of the first unit."""
+        if not self.units:
+            return set()
+        first = self.units[0].unit
+        numbers = list_finished(self._output, self.units[0].stage)
+        return {number - first for number in numbers if first <= number < first + len(self.units)}
 
 
 def write_receipt(output: Store, unit: UnitDescription, outcome: UnitOutcome[Any]) -> None:

@@ -15,7 +15,7 @@ from collections.abc import Callable, Generator, Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any, Generic, Protocol, TypeVar
 
-from maskmill.pipeline.engine.receipts import Receipts, list_finished, read_counts, write_receipt
+from maskmill.pipeline.engine.receipts import Receipts, read_counts, write_receipt
 from maskmill.pipeline.engine.units import Finished, Unit, UnitDescription, UnitFunction, UnitOutcome
 from maskmill.pipeline.storage.failures import retry_transient
 from maskmill.pipeline.storage.store import Store
@@ -186,7 +186,7 @@ def run_stage(
     check_visible(output, engine)
     name = units[0].stage
     on_finished = watch(receipts.finished()) if watch is not None else None
-    done = list_finished(output, name)
+    done = receipts.find_finished()
     places = array("q", (place for place in range(len(units)) if place not in done))
     pending = (units[place] for place in places)
     listen(StageStarted(stage=name, units=len(units), reused=len(units) - len(places)))

@@ -15,7 +15,8 @@ from maskmill.pipeline.packing.words.segmenters import find_version
 from maskmill.pipeline.run.parts import Part, part_of_section
 from maskmill.pipeline.run.record import ABOUT_INPUTS, Entry, RunRecord, fingerprint_parts
 from maskmill.schemas.errors import ConfigError
-from maskmill.schemas.run_file import RunFile
+from maskmill.schemas.redaction import redact
+from maskmill.schemas.run_file import RunFile, key_in_section
 from maskmill.schemas.token_weights import RARE
 
 SEGMENTER = "segmenter"
@@ -40,8 +41,9 @@ def describe_run(
     """
     run = settings.fingerprinted()
     decisive = json.loads(json.dumps(run))
-    decisive["input"].pop("paths")
-    decisive["input"].pop("name")  # covered by `sources`
+    for number in range(len(settings.input)):
+        decisive["input"].pop(key_in_section(number, "paths"))
+        decisive["input"].pop(key_in_section(number, "name"))  # covered by `sources`
     decisive["input"]["files"] = digest_inputs(inputs)
     decisive["input"]["sources"] = sorted({file.source for file in inputs})
     if settings.filters.decontamination is not None:
@@ -51,7 +53,8 @@ def describe_run(
     names = _names_of(settings)
     versions = {name: _version(name) for name in (*DECISIVE_LIBRARIES, "ray")}
     segmenter = _find_segmenter(settings)
-    about = (run["input"]["paths"], len(inputs), sum(file.size_bytes for file in inputs))
+    paths = [redact(path) for table in settings.input for path in table.paths]
+    about = (paths, len(inputs), sum(file.size_bytes for file in inputs))
     entries = {
         (part, names[part]): Entry(
             sections={name: keys for name, keys in decisive.items() if part_of_section(name) is part},

@@ -13,7 +13,7 @@ from maskmill.pipeline.corpus.filters.evaluation_index import EvaluationIndex, o
 from maskmill.pipeline.corpus.filters.table import Passage, pass_through
 from maskmill.pipeline.corpus.formats.table import iter_documents
 from maskmill.pipeline.corpus.input_file import InputFile
-from maskmill.pipeline.corpus.list_inputs import list_inputs
+from maskmill.pipeline.corpus.list_inputs import InputTable, list_tables
 from maskmill.pipeline.corpus.open_input import OpenInput
 from maskmill.pipeline.corpus.read_evaluation import index_evaluation, list_evaluation
 from maskmill.pipeline.storage.store import open_store
@@ -41,26 +41,31 @@ def inspect_filters(settings: RunFile, documents: int) -> FiltersInspected:
         ConfigError: The run file has no filter, or names what is not there.
         InputDataError: A file cannot be read.
     """
-    if not any(settings.filters.enabled()):
+    names = [name for filters in settings.all_filters for name, _ in filters.enabled()]
+    if not names:
         raise ConfigError(
             "the run file has no filter",
             path="filters",
             expected="at least one table, such as [filters.length]",
             action="see the guide's chapter on filters",
         )
-    check_filters(settings.filters)
-    read = settings.input
-    files = list_inputs(read.paths, read.name, format_name=read.format)
+    for filters in settings.all_filters:
+        check_filters(filters)
+    tables = [InputTable(table.paths, table.name, table.format) for table in settings.input]
+    files = list_tables(tables, lambda _: None)
     sampled = plan_sample([file.assumed_text_bytes for file in files], documents)
     evaluation = _index_evaluation(settings)
-    pass_through("Nothing is measured yet.", "", settings.filters, evaluation)  # loads models and kernels
-    tried = _Tried([name for name, _ in settings.filters.enabled()])
+    for filters in settings.all_filters:
+        pass_through("Nothing is measured yet.", "", filters, evaluation)  # loads models and kernels
+    tried = _Tried(list(dict.fromkeys(names)))
     for number, wanted in sampled.items():
+        table = files[number].table
+        filters, read = settings.all_filters[table], settings.input[table]
         tried.read_seconds -= time.process_time()
         for doc_id, source, text in _read_beginning(files[number], wanted, read, tried):
             tried.read_seconds += time.process_time()
             tried.filter_seconds -= time.process_time()
-            passage = pass_through(text, source, settings.filters, evaluation)
+            passage = pass_through(text, source, filters, evaluation)
             tried.filter_seconds += time.process_time()
             tried.add(doc_id, source, text, passage)
             tried.read_seconds -= time.process_time()

@@ -103,7 +103,7 @@ def make_documents(run: Run) -> list[DocumentsManifest]:
 
     def guard_corpus(finished: Receipts[MapUnit, MapDetails]) -> Callable[[Finished], None]:
         guard = CorpusGuard(
-            run.settings.input.max_quarantined,
+            run.settings.max_quarantined,
             array("q", (unit.assumed_text_bytes for unit in map_units)),
             ((receipt.unit, receipt.counts) for receipt in finished),
             partial(find_examples, run.output),
@@ -113,7 +113,7 @@ def make_documents(run: Run) -> list[DocumentsManifest]:
     mapped = run.run_stage(Part.SHARD, MAP, context, map_units, guard_corpus)
     totals = write_index(run.output, mapped)
     counts = Counter(totals.counts)
-    check_quarantined(counts, 1, 1, run.settings.input.max_quarantined, partial(find_examples, run.output))
+    check_quarantined(counts, 1, 1, run.settings.max_quarantined, partial(find_examples, run.output))
     check_documents_left(totals, len(run.inputs), documents)
     for message in iter_unmatched(totals, run.inputs, run.settings.input, documents):
         run.warn(message)
@@ -132,9 +132,9 @@ def _note_whole_files(run: Run) -> None:
     """Say which file keeps one worker busy while the others wait, since it cannot be read in parts."""
     workers = run.settings.engine.workers or len(os.sched_getaffinity(0))
     most_bytes = max(RANGE_BYTES, run.inputs.assumed_text_bytes // workers)
-    settings = run.settings.input
+    tables = run.settings.input
     large = (file for file in run.inputs if file.assumed_text_bytes > most_bytes)
-    whole = [(file, reason) for file in large if (reason := explain_whole(file, settings))]
+    whole = [(file, reason) for file in large if (reason := explain_whole(file, tables[file.table]))]
     if whole and workers > 1:
         file, reason = whole[0]
         others = f", nor can {count_of(len(whole) - 1, 'other file')}" if len(whole) > 1 else ""

@@ -17,7 +17,7 @@ from pydantic import BaseModel, ValidationError
 from maskmill.pipeline.corpus.filters.check_filters import check_filters
 from maskmill.pipeline.corpus.input_file import InputFile
 from maskmill.pipeline.corpus.input_files import InputFiles
-from maskmill.pipeline.corpus.list_inputs import list_inputs
+from maskmill.pipeline.corpus.list_inputs import InputTable, list_tables
 from maskmill.pipeline.corpus.plan import plan_shard_bytes
 from maskmill.pipeline.corpus.read_evaluation import EvaluationFiles, list_evaluation
 from maskmill.pipeline.engine.ray_job import refuse_lost_output
@@ -272,12 +272,13 @@ def open_run(
     if output.capabilities.local_paths and output.root == os.sep:
         raise ConfigError("a run does not write into the root of a disk", path="output.url", action="name a folder")
     warnings: list[str] = []
-    read = settings.input
-    inputs = InputFiles(list_inputs(read.paths, read.name, warnings.append, read.format))
+    tables = [InputTable(table.paths, table.name, table.format) for table in settings.input]
+    inputs = InputFiles(list_tables(tables, warnings.append))
     wanted = settings.tokenizer
     brought = read_brought_files(wanted.from_, normalisation_of(wanted)) if wanted.from_ else {}
     refuse_inputs_in_output(inputs, output)
-    check_filters(settings.filters)
+    for filters in settings.all_filters:
+        check_filters(filters)
     evaluation = list_evaluation(settings.filters)
     refuse_inputs_in_output(evaluation.files, output)
     if up_to is Part.PACK:

@@ -6,6 +6,7 @@ It does not matter whether another driver works in it: once its documents are fi
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import replace
 from typing import Annotated
 
@@ -63,9 +64,10 @@ def plan_reuse(run: Run, units: UnitSequence[MapUnit]) -> tuple[Store | None, Un
         ShardCorruptError: One of its files is not what was written.
         StaleArtifactError: One of its files was deleted meanwhile.
     """
-    ours = _reading_settings(read_record(run.output))
+    record = read_record(run.output)
+    ours = [_reading_settings(record, table) for table in range(len(run.settings.input))]
     keyed = key_units(units, ours)
-    url = run.settings.input.reuse
+    url = run.settings.reuse
     done = set() if url is None else list_finished(run.output, MAP.name)
     pending = [number for number in range(len(keyed)) if number not in done]
     if url is None or not pending:
@@ -94,7 +96,7 @@ def plan_reuse(run: Run, units: UnitSequence[MapUnit]) -> tuple[Store | None, Un
             "restore its folder work/, or drop input.reuse",
         )
     if not taken:
-        reason = _find_reason(ours, _reading_settings(theirs), has_marks=bool(wanted)) or _explain_files(
+        reason = _find_reason(ours[0], _reading_settings(theirs), has_marks=bool(wanted)) or _explain_files(
             *_find_renamed(run, ours, theirs_read)
         )
         run.warn(f"input.reuse: nothing is taken from {reused.display_url}: {reason}")
@@ -107,9 +109,9 @@ def plan_reuse(run: Run, units: UnitSequence[MapUnit]) -> tuple[Store | None, Un
     return reused, keyed.map(lambda unit: unit.model_copy(update={"taken_from": taken.get(unit.unit)}))
 
 
-def _reading_settings(record: RunRecord) -> ReadingSettings:
+def _reading_settings(record: RunRecord, table: int = 0) -> ReadingSettings:
     documents = record.entries[DOCUMENTS]
-    return list_reading_settings(documents.sections, documents.versions)
+    return list_reading_settings(documents.sections, documents.versions, table)
 
 
 def _read_reusable(reused: Store) -> RunRecord:
@@ -161,12 +163,14 @@ def _explain_files(ours: str, theirs: str) -> str:
     )
 
 
-def _find_renamed(run: Run, ours: ReadingSettings, theirs_read: set[str]) -> tuple[str, str]:
+def _find_renamed(run: Run, ours: Sequence[ReadingSettings], theirs_read: set[str]) -> tuple[str, str]:
     """Find a file whose relative paths in the two runs differ only by the name of its pattern's folder.
 
     If patterns are in several folders, every path begins with the folder's name; otherwise it does not.
     """
-    folders = list(dict.fromkeys(name_sources([InputPattern.parse(path) for path in run.settings.input.paths])))
+    folders = list(
+        dict.fromkeys(name_sources([InputPattern.parse(path) for table in run.settings.input for path in table.paths]))
+    )
     for folder in folders:
         start = f"{folder}/"
         if len(folders) > 1:

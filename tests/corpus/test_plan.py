@@ -106,7 +106,7 @@ def test_buckets_are_at_most_512(files: list[InputFile], shard_mb: float, held_o
 
 @given(FILES, st.integers(MIB, 64 * MIB), BUCKETS)
 def test_every_file_is_read_by_one_unit_in_order(files: list[InputFile], shard_bytes: int, buckets: Buckets) -> None:
-    units = plan_map_units(files, shard_bytes, buckets, INPUT)
+    units = plan_map_units(files, shard_bytes, buckets, [INPUT])
     assert [unit.unit for unit in units] == list(range(len(units)))
     assert [file for unit in units for file in unit.inputs] == files
     for unit in units:
@@ -135,7 +135,7 @@ def test_added_files_change_no_units_but_those_beside_them(
     def groups(of: list[InputFile]) -> set[tuple[str, ...]]:
         in_order = sorted(of, key=lambda file: file.path)
         return {
-            unit.paths for unit in plan_map_units(in_order, shard_bytes, Buckets(buckets, 0), INPUT, appendable=True)
+            unit.paths for unit in plan_map_units(in_order, shard_bytes, Buckets(buckets, 0), [INPUT], appendable=True)
         }
 
     ends = {file.path for file in files if _ends_group(file) or file.assumed_text_bytes >= ALONE_BYTES}
@@ -157,7 +157,7 @@ def test_added_files_change_no_units_but_those_beside_them(
 
 def test_many_tiny_files_come_to_many_units() -> None:
     files = [InputFile("", f"{number:06d}.txt", number % 2) for number in range(100_000)]
-    units = plan_map_units(files, 64 * MIB, Buckets(1, 0), INPUT)
+    units = plan_map_units(files, 64 * MIB, Buckets(1, 0), [INPUT])
     assert max(len(unit.inputs) for unit in units) == MAX_FILES_PER_UNIT
     assert len(units) == -(-100_000 // MAX_FILES_PER_UNIT)
     assert sum(len(unit.inputs) for unit in units) == 100_000
@@ -165,7 +165,7 @@ def test_many_tiny_files_come_to_many_units() -> None:
 
 def test_a_receipt_is_tied_to_the_files_and_the_buckets() -> None:
     digests = [
-        plan_map_units([InputFile("", path, size)], MIB, Buckets(train, held_out), INPUT)[0].digest()
+        plan_map_units([InputFile("", path, size)], MIB, Buckets(train, held_out), [INPUT])[0].digest()
         for path, size, train, held_out in [
             ("a", 1, 1, 1),
             ("b", 1, 1, 1),

@@ -29,7 +29,7 @@ def make_files(number: int = NUM_FILES) -> Iterator[InputFile]:
 
 
 def plan(files: InputFiles) -> UnitSequence[MapUnit]:
-    return plan_map_units(files, 4 * MIB, Buckets(4, 1), InputSection(paths=["a"]))
+    return plan_map_units(files, 4 * MIB, Buckets(4, 1), [InputSection(paths=["a"])])
 
 
 @pytest.fixture(scope="module")

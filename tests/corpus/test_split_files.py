@@ -80,7 +80,7 @@ def store(folder: Path, name: str, data: bytes) -> InputFile:
 
 
 def plan(file: InputFile, section: InputSection, range_bytes: int) -> list[MapUnit]:
-    return list(plan_map_units([file], MIB, Buckets(1, 0), section, range_bytes=range_bytes))
+    return list(plan_map_units([file], MIB, Buckets(1, 0), [section], range_bytes=range_bytes))
 
 
 def read(file: InputFile, section: InputSection, units: list[MapUnit]) -> Found:
@@ -269,7 +269,7 @@ def list_places(ran: Ran, files: dict[str, bytes]) -> list[tuple[str, int, bytes
 @given(st.lists(st.integers(0, 5 * RANGE_BYTES), min_size=1, max_size=9), st.booleans())
 def test_ranges_cover_each_file_in_order_and_are_even(sizes: list[int], appendable: bool) -> None:
     files = [InputFile("", f"{number}.jsonl", size) for number, size in enumerate(sizes)]
-    units = plan_map_units(files, 64 * MIB, Buckets(1, 0), InputSection(paths=["a"]), appendable=appendable)
+    units = plan_map_units(files, 64 * MIB, Buckets(1, 0), [InputSection(paths=["a"])], appendable=appendable)
     covered: list[int] = []
     for unit in units:
         if not unit.is_part:
@@ -304,7 +304,7 @@ def test_what_cannot_be_read_in_parts_says_why(name: str, keys: dict[str, str], 
     reason = explain_whole(file, section)
     assert words in reason
     assert bool(reason) == bool(words)
-    units = plan_map_units([file], 64 * MIB, Buckets(1, 0), section)
+    units = plan_map_units([file], 64 * MIB, Buckets(1, 0), [section])
     assert (len(units) == 1) == bool(words)
 
 

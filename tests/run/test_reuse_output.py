@@ -398,7 +398,7 @@ def test_nothing_is_taken_of_what_was_read_with_other_settings(
 def test_a_file_of_another_source_is_read_again(corpus: Path, tmp_path: Path, opened: Opened) -> None:
     opened.shard(make_run(corpus, names_of("ab"), tmp_path / "old"))
     whole = make_run(corpus, names_of("ab"), tmp_path / "new", tmp_path / "old").model_dump(by_alias=True)
-    whole["input"]["name"] = "another"
+    whole["input"][0]["name"] = "another"
     assert opened.shard(RunFile.model_validate(whole)) == names_of("ab")
 
 
@@ -409,7 +409,7 @@ def test_files_of_a_store_that_does_not_say_when_they_were_written_to_are_read_a
     open_store(folder).write_bytes("a.txt", b"some text")
     for name, reuse in (("old", None), ("new", str(tmp_path / "old"))):
         whole = make_run(tmp_path, ["x"], tmp_path / name, held_out=0.0).model_dump(by_alias=True)
-        whole["input"] |= {"paths": [f"{folder}/a.txt"], "reuse": reuse}
+        whole["input"][0].update({"paths": [f"{folder}/a.txt"], "reuse": reuse})
         assert opened.shard(RunFile.model_validate(whole)) == ["a.txt"]
     (said,) = [message for message in opened.said if message.startswith("input.reuse")]
     assert said.endswith(": the store of the input files does not give their modification times")
@@ -517,7 +517,7 @@ def test_an_output_that_workers_cannot_see_is_refused(corpus: Path, tmp_path: Pa
     run = make_run(corpus, names_of("ab"), tmp_path / "new").model_dump(by_alias=True)
     url = f"memory://{uuid.uuid4().hex}"
     opened.shard(RunFile.model_validate({**run, "output": {"url": url}}))
-    reusing = {**run, "input": run["input"] | {"reuse": url}}
+    reusing = {**run, "input": run["input"][0] | {"reuse": url}}
     with pytest.raises(ConfigError, match=rf"{url}: memory:// is visible only in the driver's process") as refused:
         opened.shard(RunFile.model_validate({**reusing, "engine": {"workers": 2}}))
     assert refused.value.action == 'set engine.kind = "local" and engine.workers = 1'
@@ -535,7 +535,7 @@ def test_files_that_another_pattern_renamed_are_told(tmp_path: Path, opened: Ope
     def make(output: str, folders: list[str], reuse: Path | None = None) -> RunFile:
         whole = make_run(tmp_path, [f"{folder}/*.jsonl" for folder in folders], tmp_path / output, reuse)
         return RunFile.model_validate(
-            {**(run := whole.model_dump(by_alias=True)), "input": run["input"] | {"name": None}}
+            {**(run := whole.model_dump(by_alias=True)), "input": run["input"][0] | {"name": None}}
         )
 
     new_folders = ["mon", "tue"] if old_folders == ["mon"] else ["mon"]

@@ -65,6 +65,8 @@ def refuse(text: str = SHORTEST, *overrides: str) -> ConfigError:
 def test_a_run_file_of_defaults_written_out_equals_the_shortest_one() -> None:
     written_out = parse(SAMPLE).model_dump(by_alias=True)
     shortest = parse().model_dump(by_alias=True)
+    for whole in (written_out, shortest):
+        (whole["input"],) = whole["input"]
     assert written_out["input"].pop("paths") == ("corpora/*.jsonl.zst",)
     assert (written_out["input"].pop("id_field"), written_out["tokenizer"].pop("strip_accents")) == ("id", True)
     assert shortest["input"].pop("paths") == ("a.jsonl",)
@@ -194,7 +196,8 @@ def test_broken_toml_is_refused_with_its_place() -> None:
     ],
 )
 def test_set_overrides_any_key(override: str, keys: tuple[str, str], value: object) -> None:
-    assert parse(SHORTEST, override).model_dump(by_alias=True)[keys[0]][keys[1]] == value
+    found = parse(SHORTEST, override).model_dump(by_alias=True)[keys[0]]
+    assert (found[0] if keys[0] == "input" else found)[keys[1]] == value
 
 
 def test_the_last_override_counts() -> None:
@@ -362,6 +365,8 @@ SPECIAL = {
     ("input", "text_join"): None,  # goes with several values of text_field
     ("documents", "shard_mb"): 32.0,
     ("input", "id_field"): "x",
+    ("input", "share"): 0.5,
+    ("input", "filters"): {"length": {"min_words": 1}},
     ("input", "source_field"): "x",
     ("input", "paths"): ["b.jsonl"],
     ("tokenizer", "special_in_text"): "special",
@@ -392,15 +397,15 @@ TRAINED_ONLY = [("tokenizer", key) for key in ("unused", "size_multiple", "initi
 
 def test_the_fingerprint_covers_every_key_that_decides_bytes() -> None:
     plain, trained = parse(SHORTEST, "tokenizer.from=vocab.json"), parse(SHORTEST)
-    for section, values in plain.model_dump(by_alias=True, mode="json").items():
-        for key, value in values.items():
+    for section, found in plain.model_dump(by_alias=True, mode="json").items():
+        for key, value in (found[0] if section == "input" else found).items():
             other = SPECIAL[section, key] if (section, key) in SPECIAL else changed(value)
             if other is None:
                 continue
             is_of_training = (section, key) in TRAINED_ONLY
             before = trained if is_of_training else plain
             whole = before.model_dump(by_alias=True)
-            whole[section][key] = other
+            (whole[section][0] if section == "input" else whole[section])[key] = other
             whole["mask"]["strategy"] = before.mask.strategy
             same = RunFile.model_validate(whole).fingerprinted() == before.fingerprinted()
             free = section in ("engine", "output", "mask") or (section, key) in DECIDES_NO_BYTES
@@ -539,10 +544,40 @@ def test_credentials_are_in_no_fingerprint_and_no_message() -> None:
 
 def test_every_key_of_every_section_is_explained() -> None:
     for name, section in RunFile.model_fields.items():
-        kind = section.annotation
-        assert isinstance(kind, type)
+        kind = section_of(section)
+        assert kind is not None
         inner = [below for field in kind.model_fields.values() if (below := section_of(field)) is not None]
         for one in (kind, *inner):
             explained = read_field_docs(one)
             assert list(explained) == [field.alias or key for key, field in one.model_fields.items()], name
             assert all(len(text) > 10 and text.endswith(".") for text in explained.values()), explained
+
+
+TABLES = """
+[[input]]
+paths = ["a/*.jsonl"]
+[[input]]
+paths = ["b/*.parquet"]
+text_field = "content"
+[output]
+url = "out"
+"""
+
+
+def test_several_tables_of_input_are_read_and_named_by_their_numbers() -> None:
+    first, second = parse(TABLES, "input.text_field=x", "input.2.id_field=id").input
+    assert (first.text_field, first.id_field, second.text_field, second.id_field) == ("x", None, "content", "id")
+    alone, both = (parse(text).fingerprinted()["input"] for text in (SHORTEST, TABLES))
+    assert not any(key.startswith("2.") for key in alone)
+    assert (both["text_field"], both["2.text_field"], both["2.paths"]) == ("text", "content", ["b/*.parquet"])
+    for wrong, said in (
+        ("input.2.text_fild=x", "unknown key input.2.text_fild; expected one of text_field"),
+        ("input.2.paths=b", "--set input.2.paths=b: the value of input.2.paths is wrong; expected a list"),
+        ("input.3.id_field=x", "unknown key input.3"),
+        ("input.2.reuse=x", "input.2.reuse is of the whole run: write it into the first [[input]]"),
+        ("input.2.max_quarantined=0.5", "input.2.max_quarantined is of the whole run"),
+        ('input.2.filters.decontamination.paths=["x"]', "input.2.filters.decontamination is of the whole run"),
+        ("input.2.share=0", "the value of input.2.share is wrong; expected more than 0"),
+    ):
+        assert said in str(refuse(TABLES, wrong)), wrong
+    assert "input is not a section" in str(refuse("input = 3\n[output]\nurl = 'out'\n"))

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any, TypeVar
 
@@ -140,28 +140,21 @@ def filter_block(
                 if matches is not None and len(matches) < MAX_MATCHES:
                     matches.append(DocumentMatch.of(block.doc_id[row], source, match))
         if passage.dropped is not None:
-            counts[FILTERED] += 1
-            counts[f"{REASON}{passage.dropped}"] += 1
-            count_source(counts, SOURCE, source, 1)
+            count_dropped(counts, passage.dropped, source)
             continue
         kept.append(row)
         texts.append(passage.text.encode() if passage.changed_by else text)
     if len(kept) == len(block.text):
         block.text = texts
         return block
-    return DocumentBlock(
-        doc_id=_take(block.doc_id, kept),
-        source=_take(block.source, kept),
-        line=_take(block.line, kept),
-        text=texts,
-        rejects=block.rejects,
-        is_numbered=_take(block.is_numbered, kept),
-        without_source=block.without_source,
-    )
+    return block.take(kept, texts)
 
 
-def _take(items: Sequence[Item], kept: Sequence[int]) -> list[Item]:
-    return [items[row] for row in kept]
+def count_dropped(counts: Counter[str], reason: str, source: str) -> None:
+    """Count a document that is dropped, by the filter and its reason, and by its source."""
+    counts[FILTERED] += 1
+    counts[f"{REASON}{reason}"] += 1
+    count_source(counts, SOURCE, source, 1)
 
 
 def count_source(counts: Counter[str] | dict[str, int], prefix: str, source: str, number: int) -> None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
 from enum import StrEnum
@@ -114,3 +114,15 @@ class DocumentBlock:
         self.line.append(line)
         self.text.append(text)
         self.is_numbered.append(doc_id is None)
+
+    def take(self, rows: Sequence[int], texts: list[bytes] | None = None) -> DocumentBlock:
+        """The same block with some of its documents, and with other texts where these are given."""
+        return DocumentBlock(
+            doc_id=[self.doc_id[row] for row in rows],
+            source=[self.source[row] for row in rows],
+            line=[self.line[row] for row in rows],
+            text=[self.text[row] for row in rows] if texts is None else texts,
+            is_numbered=[self.is_numbered[row] for row in rows],
+            rejects=self.rejects,
+            without_source=self.without_source,
+        )

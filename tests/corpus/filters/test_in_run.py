@@ -211,13 +211,13 @@ def test_units_read_with_the_same_filters_are_taken(tmp_path: Path, becomes: Cou
 
 def test_units_read_before_there_were_later_settings_keep_their_keys(tmp_path: Path, becomes: Counter[str]) -> None:
     inputs = list_inputs([f"{tmp_path}/corpus/*/*.jsonl"], None)
-    units = plan_map_units(inputs, 1 << 20, Buckets(1, 0), InputSection(paths=["a"]), appendable=True)
+    units = plan_map_units(inputs, 1 << 20, Buckets(1, 0), [InputSection(paths=["a"])], appendable=True)
     settings = list_reading_settings({"input": {}, "documents": {}}, {})
     before = {name: value for name, value in settings.items() if not name.startswith(("filters.", "input.text_join"))}
     assert len(settings) > len(before) + 1
-    keys = [[unit.key for unit in key_units(units, one)] for one in (before, settings)]
+    keys = [[unit.key for unit in key_units(units, [one])] for one in (before, settings)]
     assert keys[0] == keys[1]
     filtered = list_reading_settings({"input": {}, "documents": {}, "filters": {"c4_lines": {}}}, {})
     joined = list_reading_settings({"input": {"text_join": "x"}, "documents": {}}, {})
     for later in (filtered, joined):
-        assert keys[0] != [unit.key for unit in key_units(units, later)]
+        assert keys[0] != [unit.key for unit in key_units(units, [later])]
