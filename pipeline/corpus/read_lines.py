@@ -35,8 +35,7 @@ def iter_lines(opened: Blocks, max_line_bytes: int) -> Iterator[list[tuple[int, 
     full length beside them. Block boundaries make no difference.
     """
     number = 0
-    pieces: list[bytes] = []
-    kept = 0
+    kept = bytearray()  # of a long line: as a list of blocks it leaves holes as large in the heap
     length = 0
     ends_with_cr = False
     for block in iter_without_bom(opened):
@@ -47,10 +46,10 @@ def iter_lines(opened: Blocks, max_line_bytes: int) -> Iterator[list[tuple[int, 
             if length:
                 if full:
                     ends_with_cr = line.endswith(b"\r")
-                pieces.append(line[: max_line_bytes - kept])
+                kept += line[: max_line_bytes - len(kept)]
                 full += length
-                line = b"".join(pieces)
-                pieces, kept, length = [], 0, 0
+                line = bytes(kept)
+                kept, length = bytearray(), 0
             else:
                 ends_with_cr = line.endswith(b"\r")
             if ends_with_cr:
@@ -60,13 +59,11 @@ def iter_lines(opened: Blocks, max_line_bytes: int) -> Iterator[list[tuple[int, 
         if rest:
             ends_with_cr = rest.endswith(b"\r")
             length += len(rest)
-            if kept < max_line_bytes:
-                pieces.append(rest[: max_line_bytes - kept])
-                kept += len(pieces[-1])
+            kept += rest[: max_line_bytes - len(kept)]
         yield lines
     if length:
         full = length - ends_with_cr
-        yield [(number + 1, b"".join(pieces)[: min(full, max_line_bytes)], full)]
+        yield [(number + 1, bytes(kept[: min(full, max_line_bytes)]), full)]
 
 
 def is_blank(line: bytes) -> bool:
@@ -79,25 +76,23 @@ def is_blank(line: bytes) -> bool:
 
 def iter_raw_lines(opened: Blocks, max_line_bytes: int) -> Iterator[tuple[bytes, int]]:
     """Lines with their ends, LF, and their full lengths; of a longer line the first `max_line_bytes` are given."""
-    pieces: list[bytes] = []
-    kept = length = 0
+    kept = bytearray()
+    length = 0
     for block in iter_without_bom(opened):
         *whole, rest = block.split(b"\n")
         for line in whole:
             line += b"\n"
             if length:
-                pieces.append(line[: max_line_bytes - kept])
-                yield b"".join(pieces), length + len(line)
-                pieces, kept, length = [], 0, 0
+                kept += line[: max_line_bytes - len(kept)]
+                yield bytes(kept), length + len(line)
+                kept, length = bytearray(), 0
             else:
                 yield line[:max_line_bytes], len(line)
         if rest:
             length += len(rest)
-            if kept < max_line_bytes:
-                pieces.append(rest[: max_line_bytes - kept])
-                kept += len(pieces[-1])
+            kept += rest[: max_line_bytes - len(kept)]
     if length:
-        yield b"".join(pieces), length
+        yield bytes(kept), length
 
 
 def iter_without_bom(opened: Blocks) -> Iterator[bytes]:

@@ -102,6 +102,8 @@ def _read_text(value: dict[str, Any], settings: InputSection) -> bytes:
         texts = [text for text in texts if text is not None]
     if not all(isinstance(text, str) for text in texts):
         raise _Rejected(Reason.TEXT_NOT_STRING)
+    if sum(map(len, texts)) > settings.max_text_bytes:
+        raise _Rejected(Reason.TOO_LARGE)  # a character is a byte or more
     return settings.text_join_bytes.join(_encode(text) for text in texts if text)
 
 

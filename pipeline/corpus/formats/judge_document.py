@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import codecs
+
 from maskmill.pipeline.corpus.formats.document_block import Reason
 
 MAX_NAME_CHARACTERS = 1 << 16  # of an id or a source
+PIECE_BYTES = 1 << 20
 
 
 def judge_document(text: bytes, doc_id: bytes | None, source: bytes | None, max_text_bytes: int) -> Reason | None:
@@ -33,9 +36,18 @@ def judge_name(name: bytes | None) -> Reason | None:
 
 
 def is_utf8(text: bytes) -> bool:
-    """Whether some bytes are UTF-8."""
+    """Whether some bytes are UTF-8.
+
+    Of a long text a piece at a time is decoded: with one character above U+FFFF all take four bytes each.
+    """
+    decoder = codecs.getincrementaldecoder("utf-8")()
     try:
-        text.decode()
+        if len(text) <= PIECE_BYTES:
+            text.decode()
+            return True
+        pieces = memoryview(text)
+        for start in range(0, len(text), PIECE_BYTES):
+            decoder.decode(pieces[start : start + PIECE_BYTES], final=start + PIECE_BYTES >= len(text))
     except UnicodeDecodeError:
         return False
     return True

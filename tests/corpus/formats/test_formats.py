@@ -20,6 +20,7 @@ from maskmill.pipeline.corpus.formats.json_lines import (
     STRING_OVERHEAD_BYTES,
     _measure_structure,
 )
+from maskmill.pipeline.corpus.formats.judge_document import PIECE_BYTES, is_utf8
 from maskmill.pipeline.corpus.formats.table import iter_documents
 from maskmill.pipeline.corpus.input_file import InputFile
 from maskmill.schemas.documents import KEPT_QUARANTINE_BYTES
@@ -397,3 +398,16 @@ def test_a_document_between_separators_may_be_too_large_or_no_text() -> None:
         (Reason.INVALID_UTF8, 1),
         (Reason.TOO_LARGE, 3 * MAX_BYTES + 6),
     ]
+
+
+@pytest.mark.parametrize("place", [0, PIECE_BYTES - 2, PIECE_BYTES, 3 * PIECE_BYTES - 1])
+@pytest.mark.parametrize("bad", [b"", "\U0001f600".encode(), b"\xff", b"\xf0\x9f\x98", b"\xed\xa0\x80"])
+def test_a_long_text_is_utf_8_as_the_whole_of_it_is(place: int, bad: bytes) -> None:
+    text = b"a" * place + bad + b"a" * (3 * PIECE_BYTES - place - len(bad) + 1)
+    for end in (b"", b"\xc3", "é".encode()):
+        try:
+            (text + end).decode()
+        except UnicodeDecodeError:
+            assert not is_utf8(text + end)
+        else:
+            assert is_utf8(text + end)

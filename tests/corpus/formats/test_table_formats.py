@@ -11,6 +11,7 @@ import tempfile
 from collections.abc import Callable
 from typing import Any
 
+import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
@@ -299,3 +300,22 @@ def test_a_table_keeps_all_parts_of_a_row_whose_text_is_none():
     _, (reject,) = read(written.getvalue(), "a.parquet", text_field=["a", "b"])
     assert reject.reason is Reason.TEXT_NOT_STRING
     assert json.loads(reject.content) == {"a": "x", "b": 1}
+
+
+@pytest.mark.parametrize("compression", ["none", "zstd"])
+def test_a_row_group_is_read_a_little_at_a_time(compression, tmp_path):
+    rng = np.random.default_rng(0)
+    texts = [rng.bytes(30_000).hex() for _ in range(500)]  # 30 MB, which compresses to a half at best
+    path = tmp_path / "a.parquet"
+    table = pa.table({"text": texts, "more": texts})
+    pages = {"write_batch_size": 10, "data_page_size": 1 << 20}  # a page is the least that can be read
+    pq.write_table(table, path, row_group_size=1000, compression=compression, use_dictionary=False, **pages)
+    listed, sizes = InputFile(str(path), path.name, path.stat().st_size), [0]
+    with OpenInput(listed) as opened:
+        read_stored = opened._raw.read
+        opened._raw.read = lambda size=-1: sizes.append(size) or read_stored(size)  # type: ignore[method-assign]
+        count = sum(len(block.text) for block in iter_documents(listed, opened, InputSection(paths=("x",))))
+    assert count == len(texts)
+    assert max(sizes) <= 2 << 20
+    assert min(sizes) >= 0
+    assert sum(sizes) < 0.6 * path.stat().st_size  # of one column alone
