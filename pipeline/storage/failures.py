@@ -48,7 +48,7 @@ _TRANSIENT = {
     errno.EHOSTUNREACH,
     errno.ESTALE,
 }
-_CLIENT_LIBRARIES = ("aiohttp", "aiobotocore", "botocore", "urllib3", "http")
+_CLIENT_LIBRARIES = ("aiohttp", "aiobotocore", "botocore", "urllib3", "http", "httpx", "httpx2")
 _NO_ACCESS = (
     "NoCredentialsError",
     "PartialCredentialsError",
@@ -193,6 +193,8 @@ def _server_says_it_passes(error: Exception) -> bool | None:
         response: Any = getattr(candidate, "response", None)
         if not isinstance(response, dict):
             answered = getattr(candidate, "status", None)  # aiohttp's; it says 400 of answers that it cannot read
+            if answered is None:
+                answered = getattr(response, "status_code", None)  # httpx's, and so the Hugging Face Hub's
             if (
                 isinstance(answered, int)
                 and answered > HTTPStatus.BAD_REQUEST

@@ -10,17 +10,22 @@ import uuid
 from functools import partial
 from pathlib import Path
 
+import datasets
 import fsspec
+import httpx2
 import pytest
+from huggingface_hub import HfApi
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from maskmill.pipeline.corpus import input_list
 from maskmill.pipeline.corpus.find_inputs import MANY_IN_FOLDER
-from maskmill.pipeline.corpus.formats.table import find_format
+from maskmill.pipeline.corpus.formats.table import find_format, iter_documents
 from maskmill.pipeline.corpus.input_file import InputFile
 from maskmill.pipeline.corpus.list_inputs import list_inputs
-from maskmill.schemas.errors import ConfigError, InputDataError
+from maskmill.pipeline.corpus.open_input import OpenInput
+from maskmill.schemas.errors import ConfigError, InputDataError, TransientStorageError
+from maskmill.schemas.run_file import InputSection
 
 
 @pytest.fixture(params=["local", "memory", "s3"])
@@ -211,3 +216,34 @@ def test_a_list_of_the_web_is_relative_to_its_url(tmp_path: Path) -> None:
         (f"{url}/de/a.jsonl", "de/a.jsonl"),
         (f"{url}/en/b.jsonl", "en/b.jsonl"),
     ]
+
+
+@pytest.mark.parametrize("shards", [1, 3])
+def test_what_datasets_saves_is_read_by_naming_its_folder(tmp_path: Path, shards: int) -> None:
+    texts = [f"text {number} é" for number in range(20)]
+    dataset = datasets.Dataset.from_dict({"text": texts, "id": list(range(20))})
+    datasets.DatasetDict({"train": dataset}).save_to_disk(str(tmp_path / "saved"), num_shards={"train": shards})
+    for shard in range(shards):
+        dataset.shard(shards, shard).to_parquet(tmp_path / "hub" / f"train-{shard:05d}-of-{shards:05d}.parquet")
+    for folder in ("saved", "hub"):
+        warnings: list[str] = []
+        files = list_inputs([str(tmp_path / folder)], warn=warnings.append)
+        assert len(files) == shards
+        assert len(warnings) == (folder == "saved")  # its JSON files are left out
+        documents: list[tuple[str, bytes]] = []
+        for file in files:
+            with OpenInput(file) as opened:
+                for block in iter_documents(file, opened, InputSection(paths=("x",), id_field="id")):
+                    documents += zip(block.doc_id, block.text, strict=True)
+        assert sorted(documents) == sorted((str(number), text.encode()) for number, text in enumerate(texts))
+
+
+def test_a_hub_that_cannot_be_reached_is_said_in_one_line(monkeypatch: pytest.MonkeyPatch) -> None:
+    def refuse(*_: object, **__: object) -> None:
+        raise httpx2.ConnectError("Name or service not known")
+
+    monkeypatch.setattr(HfApi, "repo_info", refuse)
+    for path in ("**/*.parquet", "data/", "a.parquet"):
+        with pytest.raises(TransientStorageError, match=r"did not answer.*Name or service not known") as refused:
+            list_inputs([f"hf://datasets/{uuid.uuid4().hex}/name/{path}"])
+        assert "\n" not in str(refused.value)

@@ -12,8 +12,10 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import botocore.exceptions
+import httpx2
 import pyarrow as pa
 import pytest
+from huggingface_hub.errors import HfHubHTTPError
 
 from maskmill.pipeline.storage import failures
 from maskmill.pipeline.storage.arrow_files import write_blocks
@@ -35,6 +37,10 @@ def server_error(code: str, status: int) -> botocore.exceptions.ClientError:
     return botocore.exceptions.ClientError(answer, "PutObject")  # type: ignore[arg-type]
 
 
+def hub_error(status: int) -> HfHubHTTPError:
+    return HfHubHTTPError("no", response=httpx2.Response(status, request=httpx2.Request("GET", "http://hub")))
+
+
 @pytest.mark.parametrize(
     ("error", "expected"),
     [
@@ -54,6 +60,12 @@ def server_error(code: str, status: int) -> botocore.exceptions.ClientError:
         (ConnectionRefusedError(errno.ECONNREFUSED, "refused"), TransientStorageError),
         (TimeoutError("slow"), TransientStorageError),
         (botocore.exceptions.EndpointConnectionError(endpoint_url="http://x"), TransientStorageError),
+        (httpx2.ConnectError("Name or service not known"), TransientStorageError),
+        (httpx2.ReadTimeout("slow"), TransientStorageError),
+        (hub_error(503), TransientStorageError),
+        (hub_error(429), TransientStorageError),
+        (hub_error(403), ConfigError),
+        (hub_error(401), ConfigError),
         (server_error("SlowDown", 503), TransientStorageError),
         (server_error("RequestTimeout", 400), TransientStorageError),
         (server_error("TooManyRequests", 429), TransientStorageError),
