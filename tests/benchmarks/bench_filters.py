@@ -3,6 +3,9 @@
 Ours must decide as datatrove does, document for document, by each filter alone and by all of them one after the other,
 where words and sentences are counted alike. It splits words with a tokenizer for each language; a line says how many
 documents that decides otherwise.
+
+`language` is measured beside the library that it takes its model from: datatrove's filter downloads models of fastText.
+`decontamination`, whose counterpart there needs lighteval's data sets, is measured alone.
 """
 
 from __future__ import annotations
@@ -11,13 +14,18 @@ import json
 import os
 from typing import Any
 
+from py3langid.langid import MODEL_FILE, LanguageIdentifier
+
 from maskmill.pipeline.corpus.filters.decision import Changed, Decision, Dropped
-from maskmill.pipeline.corpus.filters.table import filter_text
+from maskmill.pipeline.corpus.filters.evaluation_index import open_index, write_index
+from maskmill.pipeline.corpus.filters.language_model import LOOKED_AT, load_language_model
+from maskmill.pipeline.corpus.filters.table import filter_text, pass_through
+from maskmill.pipeline.storage.store import open_store
 from maskmill.schemas.filters import FiltersSection
 from tests.benchmarks.measuring import Figure, find_all_texts, read_texts, seconds_of
 from tests.benchmarks.peers import DATATROVE, PeerUnavailableError, ask_peer
 
-NAMES = ("gopher_repetition", "gopher_quality", "c4_lines", "fineweb_quality")
+NAMES = ("repair_unicode", "gopher_repetition", "gopher_quality", "c4_lines", "fineweb_quality")
 BYTES_OF_CORPUS = 300_000
 
 
@@ -47,7 +55,28 @@ def measure(scratch: str) -> list[Figure]:
         for filter_name, number in differing.items():
             work = f"documents that {filter_name} decides otherwise"
             figures.append(Figure(work, 100 * number / len(texts), f"{DATATROVE.title}, {how}", "", "%"))
-    return figures
+    return [*figures, *_measure_alone(texts, megabytes, scratch)]
+
+
+def _measure_alone(texts: list[str], megabytes: float, scratch: str) -> list[Figure]:
+    """MB/s of the filters that datatrove cannot be asked for."""
+    identifier = LanguageIdentifier.from_model_file(MODEL_FILE, norm_probs=True)
+    found = [load_language_model().find_language(text) for text in texts]  # compiles
+    theirs = [identifier.classify(text[:LOOKED_AT])[0] for text in texts]
+    assert [one and one.language for one in found] == theirs, "other languages than py3langid's"
+    ours = seconds_of(lambda: [load_language_model().find_language(text) for text in texts], repeats=3)
+    library = seconds_of(lambda: [identifier.classify(text[:LOOKED_AT]) for text in texts], repeats=1)
+    store = open_store(scratch)
+    questions = [(0, " ".join(text.split()[:40])) for text in texts[::7]]
+    index = open_index(store, write_index(store, questions, ["questions"], 13, 8))
+    settings = FiltersSection.model_validate({"decontamination": {"paths": ["questions.jsonl"]}})
+    dropped = sum(pass_through(text, "", settings, index).dropped is not None for text in texts)
+    assert dropped >= sum(len(text.split()) >= 13 for text in texts[::7])
+    compared = seconds_of(lambda: [pass_through(text, "", settings, index) for text in texts], repeats=3)
+    return [
+        Figure(f"language, {len(texts):,} documents", megabytes / ours, "py3langid 0.4.0", megabytes / library, "MB/s"),
+        Figure(f"decontamination, {len(questions):,} questions", megabytes / compared, "", "", "MB/s"),
+    ]
 
 
 def _count_differing(texts: list[str], ours: list[Any], theirs: dict[str, Any]) -> dict[str, int]:

@@ -21,10 +21,25 @@ from datatrove.pipeline.filters import (
     GopherQualityFilter,
     GopherRepetitionFilter,
 )
+from datatrove.pipeline.formatters import FTFYFormatter
 from datatrove.utils import word_tokenizers
 
 SENTENCE_END = re.compile(r"""[.!?]["'\u201d\u2019\u00bb)\]]*(?=\s|$)""")
+
+
+class Repair:
+    """Its formatter as a filter that changes the text and drops nothing."""
+
+    def __init__(self):
+        self._formatter = FTFYFormatter()
+
+    def filter(self, document):
+        document.text = self._formatter.format(document.text)
+        return True
+
+
 KINDS = {
+    "repair_unicode": Repair,
     "gopher_repetition": GopherRepetitionFilter,
     "gopher_quality": GopherQualityFilter,
     "c4_lines": C4QualityFilter,

@@ -75,7 +75,15 @@ DATATROVE = Peer(
     name="datatrove",
     title="datatrove 0.10.1",
     script="peer_datatrove",
-    requirements=("datatrove==0.10.1", "nltk==3.10.4", "regex", "spacy==3.8.18", "tokenizers==0.23.3", "xxhash<4"),
+    requirements=(
+        "datatrove==0.10.1",
+        "ftfy==6.3.1",
+        "nltk==3.10.4",
+        "regex",
+        "spacy==3.8.18",
+        "tokenizers==0.23.3",
+        "xxhash<4",
+    ),
 )
 
 
