@@ -10,7 +10,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
-from functools import cached_property, lru_cache
+from functools import cached_property
 
 import numpy as np
 import numpy.typing as npt
@@ -244,13 +244,23 @@ def _keep_first(
     return kept
 
 
-@lru_cache(maxsize=1)
+_opened: dict[tuple[str, IndexPlace], EvaluationIndex] = {}
+
+
 def open_index(output: Store, place: IndexPlace) -> EvaluationIndex:
-    """Open the index once in a process.
+    """Open the index, once in a process for all units of a run.
 
     Raises:
         ShardCorruptError: It is not what was written.
     """
+    key = (output.url, place)
+    if key not in _opened:
+        _opened.clear()
+        _opened[key] = _read_index(output, place)
+    return _opened[key]
+
+
+def _read_index(output: Store, place: IndexPlace) -> EvaluationIndex:
     try:
         data = memoryview(output.map_file(EVALUATION_INDEX))
     except FileNotFoundError:

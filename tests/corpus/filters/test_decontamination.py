@@ -73,7 +73,6 @@ texts = st.builds("".join, st.lists(letters | gaps, max_size=24))
 
 
 def index_of(store: Store, evaluation: list[tuple[int, str]], ngram: int, least: int) -> EvaluationIndex:
-    open_index.cache_clear()
     return open_index(store, write_index(store, evaluation, ["one", "two"], ngram, least))
 
 
@@ -242,8 +241,9 @@ def test_a_damaged_index_is_refused(folder: Path) -> None:
     store = open_store(str(folder / "store"))
     place = write_index(store, [(0, FULL)], ["one"], 13, 8)
     path = folder / "store" / "work" / "evaluation-index"
+    assert open_index(store, place) is open_index(open_store(str(folder / "store")), place)
+    evaluation_index._opened.clear()  # as in another process
     path.write_bytes(path.read_bytes()[:-1] + b"?")
-    open_index.cache_clear()
     with pytest.raises(ShardCorruptError, match="index of the evaluation text is not what was written"):
         open_index(store, place)
     path.unlink()

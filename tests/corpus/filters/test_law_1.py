@@ -54,7 +54,6 @@ filters = st.sets(st.sampled_from(list(ALL)), min_size=1).map(
 def test_every_document_stays_or_is_counted_once(read: list[tuple[str, str]], settings: FiltersSection) -> None:
     store = open_store("memory://law-1")
     place = write_index(store, [(0, EVALUATION)], ["evaluation.jsonl"], 13, 8)
-    open_index.cache_clear()
     index = open_index(store, place)
     counts, matches = Counter[str](), list[DocumentMatch]()
     block = DocumentBlock(
