@@ -117,14 +117,20 @@ class Run:
             StaleArtifactError: Another driver has taken over the output.
         """
         self.lease.check()
-        if isinstance(event, StageStarted):
-            self._stages[event.stage] = {"units": event.units, "reused": event.reused, "text_bytes": 0}
+        if isinstance(event, StageStarted):  # a stage of several rounds starts once for each
+            nothing = {"units": 0, "reused": 0, "text_bytes": 0, "ran": 0, "seconds": 0.0, "retries": 0}
+            stage = self._stages.setdefault(event.stage, nothing)
+            stage |= {"units": stage["units"] + event.units, "reused": stage["reused"] + event.reused}
         elif isinstance(event, UnitDone):
             self._stages[event.stage]["text_bytes"] += event.counts.get("text_bytes", 0)
         elif isinstance(event, StageDone):
             stage = self._stages[event.stage]
-            stage |= {"ran": event.ran, "seconds": event.seconds, "retries": event.retries}
-            stage["mb_per_second"] = round(stage["text_bytes"] / 1e6 / max(event.seconds, 1e-6), 2)
+            stage |= {
+                "ran": stage["ran"] + event.ran,
+                "seconds": round(stage["seconds"] + event.seconds, 4),
+                "retries": stage["retries"] + event.retries,
+            }
+            stage["mb_per_second"] = round(stage["text_bytes"] / 1e6 / max(stage["seconds"], 1e-6), 2)
         self.listen(event)
 
     def warn(self, message: str) -> None:

@@ -16,7 +16,6 @@ import time
 from datatrove.data import Document
 from datatrove.pipeline.dedup import MinhashDedupBuckets, MinhashDedupCluster, MinhashDedupSignature
 from datatrove.pipeline.dedup.minhash import MinhashConfig
-from datatrove.utils import word_tokenizers
 
 
 class Whitespace:
@@ -28,13 +27,13 @@ class Whitespace:
 
 def main(path, folder, words):
     """Sign the documents, match their bands and join them."""
-    if words == "white_space":
-        word_tokenizers.load_word_tokenizer = lambda _: Whitespace()
     with open(path, encoding="utf-8") as file:
         documents = [Document(text=json.loads(line), id=str(number)) for number, line in enumerate(file)]
     config = MinhashConfig()
     steps = [os.path.join(folder, name) for name in ("signatures", "buckets", "clusters")]
     sign = MinhashDedupSignature(steps[0], config)
+    if words == "white_space":
+        sign.word_tokenizer = Whitespace()
     sign.get_shingles(documents[0].text)  # loads the tokenizer
     started = time.perf_counter()
     sign.run(documents, 0, 1)

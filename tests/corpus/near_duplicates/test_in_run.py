@@ -280,3 +280,31 @@ def test_the_documented_probabilities() -> None:
         0.9235,
         0.9996,
     ]
+
+
+def test_a_run_that_takes_what_another_has_read_drops_the_same(tmp_path: Path) -> None:
+    texts = make_texts(40, random.Random(5))
+    (tmp_path / "in").mkdir()
+    trees = []
+    for name, keys in (("first", {}), ("second", {"reuse": str(tmp_path / "first")}), ("alone", {})):
+        near = {} if name == "first" else {"near_duplicates": {"shingle_words": 2}}
+        number = 1 if name == "first" else 2
+        (tmp_path / "in" / f"{number}.jsonl").write_text(
+            "".join(json.dumps({"text": one}) + "\n" for one in texts[::number])
+        )
+        run = {
+            "input": {"paths": [f"{tmp_path}/in/*.jsonl"], **keys},
+            "output": {"url": str(tmp_path / name)},
+            "documents": {"held_out": 0.0, "appendable": True, **near},
+            "engine": {"workers": 1},
+        }
+        prepare(run, up_to="shard")
+        store = open_store(str(tmp_path / name))
+        trees.append({path: store.read_bytes(path) for path in store.list("documents")})
+        assert not [
+            path
+            for path in store.list("work")
+            if not path.startswith(("work/exchange/", "work/receipts/map/", "work/input"))
+        ]
+    assert trees[1] == trees[2] != trees[0]
+    assert "near_duplicates.json" in "".join(trees[1])
