@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from functools import cached_property
 
 from maskmill.pipeline.corpus.decompress import compression_of
 from maskmill.pipeline.corpus.formats.table import find_format, name_format
@@ -14,7 +13,7 @@ from maskmill.pipeline.corpus.input_pattern import UNNAMED
 ASSUMED_COMPRESSION_RATIO = 4
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, slots=True)
 class InputFile:
     """One file of raw text.
 
@@ -40,18 +39,20 @@ class InputFile:
     compression_name: str | None = None
     table: int = 0
 
-    @cached_property
+    @property
     def format(self) -> str:
         """The name of its format; empty if it is unknown."""
+        if self.format_name:
+            return self.format_name
         found = find_format(self.path)
-        return self.format_name or (found.name if found is not None else "")
+        return found.name if found is not None else ""
 
-    @cached_property
+    @property
     def compression(self) -> str | None:
         """Its compression."""
         return self.compression_name or compression_of(self.path)
 
-    @cached_property
+    @property
     def assumed_text_bytes(self) -> int:
         """Estimate the bytes of text in it from its size, format and compression alone."""
         compresses_itself = bool(self.format) and name_format(self.format).compresses_itself

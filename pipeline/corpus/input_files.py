@@ -6,8 +6,6 @@ from collections.abc import Iterable, Iterator, Sequence
 from itertools import islice
 from typing import overload
 
-import numpy as np
-import numpy.typing as npt
 import pyarrow as pa
 
 from maskmill.pipeline.corpus.input_file import InputFile
@@ -64,8 +62,3 @@ class InputFiles(Sequence[InputFile]):
     def __iter__(self) -> Iterator[InputFile]:
         for chunk in self._chunks:
             yield from map(InputFile, *(column.to_pylist() for column in chunk.columns))
-
-
-def sizes_of(files: Sequence[InputFile]) -> npt.NDArray[np.int64]:
-    """`(N,)` assumed bytes of text of each."""
-    return np.fromiter((file.assumed_text_bytes for file in files), np.int64, len(files))

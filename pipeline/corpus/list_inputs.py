@@ -5,14 +5,17 @@ from __future__ import annotations
 import dataclasses
 import itertools
 import os
+from array import array
 from collections import Counter
-from collections.abc import Callable, Hashable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
+import numpy as np
 import xxhash
 
 from maskmill.pipeline.corpus.find_inputs import Found, InputFinder
 from maskmill.pipeline.corpus.input_file import InputFile
+from maskmill.pipeline.corpus.input_files import InputFiles
 from maskmill.pipeline.corpus.input_list import is_list, read_list
 from maskmill.pipeline.corpus.input_pattern import InputPattern, name_sources
 from maskmill.pipeline.corpus.match_files import FoundFile
@@ -43,12 +46,12 @@ def list_inputs(
     name: str | None = None,
     warn: Callable[[str], None] = lambda _: None,
     format_name: str | None = None,
-) -> list[InputFile]:
+) -> InputFiles:
     """`list_tables` of one table."""
     return list_tables([InputTable(patterns, name, format_name)], warn)
 
 
-def list_tables(tables: Sequence[InputTable], warn: Callable[[str], None]) -> list[InputFile]:
+def list_tables(tables: Sequence[InputTable], warn: Callable[[str], None]) -> InputFiles:
     """All files that the patterns match, table by table, in the order of their relative paths in each.
 
     Patterns in one folder give paths relative to it. Of patterns in several folders, each puts the name of its folder
@@ -76,17 +79,17 @@ def list_tables(tables: Sequence[InputTable], warn: Callable[[str], None]) -> li
         results += [result for pattern in table.patterns for result in _iter_found(pattern, finder)]
         table_of += [number] * (len(results) - len(table_of))
     found: dict[str, InputFile] = {}
-    identities: list[tuple[Hashable, str]] = []
+    identities = array("Q")  # a hash of each file's: a million of them as they are would take 250 MB
     repeated: Counter[str] = Counter()
     folders = name_sources([result.pattern for result in results])
     is_one_folder = len(set(folders)) == 1
     for result, folder, number in zip(results, folders, table_of, strict=True):
         num_before = len(found)
-        for entry in result.files:
+        for entry in _drain(result.files):
             path = entry.path if is_one_folder else f"{folder}/{entry.path}"
             file = _check_entry(entry, path, tables[number].name or folder, number)
-            if found.setdefault(file.url, file) is file and entry.identity is not None:
-                identities.append((entry.identity, file.path))
+            if found.setdefault(file.url, file) is file:
+                identities.append(xxhash.xxh3_64_intdigest(repr(entry.identity or file.url).encode()))
         if len(found) == num_before and result.of_list:
             repeated[result.of_list] += 1
         elif len(found) == num_before:
@@ -94,9 +97,10 @@ def list_tables(tables: Sequence[InputTable], warn: Callable[[str], None]) -> li
     for of_list, count in repeated.items():
         lines = count_of(count, "line adds", "lines add")
         warn(f"input.paths: {lines} of {of_list} no file: earlier ones name all of theirs")
-    _warn_of_second_names(sorted(identities, key=lambda entry: entry[1]), warn)
-    by_path = sorted(found.values(), key=lambda file: file.path)  # by code point, as UTF-8 sorts too
-    for before, file in itertools.pairwise(by_path):
+    _warn_of_second_names(identities, found, warn)
+    files = sorted(found.values(), key=lambda file: file.path)  # by code point, as UTF-8 sorts too
+    found.clear()
+    for before, file in itertools.pairwise(files):
         if before.path == file.path:
             is_local = before.url.startswith("/") and file.url.startswith("/")
             raise ConfigError(
@@ -107,8 +111,18 @@ def list_tables(tables: Sequence[InputTable], warn: Callable[[str], None]) -> li
                 if is_local
                 else "rename one of the files, or its folder; URLs are not told apart by their hosts and queries",
             )
-    files = sorted(by_path, key=lambda file: file.table)
-    return [recognise_file(file, tables[file.table].format_name) for file in files]
+    files.sort(key=lambda file: file.table)
+    files.reverse()  # each object is freed as its columns are filled
+    names = [table.format_name for table in tables]
+    popped = (files.pop() for _ in range(len(files)))
+    return InputFiles(recognise_file(file, names[file.table]) for file in popped)
+
+
+def _drain(files: list[FoundFile]) -> Iterator[FoundFile]:
+    """Files in their order, each of which is freed when the next is asked for."""
+    files.reverse()
+    while files:
+        yield files.pop()
 
 
 def digest_inputs(files: Sequence[InputFile]) -> str:
@@ -162,11 +176,18 @@ def _check_entry(entry: FoundFile, path: str, source: str, table: int) -> InputF
     return InputFile(entry.url, path, entry.size_bytes, entry.mark, source, table=table)
 
 
-def _warn_of_second_names(identities: Sequence[tuple[Hashable, str]], warn: Callable[[str], None]) -> None:
-    if len({identity for identity, _ in identities}) == len(identities):
+def _warn_of_second_names(
+    identities: Sequence[int], found: Mapping[str, InputFile], warn: Callable[[str], None]
+) -> None:
+    """Warn of files of one identity, given that of each in the order in which they were found."""
+    ones, counts = np.unique(np.asarray(identities, np.uint64), return_counts=True)
+    repeated = set(ones[counts > 1].tolist())
+    if not repeated:
         return
-    first: dict[Hashable, str] = {}
-    second = [(path, first[identity]) for identity, path in identities if first.setdefault(identity, path) != path]
+    pairs = zip(identities, found.values(), strict=True)
+    in_order = sorted((file.path, identity) for identity, file in pairs if identity in repeated)
+    first: dict[int, str] = {}
+    second = [(path, first[identity]) for path, identity in in_order if first.setdefault(identity, path) != path]
     path, other = second[0]
     warn(
         f"input.paths: {count_of(len(second), 'file is', 'files are')} read twice, under two names that lead to one "

@@ -26,6 +26,8 @@ ALONE_BYTES = 4 * MIB
 """Of text in a file that shares its unit with no other, where files may be appended."""
 FILES_PER_GROUP = 32
 """Small files in a unit there, on average at most."""
+MAX_GROUPS = 100_000
+"""Units of small files that a large corpus is grouped into, about."""
 MAX_FILES_PER_UNIT = 1024
 """Opening a file of an object store takes some 30 ms: a million tiny ones must not be in one unit."""
 
@@ -81,14 +83,22 @@ class MapUnit(UnitDescription):
         return assumed_bytes * self.size_bytes // self.sizes_bytes[0]
 
 
-def plan_group_bytes(documents: DocumentsSection, shard_bytes: int) -> int:
+def plan_group_bytes(documents: DocumentsSection, shard_bytes: int, assumed_bytes: int) -> int:
     """Bytes of a shard by which small files are grouped into map units.
+
+    A million files of 10 MB, two in a unit, would be 2.5 * 10^8 pieces of 40 KB in the exchange, each read by a request
+    of its own. So of more than 1.7 TB a unit has more, and there are some 100,000.
 
     Of an output that others may take units from, it must not depend on how much text there is: with a few files more
     all groups would be others.
+
+    Args:
+        documents: Settings.
+        shard_bytes: As `plan_shard_bytes` gives it.
+        assumed_bytes: Of text, in all files.
     """
     if not documents.appendable:
-        return shard_bytes
+        return max(shard_bytes, MAP_UNITS_PER_SHARD * assumed_bytes // MAX_GROUPS)
     return LARGE_SHARD_BYTES if documents.shard_mb is None else int(documents.shard_mb * MIB)
 
 

@@ -91,7 +91,7 @@ def make_documents(run: Run) -> list[DocumentsManifest]:
     _begin_again_if_inputs_changed(run)
     documents = run.settings.documents
     buckets = plan_buckets(run.inputs.assumed_text_bytes, run.shard_bytes, documents.held_out)
-    group_bytes = plan_group_bytes(documents, run.shard_bytes)
+    group_bytes = plan_group_bytes(documents, run.shard_bytes, run.inputs.assumed_text_bytes)
     map_units = plan_map_units(run.inputs, group_bytes, buckets, run.settings.input, appendable=documents.appendable)
     _note_whole_files(run)
     reused, map_units = plan_reuse(run, map_units) if documents.appendable else (None, map_units)

@@ -279,7 +279,7 @@ def open_run(
         raise ConfigError("a run does not write into the root of a disk", path="output.url", action="name a folder")
     warnings: list[str] = []
     tables = [InputTable(table.paths, table.name, table.format) for table in settings.input]
-    inputs = InputFiles(list_tables(tables, warnings.append))
+    inputs = list_tables(tables, warnings.append)
     wanted = settings.tokenizer
     brought = read_brought_files(wanted.from_, normalisation_of(wanted)) if wanted.from_ else {}
     refuse_inputs_in_output(inputs, output)

@@ -179,7 +179,7 @@ def _find_renamed(run: Run, ours: Sequence[ReadingSettings], theirs_read: set[st
             names = {file.path: f"{start}{file.path}" for file in run.inputs}
         ours_of = {there: here for here, there in names.items()}
         renamed = [replace(file, path=names[file.path]) for file in run.inputs if file.path in names]
-        group_bytes = plan_group_bytes(run.settings.documents, run.shard_bytes)
+        group_bytes = plan_group_bytes(run.settings.documents, run.shard_bytes, run.inputs.assumed_text_bytes)
         units = plan_map_units(renamed, group_bytes, Buckets(1, 0), run.settings.input, appendable=True)
         for unit in key_units(units, ours):
             if unit.key in theirs_read:

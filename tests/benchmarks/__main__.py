@@ -23,6 +23,7 @@ from tests.benchmarks import (
     bench_masks,
     bench_near_duplicates,
     bench_packing,
+    bench_plan,
     bench_prepare,
     bench_tokenizer,
 )
@@ -38,6 +39,7 @@ BENCHMARKS = {
     "distributions": bench_distributions.measure,
     "memory": bench_prepare.measure_memory,
     "prepare": bench_prepare.measure,
+    "plan": bench_plan.measure,
     "loader": bench_loader.measure,
     "loader-scale": bench_loader_scale.measure,
     "loader-s3": bench_loader_s3.measure,

@@ -65,7 +65,7 @@ def make_context(files: Mapping[str, bytes], sections: Mapping[str, dict[str, An
 
 
 def list_files(run: RunFile) -> InputFiles:
-    return InputFiles(list_inputs(run.input[0].paths, run.input[0].name))
+    return list_inputs(run.input[0].paths, run.input[0].name)
 
 
 def run_both_stages(

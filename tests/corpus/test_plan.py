@@ -17,8 +17,14 @@ from maskmill.pipeline.corpus.plan import (
     plan_shard_bytes,
     plan_sort_units,
 )
-from maskmill.pipeline.corpus.plan_map_units import ALONE_BYTES, MAX_FILES_PER_UNIT, _ends_group, plan_map_units
-from maskmill.schemas.run_file import InputSection
+from maskmill.pipeline.corpus.plan_map_units import (
+    ALONE_BYTES,
+    MAX_FILES_PER_UNIT,
+    _ends_group,
+    plan_group_bytes,
+    plan_map_units,
+)
+from maskmill.schemas.run_file import DocumentsSection, InputSection
 
 INPUT = InputSection(paths=["a"], text_document="line")
 BUCKETS = st.builds(Buckets, st.integers(1, 256), st.integers(0, 256))
@@ -161,6 +167,18 @@ def test_many_tiny_files_come_to_many_units() -> None:
     assert max(len(unit.inputs) for unit in units) == MAX_FILES_PER_UNIT
     assert len(units) == -(-100_000 // MAX_FILES_PER_UNIT)
     assert sum(len(unit.inputs) for unit in units) == 100_000
+
+
+def test_a_large_corpus_of_small_files_comes_to_100_000_units() -> None:
+    """With units of 16 MiB each would have too few documents for every bucket."""
+    files = [InputFile("", f"{number:06d}.jsonl", 10**9) for number in range(10)]
+    for assumed_bytes, expected in ((10**13, 10**8), (10**12, 16 * MIB)):
+        group_bytes = plan_group_bytes(DocumentsSection(), 64 * MIB, assumed_bytes)
+        assert group_bytes == expected * 4
+    group_bytes = plan_group_bytes(DocumentsSection(), 64 * MIB, 10**13)
+    assert len(plan_map_units([InputFile("", "a.txt", 10**7)] * 1000, group_bytes, Buckets(1, 0), INPUT)) == 100
+    assert plan_group_bytes(DocumentsSection(appendable=True), 1, 10**13) == 64 * MIB
+    assert len(plan_map_units(files, group_bytes, Buckets(1, 0), INPUT)) == 10 * 4
 
 
 def test_a_receipt_is_tied_to_the_files_and_the_buckets() -> None:

@@ -115,7 +115,7 @@ def read(file: InputFile, section: InputSection, units: list[MapUnit]) -> Found:
 @example(b"long line without an end" * 8, 5, 3)
 @example(b"a<|end|>\nb\n<|end|>" * 9, 4, 1)
 @example(b"a\n \r\nb\r\n\r\n\r\nc\n" * 9, 7, 2)
-@example(b"a\n" + b" " * (MAX_BYTES + 1) + b"\r\nb\n" + b" " * MAX_BYTES + b"\r\nc", 4, 5)
+@example(b"a" * 9 + b"\n" + b" " * (MAX_BYTES + 1) + b"\r\nb\n" + b" " * MAX_BYTES + b"\r\nc", 4, 5)
 @settings(max_examples=250, deadline=None)
 def test_parts_of_a_text_are_the_whole(way: str, folder: Path, data: bytes, range_bytes: int, read_bytes: int) -> None:
     name, keys = WAYS[way]

@@ -33,10 +33,10 @@ def test_the_pages_are_those_that_are_written(pages: dict[str, str]) -> None:
 
 
 def iter_keys(model: type[BaseModel], above: str = "") -> Iterator[str]:
-    """The keys of a file with the sections that they are in."""
+    """The keys of a file with the sections that they are in; of a section that the file has too, only its name."""
     for key, field in fields_of(model).items():
         section = section_of(field)
-        if section is None:
+        if section is None or (above and section in map(section_of, RunFile.model_fields.values())):
             yield f"{above}{key}"
         else:
             yield from iter_keys(section, f"{above}{key}.")

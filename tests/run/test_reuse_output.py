@@ -246,8 +246,8 @@ def test_without_shard_mb_groups_do_not_depend_on_how_much_text_there_is(shard_m
             DocumentsSection(appendable=appendable),
             DocumentsSection(appendable=appendable, shard_mb=shard_mb),
         )
-        assert plan_map_units.plan_group_bytes(unset, 12345) == (64 << 20 if appendable else 12345)
-        assert plan_map_units.plan_group_bytes(given_mb, int(shard_mb * (1 << 20))) == int(shard_mb * (1 << 20))
+        assert plan_map_units.plan_group_bytes(unset, 12345, 10**7) == (64 << 20 if appendable else 12345)
+        assert plan_map_units.plan_group_bytes(given_mb, int(shard_mb * (1 << 20)), 10**7) == int(shard_mb * (1 << 20))
 
 
 class Killed(BaseException):

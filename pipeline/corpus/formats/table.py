@@ -19,11 +19,12 @@ from maskmill.schemas.run_file import InputSection
 FORMATS: tuple[Format, ...] = (JSONL, TXT, PARQUET, ARROW, CSV, TSV, WARC)
 _BOM = b"\xef\xbb\xbf"
 
+_BY_SUFFIX = {suffix: format_ for format_ in FORMATS for suffix in format_.suffixes}
+
 
 def find_format(path: str) -> Format | None:
     """The format of a file by its suffix; None if it is not one of `FORMATS`."""
-    suffix = format_suffix(path)
-    return next((format_ for format_ in FORMATS if suffix.lower() in format_.suffixes), None)
+    return _BY_SUFFIX.get(format_suffix(path).lower())
 
 
 def name_format(name: str) -> Format:
