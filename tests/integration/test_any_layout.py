@@ -16,8 +16,11 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
+from maskmill.pipeline.corpus import plan_map_units
+from maskmill.pipeline.run import make_documents
 from maskmill.pipeline.run.parts import Part
 from maskmill.pipeline.run.prepare import prepare
+from maskmill.schemas.events import RunListener
 from maskmill.schemas.run_file import RunFile
 from tests.integration.runs import read_tree
 
@@ -72,7 +75,13 @@ LAYOUTS: dict[str, Callable[[Path, list[Row]], None]] = {
 }
 
 
-def write_shards(folder: Path, rows: list[Row], layout: Callable[[Path, list[Row]], None], engine: str) -> Any:
+def write_shards(
+    folder: Path,
+    rows: list[Row],
+    layout: Callable[[Path, list[Row]], None],
+    engine: str,
+    listen: RunListener = lambda _: None,
+) -> Any:
     """The document shards of a corpus in a layout, without what the run's fingerprint is in."""
     corpus, output = folder / "corpus", folder / "out"
     corpus.mkdir(parents=True)
@@ -83,7 +92,7 @@ def write_shards(folder: Path, rows: list[Row], layout: Callable[[Path, list[Row
         "output": {"url": str(output)},
         "engine": {"kind": engine, "workers": 2},
     }
-    made = prepare(RunFile.model_validate(run), up_to=Part.SHARD)
+    made = prepare(RunFile.model_validate(run), listen, Part.SHARD)
     parts = read_tree(output, ["documents", "documents-heldout"])
     counts = [manifest.counts.model_dump() for manifest in made.documents]
     return counts, {path: data for path, data in parts.items() if not path.endswith("manifest.json")}
@@ -106,6 +115,28 @@ def test_a_layout_changes_no_byte(layout: str, rows: list[Row], one_file: Any, t
     assert counts == one_file[0]
     assert shards == one_file[1]
     assert len(shards) > 10
+
+
+@pytest.mark.parametrize("layout", ["one file", "parquet", "arrow file", "arrow stream", "zstd"])
+def test_parts_of_files_change_no_byte(
+    layout: str, rows: list[Row], one_file: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(plan_map_units, "RANGE_BYTES", 5000)
+    write = LAYOUTS.get(layout, write_lines)
+    assert write_shards(tmp_path, rows, write, "local") == one_file
+
+
+def test_a_file_that_keeps_one_worker_busy_is_named(
+    rows: list[Row], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(make_documents, "RANGE_BYTES", 5000)
+    said: list[str] = []
+    for name, layout in (("lines", write_lines), ("zstd", LAYOUTS["zstd"])):
+        folder = tmp_path / name
+        write_shards(folder, rows, layout, "local", lambda event: said.append(str(getattr(event, "message", ""))))
+    (note,) = filter(None, said)
+    assert note.startswith("all.jsonl.zst, ")
+    assert "cannot be read in parts: it is compressed by zstd as a whole; to spread it over workers, write it" in note
 
 
 @pytest.mark.long
