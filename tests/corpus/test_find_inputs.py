@@ -86,7 +86,7 @@ def test_a_folder_on_every_store_is_the_pattern_of_its_files(root: str) -> None:
     write(root, {"de/a.jsonl": b"{}", "de/x/b.txt": b"x", "de/x/notes": b"x", "en/c.jsonl": b"{}"})
     warnings: list[str] = []
     found = list_inputs([f"{root}/de", f"{root}/en/"], warn=warnings.append)
-    assert found == list_inputs([f"{root}/de/**/*.*", f"{root}/en/*"])
+    assert list(found) == list(list_inputs([f"{root}/de/**/*.*", f"{root}/en/*"]))
     assert names(found) == ["de/a.jsonl", "de/x/b.txt", "en/c.jsonl"]
     assert len(warnings) == 1
     assert "1 file below" in warnings[0]
@@ -125,14 +125,14 @@ def test_a_list_is_its_lines_relative_to_its_folder(root: str, tmp_path: Path) -
     paths = [f"{root}/{path}" for path in ("de/a.jsonl", "de/x/b.txt", "en/*.jsonl", "en/")]
     warnings: list[str] = []
     found = list_inputs([f"@{root}/l.txt"], warn=warnings.append)
-    assert found == list_inputs(paths)
+    assert list(found) == list(list_inputs(paths))
     assert [one for one in warnings if "1 line adds of" in one] == warnings
     write(root, {"lists/whole.list.gz": gzip.compress("\n".join(paths).encode())})
-    assert list_inputs([f"@{root}/lists/whole.list.gz"]) == found
+    assert list(list_inputs([f"@{root}/lists/whole.list.gz"])) == list(found)
     write(root, {"lists/up": b"../de/a.jsonl\n./../de/x/b.txt\n../en"})
-    assert list_inputs([f"@{root}/lists/up"]) == found
+    assert list(list_inputs([f"@{root}/lists/up"])) == list(found)
     (tmp_path / "elsewhere.txt").write_text("\n".join(paths))
-    assert list_inputs([f"@{tmp_path}/elsewhere.txt"]) == found
+    assert list(list_inputs([f"@{tmp_path}/elsewhere.txt"])) == list(found)
 
 
 def test_many_lines_of_one_folder_cost_one_listing(monkeypatch: pytest.MonkeyPatch) -> None:
