@@ -83,10 +83,10 @@ def find_differing(ours: RunFile, theirs: RunFile | None, up_to: Part = Part.PAC
     names = _names_of(ours)
     compared = [part for part in Part if part <= up_to and (theirs is None or names[part] == _names_of(theirs)[part])]
     return {
-        f"{section}.{key}": (value, plain.get(section, {}).get(key))
+        f"{section}.{key}": (values.get(key), plain.get(section, {}).get(key))
         for section, values in _settings_of(ours).items()
-        for key, value in values.items()
-        if part_of_section(section) in compared and (section not in plain or plain[section][key] != value)
+        for key in values | plain.get(section, {})
+        if part_of_section(section) in compared and (section not in plain or plain[section].get(key) != values.get(key))
     }
 
 

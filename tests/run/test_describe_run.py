@@ -21,3 +21,18 @@ def test_keys_of_pairs_differ_from_a_file_without_pairs() -> None:
         "pack.pairs": ("sop", "nsp"),
         "pack.duplicates": (1, 3),
     }
+
+
+def test_keys_of_tables_of_input_differ_from_a_file_without_them() -> None:
+    one, two = {"paths": ["a.txt"], "share": 0.5}, {"paths": ["b.txt"], "format": "txt"}
+    alone, both = (
+        RunFile.model_validate({"input": tables, "output": {"url": "out"}})
+        for tables in ([one], [{**one, "share": 0.4}, two])
+    )
+    found = find_differing(both, alone)
+    assert (found["input.share"], found["input.2.paths"], found["input.2.format"]) == (
+        (0.4, 0.5),
+        (["b.txt"], None),
+        ("txt", None),
+    )
+    assert find_differing(alone, both) == {key: (theirs, ours) for key, (ours, theirs) in found.items()}
