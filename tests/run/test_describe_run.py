@@ -25,9 +25,9 @@ def test_keys_of_pairs_differ_from_a_file_without_pairs() -> None:
 
 def test_keys_of_tables_of_input_differ_from_a_file_without_them() -> None:
     one, two = {"paths": ["a.txt"], "share": 0.5}, {"paths": ["b.txt"], "format": "txt"}
+    changed = {**one, "share": 0.4}
     alone, both = (
-        RunFile.model_validate({"input": tables, "output": {"url": "out"}})
-        for tables in ([one], [{**one, "share": 0.4}, two])
+        RunFile.model_validate({"input": tables, "output": {"url": "out"}}) for tables in ([one], [changed, two])
     )
     found = find_differing(both, alone)
     assert (found["input.share"], found["input.2.paths"], found["input.2.format"]) == (
