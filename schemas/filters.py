@@ -247,7 +247,8 @@ class DecontaminationFilter(Section):
     case; punctuation, white space and markup only divide words. A Chinese ideograph or a kana is a word of its own.
     A shorter evaluation text is compared as a whole; the manifest counts for each file the texts, those compared whole
     and those too short to compare, and the documents that share text with it. The first n-gram that a document shares
-    with each file is in `quarantine/contamination.parquet`, for 100,000 at most.
+    with each file is in `quarantine/contamination.parquet`, for 1,000
+    documents of each map unit and 100,000 in all at most.
     """
 
     paths: Annotated[tuple[Url, ...], Field(min_length=1, max_length=MAX_PATTERNS, strict=False)]

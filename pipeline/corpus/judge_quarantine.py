@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from array import array
 from collections import Counter
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 
@@ -13,6 +14,7 @@ from maskmill.schemas.errors import InputDataError
 CHECK_EVERY_DOCUMENTS = 1000
 MIN_QUARANTINED_TO_STOP_EARLY = 20  # one bad line in a first file of ten lines says little about a corpus
 MAX_DENSITY_RATIO = 16  # documents per byte of text in the unread part, over those in the part read
+_UNFINISHED = -1
 REASON = "quarantined: "
 """Prefix of the counts of single reasons."""
 Examples = Callable[[Collection[str]], Mapping[str, Example]]
@@ -86,7 +88,8 @@ class CorpusGuard:
         self._examples = examples
         self._unit_bytes = unit_bytes
         self._total_bytes = sum(unit_bytes)
-        self._waiting: dict[int, Mapping[str, int]] = {}
+        self._read = array("q", [_UNFINISHED]) * len(unit_bytes)
+        self._waiting: dict[int, dict[str, int]] = {}  # what finished units have rejected, where they did
         self._counts = Counter[str]()
         self._bytes = self._next = 0
         for unit, counts in standing:
@@ -98,12 +101,17 @@ class CorpusGuard:
         Raises:
             InputDataError: With every reason.
         """
-        self._waiting[unit] = counts
+        self._read[unit] = counts.get("read", 0)
+        if counts.get("quarantined"):
+            self._waiting[unit] = {
+                name: count for name, count in counts.items() if name == "quarantined" or name.startswith(REASON)
+            }
         self._judge()
 
     def _judge(self) -> None:
-        while self._next in self._waiting:
-            self._counts.update(self._waiting.pop(self._next))
+        while self._next < len(self._read) and self._read[self._next] != _UNFINISHED:
+            self._counts["read"] += self._read[self._next]
+            self._counts.update(self._waiting.pop(self._next, {}))
             self._bytes += self._unit_bytes[self._next]
             self._next += 1
             check_quarantined(self._counts, self._bytes, self._total_bytes, self._limit, self._examples)

@@ -32,6 +32,7 @@ from maskmill.pipeline.corpus.exchange import (
 )
 from maskmill.pipeline.corpus.filters import table as filters
 from maskmill.pipeline.corpus.formats.document_block import Reason
+from maskmill.pipeline.corpus.formats.table import name_format
 from maskmill.pipeline.corpus.hash_documents import hash_documents
 from maskmill.pipeline.corpus.judge_quarantine import REASON
 from maskmill.pipeline.corpus.name_content import list_advice
@@ -137,7 +138,8 @@ def take_runs(context: CorpusContext, unit: MapUnit, notes: UnitNotes) -> Iterat
         _check_filtered(receipt, context, unit, left.shown)
         _check_left_out(receipt, context, unit, left.shown)
         _check_odd_files(receipt, unit, left.shown)
-        if details.lines > (sum(unit.sizes_bytes) if unit.is_part else 0):
+        holds_as_stored = not name_format(unit.inputs[0].format).compresses_itself
+        if details.lines > (sum(unit.sizes_bytes) if unit.is_part else 0) and (holds_as_stored or not unit.is_part):
             raise _damaged(left.shown, f"{details.lines} lines in files of {count_of(sum(unit.sizes_bytes), 'byte')}")
     notes.counts.update(receipt.counts)
     notes.text_bytes, notes.lines = details.text_bytes, details.lines
@@ -257,7 +259,7 @@ def _check_left_out(receipt: Receipt[MapDetails], context: CorpusContext, unit: 
     What a compressed file holds has no useful limit; see `docs/trust.md`.
     """
     size_bytes = sum(unit.sizes_bytes)
-    is_plain = not any(file.compression for file in unit.inputs)
+    is_plain = not any(file.compression or name_format(file.format).compresses_itself for file in unit.inputs)
     for name, noun in (("duplicates", "duplicate"), (filters.FILTERED, "filtered document")):
         found = receipt.counts.get(name, 0)
         if found and name == "duplicates" and not context.run.documents.deduplicate:

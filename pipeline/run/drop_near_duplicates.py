@@ -74,6 +74,13 @@ def drop_near_duplicates(
     keep_context = KeepContext(context, list_shown(largest))
     kept = run.run_stage(Part.SHARD, KEEP, keep_context, plan_keep_units(groups, located.units))
     _check_left(run, kept)
+    if run.settings.documents.held_out and not any(
+        receipt.counts["written"] for receipt in kept.select(lambda unit: unit.held_out)
+    ):
+        run.warn(
+            "every held-out document is a near duplicate of an earlier one, so there is nothing to evaluate on: raise "
+            "documents.held_out"
+        )
     excerpts = {excerpt.number: excerpt for written in kept for excerpt in written.details.excerpts}
     report = describe_clusters(settings, dict(found), largest, excerpts)
     run.output.write_bytes(f"{documents_folder(DataSplit.TRAIN)}/{NEAR_DUPLICATES_REPORT}", report)

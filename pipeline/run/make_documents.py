@@ -14,7 +14,7 @@ import xxhash
 from maskmill.pipeline.corpus.exchange import CorpusContext, MapDetails
 from maskmill.pipeline.corpus.exchange_index import INDEX_PATH, write_index
 from maskmill.pipeline.corpus.filters import table as filters
-from maskmill.pipeline.corpus.filters.document_match import write_matches
+from maskmill.pipeline.corpus.filters.document_match import DocumentMatch, write_matches
 from maskmill.pipeline.corpus.filters.evaluation_index import IndexPlace
 from maskmill.pipeline.corpus.judge_quarantine import CorpusGuard, check_quarantined, count_reasons
 from maskmill.pipeline.corpus.judge_settings import check_documents_left, iter_unmatched
@@ -98,7 +98,7 @@ def make_documents(run: Run) -> list[DocumentsManifest]:
     wanted, evaluation = run.settings.filters.decontamination, None
     if wanted is not None:
         evaluation = index_evaluation(run.output, run.evaluation.files, run.evaluation.digest, wanted)
-    libraries = run.settings.filters.libraries()
+    libraries = {name: version for own in run.settings.all_filters for name, version in own.libraries().items()}
     context = CorpusContext(run.output, run.settings, run.inputs.assumed_text_bytes, reused, libraries, evaluation)
 
     def guard_corpus(finished: Receipts[MapUnit, MapDetails]) -> Callable[[Finished], None]:
@@ -118,7 +118,7 @@ def make_documents(run: Run) -> list[DocumentsManifest]:
     for message in iter_unmatched(totals, run.inputs, run.settings.input, documents):
         run.warn(message)
 
-    write_matches(run.output, (match for receipt in mapped for match in receipt.details.matches))
+    write_matches(run.output, _iter_matches(mapped))
     shard_bytes = plan_shard_bytes(sum(totals.text_bytes), documents.shard_mb)
     sort_units = plan_sort_units(totals.text_bytes, shard_bytes, buckets, documents.held_out)
     sorted_ = run.run_stage(Part.SHARD, SORT, context, sort_units)
@@ -126,6 +126,16 @@ def make_documents(run: Run) -> list[DocumentsManifest]:
         return _write_manifests(run, sorted_, counts, evaluation)
     kept = drop_near_duplicates(run, context, documents.near_duplicates, sorted_, counts)
     return _write_manifests(run, kept, counts, evaluation)
+
+
+def _iter_matches(mapped: Receipts[MapUnit, MapDetails]) -> Iterator[DocumentMatch]:
+    """What documents share with evaluation text; in parts of files their lines are counted on."""
+    lines = 0
+    for unit, receipt in mapped.pairs():
+        lines = lines if unit.start else 0
+        for match in receipt.details.matches:
+            yield match.in_file(unit.paths[0], lines) if unit.is_part else match
+        lines += receipt.details.lines
 
 
 def _note_whole_files(run: Run) -> None:

@@ -96,9 +96,9 @@ def plan_reuse(run: Run, units: UnitSequence[MapUnit]) -> tuple[Store | None, Un
             "restore its folder work/, or drop input.reuse",
         )
     if not taken:
-        reason = _find_reason(ours[0], _reading_settings(theirs), has_marks=bool(wanted)) or _explain_files(
-            *_find_renamed(run, ours, theirs_read)
-        )
+        both = ((own, _reading_settings(theirs, table)) for table, own in enumerate(ours))
+        reasons = (_find_reason(own, other, has_marks=bool(wanted)) for own, other in both if other["input.text_field"])
+        reason = next(filter(None, reasons), "") or _explain_files(*_find_renamed(run, ours, theirs_read))
         run.warn(f"input.reuse: nothing is taken from {reused.display_url}: {reason}")
         return None, keyed
     size_bytes = sum(keyed[unit].size_bytes for unit in taken)

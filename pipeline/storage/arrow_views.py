@@ -67,6 +67,18 @@ class BatchBuffers:
         return self._arrays[0][start : start + size].view(dtype)
 
 
+def view_texts(array: pa.Array) -> tuple[npt.NDArray[np.int32], npt.NDArray[np.uint8]]:
+    """A validated column of texts as int32 offsets (rows + 1,) and all bytes, read-only and without a copy.
+
+    Args:
+        array: The column of a record batch that was read, which is never a slice.
+    """
+    _, starts, content = array.buffers()
+    if not len(array):
+        return _read_only(np.zeros(1, np.int32)), _read_only(np.empty(0, np.uint8))
+    return _view(starts, np.int32, len(array) + 1), _view(content, np.uint8, content.size if content else 0)
+
+
 def view_lists(array: pa.Array, dtype: Any) -> tuple[npt.NDArray[np.int32], npt.NDArray[Any]]:
     """A validated column of lists as int32 offsets (rows + 1,) and all values, read-only and without a copy.
 

@@ -176,9 +176,9 @@ def test_a_large_corpus_of_small_files_comes_to_100_000_units() -> None:
         group_bytes = plan_group_bytes(DocumentsSection(), 64 * MIB, assumed_bytes)
         assert group_bytes == expected * 4
     group_bytes = plan_group_bytes(DocumentsSection(), 64 * MIB, 10**13)
-    assert len(plan_map_units([InputFile("", "a.txt", 10**7)] * 1000, group_bytes, Buckets(1, 0), INPUT)) == 100
+    assert len(plan_map_units([InputFile("", "a.txt", 10**7)] * 1000, group_bytes, Buckets(1, 0), [INPUT])) == 100
     assert plan_group_bytes(DocumentsSection(appendable=True), 1, 10**13) == 64 * MIB
-    assert len(plan_map_units(files, group_bytes, Buckets(1, 0), INPUT)) == 10 * 4
+    assert len(plan_map_units(files, group_bytes, Buckets(1, 0), [INPUT])) == 10 * 4
 
 
 def test_a_receipt_is_tied_to_the_files_and_the_buckets() -> None:

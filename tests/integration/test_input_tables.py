@@ -6,12 +6,14 @@ import json
 from collections import Counter
 from pathlib import Path
 from typing import Any
+from unittest.mock import patch
 
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 import xxhash
 
+from maskmill.pipeline.corpus import plan_map_units
 from maskmill.pipeline.run.prepare import Prepared, prepare
 from maskmill.pipeline.verification.verify_output import verify_output
 from tests.integration.shards import read_shards
@@ -128,3 +130,41 @@ def test_an_added_table_leaves_the_units_of_the_others_as_they_are(corpus: Path)
     assert any("2 of 3 units" in message for message in noted), noted
     assert again.documents[0].shards_checksum == whole.documents[0].shards_checksum
     assert Counter(documents_of(corpus / "again")) == Counter(documents_of(corpus / "whole"))
+
+
+def test_a_filter_of_one_table_may_need_a_library(corpus: Path) -> None:
+    pytest.importorskip("ftfy")
+    tables = tables_of(corpus, filters={"repair_unicode": {}, "length": {"min_words": 1}})
+    assert shard(corpus, "out", *tables).documents[0].counts.written == 500
+
+
+def test_documents_read_in_parts_are_listed_by_their_lines_in_the_whole_file(corpus: Path) -> None:
+    evaluation = "a text of thirteen words or more that some of the documents hold in the middle of theirs"
+    lines = [f"line {number} " * 40 + (evaluation if number % 300 == 7 else "") for number in range(1000)]
+    (corpus / "long.jsonl").write_text("".join(json.dumps({"text": line}) + "\n" for line in lines))
+    (corpus / "evaluation.txt").write_text(evaluation)
+    listed = []
+    for name, range_bytes in (("whole", 1 << 28), ("parts", 40_000)):
+        with patch.object(plan_map_units, "RANGE_BYTES", range_bytes):
+            shard(
+                corpus,
+                name,
+                {"paths": [f"{corpus}/long.jsonl"]},
+                filters={"decontamination": {"paths": [f"{corpus}/evaluation.txt"]}},
+            )
+        listed.append(
+            pq.read_table(corpus / name / "quarantine" / "contamination.parquet").column("doc_id").to_pylist()
+        )
+    assert listed == [[f"long.jsonl#{line}" for line in (8, 308, 608, 908)]] * 2
+
+
+def test_ids_full_of_colons_fit_into_receipts(corpus: Path) -> None:
+    """A receipt with more than 131,072 names is refused; colons inside of its texts are none."""
+    evaluation = "a text of thirteen words or more that some of the documents hold in the middle of theirs"
+    rows = [{"id": ":" * 400 + str(number), "text": f"{evaluation} {number}"} for number in range(400)]
+    (corpus / "colons.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
+    (corpus / "evaluation.txt").write_text(evaluation)
+    own = {"paths": [f"{corpus}/colons.jsonl"], "id_field": "id"}
+    compared = {"decontamination": {"paths": [f"{corpus}/evaluation.txt"]}}
+    made = shard(corpus, "out", own, tables_of(corpus)[0], filters=compared)
+    assert made.documents[0].counts.contaminated == 400

@@ -301,8 +301,8 @@ def test_inputs_written_to_are_read_again_and_nothing_of_what_they_were_stays(co
 
 
 def test_counts_that_do_not_add_up_name_the_receipts(corpus: Path, tmp_path: Path) -> None:
-    counts: dict[str, Any] = {"read": 5, "written": 3, "held_out": 0, "duplicates": 0, "quarantined": 1}
-    counts |= {"quarantined_by_reason": {"x": 1}, "filtered": 0, "filtered_by_reason": {}, "filtered_by_source": {}}
+    whole = {"read": 4, "written": 3, "held_out": 0, "duplicates": 0, "quarantined": 1}
+    counts = dict(DocumentCounts(**whole, quarantined_by_reason={"x": 1})) | {"read": 5}
     with open_run(run_file(corpus, tmp_path / "out"), str) as run:
         with pytest.raises(ShardCorruptError, match=r"work/receipts/map: what the units counted .* 5 .*; delete this"):
             run.add_up(DocumentCounts, counts, MAP)

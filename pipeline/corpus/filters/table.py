@@ -138,7 +138,8 @@ def filter_block(
             for match in passage.matches:
                 counts[f"{CONTAMINATED_BY}{match.file}"] += 1
                 if matches is not None and len(matches) < MAX_MATCHES:
-                    matches.append(DocumentMatch.of(block.doc_id[row], source, match))
+                    line = block.line[row] if block.is_numbered[row] else 0
+                    matches.append(DocumentMatch.of(block.doc_id[row], source, match, line))
         if passage.dropped is not None:
             count_dropped(counts, passage.dropped, source)
             continue

@@ -25,7 +25,8 @@ from maskmill.schemas.documents import DOCUMENT_SCHEMA
 from maskmill.schemas.layout import documents_folder, shard_path
 from maskmill.schemas.receipt import Details, Items, ShardReceipt, UInt64
 
-EXCERPT_CHARACTERS = 200
+SHOWN_CHARACTERS = {"doc_id": 2000, "source": 2000, "text": 200}
+"""Of each column of a document in the report, at most."""
 
 
 class Excerpt(BaseModel):
@@ -130,6 +131,6 @@ def _quote(documents: pa.RecordBatch, numbers: npt.NDArray[np.uint64], shown: np
     chosen = np.flatnonzero(_are_in(numbers, shown))
     rows = documents.take(pa.array(chosen)).to_pylist() if len(chosen) else []
     return [
-        Excerpt(number=number, doc_id=row["doc_id"], source=row["source"], text=row["text"][:EXCERPT_CHARACTERS])
+        Excerpt(number=number, **{name: row[name][:most] for name, most in SHOWN_CHARACTERS.items()})
         for number, row in zip(numbers[chosen].tolist(), rows, strict=True)
     ]

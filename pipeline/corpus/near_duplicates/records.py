@@ -32,8 +32,8 @@ RECORD_SCHEMA = pa.schema([pa.field(f"word_{number}", pa.uint64(), nullable=Fals
 RECORD_BYTES = 8 * RECORD_WORDS
 MAX_RUN_RECORDS = 1 << 20
 """Records that a unit gathers before it writes them: 32 MiB, and as much again to sort them."""
-MAX_PASS_RECORDS = 1 << 22
-"""Records that a unit holds at a time: 128 MiB, and about three times as much to sort them."""
+MAX_PASS_RECORDS = 1 << 20
+"""Records that a unit holds at a time: 32 MiB, and up to twelve times as much to join or match them."""
 
 Records = npt.NDArray[np.uint64]
 """`(N, 4)` uint64."""

@@ -21,6 +21,7 @@ from maskmill.pipeline.corpus.near_duplicates.records import RecordDetails, Reco
 from maskmill.pipeline.corpus.near_duplicates.signatures import Permutations, hash_bands, sign_documents
 from maskmill.pipeline.engine.stage import Stage
 from maskmill.pipeline.engine.units import UnitOutcome
+from maskmill.pipeline.storage.arrow_views import view_texts
 from maskmill.schemas.near_duplicates import NearDuplicatesSection
 
 
@@ -77,10 +78,7 @@ def list_bands(
         settings: Of the signatures.
         permutations: As many as a signature has minima.
     """
-    _, starts, content = texts.buffers()
-    offsets = np.frombuffer(starts, np.int32, len(texts) + 1)
-    text = np.frombuffer(content, np.uint8) if content is not None and content.size else np.zeros(0, np.uint8)
-    text.flags.writeable = offsets.flags.writeable = False
+    offsets, text = view_texts(texts)
     minima = np.empty((len(texts), settings.num_permutations), np.uint32)
     exact = np.zeros((len(texts), 2), np.uint64)
     characters = tabulate_characters()

@@ -51,10 +51,12 @@ def test_records_that_changed_or_are_gone_are_refused() -> None:
 
 
 def test_more_lines_than_numbers_are_refused_in_words() -> None:
-    context = make_context({"a.txt": b"x"}, {}, f"memory://{uuid.uuid4().hex}")
-    table = pa.table({"path": [context.inputs[0].path], "line": pa.array([1 << 40], pa.uint64())})
-    with pytest.raises(ConfigError, match="too much input to look for near duplicates"):
-        number_places(table, context.inputs)
+    for file, line in ((0, 1 << 40), (1 << 24, 1)):
+        table = pa.table({"file": pa.array([file], pa.uint32()), "line": pa.array([line], pa.uint64())})
+        with pytest.raises(ConfigError, match="too much input to look for near duplicates"):
+            number_places(table)
+    most = pa.table({"file": pa.array([2**24 - 1], pa.uint32()), "line": pa.array([2**40 - 1], pa.uint64())})
+    assert number_places(most).tolist() == [2**64 - 1]
 
 
 @given(sizes=st.lists(st.integers(0, 12), max_size=12), limit=st.integers(1, 20), is_hashed=st.booleans())
