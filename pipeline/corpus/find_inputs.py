@@ -94,7 +94,14 @@ class InputFinder:
                 found="a folder",
                 action="to read the files of the folder, write it without @",
             )
-        return FoundList(pattern, InputFile(found.url, found.path, found.size_bytes or 0, found.mark))
+        if found.size_bytes is None:
+            raise ConfigError(
+                "the size of this list of inputs is unknown",
+                path=pattern.shown,
+                expected="a store that reports the sizes of files",
+                action="download the list, and give the path of the copy",
+            )
+        return FoundList(pattern, InputFile(found.url, found.path, found.size_bytes, found.mark))
 
     def find(self, pattern: InputPattern, *, is_listed: bool = False) -> Found:
         """The files of an entry.

@@ -112,6 +112,6 @@ def _warn_of_key(
         yield f"input.{name} = {key!r}: {without:,} of {kept:,} documents lack this key; {otherwise}"
         return
     yield (
-        f"input.{name} = {key!r}: 0 of {kept:,} documents have this key; {otherwise}. Check the key: it is one "
-        "of the line's own object, and a dot in it does not lead into another"
+        f"input.{name} = {key!r}: 0 of {kept:,} documents have this key; {otherwise}. Check the key; one "
+        "inside another is joined to it by a dot"
     )

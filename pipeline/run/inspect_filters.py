@@ -20,7 +20,7 @@ from maskmill.pipeline.storage.store import open_store
 from maskmill.schemas.errors import ConfigError
 from maskmill.schemas.events import DroppedExample, DroppedReason, FiltersInspected, InspectedFilter
 from maskmill.schemas.printable import make_printable
-from maskmill.schemas.run_file import InputSection, RunFile
+from maskmill.schemas.run_file import FiltersSection, InputSection, RunFile
 from maskmill.schemas.wording import count_of
 
 EXAMPLES = 3
@@ -41,7 +41,8 @@ def inspect_filters(settings: RunFile, documents: int) -> FiltersInspected:
         ConfigError: The run file has no filter, or names what is not there.
         InputDataError: A file cannot be read.
     """
-    names = [name for filters in settings.all_filters for name, _ in filters.enabled()]
+    enabled = {name for filters in settings.all_filters for name, _ in filters.enabled()}
+    names = [name for name in FiltersSection.model_fields if name in enabled]
     if not names:
         raise ConfigError(
             "the run file has no filter",
@@ -57,7 +58,7 @@ def inspect_filters(settings: RunFile, documents: int) -> FiltersInspected:
     evaluation = _index_evaluation(settings)
     for filters in settings.all_filters:
         pass_through("Nothing is measured yet.", "", filters, evaluation)  # loads models and kernels
-    tried = _Tried(list(dict.fromkeys(names)))
+    tried = _Tried(names)
     for number, wanted in sampled.items():
         table = files[number].table
         filters, read = settings.all_filters[table], settings.input[table]
@@ -114,6 +115,7 @@ class _Tried:
     quarantined: int = 0
     text_bytes: int = 0
     kept: Counter[str] = field(default_factory=Counter)
+    seen: Counter[str] = field(default_factory=Counter)
     changed: Counter[str] = field(default_factory=Counter)
     dropped: dict[str, Counter[str]] = field(default_factory=dict)
     examples: dict[str, list[DroppedExample]] = field(default_factory=dict)
@@ -123,6 +125,7 @@ class _Tried:
     def add(self, doc_id: str, source: str, text: str, passage: Passage) -> None:
         self.documents += 1
         self.text_bytes += len(text.encode())
+        self.seen.update(passage.seen_by)
         self.changed.update(passage.changed_by)
         if passage.dropped is None:
             self.kept[source] += 1
@@ -153,7 +156,6 @@ class _Tried:
         )
 
     def _iter_filters(self) -> Iterator[InspectedFilter]:
-        seen = self.documents
         for name in self.names:
             own = {reason: by for reason, by in self.dropped.items() if reason.partition(":")[0] == name}
             reasons = tuple(
@@ -166,8 +168,9 @@ class _Tried:
                 for reason, by in sorted(own.items(), key=lambda item: (-item[1].total(), item[0]))
             )
             dropped = sum(reason.documents for reason in reasons)
-            yield InspectedFilter(name=name, seen=seen, changed=self.changed[name], dropped=dropped, reasons=reasons)
-            seen -= dropped
+            yield InspectedFilter(
+                name=name, seen=self.seen[name], changed=self.changed[name], dropped=dropped, reasons=reasons
+            )
 
 
 def describe_inspected(inspected: FiltersInspected) -> list[str]:

@@ -108,3 +108,16 @@ def test_the_command_prints_lines_or_one_event(tmp_path: Path, capsys: pytest.Ca
     _, event = parse_line(capsys.readouterr().out)
     assert event.event == "filters_inspected"
     assert event.kept == event.documents
+
+
+def test_each_filter_is_said_to_have_seen_the_documents_of_its_tables(tmp_path: Path) -> None:
+    write_run(tmp_path)
+    one, two = ({"paths": [f"{tmp_path}/{source}/*.jsonl"]} for source in ("one", "two"))
+    tables = [one | {"filters": {"length": {"min_words": 3}}, "max_quarantined": 0.5}, two | {"filters": FILTERS}]
+    run = RunFile.model_validate({"input": tables, "output": {"url": str(tmp_path / "out")}})
+    inspected = inspect_filters(run, 1000)
+    assert [(own.name, own.seen, own.dropped) for own in inspected.filters] == [
+        ("repair_unicode", 40, 0),
+        ("regex", 40, 1),
+        ("length", 79, 20),
+    ]

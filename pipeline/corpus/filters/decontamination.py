@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable, Iterator
+
 from maskmill.pipeline.corpus.filters.decision import Changed, Decision, Dropped, Match
 from maskmill.pipeline.corpus.filters.evaluation_index import Occurrence
 from maskmill.pipeline.corpus.filters.filtered_text import FilteredText
@@ -18,14 +20,30 @@ def decontaminate(document: FilteredText, settings: DecontaminationFilter) -> De
     """Look for every n-gram of a document in the evaluation text."""
     if document.evaluation is None:
         raise ValueError("a run with decontamination and without an index of the evaluation text")
-    found = document.evaluation.find(document.text)
-    if not found:
-        return None
-    matches = _describe(document.text, found)
     if settings.action is Action.DROP:
-        return Dropped(MATCHES, matches)
-    text = cut_out(document.text, [(one.start, one.stop) for one in found], settings.window)
+        matches = _describe(document.text, document.evaluation.iter_found(document.text, once=True))
+        return Dropped(MATCHES, matches) if matches else None
+    spans: list[tuple[int, int]] = []
+    matches = _describe(document.text, _join_spans(document.evaluation.iter_found(document.text), spans))
+    if not matches:
+        return None
+    text = document.text
+    while spans:  # what a cut brings together may be an n-gram too
+        text = cut_out(text, spans, settings.window)
+        spans = []
+        for _ in _join_spans(document.evaluation.iter_found(text), spans):
+            pass
     return Changed(text, matches) if text else Dropped("nothing is left without evaluation text", matches)
+
+
+def _join_spans(found: Iterable[Occurrence], spans: list[tuple[int, int]]) -> Iterator[Occurrence]:
+    """Pass on what is found, and add its spans, joined where one begins in the one before."""
+    for one in found:
+        if spans and spans[-1][0] <= one.start <= spans[-1][1]:
+            spans[-1] = spans[-1][0], max(spans[-1][1], one.stop)
+        else:
+            spans.append((one.start, one.stop))
+        yield one
 
 
 def cut_out(text: str, spans: list[tuple[int, int]], window: int) -> str:
@@ -47,10 +65,12 @@ def cut_out(text: str, spans: list[tuple[int, int]], window: int) -> str:
     return "\n\n".join(filter(None, map(str.strip, pieces)))
 
 
-def _describe(text: str, found: list[Occurrence]) -> tuple[Match, ...]:
-    """The first n-gram of each evaluation file."""
-    first: dict[str, Match] = {}
+def _describe(text: str, found: Iterable[Occurrence]) -> tuple[Match, ...]:
+    """The first n-gram of each evaluation file, in order."""
+    first: dict[str, Occurrence] = {}
     for one in found:
-        around = text[max(0, one.start - EXCERPT) : one.stop + EXCERPT]
-        first.setdefault(one.file, Match(one.file, one.ngram, around))
-    return tuple(first.values())
+        before = first.setdefault(one.file, one)
+        if (one.start, one.stop) < (before.start, before.stop):
+            first[one.file] = one
+    in_order = sorted(first.values(), key=lambda one: (one.start, one.stop, one.file))
+    return tuple(Match(one.file, one.ngram, text[max(0, one.start - EXCERPT) : one.stop + EXCERPT]) for one in in_order)

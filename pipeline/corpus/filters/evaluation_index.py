@@ -8,7 +8,7 @@ different words match nothing. The whole is one file in `work/`, which workers m
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 
@@ -104,25 +104,36 @@ class EvaluationIndex:
 
     def find(self, text: str) -> list[Occurrence]:
         """Every n-gram of a text that is in evaluation text, once for each evaluation file, in order."""
+        return sorted(self.iter_found(text), key=lambda one: (one.start, one.stop, one.file))
+
+    def iter_found(self, text: str, *, once: bool = False) -> Iterator[Occurrence]:
+        """The same one by one, those of one length after those of another, each in order.
+
+        Args:
+            text: What is looked through.
+            once: Only the first n-gram of each length for each evaluation file.
+        """
         classes, lower = tables()
         codes = code_points(text)
         starts, stops, hashed = find_words(codes, classes, lower)
         bits, shift = self._bits
-        found: list[Occurrence] = []
         for size in self.place.sizes:
             ngrams = hash_ngrams(hashed, size)
+            seen: set[int] = set()
             for start in _find_candidates(ngrams, bits, shift).tolist():
                 chosen = slice(start, start + size)
                 entry = int(np.searchsorted(self.hashes, ngrams[start]))
                 spelt = b""
                 while entry < len(self.hashes) and self.hashes[entry] == ngrams[start]:
+                    file, entry = int(self.files[entry]), entry + 1
+                    if once and file in seen:
+                        continue
                     spelt = spelt or spell_words(codes, starts[chosen], stops[chosen], lower).tobytes()
                     ngram = spelt.decode("utf-32-le")
-                    if ngram.encode() == self.spell(entry):
-                        file = self.place.files[int(self.files[entry])].path
-                        found.append(Occurrence(int(starts[start]), int(stops[start + size - 1]), file, ngram))
-                    entry += 1
-        return sorted(found, key=lambda one: (one.start, one.stop, one.file))
+                    if ngram.encode() == self.spell(entry - 1):
+                        seen.add(file)
+                        path = self.place.files[file].path
+                        yield Occurrence(int(starts[start]), int(stops[start + size - 1]), path, ngram)
 
     def spell(self, entry: int) -> bytes:
         """The words of an n-gram of the index."""

@@ -69,12 +69,14 @@ class Passage:
         dropped: The filter that dropped it and its reason; `None` if it stays.
         changed_by: The filters that changed the text.
         matches: What it shares with each evaluation file.
+        seen_by: The filters that have looked at it.
     """
 
     text: str
     dropped: str | None = None
     changed_by: list[str] = field(default_factory=list)
     matches: tuple[Match, ...] = ()
+    seen_by: list[str] = field(default_factory=list)
 
 
 def pass_through(
@@ -84,6 +86,7 @@ def pass_through(
     passage = Passage(text)
     document = FilteredText(text, source, evaluation)
     for name, own in settings.enabled():
+        passage.seen_by.append(name)
         decision = FILTERS[name](document, own)
         if decision is None:
             continue

@@ -27,6 +27,8 @@ MAX_HEADER_BYTES = 1 << 18
 """Limit of a record's headers; Common Crawl's have some 500 bytes."""
 BLOCK_BYTES = 1 << 18
 _READ_BYTES = 1 << 20
+_RECORD_BYTES = 200
+"""What a record takes in memory besides its texts."""
 _KEPT_PAGE_BYTES = 1 << 12
 """What the quarantine keeps of a record that is not plain text: a crawl holds gigabytes of them."""
 _ID = b"warc-record-id"
@@ -42,6 +44,7 @@ def iter_warc(file: Origin, opened: Opened, settings: InputSection) -> Iterator[
     block, held = DocumentBlock(), 0
     for number, headers in enumerate(records, 1):
         size_bytes = records.size_bytes
+        held += _RECORD_BYTES + sum(map(len, headers.values()))  # ids and places are held too
         if headers.get(b"warc-type", b"").lower() in _ABOUT_OTHERS:
             records.read_content(0)
             continue

@@ -13,17 +13,20 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
-from hypothesis import given, settings
+from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 
-from maskmill.pipeline.corpus.filters import compared_words, evaluation_index
+from maskmill.pipeline.corpus.filters import compared_words, decontamination, evaluation_index
 from maskmill.pipeline.corpus.filters.characters import code_points
+from maskmill.pipeline.corpus.filters.decision import Changed
 from maskmill.pipeline.corpus.filters.decontamination import NEAR, cut_out
 from maskmill.pipeline.corpus.filters.evaluation_index import EvaluationIndex, open_index, write_index
+from maskmill.pipeline.corpus.filters.filtered_text import FilteredText
 from maskmill.pipeline.run.describe_counts import document_lines
 from maskmill.pipeline.run.prepare import Prepared
 from maskmill.pipeline.storage.store import Store, open_store
 from maskmill.schemas.errors import ConfigError, InputDataError, ShardCorruptError, StaleArtifactError
+from maskmill.schemas.filters import Action, DecontaminationFilter
 from tests.corpus.filters.test_in_run import shard, texts_of
 
 ALONE = re.compile("[\u3041-\u3096\u30a1-\u30fa\u31f0-\u31ff\u3400-\u9fff\uf900-\ufaff\U00020000-\U0003ffff]")
@@ -106,6 +109,41 @@ def test_what_is_found_is_what_comparing_all_with_all_finds(
         lengths = [len(words_of(one)) for of, one in evaluation if of == number]
         counted = (len(lengths), sum(least <= length < ngram for length in lengths), sum(n < least for n in lengths))
         assert (file.texts, file.whole, file.too_short) == counted
+
+
+@settings(max_examples=300)
+@given(
+    texts, st.lists(st.tuples(st.integers(0, 1), texts), min_size=1, max_size=6), st.integers(2, 4), st.integers(0, 3)
+)
+def test_no_ngram_is_left_in_a_trimmed_text_and_matches_are_the_first_of_each_file(
+    text: str, evaluation: list[tuple[int, str]], ngram: int, window: int
+) -> None:
+    assume(any(len(words_of(one)) >= 2 for _, one in evaluation))
+    index = index_of(open_store("memory://trimmed"), evaluation, ngram, 2)
+    found = index.find(text)
+    first = {one.file: one.ngram for one in reversed(found)}
+    for action in Action:
+        own = DecontaminationFilter(paths=("x",), ngram=ngram, min_words=2, action=action, window=window)
+        decision = decontamination.decontaminate(FilteredText(text, "", index), own)
+        if not found:
+            assert decision is None
+            continue
+        assert decision is not None
+        assert {match.file: match.ngram for match in decision.matches} == first
+        if isinstance(decision, Changed):
+            assert action is Action.TRIM
+            assert not index.find(decision.text)
+            assert len(decision.text) < len(text)
+
+
+def test_what_a_cut_brings_together_is_cut_too() -> None:
+    words = [f"w{number}" for number in range(13)]
+    index = index_of(open_store("memory://together"), [(0, " ".join(words))], 13, 8)
+    own = DecontaminationFilter(paths=("x",), action=Action.TRIM, window=0)
+    text = " ".join([*words[:6], *words, *words[6:], "end"])
+    decision = decontamination.decontaminate(FilteredText(text, "", index), own)
+    assert isinstance(decision, Changed)
+    assert decision.text == "end"
 
 
 @given(st.text())

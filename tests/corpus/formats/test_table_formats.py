@@ -302,6 +302,20 @@ def test_a_table_keeps_all_parts_of_a_row_whose_text_is_none():
     assert json.loads(reject.content) == {"a": "x", "b": 1}
 
 
+def test_a_large_text_that_a_dictionary_holds_once_is_not_decoded_for_thousands_of_rows(tmp_path):
+    path = tmp_path / "a.parquet"
+    pq.write_table(pa.table({"text": ["x" * 100_000] * 3000}), path, row_group_size=3000, compression="zstd")
+    assert path.stat().st_size < 10_000
+    listed = InputFile(str(path), path.name, path.stat().st_size)
+    before = pa.total_allocated_bytes()
+    with OpenInput(listed) as opened:
+        rows, most = 0, 0
+        for block in iter_documents(listed, opened, InputSection(paths=("x",))):
+            rows, most = rows + len(block.text), max(most, pa.total_allocated_bytes() - before)
+    assert rows == 3000
+    assert most < 80_000_000, "all at once they are 300 MB"
+
+
 @pytest.mark.parametrize("compression", ["none", "zstd"])
 def test_a_row_group_is_read_a_little_at_a_time(compression, tmp_path):
     rng = np.random.default_rng(0)

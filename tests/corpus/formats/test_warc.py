@@ -193,3 +193,12 @@ def test_pages_are_counted_by_their_reason_and_stop_a_run_that_holds_little_else
     assert (ran.counts["read"], ran.counts["quarantined: not plain text"]) == (2, 1)
     with pytest.raises(InputDataError, match=r"1 not plain text.*extract the text of web pages first.*WET"):
         check_quarantined(ran.counts, 1, 1, 0.01)
+
+
+def test_records_without_text_fill_blocks_too() -> None:
+    """The quarantine is judged block by block."""
+    data = record(b"") * 20_000
+    file = InputFile("", "a.warc", len(data))
+    blocks = list(iter_documents(file, RawBytes(data, 1 << 18), InputSection(paths=("x",))))  # type: ignore[arg-type]
+    assert max(len(block.rejects) for block in blocks) < 2000
+    assert sum(len(block.rejects) for block in blocks) == 20_000
