@@ -80,7 +80,7 @@ def parse_json_line(line: bytes, settings: InputSection, max_text_bytes: int) ->
         source = None
     if source is not None and not isinstance(source, str):
         raise _Rejected(Reason.BAD_SOURCE)
-    encoded = _read_text(value, settings)
+    encoded = _read_text(value, settings, max_text_bytes)
     for name in (doc_id, source):
         if name is not None:
             _encode(name)
@@ -93,18 +93,26 @@ def parse_json_line(line: bytes, settings: InputSection, max_text_bytes: int) ->
     return doc_id, source, encoded
 
 
-def _read_text(value: dict[str, Any], settings: InputSection) -> bytes:
-    fields = settings.text_fields
+def _read_text(value: dict[str, Any], settings: InputSection, max_text_bytes: int) -> bytes:
+    fields = settings.text_field
+    if isinstance(fields, str) or len(fields) == 1:  # apart from several: they took 5 % of the time of short lines
+        text = find_field(value, fields if isinstance(fields, str) else fields[0])
+        if text is MISSING:
+            raise _Rejected(Reason.NO_TEXT)
+        return _encode_text(text, max_text_bytes)
     texts = [text for field in fields if (text := find_field(value, field)) is not MISSING]
     if not texts:
         raise _Rejected(Reason.NO_TEXT)
-    if len(fields) > 1:
-        texts = [text for text in texts if text is not None]
-    if not all(isinstance(text, str) for text in texts):
+    encoded = [_encode_text(text, max_text_bytes) for text in texts if text is not None]
+    return settings.text_join_bytes.join(filter(None, encoded))
+
+
+def _encode_text(text: Any, max_text_bytes: int) -> bytes:
+    if not isinstance(text, str):
         raise _Rejected(Reason.TEXT_NOT_STRING)
-    if sum(map(len, texts)) > settings.max_text_bytes:
+    if len(text) > max_text_bytes:
         raise _Rejected(Reason.TOO_LARGE)  # a character is a byte or more
-    return settings.text_join_bytes.join(_encode(text) for text in texts if text)
+    return _encode(text)
 
 
 def _parse_object(line: bytes) -> dict[str, Any]:

@@ -7,9 +7,8 @@ the text, the id and the source are read.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator
 
-import pyarrow as pa
 import pyarrow.parquet as pq
 
 from maskmill.pipeline.corpus.formats.document_block import DocumentBlock, Opened, Origin
@@ -19,10 +18,8 @@ from maskmill.pipeline.corpus.formats.table_rows import Columns, choose_rows, re
 from maskmill.schemas.run_file import InputSection
 
 BATCH_BYTES = 4 << 20
-MAX_BATCH_ROWS = 8192
-READ_ROWS = 256
-"""Rows that are decoded at once, at most: a text that a dictionary has once may be that of each of them, and what a row
-group holds says nothing of its largest rows."""
+MAX_BATCH_ROWS = 256
+"""A text that a dictionary has once may be that of each row, and a row group does not say how large its largest are."""
 OPTIONS = {
     "buffer_size": 1 << 20,  # bytes of a column chunk at a time
     "pre_buffer": False,  # it reads the column chunks of a whole row group at once: 530 MB more for one of 530 MB
@@ -41,23 +38,10 @@ def iter_parquet(file: Origin, opened: Opened, settings: InputSection) -> Iterat
         for group in choose_rows(starts, opened):
             sizes = metadata.row_group(group)
             mean_bytes = max(1, sizes.total_byte_size // max(1, sizes.num_rows))
-            rows = min(READ_ROWS, max(1, BATCH_BYTES // mean_bytes))
-            batches = table.iter_batches(rows, row_groups=[group], columns=columns.paths, use_threads=False)
-            for batch in _join_batches(batches):
+            rows = min(MAX_BATCH_ROWS, max(1, BATCH_BYTES // mean_bytes))
+            for batch in table.iter_batches(rows, row_groups=[group], columns=columns.paths, use_threads=False):
                 yield read_rows(batch, columns, row, file, settings)
                 row += len(batch)
-
-
-def _join_batches(batches: Iterable[pa.RecordBatch]) -> Iterator[pa.RecordBatch]:
-    """Record batches of about `BATCH_BYTES`."""
-    held: list[pa.RecordBatch] = []
-    for batch in batches:
-        held.append(batch)
-        if sum(one.nbytes for one in held) >= BATCH_BYTES or sum(map(len, held)) >= MAX_BATCH_ROWS:
-            yield pa.concat_batches(held)
-            held = []
-    if held:
-        yield pa.concat_batches(held)
 
 
 def _find_start(group: pq.RowGroupMetaData) -> int:
