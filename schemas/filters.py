@@ -252,8 +252,8 @@ class DecontaminationFilter(Section):
     """
 
     paths: Annotated[tuple[Url, ...], Field(min_length=1, max_length=MAX_PATTERNS, strict=False)]
-    """Evaluation files, as in `input.paths`: at most 1,000, of up to 256 MiB of words in all. Other contents are
-    another run; another place is not."""
+    """Evaluation files, as in `input.paths`: at most 1,000, of up to 256 MiB of words in all. With other contents it is
+    another run; where the files are does not matter."""
     format: InputFormat | None = None
     """As in `[input]`."""
     text_field: str = "text"

@@ -28,7 +28,7 @@ from maskmill.schemas.wording import count_of
 DATASETS_FILES = frozenset(("dataset_info.json", "dataset_infos.json", "dataset_dict.json", "state.json"))
 """What `datasets` writes beside its shards."""
 MANY_IN_FOLDER = 8
-"""From so many entries of a list in one folder on, the folder is listed at once: a key of a store is a request."""
+"""A folder of which a list names this many entries is listed at once: to ask for each is a request."""
 
 
 @dataclass(frozen=True)

@@ -118,7 +118,8 @@ def make_documents(run: Run) -> list[DocumentsManifest]:
     for message in iter_unmatched(totals, run.inputs, run.settings.input, documents):
         run.warn(message)
 
-    write_matches(run.output, _iter_matches(mapped))
+    if evaluation is not None:  # else the receipts of all units would be read once more for nothing
+        write_matches(run.output, _iter_matches(mapped))
     shard_bytes = plan_shard_bytes(sum(totals.text_bytes), documents.shard_mb)
     sort_units = plan_sort_units(totals.text_bytes, shard_bytes, buckets, documents.held_out)
     sorted_ = run.run_stage(Part.SHARD, SORT, context, sort_units)

@@ -38,12 +38,12 @@ class Splitting:
     reason: str = ""
 
 
-def split_lines(settings: InputSection) -> Splitting:  # noqa: ARG001  # as the table of formats calls it
+def split_lines(_: InputSection) -> Splitting:
     """Cut at line ends."""
     return Splitting(LineEnd)
 
 
-def split_rows(settings: InputSection) -> Splitting:  # noqa: ARG001  # as above
+def split_rows(_: InputSection) -> Splitting:
     """Cut between row groups or record batches."""
     return Splitting()
 
@@ -64,12 +64,12 @@ def split_texts(settings: InputSection) -> Splitting:
     return Splitting(reason=f'input.text_document = "{settings.text_document}"')
 
 
-def split_records(settings: InputSection) -> Splitting:  # noqa: ARG001  # as above
+def split_records(_: InputSection) -> Splitting:
     """Cut no file of quoted records."""
     return Splitting(reason="a line end may be inside quotes")
 
 
-def split_warc(settings: InputSection) -> Splitting:  # noqa: ARG001  # as above
+def split_warc(_: InputSection) -> Splitting:
     """Cut no file of records that say how long they are."""
     return Splitting(reason="its records can only be read one after the other")
 
