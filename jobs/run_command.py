@@ -23,7 +23,8 @@ def load_job(name: str) -> Callable[..., int]:
     gc.disable()
     try:
         job: Callable[..., int] = getattr(importlib.import_module(f"maskmill.jobs.{name}"), name)
-        importlib.import_module("maskmill.pipeline.engine.leave_out_pandas").leave_out_pandas()
+        for setting in ("leave_out_pandas", "keep_freed_memory"):
+            getattr(importlib.import_module(f"maskmill.pipeline.engine.{setting}"), setting)()
     finally:
         gc.freeze()
         gc.enable()

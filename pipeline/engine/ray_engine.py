@@ -12,6 +12,7 @@ from collections.abc import Generator, Iterable, Iterator, Sequence
 from typing import Any
 
 from maskmill.pipeline.engine.answers import Failed, answer_unit, take_answer
+from maskmill.pipeline.engine.keep_freed_memory import keep_freed_memory
 from maskmill.pipeline.engine.stage import OnProgress, ignore_progress
 from maskmill.pipeline.engine.units import Finished, UnitDescription, UnitFunction
 from maskmill.pipeline.standard_error import guard_worker
@@ -256,6 +257,7 @@ def _started_on_loopback(ray: Any) -> Iterator[None]:
 
 def _answer_shared(shared: tuple[UnitFunction, Any, Store], unit: UnitDescription) -> Finished | Failed:
     guard_worker()
+    keep_freed_memory()
     function, context, output = shared
     return answer_unit(function, context, output, unit)
 

@@ -13,6 +13,7 @@ from typing import Any
 
 from maskmill.pipeline.engine.activity import Progress, progress_reported_to
 from maskmill.pipeline.engine.answers import answer_unit
+from maskmill.pipeline.engine.keep_freed_memory import keep_freed_memory
 from maskmill.pipeline.engine.leave_out_pandas import leave_out_pandas
 from maskmill.pipeline.engine.units import UnitDescription, UnitFunction
 from maskmill.pipeline.standard_error import guard_worker
@@ -42,6 +43,7 @@ def serve_units(pipe: Connection, driver: int) -> None:
     signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGINT})
     guard_worker()
     leave_out_pandas()
+    keep_freed_memory()
     threading.Thread(target=_end_with, args=(driver,), daemon=True).start()
     work: Work | None = None
     while True:
