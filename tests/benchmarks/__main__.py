@@ -15,6 +15,7 @@ from rich.table import Table
 
 from tests.benchmarks import (
     bench_distributions,
+    bench_documents,
     bench_encoding,
     bench_filters,
     bench_loader,
@@ -30,6 +31,7 @@ from tests.benchmarks import (
 from tests.benchmarks.measuring import Figure, describe_machine, use_one_core
 
 BENCHMARKS = {
+    "documents": bench_documents.measure,
     "encoding": bench_encoding.measure,
     "filters": bench_filters.measure,
     "near-duplicates": bench_near_duplicates.measure,
@@ -44,7 +46,7 @@ BENCHMARKS = {
     "loader-scale": bench_loader_scale.measure,
     "loader-s3": bench_loader_s3.measure,
 }
-SEVERAL_CORES = ("tokenizer", "prepare", "loader-scale", "loader-s3")
+SEVERAL_CORES = ("documents", "tokenizer", "prepare", "loader-scale", "loader-s3")
 
 
 def main(names: list[str]) -> None:

@@ -79,10 +79,13 @@ DATATROVE = Peer(
         "datatrove==0.10.1",
         "ftfy==6.3.1",
         "nltk==3.10.4",
+        "orjson",
+        "pyarrow",
         "regex",
         "spacy==3.8.18",
         "tokenizers==0.23.3",
         "xxhash<4",
+        "zstandard",
     ),
 )
 
