@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from functools import partial
 
 from rich.table import Table
 
 from maskmill.jobs.console import open_console
 from maskmill.jobs.tables import table_of_pairs, table_of_terms
-from maskmill.jobs.tokenizer_report import table_of_sources
-from maskmill.pipeline.run.describe_counts import count_lines, document_lines, packed_lines
+from maskmill.jobs.tokenizer_report import table_of_rows, table_of_sources
+from maskmill.pipeline.run.describe_counts import count_lines, document_lines, packed_lines, source_rows
 from maskmill.pipeline.run.list_parts import list_parts
 from maskmill.pipeline.run.parts import model_of_manifest
 from maskmill.pipeline.storage.datasets import MANIFEST, read_manifest
@@ -17,6 +18,8 @@ from maskmill.pipeline.storage.store import Store, open_store
 from maskmill.pipeline.verification.verify_output import explain_nothing
 from maskmill.schemas.manifest import DocumentsManifest, EncodedManifest, TokenizerManifest
 from maskmill.schemas.wording import count_of
+
+_table = partial(table_of_pairs, explain=False)
 
 
 def report(dataset: str) -> int:
@@ -51,14 +54,11 @@ def _tables(store: Store) -> list[Table]:
     manifest = read_manifest(store, model_of_manifest(store))
     own = ("fingerprint", manifest.fingerprint)
     if isinstance(manifest, DocumentsManifest):
-        return [_table(title, [*document_lines(manifest), own])]
+        rows = source_rows(manifest.counts)
+        return [_table(title, [*document_lines(manifest), own]), *([table_of_rows(rows)] if rows else [])]
     if isinstance(manifest, TokenizerManifest):
         pairs = [("vocabulary", count_of(manifest.vocab_size, "piece")), *count_lines(manifest.counts), own]
         return [_table(title, pairs), table_of_sources(manifest.sources)]
     if isinstance(manifest, EncodedManifest):
         return [_table(title, [*count_lines(manifest.counts.model_dump()), own])]
     return [_table(title, [*packed_lines(manifest), own])]
-
-
-def _table(title: str, lines: list[tuple[str, str]]) -> Table:
-    return table_of_pairs(title, lines, explain=False)

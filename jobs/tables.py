@@ -8,12 +8,10 @@ from typing import Any
 from rich.table import Table
 
 from maskmill.jobs.tokenizer_report import table_of_sources, tables_side_by_side
-from maskmill.pipeline.run.describe_counts import document_lines, packed_lines
+from maskmill.pipeline.run.describe_counts import run_lines
 from maskmill.pipeline.run.prepare import Prepared
-from maskmill.pipeline.run.stages import label_stage, place_stage
 from maskmill.schemas.counts import SourceReport
 from maskmill.schemas.terms import TERMS
-from maskmill.schemas.wording import count_of
 
 
 def tables_of_run(prepared: Prepared, compared: Mapping[str, Sequence[SourceReport]], output: str) -> list[Table]:
@@ -22,26 +20,7 @@ def tables_of_run(prepared: Prepared, compared: Mapping[str, Sequence[SourceRepo
     tables = [table_of_sources(own)] if own else []
     tables += tables_side_by_side(compared) if compared else ()
     terms = [table_of_terms(str(column.header) for table in tables for column in table.columns)] if tables else []
-    return [*tables, *terms, table_of_run(prepared, output)]
-
-
-def table_of_run(prepared: Prepared, output: str) -> Table:
-    """What a run made: documents, tokens, rows, and the rate of every stage that ran now."""
-    lines = document_lines(prepared.documents[0])
-    if prepared.tokenizer is not None:
-        how = "trained" if prepared.tokenizer.trained else "brought"
-        lines.append(("vocabulary", f"{count_of(prepared.tokenizer.vocab_size, 'piece')}, {how}"))
-    for packed in prepared.packed:
-        lines += [] if packed.held_out else packed_lines(packed)
-    for stage in sorted(prepared.ran, key=place_stage):
-        timing = prepared.timings[stage]
-        pace = f", {timing['mb_per_second']:.1f} MB/s" if timing["text_bytes"] else ""
-        reused = timing["units"] - timing["ran"]
-        before = f", {reused:,} done before" if reused else ""
-        lines.append(
-            (label_stage(stage), f"{count_of(timing['ran'], 'unit')}, {timing['seconds']:.1f} s{pace}{before}")
-        )
-    return table_of_pairs("", [*lines, ("output", output)])
+    return [*tables, *terms, table_of_pairs("", run_lines(prepared, output))]
 
 
 def table_of_terms(names: Iterable[str]) -> Table:

@@ -47,6 +47,14 @@ def tables_side_by_side(tokenizers: Mapping[str, Sequence[SourceReport]]) -> Ite
         yield table
 
 
+def table_of_rows(rows: Sequence[Mapping[str, str]]) -> Table:
+    """One line per source, given the values by the names of their columns."""
+    table = _start_table(list(rows[0])[1:])
+    for row in rows:
+        table.add_row(*row.values())
+    return table
+
+
 def _start_table(columns: Sequence[str], first: str = "source") -> Table:
     table = Table(box=None, pad_edge=False, padding=(0, 1, 0, 0))
     table.add_column(first, overflow="fold")

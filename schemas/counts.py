@@ -2,27 +2,16 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from typing import Annotated
 
-from pydantic import BaseModel, ConfigDict, Field, model_validator
+from pydantic import Field, model_validator
 
-MAX_COUNT = (1 << 63) - 1
-Count = Annotated[int, Field(ge=0, le=MAX_COUNT)]
-LateCount = Annotated[int, Field(ge=0, le=MAX_COUNT, exclude_if=lambda count: count == 0)]
-"""A count that older manifests lack: written only if it is not 0, so that their fingerprints stay valid."""
+from maskmill.schemas.counting import Count, LateCount, LateCounts, Written
+from maskmill.schemas.source_counts import MAX_SOURCES, SourceCounts
 
-LateCounts = Annotated[dict[str, Count], Field(exclude_if=lambda counts: not counts)]
-"""Counts by name that older manifests lack: written only if there are any."""
-
-
-class Written(BaseModel):
-    """The base class of everything in a manifest: frozen, with checked sums.
-
-    Fields that a newer minor version added are kept, so that the fingerprint still covers them; `parse_manifest`
-    refuses unknown fields in anything else.
-    """
-
-    model_config = ConfigDict(frozen=True, extra="allow")
+SUMMED = ("read", "written", "held_out", "duplicates", "quarantined", "filtered", "repaired", "near_duplicates")
+"""Counts that are the sums of those of the sources."""
 
 
 class DocumentCounts(Written):
@@ -38,16 +27,14 @@ class DocumentCounts(Written):
         quarantined_by_reason: Number by reason; the numbers add up to `quarantined`.
         filtered: Documents that a filter has dropped.
         filtered_by_reason: Number by filter and reason; the numbers add up to `filtered`.
-        filtered_by_source: Number by source, the documents of many sources together; they add up to `filtered`.
         repaired: Documents whose characters were repaired, whatever became of them afterwards.
-        repaired_by_source: Number by source; they add up to `repaired`.
         near_duplicates: Documents left out because an earlier one is almost the same.
-        near_duplicates_by_source: Number by source, as above; they add up to `near_duplicates`.
         contaminated: Documents that share text with evaluation files, dropped or trimmed.
         contaminated_by_file: Number by evaluation file; a document may share text with several.
         evaluation_texts: Texts of each evaluation file.
         evaluation_whole: Those of fewer words than an n-gram, which are compared whole.
         evaluation_too_short: Those of too few words to compare.
+        sources: The same by source, of all documents together if there are more than 1,000; they add up to the rest.
     """
 
     read: Count
@@ -57,17 +44,17 @@ class DocumentCounts(Written):
     quarantined: Count
     quarantined_by_reason: dict[str, Count]
     filtered: LateCount = 0
-    filtered_by_reason: LateCounts = {}
-    filtered_by_source: LateCounts = {}
+    filtered_by_reason: LateCounts = Field(default_factory=dict)
     repaired: LateCount = 0
-    repaired_by_source: LateCounts = {}
     near_duplicates: LateCount = 0
-    near_duplicates_by_source: LateCounts = {}
     contaminated: LateCount = 0
-    contaminated_by_file: LateCounts = {}
-    evaluation_texts: LateCounts = {}
-    evaluation_whole: LateCounts = {}
-    evaluation_too_short: LateCounts = {}
+    contaminated_by_file: LateCounts = Field(default_factory=dict)
+    evaluation_texts: LateCounts = Field(default_factory=dict)
+    evaluation_whole: LateCounts = Field(default_factory=dict)
+    evaluation_too_short: LateCounts = Field(default_factory=dict)
+    sources: Annotated[
+        tuple[SourceCounts, ...], Field(max_length=MAX_SOURCES, exclude_if=lambda sources: not sources)
+    ] = ()
 
     @model_validator(mode="after")
     def _nothing_is_lost(self) -> DocumentCounts:
@@ -77,22 +64,31 @@ class DocumentCounts(Written):
             raise ValueError(f"{self.read} documents read but {accounted} accounted for")
         if sum(self.quarantined_by_reason.values()) != self.quarantined:
             raise ValueError("the reasons do not add up to the quarantined documents")
-        for kind, numbers in (("reasons", self.filtered_by_reason), ("sources", self.filtered_by_source)):
-            if sum(numbers.values()) != self.filtered:
-                raise ValueError(f"the {kind} do not add up to the filtered documents")
-        if sum(self.repaired_by_source.values()) != self.repaired:
-            raise ValueError("the sources do not add up to the repaired documents")
+        if sum(self.filtered_by_reason.values()) != self.filtered:
+            raise ValueError("the reasons do not add up to the filtered documents")
         if self.repaired > self.read:
             raise ValueError(f"{self.repaired} repaired documents of {self.read}")
-        if sum(self.near_duplicates_by_source.values()) != self.near_duplicates:
-            raise ValueError("the sources do not add up to the near duplicates")
         by_file = self.contaminated_by_file.values()
         if not max(by_file, default=0) <= self.contaminated <= min(sum(by_file), self.read):
             raise ValueError("the evaluation files do not add up to the documents that share text with them")
         compared = (self.contaminated_by_file, self.evaluation_whole, self.evaluation_too_short)
         if not all(counts.keys() <= self.evaluation_texts.keys() for counts in compared):
             raise ValueError("an evaluation file is counted of which no texts are")
+        if self.sources:
+            self._check_sources()
         return self
+
+    def _check_sources(self) -> None:
+        for name in SUMMED:
+            if sum(getattr(source, name) for source in self.sources) != getattr(self, name):
+                raise ValueError(f"the sources do not add up in {name}")
+        reasons = Counter[str]()
+        for source in self.sources:
+            reasons.update(source.filtered_by_reason)
+        if reasons != Counter(self.filtered_by_reason):
+            raise ValueError("the sources do not add up in the reasons of filters")
+        if len({source.source for source in self.sources}) != len(self.sources):
+            raise ValueError("a source is counted twice")
 
 
 class PackingCounts(Written):

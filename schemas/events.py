@@ -19,7 +19,8 @@ from typing import Annotated, Any, Literal, TypeAlias
 from pydantic import BaseModel, ConfigDict, Field, TypeAdapter
 
 from maskmill.schemas.bounded_json import parse_json
-from maskmill.schemas.counts import Count, SourceReport, Written
+from maskmill.schemas.counting import Count, Written
+from maskmill.schemas.counts import SourceReport
 from maskmill.schemas.masking import Masking
 
 MAX_LINE_BYTES = 64 << 20

@@ -39,6 +39,8 @@ _EXPECTED: dict[str, Callable[[Mapping[str, Any]], str]] = {
     "missing": lambda _: "a longer list",
 }
 """What was expected, by pydantic's type of a finding."""
+_ALTERNATIVES = ("bool_type", "literal_error")
+"""Findings about a value that is true, false or one of some texts."""
 
 
 @dataclass(frozen=True)
@@ -81,9 +83,10 @@ def explain_values(
     findings = order_findings(error)
     first = findings[0]
     place = _locate(model, first["loc"])
-    more = f" (and {len(findings) - 1} more)" if len(findings) > 1 else ""
-    context = first.get("ctx", {})
-    said = str(context.get("error", "")) if first["type"] == "value_error" else ""
+    alternatives = _list_alternatives(first, findings)
+    others = len(findings) - len(alternatives)
+    more = f" (and {others} more)" if others else ""
+    said = str(first.get("ctx", {}).get("error", "")) if first["type"] == "value_error" else ""
     blamed = _blame(place, said, path, given or {}, under)
     is_inside = place.keys[-1:] != first["loc"][-1:]
     if first["type"] == "extra_forbidden":
@@ -102,15 +105,26 @@ def explain_values(
             found=show_value(first["input"]),
             action=f"write the keys of {place.name or 'the sections'} one a line",
         )
-    expect = _EXPECTED.get(first["type"])
     item = "" if place.item is None or first["type"] == "missing" else f" at item {place.item + 1} of its list"
     return ConfigError(
         f"the value of {place.name} is wrong{item}{more}",
         path=blamed,
-        expected=expect(context) if expect else first["msg"].removeprefix("Input should be "),
+        expected=", or ".join(map(_say_expected, alternatives)),
         found=show_value(first["input"]),
         action=_advise(place, first, blamed),
     )
+
+
+def _list_alternatives(first: ErrorDetails, findings: Sequence[ErrorDetails]) -> list[ErrorDetails]:
+    """The findings about one value that may be of several simple kinds; pydantic has one for each kind."""
+    loc = first["loc"]
+    simple = [one for one in findings if one["loc"][:-1] == loc[:-1] and one["type"] in _ALTERNATIVES]
+    return simple if first in simple else [first]
+
+
+def _say_expected(finding: ErrorDetails) -> str:
+    expect = _EXPECTED.get(finding["type"])
+    return expect(finding.get("ctx", {})) if expect else finding["msg"].removeprefix("Input should be ")
 
 
 def order_findings(error: ValidationError) -> list[ErrorDetails]:

@@ -8,15 +8,8 @@ import pyarrow as pa
 from pydantic import BaseModel, Field, ValidationError, model_validator
 
 from maskmill.schemas.bounded_json import check_parts
-from maskmill.schemas.counts import (
-    PAIR_COUNTS,
-    Count,
-    DocumentCounts,
-    EncodingCounts,
-    PackingCounts,
-    SourceReport,
-    Written,
-)
+from maskmill.schemas.counting import Count, Written
+from maskmill.schemas.counts import PAIR_COUNTS, DocumentCounts, EncodingCounts, PackingCounts, SourceReport
 from maskmill.schemas.errors import RESTORE, ConfigError, ShardCorruptError
 from maskmill.schemas.layout import MASKS_PATTERN
 from maskmill.schemas.mask_vocabulary import MAX_VOCAB_SIZE, MaskVocabulary
@@ -55,8 +48,8 @@ MAX_SHARDS = 1 << 24
 MAX_MANIFEST_BYTES = 16 << 20
 MAX_MANIFEST_PARTS = 1 << 16
 """Of objects and lists; parsing takes up to a kilobyte for each, as often as a field is missing."""
-MAX_MANIFEST_COMMAS = 1 << 18
-"""A tokenizer's manifest with a thousand sources has 15,000, and those in their names."""
+MAX_MANIFEST_COMMAS = 1 << 19
+"""A manifest of documents with a thousand sources has up to 170,000, and those in their names."""
 
 
 def _is_empty(value: str) -> bool:

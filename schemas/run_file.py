@@ -165,8 +165,10 @@ class DocumentsSection(Section):
     """Approximate MiB of text in a document shard. It decides how much memory a worker needs, about four times as much.
     If unset, it is 64; for a corpus of fewer than 8 such shards it is less, down to 16, so that every worker has
     something to do."""
-    deduplicate: bool = True
-    """Drop documents whose content is exactly the same as another's."""
+    deduplicate: bool | Literal["normalised"] = True
+    """Drop documents whose text is that of another, byte for byte. With "normalised", texts that differ in case or
+    white space alone are the same too. The first stays, by the table of `[[input]]`, its file and the position in it,
+    as it is written there. The order of documents then depends on the normalised text."""
     held_out: Annotated[float, Field(ge=0.0, le=0.5)] = 0.005
     """Share of documents to hold out, chosen by a keyed hash of their content."""
     seed: UInt63 = 0

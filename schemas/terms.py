@@ -13,6 +13,9 @@ TERMS = {
     "repaired": "documents whose broken characters were repaired",
     "share evaluation text": "documents that share an n-gram with evaluation files, dropped or trimmed",
     "evaluation files": "what documents were compared with",
+    "read": "documents found in the input; kept: written or held out; duplicates: near duplicates too",
+    "median": "size of the text in the middle, were a source's documents sorted by size; to a power of two",
+    "languages": "the most frequent languages that filters.language found",
     "tokens": "tokens of the text, without [CLS], [SEP] and [PAD]",
     "fill": "share of the positions in rows that are not padding; text: that are not [CLS] or [SEP] either",
     "above the fewest": "rows above the minimum that these lengths need. L1 is the bound if text could be cut "

@@ -17,8 +17,9 @@ from pydantic import Field, model_validator
 from maskmill.pipeline.corpus.filters.document_match import MAX_MATCHES, DocumentMatch
 from maskmill.pipeline.corpus.filters.evaluation_index import IndexPlace
 from maskmill.pipeline.corpus.plan import plan_shard_bytes
+from maskmill.pipeline.corpus.source_tally import SourceTally, TalliedSources
 from maskmill.pipeline.storage.store import Store
-from maskmill.schemas.counts import Count
+from maskmill.schemas.counting import Count
 from maskmill.schemas.layout import EXCHANGE
 from maskmill.schemas.receipt import Details, Items, UInt32, UInt64
 from maskmill.schemas.run_file import RunFile
@@ -102,6 +103,7 @@ class MapDetails(Details):
         first_empty: Path of the first file without a document; empty where there is none.
         first_misnamed: What to do with the first file that is not what its name says; empty where there is none.
         matches: Documents that share text with evaluation files, the first of them.
+        sources: What became of the documents, by source.
         kept: For other runs; None, and not written, where they cannot take the unit.
     """
 
@@ -118,6 +120,7 @@ class MapDetails(Details):
         Items[DocumentMatch],
         Field(default_factory=list, max_length=MAX_MATCHES, exclude_if=lambda matches: not matches),
     ]
+    sources: TalliedSources
     kept: Annotated[KeptUnit | None, Field(exclude_if=lambda kept: kept is None)] = None
 
     @model_validator(mode="after")
@@ -142,6 +145,7 @@ class UnitNotes:
         first_empty: As in `MapDetails`.
         first_misnamed: As in `MapDetails`.
         matches: As in `MapDetails`.
+        sources: As in `MapDetails`.
     """
 
     counts: Counter[str] = field(default_factory=Counter)
@@ -151,6 +155,7 @@ class UnitNotes:
     first_empty: str = ""
     first_misnamed: str = ""
     matches: list[DocumentMatch] = field(default_factory=list)
+    sources: SourceTally = field(default_factory=SourceTally)
 
 
 def exchange_path(unit: int) -> str:

@@ -22,10 +22,10 @@ from maskmill.pipeline.corpus.exchange import (
     MapDetails,
     exchange_path,
 )
-from maskmill.pipeline.corpus.filters.table import add_counts
 from maskmill.pipeline.corpus.hash_documents import assign_to_intervals
 from maskmill.pipeline.corpus.plan import SortUnit
 from maskmill.pipeline.corpus.plan_map_units import MapUnit
+from maskmill.pipeline.corpus.source_tally import SourceTally
 from maskmill.pipeline.engine.receipts import Receipts
 from maskmill.pipeline.storage.arrow_batches import read_block
 from maskmill.pipeline.storage.arrow_files import write_blocks
@@ -68,13 +68,15 @@ class ExchangeTotals:
         counts: Of the receipts.
         tables: `OF_TABLES` of them for each input table, by its number from 0.
         text_bytes: Of the documents to train on and of the held-out ones, duplicates among them.
+        sources: What became of the documents, by source.
         first_empty: Path of the first file without a document; empty where there is none.
         first_misnamed: What to do with the first file that is not what its name says; empty where there is none.
     """
 
-    counts: dict[str, int]
+    counts: Counter[str]
     tables: dict[int, Counter[str]]
     text_bytes: tuple[int, int]
+    sources: SourceTally
     first_empty: str = ""
     first_misnamed: str = ""
 
@@ -84,7 +86,7 @@ def write_index(output: Store, mapped: Receipts[MapUnit, MapDetails]) -> Exchang
 
     The units are taken in groups of about a million lines; of each group the file has one record batch a bucket.
     """
-    counts: dict[str, int] = {}
+    counts, sources = Counter[str](), SourceTally()
     tables: defaultdict[int, Counter[str]] = defaultdict(Counter)
     text_bytes = [0, 0]
     first_empty = first_misnamed = ""
@@ -97,14 +99,15 @@ def write_index(output: Store, mapped: Receipts[MapUnit, MapDetails]) -> Exchang
             details = receipt.details
             if not unit.start:
                 lines = read = 0
-            add_counts(counts, receipt.counts)
+            counts.update(receipt.counts)
+            sources.merge(details.sources)
             tables[unit.table].update({name: receipt.counts.get(name, 0) for name in OF_TABLES})
             text_bytes[0] += details.text_bytes[0]
             text_bytes[1] += details.text_bytes[1]
             read += receipt.counts.get("read", 0)
             empty = details.first_empty
             if unit.is_part and unit.stop == unit.sizes_bytes[0] and not read:
-                add_counts(counts, {EMPTY_FILES: 1})
+                counts[EMPTY_FILES] += 1
                 empty = unit.paths[0]
             first_empty = first_empty or empty
             first_misnamed = first_misnamed or details.first_misnamed
@@ -112,7 +115,7 @@ def write_index(output: Store, mapped: Receipts[MapUnit, MapDetails]) -> Exchang
             lines += details.lines
 
     write_blocks(output, INDEX_PATH, INDEX_SCHEMA, _iter_groups(iter_units(), num_buckets))
-    return ExchangeTotals(counts, tables, (text_bytes[0], text_bytes[1]), first_empty, first_misnamed)
+    return ExchangeTotals(counts, tables, (text_bytes[0], text_bytes[1]), sources, first_empty, first_misnamed)
 
 
 def _iter_groups(units: Iterable[tuple[MapUnit, MapDetails, int]], num_buckets: int) -> Iterator[pa.RecordBatch]:

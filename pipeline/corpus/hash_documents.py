@@ -3,11 +3,14 @@
 The order is that of a 128-bit xxh3 of the text keyed with the seed, so it is a function of the set of documents and
 the seed alone. Which documents are held out is decided by a second hash with another key: with the same key,
 the held-out documents would be the first of the order.
+
+Where documents count as equal whose text differs in case or white space alone, what is hashed and compared is the text
+in which both are normalised: equal documents must meet in one bucket, and none may be held out of another.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -15,6 +18,23 @@ import numpy.typing as npt
 import xxhash
 
 UInt64s = npt.NDArray[np.uint64]
+Comparison = Callable[[bytes], bytes]
+"""What of a text, UTF-8, is hashed, and compared with that of others."""
+
+
+def compare_bytes(text: bytes) -> bytes:
+    """The text itself."""
+    return text
+
+
+def compare_words(text: bytes) -> bytes:
+    """The text in one case, by Unicode's full case folding, with a space for each run of white space between words."""
+    return " ".join(text.decode().casefold().split()).encode()
+
+
+def comparison_of(deduplicate: bool | str) -> Comparison:
+    """How texts are compared with a value of `documents.deduplicate`."""
+    return compare_words if deduplicate == "normalised" else compare_bytes
 
 
 @dataclass(frozen=True)
@@ -32,24 +52,26 @@ class ContentHashes:
     held_out: npt.NDArray[np.bool_]
 
 
-def hash_documents(texts: Sequence[bytes], seed: int, held_out_share: float) -> ContentHashes:
+def hash_documents(
+    texts: Sequence[bytes], seed: int, held_out_share: float, compare: Comparison = compare_bytes
+) -> ContentHashes:
     """Hash documents by content.
 
     Args:
         texts: UTF-8 bytes of each document.
         seed: Key of both hashes.
         held_out_share: Expected share of documents to hold out.
+        compare: What of them is hashed.
     """
     order_key = xxhash.xxh3_64_intdigest(f"maskmill order {seed}".encode())
     held_out_key = xxhash.xxh3_64_intdigest(f"maskmill held out {seed}".encode())
     threshold = int(held_out_share * (1 << 64))
-    digests = b"".join(xxhash.xxh3_128_digest(text, order_key) for text in texts)
+    digests = bytearray()
+    held_out = np.empty(len(texts), np.bool_)
+    for number, text in enumerate(map(compare, texts)):
+        digests += xxhash.xxh3_128_digest(text, order_key)
+        held_out[number] = xxhash.xxh3_64_intdigest(text, held_out_key) < threshold
     halves = np.frombuffer(digests, dtype=">u8").reshape(-1, 2).astype(np.uint64)
-    held_out = np.fromiter(
-        (xxhash.xxh3_64_intdigest(text, held_out_key) < threshold for text in texts),
-        dtype=np.bool_,
-        count=len(texts),
-    )
     return ContentHashes(np.ascontiguousarray(halves[:, 0]), np.ascontiguousarray(halves[:, 1]), held_out)
 
 
@@ -66,8 +88,10 @@ def sort_by_hash(high: UInt64s, low: UInt64s) -> npt.NDArray[np.intp]:
     return np.lexsort((low, high))
 
 
-def find_duplicates(high: UInt64s, low: UInt64s, texts: Sequence[bytes]) -> npt.NDArray[np.bool_]:
-    """Which documents of a list sorted by hash equal an earlier one, byte for byte.
+def find_duplicates(
+    high: UInt64s, low: UInt64s, texts: Sequence[bytes], compare: Comparison = compare_bytes
+) -> npt.NDArray[np.bool_]:
+    """Which documents of a list sorted by hash equal an earlier one, by what is compared of them.
 
     Two different texts with one hash are both kept: xxh3 is not a cryptographic hash, and a file from others may
     contain constructed collisions.
@@ -78,8 +102,9 @@ def find_duplicates(high: UInt64s, low: UInt64s, texts: Sequence[bytes]) -> npt.
     seen: set[bytes] = set()
     for index in same_hash.tolist():
         if index != group_end + 1:
-            seen = {texts[index - 1]}
-        duplicate[index] = texts[index] in seen
-        seen.add(texts[index])
+            seen = {compare(texts[index - 1])}
+        compared = compare(texts[index])
+        duplicate[index] = compared in seen
+        seen.add(compared)
         group_end = index
     return duplicate

@@ -10,6 +10,7 @@ from maskmill.pipeline.corpus.exchange_index import ExchangeTotals
 from maskmill.pipeline.corpus.filters import table as filters
 from maskmill.pipeline.corpus.input_file import InputFile
 from maskmill.pipeline.corpus.judge_quarantine import count_reasons
+from maskmill.pipeline.corpus.source_tally import REASON
 from maskmill.schemas.errors import ConfigError, InputDataError
 from maskmill.schemas.run_file import DocumentsSection, InputSection, key_in_section
 from maskmill.schemas.wording import count_of
@@ -47,7 +48,7 @@ def check_documents_left(totals: ExchangeTotals, num_files: int, documents: Docu
             action="look at quarantine/, and check input.text_field and the files",
         )
     if read == quarantined + filtered:
-        found = ", ".join(f"{count} {reason}" for reason, count in filters.count_by(filters.REASON, counts).items())
+        found = ", ".join(f"{count} {reason}" for reason, count in filters.count_by(REASON, counts).items())
         raise ConfigError(
             "every document is filtered",
             path="filters",

@@ -6,7 +6,6 @@ there instead, see `take_unit`; what it writes is the same.
 
 from __future__ import annotations
 
-from collections import Counter
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field
 
@@ -30,7 +29,7 @@ from maskmill.pipeline.corpus.filters.libraries import require_libraries
 from maskmill.pipeline.corpus.filters.table import filter_block
 from maskmill.pipeline.corpus.formats.document_block import DocumentBlock, Reject
 from maskmill.pipeline.corpus.formats.table import iter_documents, name_format
-from maskmill.pipeline.corpus.hash_documents import find_duplicates, hash_documents, sort_by_hash
+from maskmill.pipeline.corpus.hash_documents import comparison_of, find_duplicates, hash_documents, sort_by_hash
 from maskmill.pipeline.corpus.input_file import InputFile
 from maskmill.pipeline.corpus.judge_quarantine import REASON, UnitGuard
 from maskmill.pipeline.corpus.name_content import LOOKED_AT, advise_on_content
@@ -115,6 +114,7 @@ def map_documents(context: CorpusContext, unit: MapUnit) -> UnitOutcome[MapDetai
         first_empty=notes.first_empty,
         first_misnamed=notes.first_misnamed,
         matches=notes.matches,
+        sources=notes.sources.tallied(),
         kept=KeptUnit(key=unit.key, runs=written.runs, quarantined=notes.quarantined) if unit.key else None,
     )
     return UnitOutcome([], dict(notes.counts), details)
@@ -157,7 +157,7 @@ def _iter_runs(
                 quarantine.add(block.rejects, opened.first_byte)
                 if not unit.start:
                     odd.note_first_lines(block.rejects)
-                _count_block(counts, block, settings)
+                _count_block(notes, file, block, settings)
                 block = choose(block)
                 bytes_of_file = opened.share_read * file_bytes
                 guard.check(counts, bytes_of_file, quarantine.examples)
@@ -197,8 +197,10 @@ def _choose_documents(
 
     def choose(block: DocumentBlock) -> DocumentBlock:
         if share is not None:
-            block = take_share(block, share, context.run.documents.seed, notes.counts)
-        return filter_block(block, filters, notes.counts, evaluation, notes.matches) if has_filters else block
+            block = take_share(block, share, context.run.documents.seed, notes.counts, notes.sources)
+        if not has_filters:
+            return block
+        return filter_block(block, filters, notes.counts, notes.sources, evaluation, notes.matches)
 
     return choose
 
@@ -210,7 +212,13 @@ def _plan_run_bytes(unit: MapUnit, settings: DocumentsSection) -> int:
     return min(RUN_BYTES_PER_BUCKET * (unit.num_buckets + unit.num_held_out_buckets), MAX_RUN_BYTES)
 
 
-def _count_block(counts: Counter[str], block: DocumentBlock, settings: InputSection) -> None:
+def _count_block(notes: UnitNotes, file: InputFile, block: DocumentBlock, settings: InputSection) -> None:
+    counts = notes.counts
+    notes.sources.add(block.source, "read")
+    if block.rejects:
+        own = notes.sources.of(file.source)
+        own["read"] += len(block.rejects)
+        own["quarantined"] += len(block.rejects)
     counts["read"] += len(block.line) + len(block.rejects)
     counts[WITHOUT_ID] += sum(block.is_numbered) if settings.id_field is not None else 0
     counts[WITHOUT_SOURCE] += block.without_source if settings.source_field is not None else 0
@@ -240,7 +248,8 @@ def _fill_run(run: _Run, sizes: list[int], start: int, limit_bytes: int) -> tupl
 
 
 def _hash_run(run: _Run, settings: DocumentsSection, notes: UnitNotes) -> DocumentRun:
-    hashes = hash_documents(run.text, settings.seed, settings.held_out)
+    compare = comparison_of(settings.deduplicate)
+    hashes = hash_documents(run.text, settings.seed, settings.held_out, compare)
     lengths = np.fromiter(map(len, run.text), np.int64, len(run.text))
     for split, is_of_split in enumerate((~hashes.held_out, hashes.held_out)):
         notes.text_bytes[split] += int(lengths[is_of_split].sum())
@@ -250,8 +259,9 @@ def _hash_run(run: _Run, settings: DocumentsSection, notes: UnitNotes) -> Docume
         # the sort unit at most once per run.
         order = sort_by_hash(hashes.high, hashes.low)
         sorted_texts = [run.text[i] for i in order]
-        duplicate = find_duplicates(hashes.high[order], hashes.low[order], sorted_texts)
+        duplicate = find_duplicates(hashes.high[order], hashes.low[order], sorted_texts, compare)
         notes.counts["duplicates"] += int(duplicate.sum())
+        notes.sources.add((run.source[row] for row in order[duplicate]), "duplicates")
         kept = np.sort(order[~duplicate], kind="stable")
     documents = pa.record_batch(
         [

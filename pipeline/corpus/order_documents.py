@@ -17,12 +17,14 @@ import numpy.typing as npt
 import pyarrow as pa
 
 from maskmill.pipeline.corpus.exchange import EXCHANGE_SCHEMA
-from maskmill.pipeline.corpus.hash_documents import find_duplicates, sort_by_hash
+from maskmill.pipeline.corpus.hash_documents import Comparison, find_duplicates, sort_by_hash
 from maskmill.pipeline.storage.arrow_reader import ArrowFile
 from maskmill.pipeline.storage.failures import explained_failures
 
 FAN_OUT = 16
 _MAX_HASH = (1 << 64) - 1
+Ordered = tuple[pa.Table, list[str]]
+"""Documents in order, and the source of each duplicate that was dropped from among them."""
 
 
 @dataclass
@@ -94,15 +96,15 @@ def spread_over_scratch(
 
 
 def order_documents(
-    pieces: Iterable[pa.RecordBatch], deduplicate: bool, limit_bytes: int, folder: str
-) -> Iterator[tuple[pa.Table, int]]:
-    """Tables of documents in the order of their hashes, and how many duplicates each of them lost.
+    pieces: Iterable[pa.RecordBatch], compare: Comparison | None, limit_bytes: int, folder: str
+) -> Iterator[Ordered]:
+    """Tables of documents in the order of their hashes, each with the sources of the duplicates that it lost.
 
     Equal hashes keep the order they came in, and of equal texts the first stays.
 
     Args:
         pieces: Documents with their hashes, in any number of batches, none of them empty.
-        deduplicate: Whether to drop documents equal to an earlier one, byte for byte.
+        compare: What of documents is compared to drop those equal to an earlier one; `None` to drop none.
         limit_bytes: What may be sorted in memory at once; below 2 GiB, Arrow's limit of 32-bit offsets.
         folder: Folder for scratch files.
 
@@ -118,24 +120,24 @@ def order_documents(
         if held_bytes > limit_bytes and sum(batch.num_rows for batch in held) > 1:
             break
     else:
-        yield _sort_in_memory(held, deduplicate)
+        yield _sort_in_memory(held, compare)
         return
     everything = itertools.chain(held, pieces)
     del held
     whole = Scratch("", high=(0, _MAX_HASH), low=(0, _MAX_HASH))
     for part in _split(everything, whole, folder):
-        yield from order_scratch(part, deduplicate, limit_bytes, folder)
+        yield from order_scratch(part, compare, limit_bytes, folder)
 
 
-def order_scratch(part: Scratch, deduplicate: bool, limit_bytes: int, folder: str) -> Iterator[tuple[pa.Table, int]]:
+def order_scratch(part: Scratch, compare: Comparison | None, limit_bytes: int, folder: str) -> Iterator[Ordered]:
     """Like `order_documents`, for documents in a scratch file."""
     if part.size_bytes <= limit_bytes:
-        yield _sort_in_memory(list(part.read()), deduplicate)
+        yield _sort_in_memory(list(part.read()), compare)
     elif part.high[0] == part.high[1] and part.low[0] == part.low[1]:
-        yield from _pass_on(part.read(), deduplicate)
+        yield from _pass_on(part.read(), compare)
     else:
         for inner in _split(part.read(), part, folder):
-            yield from order_scratch(inner, deduplicate, limit_bytes, folder)
+            yield from order_scratch(inner, compare, limit_bytes, folder)
 
 
 def _split(pieces: Iterable[pa.RecordBatch], interval: Scratch, folder: str) -> list[Scratch]:
@@ -152,26 +154,28 @@ def _split(pieces: Iterable[pa.RecordBatch], interval: Scratch, folder: str) -> 
     return spread_over_scratch(pieces, part_of, FAN_OUT, folder)
 
 
-def _pass_on(pieces: Iterable[pa.RecordBatch], deduplicate: bool) -> Iterator[tuple[pa.Table, int]]:
+def _pass_on(pieces: Iterable[pa.RecordBatch], compare: Comparison | None) -> Iterator[Ordered]:
     seen: set[bytes] = set()
     for piece in pieces:
         kept = list(range(piece.num_rows))
-        if deduplicate:
+        if compare is not None:
             kept = []
-            for row, text in enumerate(piece.column("text").cast(pa.binary()).to_pylist()):
+            for row, text in enumerate(map(compare, piece.column("text").cast(pa.binary()).to_pylist())):
                 if text not in seen:
                     seen.add(text)
                     kept.append(row)
-        yield pa.Table.from_batches([piece.take(pa.array(kept, pa.int64()))]), piece.num_rows - len(kept)
+        dropped = np.ones(piece.num_rows, np.bool_)
+        dropped[kept] = False
+        yield pa.Table.from_batches([piece.take(pa.array(kept, pa.int64()))]), _sources(piece, np.flatnonzero(dropped))
 
 
-def _sort_in_memory(pieces: list[pa.RecordBatch], deduplicate: bool) -> tuple[pa.Table, int]:
+def _sort_in_memory(pieces: list[pa.RecordBatch], compare: Comparison | None) -> Ordered:
     table = pa.Table.from_batches(pieces, schema=EXCHANGE_SCHEMA)
     high = table.column("hash_high").to_numpy()
     low = table.column("hash_low").to_numpy()
     order = sort_by_hash(high, low)
-    duplicates = 0
-    if deduplicate and len(order):
+    duplicates: list[str] = []
+    if compare is not None and len(order):
         high, low = high[order], low[order]
         repeated = np.zeros(len(order), dtype=np.bool_)
         repeated[1:] = (high[1:] == high[:-1]) & (low[1:] == low[:-1])
@@ -179,7 +183,12 @@ def _sort_in_memory(pieces: list[pa.RecordBatch], deduplicate: bool) -> tuple[pa
         if len(suspects):
             texts = table.column("text").cast(pa.binary())
             candidates = texts.take(pa.array(order[suspects])).to_pylist()
-            repeated[suspects] = find_duplicates(high[suspects], low[suspects], candidates)
-        duplicates = int(repeated.sum())
+            repeated[suspects] = find_duplicates(high[suspects], low[suspects], candidates, compare)
+        duplicates = _sources(table, order[repeated])
         order = order[~repeated]
     return table.take(pa.array(order)), duplicates
+
+
+def _sources(documents: pa.Table | pa.RecordBatch, rows: npt.NDArray[np.int64]) -> list[str]:
+    sources: list[str] = documents.column("source").take(pa.array(rows)).to_pylist() if len(rows) else []
+    return sources

@@ -17,10 +17,11 @@ import pyarrow.compute as pc
 
 from maskmill.pipeline.corpus.exchange import CorpusContext
 from maskmill.pipeline.corpus.exchange_index import iter_pieces
-from maskmill.pipeline.corpus.hash_documents import assign_to_intervals
+from maskmill.pipeline.corpus.hash_documents import assign_to_intervals, comparison_of
 from maskmill.pipeline.corpus.number_places import number_places
-from maskmill.pipeline.corpus.order_documents import order_documents, order_scratch, spread_over_scratch
+from maskmill.pipeline.corpus.order_documents import Ordered, order_documents, order_scratch, spread_over_scratch
 from maskmill.pipeline.corpus.plan import SortUnit
+from maskmill.pipeline.corpus.source_tally import SourceTally, TalliedSources, count_of_split
 from maskmill.pipeline.engine.stage import Stage
 from maskmill.pipeline.engine.units import UnitOutcome
 from maskmill.pipeline.storage.arrow_files import write_blocks
@@ -36,12 +37,18 @@ MAX_SORT_BYTES = 1 << 30
 
 
 class SortDetails(Details):
-    """Empty: the counts of the sort stage are enough."""
+    """What became of the documents by source.
+
+    Attributes:
+        sources: Duplicates, and, unless near duplicates are dropped afterwards, documents written.
+    """
 
     counted: ClassVar[frozenset[str]] = frozenset({"written", "duplicates", "text_bytes"})
 
+    sources: TalliedSources
 
-SortedShard = tuple[int, Iterator[tuple[pa.Table, int]]]
+
+SortedShard = tuple[int, Iterator[Ordered]]
 
 
 def sort_documents(context: CorpusContext, unit: SortUnit) -> UnitOutcome[SortDetails]:
@@ -56,13 +63,17 @@ def sort_documents(context: CorpusContext, unit: SortUnit) -> UnitOutcome[SortDe
     folder_of, schema = (documents_folder, DOCUMENT_SCHEMA) if is_last else (numbered_folder, NUMBERED_SCHEMA)
     shards: list[ShardReceipt] = []
     counts = {"written": 0, "duplicates": 0, "text_bytes": 0}
+    sources = SourceTally()
 
-    def select_documents(tables: Iterable[tuple[pa.Table, int]]) -> Iterator[pa.Table]:
+    def select_documents(tables: Iterable[Ordered]) -> Iterator[pa.Table]:
         for table, duplicates in tables:
             counts["written"] += table.num_rows
-            counts["duplicates"] += duplicates
+            counts["duplicates"] += len(duplicates)
+            sources.add(duplicates, "duplicates")
             counts["text_bytes"] += int(_lengths(table, "text").sum())
-            if not is_last:
+            if is_last:
+                sources.add_texts(table, count_of_split(unit.split))
+            else:
                 table = table.append_column(schema.field("place"), pa.array(number_places(table)))
             yield table.select(schema.names).replace_schema_metadata(schema.metadata)
 
@@ -73,7 +84,7 @@ def sort_documents(context: CorpusContext, unit: SortUnit) -> UnitOutcome[SortDe
             blocks = cut_blocks(select_documents(tables))
             receipt = write_blocks(context.output, path, schema, blocks, first_row_id=shard << 32)
             shards.append(receipt.model_copy(update={"text_bytes": counts["text_bytes"] - before}))
-    return UnitOutcome(shards, counts, SortDetails())
+    return UnitOutcome(shards, counts, SortDetails(sources=sources.tallied()))
 
 
 SORT = Stage("shuffle and shard", "sorting the documents by their hashes", SortUnit, SortDetails, sort_documents)
@@ -81,18 +92,19 @@ SORT = Stage("shuffle and shard", "sorting the documents by their hashes", SortU
 
 def _iter_shards(context: CorpusContext, unit: SortUnit, folder: str) -> Iterator[SortedShard]:
     deduplicate = context.run.documents.deduplicate
+    compare = comparison_of(deduplicate) if deduplicate else None
     limit_bytes = min(max(SORT_BYTES_PER_SHARD * context.shard_bytes, MIN_SORT_BYTES), MAX_SORT_BYTES)
     pieces = iter_pieces(context.output, unit)
     num_shards = unit.stop_shard - unit.first_shard
     if num_shards == 1:
-        yield unit.first_shard, order_documents(pieces, deduplicate, limit_bytes, folder)
+        yield unit.first_shard, order_documents(pieces, compare, limit_bytes, folder)
         return
 
     def shard_of(piece: pa.RecordBatch) -> npt.NDArray[np.int64]:
         return assign_to_intervals(piece.column("hash_high").to_numpy(), unit.num_shards) - unit.first_shard
 
     for shard, part in enumerate(spread_over_scratch(pieces, shard_of, num_shards, folder), unit.first_shard):
-        yield shard, order_scratch(part, deduplicate, limit_bytes, folder)
+        yield shard, order_scratch(part, compare, limit_bytes, folder)
 
 
 def cut_blocks(tables: Iterable[pa.Table]) -> Iterator[pa.RecordBatch]:

@@ -33,11 +33,13 @@ from maskmill.pipeline.corpus.exchange import (
 from maskmill.pipeline.corpus.filters import table as filters
 from maskmill.pipeline.corpus.formats.document_block import Reason
 from maskmill.pipeline.corpus.formats.table import name_format
-from maskmill.pipeline.corpus.hash_documents import hash_documents
+from maskmill.pipeline.corpus.hash_documents import comparison_of, hash_documents
 from maskmill.pipeline.corpus.judge_quarantine import REASON
 from maskmill.pipeline.corpus.name_content import list_advice
 from maskmill.pipeline.corpus.partition_runs import DocumentRun
 from maskmill.pipeline.corpus.plan_map_units import MapUnit
+from maskmill.pipeline.corpus.source_tally import LANGUAGE, sum_sources
+from maskmill.pipeline.corpus.source_tally import REASON as FILTER_REASON
 from maskmill.pipeline.corpus.take_share import SHARE
 from maskmill.pipeline.engine.activity import report_progress
 from maskmill.pipeline.engine.receipts import read_left_receipt
@@ -50,6 +52,7 @@ from maskmill.schemas.errors import ShardCorruptError, StaleArtifactError
 from maskmill.schemas.layout import quarantined_inputs_path
 from maskmill.schemas.receipt import Receipt
 from maskmill.schemas.run_file import DocumentsSection
+from maskmill.schemas.source_counts import MAX_SOURCES
 from maskmill.schemas.wording import count_of
 
 MAX_RUN_FILE_BYTES = 2 << 30
@@ -68,6 +71,7 @@ COUNTS = {
     MISNAMED_FILES,
 }
 """What a map unit counts, beside the reasons for which it has rejected documents, and what filters count by name."""
+_BY_SOURCE = ("read", "duplicates", "quarantined", filters.FILTERED, filters.REPAIRED)
 ADVICE = "restore it in that output, or drop input.reuse to read the files themselves"
 
 
@@ -137,11 +141,13 @@ def take_runs(context: CorpusContext, unit: MapUnit, notes: UnitNotes) -> Iterat
         _check_text_bytes(receipt, text_bytes, left.shown)
         _check_filtered(receipt, context, unit, left.shown)
         _check_left_out(receipt, context, unit, left.shown)
+        _check_sources(receipt, left.shown)
         _check_odd_files(receipt, unit, left.shown)
         holds_as_stored = not name_format(unit.inputs[0].format).compresses_itself
         if details.lines > (sum(unit.sizes_bytes) if unit.is_part else 0) and (holds_as_stored or not unit.is_part):
             raise _damaged(left.shown, f"{details.lines} lines in files of {count_of(sum(unit.sizes_bytes), 'byte')}")
     notes.counts.update(receipt.counts)
+    notes.sources.merge(details.sources)
     notes.text_bytes, notes.lines = details.text_bytes, details.lines
     notes.quarantined = kept.quarantined
     notes.matches = details.matches
@@ -185,7 +191,7 @@ def _read_run(
 def _check_hashes(block: pa.RecordBatch, settings: DocumentsSection, path: str, number: int) -> npt.NDArray[np.bool_]:
     """Which documents are held out; their hashes must be those of their texts."""
     texts = block.column("text").cast(pa.binary()).to_pylist()
-    hashes = hash_documents(texts, settings.seed, settings.held_out)
+    hashes = hash_documents(texts, settings.seed, settings.held_out, comparison_of(settings.deduplicate))
     for name, computed in (("hash_high", hashes.high), ("hash_low", hashes.low)):
         if (block.column(name).to_numpy() != computed).any():
             raise _damaged(path, f"documents in block {number} whose hashes are not those of their texts")
@@ -229,20 +235,17 @@ def _check_text_bytes(receipt: Receipt[MapDetails], kept: Sequence[int], path: s
 def _check_filtered(receipt: Receipt[MapDetails], context: CorpusContext, unit: MapUnit, path: str) -> None:
     """What filters have dropped adds up, and only filters that are on have dropped anything."""
     found = receipt.counts.get(filters.FILTERED, 0)
-    reasons, sources = (filters.count_by(prefix, receipt.counts) for prefix in (filters.REASON, filters.SOURCE))
+    reasons = filters.count_by(FILTER_REASON, receipt.counts)
     enabled = {name for name, _ in context.run.all_filters[unit.table].enabled()}
     if context.run.input[unit.table].share is not None:
         enabled.add(SHARE)
-    if not {reason.partition(":")[0] for reason in reasons} <= enabled or len(sources) > filters.MAX_SOURCES + 1:
-        raise _damaged(path, f"documents dropped by filters that are off, or of {len(sources)} sources")
-    if not found == sum(reasons.values()) == sum(sources.values()):
-        raise _damaged(path, f"{count_of(found, 'filtered document')}, but other numbers by reason or source")
+    if not {reason.partition(":")[0] for reason in reasons} <= enabled:
+        raise _damaged(path, "documents dropped by filters that are off")
+    if found != sum(reasons.values()):
+        raise _damaged(path, f"{count_of(found, 'filtered document')}, but other numbers by reason")
     repaired = receipt.counts.get(filters.REPAIRED, 0)
-    sources = filters.count_by(filters.REPAIRED_SOURCE, receipt.counts)
-    if repaired != sum(sources.values()) or (repaired and "repair_unicode" not in enabled):
-        raise _damaged(path, f"{count_of(repaired, 'repaired document')}, but other numbers by source, or no repair")
-    if repaired > receipt.counts.get("read", 0) or len(sources) > filters.MAX_SOURCES + 1:
-        raise _damaged(path, f"{count_of(repaired, 'repaired document')} of {len(sources)} sources")
+    if repaired > (receipt.counts.get("read", 0) if "repair_unicode" in enabled else 0):
+        raise _damaged(path, f"{count_of(repaired, 'repaired document')} of fewer, or without repair")
     contaminated = receipt.counts.get(filters.CONTAMINATED, 0)
     by_file = filters.count_by(filters.CONTAMINATED_BY, receipt.counts)
     known = {file.path for file in context.evaluation.files} if context.evaluation else set()
@@ -251,6 +254,18 @@ def _check_filtered(receipt: Receipt[MapDetails], context: CorpusContext, unit: 
         raise _damaged(path, "documents that share text with evaluation files that are none of this run")
     if not max(by_file.values(), default=0) <= contaminated <= sum(by_file.values()):
         raise _damaged(path, f"{count_of(contaminated, 'document')} with evaluation text, but other numbers by file")
+
+
+def _check_sources(receipt: Receipt[MapDetails], path: str) -> None:
+    """The counts by source add up to the others, and there are no more sources than are counted apart."""
+    sources = receipt.details.sources
+    total = sum_sources(sources)
+    reasons = {name: count for name, count in receipt.counts.items() if name.startswith(FILTER_REASON)}
+    by_reason = {name: count for name, count in total.items() if name.startswith(FILTER_REASON)}
+    adds_up = all(total[name] == receipt.counts.get(name, 0) for name in _BY_SOURCE) and by_reason == reasons
+    is_known = all(name in _BY_SOURCE or name.startswith((FILTER_REASON, LANGUAGE)) for name in total)
+    if not (adds_up and is_known) or len(sources.counts) > (1 if sources.is_one else MAX_SOURCES):
+        raise _damaged(path, f"counts of {count_of(len(sources.counts), 'source')} that do not add up to those of all")
 
 
 def _check_left_out(receipt: Receipt[MapDetails], context: CorpusContext, unit: MapUnit, path: str) -> None:

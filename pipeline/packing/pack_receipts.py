@@ -8,7 +8,8 @@ from collections.abc import Iterable, Iterator
 from pydantic import BaseModel, field_validator
 
 from maskmill.pipeline.engine.receipts import receipt_path
-from maskmill.schemas.counts import Count, EncodingCounts, PackingCounts
+from maskmill.schemas.counting import Count
+from maskmill.schemas.counts import EncodingCounts, PackingCounts
 from maskmill.schemas.errors import ShardCorruptError
 from maskmill.schemas.receipt import Details, Named, Receipt, ShardReceipt
 

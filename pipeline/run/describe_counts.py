@@ -4,12 +4,40 @@ from __future__ import annotations
 
 import shlex
 from collections.abc import Mapping
+from itertools import accumulate
 
 from maskmill.pipeline.run.mask import Masked
+from maskmill.pipeline.run.prepare import Prepared
+from maskmill.pipeline.run.stages import label_stage, place_stage
 from maskmill.schemas.counts import DocumentCounts
 from maskmill.schemas.manifest import DocumentsManifest, PackedManifest
 from maskmill.schemas.masking import Masking
-from maskmill.schemas.wording import count_of
+from maskmill.schemas.printable import make_printable
+from maskmill.schemas.source_counts import SourceCounts
+from maskmill.schemas.wording import count_of, size_of
+
+SHOWN_SOURCES = 30
+SHOWN_LANGUAGES = 3
+SHOWN_CHARACTERS = 60
+
+
+def run_lines(prepared: Prepared, output: str) -> list[tuple[str, str]]:
+    """What a run made: documents, tokens, rows, and the rate of every stage that ran now."""
+    lines = document_lines(prepared.documents[0])
+    if prepared.tokenizer is not None:
+        how = "trained" if prepared.tokenizer.trained else "brought"
+        lines.append(("vocabulary", f"{count_of(prepared.tokenizer.vocab_size, 'piece')}, {how}"))
+    for packed in prepared.packed:
+        lines += [] if packed.held_out else packed_lines(packed)
+    for stage in sorted(prepared.ran, key=place_stage):
+        timing = prepared.timings[stage]
+        pace = f", {timing['mb_per_second']:.1f} MB/s" if timing["text_bytes"] else ""
+        reused = timing["units"] - timing["ran"]
+        before = f", {reused:,} done before" if reused else ""
+        lines.append(
+            (label_stage(stage), f"{count_of(timing['ran'], 'unit')}, {timing['seconds']:.1f} s{pace}{before}")
+        )
+    return [*lines, ("output", output)]
 
 
 def document_lines(manifest: DocumentsManifest) -> list[tuple[str, str]]:
@@ -38,6 +66,39 @@ def _filtered_lines(counts: DocumentCounts) -> list[tuple[str, str]]:
     lines += [("repaired", counts.repaired), ("share evaluation text", counts.contaminated)]
     shown = [(name, f"{count:,}") for name, count in lines if count]
     return [*shown, ("evaluation files", evaluation)] if texts else shown
+
+
+def source_rows(counts: DocumentCounts) -> list[dict[str, str]]:
+    """What became of the documents of each source, those with the most text first, by the names of columns."""
+    largest = sorted(counts.sources, key=lambda one: (-one.text_bytes, one.source))
+    with_languages = any(one.languages for one in largest)
+    rows = []
+    for one in largest[:SHOWN_SOURCES]:
+        numbers = {"read": one.read, "kept": one.kept, "duplicates": one.duplicates + one.near_duplicates}
+        numbers |= {"filtered": one.filtered, "quarantined": one.quarantined}
+        languages = sorted(one.languages.items(), key=lambda item: (-item[1], item[0]))[:SHOWN_LANGUAGES]
+        rows.append(
+            {
+                "source": make_printable(one.source, SHOWN_CHARACTERS) or "all sources",
+                **{name: f"{number:,}" for name, number in numbers.items()},
+                "text": f"{one.text_bytes / 1e6:,.1f} MB",
+                "median": _describe_median(one),
+                **(
+                    {"languages": ", ".join(f"{name} {number:,}" for name, number in languages)}
+                    if with_languages
+                    else {}
+                ),
+            }
+        )
+    return rows
+
+
+def _describe_median(source: SourceCounts) -> str:
+    """The size of the text in the middle, to a power of two."""
+    if not source.kept:
+        return ""
+    power = next(power for power, sum_ in enumerate(accumulate(source.lengths)) if 2 * sum_ >= source.kept)
+    return f"{size_of(1 << power)} to {size_of(2 << power)}"
 
 
 def packed_lines(manifest: PackedManifest) -> list[tuple[str, str]]:

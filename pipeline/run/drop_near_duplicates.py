@@ -24,6 +24,7 @@ from maskmill.pipeline.corpus.near_duplicates.report import choose_largest, desc
 from maskmill.pipeline.corpus.near_duplicates.sign_stage import SIGN
 from maskmill.pipeline.corpus.plan import SortUnit
 from maskmill.pipeline.corpus.sort_documents import SortDetails
+from maskmill.pipeline.corpus.source_tally import SourceTally
 from maskmill.pipeline.engine.receipts import Receipts
 from maskmill.pipeline.run.open_run import Run
 from maskmill.pipeline.run.parts import Part
@@ -41,6 +42,7 @@ def drop_near_duplicates(
     settings: NearDuplicatesSection,
     sorted_: Receipts[SortUnit, SortDetails],
     counts: Counter[str],
+    sources: SourceTally,
 ) -> Receipts[KeepUnit, KeepDetails]:
     """Write the document shards without near duplicates, and a report of the largest clusters.
 
@@ -50,6 +52,7 @@ def drop_near_duplicates(
         settings: What a near duplicate is.
         sorted_: The receipts of the sort stage.
         counts: Of the map stage; exact duplicates are added.
+        sources: The same by source.
 
     Returns:
         The receipts of the document shards.
@@ -61,6 +64,7 @@ def drop_near_duplicates(
     num_documents = 0
     for receipt in sorted_:
         counts["duplicates"] += receipt.counts["duplicates"]
+        sources.merge(receipt.details.sources)
         num_documents += receipt.counts["written"]
     groups = plan_shard_groups(sort_units)
     signed = run.run_stage(Part.SHARD, SIGN, context, plan_sign_units(groups, num_documents, settings.bands))

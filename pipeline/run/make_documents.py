@@ -37,6 +37,7 @@ from maskmill.pipeline.corpus.plan_map_units import (
 from maskmill.pipeline.corpus.quarantine import find_examples
 from maskmill.pipeline.corpus.read_evaluation import index_evaluation
 from maskmill.pipeline.corpus.sort_documents import SORT, SortDetails
+from maskmill.pipeline.corpus.source_tally import REASON, SourceTally
 from maskmill.pipeline.engine.receipts import Receipts
 from maskmill.pipeline.engine.units import Finished
 from maskmill.pipeline.run.drop_near_duplicates import drop_near_duplicates
@@ -124,9 +125,9 @@ def make_documents(run: Run) -> list[DocumentsManifest]:
     sort_units = plan_sort_units(totals.text_bytes, shard_bytes, buckets, documents.held_out)
     sorted_ = run.run_stage(Part.SHARD, SORT, context, sort_units)
     if documents.near_duplicates is None:
-        return _write_manifests(run, sorted_, counts, evaluation)
-    kept = drop_near_duplicates(run, context, documents.near_duplicates, sorted_, counts)
-    return _write_manifests(run, kept, counts, evaluation)
+        return _write_manifests(run, sorted_, counts, totals.sources, evaluation)
+    kept = drop_near_duplicates(run, context, documents.near_duplicates, sorted_, counts, totals.sources)
+    return _write_manifests(run, kept, counts, totals.sources, evaluation)
 
 
 def _iter_matches(mapped: Receipts[MapUnit, MapDetails]) -> Iterator[DocumentMatch]:
@@ -181,6 +182,7 @@ def _write_manifests(
     run: Run,
     finished: Receipts[SortUnit, SortDetails] | Receipts[KeepUnit, KeepDetails],
     counts: Counter[str],
+    sources: SourceTally,
     evaluation: IndexPlace | None,
 ) -> list[DocumentsManifest]:
     """Write the tables of shards and the manifests, from the receipts of the stage that wrote the document shards."""
@@ -194,9 +196,9 @@ def _write_manifests(
 
         def iter_shards(chosen: Iterable[Receipt[Any]], split: DataSplit) -> Iterator[ShardReceipt]:
             for receipt in chosen:
-                for name, number in receipt.counts.items():
-                    if name in ("duplicates", "near_duplicates") or name.startswith(filters.NEAR_SOURCE):
-                        filters.add_counts(counts, {name: number})
+                for name in ("duplicates", "near_duplicates"):
+                    counts[name] += receipt.counts.get(name, 0)
+                sources.merge(receipt.details.sources)
                 written[split] += receipt.counts["written"]
                 text_bytes[split] += receipt.counts["text_bytes"]
                 yield from receipt.shards
@@ -209,15 +211,13 @@ def _write_manifests(
         "written": written[DataSplit.TRAIN],
         "held_out": written[DataSplit.HELD_OUT],
         "quarantined_by_reason": count_reasons(counts),
-        "filtered_by_reason": filters.count_by(filters.REASON, counts),
-        "filtered_by_source": filters.count_by(filters.SOURCE, counts),
-        "repaired_by_source": filters.count_by(filters.REPAIRED_SOURCE, counts),
+        "filtered_by_reason": filters.count_by(REASON, counts),
         "near_duplicates": counts["near_duplicates"],
-        "near_duplicates_by_source": filters.count_by(filters.NEAR_SOURCE, counts),
         "contaminated_by_file": filters.count_by(filters.CONTAMINATED_BY, counts),
         "evaluation_texts": {file.path: file.texts for file in compared},
         "evaluation_whole": {file.path: file.whole for file in compared if file.whole},
         "evaluation_too_short": {file.path: file.too_short for file in compared if file.too_short},
+        "sources": sources.summarise(),
     }
     document_counts = run.add_up(DocumentCounts, summed, MAP)
     manifests = []

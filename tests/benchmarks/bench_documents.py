@@ -40,7 +40,7 @@ def measure(scratch: str) -> list[Figure]:
         folder = os.path.join(scratch, "copies", suffix)
         megabytes = _write_copies(texts, COPIES, folder, suffix, write)
         ours = seconds_of(lambda: _shard(scratch, f"{folder}/*", cores[-1:], COPIES * len(texts)), repeats=3)  # noqa: B023
-        work = f"{suffix} to shuffled, deduplicated document shards, {name} {COPIES} times over, {megabytes:.0f} MB, one core"
+        work = f"{suffix} to shuffled, deduplicated shards, {name} {COPIES} times over, {megabytes:.0f} MB, one core"
         theirs = _copy(scratch, folder, suffix, cores[-1:], megabytes, COPIES * len(texts))
         figures.append(Figure(work, megabytes / ours, f"{DATATROVE.title} copies them to Parquet", theirs, "MB/s"))
         shutil.rmtree(folder)
@@ -102,9 +102,7 @@ def _shard(scratch: str, pattern: str, cores: list[int], documents: int) -> None
     assert found == documents, f"{found} documents were written, not {documents}"
 
 
-def _copy(
-    scratch: str, folder: str, suffix: str, cores: list[int], megabytes: float, documents: int
-) -> float | str:
+def _copy(scratch: str, folder: str, suffix: str, cores: list[int], megabytes: float, documents: int) -> float | str:
     """MB/s of the peer, the quicker of two runs; or why there is none."""
     allowed = os.sched_getaffinity(0)
     os.sched_setaffinity(0, cores)

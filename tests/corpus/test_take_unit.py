@@ -133,6 +133,10 @@ def invent_duplicates(number: int) -> Callable[[Path], None]:
     return harm_details(invent)
 
 
+def claim_sources(change: Callable[[dict[str, dict[str, int]]], object]) -> Callable[[Path], None]:
+    return harm_details(lambda receipt: change(receipt["details"]["sources"]["counts"]))
+
+
 def claim_odd(name: str, count: int, key: str, first: str) -> Callable[[Path], None]:
     def claim(receipt: Receipt) -> None:
         receipt["counts"][name] = count
@@ -214,6 +218,10 @@ OBJECT = "work/exchange/000000.arrow"
         (replace_column("file", lambda files: [2] * len(files)), f"{OBJECT}: .*none of the unit's"),
         (take_no_document, f"{OBJECT}: .*no document in block 0"),
         (invent_duplicates(10**15), f"{OBJECT}: .*1,000,000,000,000,000 duplicates in files of"),
+        (claim_sources(dict.clear), f"{OBJECT}: .*counts of 0 sources that do not add up"),
+        (claim_sources(lambda own: own.setdefault("x", {"read": 1})), f"{OBJECT}: .*sources that do not add up"),
+        (claim_sources(lambda own: own.setdefault("x", {"written": 1})), f"{OBJECT}: .*sources that do not add up"),
+        (claim_sources(lambda own: own.update({f"s{n}": {} for n in range(1001)})), f"{OBJECT}: .*do not add up"),
         (claim_odd("empty files", 1, "first_empty", "\x1b[31m" * 10_000), f"{OBJECT}: .*1 empty files of 2, the first"),
         (claim_odd("empty files", 3, "first_empty", "a.jsonl"), f"{OBJECT}: .*3 empty files of 2"),
         (claim_odd("empty files", 1, "first_empty", ""), f"{OBJECT}: .*1 empty files of 2"),

@@ -86,7 +86,7 @@ def test_a_share_keeps_the_documents_with_the_smallest_hashes(corpus: Path) -> N
         assert set(found) == kept[share] | set(NOTES)
         left_out = len(PAGES) + 10 - len(kept[share])
         assert counts.filtered_by_reason == {"input: not in its share": left_out}
-        assert counts.filtered_by_source == {"pages": left_out}
+        assert {one.source: one.filtered for one in counts.sources} == {"notes": 0, "pages": left_out}
         assert counts.read == 510 == counts.written + counts.duplicates + counts.filtered
     assert kept[0.25] < kept[0.5]
     assert 0.35 < len(kept[0.5]) / 210 < 0.65
@@ -96,7 +96,7 @@ def test_a_table_has_filters_of_its_own(corpus: Path) -> None:
     own = {"length": {"min_words": 8}}
     tables = tables_of(corpus, filters=own)
     counts = shard(corpus, "out", *tables, filters={"length": {"min_words": 6}}).documents[0].counts
-    assert counts.filtered_by_source == {"notes": 300, "pages": 10}
+    assert {one.source: one.filtered for one in counts.sources} == {"notes": 300, "pages": 10}
     assert counts.filtered_by_reason == {"length: too few words": 310}
 
 

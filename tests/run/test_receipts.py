@@ -117,6 +117,7 @@ def test_a_receipt_that_lacks_or_retypes_a_key_is_refused(
 def may_be(stage: str, place: Place, new: object) -> bool:
     """Whether a receipt may say so: a later version says more of a source, and numbers of counts are converted."""
     of_source = stage == "train" and place[:2] == ("details", "sources") and len(place) > 3
+    of_source |= new == "drop" and place[:3] == ("details", "sources", "counts") and len(place) > 3  # found by its sums
     if of_source or (place[0] == "counts" and new is True):
         return True
     if new == "drop":  # whoever asks for the dataset of a pack unit misses it, and of a tokenizer's files the first

@@ -31,14 +31,22 @@ KEY = {"tokenizer_sha256": "a", "special_in_text": "text", "tokenizers_version":
 }
 RECORDS = {"rows": [1, 2], "offsets": [8, 72], "lengths": [64, 64], "checksums": [1, 2**64 - 1]}
 CLUSTER = {"place": 2**64 - 1, "number": 1, "size": 2, "members": [3]}
+SOURCES = {"counts": {"a": {"read": 2}}, "is_one": False}
 DETAILS: dict[str, dict[str, Any]] = {
-    "map": {**LISTS, "checksums": [1, 2**64 - 1], "text_bytes": [9, 9], "first_empty": "", "first_misnamed": "a"},
-    "sort": {},
+    "map": {
+        **LISTS,
+        "checksums": [1, 2**64 - 1],
+        "text_bytes": [9, 9],
+        "first_empty": "",
+        "first_misnamed": "a",
+        "sources": SOURCES,
+    },
+    "sort": {"sources": SOURCES},
     "sign": RECORDS,
     "match": RECORDS,
     "join": RECORDS,
     "locate": {**RECORDS, "largest": [CLUSTER]},
-    "keep": {"excerpts": [{"number": 1, "doc_id": "a", "source": "b", "text": "c"}]},
+    "keep": {"sources": SOURCES, "excerpts": [{"number": 1, "doc_id": "a", "source": "b", "text": "c"}]},
     "count": {"sources": [["a", 1, 2, 3, 4, 5]], "one_source": False, "checksum": "c", "blocks": BLOCKS},
     "gather": {"checksum": "c", "blocks": BLOCKS},
     "merge": {"checksum": "c"},
@@ -55,7 +63,8 @@ DETAILS: dict[str, dict[str, Any]] = {
     },
     "mask": {},
 }
-"""Of each stage what version 0.2 wrote, keys in their order; it had no `mask` and nothing for near duplicates."""
+"""Of each stage what version 0.2 wrote, keys in their order; it had no `mask`, no counts by source and nothing for near
+duplicates."""
 COUNTS = {"words": 1, "written": 2, "duplicates": 3, "near_duplicates": 5, "text_bytes": 4}
 
 

@@ -255,7 +255,7 @@ WRONG = [
         "[documents]\ndeduplicate = 'no'",
         (
             "run.toml: the value of documents.deduplicate is wrong; "
-            "expected true or false; found 'no'; change documents.deduplicate; its default is true"
+            "expected true or false, or \"normalised\"; found 'no'; change documents.deduplicate; its default is true"
         ),
     ),
     (

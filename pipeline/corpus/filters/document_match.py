@@ -13,7 +13,7 @@ from pydantic import BaseModel, ConfigDict, Field
 
 from maskmill.pipeline.corpus.filters.decision import Match
 from maskmill.pipeline.storage.store import Store
-from maskmill.schemas.counts import Count
+from maskmill.schemas.counting import Count
 from maskmill.schemas.layout import CONTAMINATION
 
 MAX_MATCHES = 1000

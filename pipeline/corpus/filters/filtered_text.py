@@ -25,6 +25,8 @@ class FilteredText:
         self.text = text
         self.source = source
         self.evaluation = evaluation
+        self.language: str | None = None
+        """The language that the filter `language` has found."""
 
     @cached_property
     def words(self) -> list[str]:

@@ -13,6 +13,7 @@ def judge_language(document: FilteredText, settings: LanguageFilter) -> Decision
     found = load_language_model().find_language(document.text)
     if found is None:
         return Dropped("no language is found")
+    document.language = found.language
     if found.language not in settings.keep:
         return Dropped(f"is {found.language}")
     if found.probability < settings.min_probability:

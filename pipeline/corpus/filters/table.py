@@ -21,6 +21,7 @@ from maskmill.pipeline.corpus.filters.length import judge_length
 from maskmill.pipeline.corpus.filters.regex import judge_by_regex
 from maskmill.pipeline.corpus.filters.repair_unicode import repair_unicode
 from maskmill.pipeline.corpus.formats.document_block import DocumentBlock
+from maskmill.pipeline.corpus.source_tally import LANGUAGE, REASON, SourceTally
 from maskmill.schemas.filters import FiltersSection
 
 Item = TypeVar("Item")
@@ -38,26 +39,13 @@ FILTERS: dict[str, Callable[[FilteredText, Any], Decision]] = {
 }
 """Each filter by its name in the run file: a pure function of a document and its own settings."""
 FILTERED = "filtered"
-REASON = "filtered: "
-"""Prefix of the counts of single reasons: the filter, a colon, and what it says."""
-SOURCE = "filtered from: "
-"""Prefix of the counts of single sources."""
 REPAIRED = "repaired"
 """Documents that `repair_unicode` has changed, whatever became of them afterwards."""
-REPAIRED_SOURCE = "repaired from: "
-"""Prefix of the counts of single sources of those."""
-NEAR_SOURCE = "near duplicates from: "
-"""Prefix of the counts of near duplicates of single sources."""
 CONTAMINATED = "contaminated"
 """Documents that share text with evaluation files, dropped or trimmed."""
 CONTAMINATED_BY = "contaminated by: "
 """Prefix of the counts of single evaluation files; a document may share text with several."""
-PREFIXES = (REASON, SOURCE, REPAIRED_SOURCE, NEAR_SOURCE, CONTAMINATED_BY)
-MAX_SOURCES = 1000
-"""Sources that are counted on their own; the documents of all others are counted together."""
-MAX_SOURCE_CHARACTERS = 200
-"""Of a source that is counted on its own."""
-OTHER_SOURCES = "other sources"
+PREFIXES = (REASON, CONTAMINATED_BY)
 
 
 @dataclass
@@ -70,6 +58,7 @@ class Passage:
         changed_by: The filters that changed the text.
         matches: What it shares with each evaluation file.
         seen_by: The filters that have looked at it.
+        language: The language that `language` has found.
     """
 
     text: str
@@ -77,6 +66,7 @@ class Passage:
     changed_by: list[str] = field(default_factory=list)
     matches: tuple[Match, ...] = ()
     seen_by: list[str] = field(default_factory=list)
+    language: str | None = None
 
 
 def pass_through(
@@ -88,6 +78,7 @@ def pass_through(
     for name, own in settings.enabled():
         passage.seen_by.append(name)
         decision = FILTERS[name](document, own)
+        passage.language = passage.language or document.language
         if decision is None:
             continue
         passage.matches = passage.matches or decision.matches
@@ -116,6 +107,7 @@ def filter_block(
     block: DocumentBlock,
     settings: FiltersSection,
     counts: Counter[str],
+    sources: SourceTally,
     evaluation: EvaluationIndex | None = None,
     matches: list[DocumentMatch] | None = None,
 ) -> DocumentBlock:
@@ -125,6 +117,7 @@ def filter_block(
         block: The documents.
         settings: The filters.
         counts: Where documents are counted.
+        sources: The same by source.
         evaluation: The evaluation text.
         matches: Where what is shared with it is added, for a bounded number of documents.
     """
@@ -135,7 +128,9 @@ def filter_block(
         passage = pass_through(text.decode(), source, settings, evaluation)
         if "repair_unicode" in passage.changed_by:
             counts[REPAIRED] += 1
-            count_source(counts, REPAIRED_SOURCE, source, 1)
+            sources.of(source)[REPAIRED] += 1
+        if passage.language is not None:
+            sources.of(source)[f"{LANGUAGE}{passage.language}"] += 1
         if passage.matches:
             counts[CONTAMINATED] += 1
             for match in passage.matches:
@@ -144,7 +139,7 @@ def filter_block(
                     line = block.line[row] if block.is_numbered[row] else 0
                     matches.append(DocumentMatch.of(block.doc_id[row], source, match, line))
         if passage.dropped is not None:
-            count_dropped(counts, passage.dropped, source)
+            count_dropped(counts, sources, passage.dropped, source)
             continue
         kept.append(row)
         texts.append(passage.text.encode() if passage.changed_by else text)
@@ -154,31 +149,11 @@ def filter_block(
     return block.take(kept, texts)
 
 
-def count_dropped(counts: Counter[str], reason: str, source: str) -> None:
+def count_dropped(counts: Counter[str], sources: SourceTally, reason: str, source: str) -> None:
     """Count a document that is dropped, by the filter and its reason, and by its source."""
-    counts[FILTERED] += 1
-    counts[f"{REASON}{reason}"] += 1
-    count_source(counts, SOURCE, source, 1)
-
-
-def count_source(counts: Counter[str] | dict[str, int], prefix: str, source: str, number: int) -> None:
-    """Count documents of a source, of a bounded number of sources for each prefix."""
-    name = f"{prefix}{source}"
-    if name not in counts:
-        is_full = sum(other.startswith(prefix) for other in counts) >= MAX_SOURCES
-        if is_full or len(source) > MAX_SOURCE_CHARACTERS:
-            name = f"{prefix}{OTHER_SOURCES}"
-    counts[name] = counts.get(name, 0) + number
-
-
-def add_counts(total: dict[str, int], counts: Mapping[str, int]) -> None:
-    """Add the counts of a unit to those of others, with a bounded number of sources."""
-    for name, number in counts.items():
-        prefix = next((prefix for prefix in (SOURCE, REPAIRED_SOURCE, NEAR_SOURCE) if name.startswith(prefix)), None)
-        if prefix is None:
-            total[name] = total.get(name, 0) + number
-        else:
-            count_source(total, prefix, name.removeprefix(prefix), number)
+    for own in (counts, sources.of(source)):
+        own[FILTERED] += 1
+        own[f"{REASON}{reason}"] += 1
 
 
 def count_by(prefix: str, counts: Mapping[str, int]) -> dict[str, int]:

@@ -13,11 +13,11 @@ import pyarrow.compute as pc
 from pydantic import BaseModel, ConfigDict
 
 from maskmill.pipeline.corpus.exchange import CorpusContext
-from maskmill.pipeline.corpus.filters.table import NEAR_SOURCE, count_source
 from maskmill.pipeline.corpus.near_duplicates.numbered_shards import iter_shards
 from maskmill.pipeline.corpus.near_duplicates.plan import KeepUnit
 from maskmill.pipeline.corpus.near_duplicates.records import Partition
 from maskmill.pipeline.corpus.sort_documents import cut_blocks
+from maskmill.pipeline.corpus.source_tally import SourceTally, TalliedSources, count_of_split
 from maskmill.pipeline.engine.stage import Stage
 from maskmill.pipeline.engine.units import UnitOutcome
 from maskmill.pipeline.storage.arrow_files import write_blocks
@@ -48,14 +48,16 @@ class Excerpt(BaseModel):
 
 
 class KeepDetails(Details):
-    """What the report needs.
+    """What the report and the manifests need.
 
     Attributes:
+        sources: Documents written and near duplicates, by source.
         excerpts: Of the documents of the largest clusters.
     """
 
     counted: ClassVar[frozenset[str]] = frozenset({"written", "near_duplicates", "text_bytes"})
 
+    sources: TalliedSources
     excerpts: Items[Excerpt]
 
 
@@ -91,6 +93,7 @@ def keep_documents(context: KeepContext, unit: KeepUnit) -> UnitOutcome[KeepDeta
     shown = np.array(context.shown, np.uint64)
     counts = {"written": 0, "near_duplicates": 0, "text_bytes": 0}
     shards: list[ShardReceipt] = []
+    sources = SourceTally()
     excerpts: list[Excerpt] = []
     for shard in iter_shards(output, unit):
 
@@ -98,9 +101,9 @@ def keep_documents(context: KeepContext, unit: KeepUnit) -> UnitOutcome[KeepDeta
             for documents, numbers in shard.iter_blocks():  # noqa: B023  # read before the next shard is taken
                 excerpts.extend(_quote(documents, numbers, shown))
                 is_dropped = _are_in(numbers, dropped)
-                for source in documents.column("source").filter(pa.array(is_dropped)).value_counts().to_pylist():
-                    count_source(counts, NEAR_SOURCE, source["values"], source["counts"])
+                sources.add(documents.column("source").filter(pa.array(is_dropped)).to_pylist(), "near_duplicates")
                 kept = documents.select(DOCUMENT_SCHEMA.names).filter(pa.array(~is_dropped))
+                sources.add_texts(kept, count_of_split(unit.split))
                 counts["written"] += kept.num_rows
                 counts["near_duplicates"] += documents.num_rows - kept.num_rows
                 counts["text_bytes"] += pc.sum(pc.binary_length(kept.column("text"))).as_py() or 0
@@ -111,7 +114,7 @@ def keep_documents(context: KeepContext, unit: KeepUnit) -> UnitOutcome[KeepDeta
         blocks = cut_blocks(select_documents())
         receipt = write_blocks(output, path, DOCUMENT_SCHEMA, blocks, first_row_id=shard.receipt.first_row_id)
         shards.append(receipt.model_copy(update={"text_bytes": counts["text_bytes"] - before}))
-    return UnitOutcome(shards, counts, KeepDetails(excerpts=excerpts))
+    return UnitOutcome(shards, counts, KeepDetails(sources=sources.tallied(), excerpts=excerpts))
 
 
 KEEP: Stage[KeepContext, KeepUnit, KeepDetails] = Stage(

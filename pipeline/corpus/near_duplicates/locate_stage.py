@@ -23,7 +23,7 @@ from maskmill.pipeline.corpus.near_duplicates.records import (
 )
 from maskmill.pipeline.engine.stage import Stage
 from maskmill.pipeline.engine.units import UnitOutcome
-from maskmill.schemas.counts import Count
+from maskmill.schemas.counting import Count
 from maskmill.schemas.receipt import Items, UInt64
 
 LARGEST_CLUSTERS = 100

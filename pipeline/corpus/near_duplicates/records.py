@@ -22,7 +22,7 @@ from maskmill.pipeline.keyed_order import mix_64
 from maskmill.pipeline.storage.arrow_batches import read_block
 from maskmill.pipeline.storage.arrow_files import write_blocks
 from maskmill.pipeline.storage.store import Store
-from maskmill.schemas.counts import Count
+from maskmill.schemas.counting import Count
 from maskmill.schemas.errors import StaleArtifactError
 from maskmill.schemas.layout import NEAR_DUPLICATES
 from maskmill.schemas.receipt import Details, Items, UInt32, UInt64

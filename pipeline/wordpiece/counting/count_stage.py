@@ -26,7 +26,7 @@ from maskmill.pipeline.wordpiece.counting.counted_words import MAX_WORDS, Partit
 from maskmill.pipeline.wordpiece.counting.word_counts import ALL_SOURCES, MAX_SOURCES, SourceText
 from maskmill.pipeline.wordpiece.counting.word_files import WORD_FILE_SCHEMA, WordFileDetails, write_words
 from maskmill.pipeline.wordpiece.files.normalise import Normalisation
-from maskmill.schemas.counts import Count
+from maskmill.schemas.counting import Count
 from maskmill.schemas.errors import InputDataError
 from maskmill.schemas.layout import WORD_COUNTS, WORDS, tokenizer_folder
 from maskmill.schemas.receipt import Details, Items, Receipt

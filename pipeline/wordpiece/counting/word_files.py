@@ -12,7 +12,7 @@ from maskmill.pipeline.storage.arrow_batches import read_block
 from maskmill.pipeline.storage.arrow_files import write_blocks
 from maskmill.pipeline.storage.arrow_reader import ArrowFile, open_whole
 from maskmill.pipeline.storage.store import Store
-from maskmill.schemas.counts import Count
+from maskmill.schemas.counting import Count
 from maskmill.schemas.errors import ShardCorruptError
 from maskmill.schemas.layout import RECEIPTS
 from maskmill.schemas.receipt import Details, Items, UInt32, UInt64

@@ -31,7 +31,8 @@ from maskmill.pipeline.wordpiece.vocabulary.sample_texts import sample_texts
 from maskmill.pipeline.wordpiece.vocabulary.select_words import SelectedWords, select_words
 from maskmill.pipeline.wordpiece.vocabulary.train import train_wordpiece
 from maskmill.pipeline.wordpiece.vocabulary.weigh_sources import weigh_sources
-from maskmill.schemas.counts import Count, SourceReport
+from maskmill.schemas.counting import Count
+from maskmill.schemas.counts import SourceReport
 from maskmill.schemas.errors import ConfigError
 from maskmill.schemas.layout import WORD_COUNTS, tokenizer_folder
 from maskmill.schemas.receipt import Details, Items, Named

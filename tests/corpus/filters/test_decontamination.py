@@ -215,7 +215,7 @@ def test_documents_are_dropped_and_counted(folder: Path) -> None:
     counts = made.counts
     assert texts_of(folder / "out") == sorted(["Nothing of it is here", SCRAP, FULL.rsplit(" ", 4)[0]])
     assert counts.filtered_by_reason == {"decontamination: shares text with evaluation files": 4}
-    assert counts.filtered_by_source == {"one": 2, "two": 2}
+    assert {one.source: one.filtered for one in counts.sources} == {"one": 2, "two": 2}
     assert (counts.contaminated, counts.contaminated_by_file) == (4, {"a.jsonl": 3, "b.parquet": 2})
     assert counts.evaluation_texts == {"a.jsonl": 3, "b.parquet": 2}
     assert counts.evaluation_whole == {"b.parquet": 1}

@@ -11,6 +11,7 @@ from maskmill.pipeline.corpus.filters import table
 from maskmill.pipeline.corpus.filters.document_match import DocumentMatch
 from maskmill.pipeline.corpus.filters.evaluation_index import open_index, write_index
 from maskmill.pipeline.corpus.formats.document_block import DocumentBlock
+from maskmill.pipeline.corpus.source_tally import REASON, SourceTally
 from maskmill.pipeline.storage.store import open_store
 from maskmill.schemas.counts import DocumentCounts
 from maskmill.schemas.filters import FiltersSection
@@ -55,7 +56,7 @@ def test_every_document_stays_or_is_counted_once(read: list[tuple[str, str]], se
     store = open_store("memory://law-1")
     place = write_index(store, [(0, EVALUATION)], ["evaluation.jsonl"], 13, 8)
     index = open_index(store, place)
-    counts, matches = Counter[str](), list[DocumentMatch]()
+    counts, sources, matches = Counter[str](), SourceTally(), list[DocumentMatch]()
     block = DocumentBlock(
         doc_id=[f"d{number}" for number in range(len(read))],
         source=[source for _, source in read],
@@ -64,7 +65,7 @@ def test_every_document_stays_or_is_counted_once(read: list[tuple[str, str]], se
         is_numbered=[False] * len(read),
         without_source=0,
     )
-    kept = table.filter_block(block, settings, counts, index, matches)
+    kept = table.filter_block(block, settings, counts, sources, index, matches)
     passages = [table.pass_through(text, source, settings, index) for text, source in read]
     assert [text.decode() for text in kept.text] == [one.text for one in passages if one.dropped is None]
     assert all(kept.text)
@@ -77,16 +78,15 @@ def test_every_document_stays_or_is_counted_once(read: list[tuple[str, str]], se
         quarantined=0,
         quarantined_by_reason={},
         filtered=counts[table.FILTERED],
-        filtered_by_reason=table.count_by(table.REASON, counts),
-        filtered_by_source=table.count_by(table.SOURCE, counts),
+        filtered_by_reason=table.count_by(REASON, counts),
         repaired=counts[table.REPAIRED],
-        repaired_by_source=table.count_by(table.REPAIRED_SOURCE, counts),
         contaminated=counts[table.CONTAMINATED],
         contaminated_by_file=table.count_by(table.CONTAMINATED_BY, counts),
         evaluation_texts={"evaluation.jsonl": 1},
     )
     dropped = Counter(source for (_, source), one in zip(read, passages, strict=True) if one.dropped)
-    assert manifest.filtered_by_source == dict(dropped)
+    tallied = sources.tallied().counts
+    assert {name: own[table.FILTERED] for name, own in tallied.items() if table.FILTERED in own} == dict(dropped)
     assert manifest.filtered_by_reason == dict(Counter(one.dropped for one in passages if one.dropped))
     assert len(matches) == manifest.contaminated == sum(bool(one.matches) for one in passages)
     enabled = {name for name, _ in settings.enabled()}

@@ -10,6 +10,7 @@ from hypothesis import strategies as st
 from maskmill.pipeline.corpus.filters import table
 from maskmill.pipeline.corpus.filters.decision import Changed, Dropped
 from maskmill.pipeline.corpus.formats.document_block import DocumentBlock
+from maskmill.pipeline.corpus.source_tally import REASON, SourceTally
 from maskmill.schemas.filters import FiltersSection
 
 SHORT = {"length": {"min_words": 3}}
@@ -40,7 +41,7 @@ def test_a_filter_looks_at_what_the_one_before_has_left() -> None:
     )
 
 
-sources = st.sampled_from(["a", "b", "ü: c", "", table.OTHER_SOURCES])
+sources = st.sampled_from(["a", "b", "ü: c", ""])
 
 
 @given(st.lists(st.tuples(st.sampled_from(["x", "a", "a b c", "a b c\ny", "y"]), sources), max_size=20))
@@ -54,8 +55,8 @@ def test_a_block_keeps_the_documents_that_no_filter_drops(documents: list[tuple[
         is_numbered=[number % 2 == 0 for number in range(len(documents))],
         without_source=4,
     )
-    counts = Counter[str]()
-    kept = table.filter_block(block, filters, counts)
+    counts, by_source = Counter[str](), SourceTally()
+    kept = table.filter_block(block, filters, counts, by_source)
     expected, reasons, dropped = [], Counter[str](), Counter[str]()
     for number, (text, source) in enumerate(documents):
         decision = table.filter_text(text, source, filters)
@@ -69,29 +70,6 @@ def test_a_block_keeps_the_documents_that_no_filter_drops(documents: list[tuple[
     assert list(zip(*columns, strict=True)) == expected
     assert (kept.without_source, kept.rejects) == (4, [])
     assert counts[table.FILTERED] == reasons.total()
-    assert table.count_by(table.REASON, counts) == dict(sorted(reasons.items()))
-    assert table.count_by(table.SOURCE, counts) == dict(sorted(dropped.items()))
-
-
-@given(st.lists(st.dictionaries(st.sampled_from([f"s{n}" for n in range(8)]), st.integers(1, 9)), max_size=5))
-def test_sources_are_bounded_and_nothing_is_lost(units: list[dict[str, int]]) -> None:
-    total: dict[str, int] = {}
-    limit, table.MAX_SOURCES = table.MAX_SOURCES, 3
-    try:
-        for unit in units:
-            counts = {f"{table.SOURCE}{source}": number for source, number in unit.items()}
-            table.add_counts(total, counts | {"read": sum(unit.values())})
-    finally:
-        table.MAX_SOURCES = limit
-    found = table.count_by(table.SOURCE, total)
-    assert sum(found.values()) == total.get("read", 0) == sum(sum(unit.values()) for unit in units)
-    alone = {source for source in found if source != table.OTHER_SOURCES}
-    assert len(alone) <= 3
-    assert all(found[source] == sum(unit.get(source, 0) for unit in units) for source in alone)
-
-
-def test_a_long_source_is_counted_with_others() -> None:
-    counts = Counter[str]()
-    table.count_source(counts, table.SOURCE, "s" * 201, 2)
-    table.count_source(counts, table.SOURCE, "s" * 200, 1)
-    assert table.count_by(table.SOURCE, counts) == {table.OTHER_SOURCES: 2, "s" * 200: 1}
+    assert table.count_by(REASON, counts) == dict(sorted(reasons.items()))
+    tallied = by_source.tallied().counts
+    assert {source: own[table.FILTERED] for source, own in tallied.items()} == dropped

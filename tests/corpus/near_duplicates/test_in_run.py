@@ -109,7 +109,7 @@ def test_what_stays_is_what_comparing_all_pairs_leaves(
         raise
     assert ids_of(store) == expected
     counts = prepared.documents[0].counts
-    assert counts.near_duplicates == len(once) - len(expected) == sum(counts.near_duplicates_by_source.values())
+    assert counts.near_duplicates == len(once) - len(expected) == sum(one.near_duplicates for one in counts.sources)
     assert counts.duplicates == len(ordered) - len(once)
     report = json.loads(store.read_bytes("documents/near_duplicates.json"))
     sizes = Counter(leaders)
@@ -160,7 +160,7 @@ def test_all_documents_are_counted_and_verified(tmp_path: Path) -> None:
     }
     prepared, store = shard(str(tmp_path), files, {})
     counts = read_manifest(tmp_path / "out" / "documents")["counts"]
-    assert counts["near_duplicates_by_source"] == {"in": 2}
+    assert {one["source"]: one["near_duplicates"] for one in counts["sources"]} == {"in": 2}
     assert (counts["read"], counts["written"], counts["duplicates"], counts["near_duplicates"]) == (7, 4, 1, 2)
     assert read_manifest(tmp_path / "out" / "documents")["schema_version"] == "2.4"
     assert dict(document_lines(prepared.documents[0]))["  near duplicates"] == "2"
