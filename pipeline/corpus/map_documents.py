@@ -267,7 +267,7 @@ def _hash_run(run: _Run, settings: DocumentsSection, notes: UnitNotes) -> Docume
         [
             pa.array(run.doc_id, pa.string()),
             pa.array(run.source, pa.string()),
-            pa.array(run.text, pa.string()),
+            pa.array(run.text, pa.binary()).view(pa.string()),  # UTF-8, as formats and filters give it
             pa.array(run.file, pa.uint32()),
             pa.array(run.line, pa.uint64()),
             pa.array(run.is_numbered, pa.bool_()),

@@ -10,16 +10,24 @@ MAX_NAME_CHARACTERS = 1 << 16  # of an id or a source
 PIECE_BYTES = 1 << 20
 
 
-def judge_document(text: bytes, doc_id: bytes | None, source: bytes | None, max_text_bytes: int) -> Reason | None:
-    """Why a document is refused, or None."""
-    return judge_name(doc_id) or judge_name(source) or judge_text(text, max_text_bytes)
+def judge_document(
+    text: bytes, doc_id: bytes | None, source: bytes | None, max_text_bytes: int, *, is_known_utf8: bool = False
+) -> Reason | None:
+    """Why a document is refused, or None; see `judge_text`."""
+    return judge_name(doc_id) or judge_name(source) or judge_text(text, max_text_bytes, is_known_utf8=is_known_utf8)
 
 
-def judge_text(text: bytes, max_text_bytes: int) -> Reason | None:
-    """Why a text is no document, or None."""
+def judge_text(text: bytes, max_text_bytes: int, *, is_known_utf8: bool = False) -> Reason | None:
+    """Why a text is no document, or None.
+
+    Args:
+        text: The text.
+        max_text_bytes: Limit of its length.
+        is_known_utf8: Whether it need not be looked at for that.
+    """
     if not text:
         return Reason.EMPTY
-    if not is_utf8(text):
+    if not is_known_utf8 and not is_utf8(text):
         return Reason.INVALID_UTF8
     return Reason.TOO_LARGE if len(text) > max_text_bytes else None
 

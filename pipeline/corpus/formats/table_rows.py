@@ -116,13 +116,14 @@ def read_rows(
         "id": None if columns.doc_id is None else _take_column(batch, columns.doc_id),
         "source": None if columns.source is None else _take_column(batch, columns.source),
     }
+    are_utf8 = all(map(_are_utf8, parts))
     texts = _join_values([_list_values(part, len(batch)) for part in parts], settings.text_join_bytes)
     sources = _list_values(fields["source"], len(batch))
     ids = _list_values(fields["id"], len(batch), with_numbers=True)
     for place, (text, doc_id, source) in enumerate(zip(texts, ids, sources, strict=True)):
         row = first_row + place
         if isinstance(text, bytes) and not isinstance(doc_id, _Other) and not isinstance(source, _Other):
-            reason = judge_document(text, doc_id, source, settings.max_text_bytes)
+            reason = judge_document(text, doc_id, source, settings.max_text_bytes, is_known_utf8=are_utf8)
             if reason is None:
                 block.append(row, text, doc_id, source, file)
                 continue
@@ -163,6 +164,18 @@ def _as_bytes(column: pa.Array) -> pa.Array:
     column = column.view(_BYTES_OF.get(column.type, column.type))
     column.validate(full=True)
     return column
+
+
+def _are_utf8(column: pa.Array) -> bool:
+    """Whether all texts of a column are UTF-8: Arrow finds out several times as fast as one by one."""
+    text = next((text for text, as_bytes in _BYTES_OF.items() if as_bytes == column.type), None)
+    if text is None:
+        return False
+    try:
+        column.view(text).validate(full=True)
+    except pa.ArrowInvalid:
+        return False
+    return True
 
 
 def _list_values(column: pa.Array | None, num_rows: int, *, with_numbers: bool = False) -> list[_Value]:
