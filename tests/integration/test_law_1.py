@@ -22,7 +22,7 @@ from tests.integration.runs import (
     write_run_file,
 )
 from tests.integration.shards import Row, iter_segments, read_manifest, read_shards
-from tests.integration.synthetic_corpus import MAX_DOCUMENT_MB, SPECIAL, Entry
+from tests.integration.synthetic_corpus import MAX_DOCUMENT_MB, SOURCE, SPECIAL, Entry
 
 DATASETS = [("documents", "packed"), ("documents-heldout", "packed-heldout")]
 
@@ -56,6 +56,7 @@ def test_every_document_is_somewhere_once(undisturbed: Undisturbed, written: dic
 
     good = [entry for entry in entries if entry.text is not None]
     counts = read_manifest(undisturbed.output / "documents")["counts"]
+    sources = counts.pop("sources")
     assert counts == {
         "read": len(entries),
         "written": sum(map(len, written["documents"])),
@@ -65,7 +66,18 @@ def test_every_document_is_somewhere_once(undisturbed: Undisturbed, written: dic
         "quarantined_by_reason": undisturbed.corpus.reasons(),
     }
     assert counts["duplicates"] >= 50
-    assert read_manifest(undisturbed.output / "documents-heldout")["counts"] == counts
+    assert read_manifest(undisturbed.output / "documents-heldout")["counts"] == counts | {"sources": sources}
+    texts_of = {name: [row["text"] for row in documents if row["source"] == name] for name in ("books", SOURCE, "web")}
+    assert [source["source"] for source in sources] == sorted(texts_of)
+    for source in sources:
+        texts = texts_of[source["source"]]
+        named = [entry for entry in good if entry.source == source["source"]]
+        rejected = len(bad) if source["source"] == SOURCE else 0  # their own is not known
+        assert source["quarantined"] == rejected
+        assert source["read"] == len(named) + rejected
+        assert source["written"] + source["held_out"] == len(texts) == len(named) - source["duplicates"]
+        assert source["text_bytes"] == sum(len(text.encode()) for text in texts)
+        assert source["characters"] == sum(map(len, texts))
     for folder, _ in DATASETS:
         manifest = read_manifest(undisturbed.output / folder)
         texts = [row["text"] for shard in written[folder] for row in shard]
