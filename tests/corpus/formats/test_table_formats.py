@@ -21,6 +21,7 @@ from hypothesis import strategies as st
 
 from maskmill.pipeline.corpus.formats.document_block import Reason, Reject
 from maskmill.pipeline.corpus.formats.table import iter_documents
+from maskmill.pipeline.corpus.formats.table_rows import _are_utf8
 from maskmill.pipeline.corpus.input_file import InputFile
 from maskmill.pipeline.corpus.open_input import OpenInput
 from maskmill.schemas.errors import InputDataError
@@ -185,6 +186,21 @@ def test_a_table_with_a_wrong_byte_is_read_or_refused_in_words(name, data):
     except InputDataError:
         return
     assert len(documents) + len(rejects) <= 9 or name == "a.parquet"
+
+
+VIEWS = (pa.binary(), pa.large_binary(), pa.binary_view())
+
+
+@given(st.lists(st.text(max_size=4).map(str.encode) | st.binary(max_size=5) | st.none(), max_size=5), st.booleans())
+def test_a_column_is_utf8_if_each_of_its_texts_is(texts, is_slice):
+    def decodes(text):
+        with contextlib.suppress(UnicodeDecodeError):
+            return text is None or text.decode() is not None
+        return False
+
+    for kind in VIEWS:
+        column = pa.array([b"\xff", *texts], kind).slice(1) if is_slice else pa.array(texts, kind)
+        assert _are_utf8(column) == all(map(decodes, texts))
 
 
 def test_a_parquet_footer_with_any_wrong_bit_ends_no_process():
