@@ -15,6 +15,7 @@ import sys
 import time
 from collections.abc import Callable
 from dataclasses import replace
+from functools import partial
 
 import pyarrow as pa
 import pyarrow.parquet as pq
@@ -40,7 +41,7 @@ def measure(scratch: str) -> list[Figure]:
     for write, suffix in ((_write_lines, "jsonl.zst"), (_write_parquet, "parquet")):
         folder = os.path.join(scratch, "copies", suffix)
         megabytes = _write_copies(texts, COPIES, folder, suffix, write)
-        ours = seconds_of(lambda: _shard(scratch, f"{folder}/*", cores[-1:], COPIES * len(texts)), repeats=3)  # noqa: B023
+        ours = seconds_of(partial(_shard, scratch, f"{folder}/*", cores[-1:], COPIES * len(texts)), repeats=3)
         work = f"{suffix} to shuffled, deduplicated shards, {name} {COPIES} times over, {megabytes:.0f} MB, one core"
         theirs = _copy(scratch, folder, suffix, cores[-1:], megabytes, COPIES * len(texts))
         figures.append(Figure(work, megabytes / ours, f"{DATATROVE.title} copies them to Parquet", theirs, "MB/s"))
@@ -57,7 +58,7 @@ def _measure_more(scratch: str, cores: list[int]) -> Figure:
     one, two = [], []
     for _ in range(2):  # in turn, as a shared machine is faster in one minute than in the next
         for kept, some in ((one, cores[-1:]), (two, cores[:2])):
-            kept.append(seconds_of(lambda: _shard(scratch, f"{folder}/*", some, copies * len(texts))))  # noqa: B023
+            kept.append(seconds_of(partial(_shard, scratch, f"{folder}/*", some, copies * len(texts))))
     work = f"jsonl.zst to document shards, {name} {copies} times over, {megabytes:.0f} MB, two workers"
     return Figure(work, megabytes / min(two), "one core", megabytes / min(one), "MB/s")
 

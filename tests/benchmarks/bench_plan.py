@@ -19,6 +19,7 @@ from maskmill.pipeline.corpus.input_files import InputFiles
 from maskmill.pipeline.corpus.map_documents import MAX_RUN_BYTES
 from maskmill.pipeline.corpus.plan import plan_buckets, plan_shard_bytes, plan_sort_units
 from maskmill.pipeline.corpus.plan_map_units import MapUnit, plan_map_units
+from maskmill.pipeline.corpus.source_tally import TalliedSources
 from maskmill.pipeline.engine.units import UnitSequence
 from maskmill.pipeline.storage.store import open_store
 from maskmill.schemas.receipt import Receipt
@@ -82,6 +83,7 @@ def _make_receipt(unit: MapUnit) -> Receipt[MapDetails]:
         lines=0,
         first_empty="",
         first_misnamed="",
+        sources=TalliedSources(counts={"corpus": {"read": documents}}, is_one=False),
         kept=None,
     )
     counts = {"read": documents}

@@ -18,21 +18,12 @@ from maskmill.pipeline.storage.datasets import read_manifest
 from maskmill.pipeline.storage.store import open_store
 from maskmill.schemas.manifest import DocumentsManifest, PackedManifest
 from tests.benchmarks.measuring import Figure, find_all_texts, find_text, seconds_of, train_tokenizer, write_run_file
+from tests.peak_memory import measure_peak
 
 _REPEATS = 4
 _REPEATS_OF_MORE = 2
 _TIMES = 12
 WATCHED = ("eltec-eng", "peps", "ms-cpp-docs", "php-doc-ru")
-
-
-# Run by a small process: to Linux a process has at first the memory of the one that starts it, here 600 MiB.
-_PRINT_PEAK = """
-import os, subprocess, sys
-started = subprocess.Popen(sys.argv[1:], stdout=subprocess.DEVNULL)
-_, status, used = os.wait4(started.pid, 0)
-print(used.ru_maxrss)
-sys.exit(status != 0)
-"""
 
 
 def measure(scratch: str) -> list[Figure]:
@@ -101,9 +92,7 @@ def measure_memory(scratch: str) -> list[Figure]:
     run_file = write_run_file(os.path.join(scratch, "memory.toml"), [path], output, 1, given, shard_mb=64)
     peaks = {}
     for part in ("tokenizer", "pack"):
-        command = [sys.executable, "-c", _PRINT_PEAK, sys.executable, "-m", "maskmill", part, run_file, "--json"]
-        finished = subprocess.run(command, check=True, stdout=subprocess.PIPE, text=True)
-        peaks[part] = int(finished.stdout) / 1024
+        peaks[part] = measure_peak([sys.executable, "-m", "maskmill", part, run_file, "--json"]) / 2**20
     return [Figure(f"peak memory of a process that packs shards of 64 MiB, {name}", peaks["pack"], "", "", "MiB")]
 
 
