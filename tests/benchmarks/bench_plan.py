@@ -102,7 +102,7 @@ def _plan(num_units: int, scratch: str) -> None:
     shard_bytes = plan_shard_bytes(files.assumed_text_bytes, None)
     buckets = plan_buckets(files.assumed_text_bytes, shard_bytes, HELD_OUT)
     # One file each: `plan_group_bytes` would put ten of a million together.
-    units = plan_map_units(files, size_bytes, buckets, InputSection(paths=["corpus"]))
+    units = plan_map_units(files, size_bytes, buckets, [InputSection(paths=["corpus"])])
     _say("map units", len(units))
     _say("buckets", buckets.train + buckets.held_out)
     _say("bytes of one map unit, pickled", len(pickle.dumps(units[len(units) // 2])))
